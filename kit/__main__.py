@@ -1,0 +1,5 @@
+"""`python -m kit VERB`."""
+
+from kit.cli import main
+
+main()

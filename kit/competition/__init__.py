@@ -1,0 +1,1 @@
+"""What the competition gives and takes: RLE, DICOM, labels, layouts, scores, submissions, phantoms."""

@@ -1,0 +1,71 @@
+"""Files that are never half-written, and their identity.
+
+A reader sees the old file or the new one, whatever happens to the writer: everything is written to a
+temporary file beside the target, flushed to the disk and renamed over it.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kit.errors import KitError
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; what was written there takes its place when the block ends well.
+
+    The folder is made when missing. When the block raises, `path` is left as it was.
+
+    Raises:
+        KitError: the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+    except OSError as error:
+        raise KitError(f"{path}: cannot be written ({error.strerror}): choose another folder or mend its rights") from None
+    try:
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Writes `text` as UTF-8 with its line ends as they are."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.encode())
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Writes `value` as indented JSON, a final newline included. NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        KitError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except OSError as error:
+        raise KitError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise KitError(f"{path}: is not JSON ({error}): write it anew") from None
+
+
+def sha256(path: Path | str) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""From weights to masks: prediction, decision rules, and the search of their thresholds."""

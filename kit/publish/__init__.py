@@ -1,0 +1,1 @@
+"""Where results go: the leaderboard, the ledger, Kaggle."""

@@ -1,0 +1,1 @@
+"""Losses, schedules, weight averaging and the loop of a stage."""
