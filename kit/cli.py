@@ -1,18 +1,171 @@
 """The verbs: each parses its options, calls one function and prints what it returns. No logic."""
 
+import logging
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from kit.errors import KitError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Segments pneumothorax in chest X-rays: folds, training, thresholds, submissions, kernels.",
+)
+
+Data = Annotated[Path, typer.Option(help="Folder of the competition's files; the default demo is made when missing.")]
+RecipeName = Annotated[str, typer.Option(help="Name of a recipe (`kit recipes`), or the path of a .yaml file.")]
+Overrides = Annotated[str, typer.Option("--set", help="KEY=VALUE pairs over the recipe: 'stages.0.epochs=2 seed=1'.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and say which.")]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Accept label rows without an image.")]
+DEMO = Path("data/demo")
 
 
 def main() -> None:
     """Runs the verb of the command line; a user's mistake is one line and exit code 2."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("kit").setLevel(logging.INFO)
     try:
         app()
     except KitError as error:
         print(f"kit: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("kit: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = DEMO,
+    train: Annotated[int, typer.Option(min=1, help="Training images.")] = 240,
+    test: Annotated[int, typer.Option(min=1, help="Test images.")] = 100,
+    size: Annotated[int, typer.Option(min=64, help="Pixels a side.")] = 1024,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Write the built-in competition: phantom chest X-rays with labels and a solution."""
+    from kit.competition import phantom
+
+    phantom.write(out, train, test, size, seed)
+    print(f"{out}: {train} training and {test} test images")
+
+
+@app.command()
+def stats(data: Data = DEMO, allow_missing: AllowMissing = False) -> None:
+    """Print the tables of a data set: images, positives, masks; sex × view × finding."""
+    from kit import pipeline
+    from kit.report import stats
+
+    print(stats.tables(pipeline.open_data(data, allow_missing)))
+
+
+@app.command()
+def folds(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    folds: Annotated[int | None, typer.Option(min=2, help="How many; default: as the recipe says.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the shuffle; default: the recipe's.")] = None,
+    holdout: Annotated[float | None, typer.Option(help="Hold out this share instead of K folds.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; default: folds/NAME.csv.")] = None,
+    allow_missing: AllowMissing = False,
+) -> None:
+    """Split the training images: stratified by negative / single / multiple, grouped by patient."""
+    from kit import pipeline
+    from kit import recipe as recipes
+
+    path, split, made = pipeline.make_folds(data, recipes.load(recipe), folds, seed, holdout, out, allow_missing)
+    print(f"{path}: {'written' if made else 'up to date, nothing to do'}\n{split.counts().to_string()}")
+
+
+@app.command()
+def train(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = "",
+    fold: Annotated[int | None, typer.Option(min=0, help="Train this fold alone.")] = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Train all stages of all folds, predict the out-of-fold maps and choose the thresholds."""
+    from kit import pipeline
+    from kit import recipe as recipes
+
+    run, done = pipeline.train(data, recipes.load(recipe, overrides), fold, skip_bad)
+    print(pipeline.describe(run) if done else f"{run.folder}: trained, nothing to do\n{pipeline.describe(run)}")
+
+
+@app.command()
+def predict(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = "",
+    images: Annotated[Path | None, typer.Option(help="Any folder of DICOM files instead of the test images.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for --images' maps and submission.csv.")] = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Predict test images with TTA and the chosen rule, and write the submission."""
+    from kit import pipeline
+    from kit import recipe as recipes
+
+    path, done = pipeline.predict(data, recipes.load(recipe, overrides), images, out, skip_bad)
+    print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
+
+
+@app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(help="The submission.")],
+    data: Data = DEMO,
+    sample: Annotated[Path | None, typer.Option(help="A sample submission instead of --data's.")] = None,
+) -> None:
+    """Check a submission file against its sample, and list every problem with its line."""
+    from kit import pipeline
+
+    problems = pipeline.validate(file, data, sample)
+    print("\n".join(map(str, problems)) or f"{file}: valid")
+    if problems:
+        raise typer.Exit(2)
+
+
+@app.command()
+def submit(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = "",
+    to: Annotated[str, typer.Option(help="local or kaggle.")] = "local",
+    again: Annotated[bool, typer.Option("--again", help="Submit a file that was submitted before.")] = False,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Predict, validate, upload or score locally, and record public and private Dice."""
+    from kit import pipeline
+    from kit import recipe as recipes
+
+    print(pipeline.submit(data, recipes.load(recipe, overrides), to, again, skip_bad, confirm))
+
+
+def confirm(question: str) -> bool:
+    """Asks a person; where there is none, the answer is no."""
+    return sys.stdin.isatty() and typer.confirm(question)
+
+
+@app.command()
+def scores() -> None:
+    """Print the ledger as a table: OOF, nested, public, private."""
+    from kit import pipeline
+
+    print(pipeline.scores())
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this one resolved, as YAML.")] = None,
+    overrides: Overrides = "",
+) -> None:
+    """List the recipes, or print one resolved."""
+    from kit import recipe
+
+    if name is None:
+        print("\n".join(f"{known:14} {recipe.load(known).about}" for known in recipe.names()))
+    else:
+        print(recipe.load(name, overrides).dump(), end="")

@@ -30,7 +30,9 @@ def replacing(path: Path | str) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     except OSError as error:
-        raise KitError(f"{path}: cannot be written ({error.strerror}): choose another folder or mend its rights") from None
+        raise KitError(
+            f"{path}: cannot be written ({error.strerror}): choose another folder or mend its rights"
+        ) from None
     try:
         yield temporary
         with open(temporary, "rb") as handle:

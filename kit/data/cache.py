@@ -1,0 +1,105 @@
+"""Every training image and mask once, at the size of a stage, as memory-mapped uint8 arrays.
+
+A row is made from the bytes of its DICOM file and its label rows; when one of them changes, that row is made anew.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from kit.competition import dicom, rle
+from kit.competition.layout import Competition
+from kit.data.resize import resize_image, resize_mask
+from kit.errors import KitError
+from kit.files import sha256
+from kit.rows import Rows, key_of
+from kit.team import ALONE, Team
+
+log = logging.getLogger("kit")
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The training images at one size; row i is the i-th image of the competition's sorted training images."""
+
+    images: np.ndarray
+    """uint8 (N, size, size), memory-mapped."""
+    masks: np.ndarray
+    """uint8 (N, size, size), 0 or 1, memory-mapped."""
+    keys: tuple[bytes, ...]
+    """What each row was made from."""
+    bad: np.ndarray
+    """bool (N,): the file could not be read and is left out."""
+
+
+def image_keys(competition: Competition) -> tuple[bytes, ...]:
+    """What each training row is made from: the file's content and the image's label rows."""
+
+    def key(id: str) -> bytes:
+        return key_of(sha256(competition.train[id]), *competition.labels[id])
+
+    return tuple(_parallel(key, competition.train, "checking images"))
+
+
+def ensure(
+    competition: Competition, sizes: Iterable[int], folder: Path, skip_bad: bool = False, team: Team = ALONE
+) -> dict[int, Cache]:
+    """Makes what is missing of the cache and opens it.
+
+    Args:
+        competition: The competition's folder.
+        sizes: Pixels a side, one cache each; an image is decoded once for all of them.
+        folder: Of the data set's caches.
+        skip_bad: Leave out files that cannot be read instead of raising.
+        team: The processes that share the work.
+
+    Raises:
+        KitError: files that cannot be read, each with its reason; labels that cannot be decoded.
+    """
+    ids, paths, keys = list(competition.train), list(competition.train.values()), image_keys(competition)
+    stores = {
+        size: [Rows(folder / str(size) / name, ids, keys, (size, size), team) for name in ("images.npy", "masks.npy")]
+        for size in sorted(set(sizes))
+    }
+    missing = sorted({int(i) for pair in stores.values() for rows in pair for i in rows.missing()})
+    team.barrier()
+
+    def make(index: int) -> KitError | None:
+        try:
+            pixels = dicom.read(paths[index], competition.shape).pixels
+        except KitError as error:
+            return error
+        mask = rle.union(competition.labels[ids[index]], competition.shape, ids[index])
+        for size, (images, masks) in stores.items():
+            images.put(index, resize_image(pixels, size))
+            masks.put(index, resize_mask(mask, size))
+        return None
+
+    errors = _parallel(make, team.share(missing), f"caching images at {', '.join(map(str, stores))} px")
+    reasons = [str(error) for error in errors if error]
+    if reasons and not skip_bad:
+        raise KitError(f"{len(reasons)} files cannot be read; mend them or use --skip-bad: " + "; ".join(reasons))
+    for reason in reasons:
+        log.warning("left out: %s", reason)
+    team.barrier()
+    caches = {}
+    for size, (images, masks) in stores.items():
+        bad = np.zeros(len(ids), bool)
+        bad[masks.missing()] = True
+        if not bad.any():
+            images.finish(), masks.finish()
+        caches[size] = Cache(images.array, masks.array, keys, bad)
+    return caches
+
+
+def _parallel(function: Callable, items: Iterable, what: str) -> list:
+    """The results in order. Decoding and hashing release the interpreter's lock, so threads do."""
+    items = list(items)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(tqdm(pool.map(function, items), what, len(items), unit="img", leave=False, delay=1))

@@ -1,0 +1,166 @@
+"""Folds that are stratified by negative / single / multiple and never share a patient.
+
+`folds/NAME.csv` has the columns image_id, patient_id, stratum, fold and is sorted by image_id. Folds count from 0;
+with a hold-out share, fold 0 is the held-out part and all other images are in fold -1, which validates nothing.
+Beside it `folds/NAME.json` says what the folds were made from, so that changed labels are noticed.
+"""
+
+import logging
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from kit.competition import dicom, labels
+from kit.competition.layout import Competition
+from kit.errors import KitError
+from kit.files import read_json, sha256, write_json, write_text
+
+COLUMNS = ["image_id", "patient_id", "stratum", "fold"]
+ONLY_TRAINING = -1
+
+log = logging.getLogger("kit")
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The split of the training images."""
+
+    table: pd.DataFrame
+    """Columns image_id, patient_id, stratum, fold; sorted by image_id."""
+
+    @property
+    def numbers(self) -> list[int]:
+        """The folds that validate, ascending."""
+        return sorted(int(fold) for fold in self.table.fold.unique() if fold != ONLY_TRAINING)
+
+    def validation(self, fold: int) -> np.ndarray:
+        """Row numbers of the images that validate `fold`'s network."""
+        return np.flatnonzero(self.table.fold == fold)
+
+    def training(self, fold: int) -> np.ndarray:
+        """Row numbers of the images that train it."""
+        return np.flatnonzero(self.table.fold != fold)
+
+    def counts(self) -> pd.DataFrame:
+        """Images by stratum (rows) and fold (columns), with totals."""
+        counts = pd.crosstab(self.table.stratum, self.table.fold, margins=True, margins_name="all")
+        return counts.reindex([*labels.STRATA, "all"], fill_value=0)
+
+
+def make(competition: Competition, count: int = 5, seed: int = 0, holdout: float | None = None) -> Folds:
+    """Splits the labelled training images.
+
+    Args:
+        competition: The competition's folder.
+        count: Number of folds.
+        seed: Of the shuffle; the same input and seed give the same folds.
+        holdout: Share of the images to hold out instead (the paper: 0.2 in Exp1, 0.1 in the others), kept to the
+            nearest fraction with a denominator of at most 20.
+
+    Raises:
+        KitError: there are fewer patients than folds, or a count or share that makes no sense.
+    """
+    if holdout is None:
+        if count < 2:
+            raise KitError(f"--folds {count}: at least 2 folds are needed, or a --holdout share")
+        held, parts = 1, count
+    else:
+        share = Fraction(holdout).limit_denominator(20)
+        if not 0 < share < 1:
+            raise KitError(f"--holdout {holdout}: give a share between 0.05 and 0.95")
+        held, parts = share.numerator, share.denominator
+    ids = list(competition.train)
+    table = pd.DataFrame(
+        {
+            "image_id": ids,
+            "patient_id": patients(competition),
+            "stratum": [labels.stratum(competition.labels[id]) for id in ids],
+        }
+    )
+    if table.patient_id.nunique() < parts:
+        raise KitError(
+            f"{competition.folder}: {table.patient_id.nunique()} patients cannot make {parts} folds: ask for fewer"
+        )
+    for stratum, size in table.stratum.value_counts().sort_index().items():
+        if size < parts:
+            log.warning("%d images are %s, fewer than the %d folds: some folds have none", size, stratum, parts)
+    splitter = StratifiedGroupKFold(n_splits=parts, shuffle=True, random_state=seed)
+    table["fold"] = 0
+    for fold, (_, rows) in enumerate(splitter.split(table, table.stratum, table.patient_id)):
+        table.loc[rows, "fold"] = fold
+    if holdout is not None:
+        table["fold"] = np.where(table.fold < held, 0, ONLY_TRAINING)
+    return Folds(table)
+
+
+def patients(competition: Competition) -> list[str]:
+    """The patient of each training image: by patients.csv, else by the DICOM PatientID, else one of its own."""
+    known = competition.patients
+    if known is None:
+        known = {id: dicom.read_metadata(path).patient_id for id, path in competition.train.items()}
+    return [known.get(id) or id for id in competition.train]
+
+
+def provenance(competition: Competition, count: int, seed: int, holdout: float | None) -> dict:
+    """What folds are made from, as it is written beside them."""
+    patients_file = competition.folder / "patients.csv"
+    return {
+        "labels": sha256(competition.labels_path),
+        "patients": sha256(patients_file) if patients_file.is_file() else None,
+        "images": len(competition.train),
+        "folds": count if holdout is None else None,
+        "holdout": holdout,
+        "seed": seed,
+    }
+
+
+def write(path: Path, folds: Folds, made_from: dict) -> None:
+    """Writes the folds, and beside them what they were made from."""
+    write_text(path, folds.table[COLUMNS].to_csv(index=False, lineterminator="\n"))
+    write_json(path.with_suffix(".json"), made_from)
+
+
+def is_current(path: Path, made_from: dict) -> bool:
+    """Whether these folds stand there already."""
+    beside = path.with_suffix(".json")
+    return path.is_file() and beside.is_file() and read_json(beside) == made_from
+
+
+def read(path: Path, competition: Competition) -> Folds:
+    """Reads a fold file and holds it against the competition's labels.
+
+    Raises:
+        KitError: the file is missing or malformed, names other images than the labels, splits a patient,
+            or the labels have changed since the folds were made.
+    """
+    if not path.is_file():
+        raise KitError(f"{path}: there are no folds yet: run `make folds` first")
+    try:
+        table = pd.read_csv(path, dtype={"image_id": str, "patient_id": str, "stratum": str, "fold": int})
+        table = table[COLUMNS].sort_values("image_id", ignore_index=True)
+    except (ValueError, KeyError) as error:
+        raise KitError(
+            f"{path}: is not a fold file with columns {','.join(COLUMNS)} ({error}): run `make folds` again"
+        ) from None
+    again = "run `make folds` again"
+    ids = list(competition.train)
+    if list(table.image_id) != ids:
+        strange = sorted(set(table.image_id) ^ set(ids))
+        raise KitError(
+            f"{path}: {len(strange)} images (as {strange[0]}) stand only here or only in {competition.labels_path}: {again}"
+        )
+    strata = [labels.stratum(competition.labels[id]) for id in ids]
+    changed = table.image_id[table.stratum != strata]
+    beside = path.with_suffix(".json")
+    if len(changed) or (beside.is_file() and read_json(beside).get("labels") != sha256(competition.labels_path)):
+        raise KitError(f"{path}: {competition.labels_path} has changed since the folds were made: {again}")
+    split = table.groupby("patient_id").fold.nunique()
+    if (split > 1).any():
+        raise KitError(f"{path}: patient {split.idxmax()} is in more than one fold: {again}")
+    if not Folds(table).numbers:
+        raise KitError(f"{path}: no fold validates (all are {ONLY_TRAINING}): {again}")
+    return Folds(table)

@@ -1,0 +1,81 @@
+"""From images to probability maps: networks averaged, with and without the mirrored image (hflip TTA)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from kit import networks
+from kit.networks import Segmenter
+from kit.recipe import Network
+
+
+@torch.inference_mode()
+def probabilities(models: Sequence[Segmenter], images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean probability of the networks for each pixel.
+
+    Images and their mirror images go through a network as one batch (paper section 4.3).
+
+    Args:
+        models: In evaluation mode, on one device.
+        images: uint8 (B, H, W).
+
+    Returns:
+        Two float32 arrays (B, H, W) in [0, 1]: without TTA, and averaged with the mirror images.
+    """
+    device = next(models[0].parameters()).device
+    batch = torch.from_numpy(images)[:, None].to(device)  # (B, 1, H, W)
+    both = torch.cat([batch, batch.flip(-1)])  # (2B, 1, H, W)
+    mean = torch.zeros(both.shape, device=device)
+    for model in models:
+        with torch.autocast(device.type, enabled=device.type == "cuda"):
+            logits, _ = model(both)
+        mean += logits.float().sigmoid() / len(models)
+    plain, mirrored = mean[: len(batch), 0], mean[len(batch) :, 0].flip(-1)
+    return plain.cpu().numpy(), ((plain + mirrored) / 2).cpu().numpy()
+
+
+def to_levels(probability: np.ndarray) -> np.ndarray:
+    """Probabilities in [0, 1] as levels: v stands for v / 255. float (...) → uint8 (...)."""
+    return np.rint(probability * 255).astype(np.uint8)
+
+
+def load(network: Network, weights: Sequence[Path]) -> list[Segmenter]:
+    """Networks ready to predict, one a file of weights, on the GPU of this process or the CPU."""
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    return [
+        networks.load_weights(networks.build(network, pretrained=False), path).to(device).eval() for path in weights
+    ]
+
+
+def maps(
+    models: Sequence[Segmenter], count: int, read: Callable[[int], np.ndarray], batch_size: int, what: str
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Predicts `count` images batch by batch; the next batch is read while the network works.
+
+    Args:
+        models: Networks to average, in evaluation mode, on one device.
+        count: Number of images.
+        read: The i-th image, uint8 (size, size); called from threads.
+        batch_size: Images at once.
+        what: Title of the progress bar.
+
+    Yields:
+        i, and its uint8 maps (size, size) without and with TTA.
+    """
+    starts = range(0, count, batch_size)
+    with ThreadPoolExecutor() as pool, tqdm(total=count, desc=what, unit="img", leave=False, delay=1) as progress:
+
+        def ask(start: int) -> list:
+            return [pool.submit(read, i) for i in range(start, min(start + batch_size, count))]
+
+        ahead = ask(0) if count else []
+        for start in starts:
+            batch, ahead = ahead, ask(start + batch_size)
+            images = np.stack([future.result() for future in batch])  # (B, size, size)
+            for offset, (plain, averaged) in enumerate(zip(*probabilities(models, images), strict=True)):
+                yield start + offset, to_levels(plain), to_levels(averaged)
+            progress.update(len(batch))

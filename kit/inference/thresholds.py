@@ -1,0 +1,132 @@
+"""Choosing decision rules on maps with known truth, and the files that hold what was chosen."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from kit.errors import KitError
+from kit.files import replacing, write_json
+from kit.inference import estimate, rules
+from kit.inference.maps import upsample
+from kit.inference.rules import Rule
+from kit.inference.search import ImageSearch, Surface
+from kit.inference.tables import Histograms
+
+
+@dataclass(frozen=True)
+class Result:
+    """A rule with the thresholds that were best, and how good they are."""
+
+    rule: Rule
+    dice: float
+    """Mean over the images that it was chosen on, positives and negatives weighted to the prevalence."""
+    interval: list[float]
+    """Bootstrap 95 % interval of `dice` over patients."""
+    nested_dice: float | None
+    """Mean where each fold's thresholds were chosen on the other folds; None with one patient."""
+    dice_positives: float | None
+    """Mean over the positives; None without positives."""
+    negatives_empty: float | None
+    """Share of the negatives whose mask is empty; None without negatives."""
+    prevalence: float | None
+    plateau: dict[str, list[float]]
+    """The range of each threshold, the others held, that loses no more than 0.001."""
+    surface: Surface | None
+    images: np.ndarray
+    """Dice of each image, (N,)."""
+
+
+def choose(
+    maps: Iterable[np.ndarray],
+    truth: Iterable[np.ndarray],
+    patients: Sequence[str],
+    folds: Sequence[int] | None = None,
+    kinds: Sequence[str] = ("image",),
+    removal: Sequence[int] | None = None,
+    prevalence: float | None = None,
+) -> dict[str, Result]:
+    """Finds the best thresholds of each rule. Reads every map once and keeps only tables of counts.
+
+    Args:
+        maps: Levels, uint8 (h, w) each; enlarged to the size of the truth where they are smaller.
+        truth: Masks, bool (H, W) each, all of one size.
+        patients: Of each image, (N,).
+        folds: Of each image, (N,), for the nested estimate; without, patients are split into five groups.
+        kinds: Names of rules.
+        removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
+        prevalence: Expected share of positives, if it is not that of these images.
+
+    Returns:
+        A result for each of `kinds`.
+
+    Raises:
+        KitError: there are no images, or the prevalence makes no sense.
+    """
+    if not len(patients):
+        raise KitError("there are no maps to choose thresholds on: predict some first")
+    tables = Histograms(len(patients))
+    pairs = zip(maps, truth, strict=True)
+    for index, (map, mask) in enumerate(tqdm(pairs, "tables", len(patients), delay=2, leave=False)):
+        tables.add(index, upsample(map, mask.shape), mask)
+    weights = estimate.prevalence_weights(tables.truth > 0, prevalence)
+    groups = estimate.leave_out(folds, patients)
+    results = {}
+    for kind in kinds:
+        search = ImageSearch(tables, removal)
+        rule = search.best(weights)
+        dice = search.dice(rule)
+        nested = estimate.nested_dice(search, groups, weights)
+        positive = tables.truth > 0
+        results[kind] = Result(
+            rule=rule,
+            dice=_mean(dice, weights),
+            interval=estimate.interval(dice, weights, patients),
+            nested_dice=None if nested is None else _mean(nested, weights),
+            dice_positives=float(dice[positive].mean()) if positive.any() else None,
+            negatives_empty=float(dice[~positive].mean()) if not positive.all() else None,
+            prevalence=prevalence,
+            plateau=search.plateau(rule, weights),
+            surface=search.surface(rule, weights),
+            images=dice,
+        )
+    return results
+
+
+def write(result: Result, folder: Path, recipe: str | None, hashes: dict[str, str]) -> None:
+    """Writes surface.npz and thresholds.json into `folder`.
+
+    Args:
+        result: Of `choose`.
+        folder: Made when missing.
+        recipe: Name of the recipe that made the maps; None for anyone's maps.
+        hashes: SHA-256 of what the rule was chosen on, by name.
+    """
+    if result.surface is not None:
+        axes: dict[str, Any] = {"levels": result.surface.levels, "removal": result.surface.removal}
+        if result.surface.dice.ndim == 3:
+            axes["top"] = result.surface.levels
+        with replacing(folder / "surface.npz") as temporary, open(temporary, "wb") as handle:
+            np.savez_compressed(handle, dice=result.surface.dice, **axes)
+    write_json(
+        folder / "thresholds.json",
+        {
+            **rules.parameters(result.rule),
+            "dice": result.dice,
+            "interval": result.interval,
+            "nested_dice": result.nested_dice,
+            "dice_positives": result.dice_positives,
+            "negatives_empty": result.negatives_empty,
+            "plateau": result.plateau,
+            "prevalence": result.prevalence,
+            "recipe": recipe,
+            "hashes": hashes,
+        },
+    )
+
+
+def _mean(dice: np.ndarray, weights: np.ndarray) -> float:
+    return float(weights @ dice / weights.sum())

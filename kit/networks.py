@@ -1,0 +1,168 @@
+"""What network a recipe means, and its weights: the one door for training, prediction and kernels."""
+
+import logging
+from pathlib import Path
+
+import segmentation_models_pytorch as smp
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from kit.errors import KitError
+from kit.files import replacing
+from kit.recipe import Network
+
+log = logging.getLogger("kit")
+
+# Mean and deviation of grey levels 0…255, one a channel.
+NORMALISATIONS = {
+    "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "symmetric": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
+}
+
+
+class Segmenter(nn.Module):
+    """From grey levels to logits, normalisation included, so that it cannot differ between training and kernel.
+
+    Args:
+        net: A segmentation network of segmentation-models-pytorch with three input channels.
+        network: The recipe's section.
+    """
+
+    def __init__(self, net: nn.Module, network: Network):
+        super().__init__()
+        self.net = net
+        # Paper, Exp1: an added convolution maps 1 channel to 3. It starts as the plain copy.
+        self.grey_to_rgb = nn.Conv2d(1, 3, kernel_size=1) if network.channels == 1 else None
+        if self.grey_to_rgb is not None:
+            nn.init.ones_(self.grey_to_rgb.weight)
+            nn.init.zeros_(self.grey_to_rgb.bias)
+        mean, deviation = NORMALISATIONS[network.normalisation]
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False)
+        self.encoder_frozen = False
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Logits of the pixels and of the image.
+
+        Args:
+            images: Grey levels 0…255, any dtype, (B, 1, H, W); H and W are multiples of 32.
+
+        Returns:
+            Logits of the mask (B, 1, H, W), and of "has pneumothorax" (B,) if the network has an image-level head.
+        """
+        grey = images.float()
+        if self.grey_to_rgb is None:
+            x = (grey - self.mean) / self.deviation  # (B, 3, H, W)
+        else:
+            x = self.grey_to_rgb((grey - self.mean[:, :1]) / self.deviation[:, :1])
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
+            features = self.net.encoder(x)
+        masks = self.net.segmentation_head(self.net.decoder(features))
+        head = self.net.classification_head
+        return masks, head(features[-1])[:, 0] if head is not None else None
+
+    def train(self, mode: bool = True) -> "Segmenter":
+        """As in torch; a frozen encoder keeps its batch-norm statistics too."""
+        super().train(mode)
+        if self.encoder_frozen:
+            self.net.encoder.eval()
+        return self
+
+    def freeze_encoder(self, frozen: bool) -> None:
+        """Stops the encoder from learning, or lets it learn again."""
+        self.encoder_frozen = frozen
+
+
+def build(network: Network, pretrained: bool = True) -> Segmenter:
+    """Builds the network of a recipe.
+
+    Args:
+        network: The recipe's section.
+        pretrained: Start from `network.encoder_weights`; False where trained weights are loaded right after.
+
+    Raises:
+        KitError: no such encoder, or its pretrained weights cannot be had.
+
+    >>> sum(p.numel() for p in build(Network(encoder_weights=None)).parameters())
+    24436369
+    """
+    options: dict = {"in_channels": 3, "classes": 1}
+    if network.decoder_channels is not None:
+        if network.architecture in ("Unet", "UnetPlusPlus"):
+            options |= {
+                "decoder_channels": list(network.decoder_channels),
+                "encoder_depth": len(network.decoder_channels),
+            }
+        else:
+            raise KitError(f"network.decoder_channels: {network.architecture} has none: set it to null")
+    if network.attention is not None:
+        if network.architecture not in ("Unet", "UnetPlusPlus"):
+            raise KitError(f"network.attention: {network.architecture} has none: set it to null")
+        options["decoder_attention_type"] = network.attention
+    if network.image_head:
+        options["aux_params"] = {"classes": 1, "pooling": "avg"}
+    wanted = network.encoder_weights if pretrained else None
+    try:
+        net = getattr(smp, network.architecture)(
+            network.encoder, encoder_weights="imagenet" if wanted == "imagenet" else None, **options
+        )
+    except KeyError:
+        raise KitError(
+            f"network.encoder: {network.encoder!r} is not an encoder of segmentation-models-pytorch"
+        ) from None
+    except Exception as error:
+        if wanted == "imagenet":
+            raise KitError(
+                f"network.encoder_weights: the ImageNet weights of {network.encoder} could not be downloaded "
+                f"({type(error).__name__}): without internet, give a file (SET='network.encoder_weights=FILE') "
+                "or start from random weights (SET='network.encoder_weights=none')"
+            ) from error
+        raise KitError(f"network: {network.architecture} with {network.encoder} cannot be built: {error}") from error
+    if wanted not in (None, "imagenet"):
+        _load(net.encoder, Path(wanted), "network.encoder_weights")
+    return Segmenter(net, network).to(memory_format=torch.channels_last)
+
+
+def save_weights(path: Path, network: nn.Module) -> None:
+    """Writes all weights and batch-norm statistics as safetensors."""
+    with replacing(path) as temporary:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, temporary
+        )
+
+
+def load_weights(network: Segmenter, path: Path) -> Segmenter:
+    """Loads weights that `save_weights` wrote, of any float precision, and returns the network.
+
+    Raises:
+        KitError: the file is missing, broken, or of another network.
+    """
+    _load(network, path, "weights")
+    return network
+
+
+def _load(module: nn.Module, path: Path, what: str) -> None:
+    if not path.is_file():
+        raise KitError(f"{what}: {path}: there is no such file")
+    try:
+        # Weights are data: nothing in them is ever run.
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, OSError, ValueError, EOFError) as error:
+        raise KitError(
+            f"{what}: {path}: is not a file of weights ({type(error).__name__}): download it again"
+        ) from error
+    except Exception as error:  # pickle's own errors have no common base
+        raise KitError(
+            f"{what}: {path}: holds more than weights, and is not opened: convert it to safetensors"
+        ) from error
+    # timm's encoders stand one level deeper in smp than in their own files.
+    target = module.model if hasattr(module, "model") and not any(key.startswith("model.") for key in state) else module
+    try:
+        target.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise KitError(f"{what}: {path}: is of another network: {reason}") from error

@@ -1,0 +1,231 @@
+"""The flow of each verb: which step runs after which, from which artefact to which.
+
+Each step reads the files of the step before and leaves files that a person can open. A step whose files are there
+does nothing; a step that was killed goes on where it was.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.competition import dicom, layout, phantom
+from kit.data import cache, folds
+from kit.data.resize import resize_image
+from kit.errors import KitError
+from kit.files import sha256
+from kit.recipe import Recipe
+from kit.rows import Rows, key_of
+from kit.run import Run
+from kit.team import Team
+
+log = logging.getLogger("kit")
+
+DEMO = Path("data/demo")
+FOLDS, RUNS, SUBMISSIONS, CACHES = Path("folds"), Path("runs"), Path("submissions"), Path("data/cache")
+
+
+def open_data(folder: Path, allow_missing: bool = False) -> layout.Competition:
+    """The competition's folder; the built-in demo is made when it is missing."""
+    if folder == DEMO and not folder.exists():
+        phantom.write(folder)
+    return layout.open_folder(folder, allow_missing)
+
+
+def make_folds(
+    data: Path,
+    recipe: Recipe,
+    count: int | None,
+    seed: int | None,
+    holdout: float | None,
+    out: Path | None,
+    allow_missing: bool = False,
+) -> tuple[Path, folds.Folds, bool]:
+    """Makes the fold file of a data set; what is not said is as in the recipe.
+
+    Returns:
+        The file, the folds, and whether they were made now.
+    """
+    competition = open_data(data, allow_missing)
+    if count is None and holdout is None:
+        holdout = recipe.folds.holdout
+    count, seed = count or recipe.folds.count, recipe.seed if seed is None else seed
+    path = out or fold_file(competition)
+    made_from = folds.provenance(competition, count, seed, holdout)
+    if folds.is_current(path, made_from):
+        return path, folds.read(path, competition), False
+    split = folds.make(competition, count, seed, holdout)
+    folds.write(path, split, made_from)
+    return path, split, True
+
+
+def fold_file(competition: layout.Competition) -> Path:
+    """`folds/NAME.csv` of a data set."""
+    return FOLDS / f"{competition.name}.csv"
+
+
+def run_of(competition: layout.Competition, recipe: Recipe) -> Run:
+    """The run of a recipe on a data set."""
+    return Run(RUNS / competition.name / recipe.name)
+
+
+def train(data: Path, recipe: Recipe, only_fold: int | None = None, skip_bad: bool = False) -> tuple[Run, bool]:
+    """Trains every stage of every fold, then makes the OOF maps.
+
+    Args:
+        data: The competition's folder.
+        recipe: What to train.
+        only_fold: Train that fold alone, as when each GPU or process takes one.
+        skip_bad: Leave out images that cannot be read.
+
+    Returns:
+        The run, and whether there was anything to do.
+    """
+    from kit import engine  # torch takes seconds to import, and most verbs do without
+    from kit.training import stage as stages
+
+    competition = open_data(data)
+    split = folds.read(fold_file(competition), competition)
+    numbers = split.numbers if only_fold is None else [only_fold]
+    if not set(numbers) <= set(split.numbers):
+        raise KitError(f"--fold {only_fold}: the folds of {fold_file(competition)} are {split.numbers}")
+    run = run_of(competition, recipe)
+    fabric = engine.launch(recipe)
+    team = Team(fabric.global_rank, fabric.world_size, fabric.barrier)
+    sizes = [stage.size for stage in recipe.stages]
+    caches = cache.ensure(competition, sizes, CACHES / competition.name, skip_bad, team)
+    if team.first:
+        images = key_of(*caches[sizes[0]].keys).hex()
+        run.begin(recipe, {"images or labels": images, "folds": sha256(fold_file(competition))})
+    team.barrier()
+    todo = [
+        (fold, number) for fold in numbers for number in range(len(sizes)) if not run.weights(fold, number).is_file()
+    ]
+    with logged(run):
+        for fold, number in todo:
+            cached = caches[sizes[number]]
+            training, validation = (rows[~cached.bad[rows]] for rows in (split.training(fold), split.validation(fold)))
+            start = run.weights(fold, number - 1) if number else None
+            part = stages.FoldData(cached, training, validation)
+            stages.train(fabric, recipe, number, fold, part, run.stage(fold, number), start)
+            log.info("%s", summary(run, fold, number))
+        made = [predict_oof(run, recipe, split, caches[sizes[-1]], competition, fold, team) for fold in numbers]
+    return run, bool(todo) or any(made)
+
+
+def summary(run: Run, fold: int, number: int) -> str:
+    """What a finished stage reached on its validation part, in a line."""
+    table = pd.read_csv(run.stage(fold, number) / "metrics.csv")
+    last = table.iloc[-1]
+    return (
+        f"fold {fold} stage {number + 1}: Dice {last.dice:.4f}, IoU {last.iou:.4f}, loss {last.validation_loss:.4f} "
+        f"after {int(last.epoch)} epochs in {table.seconds.sum():.0f} s"
+    )
+
+
+def predict_oof(
+    run: Run,
+    recipe: Recipe,
+    split: folds.Folds,
+    cached: cache.Cache,
+    competition: layout.Competition,
+    fold: int,
+    team: Team,
+) -> bool:
+    """Makes the maps of a fold's validation part by the network that has not seen it; whether any was missing."""
+    rows = split.validation(fold)
+    rows = rows[~cached.bad[rows]]
+    ids = np.array(list(competition.train))[rows]
+    return predict_maps(
+        recipe,
+        [run.weights(fold, len(recipe.stages) - 1)],
+        (run.oof(fold, tta=False), run.oof(fold)),
+        list(ids),
+        [cached.keys[row] for row in rows],
+        lambda index: np.array(cached.images[rows[index]]),
+        team,
+        f"fold {fold} OOF maps",
+    )
+
+
+def predict_folder(
+    run: Run,
+    recipe: Recipe,
+    paths: dict[str, Path],
+    targets: tuple[Path, Path],
+    shape: tuple[int, int] | None,
+    team: Team,
+) -> bool:
+    """Makes the maps of DICOM files by the mean of the folds' networks; whether any was missing."""
+    size = recipe.stages[-1].size
+    files = list(paths.values())
+    return predict_maps(
+        recipe,
+        run.final_weights(recipe),
+        targets,
+        list(paths),
+        [key_of(sha256(path)) for path in files],
+        lambda index: resize_image(dicom.read(files[index], shape).pixels, size),
+        team,
+        "predicting",
+    )
+
+
+def predict_maps(
+    recipe: Recipe,
+    weights: Sequence[Path],
+    targets: tuple[Path, Path],
+    ids: list[str],
+    keys: list[bytes],
+    read: Callable[[int], np.ndarray],
+    team: Team,
+    what: str,
+) -> bool:
+    """Makes what is missing of the maps, without and with TTA, at the last stage's size.
+
+    Args:
+        recipe: Of the networks.
+        weights: Files of weights, averaged in the mean of their probabilities.
+        targets: Files of the maps without and with TTA.
+        ids: Of the images.
+        keys: What each image was made from.
+        read: The i-th image, uint8 (size, size).
+        team: The processes that share the work.
+        what: Title of the progress bar.
+
+    Returns:
+        Whether any map was missing.
+    """
+    stage = recipe.stages[-1]
+    made_from = b"".join(key_of(sha256(path)) for path in weights)
+    row_keys = [key_of(made_from, key) for key in keys]
+    plain, averaged = (Rows(target, ids, row_keys, (stage.size, stage.size), team) for target in targets)
+    todo = sorted({*plain.missing().tolist(), *averaged.missing().tolist()})
+    team.barrier()
+    if todo:
+        from kit.inference import predict
+
+        mine = team.share(todo)
+        models = predict.load(recipe.network, weights)
+        for i, without, with_tta in predict.maps(models, len(mine), lambda i: read(mine[i]), stage.batch_size, what):
+            plain.put(mine[i], without)
+            averaged.put(mine[i], with_tta)
+    plain.finish(), averaged.finish()
+    return bool(todo)
+
+
+@contextmanager
+def logged(run: Run) -> Iterator[None]:
+    """What is logged in the block goes to the run's log.txt too."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(run.log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,263 @@
+"""The typed recipe: everything that a result depends on, its defaults and units, and what is refused.
+
+A recipe is a YAML file, one of those in `kit/recipes/` (by name) or anyone's (by path). It is merged over the
+defaults below, overridden by `KEY=VALUE` pairs (`stages.0.epochs=2`), and validated: unknown keys, wrong types
+and impossible values are refused with the key's path.
+"""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from kit.errors import KitError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Network(Section):
+    """What network is trained (paper section 4.2, Table 3)."""
+
+    architecture: Literal["Unet", "UnetPlusPlus", "FPN", "DeepLabV3", "DeepLabV3Plus"] = "Unet"
+    encoder: str = "resnet34"
+    """Name of an encoder of segmentation-models-pytorch; `tu-NAME` is timm's."""
+    encoder_weights: str | None = "imagenet"
+    """`imagenet` (downloaded), the path of a .safetensors or .pth file, or null."""
+    decoder_channels: tuple[int, ...] | None = (256, 128, 64, 32, 16)
+    """Filters of the decoder's blocks, the deepest first; null leaves them to the architecture."""
+    attention: Literal["scse"] | None = None
+    """Attention in the decoder's blocks of a U-Net."""
+    channels: Literal[1, 3] = 3
+    """3: the grey image three times; 1: once, mapped to three by a convolution that is learned (paper, Exp1)."""
+    normalisation: Literal["unit", "imagenet", "symmetric"] = "unit"
+    """Of grey levels 0…255: to 0…1 (paper section 4.1), by ImageNet's mean and deviation, or (x - 127) / 128."""
+    image_head: bool = False
+    """A second output that says whether the image has any pneumothorax."""
+
+    @field_validator("encoder_weights")
+    @classmethod
+    def _none_is_null(cls, value: str | None) -> str | None:
+        return None if value in ("none", "") else value
+
+
+class Loss(Section):
+    """Weights of the terms of the loss (paper equations 1 to 3: BCE + Dice)."""
+
+    bce: Annotated[float, Field(ge=0)] = 1.0
+    dice: Annotated[float, Field(ge=0)] = 1.0
+    focal: Annotated[float, Field(ge=0)] = 0.0
+    image: Annotated[float, Field(ge=0)] = 0.0
+    """BCE of the image-level head."""
+
+    @model_validator(mode="after")
+    def _has_a_term(self) -> "Loss":
+        if not any((self.bce, self.dice, self.focal, self.image)):
+            raise ValueError("every weight is 0: nothing would be learned")
+        return self
+
+
+class Stage(Section):
+    """One training at one size, from the weights of the stage before (paper section 4.3)."""
+
+    size: Annotated[int, Field(ge=32, multiple_of=32)]
+    """Pixels a side."""
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    """Images a step, over all processes together."""
+    learning_rate: Positive = 1e-3
+    final_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    """Where the cosine ends."""
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    """`cosine`: annealed once an epoch; `plateau`: times 0.2 after 5 epochs without a better validation loss."""
+    swa_epochs: Count = 0
+    """Weights are the average of those at the end of the last so many epochs; 0: those of the last epoch."""
+    best_checkpoints: Count = 0
+    """Weights are the average of so many epochs with the best validation Dice; 0: off."""
+    frozen_epochs: Count = 0
+    """First epochs in which the encoder does not learn."""
+    positive_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of images with pneumothorax in an epoch; null: every image once."""
+
+    @field_validator("swa_epochs", "best_checkpoints", "frozen_epochs")
+    @classmethod
+    def _epochs_suffice(cls, value: int, info: ValidationInfo) -> int:
+        epochs = info.data.get("epochs", value)  # missing when it was refused itself
+        if value > epochs:
+            raise ValueError(f"is more than the {epochs} epochs of the stage")
+        return value
+
+    @field_validator("best_checkpoints")
+    @classmethod
+    def _one_average(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("swa_epochs"):
+            raise ValueError("swa_epochs chooses the weights too: set one of them to 0")
+        return value
+
+    @field_validator("final_learning_rate")
+    @classmethod
+    def _rate_falls(cls, value: float, info: ValidationInfo) -> float:
+        if value > info.data.get("learning_rate", value):
+            raise ValueError("is above learning_rate")
+        return value
+
+
+class Folds(Section):
+    """How the training images are split: K folds, or one hold-out part."""
+
+    count: Annotated[int, Field(ge=2)] = 5
+    holdout: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the images that validate the one network; null: K folds."""
+
+
+class Threshold(Section):
+    """The decision rule that metrics use during training, before the search has chosen one."""
+
+    binarization: Share = 0.5
+    """B-TH: a pixel is foreground from this probability on."""
+    removal: Count = 0
+    """R-TH: a mask with fewer pixels of a 1024×1024 image is emptied."""
+
+
+class Recipe(Section):
+    """Everything that a result depends on, but for the data."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    about: str = ""
+    seed: Annotated[int, Field(ge=0)] = 0
+    folds: Folds = Folds()
+    network: Network = Network()
+    loss: Loss = Loss()
+    augmentation: tuple[Literal["A1", "A2", "A3", "A4", "aggressive"], ...] = ("A1", "A2", "A3", "A4")
+    """Groups of the paper's Table 9 by name; `aggressive` is the winner's."""
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
+    """Of the arithmetic; `auto`: 16-mixed on a GPU, 32-true on a CPU."""
+    tta: bool = True
+    """Average the prediction with that of the mirrored image (paper section 4.3)."""
+    prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of positives that thresholds are chosen for; null: as in the training images."""
+    threshold: Threshold = Threshold()
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> "Recipe":
+        if self.loss.image and not self.network.image_head:
+            raise ValueError("loss.image needs network.image_head=true")
+        return self
+
+    def dump(self) -> str:
+        """The recipe as YAML, every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def names() -> list[str]:
+    """Names of the recipes that come with the kit, sorted."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
+
+
+def load(name: str, overrides: str = "") -> Recipe:
+    """The recipe of that name, or in that YAML file, with overrides applied.
+
+    Args:
+        name: A name of `names()`, or the path of a YAML file.
+        overrides: `KEY=VALUE` pairs separated by white space; values are YAML, list items go by number.
+
+    Raises:
+        KitError: there is no such recipe, it is not a mapping, or a key or value is refused.
+
+    >>> load("exp5", "stages.1.epochs=20 network.encoder_weights=none").stages[1].epochs
+    20
+    """
+    if name.endswith((".yaml", ".yml")):
+        path, file = name, Path(name)
+    else:
+        path, file = f"recipe {name}", _folder() / f"{name}.yaml"
+    if not file.is_file():
+        raise KitError(
+            f"{path}: there is no such recipe: choose one of {', '.join(names())}, or the path of a .yaml file"
+        )
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise KitError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise KitError(f"{path}: a recipe is a mapping of keys to values, see `kit recipes exp5`")
+    content.setdefault("name", file.name.rsplit(".", 1)[0])
+    for pair in overrides.split():
+        _override(content, pair)
+    return parse(content, path)
+
+
+def parse(content: dict[str, Any], path: str) -> Recipe:
+    """The validated recipe of a mapping; `path` names it in errors."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        errors = error.errors()
+        # A list with a refused item is refused as well: the item's own reason says it all.
+        places = [problem["loc"] for problem in errors]
+        own = [
+            p for p in errors if not any(len(at) > len(p["loc"]) and at[: len(p["loc"])] == p["loc"] for at in places)
+        ]
+        problems = [f"{'.'.join(map(str, problem['loc'])) or 'the recipe'}: {_reason(problem)}" for problem in own]
+        raise KitError(f"{path}: " + "; ".join(problems)) from None
+
+
+def read(path: Path) -> Recipe:
+    """The resolved recipe that a run has written."""
+    return load(str(path))
+
+
+def _folder() -> Any:
+    return resources.files("kit.recipes")
+
+
+def _reason(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "is not a key of a recipe, see `kit recipes exp5`"
+    message = problem["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
+    return f"{message[0].lower()}{message[1:]}{given}"
+
+
+def _override(content: dict[str, Any], pair: str) -> None:
+    """Sets one `a.b.0.c=value` in place."""
+    key, equals, text = pair.partition("=")
+    if not equals or not key:
+        raise KitError(f"SET: {pair!r} is not KEY=VALUE, as in SET='stages.0.epochs=2 seed=1'")
+    *parents, last = key.split(".")
+    target: Any = content
+    for depth, part in enumerate(parents):
+        target = target[_index(target, part, key)] if isinstance(target, list) else target.setdefault(part, {})
+        if not isinstance(target, dict | list):
+            raise KitError(f"SET: {key}: {'.'.join(parents[: depth + 1])} holds a value, not keys")
+    try:
+        value = yaml.safe_load(text)
+        # YAML 1.1 takes 1e-4, without a dot, for a string.
+        value = float(value) if isinstance(value, str) and "e" in value.lower() and _is_number(value) else value
+    except yaml.YAMLError:
+        raise KitError(f"SET: {key}: {text!r} is not a YAML value") from None
+    target[_index(target, last, key) if isinstance(target, list) else last] = value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _index(items: list, part: str, key: str) -> int:
+    if not part.isdecimal() or int(part) >= len(items):
+        raise KitError(f"SET: {key}: there is no {part} in a list of {len(items)} (the first is 0)")
+    return int(part)

@@ -1,0 +1,106 @@
+"""A memory-mapped array whose rows are made once, each under a key that says what it was made from.
+
+The cache and the probability maps are such arrays. A row whose stored key is the wanted one is done; all others
+are still to be made. So a killed run goes on where it was, and a changed image, label or weight costs its own
+rows only. While rows are missing the array lies under a hidden name: what has the final name is complete.
+
+Beside `x.npy`, an array of shape (N, ...), lie `x.ids.txt` (an id a line) and `x.keys` (32 bytes a row).
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kit.files import replacing, write_text
+from kit.team import ALONE, Team
+
+KEY_BYTES = 32
+
+
+def key_of(*parts: str | bytes) -> bytes:
+    """The 32-byte key of what a row is made from."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.digest()
+
+
+class Rows:
+    """The array at `path` with rows `ids` made from `keys`.
+
+    Args:
+        path: The .npy file.
+        ids: One a row.
+        keys: The wanted 32-byte key of each row.
+        shape: Of one row; values are uint8.
+
+        team: The processes that make the rows together; each opens the array, makes its own share and finishes it.
+    """
+
+    def __init__(
+        self, path: Path, ids: Sequence[str], keys: Sequence[bytes], shape: tuple[int, ...], team: Team = ALONE
+    ):
+        self.path, self.ids, self._team = path, tuple(ids), team
+        self._wanted = np.frombuffer(b"".join(keys), np.uint8).reshape(len(self.ids), KEY_BYTES)
+        self._part = path.with_name(f".{path.name}.part")
+        self._shape = (len(self.ids), *shape)
+        if team.first and not self._is_complete():
+            self._start()
+        team.barrier()
+        if self._part.exists():
+            self.array = np.lib.format.open_memmap(self._part, "r+")  # (N, *shape)
+            self._keys = np.lib.format.open_memmap(self._keys_path(), "r+")  # (N, 32)
+        else:
+            self.array, self._keys = np.load(path, mmap_mode="r"), self._wanted
+
+    def missing(self) -> np.ndarray:
+        """Indices of the rows that are still to be made, ascending."""
+        return np.flatnonzero((self._keys != self._wanted).any(axis=1))
+
+    def put(self, index: int, row: np.ndarray) -> None:
+        """Stores a row; it counts as made only once all of it is there."""
+        self._keys[index] = 0
+        self.array[index] = row
+        self._keys[index] = self._wanted[index]
+
+    def finish(self) -> np.ndarray:
+        """Gives the array its final name and returns it, read-only. Every process of the team calls it."""
+        self._team.barrier()
+        if self._team.first and self._part.exists():
+            self.array.flush()
+            self._keys.flush()
+            write_text(self.path.with_suffix(".ids.txt"), "".join(f"{id}\n" for id in self.ids))
+            os.replace(self._part, self.path)
+        self._team.barrier()
+        self.array = np.load(self.path, mmap_mode="r")
+        return self.array
+
+    def _keys_path(self) -> Path:
+        return self.path.with_suffix(".keys")
+
+    def _is_complete(self) -> bool:
+        return self._fits(self.path) and bool((np.load(self._keys_path(), mmap_mode="r") == self._wanted).all())
+
+    def _fits(self, array: Path) -> bool:
+        """Whether an array of this shape lies there, with keys beside it."""
+        try:
+            return (
+                np.load(array, mmap_mode="r").shape == self._shape
+                and np.load(self._keys_path(), mmap_mode="r").shape == self._wanted.shape
+            )
+        except (OSError, ValueError, EOFError):
+            return False
+
+    def _start(self) -> None:
+        if self._fits(self.path):
+            os.replace(self.path, self._part)
+        elif not self._fits(self._part):
+            self.path.unlink(missing_ok=True)
+            with replacing(self._keys_path()) as temporary:
+                np.lib.format.open_memmap(temporary, "w+", np.uint8, self._wanted.shape)
+            with replacing(self._part) as temporary:
+                np.lib.format.open_memmap(temporary, "w+", np.uint8, self._shape)

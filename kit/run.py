@@ -1,0 +1,133 @@
+"""A run: one recipe on one data set, and where each of its artefacts lies (`runs/NAME/RECIPE/`)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit import recipe
+from kit.errors import KitError
+from kit.files import read_json, write_json, write_text
+from kit.recipe import Recipe
+
+# What may change in a trained run: it is read only after the training.
+AFTER_TRAINING = {"about", "tta", "prevalence"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Paths of a run's artefacts, relative to nothing but its folder."""
+
+    folder: Path
+
+    @property
+    def recipe_path(self) -> Path:
+        """The resolved recipe."""
+        return self.folder / "recipe.yaml"
+
+    @property
+    def thresholds(self) -> Path:
+        """The chosen rule and its parameters."""
+        return self.folder / "thresholds.json"
+
+    @property
+    def surface(self) -> Path:
+        """Mean OOF Dice at each point of the chosen rule's grid."""
+        return self.folder / "surface.npz"
+
+    @property
+    def submission(self) -> Path:
+        """The masks of the test images, as the competition takes them."""
+        return self.folder / "submission.csv"
+
+    @property
+    def log(self) -> Path:
+        """What the verbs said."""
+        return self.folder / "log.txt"
+
+    def stage(self, fold: int, number: int) -> Path:
+        """Folder of stage `number` (from 0; the folder counts from 1) of a fold."""
+        return self.folder / f"fold{fold}" / f"stage{number + 1}"
+
+    def weights(self, fold: int, number: int) -> Path:
+        """The averaged weights of a stage."""
+        return self.stage(fold, number) / "weights.safetensors"
+
+    def final_weights(self, recipe: Recipe) -> list[Path]:
+        """The weights of each trained fold's last stage.
+
+        Raises:
+            KitError: no fold has been trained to its end.
+        """
+        last = f"stage{len(recipe.stages)}"
+        found = sorted(self.folder.glob(f"fold*/{last}/weights.safetensors"))
+        if not found:
+            raise KitError(f"{self.folder}: no fold is trained to the end of {last}: run `make train` first")
+        return found
+
+    def oof(self, fold: int, tta: bool = True) -> Path:
+        """Out-of-fold maps of a fold's validation part."""
+        return self.folder / "oof" / f"fold{fold}{_suffix(tta)}.npy"
+
+    def test(self, tta: bool = True) -> Path:
+        """Maps of the test images."""
+        return self.folder / f"test{_suffix(tta)}.npy"
+
+    def rule(self, name: str, tta: bool = True) -> Path:
+        """Folder of what the threshold search found for one rule."""
+        return self.folder / "thresholds" / f"{name}{_suffix(tta)}"
+
+    def read_recipe(self) -> Recipe:
+        """The recipe of the run.
+
+        Raises:
+            KitError: the folder holds no run.
+        """
+        if not self.recipe_path.is_file():
+            raise KitError(f"{self.folder}: is not a run (no recipe.yaml): run `make train` first")
+        return recipe.read(self.recipe_path)
+
+    def begin(self, wanted: Recipe, made_from: dict) -> None:
+        """Writes what the run is, or holds it against what it was begun as.
+
+        Args:
+            wanted: The recipe to train.
+            made_from: Hashes of the data that the run depends on.
+
+        Raises:
+            KitError: another recipe or other data were trained here.
+        """
+        inputs = self.folder / "inputs.json"
+        if self.recipe_path.is_file() and inputs.is_file():
+            way_out = f"remove {self.folder}, or give the run another name with SET='name=…'"
+            changed = _differences(self.read_recipe(), wanted)
+            if changed:
+                raise KitError(f"{self.folder}: was begun with other settings ({'; '.join(changed)}): {way_out}")
+            stale = [name for name, value in made_from.items() if read_json(inputs).get(name) != value]
+            if stale:
+                raise KitError(f"{self.folder}: was begun with other {' and '.join(stale)}: {way_out}")
+        write_json(inputs, made_from)
+        write_text(self.recipe_path, wanted.dump())
+
+
+def _suffix(tta: bool) -> str:
+    return "" if tta else "-plain"
+
+
+def _differences(old: Recipe, new: Recipe) -> list[str]:
+    """Keys that differ and matter to the training, each with both values."""
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    return [
+        f"{key}: {before.get(key)} → {after.get(key)}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and key.split(".")[0] not in AFTER_TRAINING
+    ]
+
+
+def _flat(value, path: str = "") -> dict:
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {
+            key: leaf
+            for name, part in items
+            for key, leaf in _flat(part, f"{path}.{name}" if path else str(name)).items()
+        }
+    return {path: value}

@@ -1,0 +1,195 @@
+"""One stage of one fold: the loop that reads like the algorithm (paper section 4.3).
+
+Leaves `last.ckpt` after every epoch, `metrics.csv`, TensorBoard curves, and at the end `weights.safetensors`.
+Everything random follows from (seed, fold, stage, epoch, index), so that a killed stage goes on to the same weights.
+"""
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning_fabric
+import numpy as np
+import pandas as pd
+import torch
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, ReduceLROnPlateau
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from kit import networks
+from kit.data.augment import Augmentation
+from kit.data.cache import Cache
+from kit.data.dataset import Samples, loader
+from kit.data.sampler import batches, epoch_order
+from kit.errors import KitError
+from kit.files import write_text
+from kit.recipe import Recipe, Stage
+from kit.training import checkpoint, losses, metrics
+from kit.training.averaging import Average
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """What one fold trains and validates on, at one size."""
+
+    cache: Cache
+    training: np.ndarray
+    """Row numbers."""
+    validation: np.ndarray
+    """Row numbers."""
+
+
+def train(
+    fabric: lightning_fabric.Fabric,
+    recipe: Recipe,
+    number: int,
+    fold: int,
+    data: FoldData,
+    folder: Path,
+    start: Path | None,
+) -> None:
+    """Trains stage `number` of `fold` to its end, from its last checkpoint if there is one.
+
+    Args:
+        fabric: Devices, precision and processes.
+        recipe: The resolved recipe.
+        number: Of the stage, from 0.
+        fold: Number of the fold; its random numbers are its own.
+        data: Images and masks at the stage's size.
+        folder: Of the stage's files.
+        start: Weights to start from; None: the recipe's pretrained ones.
+
+    Raises:
+        KitError: the batch cannot be shared by the processes, or a file of weights or checkpoint is unusable.
+    """
+    stage = recipe.stages[number]
+    if stage.batch_size % fabric.world_size:
+        raise KitError(
+            f"stages.{number}.batch_size: {stage.batch_size} images cannot be shared by {fabric.world_size} processes"
+        )
+    seed = int(np.random.SeedSequence([recipe.seed, fold, number]).generate_state(1)[0])
+    torch.manual_seed(seed)
+    network = networks.build(recipe.network, pretrained=start is None)
+    if start is not None:
+        networks.load_weights(network, start)
+    optimizer = torch.optim.Adam(network.parameters(), lr=stage.learning_rate)
+    scheduler = _scheduler(stage, optimizer)
+    average, history, first = Average(stage), [], 0
+    model, optimizer = fabric.setup(network, optimizer)
+
+    state = checkpoint.load(folder / "last.ckpt")
+    if state is not None:
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        average.load_state_dict(state["average"])
+        fabric.strategy.precision.load_state_dict(state["precision"])
+        history, first = state["history"], len(state["history"])
+
+    positive = data.cache.masks[data.training].any(axis=(1, 2))  # (len(training),)
+    augmentation = Augmentation(recipe.augmentation, stage.size)
+
+    def epoch_batches(epoch: int, rank: int, world: int):
+        order = data.training[epoch_order(positive, stage.positive_share, seed, epoch)]
+        return loader(Samples(data.cache, augmentation, seed, epoch), batches(order, stage.batch_size, rank, world))
+
+    with _curves(fabric, folder, first) as curves:
+        for epoch in range(first, stage.epochs):
+            began = time.monotonic()
+            torch.manual_seed(seed + epoch)
+            network.freeze_encoder(epoch < stage.frozen_epochs)
+            rate = optimizer.param_groups[0]["lr"]
+            what = f"fold {fold} stage {number + 1} ({stage.size} px) epoch {epoch + 1}/{stage.epochs}"
+            model.train()
+            total = steps = 0
+            for images, masks in _progress(fabric, epoch_batches(epoch, fabric.global_rank, fabric.world_size), what):
+                logits, image_logits = model(images.to(fabric.device, non_blocking=True))
+                loss = losses.total(recipe.loss, logits, image_logits, masks.to(fabric.device, non_blocking=True))
+                optimizer.zero_grad()
+                fabric.backward(loss)
+                optimizer.step()
+                total, steps = total + loss.detach(), steps + 1
+            row = {
+                "epoch": epoch + 1,
+                "weights": "epoch",
+                "learning_rate": rate,
+                "loss": float(fabric.all_reduce(total / steps)),
+                **validate(fabric, model, recipe, stage, data),
+                "seconds": round(time.monotonic() - began, 2),
+            }
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(row["validation_loss"])
+            else:
+                scheduler.step()
+            average.add(network, epoch, row["dice"])
+            history.append(row)
+            if fabric.is_global_zero:
+                _record(folder, curves, history)
+                checkpoint.save(
+                    folder / "last.ckpt",
+                    {
+                        "network": network.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "scheduler": scheduler.state_dict(),
+                        "average": average.state_dict(),
+                        "precision": fabric.strategy.precision.state_dict(),
+                        "history": history,
+                    },
+                )
+            fabric.barrier()
+
+        average.load_into(network, epoch_batches(stage.epochs, 0, 1))
+        row = (
+            history[-1]
+            | {"weights": "final", "loss": None, "seconds": None}
+            | validate(fabric, model, recipe, stage, data)
+        )
+        if fabric.is_global_zero:
+            _record(folder, curves, [*history, row])
+            networks.save_weights(folder / "weights.safetensors", network)
+    fabric.barrier()
+
+
+@torch.no_grad()
+def validate(fabric: lightning_fabric.Fabric, model, recipe: Recipe, stage: Stage, data: FoldData) -> dict[str, float]:
+    """Mean loss, IoU and Dice over the fold's validation part, at the stage's size and the recipe's threshold."""
+    model.eval()
+    world, size = fabric.world_size, max(1, stage.batch_size // fabric.world_size)
+    mine = data.validation[fabric.global_rank :: world]
+    sums = torch.zeros(4, dtype=torch.float64, device=fabric.device)  # loss, IoU, Dice, images
+    for images, masks in loader(Samples(data.cache), [mine[i : i + size] for i in range(0, len(mine), size)]):
+        masks = masks.to(fabric.device)
+        logits, image_logits = model(images.to(fabric.device))
+        loss = losses.total(recipe.loss, logits, image_logits, masks)
+        predicted = metrics.binarize(logits.float().sigmoid(), recipe.threshold)
+        dice, iou = metrics.dice_and_iou(predicted, masks.bool())
+        sums += torch.stack([loss * len(masks), iou.sum(), dice.sum(), torch.tensor(len(masks), device=fabric.device)])
+    loss, iou, dice, count = fabric.all_reduce(sums, reduce_op="sum").tolist()
+    count = max(count, 1)
+    return {"validation_loss": loss / count, "iou": iou / count, "dice": dice / count}
+
+
+def _scheduler(stage: Stage, optimizer: torch.optim.Optimizer):
+    if stage.schedule == "cosine":
+        return CosineAnnealingLR(optimizer, T_max=stage.epochs, eta_min=stage.final_learning_rate)
+    if stage.schedule == "plateau":
+        return ReduceLROnPlateau(optimizer, factor=0.2, patience=5)
+    return ConstantLR(optimizer, factor=1.0)
+
+
+def _progress(fabric: lightning_fabric.Fabric, batches, what: str):
+    return tqdm(batches, what, unit="step", leave=False, delay=1, disable=not fabric.is_global_zero)
+
+
+def _curves(fabric: lightning_fabric.Fabric, folder: Path, first: int):
+    """TensorBoard curves, written by the first process; what a killed epoch has left there is purged."""
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=first + 1) if fabric.is_global_zero else nullcontext()
+
+
+def _record(folder: Path, curves: SummaryWriter, history: list[dict]) -> None:
+    write_text(folder / "metrics.csv", pd.DataFrame(history).to_csv(index=False, lineterminator="\n"))
+    row = history[-1]
+    if row["weights"] == "epoch":
+        for name in ("learning_rate", "loss", "validation_loss", "iou", "dice"):
+            curves.add_scalar(name, row[name], row["epoch"])

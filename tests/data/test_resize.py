@@ -1,0 +1,43 @@
+import cv2
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kit.data.resize import resize_image, resize_mask
+
+
+def test_an_image_is_the_mean_of_what_each_pixel_covers():
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 256), np.uint8)
+    expected = pixels.reshape(64, 4, 64, 4).mean(axis=(1, 3))
+    assert np.abs(resize_image(pixels, 64) - expected).max() <= 0.5 + 1e-6
+
+
+def test_a_mask_is_where_at_least_half_is_covered():
+    mask = cv2.circle(np.zeros((256, 256), np.uint8), (100, 120), 60, 1, -1).astype(bool)
+    covered = mask.reshape(64, 4, 64, 4).mean(axis=(1, 3))
+    assert (resize_mask(mask, 64) == (covered >= 0.5)).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 127), st.integers(0, 127), st.integers(1, 9), st.integers(1, 9)), max_size=6),
+    st.sampled_from([32, 64, 96, 128]),
+)
+def test_no_component_vanishes(boxes, size):
+    mask = np.zeros((128, 128), bool)
+    for top, left, height, width in boxes:
+        mask[top : top + height, left : left + width] = True
+    small = resize_mask(mask, size)
+    assert small.shape == (size, size) and small.dtype == bool
+    assert small.any() == mask.any()
+    count, components = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    for component in range(1, count):
+        touched = (
+            cv2.resize((components == component).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) > 0
+        )
+        assert (small & touched).any()
+
+
+def test_the_same_size_is_the_same_mask():
+    mask = np.random.default_rng(1).random((64, 64)) > 0.7
+    assert (resize_mask(mask, 64) == mask).all()

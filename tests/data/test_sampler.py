@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kit.data.sampler import batches, epoch_order
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.floats(0.05, 0.95), st.integers(0, 5))
+def test_positives_make_up_their_share(positives, negatives, share, epoch):
+    positive = np.arange(positives + negatives) < positives
+    order = epoch_order(positive, share, 7, epoch)
+    assert len(set(order.tolist())) == len(order)
+    have = positive[order].sum()
+    # Rounding moves the larger class by half an image; one positive is the least there is.
+    assert abs(have - share * len(order)) <= 1 or have == 1
+    assert have == positives or (~positive[order]).sum() == negatives
+
+
+def test_without_a_share_every_image_comes_once():
+    order = epoch_order(np.arange(50) < 10, None, 0, 0)
+    assert sorted(order.tolist()) == list(range(50))
+
+
+def test_an_order_depends_on_seed_and_epoch_alone():
+    positive = np.arange(100) < 30
+    assert (epoch_order(positive, 0.5, 1, 2) == epoch_order(positive, 0.5, 1, 2)).all()
+    assert set(epoch_order(positive, 0.5, 1, 2)) != set(epoch_order(positive, 0.5, 1, 3))
+    assert set(epoch_order(positive, 0.5, 1, 2)) != set(epoch_order(positive, 0.5, 2, 2))
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_steps_hold_the_same_images_for_any_number_of_processes(world):
+    order = np.random.default_rng(0).permutation(30)
+    shares = [batches(order, 8, rank, world) for rank in range(world)]
+    steps = [np.concatenate(parts) for parts in zip(*shares, strict=True)]
+    assert [set(step) for step in steps] == [set(step) for step in order[:24].reshape(3, 8)]
+
+
+def test_a_set_smaller_than_a_batch_is_one_step():
+    assert [step.tolist() for step in batches(np.arange(3), 8)] == [[0, 1, 2]]

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import torch
+
+from kit import networks
+from kit.errors import KitError
+from kit.recipe import Network
+
+PAPER = Network(encoder_weights=None)
+SMALL = Network(encoder="resnet18", encoder_weights=None, decoder_channels=(32, 16, 16, 8, 8))
+
+
+def test_the_papers_network_has_24_4_million_parameters():
+    network = networks.build(PAPER)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 24_436_369
+
+
+def test_pixels_are_normalised_inside_and_grey_goes_to_three_channels():
+    network = networks.build(SMALL).eval()
+    seen = []
+    network.net.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 1, 32, 32), np.uint8))
+    logits, image_logits = network(images)
+    assert logits.shape == (2, 1, 32, 32) and image_logits is None
+    assert torch.allclose(seen[0], (images.float() / 255).expand(2, 3, 32, 32))
+
+
+def test_one_channel_is_mapped_to_three_by_a_convolution_that_starts_as_a_copy():
+    three, one = networks.build(SMALL), networks.build(SMALL.model_copy(update={"channels": 1}))
+    added = sum(p.numel() for p in one.parameters()) - sum(p.numel() for p in three.parameters())
+    assert added == 6
+    one.load_state_dict(three.state_dict(), strict=False)
+    images = torch.randint(0, 256, (1, 1, 32, 32), dtype=torch.uint8)
+    assert torch.allclose(one.eval()(images)[0], three.eval()(images)[0], atol=1e-5)
+
+
+def test_the_image_head_gives_one_logit_an_image():
+    network = networks.build(SMALL.model_copy(update={"image_head": True})).eval()
+    assert network(torch.zeros(3, 1, 32, 32))[1].shape == (3,)
+
+
+def test_a_frozen_encoder_learns_nothing_and_keeps_its_statistics():
+    network = networks.build(SMALL)
+    network.freeze_encoder(True)
+    network.train()
+    before = {name: tensor.clone() for name, tensor in network.net.encoder.state_dict().items()}
+    network(torch.rand(2, 1, 32, 32) * 255)[0].mean().backward()
+    assert all(parameter.grad is None for parameter in network.net.encoder.parameters())
+    assert any(parameter.grad is not None for parameter in network.net.decoder.parameters())
+    assert all((before[name] == tensor).all() for name, tensor in network.net.encoder.state_dict().items())
+    network.freeze_encoder(False)
+    network.train()
+    network(torch.rand(2, 1, 32, 32) * 255)[0].mean().backward()
+    assert all(parameter.grad is not None for parameter in network.net.encoder.parameters())
+
+
+def test_weights_round_trip_and_bad_files_are_told_apart(tmp_path):
+    first, second = networks.build(SMALL), networks.build(SMALL)
+    path = tmp_path / "weights.safetensors"
+    networks.save_weights(path, first)
+    networks.load_weights(second, path)
+    for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
+        assert (a == b).all()
+    with pytest.raises(KitError, match="no such file"):
+        networks.load_weights(first, tmp_path / "none.safetensors")
+    with pytest.raises(KitError, match="another network"):
+        networks.load_weights(networks.build(SMALL.model_copy(update={"image_head": True})), path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(KitError, match="is not a file of weights"):
+        networks.load_weights(first, path)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("run",))
+
+
+def test_a_pickle_with_code_is_never_run(tmp_path, capsys):
+    path = tmp_path / "weights.pth"
+    torch.save({"a": Evil()}, path)
+    with pytest.raises(KitError, match="not opened"):
+        networks.load_weights(networks.build(SMALL), path)
+    assert "run" not in capsys.readouterr().out
+
+
+def test_encoder_weights_from_a_file(tmp_path):
+    source = networks.build(SMALL)
+    path = tmp_path / "encoder.pth"
+    torch.save(source.net.encoder.state_dict(), path)
+    network = networks.build(SMALL.model_copy(update={"encoder_weights": str(path)}))
+    assert (network.net.encoder.conv1.weight == source.net.encoder.conv1.weight).all()
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        Network(encoder="resnet9000"),
+        Network(architecture="FPN"),
+        Network(architecture="FPN", decoder_channels=None, attention="scse"),
+    ],
+)
+def test_networks_that_cannot_be_are_refused_with_their_key(section):
+    with pytest.raises(KitError, match=r"network\.(encoder|decoder_channels|attention)"):
+        networks.build(section)

@@ -1,0 +1,26 @@
+import numpy as np
+import torch
+
+from kit.recipe import Threshold
+from kit.training.metrics import binarize, dice_and_iou
+
+
+def test_dice_and_iou_against_sets():
+    random = np.random.default_rng(0)
+    predicted, truth = random.random((6, 1, 8, 8)) > 0.6, random.random((6, 1, 8, 8)) > 0.6
+    predicted[0] = truth[0] = False
+    truth[1] = False
+    dice, iou = dice_and_iou(torch.tensor(predicted), torch.tensor(truth))
+    for i in range(6):
+        x, y = set(np.flatnonzero(predicted[i])), set(np.flatnonzero(truth[i]))
+        assert dice[i].item() == np.float32(2 * len(x & y) / (len(x) + len(y)) if x | y else 1)
+        assert iou[i].item() == np.float32(len(x & y) / len(x | y) if x | y else 1)
+
+
+def test_removal_counts_pixels_of_a_full_size_image():
+    probabilities = torch.zeros(2, 1, 128, 128)
+    probabilities[0, 0, :4, :8] = 0.5  # 32 pixels of 128², 2048 of 1024²
+    probabilities[1, 0, :4, :8] = 0.5
+    probabilities[1, 0, 0, 0] = 0.49
+    kept = binarize(probabilities, Threshold(binarization=0.5, removal=2048)).flatten(1).sum(1)
+    assert kept.tolist() == [32, 0]
