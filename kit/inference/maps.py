@@ -1,0 +1,124 @@
+"""Probability maps: arrays of levels on the disk, read an image at a time.
+
+A map is uint8, level v stands for p = v / 255. Maps of N images are one .npy file of shape (N, H, W), memory-mapped,
+with their ids beside it (`x.npy`, `x.ids.txt`, one id a line).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from kit.errors import KitError
+from kit.files import replacing, write_text
+
+PROBABILITIES = np.arange(256) / 255
+"""What each level stands for."""
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Maps of one file; `maps[i]` and iteration give uint8 levels (H, W), read when asked for."""
+
+    ids: tuple[str, ...]
+    array: np.ndarray
+    """(N, H, W), uint8 levels or float probabilities."""
+    name: str = "maps"
+    """Where they come from, for messages."""
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        try:
+            return to_levels(self.array[index])
+        except KitError as error:
+            raise KitError(f"{self.name}: image {self.ids[index]}: {error}") from None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[index] for index in range(len(self)))
+
+
+def open_maps(path: Path | str) -> Maps:
+    """Memory-maps a file of maps; without ids beside it they are called 0, 1, 2, ...
+
+    Raises:
+        KitError: not a readable .npy file of shape (N, H, W), of uint8 or float, or other ids than images.
+    """
+    array = open_stack(path)
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
+        raise KitError(f"{path}: maps are {array.dtype}: give uint8 levels or float probabilities")
+    beside = Path(path).with_suffix(".ids.txt")
+    ids = tuple(beside.read_text().split()) if beside.is_file() else tuple(map(str, range(len(array))))
+    if len(ids) != len(array):
+        raise KitError(f"{beside}: {len(ids)} ids for {len(array)} maps: give one a line, in the order of the maps")
+    return Maps(ids, array, str(path))
+
+
+def open_stack(path: Path | str) -> np.ndarray:
+    """Memory-maps an array of shape (N, H, W), none of them 0.
+
+    Raises:
+        KitError: it is anything else, or not a .npy file.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise KitError(f"{path}: cannot be read ({error.strerror or error}): give a .npy file") from None
+    except (ValueError, EOFError) as error:
+        raise KitError(f"{path}: is not a .npy file of numbers ({error}): save it with numpy.save") from None
+    if not isinstance(array, np.ndarray) or array.ndim != 3:
+        raise KitError(f"{path}: has shape {getattr(array, 'shape', '?')}: give one .npy array (images, height, width)")
+    if not array.size:
+        raise KitError(f"{path}: is empty, of shape {array.shape}: give at least one image")
+    return array
+
+
+def save(path: Path | str, ids: Sequence[str], array: np.ndarray) -> None:
+    """Writes maps (N, H, W) uint8 and their ids."""
+    write_text(Path(path).with_suffix(".ids.txt"), "".join(f"{id}\n" for id in ids))
+    with replacing(path) as temporary, open(temporary, "wb") as handle:
+        np.save(handle, array)
+
+
+def to_levels(probabilities: np.ndarray) -> np.ndarray:
+    """The levels of a map: the highest L for which p ≥ L / 255, compared in the precision of the map.
+
+    So "level ≥ L" and "p ≥ L / 255" are the same mask for every L, and a float map made as v / 255 gives v again.
+
+    Args:
+        probabilities: Floats in [0, 1], or uint8 levels, which are returned as they are.
+
+    Raises:
+        KitError: NaN or a value outside [0, 1].
+
+    >>> to_levels(np.array([[0.0, 0.5, 0.75, 1.0]]))
+    array([[  0, 127, 191, 255]], dtype=uint8)
+    """
+    if probabilities.dtype == np.uint8:
+        return probabilities
+    low, high = probabilities.min(), probabilities.max()
+    if not (low >= 0 and high <= 1):  # also false for NaN
+        raise KitError(f"probabilities lie in [{low:.4g}, {high:.4g}]: give values in [0, 1] without NaN")
+    steps = np.append(PROBABILITIES, 2).astype(probabilities.dtype)
+    levels = (probabilities * probabilities.dtype.type(255)).astype(np.int16)  # right but for rounding
+    levels -= probabilities < steps[levels]
+    levels += probabilities >= steps[levels + 1]
+    return levels.astype(np.uint8)
+
+
+def upsample(map: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A map at another size, bilinear on the levels.
+
+    Args:
+        map: uint8 (h, w).
+        shape: Wanted (H, W).
+
+    Returns:
+        uint8 (H, W); the map itself where it has that shape.
+    """
+    if map.shape == tuple(shape):
+        return map
+    return cv2.resize(map, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)

@@ -1,0 +1,126 @@
+"""Decision rules: from a probability map to a mask. The search, `predict` and the offline kernel use these very functions.
+
+`removal` is always counted in whole pixels of a 1024×1024 image, whatever size the map has.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import cv2
+import numpy as np
+
+from kit.errors import KitError
+from kit.files import read_json
+from kit.inference.maps import PROBABILITIES
+
+FULL_AREA = 1024 * 1024
+
+
+class Rule(Protocol):
+    """What all rules have in common."""
+
+    name: ClassVar[str]
+
+    def mask(self, map: np.ndarray) -> np.ndarray:
+        """From levels uint8 (H, W) to a bool mask (H, W)."""
+
+
+def level_of(binarization: float) -> int:
+    """The lowest level v with v / 255 ≥ binarization, 256 where there is none.
+
+    >>> level_of(0.0), level_of(0.75), level_of(192 / 255), level_of(1.0)
+    (0, 192, 192, 255)
+    """
+    return int(np.searchsorted(PROBABILITIES, binarization))
+
+
+def size_of(count: Any, pixels: int) -> Any:
+    """An area as whole pixels of a 1024×1024 image, rounded down: exact against any whole `removal`.
+
+    Args:
+        count: Number of pixels, an integer or an array of them.
+        pixels: Of the whole image (H · W).
+
+    >>> size_of(3, 512 * 512)
+    12
+    """
+    return count * FULL_AREA // pixels
+
+
+@dataclass(frozen=True)
+class ImageRule:
+    """{p ≥ binarization}; empty when its area is below `removal`."""
+
+    binarization: float
+    removal: int
+    name: ClassVar[str] = "image"
+
+    def mask(self, map: np.ndarray) -> np.ndarray:
+        """From levels uint8 (H, W) to a bool mask (H, W)."""
+        mask = map >= level_of(self.binarization)
+        return mask if size_of(int(np.count_nonzero(mask)), map.size) >= self.removal else np.zeros_like(mask)
+
+
+@dataclass(frozen=True)
+class ComponentRule:
+    """{p ≥ binarization} without its 8-connected components smaller than `removal` (R-TH of the paper)."""
+
+    binarization: float
+    removal: int
+    name: ClassVar[str] = "component"
+
+    def mask(self, map: np.ndarray) -> np.ndarray:
+        """From levels uint8 (H, W) to a bool mask (H, W)."""
+        mask = map >= level_of(self.binarization)
+        _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
+            mask.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
+        )
+        keep = size_of(stats[:, cv2.CC_STAT_AREA].astype(np.int64), map.size) >= self.removal
+        keep[0] = False  # the background
+        return keep[labels]
+
+
+@dataclass(frozen=True)
+class TripletRule:
+    """Empty when the area of {p ≥ top} is below `removal`, else {p ≥ binarization} (the winner's rule)."""
+
+    top: float
+    binarization: float
+    removal: int
+    name: ClassVar[str] = "triplet"
+
+    def mask(self, map: np.ndarray) -> np.ndarray:
+        """From levels uint8 (H, W) to a bool mask (H, W)."""
+        sure = int(np.count_nonzero(map >= level_of(self.top)))
+        if size_of(sure, map.size) < self.removal:
+            return np.zeros(map.shape, bool)
+        return map >= level_of(self.binarization)
+
+
+RULES = {rule.name: rule for rule in (ImageRule, ComponentRule, TripletRule)}
+
+
+def parameters(rule: Rule) -> dict[str, Any]:
+    """The rule as thresholds.json holds it.
+
+    >>> parameters(ImageRule(0.5, 2048))
+    {'rule': 'image', 'binarization': 0.5, 'removal': 2048}
+    """
+    return {"rule": rule.name, **asdict(rule)}
+
+
+def read(path: Path | str) -> Rule:
+    """The rule of a thresholds.json.
+
+    Raises:
+        KitError: the file is missing, or is not one.
+    """
+    content = read_json(path)
+    name = content.get("rule") if isinstance(content, dict) else None
+    if name not in RULES:
+        raise KitError(f"{path}: has rule {name!r}: write it with `kit thresholds`, rule one of {', '.join(RULES)}")
+    names = [field.name for field in fields(RULES[name])]
+    if missing := [key for key in names if key not in content]:
+        raise KitError(f"{path}: rule {name} lacks {', '.join(missing)}: write it anew with `kit thresholds`")
+    return RULES[name](**{key: content[key] for key in names})
