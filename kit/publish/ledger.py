@@ -5,7 +5,7 @@ A submission is its file's SHA-256. Its events, in their order, and what each ho
     built      file, run, dice, nested_dice     a run has written the file
     validated  destination, description         it was checked, and is about to go to the destination
     submitted  destination, ref                 the destination has received it
-    scored     destination, public, private     its scores are known
+    scored     destination, public, private     its scores, or the `error` that stands in their way, are known
 
 A `validated` that no `submitted` follows is an upload that may or may not have arrived: whoever goes on has to
 ask the destination. Every line is on the disk before the next step begins.
@@ -14,6 +14,8 @@ ask the destination. Every line is on the disk before the next step begins.
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +44,8 @@ class Entry:
     """The destination's own number of the submission."""
     public: float | None = None
     private: float | None = None
+    error: str = ""
+    """Why the destination cannot score it."""
     time: str = ""
     """Of the last event, UTC."""
 
@@ -104,7 +108,7 @@ def entries(path: Path | str) -> list[Entry]:
             built[sha256] = Entry(**known)
             continue
         before = placed.get((sha256, destination)) or built.get(sha256) or Entry(sha256)
-        known["submitted"] = before.submitted or event["event"] in ("submitted", "scored")
+        known["submitted"] = event["event"] in ("submitted", "scored")
         placed[sha256, destination] = replace(before, **known)
     waiting = [entry for sha256, entry in built.items() if all(sha256 != key[0] for key in placed)]
     return [*placed.values(), *waiting]
@@ -113,6 +117,49 @@ def entries(path: Path | str) -> list[Entry]:
 def find(path: Path | str, sha256: str, destination: str) -> Entry | None:
     """What the ledger tells of that file at that destination."""
     return next((entry for entry in entries(path) if (entry.sha256, entry.destination) == (sha256, destination)), None)
+
+
+@contextmanager
+def held(path: Path | str) -> Iterator[None]:
+    """Keeps every other process from submitting while the block runs.
+
+    Raises:
+        KitError: another process is at it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KitError(f"{path}: another submission is under way: wait until it ends") from None
+        yield
+
+
+def table(path: Path | str) -> str:
+    """The ledger for a person: a line for each file and destination."""
+    rows = [
+        {
+            "run": entry.run or "-",
+            "file": entry.file,
+            "to": entry.destination or "-",
+            "OOF": entry.dice,
+            "nested": entry.nested_dice,
+            "public": entry.public,
+            "private": entry.private,
+            "state": entry.error or ("submitted" if entry.submitted else "not submitted"),
+        }
+        for entry in entries(path)
+    ]
+    if not rows:
+        return f"{path}: nothing was submitted yet: `make submit`"
+    cells = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
+
+
+def _cell(value: str | float | None) -> str:
+    return value if isinstance(value, str) else "-" if value is None else f"{value:.4f}"
 
 
 def _event(line: bytes) -> dict[str, Any] | None:

@@ -10,6 +10,9 @@ from kit.competition import layout, submission
 from kit.errors import KitError
 from kit.publish import leaderboard, ledger
 
+Ask = Callable[[str], bool]
+"""Puts a yes-or-no question to a person; where there is none, the answer is no."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -48,7 +51,7 @@ def submit_local(
     ledger_path: Path,
     oof: dict[str, Any],
     again: bool = False,
-    ask: Callable[[str], bool] = never,
+    ask: Ask = never,
 ) -> Outcome:
     """Validates a submission and scores it on the built-in leaderboard, where the data have a solution.csv.
 
