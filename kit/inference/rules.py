@@ -1,4 +1,4 @@
-"""Decision rules: from a probability map to a mask. The search, `predict` and the offline kernel use these very functions.
+"""Decision rules: from a probability map to a mask, the same functions in the search, `predict` and the kernel.
 
 `removal` is always counted in whole pixels of a 1024×1024 image, whatever size the map has.
 """

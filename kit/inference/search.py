@@ -1,42 +1,21 @@
-"""The exact search: every level, every `removal` that makes a difference.
-
-What a rule makes of an image changes with `removal` in steps: at removal 0 all that the levels let through stands,
-and at each step something (the mask, or some components of it) is taken away. So the mean Dice over any set of
-images is a sum over steps, and one sort an each level gives it for all values of `removal` at once.
-"""
+"""The exact search: every level, every `removal` that makes a difference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
+from numba import njit
 
+from kit.inference.curves import TIE, Steps, curve, middle, middle_removal, run_around
 from kit.inference.maps import PROBABILITIES
 from kit.inference.rules import FULL_AREA, ComponentRule, ImageRule, Rule, TripletRule, size_of
-from kit.inference.tables import Histograms
+from kit.inference.tables import Components, Histograms
 
-TIE = 1e-12
-"""Mean Dice that differ by less are equal: it is rounding."""
 FLAT = 0.001
 """A threshold's plateau reaches as far as this much Dice is lost."""
 GRID = np.array([0, *np.rint(2 ** np.arange(3, 18.5, 0.5)).astype(int)])
 """Values of `removal` at which a surface is kept when none are asked for and too many make a difference."""
-
-
-class Steps(NamedTuple):
-    """How the Dice of images falls or rises as `removal` passes the sizes of what their masks are made of."""
-
-    image: np.ndarray  # (K,) whose step it is
-    size: np.ndarray  # (K,) whole pixels of a 1024×1024 image: it stands while size >= removal
-    gain: np.ndarray  # (K,) float64, Dice with it less Dice without it
-
-
-class Curve(NamedTuple):
-    """Mean Dice as a function of `removal`: constant from `lower` to `upper`, both included."""
-
-    lower: np.ndarray  # (R,) ascending
-    upper: np.ndarray  # (R,)
-    dice: np.ndarray  # (R,) float64
 
 
 @dataclass(frozen=True)
@@ -56,56 +35,6 @@ class Search(Protocol):
 
     def dice(self, rule: Rule) -> np.ndarray:
         """Dice of each image under a rule of this kind, (N,)."""
-
-
-def curve(steps: Steps, empty: np.ndarray, weights: np.ndarray, removal: np.ndarray | None = None) -> Curve:
-    """Mean Dice against `removal`: at the values given, else at all values that make a difference.
-
-    Args:
-        steps: Of all images.
-        empty: Dice of an empty mask, (N,): 1 for a negative.
-        weights: Of the images, (N,).
-        removal: Ascending values, or None.
-    """
-    weights = weights / weights.sum()
-    gain = weights[steps.image] * steps.gain
-    if removal is None:
-        upper, cell = np.unique(steps.size, return_inverse=True)
-        upper = np.append(upper, upper[-1] + 1)  # there, nothing stands
-        lower = np.append(0, upper[:-1] + 1)
-    else:
-        lower = upper = removal
-        cell = np.searchsorted(removal, steps.size, "right") - 1  # the last value that lets it stand
-        gain, cell = gain[cell >= 0], cell[cell >= 0]
-    gains = np.bincount(cell, gain, minlength=len(upper))
-    return Curve(lower, upper, weights @ empty + np.cumsum(gains[::-1])[::-1])
-
-
-def middle(good: np.ndarray) -> int:
-    """The middle of the longest run of True (the first such run, and its lower middle).
-
-    >>> middle(np.array([True, False, True, True, True, False]))
-    3
-    """
-    start, stop = longest_run(good)
-    return (start + stop) // 2
-
-
-def longest_run(good: np.ndarray, length: np.ndarray | None = None) -> tuple[int, int]:
-    """First and last index of the longest run of True; each index counts for its `length` (default 1)."""
-    edges = np.diff(np.concatenate(([False], good, [False])).astype(np.int8))
-    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1
-    ends = np.cumsum(np.ones(len(good)) if length is None else length)
-    longest = np.argmax(ends[stops] - np.where(starts > 0, ends[starts - 1], 0))
-    return int(starts[longest]), int(stops[longest])
-
-
-def middle_removal(curve: Curve) -> int:
-    """The middle of the widest plateau of the best values."""
-    start, stop = longest_run(curve.dice >= curve.dice.max() - TIE, curve.upper - curve.lower + 1)
-    center = (curve.lower[start] + curve.upper[stop]) // 2
-    cell = np.searchsorted(curve.lower, center, "right") - 1
-    return int(min(center, curve.upper[cell]))  # at or below the middle where only listed values will do
 
 
 class LevelSearch:
@@ -162,7 +91,7 @@ class LevelSearch:
         removal = self.removal
         if removal is None:
             sizes = np.unique(np.concatenate([np.unique(self.steps(*[v] * len(self.axes)).size) for v in range(256)]))
-            removal = np.array([0, *sizes, sizes[-1] + 1]) if len(sizes) < len(GRID) else GRID
+            removal = np.array([0, *sizes, FULL_AREA + 1]) if len(sizes) < len(GRID) else GRID
             removal = np.union1d(removal, [rule.removal])
         return Surface(PROBABILITIES, removal, self.at(weights, removal))
 
@@ -182,11 +111,11 @@ class LevelSearch:
                     for v in range(256)
                 ]
             )
-            start, stop = _run_around(heights >= heights[levels[axis]] - FLAT, levels[axis])
+            start, stop = run_around(heights >= heights[levels[axis]] - FLAT, levels[axis])
             ranges[name] = [float(PROBABILITIES[start]), float(PROBABILITIES[stop])]
         along = curve(self.steps(*levels), self.empty, weights, self.removal)
         here = int(np.searchsorted(along.lower, rule.removal, "right")) - 1
-        start, stop = _run_around(along.dice >= along.dice[here] - FLAT, here)
+        start, stop = run_around(along.dice >= along.dice[here] - FLAT, here)
         return {**ranges, "removal": [int(along.lower[start]), int(along.upper[stop])]}
 
 
@@ -194,23 +123,70 @@ class ImageSearch(LevelSearch):
     """The search of the `image` rule."""
 
     def __init__(self, tables: Histograms, removal: Sequence[int] | None = None):
-        super().__init__(ImageRule, empty_dice(tables), removal)
+        super().__init__(ImageRule, tables.empty, removal)
         self.size = size_of(tables.area.astype(np.int64), tables.pixels)  # (N, 256)
-        self.gain = tables.dice() - self.empty[:, None]  # (N, 256)
-        self.images = np.arange(len(self.empty))
+        self.gain = tables.dice() - tables.empty[:, None]  # (N, 256)
 
     def steps(self, level: int) -> Steps:
         """Each image has one step: its whole mask."""
-        return Steps(self.images, self.size[:, level], self.gain[:, level])
+        return Steps(np.arange(len(self.size)), self.size[:, level], self.gain[:, level])
 
 
-def empty_dice(tables: Histograms) -> np.ndarray:
-    """Dice of an empty mask for each image: 1 for a negative, (N,)."""
-    return (tables.truth == 0).astype(np.float64)
+class ComponentSearch(LevelSearch):
+    """The search of the `component` rule."""
+
+    def __init__(self, tables: Components, removal: Sequence[int] | None = None):
+        super().__init__(ComponentRule, tables.empty, removal)
+        self.tables = tables
+
+    def steps(self, level: int) -> Steps:
+        """Each image has a step for each distinct area of its components."""
+        image, area, gain = self.tables.at(level)
+        return Steps(image, size_of(area.astype(np.int64), self.tables.pixels), gain)
 
 
-def _run_around(good: np.ndarray, index: int) -> tuple[int, int]:
-    """First and last index of the run of True that holds `index`."""
-    bad = np.flatnonzero(~good)
-    where = np.searchsorted(bad, index)
-    return int(bad[where - 1]) + 1 if where else 0, int(bad[where]) - 1 if where < len(bad) else len(good) - 1
+class TripletSearch(LevelSearch):
+    """The search of the `triplet` rule."""
+
+    def __init__(self, tables: Histograms, removal: Sequence[int] | None = None):
+        super().__init__(TripletRule, tables.empty, removal)
+        self.size = size_of(tables.area.astype(np.int64), tables.pixels)  # (N, 256)
+        self.gain = tables.dice() - tables.empty[:, None]  # (N, 256)
+
+    def steps(self, top: int, level: int) -> Steps:
+        """Each image has one step: its mask stands as long as the sure part is large enough."""
+        return Steps(np.arange(len(self.size)), self.size[:, top], self.gain[:, level])
+
+    def peaks(self, weights: np.ndarray) -> np.ndarray:
+        """The best mean Dice at each top and binarization, (256, 256)."""
+        if self.removal is not None:
+            return self.at(weights, self.removal).max(axis=-1)
+        weights = weights / weights.sum()
+        counts = np.flatnonzero(weights)
+        size = np.ascontiguousarray(self.size[counts].T)  # (256, n)
+        gain = weights[counts, None] * self.gain[counts]  # (n, 256)
+        return weights @ self.empty + _highest_sums(size, np.argsort(-size, axis=1), gain)
+
+    def at(self, weights: np.ndarray, removal: np.ndarray) -> np.ndarray:
+        """Mean Dice at each top, binarization and value of `removal`, (256, 256, R): a matrix product a top."""
+        weights = weights / weights.sum()
+        gain = weights[:, None] * self.gain
+        surface = np.empty((256, 256, len(removal)))
+        for top in range(256):
+            stands = self.size[:, top] >= removal[:, None]  # (R, N)
+            surface[top] = (stands.astype(np.float64) @ gain).T
+        return surface + weights @ self.empty
+
+
+@njit(cache=True)
+def _highest_sums(size, order, gain):
+    """The highest sum of gains (n, 256) of all images down to some size, or of none, for each top (256, n)."""
+    highest = np.zeros((256, 256))
+    for top in range(256):
+        total = np.zeros(256)
+        for place in range(len(gain)):
+            total += gain[order[top, place]]
+            here = size[top, order[top, place]]
+            if place + 1 == len(gain) or size[top, order[top, place + 1]] != here:
+                highest[top] = np.maximum(highest[top], total)
+    return highest

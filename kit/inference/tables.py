@@ -1,13 +1,17 @@
-"""All that the rules `image`, `triplet` and `expected` need to know about a map and its truth: two histograms."""
+"""Counts that say all about maps and their truth that the choice of a rule needs. The maps are read once."""
+
+from functools import cached_property
 
 import cv2
 import numpy as np
+
+from kit.inference.components import sweep
 
 
 class Histograms:
     """How many pixels, and how many of them foreground, each image has at and above every level.
 
-    Filled an image at a time; 2 KiB an image.
+    All that the rules `image`, `triplet` and `expected` need. Filled an image at a time; 2 KiB an image.
     """
 
     def __init__(self, count: int):
@@ -30,9 +34,50 @@ class Histograms:
         """Foreground pixels of each image, (N,)."""
         return self.overlap[:, 0]
 
+    @property
+    def empty(self) -> np.ndarray:
+        """Dice of an empty mask for each image, (N,): 1 for a negative."""
+        return (self.truth == 0).astype(np.float64)
+
     def dice(self) -> np.ndarray:
         """Dice of {v ≥ level} of every image and level, (N, 256) float64."""
         return dice(self.area, self.overlap, self.truth[:, None])
+
+
+class Components:
+    """What each image's components are worth at every level. All that the rule `component` needs."""
+
+    def __init__(self, count: int):
+        self.empty = np.ones(count)
+        """Dice of an empty mask for each image."""
+        self.pixels = 0
+        """Of an image (H · W)."""
+        self._parts: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, index: int, map: np.ndarray, truth: np.ndarray) -> None:
+        """Takes image `index`: levels uint8 (H, W) and truth bool (H, W)."""
+        self.pixels = map.size
+        foreground = np.count_nonzero(truth)
+        self.empty[index] = foreground == 0
+        level, area, kept, overlap = sweep(map, truth).T
+        with_it = dice(kept, overlap, foreground)
+        without = np.where(np.diff(level, prepend=-1) == 0, np.roll(with_it, 1), self.empty[index])
+        self._parts.append((level.astype(np.uint8), np.full(len(level), index, np.int32), area, with_it - without))
+
+    def at(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Components at a level: their image, their area and the Dice that they add to that of all larger ones.
+
+        Components of an image with equal area are one entry. Three arrays (K,).
+        """
+        level_of, *columns = self._sorted
+        entries = slice(*np.searchsorted(level_of, [level, level + 1]))
+        return tuple(column[entries] for column in columns)
+
+    @cached_property
+    def _sorted(self) -> list[np.ndarray]:
+        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+        order = np.argsort(columns[0], kind="stable")
+        return [column[order] for column in columns]
 
 
 def dice(area: np.ndarray, overlap: np.ndarray, truth: np.ndarray) -> np.ndarray:

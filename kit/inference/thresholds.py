@@ -13,8 +13,8 @@ from kit.files import replacing, write_json
 from kit.inference import estimate, rules
 from kit.inference.maps import upsample
 from kit.inference.rules import Rule
-from kit.inference.search import ImageSearch, Surface
-from kit.inference.tables import Histograms
+from kit.inference.search import ComponentSearch, ImageSearch, LevelSearch, Surface, TripletSearch
+from kit.inference.tables import Components, Histograms
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,23 @@ def choose(
     """
     if not len(patients):
         raise KitError("there are no maps to choose thresholds on: predict some first")
-    tables = Histograms(len(patients))
+    histograms = Histograms(len(patients))
+    components = Components(len(patients)) if "component" in kinds else None
     pairs = zip(maps, truth, strict=True)
     for index, (map, mask) in enumerate(tqdm(pairs, "tables", len(patients), delay=2, leave=False)):
-        tables.add(index, upsample(map, mask.shape), mask)
-    weights = estimate.prevalence_weights(tables.truth > 0, prevalence)
+        full = upsample(map, mask.shape)
+        histograms.add(index, full, mask)
+        if components:
+            components.add(index, full, mask)
+    positive = histograms.truth > 0
+    weights = estimate.prevalence_weights(positive, prevalence)
     groups = estimate.leave_out(folds, patients)
     results = {}
     for kind in kinds:
-        search = ImageSearch(tables, removal)
+        search = _search(kind, histograms, components, removal)
         rule = search.best(weights)
         dice = search.dice(rule)
         nested = estimate.nested_dice(search, groups, weights)
-        positive = tables.truth > 0
         results[kind] = Result(
             rule=rule,
             dice=_mean(dice, weights),
@@ -94,6 +98,14 @@ def choose(
             images=dice,
         )
     return results
+
+
+def _search(
+    kind: str, histograms: Histograms, components: Components | None, removal: Sequence[int] | None
+) -> LevelSearch:
+    if kind == "component":
+        return ComponentSearch(components, removal)
+    return {"image": ImageSearch, "triplet": TripletSearch}[kind](histograms, removal)
 
 
 def write(result: Result, folder: Path, recipe: str | None, hashes: dict[str, str]) -> None:
