@@ -1,0 +1,224 @@
+"""The built-in competition: phantom chest X-rays with labels and a solution, in the layout of round 1.
+
+Image k of a seed depends on the seed, the split and k alone, whatever else is made beside it.
+"""
+
+import csv
+import io
+import os
+import shutil
+import tempfile
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
+from tqdm import tqdm
+
+from kit.competition import rle
+from kit.competition.phantom_anatomy import Chest
+from kit.competition.phantom_film import Film
+from kit.competition.phantom_findings import Region, draw_regions
+from kit.competition.phantom_radiograph import expose, pose
+from kit.errors import KitError
+from kit.files import write_json, write_text
+
+# How many regions the images of a block have, in a drawn order: 22 % are positive, a quarter of them several times.
+_BLOCK = (0,) * 14 + (1,) * 3 + (2,)
+_PUBLIC = 0.3  # of the test images
+_MARK = "phantom.json"  # tells a demo from somebody's data
+_SPLITS = ("train", "test")
+_UID = "1.2.276.0.7230010.3.1.{kind}.8323329.{number}.1517875{second:03d}.{last:06d}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of the phantom competition: its label and header, and what it is drawn from."""
+
+    seed: int
+    split: int  # 0 = training, 1 = test
+    index: int
+
+    def stream(self, purpose: int) -> np.random.Generator:
+        """The random numbers of one purpose, the same whatever else was drawn."""
+        return np.random.default_rng((self.seed, self.split, self.index, purpose))
+
+    @cached_property
+    def patient(self) -> "Case":
+        """The first image of the same patient: now and then the image before this one shows the same chest."""
+        again = self.index > 0 and self.stream(0).random() < 0.12
+        return Case(self.seed, self.split, self.index - 1).patient if again else self
+
+    @cached_property
+    def person(self) -> tuple[str, bool, int]:
+        """The patient's id, whether female, and age in years."""
+        rng = self.patient.stream(1)
+        return (
+            str(uuid.UUID(bytes=rng.bytes(16), version=4)),
+            bool(rng.random() < 0.45),
+            int(np.clip(rng.normal(47, 16), 5, 90)),
+        )
+
+    @cached_property
+    def anteroposterior(self) -> bool:
+        """Whether taken from the front, as of a patient in bed."""
+        return bool(self.stream(2).random() < 0.4)
+
+    @cached_property
+    def uids(self) -> tuple[str, str, str]:
+        """The ids of image, series and study."""
+        rng, number = self.stream(3), 2 * self.index + self.split + 1
+        second, last = int(rng.integers(160, 300)), int(rng.integers(100_000, 1_000_000))
+        image, series, study = (
+            _UID.format(kind=kind, number=number, second=second, last=last - below)
+            for kind, below in ((4, 0), (3, 2), (2, 1))
+        )
+        return image, series, study
+
+    @cached_property
+    def chest(self) -> Chest:
+        """The patient's build, and how it was taken."""
+        first = self.patient
+        return Chest.draw(first.stream(4), self.person[1], self.anteroposterior, (self.seed, self.split, first.index))
+
+    @cached_property
+    def regions(self) -> list[Region]:
+        """The pneumothorax, empty for a negative."""
+        block, place = divmod(self.index, len(_BLOCK))
+        count = int(np.random.default_rng((self.seed, self.split, block)).permutation(_BLOCK)[place])
+        rng = self.stream(5)
+        return draw_regions(self.chest, count + (count > 1 and rng.random() < 0.3), rng)
+
+    @cached_property
+    def pose(self) -> np.ndarray:
+        """Where the patient stands on the film."""
+        return pose(self.stream(6))
+
+    def masks(self, size: int) -> list[np.ndarray]:
+        """One mask a region: bool (size, size)."""
+        return [Film(size, self.pose).mask(region.outline) for region in self.regions]
+
+    def pixels(self, size: int) -> np.ndarray:
+        """The radiograph: uint8 (size, size)."""
+        return expose(self.chest, self.regions, self.pose, size, self.stream(7))
+
+
+def write(folder: Path | str, train: int = 240, test: int = 100, size: int = 1024, seed: int = 0) -> None:
+    """Writes a competition folder of phantoms: DICOM files, labels, a sample submission and the solution.
+
+    An earlier phantom folder is replaced; the folder is there as a whole or not at all.
+
+    Args:
+        folder: where; missing, empty, or an earlier phantom folder.
+        train: training images.
+        test: test images, 30 % of them public.
+        size: pixels a side.
+        seed: other seeds give other patients.
+
+    Raises:
+        KitError: the folder holds something else, or cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / _MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise KitError(f"{folder}: holds something that is not a phantom competition: name another folder")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise KitError(f"{folder}: cannot be written ({error.strerror}): name another folder") from None
+    try:
+        _fill(beside / "new", {"train": train, "test": test, "size": size, "seed": seed})
+        if folder.exists():
+            folder.rename(beside / "old")
+        (beside / "new").rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _fill(folder: Path, settings: dict[str, int]) -> None:
+    cases = [Case(settings["seed"], k, i) for k, split in enumerate(_SPLITS) for i in range(settings[split])]
+    size = settings["size"]
+
+    def save(case: Case) -> list[str]:
+        image, series, study = case.uids
+        target = folder / f"dicom-images-{_SPLITS[case.split]}" / study / series / f"{image}.dcm"
+        target.parent.mkdir(parents=True)
+        pydicom.dcmwrite(target, header(case, case.pixels(size)), enforce_file_format=True)
+        return [rle.encode(mask) for mask in case.masks(size)] or ["-1"]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = list(tqdm(pool.map(save, cases), "phantoms", len(cases), unit="img", leave=False, delay=1))
+    labelled = list(zip(cases, rows, strict=True))
+    training = [
+        (case.uids[0], f" {text}")
+        for case, texts in labelled
+        if not case.split
+        for text in texts * (1 + (texts == ["-1"] and case.stream(8).random() < 0.03))
+    ]
+    tests = sorted((case.uids[0], texts) for case, texts in labelled if case.split)
+    _table(folder / "train-rle.csv", ("ImageId", " EncodedPixels"), training)
+    _table(folder / "sample_submission.csv", ("ImageId", "EncodedPixels"), ((image, "-1") for image, _ in tests))
+    usage = _usage(labelled)
+    solution = ((image, text, usage[image]) for image, texts in tests for text in texts)
+    _table(folder / "solution.csv", ("ImageId", "EncodedPixels", "Usage"), solution)
+    write_json(folder / _MARK, {"about": "phantom chest X-rays: drawn, of nobody", **settings})
+
+
+def _usage(labelled: list[tuple[Case, list[str]]]) -> dict[str, str]:
+    """Public or Private for each test image: the same share of positives and of negatives is public."""
+    usage, seen = {}, {True: 0, False: 0}
+    for case, texts in labelled:
+        if case.split:
+            positive = texts != ["-1"]
+            rank, seen[positive] = seen[positive], seen[positive] + 1
+            usage[case.uids[0]] = "Public" if -((-rank - 1) * 3 // 10) > -(-rank * 3 // 10) else "Private"
+    return usage
+
+
+def _table(path: Path, header: tuple[str, ...], rows) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def header(case: Case, pixels: np.ndarray) -> Dataset:
+    """The DICOM file of a radiograph, uint8 (size, size), with the competition's tags (the paper's Figure 3)."""
+    image, series, study = case.uids
+    patient, female, age = case.person
+    view = "AP" if case.anteroposterior else "PA"
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = image
+    data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    data.SpecificCharacterSet = "ISO_IR 100"
+    data.SOPClassUID = SecondaryCaptureImageStorage
+    data.SOPInstanceUID = image
+    data.StudyDate, data.StudyTime, data.AccessionNumber = "19010101", "000000.00", ""
+    data.Modality, data.ConversionType, data.ReferringPhysicianName = "CR", "WSD", ""
+    data.SeriesDescription = f"view: {view}"
+    data.PatientName = data.PatientID = patient
+    data.PatientBirthDate, data.PatientSex = "", "F" if female else "M"
+    with pydicom.config.disable_value_validation():
+        data.PatientAge = str(age)  # without a unit, as in the competition
+    data.BodyPartExamined, data.ViewPosition = "CHEST", view
+    data.StudyInstanceUID, data.SeriesInstanceUID = study, series
+    data.StudyID, data.SeriesNumber, data.InstanceNumber, data.PatientOrientation = "", "1", "1", ""
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.Rows, data.Columns = pixels.shape
+    data.PixelSpacing = [round(0.143 * 1024 / pixels.shape[0], 3)] * 2
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
+    data.LossyImageCompression, data.LossyImageCompressionMethod = "01", "ISO_10918_1"
+    jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+    data.PixelData = encapsulate([jpeg.tobytes()])
+    data["PixelData"].is_undefined_length = True
+    return data

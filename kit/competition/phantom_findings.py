@@ -1,0 +1,58 @@
+"""What a phantom has beside its healthy chest: a pneumothorax, and what looks like one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kit.competition.phantom_anatomy import ANGLE, APEX, CORNERS, SIDES, STEPS, Chest
+from kit.competition.phantom_film import area
+
+# Where along a lung's outline the air stands: from and to a corner of it, each drawn between two bounds.
+_PLACES = {
+    "apical": ((APEX - 2.5, APEX - 0.5), (APEX + 1.5, APEX + 3.5)),
+    "lateral": ((APEX + 1.0, APEX + 3.0), (ANGLE - 1.5, ANGLE + 0.3)),
+    "basal": ((ANGLE - 2.5, ANGLE - 1.0), (ANGLE + 1.5, ANGLE + 3.0)),
+    "whole": ((APEX - 2.5, APEX - 1.0), (ANGLE - 0.5, ANGLE + 1.0)),
+}
+_SMALL, _LARGE = (0.5, 0.33, 0.17, 0.0), (0.25, 0.15, 0.05, 0.55)  # how often, below and above 4 % of the film
+
+
+@dataclass(frozen=True)
+class Region:
+    """One pocket of air between the chest wall and the lung, in body coordinates."""
+
+    outline: np.ndarray  # (N, 2), closed
+    pleura: np.ndarray  # (M, 2), the part of the outline that is the lung's edge
+    contrast: float  # how much darker than the lung
+
+
+def draw_regions(chest: Chest, count: int, rng: np.random.Generator) -> list[Region]:
+    """The regions of a patient's pneumothorax; several mostly share a side, and one in six is easily missed."""
+    side = int(rng.choice(SIDES))
+    contrast = rng.uniform(0.03, 0.07) if rng.random() < 1 / 6 else rng.uniform(0.13, 0.24)
+    regions = []
+    for _ in range(count):
+        size = float(np.exp(rng.normal(np.log(0.045 / count**0.5), 0.7)).clip(0.002, 0.13))
+        place = rng.choice(list(_PLACES), p=_SMALL if size < 0.04 else _LARGE)
+        regions.append(_region(chest.lung(side), chest.place(side, [(0.32, 0.55)])[0], place, size, contrast, rng))
+        side = -side if rng.random() < 0.2 else side
+    return regions
+
+
+def _region(
+    lung: np.ndarray, hilum: np.ndarray, place: str, size: float, contrast: float, rng: np.random.Generator
+) -> Region:
+    """A region of `size` (a share of the film): the lung has shrunk toward its hilum along a part of its outline."""
+    first, last = (rng.uniform(*bounds) for bounds in _PLACES[place])
+    steps = np.arange(round(first * STEPS), round(last * STEPS) + 1)
+    wall = lung[steps % (CORNERS * STEPS)]
+    s = np.linspace(0, 1, len(wall))
+    waves = sum(rng.normal(0, 0.08) * np.sin(np.pi * k * s) for k in (2, 3, 4))
+    shape = (np.sin(np.pi * s) ** rng.uniform(0.4, 0.9) * (1 + waves))[:, None]
+    low, high = 0.0, 0.75
+    for _ in range(12):
+        depth = (low + high) / 2
+        pleura = wall + depth * shape * (hilum - wall)
+        outline = np.vstack((wall, pleura[::-1]))
+        low, high = (low, depth) if area(outline) > size else (depth, high)
+    return Region(outline, pleura, contrast)
