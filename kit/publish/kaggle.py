@@ -32,6 +32,8 @@ LOOKS = (0.0, 2.0, 5.0)
 """Seconds before each look at Kaggle's list for a submission that may still be on its way into it."""
 PATIENCE = 900.0
 """Seconds to wait for a score."""
+POLL = 1.0
+"""Seconds between the first two looks for a score; each pause is longer than the one before, up to 15 of them."""
 PAGE = 20
 """Submissions on a page of Kaggle's list, where it does not say that there is another."""
 
@@ -235,7 +237,7 @@ def _wait(client: Client, name: str, ref: int) -> ApiSubmission | None:
             found = next((one for one in submissions(client, name) if one.ref == ref), None)
             if (found and found.status != SubmissionStatus.PENDING) or time.monotonic() > end:
                 return found
-            time.sleep(min(pause, 15))
+            time.sleep(POLL * min(pause, 15))
             line.update()
     raise AssertionError
 

@@ -40,9 +40,10 @@ def _put(session: requests.Session, url: str, path: Path, start: int, size: int)
     with open(path, "rb") as handle, _bar(path.name, start, size) as bar:
         handle.seek(start)
         response = session.put(url, data=CallbackIOWrapper(bar.update, handle, "read"), headers=headers)
-    if response.status_code == 308:
-        raise requests.ConnectionError  # Only a part has arrived.
-    _expect(response, 200, 201)
+    _expect(response, 200, 201, 308)
+    foreign = response.content and "json" not in response.headers.get("Content-Type", "")
+    if response.status_code == 308 or foreign:  # The next attempt asks what has arrived.
+        raise Unsettled(f"kaggle: upload of {path.name}: did not arrive whole: run the same command again")
 
 
 def _received(session: requests.Session, url: str, size: int) -> int:

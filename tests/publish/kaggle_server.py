@@ -1,0 +1,349 @@
+"""A Kaggle of our own on 127.0.0.1: answers the requests of the real client, keeps state, and fails on demand."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+USER, TOKEN = "ada", "KGAT_secret-of-ada"
+
+
+@dataclass
+class Fault:
+    """What goes wrong at a request.
+
+    `kind`: an HTTP status, `lost` (acts, then hangs up), `cut` (hangs up in the middle of what it receives or
+    sends), `stall` (acts, then answers too late), `text` (200 with an error text), `html`, `empty`, or `hook`.
+    """
+
+    method: str
+    kind: int | str
+    times: int = 1
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str | None = None
+    hook: Callable[[], None] | None = None
+    acted: bool = False
+    """For an HTTP status or a hook: whether the server does what it is asked for all the same."""
+
+
+class Kaggle(ThreadingHTTPServer):
+    """The state of the site."""
+
+    daemon_threads = True
+
+    def __init__(self, score: Callable[[bytes], tuple[float, float]] = lambda content: (0.5, 0.25)) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.score = score
+        self.allowance = 5
+        self.polls_until_scored = 1
+        self.submissions: list[dict] = []
+        self.blobs: dict[str, dict] = {}
+        self.datasets: dict[str, list[dict[str, bytes]]] = {}
+        self.dataset_requests: list[dict] = []
+        self.kernels: dict[str, list[dict]] = {}
+        self.run_kernel: Callable[[dict], dict[str, bytes]] = lambda request: {}
+        self.files: dict[str, bytes] = {}
+        self.mirrors: dict[str, bytes] = {}
+        self.faults: list[Fault] = []
+        self.log: list[tuple[str, dict]] = []
+        self.lock = threading.RLock()
+        self.stall = 1.0
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def count(self, method: str) -> int:
+        return sum(name == method for name, _ in self.log)
+
+    def fault_at(self, method: str) -> Fault | None:
+        with self.lock:
+            for fault in self.faults:
+                if fault.method == method and fault.times > 0:
+                    fault.times -= 1
+                    return fault
+        return None
+
+    def handle_error(self, request, client_address) -> None:
+        """A client that went away is what these tests are about."""
+
+
+class Reply(Exception):
+    def __init__(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
+        self.status, self.headers = status, headers or {}
+        self.body = body
+
+
+def error(status: int, message: str) -> Reply:
+    return Reply(status, {"error": {"code": status, "message": message, "status": "FAILED_PRECONDITION"}})
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Kaggle
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+    def hang_up(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def do_POST(self) -> None:
+        method = urlsplit(self.path).path.rpartition("/")[2]
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+        self.server.log.append((method, body))
+        self.answer(method, lambda: self.rpc(method, body))
+
+    def do_PUT(self) -> None:
+        token = urlsplit(self.path).path.rpartition("/")[2]
+        blob = self.server.blobs[token]
+        self.server.log.append(("PUT", {"token": token, "range": self.headers.get("Content-Range")}))
+        length = int(self.headers.get("Content-Length") or 0)
+        fault = self.server.fault_at("PUT")
+        if fault and fault.kind == "cut":
+            blob["content"] += self.rfile.read(length // 2)
+            self.hang_up()
+            return
+        content = self.rfile.read(length)
+
+        def put() -> Reply:
+            wanted = self.headers.get("Content-Range", "")
+            if wanted.startswith("bytes */"):
+                if len(blob["content"]) == blob["size"]:
+                    return Reply(200, {})
+                have = len(blob["content"])
+                return Reply(308, b"", {"Range": f"bytes=0-{have - 1}"} if have else {})
+            start = int(wanted.split()[1].partition("-")[0]) if wanted else 0
+            if start > len(blob["content"]):
+                return Reply(400, b"a gap")
+            blob["content"] = blob["content"][:start] + content
+            return Reply(200, {})
+
+        self.answer("PUT", put, fault)
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path).removeprefix("/storage/")
+        self.server.log.append(("GET", {"path": path, "range": self.headers.get("Range")}))
+        assert "Authorization" not in self.headers, "credentials must not go to the storage"
+
+        def get() -> Reply:
+            content = self.server.mirrors[path]
+            headers = {"ETag": f'"{hash(content)}"', "Accept-Ranges": "bytes"}
+            wanted = self.headers.get("Range")
+            if wanted and self.headers.get("If-Range", headers["ETag"]) == headers["ETag"]:
+                return Reply(206, content[int(wanted.removeprefix("bytes=").rstrip("-")) :], headers)
+            return Reply(200, content, headers)
+
+        self.answer("GET", get)
+
+    def answer(self, method: str, act: Callable[[], Reply], fault: Fault | None = None) -> None:
+        fault = fault or self.server.fault_at(method)
+        kind = fault.kind if fault else None
+        if isinstance(kind, int):
+            if fault.acted:
+                act()
+            body = fault.body if fault.body is not None else {"error": {"code": kind, "message": f"fault {kind}"}}
+            self.send(Reply(kind, body, fault.headers))
+            return
+        if kind == "hook" and not fault.acted:
+            fault.hook()
+        if kind in ("text", "html", "empty"):
+            content = {"text": (fault and fault.body) or "Internal error, please retry", "html": "<html>Sign in</html>"}
+            self.send(Reply(200, content.get(kind, "").encode(), {"Content-Type": "text/html"}))
+            return
+        try:
+            with self.server.lock:
+                reply = act()
+        except Reply as refused:
+            reply = refused
+        if kind == "hook" and fault.acted:
+            fault.hook()
+        if kind == "lost":
+            self.hang_up()
+            return
+        if kind == "stall":
+            time.sleep(self.server.stall)
+        self.send(reply, cut=kind == "cut")
+
+    def send(self, reply: Reply, cut: bool = False) -> None:
+        content = reply.body
+        if isinstance(content, str):
+            content = content.encode()
+        kind = "application/octet-stream"
+        if not isinstance(content, bytes):
+            content, kind = json.dumps(content).encode(), "application/json"
+        try:
+            self.send_response(reply.status)
+            for name, value in ({"Content-Type": kind, "Content-Length": str(len(content))} | reply.headers).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2] if cut else content)
+            self.wfile.flush()
+        except OSError:
+            pass
+        if cut:
+            self.hang_up()
+
+    def rpc(self, method: str, body: dict) -> Reply:
+        if method == "IntrospectToken":
+            return Reply(200, {"active": body["token"] == TOKEN, "username": USER})
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return error(401, "Unauthenticated")
+        return getattr(self, method)(body)
+
+    # Competitions
+
+    def allowed(self) -> int:
+        return self.server.allowance - len(self.server.submissions)
+
+    def GetSubmissionLimits(self, body: dict) -> Reply:
+        made = len(self.server.submissions)
+        return Reply(200, {"numToday": made, "numTotal": made, "numAllowedNow": max(0, self.allowed())})
+
+    def StartSubmissionUpload(self, body: dict) -> Reply:
+        return self.start(body["fileName"], body["contentLength"])
+
+    def start(self, name: str, size: int) -> Reply:
+        token = f"blob{len(self.server.blobs)}"
+        self.server.blobs[token] = {"name": name, "size": size, "content": b""}
+        return Reply(200, {"token": token, "createUrl": f"{self.server.url}/upload/{token}"})
+
+    def CreateSubmission(self, body: dict) -> Reply:
+        blob = self.server.blobs[body["blobFileTokens"]]
+        assert len(blob["content"]) == blob["size"], "half an upload was submitted"
+        return self.submitted(body, blob["name"], blob["content"])
+
+    def CreateCodeSubmission(self, body: dict) -> Reply:
+        version = self.server.kernels[f"{body['kernelOwner']}/{body['kernelSlug']}"][body["kernelVersion"] - 1]
+        return self.submitted(body, body["fileName"], version["output"][body["fileName"]])
+
+    def submitted(self, body: dict, name: str, content: bytes) -> Reply:
+        if self.allowed() <= 0:
+            raise error(400, "Submission not allowed: Your team has used its daily Submission allowance (5) today.")
+        ref = 1000 + len(self.server.submissions)
+        self.server.submissions.append(
+            {
+                "ref": ref,
+                "date": "2026-11-23T12:00:00.000Z",
+                "description": body["submissionDescription"],
+                "fileName": name,
+                "status": "PENDING",
+                "content": content,
+                "polls": 0,
+            }
+        )
+        return Reply(200, {"message": "Successfully submitted", "ref": ref})
+
+    def ListSubmissions(self, body: dict) -> Reply:
+        for one in self.server.submissions:
+            one["polls"] += 1
+            if one["status"] == "PENDING" and one["polls"] > self.server.polls_until_scored:
+                public, private = self.server.score(one["content"])
+                one |= {"status": "COMPLETE", "publicScore": f"{public:.5f}", "privateScore": f"{private:.5f}"}
+        newest = [{k: v for k, v in one.items() if k not in ("content", "polls")} for one in self.server.submissions]
+        newest.reverse()
+        start = int(body.get("pageToken") or 0)
+        page = {"submissions": newest[start : start + 2]}
+        if start + 2 < len(newest):
+            page["nextPageToken"] = str(start + 2)
+        return Reply(200, page)
+
+    def ListDataFiles(self, body: dict) -> Reply:
+        names = sorted(self.server.files)
+        start = int(body.get("pageToken") or 0)
+        listed = [{"name": name, "totalBytes": len(self.server.files[name])} for name in names[start : start + 2]]
+        page = {"files": listed}
+        if start + 2 < len(names):
+            page["nextPageToken"] = str(start + 2)
+        return Reply(200, page)
+
+    def DownloadDataFile(self, body: dict) -> Reply:
+        if body["fileName"] not in self.server.files:
+            return error(404, "no such file")
+        self.server.mirrors[f"c/{body['fileName']}"] = self.server.files[body["fileName"]]
+        return Reply(302, b"", {"Location": f"{self.server.url}/storage/c/{body['fileName']}"})
+
+    def DownloadDataset(self, body: dict) -> Reply:
+        name = f"{body['ownerSlug']}/{body['datasetSlug']}"
+        if name not in self.server.mirrors:
+            return error(404, "no such dataset")
+        return Reply(302, b"", {"Location": f"{self.server.url}/storage/{name}"})
+
+    # Datasets
+
+    def StartBlobUpload(self, body: dict) -> Reply:
+        return self.start(body["name"], body["contentLength"])
+
+    def content(self, files: list[dict]) -> dict[str, bytes]:
+        blobs = [self.server.blobs[one["token"]] for one in files]
+        assert all(len(blob["content"]) == blob["size"] for blob in blobs), "half an upload stands in a dataset"
+        return {blob["name"]: blob["content"] for blob in blobs}
+
+    def CreateDataset(self, body: dict) -> Reply:
+        name = f"{body['ownerSlug']}/{body['slug']}"
+        if name in self.server.datasets:
+            return Reply(200, {"status": "error", "error": "The requested title is already in use by a dataset."})
+        self.server.dataset_requests.append(body)
+        self.server.datasets[name] = [self.content(body["files"])]
+        return Reply(200, {"ref": name, "status": "ok", "url": f"https://www.kaggle.com/datasets/{name}"})
+
+    def CreateDatasetVersion(self, body: dict) -> Reply:
+        name = f"{body['ownerSlug']}/{body['datasetSlug']}"
+        self.server.dataset_requests.append(body)
+        self.server.datasets[name].append(self.content(body["body"]["files"]))
+        return Reply(200, {"ref": name, "status": "ok"})
+
+    def GetDatasetStatus(self, body: dict) -> Reply:
+        if f"{body['ownerSlug']}/{body['datasetSlug']}" not in self.server.datasets:
+            return error(404, "no such dataset")
+        return Reply(200, {"status": "READY"})
+
+    def ListDatasetFiles(self, body: dict) -> Reply:
+        files = self.server.datasets[f"{body['ownerSlug']}/{body['datasetSlug']}"][-1]
+        names = sorted(files)
+        start = int(body.get("pageToken") or 0)
+        page = {"datasetFiles": [{"name": name, "totalBytes": len(files[name])} for name in names[start : start + 3]]}
+        if start + 3 < len(names):
+            page["nextPageToken"] = str(start + 3)
+        return Reply(200, page)
+
+    # Kernels
+
+    def SaveKernel(self, body: dict) -> Reply:
+        versions = self.server.kernels.setdefault(body["slug"], [])
+        versions.append(body | {"output": self.server.run_kernel(body), "polls": 0})
+        ref = f"/code/{body['slug']}"
+        return Reply(200, {"ref": ref, "url": f"https://www.kaggle.com{ref}", "versionNumber": len(versions)})
+
+    def GetKernel(self, body: dict) -> Reply:
+        name = f"{body['userName']}/{body['kernelSlug']}"
+        if not self.server.kernels.get(name):
+            return error(404, "no such kernel")
+        last = self.server.kernels[name][-1]
+        return Reply(
+            200,
+            {
+                "metadata": {"ref": name, "currentVersionNumber": len(self.server.kernels[name])},
+                "blob": {"source": last["text"]},
+            },
+        )
+
+    def GetKernelSessionStatus(self, body: dict) -> Reply:
+        last = self.server.kernels[f"{body['userName']}/{body['kernelSlug']}"][-1]
+        last["polls"] += 1
+        states = ("QUEUED", "RUNNING", last.get("end", "COMPLETE"))
+        return Reply(200, {"status": states[min(last["polls"], 3) - 1], "failureMessage": last.get("failure", "")})
+
+    def ListKernelSessionOutput(self, body: dict) -> Reply:
+        name = f"{body['userName']}/{body['kernelSlug']}"
+        files = []
+        for file_name, content in self.server.kernels[name][-1]["output"].items():
+            self.server.mirrors[f"{name}/{file_name}"] = content
+            files.append({"fileName": file_name, "url": f"{self.server.url}/storage/{name}/{file_name}"})
+        return Reply(200, {"files": files, "log": "[]"})
