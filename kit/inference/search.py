@@ -5,11 +5,10 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
-from numba import njit
 
 from kit.inference.curves import TIE, Steps, curve, middle, middle_removal, run_around
 from kit.inference.maps import PROBABILITIES
-from kit.inference.rules import FULL_AREA, ComponentRule, ImageRule, Rule, TripletRule, size_of
+from kit.inference.rules import FULL_AREA, ComponentRule, ImageRule, Rule
 from kit.inference.tables import Components, Histograms
 
 FLAT = 0.001
@@ -120,73 +119,29 @@ class LevelSearch:
 
 
 class ImageSearch(LevelSearch):
-    """The search of the `image` rule."""
+    """The search of the `image` rule: each image has one step, its whole mask."""
 
     def __init__(self, tables: Histograms, removal: Sequence[int] | None = None):
         super().__init__(ImageRule, tables.empty, removal)
-        self.size = size_of(tables.area.astype(np.int64), tables.pixels)  # (N, 256)
-        self.gain = tables.dice() - tables.empty[:, None]  # (N, 256)
+        self.tables = tables
 
     def steps(self, level: int) -> Steps:
-        """Each image has one step: its whole mask."""
-        return Steps(np.arange(len(self.size)), self.size[:, level], self.gain[:, level])
+        """Steps of all images."""
+        return histogram_steps(self.tables, level, level)
 
 
 class ComponentSearch(LevelSearch):
-    """The search of the `component` rule."""
+    """The search of the `component` rule: each image has a step for each distinct area of its components."""
 
     def __init__(self, tables: Components, removal: Sequence[int] | None = None):
         super().__init__(ComponentRule, tables.empty, removal)
         self.tables = tables
 
     def steps(self, level: int) -> Steps:
-        """Each image has a step for each distinct area of its components."""
-        image, area, gain = self.tables.at(level)
-        return Steps(image, size_of(area.astype(np.int64), self.tables.pixels), gain)
+        """Steps of all images."""
+        return Steps(*self.tables.at(level))
 
 
-class TripletSearch(LevelSearch):
-    """The search of the `triplet` rule."""
-
-    def __init__(self, tables: Histograms, removal: Sequence[int] | None = None):
-        super().__init__(TripletRule, tables.empty, removal)
-        self.size = size_of(tables.area.astype(np.int64), tables.pixels)  # (N, 256)
-        self.gain = tables.dice() - tables.empty[:, None]  # (N, 256)
-
-    def steps(self, top: int, level: int) -> Steps:
-        """Each image has one step: its mask stands as long as the sure part is large enough."""
-        return Steps(np.arange(len(self.size)), self.size[:, top], self.gain[:, level])
-
-    def peaks(self, weights: np.ndarray) -> np.ndarray:
-        """The best mean Dice at each top and binarization, (256, 256)."""
-        if self.removal is not None:
-            return self.at(weights, self.removal).max(axis=-1)
-        weights = weights / weights.sum()
-        counts = np.flatnonzero(weights)
-        size = np.ascontiguousarray(self.size[counts].T)  # (256, n)
-        gain = weights[counts, None] * self.gain[counts]  # (n, 256)
-        return weights @ self.empty + _highest_sums(size, np.argsort(-size, axis=1), gain)
-
-    def at(self, weights: np.ndarray, removal: np.ndarray) -> np.ndarray:
-        """Mean Dice at each top, binarization and value of `removal`, (256, 256, R): a matrix product a top."""
-        weights = weights / weights.sum()
-        gain = weights[:, None] * self.gain
-        surface = np.empty((256, 256, len(removal)))
-        for top in range(256):
-            stands = self.size[:, top] >= removal[:, None]  # (R, N)
-            surface[top] = (stands.astype(np.float64) @ gain).T
-        return surface + weights @ self.empty
-
-
-@njit(cache=True)
-def _highest_sums(size, order, gain):
-    """The highest sum of gains (n, 256) of all images down to some size, or of none, for each top (256, n)."""
-    highest = np.zeros((256, 256))
-    for top in range(256):
-        total = np.zeros(256)
-        for place in range(len(gain)):
-            total += gain[order[top, place]]
-            here = size[top, order[top, place]]
-            if place + 1 == len(gain) or size[top, order[top, place + 1]] != here:
-                highest[top] = np.maximum(highest[top], total)
-    return highest
+def histogram_steps(tables: Histograms, top: int, level: int) -> Steps:
+    """One step an image: {v ≥ level} stands as long as {v ≥ top} is large enough."""
+    return Steps(np.arange(len(tables.empty)), tables.size(top), tables.gain(level))

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from kit.inference.components import sweep
+from kit.inference.rules import size_of
 
 
 class Histograms:
@@ -15,33 +16,37 @@ class Histograms:
     """
 
     def __init__(self, count: int):
-        self.area = np.zeros((count, 256), np.int32)  # pixels with v >= level
-        self.overlap = np.zeros((count, 256), np.int32)  # and in the truth
+        self.area = np.zeros((256, count), np.int32)  # pixels with v >= level
+        self.overlap = np.zeros((256, count), np.int32)  # and in the truth
         self.pixels = 0
         """Of an image (H · W)."""
 
     def add(self, index: int, map: np.ndarray, truth: np.ndarray) -> None:
         """Counts image `index`: levels uint8 (H, W) and truth bool (H, W)."""
         self.pixels = map.size
-        self.area[index] = _at_least(cv2.calcHist([map], [0], None, [256], [0, 256]).ravel())
+        self.area[:, index] = _at_least(cv2.calcHist([map], [0], None, [256], [0, 256]).ravel())
         rows = np.flatnonzero(truth.any(axis=1))
         if len(rows):
             inside = slice(rows[0], rows[-1] + 1)
-            self.overlap[index] = _at_least(np.bincount(map[inside][truth[inside]], minlength=256))
+            self.overlap[:, index] = _at_least(np.bincount(map[inside][truth[inside]], minlength=256))
 
     @property
     def truth(self) -> np.ndarray:
         """Foreground pixels of each image, (N,)."""
-        return self.overlap[:, 0]
+        return self.overlap[0]
 
     @property
     def empty(self) -> np.ndarray:
         """Dice of an empty mask for each image, (N,): 1 for a negative."""
         return (self.truth == 0).astype(np.float64)
 
-    def dice(self) -> np.ndarray:
-        """Dice of {v ≥ level} of every image and level, (N, 256) float64."""
-        return dice(self.area, self.overlap, self.truth[:, None])
+    def size(self, level: int) -> np.ndarray:
+        """Area of {v ≥ level} of each image in pixels of a 1024×1024 image, (N,)."""
+        return size_of(self.area[level].astype(np.int64), self.pixels)
+
+    def gain(self, level: int | slice = slice(None)) -> np.ndarray:
+        """Dice of {v ≥ level} less Dice of an empty mask, (N,) at a level or (256, N) at all, float64."""
+        return dice(self.area[level], self.overlap[level], self.truth) - self.empty
 
 
 class Components:
@@ -65,13 +70,13 @@ class Components:
         self._parts.append((level.astype(np.uint8), np.full(len(level), index, np.int32), area, with_it - without))
 
     def at(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Components at a level: their image, their area and the Dice that they add to that of all larger ones.
+        """Components at a level: image, area in pixels of a 1024×1024 image, and what they add to the Dice.
 
-        Components of an image with equal area are one entry. Three arrays (K,).
+        Components of an image with equal area are one entry; they add to the Dice of all larger ones. Arrays (K,).
         """
-        level_of, *columns = self._sorted
-        entries = slice(*np.searchsorted(level_of, [level, level + 1]))
-        return tuple(column[entries] for column in columns)
+        levels, images, areas, gains = self._sorted
+        entries = slice(*np.searchsorted(levels, [level, level + 1]))
+        return images[entries], size_of(areas[entries].astype(np.int64), self.pixels), gains[entries]
 
     @cached_property
     def _sorted(self) -> list[np.ndarray]:

@@ -13,8 +13,9 @@ from kit.files import replacing, write_json
 from kit.inference import estimate, rules
 from kit.inference.maps import upsample
 from kit.inference.rules import Rule
-from kit.inference.search import ComponentSearch, ImageSearch, LevelSearch, Surface, TripletSearch
+from kit.inference.search import ComponentSearch, ImageSearch, LevelSearch, Surface
 from kit.inference.tables import Components, Histograms
+from kit.inference.triplet import TripletSearch
 
 
 @dataclass(frozen=True)
