@@ -14,7 +14,9 @@ from kit.errors import KitError
 from kit.publish.client import session as open_session
 from kit.publish.failures import Unsettled, explained, persist
 
-CHUNK = 1 << 20
+CHUNK = 1 << 16
+Opener = Callable[[], requests.Response]
+"""Sends the request whose answer streams a file."""
 
 
 def upload(url: str, path: Path) -> None:
@@ -56,7 +58,7 @@ def _received(session: requests.Session, url: str, size: int) -> int:
     return int(last) + 1 if last.isdecimal() else 0
 
 
-def download(open_at: Callable[[], requests.Response], path: Path, check: Callable[[Path], None]) -> None:
+def download(open_at: Opener, path: Path, check: Callable[[Path], None]) -> None:
     """Writes what an address holds to `path`, once it is whole and passes the check.
 
     What has arrived stands in `NAME.part` beside it, so that the next call goes on there, if the address still

@@ -1,9 +1,12 @@
 """A Kaggle of our own on 127.0.0.1: answers the requests of the real client, keeps state, and fails on demand."""
 
+import io
 import json
 import socket
+import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -70,7 +73,9 @@ class Kaggle(ThreadingHTTPServer):
         return None
 
     def handle_error(self, request, client_address) -> None:
-        """A client that went away is what these tests are about."""
+        """Quiet about a client that went away: that is what these tests are about."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class Reply(Exception):
@@ -81,6 +86,14 @@ class Reply(Exception):
 
 def error(status: int, message: str) -> Reply:
     return Reply(status, {"error": {"code": status, "message": message, "status": "FAILED_PRECONDITION"}})
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -225,7 +238,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def submitted(self, body: dict, name: str, content: bytes) -> Reply:
         if self.allowed() <= 0:
-            raise error(400, "Submission not allowed: Your team has used its daily Submission allowance (5) today.")
+            return error(400, "Submission not allowed: Your team has used its daily Submission allowance (5) today.")
         ref = 1000 + len(self.server.submissions)
         self.server.submissions.append(
             {
@@ -263,11 +276,9 @@ class Handler(BaseHTTPRequestHandler):
             page["nextPageToken"] = str(start + 2)
         return Reply(200, page)
 
-    def DownloadDataFile(self, body: dict) -> Reply:
-        if body["fileName"] not in self.server.files:
-            return error(404, "no such file")
-        self.server.mirrors[f"c/{body['fileName']}"] = self.server.files[body["fileName"]]
-        return Reply(302, b"", {"Location": f"{self.server.url}/storage/c/{body['fileName']}"})
+    def DownloadDataFiles(self, body: dict) -> Reply:
+        self.server.mirrors.setdefault("competition", zipped(self.server.files))
+        return Reply(302, b"", {"Location": f"{self.server.url}/storage/competition"})
 
     def DownloadDataset(self, body: dict) -> Reply:
         name = f"{body['ownerSlug']}/{body['datasetSlug']}"
