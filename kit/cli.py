@@ -97,6 +97,27 @@ def train(
 
 
 @app.command()
+def thresholds(
+    maps: Annotated[Path, typer.Option(help="Anyone's maps: .npy (N, H, W), uint8 levels or float probabilities.")],
+    masks: Annotated[Path, typer.Option(help="Their truth: .npy (N, H, W), bool or uint8.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; with --rule all a subfolder each.")],
+    rule: Annotated[str, typer.Option(help="image, component, triplet, expected or all.")] = "all",
+    folds: Annotated[Path | None, typer.Option(help="Fold file: image_id, patient_id, fold.")] = None,
+    removal: Annotated[str | None, typer.Option(help="Values to choose from: 0,512,…; default: all.")] = None,
+    prevalence: Annotated[float | None, typer.Option(help="Share of positives to expect, such as 0.22.")] = None,
+) -> None:
+    """Search the best thresholds of each rule, exactly, and print the rules side by side."""
+    from kit.inference import foreign
+    from kit.inference.thresholds import kinds_of, removals_of
+    from kit.report import surfaces
+
+    found = foreign.choose(maps, masks, kinds_of(rule), out, folds, removals_of(removal), prevalence)
+    print(surfaces.table({result.rule.name: folder for folder, result in found.items()}))
+    for folder in found:
+        surfaces.draw(folder)
+
+
+@app.command()
 def predict(
     data: Data = DEMO,
     recipe: RecipeName = "demo",

@@ -25,8 +25,10 @@ class Maps:
     ids: tuple[str, ...]
     array: np.ndarray
     """(N, H, W), uint8 levels or float probabilities."""
-    name: str = "maps"
+    name: str
     """Where they come from, for messages."""
+    named: bool
+    """Whether the ids are those of images; otherwise they only count."""
 
     def __len__(self) -> int:
         return len(self.array)
@@ -54,7 +56,7 @@ def open_maps(path: Path | str) -> Maps:
     ids = tuple(beside.read_text().split()) if beside.is_file() else tuple(map(str, range(len(array))))
     if len(ids) != len(array):
         raise KitError(f"{beside}: {len(ids)} ids for {len(array)} maps: give one a line, in the order of the maps")
-    return Maps(ids, array, str(path))
+    return Maps(ids, array, str(path), named=beside.is_file())
 
 
 def open_stack(path: Path | str) -> np.ndarray:

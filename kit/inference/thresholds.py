@@ -17,6 +17,9 @@ from kit.inference.search import ComponentSearch, ImageSearch, LevelSearch, Surf
 from kit.inference.tables import Components, Histograms
 from kit.inference.triplet import TripletSearch
 
+KINDS = tuple(rules.RULES)
+"""Names of the rules that can be searched."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -107,6 +110,34 @@ def _search(
     if kind == "component":
         return ComponentSearch(components, removal)
     return {"image": ImageSearch, "triplet": TripletSearch}[kind](histograms, removal)
+
+
+def kinds_of(rule: str) -> tuple[str, ...]:
+    """The rules that an option means: one, or `all`.
+
+    Raises:
+        KitError: there is no such rule.
+    """
+    if rule not in (*KINDS, "all"):
+        raise KitError(f"--rule {rule}: is not known: give one of {', '.join(KINDS)}, all")
+    return KINDS if rule == "all" else (rule,)
+
+
+def removals_of(text: str | None) -> list[int] | None:
+    """The values that an option lists.
+
+    Raises:
+        KitError: one is not a whole number from 0 up.
+
+    >>> removals_of("0,512,1024")
+    [0, 512, 1024]
+    """
+    if text is None:
+        return None
+    values = [value.strip() for value in text.split(",")]
+    if not all(value.isdecimal() for value in values):
+        raise KitError(f"--removal {text}: give whole pixels of a 1024×1024 image, such as 0,512,1024")
+    return [int(value) for value in values]
 
 
 def write(result: Result, folder: Path, recipe: str | None, hashes: dict[str, str]) -> None:
