@@ -7,6 +7,7 @@ temporary file beside the target, flushed to the disk and renamed over it.
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,32 @@ def read_json(path: Path | str) -> Any:
         raise KitError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise KitError(f"{path}: is not JSON ({error}): write it anew") from None
+
+
+def copy(source: Path | str, target: Path | str) -> None:
+    """Copies a file's bytes over `target`."""
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def is_current(path: Path, made_from: dict[str, Any]) -> bool:
+    """Whether `path` is there and was marked as made from just this."""
+    beside = _origin(path)
+    return path.is_file() and beside.is_file() and read_json(beside) == made_from
+
+
+def mark(path: Path, made_from: dict[str, Any]) -> None:
+    """Writes beside `path` what it was made from: JSON values, mostly hashes."""
+    write_json(_origin(path), made_from)
+
+
+def origin(path: Path) -> dict[str, Any]:
+    """What `path` was marked as made from; empty where nothing is known."""
+    return read_json(_origin(path)) if _origin(path).is_file() else {}
+
+
+def _origin(path: Path) -> Path:
+    return path.with_suffix(".origin.json")
 
 
 def sha256(path: Path | str) -> str:

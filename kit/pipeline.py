@@ -12,20 +12,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.competition import dicom, layout, phantom
+from kit.competition import dicom, layout, phantom, rle, submission
 from kit.data import cache, folds
 from kit.data.resize import resize_image
 from kit.errors import KitError
-from kit.files import sha256
+from kit.files import copy, is_current, mark, read_json, sha256
+from kit.inference import maps, rules, thresholds
+from kit.progress import progress
+from kit.publish import submit as handin
 from kit.recipe import Recipe
 from kit.rows import Rows, key_of
 from kit.run import Run
-from kit.team import Team
+from kit.team import ALONE, Team
 
 log = logging.getLogger("kit")
 
 DEMO = Path("data/demo")
 FOLDS, RUNS, SUBMISSIONS, CACHES = Path("folds"), Path("runs"), Path("submissions"), Path("data/cache")
+LEDGER = SUBMISSIONS / "ledger.jsonl"
+KINDS = ("image",)
+"""Rules that compete for the run's thresholds.json."""
 
 
 def open_data(folder: Path, allow_missing: bool = False) -> layout.Competition:
@@ -55,7 +61,7 @@ def make_folds(
     count, seed = count or recipe.folds.count, recipe.seed if seed is None else seed
     path = out or fold_file(competition)
     made_from = folds.provenance(competition, count, seed, holdout)
-    if folds.is_current(path, made_from):
+    if is_current(path, made_from):
         return path, folds.read(path, competition), False
     split = folds.make(competition, count, seed, holdout)
     folds.write(path, split, made_from)
@@ -113,7 +119,22 @@ def train(data: Path, recipe: Recipe, only_fold: int | None = None, skip_bad: bo
             stages.train(fabric, recipe, number, fold, part, run.stage(fold, number), start)
             log.info("%s", summary(run, fold, number))
         made = [predict_oof(run, recipe, split, caches[sizes[-1]], competition, fold, team) for fold in numbers]
-    return run, bool(todo) or any(made)
+        # The search wants every fold's maps; it belongs to the process that makes the last of them.
+        complete = all(run.oof(fold, tta).is_file() for fold in split.numbers for tta in (True, False))
+        chosen = team.first and complete and ensure_thresholds(data, recipe)
+    return run, bool(todo) or any(made) or chosen
+
+
+def describe(run: Run) -> str:
+    """What a run has reached: each stage on its validation part, and the chosen rule."""
+    lines = [summary(run, *where) for where in run.trained()]
+    if run.thresholds.is_file():
+        found = read_json(run.thresholds)
+        rule = ", ".join(f"{name} {found[name]:.4g}" for name in ("top", "binarization", "removal") if name in found)
+        low, high = found["interval"]
+        nested = f", nested {found['nested_dice']:.4f}" if found["nested_dice"] is not None else ""
+        lines.append(f"rule {found['rule']} ({rule}): OOF Dice {found['dice']:.4f} [{low:.4f}, {high:.4f}]{nested}")
+    return "\n".join(lines)
 
 
 def summary(run: Run, fold: int, number: int) -> str:
@@ -215,6 +236,161 @@ def predict_maps(
             averaged.put(mine[i], with_tta)
     plain.finish(), averaged.finish()
     return bool(todo)
+
+
+Found = dict[tuple[str, bool], thresholds.Result]
+"""What the search found, by the rule's name and whether the maps are with TTA."""
+
+
+def ensure_thresholds(data: Path, recipe: Recipe) -> bool:
+    """Chooses the run's thresholds unless its OOF maps, labels and prevalence are those that they were chosen on.
+
+    Returns:
+        Whether they were chosen now.
+    """
+    competition = open_data(data)
+    run = run_of(competition, recipe)
+    split = folds.read(fold_file(competition), competition)
+    made_from = {
+        "oof": [sha256(run.oof(fold, tta).with_suffix(".keys")) for fold in split.numbers for tta in (True, False)],
+        "labels": sha256(competition.labels_path),
+        "prevalence": recipe.prevalence,
+        "tta": recipe.tta,
+    }
+    if is_current(run.thresholds, made_from):
+        return False
+    choose_thresholds(data, recipe, KINDS)
+    mark(run.thresholds, made_from)
+    return True
+
+
+def choose_thresholds(data: Path, recipe: Recipe, kinds: Sequence[str], removal: Sequence[int] | None = None) -> Found:
+    """Searches the thresholds of each rule on the OOF maps, with and without TTA, and keeps the best for `predict`.
+
+    The run's thresholds.json becomes the rule with the best nested Dice on the maps that the recipe predicts with.
+
+    Args:
+        data: The competition's folder.
+        recipe: Of the run.
+        kinds: Names of rules.
+        removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
+    """
+    competition = open_data(data)
+    run, split = run_of(competition, recipe), folds.read(fold_file(competition), competition)
+    found: Found = {}
+    for tta in (True, False):
+        files = [run.oof(fold, tta) for fold in split.numbers]
+        stacks = [maps.open_maps(file) for file in files]
+        rows = split.table.set_index("image_id").loc[[id for stack in stacks for id in stack.ids]]
+        results = thresholds.choose(
+            (map for stack in stacks for map in stack),
+            (rle.union(competition.labels[id], competition.shape, id) for id in rows.index),
+            list(rows.patient_id),
+            list(rows.fold),
+            kinds,
+            removal,
+            recipe.prevalence,
+        )
+        hashes = {file.name: sha256(file) for file in files} | {"labels": sha256(competition.labels_path)}
+        for kind, result in results.items():
+            found[kind, tta] = result
+            thresholds.write(result, run.rule(kind, tta), recipe.name, hashes)
+    best = max(kinds, key=lambda kind: found[kind, recipe.tta].nested_dice)
+    for target in (run.surface, run.thresholds):
+        source = run.rule(best, recipe.tta) / target.name
+        if source.is_file():
+            copy(source, target)
+        else:
+            target.unlink(missing_ok=True)
+    return found
+
+
+def predict(
+    data: Path, recipe: Recipe, images: Path | None = None, out: Path | None = None, skip_bad: bool = False
+) -> tuple[Path, bool]:
+    """Predicts the test images, or any folder of DICOM files, and writes the submission.
+
+    Args:
+        data: The competition's folder, whose run of the recipe is used.
+        recipe: Of the run.
+        images: A folder of DICOM files instead of the test images.
+        out: Where the maps and the submission of `images` go.
+        skip_bad: Files that cannot be read get an empty mask instead of an error.
+
+    Returns:
+        The submission, and whether anything was to do.
+
+    Raises:
+        KitError: there is no trained run, or a file cannot be read.
+    """
+    competition = open_data(data)
+    run = run_of(competition, recipe)
+    if images is None:
+        paths, order = competition.test, competition.sample_ids
+        targets, target = (run.test(tta=False), run.test()), run.submission
+    else:
+        out = out or Path("predictions") / images.name
+        paths = layout.find_dicoms(images)
+        order, targets, target = tuple(paths), (out / "maps-plain.npy", out / "maps.npy"), out / "submission.csv"
+    if not order:
+        raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
+    rule = rules.read(run.thresholds)
+    with logged(run):
+        made = predict_folder(
+            run, recipe, readable(paths, competition.shape, skip_bad), targets, competition.shape, ALONE
+        )
+        chosen = targets[recipe.tta]
+        made_from = {
+            "maps": sha256(chosen.with_suffix(".keys")),
+            "thresholds": sha256(run.thresholds),
+            "ids": key_of(*order).hex(),
+        }
+        if not made and is_current(target, made_from):
+            return target, False
+        stack = maps.open_maps(chosen)
+        masks = {
+            id: rle.encode(rule.mask(maps.upsample(map, competition.shape)))
+            for id, map in progress(zip(stack.ids, stack, strict=True), "masks", len(stack))
+        }
+        # What could not be read counts as healthy: the competition wants a row for every image.
+        submission.write(target, [(id, masks.get(id, "-1")) for id in order])
+        mark(target, made_from)
+    return target, True
+
+
+def submit(
+    data: Path,
+    recipe: Recipe,
+    to: str,
+    again: bool = False,
+    skip_bad: bool = False,
+    ask: Callable[[str], bool] = handin.never,
+) -> handin.Outcome:
+    """Predicts what is missing, validates the submission and hands it in."""
+    competition = open_data(data)
+    path, _ = predict(data, recipe, skip_bad=skip_bad)
+    run = run_of(competition, recipe)
+    outcome = handin.submit_local(path, competition, LEDGER, read_json(run.thresholds), again, ask)
+    kept = SUBMISSIONS / competition.name
+    copy(path, kept / f"{recipe.name}.csv")
+    copy(run.thresholds, kept / f"{recipe.name}.thresholds.json")
+    return outcome
+
+
+def validate(file: Path, data: Path, sample: Path | None = None) -> list[submission.Problem]:
+    """The problems of a submission file, held against a sample submission or the data's own."""
+    if sample is not None:
+        return submission.validate(file, tuple(submission.read(sample)))
+    competition = open_data(data)
+    return submission.validate(file, competition.sample_ids, competition.shape)
+
+
+def readable(paths: dict[str, Path], shape: tuple[int, int], skip_bad: bool) -> dict[str, Path]:
+    """The files that can be read; the others are an error, or are said to be left out."""
+    bad = dicom.check(paths, shape, skip_bad)
+    for error in bad.values():
+        log.warning("left out: %s", error)
+    return {id: path for id, path in paths.items() if id not in bad}
 
 
 @contextmanager

@@ -75,6 +75,11 @@ class Run:
         """Folder of what the threshold search found for one rule."""
         return self.folder / "thresholds" / f"{name}{_suffix(tta)}"
 
+    def trained(self) -> list[tuple[int, int]]:
+        """(fold, stage number) of every stage that is trained to its end, in order."""
+        found = [path.parent for path in self.folder.glob("fold*/stage*/weights.safetensors")]
+        return sorted((int(path.parent.name[4:]), int(path.name[5:]) - 1) for path in found)
+
     def read_recipe(self) -> Recipe:
         """The recipe of the run.
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from kit.competition import dicom, rle
 from kit.competition.layout import Competition
 from kit.data.resize import resize_image, resize_mask
 from kit.errors import KitError
 from kit.files import sha256
+from kit.progress import progress
 from kit.rows import Rows, key_of
 from kit.team import ALONE, Team
 
@@ -102,4 +102,4 @@ def _parallel(function: Callable, items: Iterable, what: str) -> list:
     """The results in order. Decoding and hashing release the interpreter's lock, so threads do."""
     items = list(items)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(tqdm(pool.map(function, items), what, len(items), unit="img", leave=False, delay=1))
+        return list(progress(pool.map(function, items), what, len(items)))

@@ -2,7 +2,7 @@
 
 `folds/NAME.csv` has the columns image_id, patient_id, stratum, fold and is sorted by image_id. Folds count from 0;
 with a hold-out share, fold 0 is the held-out part and all other images are in fold -1, which validates nothing.
-Beside it `folds/NAME.json` says what the folds were made from, so that changed labels are noticed.
+Beside it `folds/NAME.origin.json` says what they were made from, so that changed labels are noticed.
 """
 
 import logging
@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from kit.competition import dicom, labels
 from kit.competition.layout import Competition
 from kit.errors import KitError
-from kit.files import read_json, sha256, write_json, write_text
+from kit.files import mark, origin, sha256, write_text
 
 COLUMNS = ["image_id", "patient_id", "stratum", "fold"]
 ONLY_TRAINING = -1
@@ -121,13 +121,7 @@ def provenance(competition: Competition, count: int, seed: int, holdout: float |
 def write(path: Path, folds: Folds, made_from: dict) -> None:
     """Writes the folds, and beside them what they were made from."""
     write_text(path, folds.table[COLUMNS].to_csv(index=False, lineterminator="\n"))
-    write_json(path.with_suffix(".json"), made_from)
-
-
-def is_current(path: Path, made_from: dict) -> bool:
-    """Whether these folds stand there already."""
-    beside = path.with_suffix(".json")
-    return path.is_file() and beside.is_file() and read_json(beside) == made_from
+    mark(path, made_from)
 
 
 def read(path: Path, competition: Competition) -> Folds:
@@ -151,12 +145,12 @@ def read(path: Path, competition: Competition) -> Folds:
     if list(table.image_id) != ids:
         strange = sorted(set(table.image_id) ^ set(ids))
         raise KitError(
-            f"{path}: {len(strange)} images (as {strange[0]}) stand only here or only in {competition.labels_path}: {again}"
+            f"{path}: other images than {competition.labels_path} has, {strange[0]} and {len(strange) - 1} more: {again}"
         )
     strata = [labels.stratum(competition.labels[id]) for id in ids]
     changed = table.image_id[table.stratum != strata]
-    beside = path.with_suffix(".json")
-    if len(changed) or (beside.is_file() and read_json(beside).get("labels") != sha256(competition.labels_path)):
+    made_from = origin(path)
+    if len(changed) or ("labels" in made_from and made_from["labels"] != sha256(competition.labels_path)):
         raise KitError(f"{path}: {competition.labels_path} has changed since the folds were made: {again}")
     split = table.groupby("patient_id").fold.nunique()
     if (split > 1).any():

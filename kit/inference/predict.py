@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from kit import networks
 from kit.networks import Segmenter
+from kit.progress import progress
 from kit.recipe import Network
 
 
@@ -67,7 +67,7 @@ def maps(
         i, and its uint8 maps (size, size) without and with TTA.
     """
     starts = range(0, count, batch_size)
-    with ThreadPoolExecutor() as pool, tqdm(total=count, desc=what, unit="img", leave=False, delay=1) as progress:
+    with ThreadPoolExecutor() as pool, progress(None, what, count) as bar:
 
         def ask(start: int) -> list:
             return [pool.submit(read, i) for i in range(start, min(start + batch_size, count))]
@@ -78,4 +78,4 @@ def maps(
             images = np.stack([future.result() for future in batch])  # (B, size, size)
             for offset, (plain, averaged) in enumerate(zip(*probabilities(models, images), strict=True)):
                 yield start + offset, to_levels(plain), to_levels(averaged)
-            progress.update(len(batch))
+            bar.update(len(batch))

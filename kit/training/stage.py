@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, ReduceLROnPlateau
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from kit import networks
 from kit.data.augment import Augmentation
@@ -24,6 +23,7 @@ from kit.data.dataset import Samples, loader
 from kit.data.sampler import batches, epoch_order
 from kit.errors import KitError
 from kit.files import write_text
+from kit.progress import progress
 from kit.recipe import Recipe, Stage
 from kit.training import checkpoint, losses, metrics
 from kit.training.averaging import Average
@@ -103,7 +103,12 @@ def train(
             what = f"fold {fold} stage {number + 1} ({stage.size} px) epoch {epoch + 1}/{stage.epochs}"
             model.train()
             total = steps = 0
-            for images, masks in _progress(fabric, epoch_batches(epoch, fabric.global_rank, fabric.world_size), what):
+            for images, masks in progress(
+                epoch_batches(epoch, fabric.global_rank, fabric.world_size),
+                what,
+                unit="step",
+                show=fabric.is_global_zero,
+            ):
                 logits, image_logits = model(images.to(fabric.device, non_blocking=True))
                 loss = losses.total(recipe.loss, logits, image_logits, masks.to(fabric.device, non_blocking=True))
                 optimizer.zero_grad()
@@ -176,10 +181,6 @@ def _scheduler(stage: Stage, optimizer: torch.optim.Optimizer):
     if stage.schedule == "plateau":
         return ReduceLROnPlateau(optimizer, factor=0.2, patience=5)
     return ConstantLR(optimizer, factor=1.0)
-
-
-def _progress(fabric: lightning_fabric.Fabric, batches, what: str):
-    return tqdm(batches, what, unit="step", leave=False, delay=1, disable=not fabric.is_global_zero)
 
 
 def _curves(fabric: lightning_fabric.Fabric, folder: Path, first: int):

@@ -1,0 +1,87 @@
+"""The tables of a data set: the paper's Table 2 (images and masks) and Table 1 (sex × view × finding)."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+from kit.competition import dicom, labels
+from kit.competition.layout import Competition
+from kit.progress import progress
+
+
+def overview(competition: Competition) -> pd.Series:
+    """Numbers of images by what their labels say (paper Table 2)."""
+    strata = pd.Series([labels.stratum(rows) for rows in competition.labels.values()], dtype=str)
+    counts = strata.value_counts()
+    return pd.Series(
+        {
+            "Number of training samples": len(competition.train),
+            "Number of test samples": len(competition.test),
+            "Number of positive cases in training set": int((strata != "negative").sum()),
+            "Number of negative cases in training set": int(counts.get("negative", 0)),
+            "Number of cases has single mask in training set": int(counts.get("single", 0)),
+            "Number of cases has multiple masks in training set": int(counts.get("multiple", 0)),
+            "Number of images without a label row, left out": len(competition.unlabelled),
+        },
+        name=competition.name,
+    )
+
+
+def metadata(competition: Competition) -> pd.DataFrame:
+    """Sex and view position of each image, by its DICOM header.
+
+    Returns:
+        Columns set (Training, Test), Gender (Female, Male), View Position, positive (None for test images).
+    """
+    rows: list[tuple[str, Path, bool | None]] = [
+        ("Training", path, bool(competition.labels[id])) for id, path in competition.train.items()
+    ]
+    rows += [("Test", path, None) for path in competition.test.values()]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        headers = pool.map(lambda row: dicom.read_metadata(row[1]), rows)
+        headers = list(progress(headers, "reading headers", len(rows)))
+    sexes = {"F": "Female", "M": "Male"}
+    return pd.DataFrame(
+        {
+            "set": [name for name, _, _ in rows],
+            "Gender": [sexes.get(header.sex, "unknown") for header in headers],
+            "View Position": [header.view_position or "unknown" for header in headers],
+            "positive": pd.Series([positive for _, _, positive in rows], dtype="boolean"),
+        }
+    )
+
+
+def breakdown(table: pd.DataFrame) -> pd.DataFrame:
+    """Images by sex and by view position, with and without finding (paper Table 1); a share in brackets.
+
+    Args:
+        table: Of `metadata`.
+    """
+    lines = []
+    for name, images in table.groupby("set", sort=False):
+        for attribute in ("Gender", "View Position"):
+            for value, part in images.groupby(attribute):
+                positive = part.positive.sum()
+                known = part.positive.notna().any()
+                lines.append(
+                    {
+                        "Dataset": name,
+                        "Attribute": attribute,
+                        "Value": value,
+                        "Pneumothorax": _share(positive, len(part)) if known else "-",
+                        "Healthy": _share(len(part) - positive, len(part)) if known else "-",
+                        "Total": _share(len(part), len(images)),
+                    }
+                )
+    return pd.DataFrame(lines)
+
+
+def tables(competition: Competition) -> str:
+    """Both tables as text."""
+    return f"{overview(competition).to_string()}\n\n{breakdown(metadata(competition)).to_string(index=False)}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} ({part / whole:.1%})"
