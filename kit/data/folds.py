@@ -143,10 +143,8 @@ def read(path: Path, competition: Competition) -> Folds:
     again = "run `make folds` again"
     ids = list(competition.train)
     if list(table.image_id) != ids:
-        strange = sorted(set(table.image_id) ^ set(ids))
-        raise KitError(
-            f"{path}: other images than {competition.labels_path} has, {strange[0]} and {len(strange) - 1} more: {again}"
-        )
+        strange = sorted(set(table.image_id) ^ set(ids)) or ["an id twice"]
+        raise KitError(f"{path}: has other images than {competition.labels_path} ({strange[0]}): {again}")
     strata = [labels.stratum(competition.labels[id]) for id in ids]
     changed = table.image_id[table.stratum != strata]
     made_from = origin(path)
