@@ -98,7 +98,60 @@ class TripletRule:
         return map >= level_of(self.binarization)
 
 
-RULES = {rule.name: rule for rule in (ImageRule, ComponentRule, TripletRule)}
+@dataclass(frozen=True)
+class ExpectedRule:
+    """The mask of highest expected Dice for each image, or none where an empty mask is expected to be worth more.
+
+    Given that the truth is not empty, the expected Dice of {v ≥ level} is taken for
+
+        trust · 2 · (expected overlap) / (area + expected area of the truth),
+
+    sums of `foreground` over the pixels of the mask and of the image; masks other than {v ≥ level} cannot be better,
+    since `foreground` never falls. An empty mask is worth the probability that the truth is empty.
+    """
+
+    foreground: list[float]
+    """(256,) probability that a pixel of this level is foreground, in an image whose truth is not empty."""
+    trust: float
+    """Real over approximated Dice, given that the truth is not empty."""
+    levels: list[int]
+    """Levels whose areas tell whether the truth is empty."""
+    weights: list[float]
+    """Of log(1 + area in pixels of a 1024×1024 image) at these levels, in the logit of "not empty"."""
+    bias: float
+    name: ClassVar[str] = "expected"
+
+    def mask(self, map: np.ndarray) -> np.ndarray:
+        """From levels uint8 (H, W) to a bool mask (H, W)."""
+        histogram = cv2.calcHist([map], [0], None, [256], [0, 256])  # (256, 1)
+        return map >= self.decide(np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1], map.size)[0]
+
+    def decide(self, area: np.ndarray, pixels: int) -> np.ndarray:
+        """The level at which each of N images is cut, (N,); 256 for an empty mask.
+
+        Args:
+            area: Pixels with v ≥ level, int (256, N).
+            pixels: Of an image.
+        """
+        dice = self.expected_dice(area)  # (256, N)
+        filled = self.filled(area, pixels)  # (N,)
+        return np.where(self.trust * dice.max(axis=0) * filled >= 1 - filled, dice.argmax(axis=0), 256)
+
+    def expected_dice(self, area: np.ndarray) -> np.ndarray:
+        """Dice of {v ≥ level} to expect before `trust`, given that the truth is not empty. (256, N) → (256, N)."""
+        counts = area - np.vstack([area[1:], np.zeros_like(area[:1])])
+        overlap = np.cumsum((counts * np.asarray(self.foreground)[:, None])[::-1], axis=0)[::-1]
+        return 2 * overlap / np.maximum(area + overlap[:1], 1e-9)
+
+    def filled(self, area: np.ndarray, pixels: int) -> np.ndarray:
+        """Probability that the truth is not empty. (256, N) → (N,)."""
+        logit = self.bias
+        for level, weight in zip(self.levels, self.weights, strict=True):
+            logit = logit + weight * np.log1p(size_of(area[level].astype(np.int64), pixels))
+        return 1 / (1 + np.exp(-logit))
+
+
+RULES = {rule.name: rule for rule in (ImageRule, ComponentRule, TripletRule, ExpectedRule)}
 
 
 def parameters(rule: Rule) -> dict[str, Any]:

@@ -27,13 +27,19 @@ class Surface:
 
 
 class Search(Protocol):
-    """What the estimate asks of a rule's search. `weights` (N,) say how much each image counts; 0 leaves it out."""
+    """What a rule's search answers. `weights` (N,) say how much each image counts; 0 leaves it out."""
 
     def best(self, weights: np.ndarray) -> Rule:
         """The rule that is best on these images."""
 
     def dice(self, rule: Rule) -> np.ndarray:
         """Dice of each image under a rule of this kind, (N,)."""
+
+    def surface(self, rule: Rule, weights: np.ndarray) -> Surface | None:
+        """Mean Dice over a grid of thresholds that holds the rule's own; None where it has no thresholds."""
+
+    def plateau(self, rule: Rule, weights: np.ndarray) -> dict[str, list[float]]:
+        """How far each threshold can move, the others held, before more than `FLAT` of the mean Dice is lost."""
 
 
 class LevelSearch:

@@ -11,9 +11,10 @@ from tqdm import tqdm
 from kit.errors import KitError
 from kit.files import replacing, write_json
 from kit.inference import estimate, rules
+from kit.inference.calibration import ExpectedSearch
 from kit.inference.maps import upsample
 from kit.inference.rules import Rule
-from kit.inference.search import ComponentSearch, ImageSearch, LevelSearch, Surface
+from kit.inference.search import ComponentSearch, ImageSearch, Search, Surface
 from kit.inference.tables import Components, Histograms
 from kit.inference.triplet import TripletSearch
 
@@ -104,9 +105,9 @@ def choose(
     return results
 
 
-def _search(
-    kind: str, histograms: Histograms, components: Components | None, removal: Sequence[int] | None
-) -> LevelSearch:
+def _search(kind: str, histograms: Histograms, components: Components | None, removal: Sequence[int] | None) -> Search:
+    if kind == "expected":
+        return ExpectedSearch(histograms)
     if kind == "component":
         return ComponentSearch(components, removal)
     return {"image": ImageSearch, "triplet": TripletSearch}[kind](histograms, removal)
