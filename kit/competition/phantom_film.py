@@ -34,6 +34,10 @@ class Film:
         cv2.fillPoly(layer, [self._pixels(outline)], 1, cv2.LINE_8, _SHIFT)
         return layer.astype(bool)
 
+    def shade(self, outline: np.ndarray, away: tuple[float, float], blur: float) -> np.ndarray:
+        """A fold: an outline (N, 2) sharp on the side that `away` points to and fading on the other."""
+        return self.fill([outline], 0.0015) * self.fill([outline + away], blur)
+
     def stroke(self, lines: list[np.ndarray], width: float, blur: float = 0.0) -> np.ndarray:
         """Open lines, each (N, 2), drawn `width` wide (in sides): float32 (size, size) in [0, 1]."""
         layer = np.zeros((self.size, self.size), np.uint8)
@@ -44,7 +48,9 @@ class Film:
         """Draws open lines into `layer`, uint8 (size, size); lines thinner than a pixel get fainter instead."""
         pixels = width * self.size
         level = round(255 * strength * min(1.0, pixels))
-        cv2.polylines(layer, [self._pixels(x) for x in lines], False, level, max(1, round(pixels)), cv2.LINE_AA, _SHIFT)
+        ends = np.cumsum([len(line) for line in lines])[:-1]
+        paths = np.split(self._pixels(np.vstack(lines)), ends)
+        cv2.polylines(layer, paths, False, level, max(1, round(pixels)), cv2.LINE_AA, _SHIFT)
 
     def grain(self, rng: np.random.Generator, coarseness: float) -> np.ndarray:
         """Noise of deviation 1 whose grains are about `coarseness` sides wide: float32 (size, size)."""
@@ -75,9 +81,13 @@ class Film:
 
 def resized(layer: np.ndarray, size: int) -> np.ndarray:
     """A layer of floats in [0, 4) at another size, bilinear: float32 (size, size)."""
-    levels = np.round(layer.clip(0, 3.99) * 16384).astype(np.uint16)
-    levels = cv2.resize(levels, (size, size), interpolation=cv2.INTER_LINEAR_EXACT)
-    return levels.astype(np.float32) * np.float32(1 / 16384)
+    levels = cv2.resize(levels_of(layer), (size, size), interpolation=cv2.INTER_LINEAR_EXACT)
+    return levels.astype(np.float32) * np.float32(4 / 65535)
+
+
+def levels_of(layer: np.ndarray) -> np.ndarray:
+    """Floats in [0, 4) as 16 bits."""
+    return np.round(layer.clip(0, 4) * np.float32(65535 / 4)).astype(np.uint16)
 
 
 def curve(points: list | np.ndarray, closed: bool = False, steps: int = 12) -> np.ndarray:

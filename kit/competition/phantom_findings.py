@@ -23,13 +23,13 @@ class Region:
 
     outline: np.ndarray  # (N, 2), closed
     pleura: np.ndarray  # (M, 2), the part of the outline that is the lung's edge
-    contrast: float  # how much darker than the lung
+    contrast: float  # the share of the attenuation that is gone with the lung
 
 
 def draw_regions(chest: Chest, count: int, rng: np.random.Generator) -> list[Region]:
     """The regions of a patient's pneumothorax; several mostly share a side, and one in six is easily missed."""
     side = int(rng.choice(SIDES))
-    contrast = rng.uniform(0.03, 0.07) if rng.random() < 1 / 6 else rng.uniform(0.13, 0.24)
+    contrast = rng.uniform(0.08, 0.16) if rng.random() < 1 / 6 else rng.uniform(0.28, 0.5)
     regions = []
     for _ in range(count):
         size = float(np.exp(rng.normal(np.log(0.045 / count**0.5), 0.7)).clip(0.002, 0.13))
@@ -47,12 +47,12 @@ def _region(
     steps = np.arange(round(first * STEPS), round(last * STEPS) + 1)
     wall = lung[steps % (CORNERS * STEPS)]
     s = np.linspace(0, 1, len(wall))
-    waves = sum(rng.normal(0, 0.08) * np.sin(np.pi * k * s) for k in (2, 3, 4))
-    shape = (np.sin(np.pi * s) ** rng.uniform(0.4, 0.9) * (1 + waves))[:, None]
-    low, high = 0.0, 0.75
+    shape = 1 - np.abs(2 * s - 1) ** rng.uniform(2.5, 6)  # a crescent
+    shape *= 1 + rng.uniform(-0.4, 0.2) * (s - 0.5) + rng.normal(0, 0.04) * np.sin(3 * np.pi * s)
+    low, high = 0.0, 0.5
     for _ in range(12):
         depth = (low + high) / 2
-        pleura = wall + depth * shape * (hilum - wall)
+        pleura = wall + depth * shape[:, None] * (hilum - wall)
         outline = np.vstack((wall, pleura[::-1]))
         low, high = (low, depth) if area(outline) > size else (depth, high)
     return Region(outline, pleura, contrast)
