@@ -21,6 +21,8 @@ RecipeName = Annotated[str, typer.Option(help="Name of a recipe (`kit recipes`),
 Overrides = Annotated[str, typer.Option("--set", help="KEY=VALUE pairs over the recipe: 'stages.0.epochs=2 seed=1'.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and say which.")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Accept label rows without an image.")]
+CompetitionName = Annotated[str | None, typer.Option(help="Name on Kaggle; default: as in kaggle.yaml.")]
+UserName = Annotated[str | None, typer.Option(help="Account on Kaggle; default: as in kaggle.yaml.")]
 DEMO = Path("data/demo")
 
 
@@ -155,14 +157,20 @@ def submit(
     recipe: RecipeName = "demo",
     overrides: Overrides = "",
     to: Annotated[str, typer.Option(help="local or kaggle.")] = "local",
+    file: Annotated[Path | None, typer.Option(help="A submission from elsewhere instead of the run's.")] = None,
+    kernel: Annotated[str | None, typer.Option(help="OWNER/SLUG/VERSION whose output is submitted.")] = None,
+    competition: CompetitionName = None,
     again: Annotated[bool, typer.Option("--again", help="Submit a file that was submitted before.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Spend one of today's submissions without a question.")] = False,
     skip_bad: SkipBad = False,
 ) -> None:
     """Predict, validate, upload or score locally, and record public and private Dice."""
-    from kit import pipeline
+    from kit import handin
     from kit import recipe as recipes
+    from kit.publish import settings
 
-    print(pipeline.submit(data, recipes.load(recipe, overrides), to, again, skip_bad, confirm))
+    wanted, chosen = recipes.load(recipe, overrides), settings.load(competition)
+    print(handin.hand_in(data, wanted, to, file, kernel, chosen, again, yes, skip_bad, confirm))
 
 
 def confirm(question: str) -> bool:
@@ -173,9 +181,23 @@ def confirm(question: str) -> bool:
 @app.command()
 def scores() -> None:
     """Print the ledger as a table: OOF, nested, public, private."""
-    from kit import pipeline
+    from kit import handin
 
-    print(pipeline.scores())
+    print(handin.scores())
+
+
+@app.command()
+def download(
+    competition: CompetitionName = None,
+    dataset: Annotated[str | None, typer.Option(help="OWNER/SLUG of a mirror instead of the competition.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to fill; default: data/NAME.")] = None,
+) -> None:
+    """Fetch the competition's files from Kaggle, or a mirror with the training images."""
+    from kit import handin
+    from kit.publish import settings
+
+    folder, done = handin.download(settings.load(competition), dataset, out)
+    print(f"{folder}: {'complete' if done else 'complete, nothing to do'}")
 
 
 @app.command()

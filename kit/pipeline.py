@@ -19,7 +19,6 @@ from kit.errors import KitError
 from kit.files import copy, is_current, mark, read_json, sha256
 from kit.inference import maps, rules, thresholds
 from kit.progress import progress
-from kit.publish import submit as handin
 from kit.recipe import Recipe
 from kit.rows import Rows, key_of
 from kit.run import Run
@@ -29,7 +28,6 @@ log = logging.getLogger("kit")
 
 DEMO = Path("data/demo")
 FOLDS, RUNS, SUBMISSIONS, CACHES = Path("folds"), Path("runs"), Path("submissions"), Path("data/cache")
-LEDGER = SUBMISSIONS / "ledger.jsonl"
 KINDS = ("image",)
 """Rules that compete for the run's thresholds.json."""
 
@@ -356,25 +354,6 @@ def predict(
         submission.write(target, [(id, masks.get(id, "-1")) for id in order])
         mark(target, made_from)
     return target, True
-
-
-def submit(
-    data: Path,
-    recipe: Recipe,
-    to: str,
-    again: bool = False,
-    skip_bad: bool = False,
-    ask: Callable[[str], bool] = handin.never,
-) -> handin.Outcome:
-    """Predicts what is missing, validates the submission and hands it in."""
-    competition = open_data(data)
-    path, _ = predict(data, recipe, skip_bad=skip_bad)
-    run = run_of(competition, recipe)
-    outcome = handin.submit_local(path, competition, LEDGER, read_json(run.thresholds), again, ask)
-    kept = SUBMISSIONS / competition.name
-    copy(path, kept / f"{recipe.name}.csv")
-    copy(run.thresholds, kept / f"{recipe.name}.thresholds.json")
-    return outcome
 
 
 def validate(file: Path, data: Path, sample: Path | None = None) -> list[submission.Problem]:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from kit import files
 from kit.competition import layout
 from kit.errors import KitError
-from kit.publish import failures, ledger
+from kit.publish import failures, kernel_output, ledger
 from kit.publish.client import Client
 from kit.publish.submit import Ask, Outcome, never, record_built, validate
 from kit.publish.transfer import upload
@@ -187,8 +187,7 @@ def _send_file(client: Client, name: str, path: Path, description: str) -> int:
 def _send_kernel(client: Client, name: str, kernel: str, file_name: str, description: str) -> int:
     request = ApiCreateCodeSubmissionRequest()
     request.competition_name = name
-    request.kernel_owner, request.kernel_slug, version = kernel.split("/")
-    request.kernel_version = int(version)
+    request.kernel_owner, request.kernel_slug, request.kernel_version = kernel_output.split(kernel)
     request.file_name = file_name
     request.submission_description = description
     return _send(client, name, client.competitions.create_code_submission, request)

@@ -6,6 +6,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
+import lungs
 from kaggle_server import TOKEN, Kaggle
 
 # Read once, when the client is imported: requests go to http://localhost, which the proxy below stands for.
@@ -60,33 +61,9 @@ def client(kaggle, impatient):
 
 @pytest.fixture
 def competition(tmp_path):
-    """Test images of 8×8 pixels: `a` public, `b` and `c` private."""
-    from kit.competition.layout import Competition
-
-    folder = tmp_path / "lungs"
-    folder.mkdir()
-    solution = folder / "solution.csv"
-    solution.write_text("ImageId,EncodedPixels,Usage\na,0 8,Public\nb,-1,Private\nc,8 8,Private\n")
-    return Competition(
-        folder=folder,
-        name="lungs",
-        train={},
-        test={},
-        unlabelled=(),
-        labels={},
-        labels_path=folder / "train-rle.csv",
-        patients=None,
-        sample_path=None,
-        sample_ids=("a", "b", "c"),
-        solution_path=solution,
-        shape=(8, 8),
-    )
+    return lungs.competition(tmp_path / "lungs")
 
 
 @pytest.fixture
 def csv(tmp_path):
-    """A valid submission: Dice 1 on `a`, 1 on `b`, 0.5 on `c`."""
-    path = tmp_path / "runs" / "lungs" / "exp5" / "submission.csv"
-    path.parent.mkdir(parents=True)
-    path.write_text("ImageId,EncodedPixels\na,0 8\nb,-1\nc,12 8\n")
-    return path
+    return lungs.submission(tmp_path / "runs" / "lungs" / "exp5")

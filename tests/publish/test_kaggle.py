@@ -2,13 +2,13 @@
 
 import pytest
 from kaggle_server import Fault
+from lungs import OOF
 
 from kit.errors import KitError
 from kit.publish import kaggle as way
 from kit.publish import ledger
 from kit.publish.client import connect
 
-OOF = {"recipe": "exp5", "dice": 0.8, "nested_dice": 0.79}
 READS = ["IntrospectToken", "ListSubmissions", "GetSubmissionLimits", "StartSubmissionUpload"]
 REFUSALS = [401, 403, 404]
 PASSING = [429, 500, 503, "lost", "cut", "stall", "text", "html"]

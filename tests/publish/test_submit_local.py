@@ -1,12 +1,11 @@
 from dataclasses import replace
 
 import pytest
+from lungs import OOF
 
 from kit.errors import KitError
 from kit.publish import ledger
 from kit.publish.submit import submit_local
-
-OOF = {"recipe": "exp5", "dice": 0.8, "nested_dice": 0.79}
 
 
 def events(path):
