@@ -26,7 +26,7 @@ from kit.competition import rle
 from kit.competition.phantom_anatomy import Chest
 from kit.competition.phantom_film import Film
 from kit.competition.phantom_findings import Region, draw_regions
-from kit.competition.phantom_radiograph import expose, pose
+from kit.competition.phantom_radiograph import expose
 from kit.errors import KitError
 from kit.files import write_json, write_text
 
@@ -98,8 +98,11 @@ class Case:
 
     @cached_property
     def pose(self) -> np.ndarray:
-        """Where the patient stands on the film."""
-        return pose(self.stream(6))
+        """Where the patient stands on the film, a little turned, moved and scaled: (2, 3), in sides."""
+        rng = self.stream(6)
+        turn, scale, centre = rng.normal(0, 0.035), rng.uniform(0.9, 1.12), np.array([0.5, 0.5])
+        turned = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        return np.column_stack((turned, centre - turned @ centre + rng.normal(0, 0.012, 2)))
 
     def masks(self, size: int) -> list[np.ndarray]:
         """One mask a region: bool (size, size)."""

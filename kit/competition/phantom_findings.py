@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.competition.phantom_anatomy import ANGLE, APEX, CORNERS, SIDES, STEPS, Chest
+from kit.competition.phantom_anatomy import ANGLE, APEX, CORNERS, SIDES, STEPS, Chest, lung
 from kit.competition.phantom_film import area
 
 # Where along a lung's outline the air stands: from and to a corner of it, each drawn between two bounds.
@@ -34,20 +34,20 @@ def draw_regions(chest: Chest, count: int, rng: np.random.Generator) -> list[Reg
     for _ in range(count):
         size = float(np.exp(rng.normal(np.log(0.045 / count**0.5), 0.7)).clip(0.002, 0.13))
         place = rng.choice(list(_PLACES), p=_SMALL if size < 0.04 else _LARGE)
-        regions.append(_region(chest.lung(side), chest.place(side, [(0.32, 0.55)])[0], place, size, contrast, rng))
+        regions.append(_region(lung(chest, side), chest.at(side, 0.32, 0.55), place, size, contrast, rng))
         side = -side if rng.random() < 0.2 else side
     return regions
 
 
 def _region(
-    lung: np.ndarray, hilum: np.ndarray, place: str, size: float, contrast: float, rng: np.random.Generator
+    pleura_at_rest: np.ndarray, hilum: np.ndarray, place: str, size: float, contrast: float, rng: np.random.Generator
 ) -> Region:
     """A region of `size` (a share of the film): the lung has shrunk toward its hilum along a part of its outline."""
     first, last = (rng.uniform(*bounds) for bounds in _PLACES[place])
     steps = np.arange(round(first * STEPS), round(last * STEPS) + 1)
-    wall = lung[steps % (CORNERS * STEPS)]
+    wall = pleura_at_rest[steps % (CORNERS * STEPS)]
     s = np.linspace(0, 1, len(wall))
-    shape = 1 - np.abs(2 * s - 1) ** rng.uniform(2.5, 6)  # a crescent
+    shape = 1 - np.abs(2 * s - 1) ** rng.uniform(4, 8)  # a crescent
     shape *= 1 + rng.uniform(-0.4, 0.2) * (s - 0.5) + rng.normal(0, 0.04) * np.sin(3 * np.pi * s)
     low, high = 0.0, 0.5
     for _ in range(12):

@@ -1,56 +1,125 @@
-"""One phantom radiograph from its parts: attenuation, then the tones of a film."""
+"""One phantom radiograph: what the parts of a chest take from the beam, then the tones of a film.
+
+Attenuation is in units of the middle of a trunk.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from kit.competition import phantom_anatomy as anatomy
 from kit.competition import phantom_objects as objects
-from kit.competition.phantom_anatomy import Chest
-from kit.competition.phantom_film import Film, levels_of, resized
+from kit.competition.phantom_anatomy import SIDES, Chest
+from kit.competition.phantom_film import Film, edges
 from kit.competition.phantom_findings import Region
 
-_SOFT = 512  # pixels of the grid for parts without fine detail
+_SOFT = 512  # pixels of the grid for all but the finest detail
 
 
-def pose(rng: np.random.Generator) -> np.ndarray:
-    """A patient's place on the film, a little turned, moved and scaled: (2, 3)."""
-    turn, scale = rng.normal(0, 0.035), rng.uniform(0.9, 1.12)
-    turned = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    centre = np.array([0.5, 0.5])
-    return np.column_stack((turned, centre - turned @ centre + rng.normal(0, 0.012, 2)))
+def expose(
+    chest: Chest, regions: Sequence[Region], pose: np.ndarray, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """The radiograph of a chest with its regions of pneumothorax.
 
+    Args:
+        chest: the patient.
+        regions: where the lung has left the wall.
+        pose: (2, 3), where the patient stands on the film.
+        size: pixels a side.
+        rng: of what differs from film to film.
 
-def expose(chest: Chest, regions: list[Region], place: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """The radiograph: uint8 (size, size), bright where little of the beam comes through."""
-    soft, sharp = Film(_SOFT, place), Film(size, place)
-    lungs = soft.fill([chest.lung(side) for side in anatomy.SIDES], 0.0035)
-    air = np.zeros_like(lungs)
+    Returns:
+        uint8 (size, size), bright where little of the beam comes through.
+    """
+    soft, sharp = Film(_SOFT, pose), Film(size, pose)
+    lungs = soft.fill([anatomy.lung(chest, side) for side in SIDES], 0.0035)
+    air = np.zeros_like(lungs)  # the share of the attenuation that went with the lung
     for region in regions:
         air = np.maximum(air, region.contrast * soft.fill([region.outline], 0.002))
-    lung = lungs * (air == 0) * (1 - 0.75 * soft.fill([anatomy.mediastinum(chest)], 0.006))
-    total = anatomy.soft_tissue(chest, soft, lungs) * (1 - air)
+    heart = soft.fill([anatomy.mediastinum(chest)], 0.004)
+    texture = lungs * (air == 0) * (1 - 0.75 * heart)
     haze = 0.04 * soft.grain(rng, 0.012) + rng.uniform(0.03, 0.12) * soft.grain(rng, 0.07)
-    total *= 1 + haze * lung + 0.015 * soft.grain(rng, 0.05)
-    total += rng.uniform(0.2, 0.8) * (total - 4 * soft.soften(levels_of(total), 0.035))  # as processed at the reader
-    total, lungs, lung = (resized(layer, size) for layer in (total, lungs, lung))
-    total += anatomy.bones(chest, sharp, lungs)
-    total += (
-        rng.uniform(0.05, 0.1) * anatomy.vessels(chest, sharp, rng)
-        + rng.uniform(0.006, 0.014) * sharp.grain(rng, 0.0025)
-    ) * lung
-    for region in regions:
-        total += 0.15 * region.contrast * sharp.stroke([region.pleura], 0.0025, 0.0006)
-    total += objects.look_alikes(chest, sharp, bool(regions), rng)
-    pixels = develop(total, rng)
-    pixels = np.maximum(pixels, objects.letters(size, chest.anteroposterior, rng))
+    total = tissue(chest, soft, lungs, heart) * (1 - air)
+    total *= 1 + haze * texture + 0.015 * soft.grain(rng, 0.05)
+    total += rng.uniform(0.2, 0.8) * (total - soft.smooth(total, 0.035))  # a reader's console lifts the detail
+    total += bones(chest, soft, lungs) + objects.skin_folds(chest, soft, rng)
+    total, texture = sharp.smooth(total, 0), sharp.smooth(texture, 0)
+    total += lung_texture(chest, sharp, rng) * texture
+    total += fine_lines(chest, regions, sharp) + objects.devices(chest, sharp, bool(regions), rng)
+    pixels = np.maximum(develop(total, rng), objects.letters(size, chest.anteroposterior, rng))
     return pixels * objects.aperture(size, rng)
+
+
+def tissue(chest: Chest, film: Film, lungs: np.ndarray, heart: np.ndarray) -> np.ndarray:
+    """Everything soft: attenuation, float32 (size, size)."""
+    total = outside(chest, film)
+    depth = film.fill([anatomy.lung(chest, side) for side in SIDES], 0.04)
+    core = film.fill([anatomy.mediastinum(chest)], 0.035)
+    total *= 1 - lungs * (0.06 + 0.56 * depth) * (1 - heart * (0.45 + 0.4 * core))
+    total += 0.06 * core + 0.09 * film.fill(anatomy.hila(chest), 0.016)
+    total += 0.07 * film.fill([chest.across([(0.08, -1), (0.11, 3)])], 0.006)  # the spine
+    total -= 0.1 * film.fill([anatomy.airway(chest)], 0.005)
+    return total - chest.variation(4).uniform(0.04, 0.22) * film.fill(anatomy.bubbles(chest), 0.004)
+
+
+def outside(chest: Chest, film: Film) -> np.ndarray:
+    """Neck, shoulders, arms, breasts and belly, without lungs: attenuation, float32 (size, size)."""
+    trunk, arms = [anatomy.trunk(chest)], anatomy.arms(chest)
+    body = film.fill(trunk, 0.002)
+    middle = film.fill([chest.across([(0.6, -0.1), (0.8, 0.3), (0.9, 3)])], 0.12)
+    belly = film.fill([chest.across([(2, 1.02), (2, 4)])], 0.06)
+    total = body * _thickness(film.fill(trunk, 0.04)) * (0.42 + 0.35 * middle)
+    total = np.maximum(total, 0.42 * film.fill(arms, 0.002) * _thickness(film.fill(arms, 0.02)))
+    for breast in anatomy.breasts(chest):
+        total += chest.breast * body * film.fold(breast, (0.0, 0.1), 0.045)
+    return total + 0.24 * body * belly
+
+
+def _thickness(depth: np.ndarray) -> np.ndarray:
+    """How thick a round part is, by its blurred outline: little at the skin, soon all of it."""
+    return 0.12 + 0.88 * np.sqrt((2 * depth - 0.95).clip(0, 1))
+
+
+def bones(chest: Chest, film: Film, lungs: np.ndarray) -> np.ndarray:
+    """Bones without their cortex; the ribs are fainter outside the lungs: attenuation, float32 (size, size)."""
+    posterior, anterior = anatomy.ribs(chest)
+    cage = 0.06 * film.stroke(posterior, 0.02, 0.0012) + 0.04 * film.stroke(anterior, 0.02, 0.0012)
+    plates, knobs = anatomy.vertebrae(chest)
+    spine = 0.03 * film.stroke(plates, 0.004, 0.001) + 0.03 * film.fill(knobs, 0.001)
+    shoulders = 0.1 * film.fill(anatomy.clavicles(chest) + anatomy.upper_arms(chest), 0.0012)
+    shoulders += 0.05 * film.fill(anatomy.shoulder_blades(chest), 0.004)
+    companion = [line - (0, 0.02) for line in anatomy.clavicles(chest)]  # the skin over the collar bones
+    return cage * (0.6 + 0.4 * lungs) + spine + shoulders + 0.03 * film.fill(companion, 0.003)
+
+
+def fine_lines(chest: Chest, regions: Sequence[Region], film: Film) -> np.ndarray:
+    """The cortex of the bones and the pleura of a collapsed lung: attenuation, float32 (size, size)."""
+    layer = film.blank()
+    posterior, anterior = anatomy.ribs(chest)
+    for lines, strength in ((anterior, 0.35), (posterior, 0.55)):
+        film.draw(layer, [edge for line in lines for edge in edges(line, 0.02)], 0.0022, strength)
+    film.draw(layer, anatomy.clavicles(chest) + anatomy.shoulder_blades(chest), 0.0025, 0.4)
+    for region in regions:
+        film.draw(layer, [region.pleura], 0.0025, min(1.0, 1.6 * region.contrast))
+    return 0.1 * film.soften(layer, 0.0006)
+
+
+def lung_texture(chest: Chest, film: Film, rng: np.random.Generator) -> np.ndarray:
+    """Vessels, and the grain of what is too small to be seen: attenuation, float32 (size, size)."""
+    layer = film.blank()
+    for width, lines in anatomy.vessels(chest, rng):
+        film.draw(layer, lines, width, (width / 0.0062) ** 0.5)
+    vessels = rng.uniform(0.05, 0.1) * film.soften(layer, 0.001)
+    return vessels + rng.uniform(0.006, 0.014) * film.grain(rng, 0.0025)
 
 
 def develop(total: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Attenuation (size, size) as grey levels, with an exposure, a contrast and a noise of their own: uint8."""
     low, high, gamma = rng.uniform(-0.25, 0.12), rng.uniform(0.9, 1.15), rng.uniform(0.8, 1.25)
-    scale = np.linspace(0, 1.3, 4096) ** gamma
+    steps = 4096
+    scale = np.linspace(0, 1.3, steps) ** gamma
     tones = scale / (1 + scale**5) ** 0.2  # straight, then saturating
-    table = np.round(tones * rng.uniform(230, 255) * 64).astype(np.int32)
-    levels = table[((total - low) * (3150 / (high - low))).clip(0, 4095).astype(np.int32)]
-    noise = rng.integers(-128, 128, levels.shape, np.int8).astype(np.int32) * round(rng.uniform(1, 5))
-    return ((levels + noise) >> 6).clip(0, 255).astype(np.uint8)
+    table = np.round(tones * rng.uniform(230, 255) * 64).astype(np.int16)
+    levels = table[((total - low) * (steps / 1.3 / (high - low))).clip(0, steps - 1).astype(np.int16)]
+    levels += rng.integers(-128, 128, levels.shape, np.int8) * np.int16(rng.integers(1, 6))
+    return (levels >> 6).clip(0, 255).astype(np.uint8)
