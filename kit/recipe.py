@@ -3,6 +3,9 @@
 A recipe is a YAML file, one of those in `kit/recipes/` (by name) or anyone's (by path). It is merged over the
 defaults below, overridden by `KEY=VALUE` pairs (`stages.0.epochs=2`), and validated: unknown keys, wrong types
 and impossible values are refused with the key's path.
+
+An ensemble is a recipe with `members`: each is the recipe itself with the keys that the member says merged over it,
+sections key by key, lists as a whole.
 """
 
 from importlib import resources
@@ -126,12 +129,18 @@ class Threshold(Section):
     """B-TH: a pixel is foreground from this probability on."""
     removal: Count = 0
     """R-TH: a mask with fewer pixels of a 1024×1024 image is emptied."""
+    top: Share | None = None
+    """The winner's: the area that `removal` asks for is counted from this probability on; null: from B-TH on."""
+
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 class Recipe(Section):
     """Everything that a result depends on, but for the data."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=rf"^{NAME}(/{NAME})?$")]
+    """Of the run; a member's is ENSEMBLE/MEMBER."""
     about: str = ""
     seed: Annotated[int, Field(ge=0)] = 0
     folds: Folds = Folds()
@@ -147,12 +156,39 @@ class Recipe(Section):
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of positives that thresholds are chosen for; null: as in the training images."""
     threshold: Threshold = Threshold()
+    start: Annotated[str, Field(pattern=rf"^{NAME}(/{NAME})?$")] | None = None
+    """Each fold starts from the last weights of this recipe's run on the same data and folds (paper, Exp3)."""
+    role: Literal["segment", "classify"] = "segment"
+    """What a member gives its ensemble: probability maps, or the probability that the image has any pneumothorax."""
+    members: dict[Annotated[str, Field(pattern=rf"^{NAME}$")], dict[str, Any]] = {}
+    """Of an ensemble, by name: what each changes in this recipe."""
 
     @model_validator(mode="after")
-    def _parts_agree(self) -> "Recipe":
+    def _sections_agree(self) -> "Recipe":
         if self.loss.image and not self.network.image_head:
             raise ValueError("loss.image needs network.image_head=true")
+        if self.role == "classify" and not self.network.image_head:
+            raise ValueError("role=classify needs network.image_head=true")
         return self
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether classifying members have a say in whether an image's mask is empty."""
+        return any(part.role == "classify" for part in self.parts().values() if self.members)
+
+    def parts(self) -> dict[str, "Recipe"]:
+        """The recipes to train, by the member's name; without members the recipe itself under the name "".
+
+        >>> [part.loss.focal for part in load("sneddy").parts().values()]
+        [1.0, 2.0, 4.0]
+        """
+        if not self.members:
+            return {"": self}
+        whole = self.model_dump(mode="json", exclude={"members"})
+        return {
+            name: Recipe.model_validate(_merged(whole, changes) | {"name": f"{self.name}/{name}"})
+            for name, changes in self.members.items()
+        }
 
     def dump(self) -> str:
         """The recipe as YAML, every default written out."""
@@ -198,7 +234,20 @@ def load(name: str, overrides: str = "") -> Recipe:
 
 
 def parse(content: dict[str, Any], path: str) -> Recipe:
-    """The validated recipe of a mapping; `path` names it in errors."""
+    """The validated recipe of a mapping, its members included; `path` names it in errors."""
+    whole = _validated(content, path)
+    for name, changes in whole.members.items():
+        for key in ("name", "members"):
+            if key in changes:
+                raise KitError(f"{path}: members.{name}.{key}: a member cannot change it: leave it out")
+        _validated(_merged(whole.model_dump(mode="json", exclude={"members"}), changes), path, ("members", name))
+    if whole.members and all(part.role == "classify" for part in whole.parts().values()):
+        raise KitError(f"{path}: members: none of them segments: give one role: segment")
+    return whole
+
+
+def _validated(content: dict[str, Any], path: str, inside: tuple[str, ...] = ()) -> Recipe:
+    """The recipe of a mapping that stands `inside` some key."""
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
@@ -208,8 +257,18 @@ def parse(content: dict[str, Any], path: str) -> Recipe:
         own = [
             p for p in errors if not any(len(at) > len(p["loc"]) and at[: len(p["loc"])] == p["loc"] for at in places)
         ]
-        problems = [f"{'.'.join(map(str, problem['loc'])) or 'the recipe'}: {_reason(problem)}" for problem in own]
+        problems = [
+            f"{'.'.join(map(str, (*inside, *problem['loc']))) or 'the recipe'}: {_reason(problem)}" for problem in own
+        ]
         raise KitError(f"{path}: " + "; ".join(problems)) from None
+
+
+def _merged(whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The mapping with changes over it: mappings key by key, anything else as a whole."""
+    return whole | {
+        key: _merged(whole[key], value) if isinstance(value, dict) and isinstance(whole.get(key), dict) else value
+        for key, value in changes.items()
+    }
 
 
 def read(path: Path) -> Recipe:

@@ -33,6 +33,82 @@ def test_exp5_is_the_papers():
     assert exp5.tta
 
 
+@pytest.mark.parametrize(
+    ("name", "stages", "binarization", "holdout"),
+    [
+        ("exp1", [(256, 50, 40, 0)], 0.5, 0.2),
+        ("exp2", [(256, 35, 40, 5)], 0.55, 0.1),
+        ("exp3", [(512, 10, 14, 3)], 0.55, 0.1),
+        ("exp4", [(256, 60, 40, 5), (512, 29, 14, 3)], 0.75, 0.1),
+        ("exp5", [(256, 100, 64, 5), (512, 70, 16, 3)], 0.75, 0.1),
+        ("augmentation", [(256, 20, 64, 0)], 0.5, 0.1),
+    ],
+)
+def test_the_papers_table_4(name, stages, binarization, holdout):
+    loaded = recipe.load(name)
+    assert [(s.size, s.epochs, s.batch_size, s.swa_epochs) for s in loaded.stages] == stages
+    assert (loaded.threshold.binarization, loaded.threshold.removal) == (binarization, 2048)
+    assert loaded.folds.holdout == holdout
+    assert loaded.network.channels == (1 if name == "exp1" else 3)
+    assert loaded.stages[0].schedule == ("plateau" if name == "exp1" else "cosine")
+    assert loaded.start == ("exp2" if name == "exp3" else None)
+
+
+def test_the_augmentation_study_takes_its_group_as_a_parameter():
+    study = recipe.load("augmentation", "augmentation=[A1,A2] name=augmentation-A1A2")
+    assert (recipe.load("augmentation").augmentation, study.augmentation) == ((), ("A1", "A2"))
+    assert (study.stages[0].learning_rate, study.stages[0].final_learning_rate) == (1e-4, 1e-5)
+
+
+def test_the_winner_is_three_networks_with_their_own_losses_and_chains():
+    parts = recipe.load("sneddy").parts()
+    assert {name: part.network.encoder for name, part in parts.items()} == {
+        "r34": "resnet34",
+        "r50": "resnet50",
+        "se50": "se_resnext50_32x4d",
+    }
+    losses = {(part.loss.bce, part.loss.dice, part.loss.focal) for part in parts.values()}
+    assert losses == {(3, 1, 4), (1, 1, 1), (2, 1, 2)}
+    assert parts["se50"].network.attention == "scse"
+    assert [stage.size for stage in parts["r34"].stages] == [512, 1024, 1024, 1024, 1024]
+    assert parts["r34"].stages[1].frozen_epochs
+    for part in parts.values():
+        uptraining = part.stages[-3:]
+        assert [stage.positive_share for stage in uptraining] == [0.6, 0.4, 0.5]
+        assert [stage.learning_rate for stage in uptraining] == [1e-5, 1e-5, 1e-6]
+        assert all(stage.best_checkpoints == 3 for stage in part.stages)
+        rule = part.threshold
+        assert (rule.top, rule.removal, rule.binarization) == (0.7, 800, 0.3)
+
+
+def test_the_runner_up_classifies_with_three_networks_and_segments_with_five():
+    whole = recipe.load("x5")
+    by_role = {"classify": [], "segment": []}
+    for part in whole.parts().values():
+        by_role[part.role].append((part.network.architecture, part.network.encoder))
+        shares = {stage.positive_share for stage in part.stages}
+        assert shares == ({None} if part.role == "classify" else {1.0})
+        assert part.network.image_head == (part.role == "classify") == bool(part.loss.image)
+    classifiers = ["se_resnext50_32x4d", "se_resnext101_32x4d", "efficientnet-b3"]
+    assert by_role["classify"] == [("Unet", encoder) for encoder in classifiers]
+    assert by_role["segment"] == [
+        *(("Unet", encoder) for encoder in (*classifiers, "efficientnet-b5")),
+        ("DeepLabV3Plus", "resnext50_32x4d"),
+    ]
+    assert whole.is_gated and not recipe.load("sneddy").is_gated
+
+
+def test_a_member_is_the_recipe_with_its_changes_over_it():
+    whole = recipe.load(
+        "demo", 'members.a.network.encoder=resnet18 members.b.stages=[{"size":32,"epochs":1,"batch_size":2}]'
+    )
+    a, b = whole.parts().values()
+    changed = whole.network.model_copy(update={"encoder": "resnet18"})
+    assert a == whole.model_copy(update={"name": "demo/a", "network": changed, "members": {}})
+    assert (b.name, [stage.size for stage in b.stages], b.network) == ("demo/b", [32], whole.network)
+    assert recipe.load("demo").parts() == {"": recipe.load("demo")}
+
+
 def test_overrides_reach_lists_and_nested_keys():
     changed = recipe.load("exp5", "stages.1.epochs=4 network.encoder_weights=none stages.0.learning_rate=1e-4 seed=3")
     assert changed.stages[1].epochs == 4
@@ -64,6 +140,16 @@ def test_overrides_reach_lists_and_nested_keys():
         ("stages=[]", "stages"),
         ("epochs", "KEY=VALUE"),
         ("name=../elsewhere", "name"),
+        ("role=classify", "role=classify needs network.image_head"),
+        ("start=../elsewhere", "start"),
+        ("members.a.network.encodr=x", "members.a.network.encodr"),
+        ("members.a.stages=[{size: 64}]", "SET"),
+        ("members.a.stages.0.size=64", "members.a.stages"),
+        ("members.a.name=b", "members.a.name"),
+        ("members.a.members.b.seed=1", "members.a.members"),
+        ("members.a=1", "members.a"),
+        ("members.a/b.seed=1", "members.a/b"),
+        ("members.a.role=classify members.a.network.image_head=true", "members: none of them segments"),
     ],
 )
 def test_impossible_values_are_refused_with_their_key(overrides, place):

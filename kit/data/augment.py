@@ -1,8 +1,21 @@
-"""The paper's augmentation groups (section 4.1, Table 9) by name, through albumentations."""
+"""The paper's augmentation groups (section 4.1, Table 9) and the winner's by name, through albumentations."""
 
 import albumentations as A
 import cv2
 import numpy as np
+
+
+def _distortion(optical: float) -> A.OneOf:
+    """One of elastic transform, grid distortion and optical distortion, as the paper says."""
+    return A.OneOf(
+        [
+            A.ElasticTransform(alpha=120, sigma=120 * 0.05, border_mode=cv2.BORDER_REFLECT_101, p=1),
+            A.GridDistortion(border_mode=cv2.BORDER_REFLECT_101, p=1),
+            A.OpticalDistortion(distort_limit=optical, border_mode=cv2.BORDER_REFLECT_101, p=1),
+        ],
+        p=0.3,
+    )
+
 
 GROUPS: dict[str, list] = {
     # Horizontal flip.
@@ -18,18 +31,22 @@ GROUPS: dict[str, list] = {
             p=0.3,
         )
     ],
-    # "One of elastic transform, grid distortion, and optical distortion."
-    "A3": [
-        A.OneOf(
-            [
-                A.ElasticTransform(alpha=120, sigma=120 * 0.05, border_mode=cv2.BORDER_REFLECT_101, p=1),
-                A.GridDistortion(border_mode=cv2.BORDER_REFLECT_101, p=1),
-                A.OpticalDistortion(distort_limit=0.5, border_mode=cv2.BORDER_REFLECT_101, p=1),
-            ],
-            p=0.3,
-        )
-    ],
+    "A3": [_distortion(0.5)],
 }
+# The winner's, as published: flip, light, a stronger distortion, and shift, scale and rotation.
+GROUPS["aggressive"] = [
+    *GROUPS["A1"],
+    *GROUPS["A2"],
+    _distortion(2),
+    A.Affine(
+        scale=(0.9, 1.1),
+        keep_ratio=True,
+        translate_percent=(-0.0625, 0.0625),
+        rotate=(-45, 45),
+        border_mode=cv2.BORDER_REFLECT_101,
+        p=0.5,
+    ),
+]
 # Random sized crop: 62 to 100 % of the height, which the paper's figures leave open.
 CROP_SHARE = (0.62, 1.0)
 

@@ -1,4 +1,12 @@
-"""What an epoch is judged by: IoU (paper equation 4) and the competition's Dice (equation 5), image by image."""
+"""What an epoch is judged by: the paper's IoU (equation 4) and the competition's Dice (equation 5).
+
+For a predicted set of pixels X and the truth Y of one image,
+
+    IoU = |X ∩ Y| / |X ∪ Y|,    Dice = 2 |X ∩ Y| / (|X| + |Y|),
+
+both 1 where X and Y are empty and 0 where only one of them is. The paper leaves IoU of empty masks open; with the
+competition's convention for both, IoU = Dice / (2 - Dice) holds for each image. Reported are means over images.
+"""
 
 import torch
 
@@ -8,7 +16,7 @@ FULL_AREA = 1024 * 1024
 
 
 def binarize(probabilities: torch.Tensor, threshold: Threshold) -> torch.Tensor:
-    """Masks of the `image` rule: {p ≥ binarization}, emptied below `removal` pixels of a 1024×1024 image.
+    """{p ≥ binarization}, emptied where fewer than `removal` pixels of a 1024×1024 image have p ≥ `top`.
 
     Args:
         probabilities: (B, 1, H, W) in [0, 1].
@@ -18,12 +26,13 @@ def binarize(probabilities: torch.Tensor, threshold: Threshold) -> torch.Tensor:
         bool (B, 1, H, W).
     """
     masks = probabilities >= threshold.binarization
-    areas = masks.flatten(1).sum(1) * (FULL_AREA / masks[0].numel())  # (B,)
+    sure = masks if threshold.top is None else probabilities >= threshold.top
+    areas = sure.flatten(1).sum(1) * (FULL_AREA / masks[0].numel())  # (B,)
     return masks & (areas >= threshold.removal)[:, None, None, None]
 
 
 def dice_and_iou(predicted: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both of each image; 1 where prediction and truth are empty.
+    """Dice and IoU of each image.
 
     Args:
         predicted: bool (B, 1, H, W).

@@ -6,7 +6,7 @@ from kit.data.augment import Augmentation
 from kit.data.cache import Cache
 from kit.data.dataset import Samples, loader
 
-GROUPS = [("A1",), ("A2",), ("A3",), ("A4",), ("A1", "A2", "A3", "A4")]
+GROUPS = [("A1",), ("A2",), ("A3",), ("A4",), ("A1", "A2", "A3", "A4"), ("aggressive",)]
 
 
 def sample(size=64):

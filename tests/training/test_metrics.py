@@ -24,3 +24,10 @@ def test_removal_counts_pixels_of_a_full_size_image():
     probabilities[1, 0, 0, 0] = 0.49
     kept = binarize(probabilities, Threshold(binarization=0.5, removal=2048)).flatten(1).sum(1)
     assert kept.tolist() == [32, 0]
+
+
+def test_top_says_from_which_probability_on_the_area_counts():
+    probabilities = torch.full((2, 1, 128, 128), 0.4)
+    probabilities[:, 0, :4, :8] = torch.tensor([0.7, 0.69])[:, None, None]  # 2048 pixels of 1024²
+    kept = binarize(probabilities, Threshold(binarization=0.3, removal=2048, top=0.7)).flatten(1).sum(1)
+    assert kept.tolist() == [128 * 128, 0]
