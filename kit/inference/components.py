@@ -53,9 +53,7 @@ def sweep(map: np.ndarray, truth: np.ndarray, lowest: int = 0) -> np.ndarray:
     """
     levels = np.pad(map, 1).ravel()
     pixels = np.flatnonzero(levels >= max(lowest, 1))
-    order = pixels[np.argsort(~levels[pixels], kind="stable")]  # highest level first, then in raster order
-    count = np.bincount(levels[pixels], minlength=256)
-    rows = _sweep(levels, np.pad(truth, 1).ravel(), order, count, map.shape[1] + 2, max(lowest, 1))
+    rows = _sweep(levels, np.pad(truth, 1).ravel(), pixels, map.shape[1] + 2, max(lowest, 1))
     if lowest > 0:
         return rows
     whole = np.array([[0, map.size, map.size, np.count_nonzero(truth)]], np.int32)  # the level 0 needs no sweep
@@ -63,8 +61,9 @@ def sweep(map: np.ndarray, truth: np.ndarray, lowest: int = 0) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _sweep(levels, truth, order, count_of, width, lowest):
-    """Of a flat map with a border of zeros, `width` pixels a row; lowest ≥ 1, so that the border never joins."""
+def _sweep(levels, truth, pixels, width, lowest):
+    """Of the `pixels` ≥ lowest ≥ 1 of a flat map, `width` a row, with a border of zeros, which so never joins."""
+    order, count_of = _by_level(levels, pixels)
     offset = _RING[:, 0] * width + _RING[:, 1]
     parent = np.empty(len(levels), np.int32)
     area = np.empty(len(levels), np.int32)  # of a component, at its root
@@ -112,6 +111,21 @@ def _sweep(levels, truth, order, count_of, width, lowest):
         used += count
         rows[begin:used, 0] = level
     return rows[:used].copy()
+
+
+@njit(cache=True, nogil=True)
+def _by_level(levels, pixels):
+    """The pixels from the highest level down, in raster order within a level; and how many each level has."""
+    count = np.zeros(256, np.int64)
+    for pixel in pixels:
+        count[levels[pixel]] += 1
+    place = len(pixels) - np.cumsum(count)  # where each level begins
+    order = np.empty(len(pixels), np.int32)
+    for pixel in pixels:
+        level = levels[pixel]
+        order[place[level]] = pixel
+        place[level] += 1
+    return order, count
 
 
 @njit(cache=True, nogil=True)
