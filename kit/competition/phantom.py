@@ -23,7 +23,7 @@ from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
 from tqdm import tqdm
 
 from kit.competition import rle
-from kit.competition.phantom_anatomy import Chest
+from kit.competition.phantom_anatomy import Chest, stream
 from kit.competition.phantom_film import Film
 from kit.competition.phantom_findings import Region, draw_regions
 from kit.competition.phantom_radiograph import expose
@@ -32,7 +32,6 @@ from kit.files import write_json, write_text
 
 # How many regions the images of a block have, in a drawn order: 22 % are positive, a quarter of them several times.
 _BLOCK = (0,) * 14 + (1,) * 3 + (2,)
-_PUBLIC = 0.3  # of the test images
 _MARK = "phantom.json"  # tells a demo from somebody's data
 _SPLITS = ("train", "test")
 _UID = "1.2.276.0.7230010.3.1.{kind}.8323329.{number}.1517875{second:03d}.{last:06d}"
@@ -46,20 +45,20 @@ class Case:
     split: int  # 0 = training, 1 = test
     index: int
 
-    def stream(self, purpose: int) -> np.random.Generator:
+    def stream(self, purpose: str) -> np.random.Generator:
         """The random numbers of one purpose, the same whatever else was drawn."""
-        return np.random.default_rng((self.seed, self.split, self.index, purpose))
+        return stream((self.seed, self.split, self.index), purpose)
 
     @cached_property
     def patient(self) -> "Case":
         """The first image of the same patient: now and then the image before this one shows the same chest."""
-        again = self.index > 0 and self.stream(0).random() < 0.12
+        again = self.index > 0 and self.stream("again").random() < 0.12
         return Case(self.seed, self.split, self.index - 1).patient if again else self
 
     @cached_property
     def person(self) -> tuple[str, bool, int]:
         """The patient's id, whether female, and age in years."""
-        rng = self.patient.stream(1)
+        rng = self.patient.stream("person")
         return (
             str(uuid.UUID(bytes=rng.bytes(16), version=4)),
             bool(rng.random() < 0.45),
@@ -69,12 +68,12 @@ class Case:
     @cached_property
     def anteroposterior(self) -> bool:
         """Whether taken from the front, as of a patient in bed."""
-        return bool(self.stream(2).random() < 0.4)
+        return bool(self.stream("view").random() < 0.4)
 
     @cached_property
     def uids(self) -> tuple[str, str, str]:
         """The ids of image, series and study."""
-        rng, number = self.stream(3), 2 * self.index + self.split + 1
+        rng, number = self.stream("ids"), 2 * self.index + self.split + 1
         second, last = int(rng.integers(160, 300)), int(rng.integers(100_000, 1_000_000))
         image, series, study = (
             _UID.format(kind=kind, number=number, second=second, last=last - below)
@@ -86,20 +85,22 @@ class Case:
     def chest(self) -> Chest:
         """The patient's build, and how it was taken."""
         first = self.patient
-        return Chest.draw(first.stream(4), self.person[1], self.anteroposterior, (self.seed, self.split, first.index))
+        return Chest.draw(
+            first.stream("chest"), self.person[1], self.anteroposterior, (self.seed, self.split, first.index)
+        )
 
     @cached_property
     def regions(self) -> list[Region]:
         """The pneumothorax, empty for a negative."""
         block, place = divmod(self.index, len(_BLOCK))
-        count = int(np.random.default_rng((self.seed, self.split, block)).permutation(_BLOCK)[place])
-        rng = self.stream(5)
+        count = int(stream((self.seed, self.split, block), "block").permutation(_BLOCK)[place])
+        rng = self.stream("regions")
         return draw_regions(self.chest, count + (count > 1 and rng.random() < 0.3), rng)
 
     @cached_property
     def pose(self) -> np.ndarray:
         """Where the patient stands on the film, a little turned, moved and scaled: (2, 3), in sides."""
-        rng = self.stream(6)
+        rng = self.stream("pose")
         turn, scale, centre = rng.normal(0, 0.035), rng.uniform(0.9, 1.12), np.array([0.5, 0.5])
         turned = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         return np.column_stack((turned, centre - turned @ centre + rng.normal(0, 0.012, 2)))
@@ -110,7 +111,7 @@ class Case:
 
     def pixels(self, size: int) -> np.ndarray:
         """The radiograph: uint8 (size, size)."""
-        return expose(self.chest, self.regions, self.pose, size, self.stream(7))
+        return expose(self.chest, self.regions, self.pose, size, self.stream("film"))
 
 
 def write(folder: Path | str, train: int = 240, test: int = 100, size: int = 1024, seed: int = 0) -> None:
@@ -163,7 +164,7 @@ def _fill(folder: Path, settings: dict[str, int]) -> None:
         (case.uids[0], f" {text}")
         for case, texts in labelled
         if not case.split
-        for text in texts * (1 + (texts == ["-1"] and case.stream(8).random() < 0.03))
+        for text in texts * (1 + (texts == ["-1"] and case.stream("twice").random() < 0.05))
     ]
     tests = sorted((case.uids[0], texts) for case, texts in labelled if case.split)
     _table(folder / "train-rle.csv", ("ImageId", " EncodedPixels"), training)

@@ -4,6 +4,7 @@ Parts are placed in the chest's own coordinates: `u` from the midline (0) to the
 the lungs (0) to the top of the diaphragm (1). What is returned is in coordinates of the body, each line (N, 2).
 """
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,6 +27,11 @@ APEX, ANGLE, CORNERS = 7, 14, 19
 STEPS = 12  # points of an outline between two corners
 
 _WALL = np.array([(-0.1, 0.3), (0.0, 0.42), *((v, u + 0.015) for u, v in _SIDE[1:]), (1.6, 0.98)])  # (v, u) of it
+
+
+def stream(seed: tuple[int, ...], purpose: str) -> np.random.Generator:
+    """The random numbers of one purpose: adding a purpose changes no other."""
+    return np.random.default_rng((*seed, zlib.crc32(purpose.encode())))
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,6 @@ class Chest:
             seed=seed,
         )
 
-    def variation(self, part: int, side: int = 0) -> np.random.Generator:
-        """The random numbers of one part: the same in all images of a patient."""
-        return np.random.default_rng((*self.seed, part, side + 1))
-
     def at(self, side: int, u: float, v: float) -> np.ndarray:
         """One point on one side: (2,)."""
         return np.array((0.5 + side * u * self.half_width, self.top + v * self.height))
@@ -84,7 +86,7 @@ class Chest:
 def lung(chest: Chest, side: int) -> np.ndarray:
     """The outline of a lung, closed: (CORNERS * STEPS, 2)."""
     corners = np.array(_MEDIAL[side] + _SIDE + _BASE)
-    corners += chest.variation(0, side).normal(0, 0.008, corners.shape)
+    corners += stream(chest.seed, f"lung {side}").normal(0, 0.008, corners.shape)
     corners[corners[:, 1] > 0.9, 1] -= chest.dome * (side == RIGHT)
     return chest.place(side, curve(corners, closed=True, steps=STEPS))
 
@@ -130,13 +132,13 @@ def hila(chest: Chest) -> list[np.ndarray]:
 
 def airway(chest: Chest) -> np.ndarray:
     """The outline of the trachea, down to where it divides."""
-    line = curve([(0, -0.6), (chest.variation(2).normal(0.0, 0.02), 0.0), (-0.02, 0.3)])
+    line = curve([(0, -0.6), (stream(chest.seed, "airway").normal(0.0, 0.02), 0.0), (-0.02, 0.3)])
     return band(chest.place(LEFT, line), np.linspace(0.034, 0.028, len(line)))
 
 
 def bubbles(chest: Chest) -> list[np.ndarray]:
     """The outlines of the air in the stomach, under the left diaphragm, and now and then in the bowel."""
-    rng = chest.variation(3)
+    rng = stream(chest.seed, "bubbles")
     stomach = ellipse(chest.at(LEFT, rng.uniform(0.4, 0.6), 1.15), (rng.uniform(0.03, 0.07), rng.uniform(0.02, 0.04)))
     bowel = [
         ellipse(
@@ -155,7 +157,7 @@ def ribs(chest: Chest) -> tuple[list[np.ndarray], list[np.ndarray]]:
     s = np.linspace(0, 1, 24)
     out, back = np.sin(s * np.pi / 2), 1 - np.cos(s * np.pi / 2)  # toward the side wall, and away from it
     for side in SIDES:
-        rng = chest.variation(1, side)
+        rng = stream(chest.seed, f"ribs {side}")
         slope, gap = rng.uniform(0.1, 0.18), rng.uniform(0.113, 0.126)
         for k in range(11):
             start = -0.11 + gap * k

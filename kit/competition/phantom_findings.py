@@ -1,4 +1,4 @@
-"""What a phantom has beside its healthy chest: a pneumothorax, and what looks like one."""
+"""A phantom's pneumothorax: where the lung has left the wall of the chest."""
 
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ _PLACES = {
     "whole": ((APEX - 2.5, APEX - 1.0), (ANGLE - 0.5, ANGLE + 1.0)),
 }
 _SMALL, _LARGE = (0.5, 0.33, 0.17, 0.0), (0.25, 0.15, 0.05, 0.55)  # how often, below and above 4 % of the film
+_FAINT = 1 / 6  # of the positives are easily missed
 
 
 @dataclass(frozen=True)
@@ -27,29 +28,28 @@ class Region:
 
 
 def draw_regions(chest: Chest, count: int, rng: np.random.Generator) -> list[Region]:
-    """The regions of a patient's pneumothorax; several mostly share a side, and one in six is easily missed."""
+    """The regions of a patient's pneumothorax, of sizes as skewed as the real ones' but larger; most share a side."""
     side = int(rng.choice(SIDES))
-    contrast = rng.uniform(0.08, 0.16) if rng.random() < 1 / 6 else rng.uniform(0.28, 0.5)
+    contrast = rng.uniform(0.08, 0.16) if rng.random() < _FAINT else rng.uniform(0.3, 0.55)
+    pieces = rng.permutation(["apical", "lateral", "basal"])
     regions = []
-    for _ in range(count):
-        size = float(np.exp(rng.normal(np.log(0.045 / count**0.5), 0.7)).clip(0.002, 0.13))
-        place = rng.choice(list(_PLACES), p=_SMALL if size < 0.04 else _LARGE)
-        regions.append(_region(lung(chest, side), chest.at(side, 0.32, 0.55), place, size, contrast, rng))
+    for k in range(count):
+        size = float(np.exp(rng.normal(np.log(0.055 / count**0.5), 1.0)).clip(0.002, 0.13))
+        place = pieces[k] if count > 1 else rng.choice(list(_PLACES), p=_SMALL if size < 0.04 else _LARGE)
+        regions.append(_region(chest, side, place, size, contrast, rng))
         side = -side if rng.random() < 0.2 else side
     return regions
 
 
-def _region(
-    pleura_at_rest: np.ndarray, hilum: np.ndarray, place: str, size: float, contrast: float, rng: np.random.Generator
-) -> Region:
-    """A region of `size` (a share of the film): the lung has shrunk toward its hilum along a part of its outline."""
+def _region(chest: Chest, side: int, place: str, size: float, contrast: float, rng: np.random.Generator) -> Region:
+    """A region of about `size` (a share of the film): a part of the lung's edge has shrunk toward the hilum."""
     first, last = (rng.uniform(*bounds) for bounds in _PLACES[place])
-    steps = np.arange(round(first * STEPS), round(last * STEPS) + 1)
-    wall = pleura_at_rest[steps % (CORNERS * STEPS)]
+    wall = lung(chest, side)[np.arange(round(first * STEPS), round(last * STEPS) + 1) % (CORNERS * STEPS)]
+    hilum = chest.at(side, 0.32, 0.55)
     s = np.linspace(0, 1, len(wall))
     shape = 1 - np.abs(2 * s - 1) ** rng.uniform(4, 8)  # a crescent
     shape *= 1 + rng.uniform(-0.4, 0.2) * (s - 0.5) + rng.normal(0, 0.04) * np.sin(3 * np.pi * s)
-    low, high = 0.0, 0.5
+    low, high = 0.0, 0.6
     for _ in range(12):
         depth = (low + high) / 2
         pleura = wall + depth * shape[:, None] * (hilum - wall)

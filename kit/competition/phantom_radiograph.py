@@ -13,7 +13,7 @@ from kit.competition.phantom_anatomy import SIDES, Chest
 from kit.competition.phantom_film import Film, edges
 from kit.competition.phantom_findings import Region
 
-_SOFT = 512  # pixels of the grid for all but the finest detail
+_SOFT = 512  # pixels a side are enough for all but the finest detail
 
 
 def expose(
@@ -31,23 +31,24 @@ def expose(
     Returns:
         uint8 (size, size), bright where little of the beam comes through.
     """
-    soft, sharp = Film(_SOFT, pose), Film(size, pose)
+    soft, sharp = Film(min(_SOFT, size), pose), Film(size, pose)
+    noise, console = rng.spawn(2)  # a larger film takes more noise, and the rest stays the same
     lungs = soft.fill([anatomy.lung(chest, side) for side in SIDES], 0.0035)
     air = np.zeros_like(lungs)  # the share of the attenuation that went with the lung
     for region in regions:
         air = np.maximum(air, region.contrast * soft.fill([region.outline], 0.002))
     heart = soft.fill([anatomy.mediastinum(chest)], 0.004)
     texture = lungs * (air == 0) * (1 - 0.75 * heart)
-    haze = 0.04 * soft.grain(rng, 0.012) + rng.uniform(0.03, 0.12) * soft.grain(rng, 0.07)
+    haze = 0.04 * soft.grain(noise, 0.012) + rng.uniform(0.03, 0.12) * soft.grain(noise, 0.07)
     total = tissue(chest, soft, lungs, heart) * (1 - air)
-    total *= 1 + haze * texture + 0.015 * soft.grain(rng, 0.05)
+    total *= 1 + haze * texture + 0.015 * soft.grain(noise, 0.05)
     total += rng.uniform(0.2, 0.8) * (total - soft.smooth(total, 0.035))  # a reader's console lifts the detail
     total += bones(chest, soft, lungs) + objects.skin_folds(chest, soft, rng)
     total, texture = sharp.smooth(total, 0), sharp.smooth(texture, 0)
-    total += lung_texture(chest, sharp, rng) * texture
+    total += lung_texture(chest, sharp, rng, noise) * texture
     total += fine_lines(chest, regions, sharp) + objects.devices(chest, sharp, bool(regions), rng)
-    pixels = np.maximum(develop(total, rng), objects.letters(size, chest.anteroposterior, rng))
-    return pixels * objects.aperture(size, rng)
+    pixels = np.maximum(develop(total, console, noise), objects.letters(size, chest.anteroposterior, console))
+    return pixels * objects.aperture(size, console)
 
 
 def tissue(chest: Chest, film: Film, lungs: np.ndarray, heart: np.ndarray) -> np.ndarray:
@@ -59,7 +60,7 @@ def tissue(chest: Chest, film: Film, lungs: np.ndarray, heart: np.ndarray) -> np
     total += 0.06 * core + 0.09 * film.fill(anatomy.hila(chest), 0.016)
     total += 0.07 * film.fill([chest.across([(0.08, -1), (0.11, 3)])], 0.006)  # the spine
     total -= 0.1 * film.fill([anatomy.airway(chest)], 0.005)
-    return total - chest.variation(4).uniform(0.04, 0.22) * film.fill(anatomy.bubbles(chest), 0.004)
+    return total - anatomy.stream(chest.seed, "gas").uniform(0.04, 0.22) * film.fill(anatomy.bubbles(chest), 0.004)
 
 
 def outside(chest: Chest, film: Film) -> np.ndarray:
@@ -68,8 +69,8 @@ def outside(chest: Chest, film: Film) -> np.ndarray:
     body = film.fill(trunk, 0.002)
     middle = film.fill([chest.across([(0.6, -0.1), (0.8, 0.3), (0.9, 3)])], 0.12)
     belly = film.fill([chest.across([(2, 1.02), (2, 4)])], 0.06)
-    total = body * _thickness(film.fill(trunk, 0.04)) * (0.42 + 0.35 * middle)
-    total = np.maximum(total, 0.42 * film.fill(arms, 0.002) * _thickness(film.fill(arms, 0.02)))
+    total = body * _thickness(film.fill(trunk, 0.045)) * (0.38 + 0.4 * middle)
+    total = np.maximum(total, 0.38 * film.fill(arms, 0.002) * _thickness(film.fill(arms, 0.02)))
     for breast in anatomy.breasts(chest):
         total += chest.breast * body * film.fold(breast, (0.0, 0.1), 0.045)
     return total + 0.24 * body * belly
@@ -77,7 +78,8 @@ def outside(chest: Chest, film: Film) -> np.ndarray:
 
 def _thickness(depth: np.ndarray) -> np.ndarray:
     """How thick a round part is, by its blurred outline: little at the skin, soon all of it."""
-    return 0.12 + 0.88 * np.sqrt((2 * depth - 0.95).clip(0, 1))
+    inside = (2 * depth - 1).clip(0, 1)
+    return 0.08 + 0.92 * inside * (2 - inside)
 
 
 def bones(chest: Chest, film: Film, lungs: np.ndarray) -> np.ndarray:
@@ -104,16 +106,16 @@ def fine_lines(chest: Chest, regions: Sequence[Region], film: Film) -> np.ndarra
     return 0.1 * film.soften(layer, 0.0006)
 
 
-def lung_texture(chest: Chest, film: Film, rng: np.random.Generator) -> np.ndarray:
+def lung_texture(chest: Chest, film: Film, rng: np.random.Generator, noise: np.random.Generator) -> np.ndarray:
     """Vessels, and the grain of what is too small to be seen: attenuation, float32 (size, size)."""
     layer = film.blank()
     for width, lines in anatomy.vessels(chest, rng):
         film.draw(layer, lines, width, (width / 0.0062) ** 0.5)
     vessels = rng.uniform(0.05, 0.1) * film.soften(layer, 0.001)
-    return vessels + rng.uniform(0.006, 0.014) * film.grain(rng, 0.0025)
+    return vessels + rng.uniform(0.006, 0.014) * film.grain(noise, 0.0025)
 
 
-def develop(total: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def develop(total: np.ndarray, rng: np.random.Generator, noise: np.random.Generator) -> np.ndarray:
     """Attenuation (size, size) as grey levels, with an exposure, a contrast and a noise of their own: uint8."""
     low, high, gamma = rng.uniform(-0.25, 0.12), rng.uniform(0.9, 1.15), rng.uniform(0.8, 1.25)
     steps = 4096
@@ -121,5 +123,5 @@ def develop(total: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     tones = scale / (1 + scale**5) ** 0.2  # straight, then saturating
     table = np.round(tones * rng.uniform(230, 255) * 64).astype(np.int16)
     levels = table[((total - low) * (steps / 1.3 / (high - low))).clip(0, steps - 1).astype(np.int16)]
-    levels += rng.integers(-128, 128, levels.shape, np.int8) * np.int16(rng.integers(1, 6))
+    levels += noise.integers(-128, 128, levels.shape, np.int8) * np.int16(rng.integers(1, 4))
     return (levels >> 6).clip(0, 255).astype(np.uint8)
