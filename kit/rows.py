@@ -29,6 +29,16 @@ def key_of(*parts: str | bytes) -> bytes:
     return digest.digest()
 
 
+def keys_path(path: Path) -> Path:
+    """The file that says what the rows of `path` were made from."""
+    return path.with_suffix(".keys")
+
+
+def read_keys(path: Path) -> list[bytes]:
+    """The key of each row of a finished array."""
+    return [row.tobytes() for row in np.load(keys_path(path), mmap_mode="r")]
+
+
 class Rows:
     """The array at `path` with rows `ids` made from `keys`.
 
@@ -36,18 +46,24 @@ class Rows:
         path: The .npy file.
         ids: One a row.
         keys: The wanted 32-byte key of each row.
-        shape: Of one row; values are uint8.
-
+        shape: Of one row; () for a number.
+        dtype: Of the values.
         team: The processes that make the rows together; each opens the array, makes its own share and finishes it.
     """
 
     def __init__(
-        self, path: Path, ids: Sequence[str], keys: Sequence[bytes], shape: tuple[int, ...], team: Team = ALONE
+        self,
+        path: Path,
+        ids: Sequence[str],
+        keys: Sequence[bytes],
+        shape: tuple[int, ...],
+        team: Team = ALONE,
+        dtype: type = np.uint8,
     ):
         self.path, self.ids, self._team = path, tuple(ids), team
         self._wanted = np.frombuffer(b"".join(keys), np.uint8).reshape(len(self.ids), KEY_BYTES)
         self._part = path.with_name(f".{path.name}.part")
-        self._shape = (len(self.ids), *shape)
+        self._shape, self._dtype = (len(self.ids), *shape), np.dtype(dtype)
         if team.first and not self._is_complete():
             self._start()
         team.barrier()
@@ -80,7 +96,7 @@ class Rows:
         return self.array
 
     def _keys_path(self) -> Path:
-        return self.path.with_suffix(".keys")
+        return keys_path(self.path)
 
     def _is_complete(self) -> bool:
         return self._fits(self.path) and bool((np.load(self._keys_path(), mmap_mode="r") == self._wanted).all())
@@ -88,10 +104,10 @@ class Rows:
     def _fits(self, array: Path) -> bool:
         """Whether an array of this shape lies there, with keys beside it."""
         try:
-            return (
-                np.load(array, mmap_mode="r").shape == self._shape
-                and np.load(self._keys_path(), mmap_mode="r").shape == self._wanted.shape
-            )
+            rows = np.load(array, mmap_mode="r")
+            return (rows.shape, rows.dtype) == (self._shape, self._dtype) and np.load(
+                self._keys_path(), mmap_mode="r"
+            ).shape == self._wanted.shape
         except (OSError, ValueError, EOFError):
             return False
 
@@ -103,4 +119,4 @@ class Rows:
             with replacing(self._keys_path()) as temporary:
                 np.lib.format.open_memmap(temporary, "w+", np.uint8, self._wanted.shape)
             with replacing(self._part) as temporary:
-                np.lib.format.open_memmap(temporary, "w+", np.uint8, self._shape)
+                np.lib.format.open_memmap(temporary, "w+", self._dtype, self._shape)

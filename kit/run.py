@@ -63,13 +63,21 @@ class Run:
             raise KitError(f"{self.folder}: no fold is trained to the end of {last}: run `make train` first")
         return found
 
-    def oof(self, fold: int, tta: bool = True) -> Path:
-        """Out-of-fold maps of a fold's validation part."""
-        return self.folder / "oof" / f"fold{fold}{_suffix(tta)}.npy"
+    def oof(self, fold: int, tta: bool = True, role: str = "segment") -> Path:
+        """Out-of-fold predictions of a fold's validation part: maps, or for `classify` a probability an image."""
+        return self.folder / "oof" / f"fold{fold}{_kind(role)}{_suffix(tta)}.npy"
 
-    def test(self, tta: bool = True) -> Path:
-        """Maps of the test images."""
-        return self.folder / f"test{_suffix(tta)}.npy"
+    def test(self, tta: bool = True, role: str = "segment") -> Path:
+        """Predictions of the test images: maps, or for `classify` a probability an image."""
+        return self.folder / f"test{_kind(role)}{_suffix(tta)}.npy"
+
+    def stack(self, tta: bool = True) -> Path:
+        """How an ensemble's classifying members are put together."""
+        return self.folder / f"stack{_suffix(tta)}.json"
+
+    def member(self, name: str) -> "Run":
+        """The run of an ensemble's member; of the name "" the run itself."""
+        return Run(self.folder / name)
 
     def rule(self, name: str, tta: bool = True) -> Path:
         """Folder of what the threshold search found for one rule."""
@@ -90,6 +98,33 @@ class Run:
             raise KitError(f"{self.folder}: is not a run (no recipe.yaml): run `make train` first")
         return recipe.read(self.recipe_path)
 
+    def start(self, fold: int, made_from: dict) -> Path:
+        """The last weights of a fold, for another recipe to start from.
+
+        Args:
+            fold: Number of the fold.
+            made_from: Hashes of the data of the run that starts.
+
+        Raises:
+            KitError: the fold is not trained to its end, or was trained on other data or folds.
+        """
+        last = self.weights(fold, len(self.read_recipe().stages) - 1)
+        if not last.is_file():
+            raise KitError(
+                f"{self.folder}: fold {fold} is not trained to its end: run `make train` of this recipe first"
+            )
+        stale = self._stale(made_from)
+        if stale:
+            raise KitError(
+                f"{self.folder}: was trained with other {' and '.join(stale)}: train it anew to start from it"
+            )
+        return last
+
+    def _stale(self, made_from: dict) -> list[str]:
+        """Names of the data that are no longer what the run was begun with."""
+        known = read_json(self.folder / "inputs.json")
+        return [name for name, value in made_from.items() if known.get(name) != value]
+
     def begin(self, wanted: Recipe, made_from: dict) -> None:
         """Writes what the run is, or holds it against what it was begun as.
 
@@ -106,11 +141,15 @@ class Run:
             changed = _differences(self.read_recipe(), wanted)
             if changed:
                 raise KitError(f"{self.folder}: was begun with other settings ({'; '.join(changed)}): {way_out}")
-            stale = [name for name, value in made_from.items() if read_json(inputs).get(name) != value]
+            stale = self._stale(made_from)
             if stale:
                 raise KitError(f"{self.folder}: was begun with other {' and '.join(stale)}: {way_out}")
         write_json(inputs, made_from)
         write_text(self.recipe_path, wanted.dump())
+
+
+def _kind(role: str) -> str:
+    return "-image" if role == "classify" else ""
 
 
 def _suffix(tta: bool) -> str:

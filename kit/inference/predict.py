@@ -14,27 +14,33 @@ from kit.recipe import Network
 
 
 @torch.inference_mode()
-def probabilities(models: Sequence[Segmenter], images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean probability of the networks for each pixel.
+def probabilities(
+    models: Sequence[Segmenter], images: np.ndarray, role: str = "segment"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean probability of the networks for each pixel, or for `classify` that the image has any pneumothorax.
 
     Images and their mirror images go through a network as one batch (paper section 4.3).
 
     Args:
         models: In evaluation mode, on one device.
         images: uint8 (B, H, W).
+        role: Of the recipe: `segment` or `classify`.
 
     Returns:
-        Two float32 arrays (B, H, W) in [0, 1]: without TTA, and averaged with the mirror images.
+        Two float32 arrays (B, H, W), for `classify` (B,), in [0, 1]: without TTA, and averaged with the mirror images.
     """
     device = next(models[0].parameters()).device
     batch = torch.from_numpy(images)[:, None].to(device)  # (B, 1, H, W)
     both = torch.cat([batch, batch.flip(-1)])  # (2B, 1, H, W)
-    mean = torch.zeros(both.shape, device=device)
+    mean = torch.zeros((), device=device)
     for model in models:
         with torch.autocast(device.type, enabled=device.type == "cuda"):
-            logits, _ = model(both)
-        mean += logits.float().sigmoid() / len(models)
-    plain, mirrored = mean[: len(batch), 0], mean[len(batch) :, 0].flip(-1)
+            masks, image = model(both)
+        logits = image if role == "classify" else masks[:, 0]  # (2B,) or (2B, H, W)
+        mean = mean + logits.float().sigmoid() / len(models)
+    plain, mirrored = mean.chunk(2)
+    if role == "segment":
+        mirrored = mirrored.flip(-1)
     return plain.cpu().numpy(), ((plain + mirrored) / 2).cpu().numpy()
 
 
@@ -52,7 +58,12 @@ def load(network: Network, weights: Sequence[Path]) -> list[Segmenter]:
 
 
 def maps(
-    models: Sequence[Segmenter], count: int, read: Callable[[int], np.ndarray], batch_size: int, what: str
+    models: Sequence[Segmenter],
+    count: int,
+    read: Callable[[int], np.ndarray],
+    batch_size: int,
+    what: str,
+    role: str = "segment",
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Predicts `count` images batch by batch; the next batch is read while the network works.
 
@@ -62,9 +73,10 @@ def maps(
         read: The i-th image, uint8 (size, size); called from threads.
         batch_size: Images at once.
         what: Title of the progress bar.
+        role: Of the recipe: `segment` or `classify`.
 
     Yields:
-        i, and its uint8 maps (size, size) without and with TTA.
+        i, and its uint8 maps (size, size) without and with TTA; for `classify` its two float32 probabilities.
     """
     starts = range(0, count, batch_size)
     with ThreadPoolExecutor() as pool, progress(None, what, count) as bar:
@@ -76,6 +88,6 @@ def maps(
         for start in starts:
             batch, ahead = ahead, ask(start + batch_size)
             images = np.stack([future.result() for future in batch])  # (B, size, size)
-            for offset, (plain, averaged) in enumerate(zip(*probabilities(models, images), strict=True)):
-                yield start + offset, to_levels(plain), to_levels(averaged)
+            for offset, pair in enumerate(zip(*probabilities(models, images, role), strict=True)):
+                yield start + offset, *(pair if role == "classify" else map(to_levels, pair))
             bar.update(len(batch))

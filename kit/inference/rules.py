@@ -151,19 +151,42 @@ class ExpectedRule:
         return 1 / (1 + np.exp(-logit))
 
 
+@dataclass(frozen=True)
+class GatedRule:
+    """Another rule behind a classifier: empty where P(the image has any pneumothorax) is below `gate`."""
+
+    rule: Rule
+    gate: float
+
+    @property
+    def name(self) -> str:
+        """That of the inner rule."""
+        return self.rule.name
+
+    def opens(self, presence: Any) -> Any:
+        """Whether the inner rule decides, for one probability or an array of them."""
+        return presence >= self.gate
+
+    def mask(self, map: np.ndarray, presence: float) -> np.ndarray:
+        """From levels uint8 (H, W) and P(the image has any pneumothorax) to a bool mask (H, W)."""
+        return self.rule.mask(map) if self.opens(presence) else np.zeros(map.shape, bool)
+
+
 RULES = {rule.name: rule for rule in (ImageRule, ComponentRule, TripletRule, ExpectedRule)}
 
 
-def parameters(rule: Rule) -> dict[str, Any]:
-    """The rule as thresholds.json holds it.
+def parameters(rule: Rule | GatedRule) -> dict[str, Any]:
+    """The rule as thresholds.json holds it; behind a gate with one number more.
 
-    >>> parameters(ImageRule(0.5, 2048))
-    {'rule': 'image', 'binarization': 0.5, 'removal': 2048}
+    >>> parameters(GatedRule(ImageRule(0.5, 2048), 0.4))
+    {'rule': 'image', 'binarization': 0.5, 'removal': 2048, 'gate': 0.4}
     """
+    if isinstance(rule, GatedRule):
+        return {**parameters(rule.rule), "gate": rule.gate}
     return {"rule": rule.name, **asdict(rule)}
 
 
-def read(path: Path | str) -> Rule:
+def read(path: Path | str) -> Rule | GatedRule:
     """The rule of a thresholds.json.
 
     Raises:
@@ -176,4 +199,5 @@ def read(path: Path | str) -> Rule:
     names = [field.name for field in fields(RULES[name])]
     if missing := [key for key in names if key not in content]:
         raise KitError(f"{path}: rule {name} lacks {', '.join(missing)}: write it anew with `kit thresholds`")
-    return RULES[name](**{key: content[key] for key in names})
+    rule = RULES[name](**{key: content[key] for key in names})
+    return GatedRule(rule, content["gate"]) if "gate" in content else rule

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from kit.errors import KitError
 from kit.files import replacing, write_json
 from kit.inference import estimate, rules
 from kit.inference.calibration import ExpectedSearch
+from kit.inference.gate import GatedSearch
 from kit.inference.maps import upsample
-from kit.inference.rules import Rule
+from kit.inference.rules import GatedRule, Rule
 from kit.inference.search import ComponentSearch, ImageSearch, Search, Surface
 from kit.inference.tables import Components, Histograms
 from kit.inference.triplet import TripletSearch
+from kit.progress import progress
 
 KINDS = tuple(rules.RULES)
 """Names of the rules that can be searched."""
@@ -26,7 +27,7 @@ KINDS = tuple(rules.RULES)
 class Result:
     """A rule with the thresholds that were best, and how good they are."""
 
-    rule: Rule
+    rule: Rule | GatedRule
     dice: float
     """Mean over the images that it was chosen on, positives and negatives weighted to the prevalence."""
     interval: list[float]
@@ -53,6 +54,7 @@ def choose(
     kinds: Sequence[str] = ("image",),
     removal: Sequence[int] | None = None,
     prevalence: float | None = None,
+    presence: np.ndarray | None = None,
 ) -> dict[str, Result]:
     """Finds the best thresholds of each rule. Reads every map once and keeps only tables of counts.
 
@@ -64,6 +66,7 @@ def choose(
         kinds: Names of rules.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         prevalence: Expected share of positives, if it is not that of these images.
+        presence: P(the image has any pneumothorax) by a classifier, (N,): rules then have a `gate` too.
 
     Returns:
         A result for each of `kinds`.
@@ -76,7 +79,7 @@ def choose(
     histograms = Histograms(len(patients))
     components = Components(len(patients)) if "component" in kinds else None
     pairs = zip(maps, truth, strict=True)
-    for index, (map, mask) in enumerate(tqdm(pairs, "tables", len(patients), delay=2, leave=False)):
+    for index, (map, mask) in enumerate(progress(pairs, "tables", len(patients))):
         full = upsample(map, mask.shape)
         histograms.add(index, full, mask)
         if components:
@@ -85,8 +88,10 @@ def choose(
     weights = estimate.prevalence_weights(positive, prevalence)
     groups = estimate.leave_out(folds, patients)
     results = {}
-    for kind in kinds:
+    for kind in progress(kinds, "searching", unit="rule"):
         search = _search(kind, histograms, components, removal)
+        if presence is not None:
+            search = GatedSearch(search, np.asarray(presence, np.float64), histograms.empty)
         rule = search.best(weights)
         dice = search.dice(rule)
         nested = estimate.nested_dice(search, groups, weights)

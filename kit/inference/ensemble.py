@@ -1,0 +1,125 @@
+"""Ensembles: the mean of the members' maps, and a stack of their verdicts on whole images."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kit.errors import KitError
+from kit.files import read_json, write_json
+from kit.inference.maps import open_maps, upsample
+from kit.rows import Rows, key_of, read_keys
+from kit.team import ALONE, Team
+
+CERTAIN = 1e-6
+"""Probabilities are kept this far from 0 and 1, where logits end."""
+
+
+def average(sources: Sequence[Path], target: Path, team: Team = ALONE) -> bool:
+    """Makes the mean of some members' maps, at the size of the largest.
+
+    Args:
+        sources: Maps of the same images, .npy (N, h, w) uint8 each.
+        target: The file to make.
+        team: The processes that share the work.
+
+    Returns:
+        Whether any map was missing.
+
+    Raises:
+        KitError: the files hold other images than one another.
+    """
+    members = [open_maps(source) for source in sources]
+    for member in members[1:]:
+        if member.ids != members[0].ids:
+            raise KitError(f"{member.name}: has other images than {members[0].name}: remove both and predict again")
+    shape = max(member.array.shape[1:] for member in members)
+    keys = [key_of(*parts) for parts in zip(*map(read_keys, sources), strict=True)]
+    rows = Rows(target, members[0].ids, keys, shape, team)
+    todo = rows.missing().tolist()
+    team.barrier()
+    for index in team.share(todo):
+        levels = [upsample(member[index], shape) for member in members]
+        rows.put(index, np.rint(np.mean(levels, axis=0, dtype=np.float32)).astype(np.uint8))
+    rows.finish()
+    return bool(todo)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A logistic regression on the logits of the members, as plain numbers: applying it needs no library."""
+
+    members: list[str]
+    weights: list[float]
+    """One a member."""
+    bias: float
+
+    def probability(self, members: np.ndarray) -> np.ndarray:
+        """P(the image has any pneumothorax) by the members together.
+
+        Args:
+            members: Probability by each member, (N, M).
+
+        Returns:
+            float64 (N,).
+
+        >>> Stack(["a", "b"], [1.0, 1.0], 0.0).probability(np.array([[0.5, 0.8]])).round(6).tolist()
+        [0.8]
+        """
+        return 1 / (1 + np.exp(-(_logits(members) @ np.asarray(self.weights) + self.bias)))
+
+    def write(self, path: Path) -> None:
+        """Writes the stack as JSON."""
+        write_json(path, asdict(self))
+
+
+def read_stack(path: Path) -> Stack:
+    """The stack that was written to `path`.
+
+    Raises:
+        KitError: the file is missing, or is none.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or content.keys() != {"members", "weights", "bias"}:
+        raise KitError(f"{path}: is not a stack of classifiers: run `make train` again")
+    return Stack(**content)
+
+
+def fit_stack(names: Sequence[str], members: np.ndarray, positive: np.ndarray) -> Stack:
+    """Fits the stack on out-of-fold probabilities.
+
+    Args:
+        names: Of the members.
+        members: Probability by each member, (N, M).
+        positive: Whether each image has pneumothorax, bool (N,).
+
+    Raises:
+        KitError: all images are positive, or none is.
+    """
+    from sklearn.linear_model import LogisticRegression  # prediction does without
+
+    if positive.all() or not positive.any():
+        raise KitError("classifiers cannot be stacked: the images are all of one kind: give some of each")
+    regression = LogisticRegression(max_iter=1000).fit(_logits(members), positive)
+    return Stack(list(names), regression.coef_[0].tolist(), float(regression.intercept_[0]))
+
+
+def nested_probability(members: np.ndarray, positive: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """P(pneumothorax) of each image by the stack fitted on all groups but its own, float64 (N,).
+
+    Args:
+        members: Out-of-fold probability by each member, (N, M).
+        positive: bool (N,).
+        groups: Number of each image's group, (N,): its fold.
+    """
+    probability = np.empty(len(groups))
+    for group in np.unique(groups):
+        own = groups == group
+        probability[own] = fit_stack([], members[~own], positive[~own]).probability(members[own])
+    return probability
+
+
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    inside = np.clip(probabilities.astype(np.float64), CERTAIN, 1 - CERTAIN)
+    return np.log(inside / (1 - inside))
