@@ -6,7 +6,6 @@ Image k of a seed depends on the seed, the split and k alone, whatever else is m
 import csv
 import io
 import os
-import shutil
 import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -73,7 +72,7 @@ class Case:
     @cached_property
     def uids(self) -> tuple[str, str, str]:
         """The ids of image, series and study."""
-        rng, number = self.stream("ids"), 2 * self.index + self.split + 1
+        rng, number = self.stream("ids"), 1000 + 2 * self.index + self.split
         second, last = int(rng.integers(160, 300)), int(rng.integers(100_000, 1_000_000))
         image, series, study = (
             _UID.format(kind=kind, number=number, second=second, last=last - below)
@@ -134,21 +133,19 @@ def write(folder: Path | str, train: int = 240, test: int = 100, size: int = 102
         raise KitError(f"{folder}: holds something that is not a phantom competition: name another folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+            new = Path(beside, "new")
+            _fill(new, {"train": train, "test": test, "size": size, "seed": seed})
+            if folder.exists():
+                folder.rename(Path(beside, "old"))
+            new.rename(folder)
     except OSError as error:
         raise KitError(f"{folder}: cannot be written ({error.strerror}): name another folder") from None
-    try:
-        _fill(beside / "new", {"train": train, "test": test, "size": size, "seed": seed})
-        if folder.exists():
-            folder.rename(beside / "old")
-        (beside / "new").rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _fill(folder: Path, settings: dict[str, int]) -> None:
-    cases = [Case(settings["seed"], k, i) for k, split in enumerate(_SPLITS) for i in range(settings[split])]
     size = settings["size"]
+    training, tests = ([Case(settings["seed"], k, i) for i in range(settings[name])] for k, name in enumerate(_SPLITS))
 
     def save(case: Case) -> list[str]:
         image, series, study = case.uids
@@ -158,39 +155,34 @@ def _fill(folder: Path, settings: dict[str, int]) -> None:
         return [rle.encode(mask) for mask in case.masks(size)] or ["-1"]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = list(tqdm(pool.map(save, cases), "phantoms", len(cases), unit="img", leave=False, delay=1))
-    labelled = list(zip(cases, rows, strict=True))
-    training = [
-        (case.uids[0], f" {text}")
-        for case, texts in labelled
-        if not case.split
-        for text in texts * (1 + (texts == ["-1"] and case.stream("twice").random() < 0.05))
-    ]
-    tests = sorted((case.uids[0], texts) for case, texts in labelled if case.split)
-    _table(folder / "train-rle.csv", ("ImageId", " EncodedPixels"), training)
-    _table(folder / "sample_submission.csv", ("ImageId", "EncodedPixels"), ((image, "-1") for image, _ in tests))
-    usage = _usage(labelled)
-    solution = ((image, text, usage[image]) for image, texts in tests for text in texts)
-    _table(folder / "solution.csv", ("ImageId", "EncodedPixels", "Usage"), solution)
+        saved = pool.map(save, training + tests)
+        progress = tqdm(saved, "phantoms", len(training + tests), unit="img", leave=False, delay=1)
+        labels = dict(zip(training + tests, progress, strict=True))
+
+    twice = {case for case in training if not case.regions and case.stream("twice").random() < 0.05}
+    rows = [(case.uids[0], f" {text}") for case in training for text in labels[case] * (1 + (case in twice))]
+    _table(folder / "train-rle.csv", ("ImageId", " EncodedPixels"), rows)
+    usage = _usage(tests)
+    tests.sort(key=lambda case: case.uids)
+    _table(folder / "sample_submission.csv", ("ImageId", "EncodedPixels"), [(case.uids[0], "-1") for case in tests])
+    rows = [(case.uids[0], text, usage[case]) for case in tests for text in labels[case]]
+    _table(folder / "solution.csv", ("ImageId", "EncodedPixels", "Usage"), rows)
     write_json(folder / _MARK, {"about": "phantom chest X-rays: drawn, of nobody", **settings})
 
 
-def _usage(labelled: list[tuple[Case, list[str]]]) -> dict[str, str]:
-    """Public or Private for each test image: the same share of positives and of negatives is public."""
-    usage, seen = {}, {True: 0, False: 0}
-    for case, texts in labelled:
-        if case.split:
-            positive = texts != ["-1"]
-            rank, seen[positive] = seen[positive], seen[positive] + 1
-            usage[case.uids[0]] = "Public" if -((-rank - 1) * 3 // 10) > -(-rank * 3 // 10) else "Private"
+def _usage(tests: list[Case]) -> dict[Case, str]:
+    """Of the positives and of the negatives, the 1st, 4th and 7th of every ten are public."""
+    usage = {}
+    for positive in (False, True):
+        alike = [case for case in tests if bool(case.regions) == positive]
+        usage |= {case: "Public" if k % 10 in (0, 3, 6) else "Private" for k, case in enumerate(alike)}
     return usage
 
 
-def _table(path: Path, header: tuple[str, ...], rows) -> None:
+def _table(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows([header, *rows])
     write_text(path, text.getvalue())
 
 
