@@ -67,9 +67,8 @@ def _emptiness(tables: Histograms, filled: np.ndarray, weights: np.ndarray) -> t
     counts = weights > 0
     if len(set(filled[counts])) == 1:
         return np.zeros(len(LEVELS)), CERTAIN if filled[counts][0] else -CERTAIN
-    features = np.log1p(size_of(tables.area[LEVELS].T.astype(np.int64), tables.pixels))  # (N, levels)
-    mean, spread = features[counts].mean(axis=0), np.maximum(features[counts].std(axis=0), 1e-9)
-    regression = LogisticRegression(max_iter=1000)
-    regression.fit((features[counts] - mean) / spread, filled[counts], sample_weight=weights[counts])
-    scaled = regression.coef_[0] / spread
-    return scaled, regression.intercept_[0] - scaled @ mean
+    areas = np.log1p(size_of(tables.area[LEVELS].T.astype(np.int64), tables.pixels))  # (N, levels)
+    # Not standardised: an area that hardly varies here (a grey background) must not matter much elsewhere.
+    regression = LogisticRegression(max_iter=10_000)
+    regression.fit(areas[counts], filled[counts], sample_weight=weights[counts])
+    return regression.coef_[0], regression.intercept_[0]

@@ -57,7 +57,7 @@ class Components:
         """Dice of an empty mask for each image."""
         self.pixels = 0
         """Of an image (H · W)."""
-        self._parts: list[tuple[np.ndarray, ...]] = []
+        self._parts: list[tuple[np.ndarray, ...]] = [()] * count
 
     def add(self, index: int, map: np.ndarray, truth: np.ndarray) -> None:
         """Takes image `index`: levels uint8 (H, W) and truth bool (H, W)."""
@@ -67,7 +67,8 @@ class Components:
         level, area, kept, overlap = sweep(map, truth).T
         with_it = dice(kept, overlap, foreground)
         without = np.where(np.diff(level, prepend=-1) == 0, np.roll(with_it, 1), self.empty[index])
-        self._parts.append((level.astype(np.uint8), np.full(len(level), index, np.int32), area, with_it - without))
+        image = np.full(len(level), index, np.int32)
+        self._parts[index] = level.astype(np.uint8), image, area, with_it - without
 
     def at(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Components at a level: image, area in pixels of a 1024×1024 image, and what they add to the Dice.

@@ -1,6 +1,9 @@
 """Choosing decision rules on maps with known truth, and the files that hold what was chosen."""
 
+import os
+from collections import deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ from kit.inference.tables import Components, Histograms
 from kit.inference.triplet import TripletSearch
 from kit.progress import progress
 
+WORKERS = min(8, os.cpu_count() or 1)
+"""Threads that read maps; each holds one."""
 KINDS = tuple(rules.RULES)
 """Names of the rules that can be searched."""
 
@@ -78,12 +83,7 @@ def choose(
         raise KitError("there are no maps to choose thresholds on: predict some first")
     histograms = Histograms(len(patients))
     components = Components(len(patients)) if "component" in kinds else None
-    pairs = zip(maps, truth, strict=True)
-    for index, (map, mask) in enumerate(progress(pairs, "tables", len(patients))):
-        full = upsample(map, mask.shape)
-        histograms.add(index, full, mask)
-        if components:
-            components.add(index, full, mask)
+    _fill([table for table in (histograms, components) if table is not None], maps, truth, len(patients))
     positive = histograms.truth > 0
     weights = estimate.prevalence_weights(positive, prevalence)
     groups = estimate.leave_out(folds, patients)
@@ -108,6 +108,26 @@ def choose(
             images=dice,
         )
     return results
+
+
+def _fill(
+    tables: list[Histograms | Components], maps: Iterable[np.ndarray], truth: Iterable[np.ndarray], count: int
+) -> None:
+    """Takes each pair of map and truth into the tables, a few at a time side by side."""
+
+    def add(index: int, map: np.ndarray, mask: np.ndarray) -> None:
+        full = upsample(map, mask.shape)
+        for table in tables:
+            table.add(index, full, mask)
+
+    running: deque[Future] = deque()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for index, (map, mask) in enumerate(progress(zip(maps, truth, strict=True), "tables", count)):
+            if len(running) == WORKERS:
+                running.popleft().result()
+            running.append(pool.submit(add, index, map, mask))
+        for last in running:
+            last.result()
 
 
 def _search(kind: str, histograms: Histograms, components: Components | None, removal: Sequence[int] | None) -> Search:
