@@ -39,7 +39,8 @@ def expose(
         air = np.maximum(air, region.contrast * soft.fill([region.outline], 0.002))
     heart = soft.fill([anatomy.mediastinum(chest)], 0.004)
     texture = lungs * (air == 0) * (1 - 0.75 * heart)
-    haze = 0.04 * soft.grain(noise, 0.012) + rng.uniform(0.03, 0.12) * soft.grain(noise, 0.07)
+    haze = rng.uniform(0, 0.4 if chest.anteroposterior else 0.12)  # lungs in bed hold less air and more water
+    haze += 0.04 * soft.grain(noise, 0.012) + rng.uniform(0.03, 0.12) * soft.grain(noise, 0.07)
     total = tissue(chest, soft, lungs, heart) * (1 - air)
     total *= 1 + haze * texture + 0.015 * soft.grain(noise, 0.05)
     total += rng.uniform(0.2, 0.8) * (total - soft.smooth(total, 0.035))  # a reader's console lifts the detail
@@ -117,7 +118,7 @@ def lung_texture(chest: Chest, film: Film, rng: np.random.Generator, noise: np.r
 
 def develop(total: np.ndarray, rng: np.random.Generator, noise: np.random.Generator) -> np.ndarray:
     """Attenuation (size, size) as grey levels, with an exposure, a contrast and a noise of their own: uint8."""
-    low, high, gamma = rng.uniform(-0.25, 0.12), rng.uniform(0.9, 1.15), rng.uniform(0.8, 1.25)
+    low, high, gamma = rng.uniform(-0.25, 0.12), rng.uniform(0.78, 1.08), rng.uniform(0.85, 1.3)
     steps = 4096
     scale = np.linspace(0, 1.3, steps) ** gamma
     tones = scale / (1 + scale**5) ** 0.2  # straight, then saturating
