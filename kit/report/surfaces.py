@@ -25,7 +25,7 @@ def table(folders: dict[str, Path]) -> str:
 
 
 def _row(name: str, found: dict) -> tuple[str, ...]:
-    chosen = [f"{key} {found[key]:.4g}" for key in ("top", "binarization") if key in found]
+    chosen = [f"{key} {found[key]:.4g}" for key in ("top", "binarization", "gate") if key in found]
     chosen += [f"removal {found['removal']}"] if "removal" in found else []
     low, high = found["interval"]
     measures = [found[key] for key in ("nested_dice", "dice_positives", "negatives_empty")]

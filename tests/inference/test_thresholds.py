@@ -4,6 +4,7 @@ import weakref
 import numpy as np
 import pytest
 
+from kit.competition import rle, scoring, submission
 from kit.errors import KitError
 from kit.files import read_json
 from kit.inference import rules
@@ -23,6 +24,23 @@ def test_small_maps_are_judged_at_the_size_of_the_masks(problem, slow):
         ]
         assert found.dice == pytest.approx(np.mean(scored), abs=1e-12), kind
         assert found.rule.name == kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_promised_is_what_the_submission_scores(kind, problem, tmp_path):
+    shape = (20, 28)
+    maps, _ = problem(5)
+    _, masks = problem(5, shape=shape)
+    write(choose(maps, masks, IDS, None, [kind])[kind], tmp_path, "demo", {})
+    rule = rules.read(tmp_path / "thresholds.json")
+    rows = [(id, rle.encode(rule.mask(upsample(map, shape)))) for id, map in zip(IDS, maps, strict=True)]
+    submission.write(tmp_path / "submission.csv", rows)
+    truth = "".join(f"{id},{rle.encode(mask)},Private\n" for id, mask in zip(IDS, masks, strict=True))
+    (tmp_path / "solution.csv").write_text("ImageId,EncodedPixels,Usage\n" + truth)
+    solution = scoring.read_solution(tmp_path / "solution.csv")
+    scored = scoring.score(submission.read(tmp_path / "submission.csv"), solution, shape).private
+    assert scored == pytest.approx(read_json(tmp_path / "thresholds.json")["dice"], abs=1e-9)
+    assert 0 < scored < 1
 
 
 def test_measures_on_positives_and_negatives(problem):
