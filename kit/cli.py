@@ -200,6 +200,71 @@ def download(
     print(f"{folder}: {'complete' if done else 'complete, nothing to do'}")
 
 
+kernel_app = typer.Typer(no_args_is_help=True, help="Build, rehearse and push the offline kernel of a run.")
+app.add_typer(kernel_app, name="kernel")
+RunFolder = Annotated[Path | None, typer.Option(help="The run; default: runs/NAME/RECIPE of the data and the recipe.")]
+
+
+@kernel_app.command()
+def build(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = "",
+    run: RunFolder = None,
+    competition: CompetitionName = None,
+    user: UserName = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Ask Kaggle for a GPU.")] = False,
+    time_limit: Annotated[float, typer.Option(min=0, help="Seconds; images that are left get no mask.")] = 30600,
+) -> None:
+    """Write the kernel and the data set that it needs: wheels, weights, recipe, thresholds, manifest."""
+    from kit import kernels
+    from kit.publish import settings
+
+    chosen = settings.load(competition, user)
+    kernel = kernels.build(kernels.find_run(run, data, recipe, overrides), data, chosen, gpu, time_limit, say)
+    print(f"{kernel.folder}: the kernel\n{kernel.bundle}: its files, {kernel.megabytes():.1f} MB")
+
+
+@kernel_app.command()
+def check(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = "",
+    run: RunFolder = None,
+    images: Annotated[Path | None, typer.Option(help="A folder of DICOM files instead of the test images.")] = None,
+) -> None:
+    """Rehearse the kernel without a network, in each of Kaggle's folder layouts."""
+    from kit import kernels
+
+    kernels.check(kernels.find_run(run, data, recipe, overrides), data, images, say)
+    print("the kernel is fit for `kit kernel push`")
+
+
+@kernel_app.command()
+def push(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = "",
+    run: RunFolder = None,
+    user: UserName = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each request's content and send nothing.")] = False,
+) -> None:
+    """Upload the kernel and its files, wait for its run, fetch and check its submission."""
+    from kit import kernels
+    from kit.publish import settings
+
+    found, chosen = kernels.find_run(run, data, recipe, overrides), settings.load(user=user)
+    if dry_run:
+        print(kernels.push_requests(found, chosen))
+    else:
+        kernels.push(found, data, chosen, say)
+
+
+def say(line: str) -> None:
+    """Prints a line at once, where a verb tells more than its end."""
+    print(line, flush=True)
+
+
 @app.command()
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Print this one resolved, as YAML.")] = None,

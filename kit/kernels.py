@@ -1,5 +1,6 @@
 """The flow of the verbs that make, rehearse and push an offline kernel."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,14 +8,88 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 import kit
 from kit import files, pipeline
-from kit.competition import layout
+from kit import recipe as recipes
+from kit.competition import layout, rle, scoring
+from kit.data import cache
 from kit.errors import KitError
+from kit.inference import maps, predict, rules
 from kit.publish import bundle, rehearsal
+from kit.publish.settings import Settings
 from kit.run import Run
 
 Say = Callable[[str], None]
+
+HALF_LOSS = 1e-4
+"""Weights are stored in half precision where the OOF Dice changes by no more."""
+
+
+def find_run(folder: Path | None, data: Path, recipe: str, overrides: str = "") -> Run:
+    """The run in that folder, or else the recipe's run on the data."""
+    if folder is not None:
+        return Run(folder)
+    return pipeline.run_of(pipeline.open_data(data), recipes.load(recipe, overrides))
+
+
+def build(run: Run, data: Path, chosen: Settings, gpu: bool, time_limit: float, say: Say) -> bundle.Kernel:
+    """Writes a run's kernel and the files that it needs.
+
+    Args:
+        run: Trained, with thresholds.
+        data: The competition's folder, for the OOF Dice of weights in half precision.
+        chosen: Competition and user on Kaggle.
+        gpu: Ask Kaggle for a GPU.
+        time_limit: Seconds after which the kernel leaves the remaining images empty.
+        say: Takes a line of what was found.
+
+    Raises:
+        KitError: the run is not complete or not of these data, or a needed package is missing.
+    """
+    competition = pipeline.open_data(data)
+    if run.folder.resolve().parent.name != competition.name:
+        raise KitError(f"{run.folder}: is not a run on {data}: give its data with --data")
+    change = half_change(run, competition)
+    half = abs(change) <= HALF_LOSS
+    say(f"weights in {'half' if half else 'full'} precision: halving them changes the OOF Dice by {change:+.6f}")
+    name, user = chosen.competition or bundle.COMPETITION, chosen.user or bundle.ACCOUNT
+    return bundle.build(run, competition.shape, half, name, user, gpu, time_limit)
+
+
+def half_change(run: Run, competition: layout.Competition) -> float:
+    """How the OOF Dice changes when the weights are rounded to half precision; measured once a run."""
+    recipe, report = run.read_recipe(), run.folder / "half.json"
+    weights = run.final_weights(recipe)
+    made_from = {str(path): files.sha256(path) for path in [*weights, run.thresholds]}
+    if files.is_current(report, made_from):
+        return files.read_json(report)["change"]
+    stage, rule = recipe.stages[-1], rules.read(run.thresholds)
+    cached = cache.ensure(competition, [stage.size], pipeline.CACHES / competition.name, skip_bad=True)[stage.size]
+    row_of = {id: row for row, id in enumerate(competition.train)}
+    changes: list[float] = []
+    for path in weights:
+        fold = int(path.parents[1].name.removeprefix("fold"))
+        full = maps.open_maps(run.oof(fold, recipe.tta))
+        with tempfile.TemporaryDirectory() as folder:
+            halved = Path(folder) / "weights.safetensors"
+            bundle.write_weights(path, halved, half=True)
+            models = predict.load(recipe.network, [halved])
+
+        def image(i: int, ids: tuple[str, ...] = full.ids) -> np.ndarray:
+            return np.array(cached.images[row_of[ids[i]]])
+
+        for i, plain, averaged in predict.maps(models, len(full), image, stage.batch_size, f"fold {fold}, halved"):
+            truth = rle.union(competition.labels[full.ids[i]], competition.shape)
+            before, after = (
+                scoring.dice(rule.mask(maps.upsample(levels, competition.shape)), truth)
+                for levels in (full[i], averaged if recipe.tta else plain)
+            )
+            changes.append(after - before)
+    files.write_json(report, {"change": float(np.mean(changes))})
+    files.mark(report, made_from)
+    return float(np.mean(changes))
 
 
 def check(run: Run, data: Path, images: Path | None, say: Say) -> None:
@@ -31,19 +106,19 @@ def check(run: Run, data: Path, images: Path | None, say: Say) -> None:
     """
     kernel = bundle.kernel_of(run)
     rehearsal.check_metadata(kernel)
-    recipe = run.read_recipe()
     there = layout.find_dicoms(images) if images else pipeline.open_data(data).test
     with tempfile.TemporaryDirectory(prefix="kit-reference-") as folder:
-        reference = predict(kernel, Path(folder), data, images)
-        rehearsal.rehearse(kernel, there, reference, recipe.stages[-1].batch_size, say)
+        reference = predicted(kernel, Path(folder), data, images)
+        rehearsal.rehearse(kernel, there, reference, run.read_recipe().stages[-1].batch_size, say)
+        files.copy(reference, kernel.rehearsed)
 
 
-def predict(kernel: bundle.Kernel, folder: Path, data: Path, images: Path | None) -> Path:
+def predicted(kernel: bundle.Kernel, folder: Path, data: Path, images: Path | None) -> Path:
     """What `kit predict` makes of the test images with the weights of the bundle."""
     recipe = bundle.read_recipe(kernel)
     run = Run(folder / pipeline.RUNS / data.resolve().name / recipe.name)
     for path in kernel.bundle.glob("fold*.safetensors"):
-        files.copy(path, run.weights(int(path.stem[4:]), len(recipe.stages) - 1))
+        files.copy(path, run.weights(int(path.stem.removeprefix("fold")), len(recipe.stages) - 1))
     files.copy(kernel.bundle / "thresholds.json", run.thresholds)
     command = [sys.executable, "-m", "kit", "predict", "--skip-bad", "--data", str(data.resolve())]
     command += ["--recipe", str((kernel.bundle / "recipe.yaml").resolve())]
@@ -52,5 +127,34 @@ def predict(kernel: bundle.Kernel, folder: Path, data: Path, images: Path | None
     path = str(Path(kit.__file__).parents[1])
     done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, text=True, capture_output=True)
     if done.returncode:
-        raise KitError(f"kit predict fails on the bundle: {done.stderr.strip().splitlines()[-1]}")
+        raise KitError(f"kit predict: fails on the bundle: {done.stderr.strip().splitlines()[-1]}")
     return folder / "predicted" / "submission.csv" if images else run.submission
+
+
+def push(run: Run, data: Path, chosen: Settings, say: Say) -> Path:
+    """Brings the run's kernel to Kaggle and fetches what it writes there.
+
+    Returns:
+        The submission that the kernel has written.
+
+    Raises:
+        KitError: anything stands in the way.
+    """
+    from kit.publish import push
+    from kit.publish.client import connect
+
+    kernel = bundle.kernel_of(run)
+    rehearsal.check_metadata(kernel)
+    competition = pipeline.open_data(data)
+    client = connect(chosen.timeout)
+    return push.push(client, kernel, chosen.user or client.user, competition, say)
+
+
+def push_requests(run: Run, chosen: Settings) -> str:
+    """What `push` would send: the name and the content of each request."""
+    from kit.publish import push
+
+    kernel = bundle.kernel_of(run)
+    rehearsal.check_metadata(kernel)
+    sent = push.requests(kernel, chosen.user or bundle.ACCOUNT)
+    return "\n".join(f"{name} {json.dumps(content, indent=2)}" for name, content in sent)

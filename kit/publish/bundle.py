@@ -1,5 +1,6 @@
 """An offline kernel: the script that Kaggle runs, and the flat data set with everything that the script needs."""
 
+import hashlib
 import re
 import shutil
 from dataclasses import dataclass
@@ -55,6 +56,15 @@ class Kernel:
         """Content of the data set."""
         return BUNDLES / self.slug
 
+    def megabytes(self) -> float:
+        """Size of the data set."""
+        return sum(path.stat().st_size for path in self.bundle.iterdir()) / 1e6
+
+    @property
+    def rehearsed(self) -> Path:
+        """The submission of the last rehearsal."""
+        return BUNDLES / f"{self.slug}.rehearsed.csv"
+
     @property
     def manifest(self) -> Path:
         """SHA-256 of each of its files."""
@@ -106,9 +116,11 @@ def build(
         write_weights(path, fresh / f"{path.parents[1].name}.safetensors", half)
     files.copy(run.recipe_path, fresh / "recipe.yaml")
     files.copy(run.thresholds, fresh / "thresholds.json")
-    wheels.write_kit(fresh)
     for name in image.brought():
         wheels.write_installed(fresh, name)
+    # The name of one file tells all the content, so that a list of names tells whether Kaggle has this bundle.
+    content = [*sorted(fresh.iterdir()), *wheels.sources().values()]
+    wheels.write_kit(fresh, hashlib.sha256("".join(map(files.sha256, content)).encode()).hexdigest()[:12])
     listed = {path.name: files.sha256(path) for path in sorted(fresh.iterdir())}
     about = {"kernel": kernel.slug, "run": "/".join(run.folder.parts[-2:]), "shape": list(shape), "half": half}
     files.write_json(fresh / "manifest.json", {**about, "files": listed})

@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 import requests
 from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFilesRequest, ApiListDataFilesRequest
 from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
-from tqdm import tqdm
 
 from kit import files
 from kit.errors import KitError
+from kit.progress import progress
 from kit.publish import transfer
 from kit.publish.client import Client
 
@@ -131,7 +131,7 @@ def unpack(path: Path, folder: Path) -> dict[str, int]:
                 raise KitError(f"{path}: {member.filename!r} leads out of the folder: the archive is not to be trusted")
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise KitError(f"{path}: {member.filename!r} is a link: the archive is not to be trusted")
-        for member in tqdm(members, "unpacking", unit="file", delay=2, leave=False):
+        for member in progress(members, "unpacking", unit="file"):
             target = folder / member.filename
             if _size(target) == member.file_size:
                 continue

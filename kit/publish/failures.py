@@ -36,10 +36,14 @@ class Failure(KitError):
         message: The line for the user.
         harmless: Nothing was done, and asking again is welcome: no connection came about, or the answer was 429.
         wait: Seconds that the answer asks to wait before.
+        status: Of the answer, if there was one.
     """
 
-    def __init__(self, message: str, harmless: bool = False, wait: float | None = None) -> None:
+    def __init__(
+        self, message: str, harmless: bool = False, wait: float | None = None, status: int | None = None
+    ) -> None:
         super().__init__(message)
+        self.status = status
         self.harmless = harmless
         self.wait = wait
 
@@ -113,11 +117,11 @@ def explain(name: str, response: requests.Response) -> Refused | Unsettled:
     reason, wait = _reason(response), _retry_after(response)
     message = f"kaggle: {name}: {reason} ({status})"
     if status >= 500:
-        failure = Unsettled(f"{message}: try again later", wait=wait)
-        failure.finished = True
+        failure = Unsettled(f"{message}: try again later", wait=wait, status=status)
+        failure.finished = status not in (502, 504)  # Those are a gateway's, which does not know either.
         return failure
     advice = reset_text() if "allowance" in reason.lower() else ADVICE.get(status, "mend what it names")
-    return Refused(f"{message}: {advice}", harmless=status == 429, wait=wait)
+    return Refused(f"{message}: {advice}", harmless=status == 429, wait=wait, status=status)
 
 
 def reset_text() -> str:

@@ -16,7 +16,6 @@ from kagglesdk.competitions.types.competition_api_service import (
     ApiSubmission,
 )
 from kagglesdk.competitions.types.submission_status import SubmissionStatus
-from tqdm import tqdm
 
 from kit import files
 from kit.competition import layout
@@ -25,6 +24,7 @@ from kit.publish import failures, kernel_output, ledger
 from kit.publish.client import Client
 from kit.publish.submit import Ask, Outcome, never, record_built, validate
 from kit.publish.transfer import upload
+from kit.publish.waiting import waiting
 
 log = logging.getLogger("kit")
 
@@ -137,9 +137,9 @@ def refresh(ledger_path: Path, connect: Callable[[], Client]) -> None:
         if place == "kaggle" and not entry.error and None in (entry.ref, entry.public, entry.private):
             still_open.setdefault(name, []).append(entry)
     client = connect() if still_open else None
-    for name, waiting in still_open.items():
+    for name, unknown in still_open.items():
         listed = submissions(client, name)
-        for entry in waiting:
+        for entry in unknown:
             theirs = [one for one in listed if entry.ref == one.ref or entry.sha256 in (one.description or "")]
             if theirs:
                 _record(ledger_path, entry, theirs[-1])
@@ -230,14 +230,12 @@ def _scored(client: Client, name: str, ledger_path: Path, entry: ledger.Entry, f
 
 def _wait(client: Client, name: str, ref: int) -> ApiSubmission | None:
     """The submission once it is scored; as it is after fifteen minutes."""
-    end = time.monotonic() + PATIENCE
-    with tqdm(desc="waiting for the score", bar_format="{desc} {elapsed}", delay=2, leave=False) as line:
+    with waiting("waiting for the score") as line:
         for pause in count(1):
             found = next((one for one in submissions(client, name) if one.ref == ref), None)
-            if (found and found.status != SubmissionStatus.PENDING) or time.monotonic() > end:
+            if (found and found.status != SubmissionStatus.PENDING) or line.seconds() > PATIENCE:
                 return found
             time.sleep(POLL * min(pause, 15))
-            line.update()
     raise AssertionError
 
 

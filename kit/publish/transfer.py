@@ -142,7 +142,7 @@ def _expect(response: requests.Response, *statuses: int) -> None:
 
 
 def _bar(name: str, start: int, size: int | None) -> tqdm:
-    return tqdm(total=size, initial=start, unit="B", unit_scale=True, desc=name, delay=2, leave=False)
+    return tqdm(total=size, initial=start, unit="B", unit_scale=True, desc=name, delay=2, leave=False, disable=None)
 
 
 def _marker(part: Path) -> Path:

@@ -14,16 +14,23 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 PURE = "Wheel-Version: 1.0\nGenerator: kit\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
-def write_kit(folder: Path) -> Path:
-    """Writes the kit's own wheel: all of its modules and recipes."""
-    root = Path(str(resources.files(kit)))
-    content = {
-        f"kit/{path.relative_to(root).as_posix()}": path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.suffix in (".py", ".yaml")
-    }
+def write_kit(folder: Path, build: str) -> Path:
+    """Writes the kit's own wheel: all of its modules and recipes.
+
+    Args:
+        folder: Where to.
+        build: Build tag in the file's name, hexadecimal.
+    """
+    content = {f"kit/{name}": path.read_bytes() for name, path in sources().items()}
     about = f"Metadata-Version: 2.1\nName: kit\nVersion: {kit.__version__}\nRequires-Python: >=3.11\n"
-    return _write(folder, "kit", kit.__version__, content, about.encode())
+    return _write(folder, "kit", kit.__version__, content, about.encode(), f"0{build}-")
+
+
+def sources() -> dict[str, Path]:
+    """The kit's own modules and recipes, by their path in the package."""
+    root = Path(str(resources.files(kit)))
+    found = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".yaml"))
+    return {path.relative_to(root).as_posix(): path for path in found}
 
 
 def write_installed(folder: Path, name: str) -> Path:
@@ -43,13 +50,13 @@ def write_installed(folder: Path, name: str) -> Path:
     return _write(folder, package.name, package.version, content, (package.read_text("METADATA") or "").encode())
 
 
-def _write(folder: Path, name: str, version: str, content: dict[str, bytes], about: bytes) -> Path:
+def _write(folder: Path, name: str, version: str, content: dict[str, bytes], about: bytes, build: str = "") -> Path:
     stem = f"{name.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
     content = content | {f"{info}/METADATA": about, f"{info}/WHEEL": PURE.encode()}
     record = [f"{file},sha256={_digest(data)},{len(data)}" for file, data in content.items()]
     content[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
-    path = folder / f"{stem}-py3-none-any.whl"
+    path = folder / f"{stem}-{build}py3-none-any.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file, data in content.items():
             archive.writestr(zipfile.ZipInfo(file, EPOCH), data, zipfile.ZIP_DEFLATED)

@@ -1,0 +1,30 @@
+"""A line that shows how long something of Kaggle's takes."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+
+class Line:
+    """What it says, and since when."""
+
+    def __init__(self, bar: tqdm) -> None:
+        self._bar, self._begin = bar, time.monotonic()
+
+    def seconds(self) -> float:
+        """Since the line began; shown anew."""
+        self._bar.update()
+        return time.monotonic() - self._begin
+
+    def say(self, what: str) -> None:
+        """Changes its text."""
+        self._bar.set_description_str(what)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[Line]:
+    """Shows `what` and the time, on a terminal alone, after two seconds."""
+    with tqdm(desc=what, bar_format="{desc} {elapsed}", delay=2, leave=False, disable=None) as bar:
+        yield Line(bar)
