@@ -15,7 +15,7 @@ _PLACES = {
     "whole": ((APEX - 2.5, APEX - 1.0), (ANGLE - 0.5, ANGLE + 1.0)),
 }
 _SMALL, _LARGE = (0.5, 0.33, 0.17, 0.0), (0.25, 0.15, 0.05, 0.55)  # how often, below and above 4 % of the film
-_FAINT = 1 / 6  # of the positives are easily missed
+_FAINT = 1 / 8  # of the positives are easily missed
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Region:
 def draw_regions(chest: Chest, count: int, rng: np.random.Generator) -> list[Region]:
     """The regions of a patient's pneumothorax, of sizes as skewed as the real ones' but larger; most share a side."""
     side = int(rng.choice(SIDES))
-    contrast = rng.uniform(0.08, 0.16) if rng.random() < _FAINT else rng.uniform(0.3, 0.55)
+    contrast = rng.uniform(0.1, 0.2) if rng.random() < _FAINT else rng.uniform(0.4, 0.7)
     pieces = rng.permutation(["apical", "lateral", "basal"])
     regions = []
     for k in range(count):
