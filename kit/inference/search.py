@@ -1,14 +1,14 @@
 """The exact search: every level, every `removal` that makes a difference."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
 
 from kit.inference.curves import TIE, Steps, curve, middle, middle_removal, run_around
 from kit.inference.maps import PROBABILITIES
-from kit.inference.rules import FULL_AREA, ComponentRule, ImageRule, Rule
+from kit.inference.rules import FULL_AREA, ComponentRule, ImageRule, Rule, level_of
 from kit.inference.tables import Components, Histograms
 
 FLAT = 0.001
@@ -80,7 +80,7 @@ class LevelSearch:
 
     def levels_of(self, rule: Rule) -> list[int]:
         """Where on the axes a rule lies."""
-        return [int(np.searchsorted(PROBABILITIES, getattr(rule, axis))) for axis in self.axes]
+        return [level_of(getattr(rule, axis)) for axis in self.axes]
 
     def peaks(self, weights: np.ndarray) -> np.ndarray:
         """The best mean Dice at each point of the axes, (256,) or (256 top, 256)."""
@@ -102,23 +102,13 @@ class LevelSearch:
 
     def plateau(self, rule: Rule, weights: np.ndarray) -> dict[str, list[float]]:
         """How far each threshold can move, the others held, before more than `FLAT` of the mean Dice is lost."""
-        levels = self.levels_of(rule)
         ranges = {}
-        for axis, name in enumerate(self.axes):
-            heights = np.array(
-                [
-                    curve(
-                        self.steps(*levels[:axis], v, *levels[axis + 1 :]),
-                        self.empty,
-                        weights,
-                        np.array([rule.removal]),
-                    ).dice[0]
-                    for v in range(256)
-                ]
-            )
-            start, stop = run_around(heights >= heights[levels[axis]] - FLAT, levels[axis])
+        for name, level in zip(self.axes, self.levels_of(rule), strict=True):
+            moved = (replace(rule, **{name: float(probability)}) for probability in PROBABILITIES)
+            heights = np.array([weights @ self.dice(other) for other in moved]) / weights.sum()
+            start, stop = run_around(heights >= heights[level] - FLAT, level)
             ranges[name] = [float(PROBABILITIES[start]), float(PROBABILITIES[stop])]
-        along = curve(self.steps(*levels), self.empty, weights, self.removal)
+        along = curve(self.steps(*self.levels_of(rule)), self.empty, weights, self.removal)
         here = int(np.searchsorted(along.lower, rule.removal, "right")) - 1
         start, stop = run_around(along.dice >= along.dice[here] - FLAT, here)
         return {**ranges, "removal": [int(along.lower[start]), int(along.upper[stop])]}

@@ -68,7 +68,7 @@ class Components:
         with_it = dice(kept, overlap, foreground)
         without = np.where(np.diff(level, prepend=-1) == 0, np.roll(with_it, 1), self.empty[index])
         image = np.full(len(level), index, np.int32)
-        self._parts[index] = level.astype(np.uint8), image, area, with_it - without
+        self._parts[index] = level.astype(np.uint8), image, area.copy(), with_it - without
 
     def at(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Components at a level: image, area in pixels of a 1024×1024 image, and what they add to the Dice.

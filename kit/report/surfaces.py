@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from kit.files import read_json, replacing
+from kit.inference.search import FLAT
 
-FLAT = 0.001
-"""The contour encloses the thresholds that lose no more than this."""
 SHOWN = 0.1
 """Dice below the best by more than this has one colour."""
 
