@@ -38,7 +38,8 @@ def expose(
     for region in regions:
         air = np.maximum(air, region.contrast * soft.fill([region.outline], 0.002))
     heart = soft.fill([anatomy.mediastinum(chest)], 0.004)
-    texture = lungs * (air == 0) * (1 - 0.75 * heart)
+    bare = soft.fill([region.outline for region in regions], 0.002)
+    texture = lungs * (1 - bare) * (1 - 0.75 * heart)
     haze = rng.uniform(0, 0.4 if chest.anteroposterior else 0.12)  # lungs in bed hold less air and more water
     haze += 0.04 * soft.grain(noise, 0.012) + rng.uniform(0.03, 0.12) * soft.grain(noise, 0.07)
     total = tissue(chest, soft, lungs, heart) * (1 - air)
@@ -103,7 +104,7 @@ def fine_lines(chest: Chest, regions: Sequence[Region], film: Film) -> np.ndarra
         film.draw(layer, [edge for line in lines for edge in edges(line, 0.02)], 0.0022, strength)
     film.draw(layer, anatomy.clavicles(chest) + anatomy.shoulder_blades(chest), 0.0025, 0.4)
     for region in regions:
-        film.draw(layer, [region.pleura], 0.0025, min(1.0, 1.6 * region.contrast))
+        film.draw(layer, [region.pleura], 0.0025, min(1.0, 2 * region.contrast))
     return 0.1 * film.soften(layer, 0.0006)
 
 
