@@ -10,7 +10,7 @@ import pandas as pd
 from kit.errors import KitError
 from kit.files import sha256
 from kit.inference import thresholds
-from kit.inference.maps import Maps, open_maps, open_stack
+from kit.inference.maps import Maps, open_maps, open_stack, stored
 from kit.inference.thresholds import Result
 
 
@@ -22,7 +22,8 @@ class Masks:
     array: np.ndarray
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for index, mask in enumerate(self.array):
+        for index in range(len(self.array)):
+            mask = stored(self.path, index)
             if mask.dtype == np.uint8 and mask.max() > 1:
                 raise KitError(f"{self.path}: mask {index} holds {mask.max()}: give 0 or 1, or a bool array")
             yield mask.view(bool)

@@ -26,7 +26,7 @@ class Maps:
     array: np.ndarray
     """(N, H, W), uint8 levels or float probabilities."""
     name: str
-    """Where they come from, for messages."""
+    """The file."""
     named: bool
     """Whether the ids are those of images; otherwise they only count."""
 
@@ -35,7 +35,7 @@ class Maps:
 
     def __getitem__(self, index: int) -> np.ndarray:
         try:
-            return to_levels(self.array[index])
+            return to_levels(stored(self.name, index))
         except KitError as error:
             raise KitError(f"{self.name}: image {self.ids[index]}: {error}") from None
 
@@ -76,6 +76,11 @@ def open_stack(path: Path | str) -> np.ndarray:
     if not array.size:
         raise KitError(f"{path}: is empty, of shape {array.shape}: give at least one image")
     return array
+
+
+def stored(path: Path | str, index: int) -> np.ndarray:
+    """One image (H, W) of a file (N, H, W), mapped anew, so that the memory it takes is given back with it."""
+    return np.load(path, mmap_mode="r")[index]
 
 
 def save(path: Path | str, ids: Sequence[str], array: np.ndarray) -> None:
