@@ -7,11 +7,14 @@ does nothing; a step that was killed goes on where it was.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from kit import members
 from kit.competition import dicom, layout, phantom, rle, submission
 from kit.data import cache, folds
 from kit.data.resize import resize_image
@@ -20,9 +23,12 @@ from kit.files import copy, is_current, mark, read_json, sha256
 from kit.inference import maps, rules, thresholds
 from kit.progress import progress
 from kit.recipe import Recipe
-from kit.rows import Rows, key_of
+from kit.rows import Rows, key_of, keys_path
 from kit.run import Run
 from kit.team import ALONE, Team
+
+if TYPE_CHECKING:  # it imports torch, which takes seconds, and most verbs do without
+    from lightning_fabric import Fabric
 
 log = logging.getLogger("kit")
 
@@ -32,8 +38,12 @@ KINDS = ("image",)
 """Rules that compete for the run's thresholds.json."""
 
 
-def open_data(folder: Path, allow_missing: bool = False) -> layout.Competition:
-    """The competition's folder; the built-in demo is made when it is missing."""
+def open_data(folder: Path, allow_missing: bool = True) -> layout.Competition:
+    """The competition's folder; the built-in demo is made when it is missing.
+
+    Label rows without an image are an error when folds are made, unless they are allowed there; what comes after
+    goes by the fold file, which names the images.
+    """
     if folder == DEMO and not folder.exists():
         phantom.write(folder)
     return layout.open_folder(folder, allow_missing)
@@ -88,47 +98,89 @@ def train(data: Path, recipe: Recipe, only_fold: int | None = None, skip_bad: bo
     Returns:
         The run, and whether there was anything to do.
     """
-    from kit import engine  # torch takes seconds to import, and most verbs do without
-    from kit.training import stage as stages
+    from kit import engine
 
     competition = open_data(data)
     split = folds.read(fold_file(competition), competition)
     numbers = split.numbers if only_fold is None else [only_fold]
     if not set(numbers) <= set(split.numbers):
         raise KitError(f"--fold {only_fold}: the folds of {fold_file(competition)} are {split.numbers}")
-    run = run_of(competition, recipe)
+    run, parts = run_of(competition, recipe), recipe.parts()
     fabric = engine.launch(recipe)
     team = Team(fabric.global_rank, fabric.world_size, fabric.barrier)
-    sizes = [stage.size for stage in recipe.stages]
+    sizes = {stage.size for part in parts.values() for stage in part.stages}
     caches = cache.ensure(competition, sizes, CACHES / competition.name, skip_bad, team)
+    images = key_of(*next(iter(caches.values())).keys).hex()
+    made_from = {"images or labels": images, "folds": sha256(fold_file(competition))}
+    done = []
+    for name, part in parts.items():
+        done += train_part(run.member(name), part, competition, split, numbers, caches, made_from, fabric, team)
+    with logged(run):
+        if recipe.members:
+            if team.first:
+                run.begin(recipe, made_from)
+            team.barrier()
+            for fold in numbers:
+                done.append(members.average(run, recipe, partial(Run.oof, fold=fold), team))
+        # The search wants every fold's predictions; it belongs to the process that makes the last of them.
+        complete = all(
+            run.member(name).oof(fold, tta, part.role).is_file()
+            for name, part in {**parts, "": recipe}.items()
+            for fold in split.numbers
+            for tta in (True, False)
+        )
+        if team.first and complete and recipe.role == "segment":
+            if recipe.is_gated:
+                members.stack_oof(run, recipe, split)
+            done.append(ensure_thresholds(data, recipe))
+    return run, any(done)
+
+
+def train_part(
+    run: Run,
+    recipe: Recipe,
+    competition: layout.Competition,
+    split: folds.Folds,
+    numbers: Sequence[int],
+    caches: dict[int, cache.Cache],
+    made_from: dict[str, str],
+    fabric: "Fabric",
+    team: Team,
+) -> list[bool]:
+    """Trains one network over its stages and folds, and predicts what it has not seen; whether each had to be done."""
+    from kit.training import stage as stages
+
     if team.first:
-        images = key_of(*caches[sizes[0]].keys).hex()
-        run.begin(recipe, {"images or labels": images, "folds": sha256(fold_file(competition))})
+        run.begin(recipe, made_from)
     team.barrier()
-    todo = [
-        (fold, number) for fold in numbers for number in range(len(sizes)) if not run.weights(fold, number).is_file()
-    ]
+    starts = {fold: None for fold in numbers}
+    if recipe.start is not None:
+        source = Run(RUNS / competition.name / recipe.start)
+        starts = {fold: source.start(fold, made_from) for fold in numbers}
+    todo = [(fold, n) for fold in numbers for n in range(len(recipe.stages)) if not run.weights(fold, n).is_file()]
     with logged(run):
         for fold, number in todo:
-            cached = caches[sizes[number]]
+            cached = caches[recipe.stages[number].size]
             training, validation = (rows[~cached.bad[rows]] for rows in (split.training(fold), split.validation(fold)))
-            start = run.weights(fold, number - 1) if number else None
-            part = stages.FoldData(cached, training, validation)
-            stages.train(fabric, recipe, number, fold, part, run.stage(fold, number), start)
-            log.info("%s", summary(run, fold, number))
-        made = [predict_oof(run, recipe, split, caches[sizes[-1]], competition, fold, team) for fold in numbers]
-        # The search wants every fold's maps; it belongs to the process that makes the last of them.
-        complete = all(run.oof(fold, tta).is_file() for fold in split.numbers for tta in (True, False))
-        chosen = team.first and complete and ensure_thresholds(data, recipe)
-    return run, bool(todo) or any(made) or chosen
+            start = run.weights(fold, number - 1) if number else starts[fold]
+            data = stages.FoldData(cached, training, validation)
+            stages.train(fabric, recipe, number, fold, data, run.stage(fold, number), start)
+            log.info("%s", f"{recipe.name.partition('/')[2]} {summary(run, fold, number)}".strip())
+        cached = caches[recipe.stages[-1].size]
+        made = [predict_oof(run, recipe, split, cached, competition, fold, team) for fold in numbers]
+    return [bool(todo), *made]
 
 
 def describe(run: Run) -> str:
     """What a run has reached: each stage on its validation part, and the chosen rule."""
     lines = [summary(run, *where) for where in run.trained()]
+    for name in run.read_recipe().members:
+        lines += [f"{name} {summary(run.member(name), *where)}" for where in run.member(name).trained()]
     if run.thresholds.is_file():
         found = read_json(run.thresholds)
-        rule = ", ".join(f"{name} {found[name]:.4g}" for name in ("top", "binarization", "removal") if name in found)
+        rule = ", ".join(
+            f"{name} {found[name]:.4g}" for name in ("top", "binarization", "removal", "gate") if name in found
+        )
         low, high = found["interval"]
         nested = f", nested {found['nested_dice']:.4f}" if found["nested_dice"] is not None else ""
         lines.append(f"rule {found['rule']} ({rule}): OOF Dice {found['dice']:.4f} [{low:.4f}, {high:.4f}]{nested}")
@@ -161,7 +213,7 @@ def predict_oof(
     return predict_maps(
         recipe,
         [run.weights(fold, len(recipe.stages) - 1)],
-        (run.oof(fold, tta=False), run.oof(fold)),
+        (run.oof(fold, False, recipe.role), run.oof(fold, True, recipe.role)),
         list(ids),
         [cached.keys[row] for row in rows],
         lambda index: np.array(cached.images[rows[index]]),
@@ -174,17 +226,17 @@ def predict_folder(
     run: Run,
     recipe: Recipe,
     paths: dict[str, Path],
-    targets: tuple[Path, Path],
+    target: Run,
     shape: tuple[int, int] | None,
     team: Team,
 ) -> bool:
-    """Makes the maps of DICOM files by the mean of the folds' networks; whether any was missing."""
+    """Makes the predictions of DICOM files by the mean of the folds' networks in `target`; whether any was missing."""
     size = recipe.stages[-1].size
     files = list(paths.values())
     return predict_maps(
         recipe,
         run.final_weights(recipe),
-        targets,
+        (target.test(False, recipe.role), target.test(True, recipe.role)),
         list(paths),
         [key_of(sha256(path)) for path in files],
         lambda index: resize_image(dicom.read(files[index], shape).pixels, size),
@@ -203,12 +255,12 @@ def predict_maps(
     team: Team,
     what: str,
 ) -> bool:
-    """Makes what is missing of the maps, without and with TTA, at the last stage's size.
+    """Makes what is missing of the maps, or of a classifier's probabilities, without and with TTA.
 
     Args:
         recipe: Of the networks.
         weights: Files of weights, averaged in the mean of their probabilities.
-        targets: Files of the maps without and with TTA.
+        targets: Files to make without and with TTA.
         ids: Of the images.
         keys: What each image was made from.
         read: The i-th image, uint8 (size, size).
@@ -219,9 +271,10 @@ def predict_maps(
         Whether any map was missing.
     """
     stage = recipe.stages[-1]
+    shape, dtype = ((), np.float32) if recipe.role == "classify" else ((stage.size, stage.size), np.uint8)
     made_from = b"".join(key_of(sha256(path)) for path in weights)
     row_keys = [key_of(made_from, key) for key in keys]
-    plain, averaged = (Rows(target, ids, row_keys, (stage.size, stage.size), team) for target in targets)
+    plain, averaged = (Rows(target, ids, row_keys, shape, team, dtype) for target in targets)
     todo = sorted({*plain.missing().tolist(), *averaged.missing().tolist()})
     team.barrier()
     if todo:
@@ -229,7 +282,9 @@ def predict_maps(
 
         mine = team.share(todo)
         models = predict.load(recipe.network, weights)
-        for i, without, with_tta in predict.maps(models, len(mine), lambda i: read(mine[i]), stage.batch_size, what):
+        for i, without, with_tta in predict.maps(
+            models, len(mine), lambda i: read(mine[i]), stage.batch_size, what, recipe.role
+        ):
             plain.put(mine[i], without)
             averaged.put(mine[i], with_tta)
     plain.finish(), averaged.finish()
@@ -250,11 +305,13 @@ def ensure_thresholds(data: Path, recipe: Recipe) -> bool:
     run = run_of(competition, recipe)
     split = folds.read(fold_file(competition), competition)
     made_from = {
-        "oof": [sha256(run.oof(fold, tta).with_suffix(".keys")) for fold in split.numbers for tta in (True, False)],
+        "oof": [sha256(keys_path(run.oof(fold, tta))) for fold in split.numbers for tta in (True, False)],
         "labels": sha256(competition.labels_path),
         "prevalence": recipe.prevalence,
         "tta": recipe.tta,
     }
+    if recipe.is_gated:
+        made_from["presence"] = [sha256(run.oof(fold, recipe.tta, "classify")) for fold in split.numbers]
     if is_current(run.thresholds, made_from):
         return False
     choose_thresholds(data, recipe, KINDS)
@@ -280,6 +337,7 @@ def choose_thresholds(data: Path, recipe: Recipe, kinds: Sequence[str], removal:
         files = [run.oof(fold, tta) for fold in split.numbers]
         stacks = [maps.open_maps(file) for file in files]
         rows = split.table.set_index("image_id").loc[[id for stack in stacks for id in stack.ids]]
+        presence = [run.oof(fold, tta, "classify") for fold in split.numbers] if recipe.is_gated else []
         results = thresholds.choose(
             (map for stack in stacks for map in stack),
             (rle.union(competition.labels[id], competition.shape, id) for id in rows.index),
@@ -288,8 +346,9 @@ def choose_thresholds(data: Path, recipe: Recipe, kinds: Sequence[str], removal:
             kinds,
             removal,
             recipe.prevalence,
+            np.concatenate([np.load(file) for file in presence]) if presence else None,
         )
-        hashes = {file.name: sha256(file) for file in files} | {"labels": sha256(competition.labels_path)}
+        hashes = {file.name: sha256(file) for file in files + presence} | {"labels": sha256(competition.labels_path)}
         for kind, result in results.items():
             found[kind, tta] = result
             thresholds.write(result, run.rule(kind, tta), recipe.name, hashes)
@@ -312,7 +371,7 @@ def predict(
         data: The competition's folder, whose run of the recipe is used.
         recipe: Of the run.
         images: A folder of DICOM files instead of the test images.
-        out: Where the maps and the submission of `images` go.
+        out: Where the maps (`test.npy`) and the submission of `images` go.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
 
     Returns:
@@ -325,35 +384,43 @@ def predict(
     run = run_of(competition, recipe)
     if images is None:
         paths, order = competition.test, competition.sample_ids
-        targets, target = (run.test(tta=False), run.test()), run.submission
+        target = run
     else:
-        out = out or Path("predictions") / images.name
         paths = layout.find_dicoms(images)
-        order, targets, target = tuple(paths), (out / "maps-plain.npy", out / "maps.npy"), out / "submission.csv"
+        order, target = tuple(paths), Run(out or Path("predictions") / images.name)
     if not order:
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
     rule = rules.read(run.thresholds)
     with logged(run):
-        made = predict_folder(
-            run, recipe, readable(paths, competition.shape, skip_bad), targets, competition.shape, ALONE
-        )
-        chosen = targets[recipe.tta]
+        paths = readable(paths, competition.shape, skip_bad)
+        made = [
+            predict_folder(run.member(name), part, paths, target.member(name), competition.shape, ALONE)
+            for name, part in recipe.parts().items()
+        ]
+        if recipe.members:
+            made.append(members.average(target, recipe, Run.test, ALONE))
+        if recipe.is_gated:
+            members.stack_test(run, recipe, target)
+        chosen = target.test(recipe.tta)
         made_from = {
-            "maps": sha256(chosen.with_suffix(".keys")),
+            "maps": sha256(keys_path(chosen)),
             "thresholds": sha256(run.thresholds),
             "ids": key_of(*order).hex(),
         }
-        if not made and is_current(target, made_from):
-            return target, False
+        if not any(made) and is_current(target.submission, made_from):
+            return target.submission, False
         stack = maps.open_maps(chosen)
+        given = [(maps.upsample(map, competition.shape) for map in stack)]
+        if recipe.is_gated:
+            given.append(np.load(target.test(recipe.tta, "classify")))
         masks = {
-            id: rle.encode(rule.mask(maps.upsample(map, competition.shape)))
-            for id, map in progress(zip(stack.ids, stack, strict=True), "masks", len(stack))
+            id: rle.encode(rule.mask(*inputs))
+            for id, *inputs in progress(zip(stack.ids, *given, strict=True), "masks", len(stack))
         }
         # What could not be read counts as healthy: the competition wants a row for every image.
-        submission.write(target, [(id, masks.get(id, "-1")) for id in order])
-        mark(target, made_from)
-    return target, True
+        submission.write(target.submission, [(id, masks.get(id, "-1")) for id in order])
+        mark(target.submission, made_from)
+    return target.submission, True
 
 
 def validate(file: Path, data: Path, sample: Path | None = None) -> list[submission.Problem]:
@@ -367,8 +434,6 @@ def validate(file: Path, data: Path, sample: Path | None = None) -> list[submiss
 def readable(paths: dict[str, Path], shape: tuple[int, int], skip_bad: bool) -> dict[str, Path]:
     """The files that can be read; the others are an error, or are said to be left out."""
     bad = dicom.check(paths, shape, skip_bad)
-    for error in bad.values():
-        log.warning("left out: %s", error)
     return {id: path for id, path in paths.items() if id not in bad}
 
 

@@ -133,6 +133,8 @@ class Threshold(Section):
     """The winner's: the area that `removal` asks for is counted from this probability on; null: from B-TH on."""
 
 
+OF_THE_WHOLE = {"name", "about", "folds", "precision", "tta", "prevalence", "members"}
+"""Keys that a member cannot change."""
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
@@ -174,7 +176,11 @@ class Recipe(Section):
     @property
     def is_gated(self) -> bool:
         """Whether classifying members have a say in whether an image's mask is empty."""
-        return any(part.role == "classify" for part in self.parts().values() if self.members)
+        return bool(self.members and self.members_that("classify"))
+
+    def members_that(self, role: str) -> list[str]:
+        """Names of the members with that role."""
+        return [name for name, part in self.parts().items() if part.role == role]
 
     def parts(self) -> dict[str, "Recipe"]:
         """The recipes to train, by the member's name; without members the recipe itself under the name "".
@@ -237,11 +243,10 @@ def parse(content: dict[str, Any], path: str) -> Recipe:
     """The validated recipe of a mapping, its members included; `path` names it in errors."""
     whole = _validated(content, path)
     for name, changes in whole.members.items():
-        for key in ("name", "members"):
-            if key in changes:
-                raise KitError(f"{path}: members.{name}.{key}: a member cannot change it: leave it out")
+        for key in changes.keys() & OF_THE_WHOLE:
+            raise KitError(f"{path}: members.{name}.{key}: belongs to the ensemble as a whole: leave it out")
         _validated(_merged(whole.model_dump(mode="json", exclude={"members"}), changes), path, ("members", name))
-    if whole.members and all(part.role == "classify" for part in whole.parts().values()):
+    if whole.members and not whole.members_that("segment"):
         raise KitError(f"{path}: members: none of them segments: give one role: segment")
     return whole
 

@@ -78,7 +78,9 @@ class Rows:
         return np.flatnonzero((self._keys != self._wanted).any(axis=1))
 
     def put(self, index: int, row: np.ndarray) -> None:
-        """Stores a row; it counts as made only once all of it is there."""
+        """Stores a row unless it is made already; it counts as made only once all of it is there."""
+        if (self._keys[index] == self._wanted[index]).all():
+            return
         self._keys[index] = 0
         self.array[index] = row
         self._keys[index] = self._wanted[index]

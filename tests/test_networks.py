@@ -15,6 +15,41 @@ def test_the_papers_network_has_24_4_million_parameters():
     assert sum(parameter.numel() for parameter in network.parameters()) == 24_436_369
 
 
+def test_the_papers_table_3():
+    network = networks.build(PAPER).eval()
+    encoder, decoder, head = network.net.encoder, network.net.decoder.blocks, network.net.segmentation_head
+    layers = {
+        "Conv1": encoder.conv1,
+        "MaxPool": encoder.maxpool,
+        **{f"Encoder{i}": getattr(encoder, f"layer{i}") for i in range(1, 5)},
+        **{f"Decoder{i}": block for i, block in enumerate(decoder, 1)},
+        "Conv2": head,
+    }
+    seen = {}
+    for name, layer in layers.items():
+        layer.register_forward_hook(lambda _, inputs, output, name=name: seen.update({name: tuple(output.shape[1:])}))
+    with torch.inference_mode():
+        network(torch.zeros(1, 1, 512, 512))
+    assert seen == {
+        "Conv1": (64, 256, 256),
+        "MaxPool": (64, 128, 128),
+        "Encoder1": (64, 128, 128),
+        "Encoder2": (128, 64, 64),
+        "Encoder3": (256, 32, 32),
+        "Encoder4": (512, 16, 16),
+        "Decoder1": (256, 32, 32),
+        "Decoder2": (128, 64, 64),
+        "Decoder3": (64, 128, 128),
+        "Decoder4": (32, 256, 256),
+        "Decoder5": (16, 512, 512),
+        "Conv2": (1, 512, 512),
+    }
+    # What the up-sampled maps are concatenated with, and the units that Figure 7 shows.
+    assert [block.conv1[0].in_channels for block in decoder[:4]] == [768, 384, 192, 128]
+    assert [len(getattr(encoder, f"layer{i}")) for i in range(1, 5)] == [3, 4, 6, 3]
+    assert (encoder.conv1.kernel_size, encoder.maxpool.kernel_size, head[0].kernel_size) == ((7, 7), 3, (3, 3))
+
+
 def test_pixels_are_normalised_inside_and_grey_goes_to_three_channels():
     network = networks.build(SMALL).eval()
     seen = []

@@ -29,6 +29,23 @@ def test_what_has_the_final_name_is_complete(tmp_path):
     assert not Rows(path, IDS, keys("1", "2", "3"), (2, 2)).missing().size
 
 
+def test_a_row_that_is_made_is_left_alone(tmp_path):
+    rows = Rows(tmp_path / "maps.npy", IDS, keys("1", "2", "3"), (2, 2))
+    fill(rows)
+    rows.finish()
+    complete = Rows(tmp_path / "maps.npy", IDS, keys("1", "2", "3"), (2, 2))
+    complete.put(0, np.full((2, 2), 9))
+    assert complete.finish()[:, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_rows_of_numbers_keep_their_type_and_another_type_is_made_anew(tmp_path):
+    rows = Rows(tmp_path / "p.npy", IDS, keys("1", "2", "3"), (), dtype=np.float32)
+    for index in rows.missing():
+        rows.put(index, 0.1 * index)
+    assert rows.finish().tolist() == np.array([0, 0.1, 0.2], np.float32).tolist()
+    assert Rows(tmp_path / "p.npy", IDS, keys("1", "2", "3"), (), dtype=np.float64).missing().size == 3
+
+
 def test_a_changed_key_costs_its_own_row_only(tmp_path):
     path = tmp_path / "maps.npy"
     rows = Rows(path, IDS, keys("1", "2", "3"), (2, 2))

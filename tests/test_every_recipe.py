@@ -1,0 +1,169 @@
+"""Every recipe of the kit, all its networks and stages, from folds to submission at a tiny size."""
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kit import networks, pipeline, recipe
+from kit.competition import layout, phantom, rle
+from kit.errors import KitError
+from kit.inference import maps, rules
+from kit.recipe import Network
+
+SMALLEST = {"efficient": "tu-test_efficientnet", "": "tu-test_resnet"}
+"""The smallest encoder of the family, else the smallest ResNet."""
+
+
+def tiny(name: str) -> recipe.Recipe:
+    """The recipe with networks, sizes and batches for a test: an epoch of two steps a stage."""
+    whole, overrides = recipe.load(name), []
+
+    def shrink(prefix: str, stages: list, encoder: str, decoder: bool) -> None:
+        encoder = next(small for family, small in SMALLEST.items() if family in encoder)
+        overrides.extend([f"{prefix}network.encoder={encoder}", f"{prefix}network.encoder_weights=none"])
+        if decoder:
+            overrides.append(f"{prefix}network.decoder_channels=[16,16,16,16,16]")
+        for i, stage in enumerate(stages):
+            stage = stage if isinstance(stage, dict) else stage.model_dump()
+            ones = [key for key in ("swa_epochs", "best_checkpoints", "frozen_epochs") if stage.get(key)]
+            values = {"size": 64 if i else 32, "epochs": 1, "batch_size": 6, **dict.fromkeys(ones, 1)}
+            overrides.extend(f"{prefix}stages.{i}.{key}={value}" for key, value in values.items())
+
+    shrink("", whole.stages, whole.network.encoder, decoder=True)
+    for member, part in whole.parts().items():
+        if member:
+            own = whole.members[member].get("stages", [])
+            shrink(f"members.{member}.", own, part.network.encoder, part.network.decoder_channels is not None)
+    return recipe.load(name, " ".join(overrides))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(autouse=True)
+def data(folder, monkeypatch):
+    """A small competition with folds, in a folder of its own that the tests share."""
+    monkeypatch.chdir(folder)
+    path = folder / "tiny"
+    if not path.exists():
+        phantom.write(path, train=24, test=8, size=128)
+        pipeline.make_folds(path, recipe.load("demo"), 2, None, None, None)
+    return path
+
+
+@pytest.mark.parametrize("name", recipe.names())
+class TestEveryRecipe:
+    def test_from_training_to_submission(self, name, data):
+        wanted = tiny(name)
+        if wanted.start:
+            pipeline.train(data, tiny(wanted.start))
+        run, done = pipeline.train(data, wanted)
+        assert done
+        for member, part in wanted.parts().items():
+            own = run.member(member)
+            assert own.trained() == [(fold, stage) for fold in (0, 1) for stage in range(len(part.stages))]
+            assert own.read_recipe() == part
+            for fold, stage in own.trained():
+                metrics = pd.read_csv(own.stage(fold, stage) / "metrics.csv")
+                assert metrics.weights.tolist() == ["epoch", "final"]
+                assert np.isfinite(metrics.validation_loss).all()
+        sizes = [part.stages[-1].size for part in wanted.parts().values() if part.role == "segment"]
+        ids = [id for fold in (0, 1) for id in maps.open_maps(run.oof(fold)).ids]
+        assert sorted(ids) == sorted(layout.open_folder(data).train)
+        assert maps.open_maps(run.oof(0)).array.shape[1:] == (max(sizes), max(sizes))
+        assert ("gate" in json.loads(run.thresholds.read_text())) == wanted.is_gated
+
+        submission, done = pipeline.predict(data, wanted)
+        assert done
+        assert pipeline.validate(submission, data) == []
+        assert len(submission.read_text().splitlines()) == 1 + 8
+
+    def test_a_second_time_there_is_nothing_to_do(self, name, data):
+        assert not pipeline.train(data, tiny(name))[1]
+        assert not pipeline.predict(data, tiny(name))[1]
+
+    def test_the_search_promised_what_the_rule_gives(self, name, data):
+        wanted, competition = tiny(name), layout.open_folder(data)
+        run = pipeline.run_of(competition, wanted)
+        rule, scores = rules.read(run.thresholds), []
+        for fold in (0, 1):
+            stack = maps.open_maps(run.oof(fold, wanted.tta))
+            presence = [[]] * len(stack)
+            if wanted.is_gated:
+                presence = np.load(run.oof(fold, wanted.tta, "classify"))[:, None]
+            for id, map, given in zip(stack.ids, stack, presence, strict=True):
+                truth = rle.union(competition.labels[id], competition.shape)
+                mask = rule.mask(maps.upsample(map, competition.shape), *given)
+                both = mask.sum() + truth.sum()
+                scores.append(2 * (mask & truth).sum() / both if both else 1.0)
+        weights = np.ones(len(scores))
+        if wanted.prevalence:
+            ids = [id for fold in (0, 1) for id in maps.open_maps(run.oof(fold)).ids]
+            positive = np.array([bool(competition.labels[id]) for id in ids])
+            share = positive.mean()
+            weights = np.where(positive, wanted.prevalence / share, (1 - wanted.prevalence) / (1 - share))
+        promised = json.loads(run.thresholds.read_text())["dice"]
+        assert np.average(scores, weights=weights) == pytest.approx(promised, abs=1e-9)
+
+
+def test_an_ensembles_maps_are_the_mean_of_its_segmenting_members(data):
+    wanted = tiny("x5")
+    run, _ = pipeline.train(data, wanted)
+    pipeline.predict(data, wanted)
+    for place in (lambda run: run.oof(1, False), lambda run: run.test()):
+        members = [np.load(place(run.member(name))) for name in ("se50", "se101", "b3", "b5", "deeplab")]
+        mean = np.mean([[cv2.resize(map, (64, 64)) for map in stack] for stack in members], axis=0)
+        assert abs(np.load(place(run)).astype(int) - mean).max() <= 0.5
+
+
+def test_a_shut_gate_empties_an_image_in_prediction_too(data):
+    wanted = tiny("x5")
+    run, _ = pipeline.train(data, wanted)
+    chosen = json.loads(run.thresholds.read_text())
+    pipeline.predict(data, wanted)
+    presence = np.load(run.test(True, "classify"))
+    gate = float(np.median(presence))
+    run.thresholds.write_text(json.dumps(chosen | {"binarization": 0.0, "removal": 0, "gate": gate}))
+    submission, _ = pipeline.predict(data, wanted)
+    masks = pd.read_csv(submission).EncodedPixels.tolist()
+    assert [mask == "-1" for mask in masks] == [bool(value < gate) for value in presence]
+    run.thresholds.write_text(json.dumps(chosen))
+
+
+def test_other_folders_are_predicted_by_ensembles_too(data):
+    wanted = tiny("x5")
+    pipeline.train(data, wanted)
+    pipeline.predict(data, wanted)
+    run = pipeline.run_of(layout.open_folder(data), wanted)
+    submission, _ = pipeline.predict(data, wanted, data / "dicom-images-test", data.parent / "elsewhere")
+    assert sorted(submission.read_text().split()) == sorted(run.submission.read_text().split())
+
+
+def test_a_stage_starts_from_the_named_recipe_or_says_what_is_missing(data):
+    with pytest.raises(KitError, match=r"absent.*make train"):
+        pipeline.train(data, recipe.load("demo", "name=a start=absent"))
+    pipeline.train(data, tiny("x5"))
+    with pytest.raises(KitError, match=r"x5: fold 0 is not trained"):
+        pipeline.train(data, recipe.load("demo", "name=b start=x5"))
+
+
+REAL = {
+    (part.network.model_copy(update={"encoder_weights": None})): None
+    for name in recipe.names()
+    for part in recipe.load(name).parts().values()
+}
+
+
+@pytest.mark.parametrize("network", REAL, ids=lambda network: f"{network.architecture}-{network.encoder}")
+def test_every_real_network_builds_and_gives_a_mask(network: Network):
+    built = networks.build(network).eval()
+    with torch.inference_mode():
+        masks, image = built(torch.zeros(1, 1, 64, 64))
+    assert masks.shape == (1, 1, 64, 64)
+    assert (image is not None) == network.image_head
