@@ -3,7 +3,6 @@
 A row is made from the bytes of its DICOM file and its label rows; when one of them changes, that row is made anew.
 """
 
-import logging
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +19,6 @@ from kit.files import sha256
 from kit.progress import progress
 from kit.rows import Rows, key_of
 from kit.team import ALONE, Team
-
-log = logging.getLogger("kit")
 
 
 @dataclass(frozen=True)
@@ -82,11 +79,7 @@ def ensure(
         return None
 
     errors = _parallel(make, team.share(missing), f"caching images at {', '.join(map(str, stores))} px")
-    reasons = [str(error) for error in errors if error]
-    if reasons and not skip_bad:
-        raise KitError(f"{len(reasons)} files cannot be read; mend them or use --skip-bad: " + "; ".join(reasons))
-    for reason in reasons:
-        log.warning("left out: %s", reason)
+    dicom.report_bad([error for error in errors if error], skip_bad)
     team.barrier()
     caches = {}
     for size, (images, masks) in stores.items():

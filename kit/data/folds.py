@@ -6,6 +6,7 @@ Beside it `folds/NAME.origin.json` says what they were made from, so that change
 """
 
 import logging
+import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -90,8 +91,10 @@ def make(competition: Competition, count: int = 5, seed: int = 0, holdout: float
             log.warning("%d images are %s, fewer than the %d folds: some folds have none", size, stratum, parts)
     splitter = StratifiedGroupKFold(n_splits=parts, shuffle=True, random_state=seed)
     table["fold"] = 0
-    for fold, (_, rows) in enumerate(splitter.split(table, table.stratum, table.patient_id)):
-        table.loc[rows, "fold"] = fold
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the strata that were named above
+        for fold, (_, rows) in enumerate(splitter.split(table, table.stratum, table.patient_id)):
+            table.loc[rows, "fold"] = fold
     if holdout is not None:
         table["fold"] = np.where(table.fold < held, 0, ONLY_TRAINING)
     return Folds(table)

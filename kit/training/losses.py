@@ -5,9 +5,6 @@ from torch.nn import functional as F
 
 from kit.recipe import Loss
 
-# For an empty mask, predicted area at which the Dice term reaches one half, as a share of the image. One hundredth
-# makes its gradient as strong as that of a mask of usual size, and independent of the image's size.
-EMPTY_SHARE = 0.01
 FOCAL_GAMMA = 2.0
 
 
@@ -19,9 +16,9 @@ def bce(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 def dice(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """Dice loss of each image, mean over images (equation 2), with probabilities as the predicted set.
 
-    1 - 2 |X ∩ Y| / (|X| + |Y|) is constant for an empty mask Y. There the loss is |X| / (|X| + c), with c one
-    hundredth of the image: 0 for an empty prediction, rising toward 1, so that images without pneumothorax teach
-    against false positives too.
+    1 - 2 |X ∩ Y| / (|X| + |Y|) is constant for an empty mask Y. There the loss is |X| / (H · W), the share of the
+    image that is predicted, so that images without pneumothorax teach against false positives too. Its gradient is
+    as strong as that of BCE; a stronger one makes it pay to predict nothing anywhere.
 
     Args:
         logits: (B, 1, H, W).
@@ -33,9 +30,8 @@ def dice(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     predicted = logits.sigmoid().flatten(1)  # (B, HW)
     truth = masks.flatten(1)  # (B, HW)
     overlap, area, true_area = (predicted * truth).sum(1), predicted.sum(1), truth.sum(1)  # (B,)
-    half = EMPTY_SHARE * truth.shape[1]
     full = 1 - 2 * overlap / (area + true_area).clamp(min=1e-6)
-    return torch.where(true_area > 0, full, area / (area + half)).mean()
+    return torch.where(true_area > 0, full, area / truth.shape[1]).mean()
 
 
 def focal(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ Leaves `last.ckpt` after every epoch, `metrics.csv`, TensorBoard curves, and at 
 Everything random follows from (seed, fold, stage, epoch, index), so that a killed stage goes on to the same weights.
 """
 
+import logging
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from kit.progress import progress
 from kit.recipe import Recipe, Stage
 from kit.training import checkpoint, losses, metrics
 from kit.training.averaging import Average
+
+
+log = logging.getLogger("kit")
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ def train(
                 scheduler.step()
             average.add(network, epoch, row["dice"])
             history.append(row)
+            log.info("%s: loss %.4f, validation Dice %.4f in %.0f s", what, row["loss"], row["dice"], row["seconds"])
             if fabric.is_global_zero:
                 _record(folder, curves, history)
                 checkpoint.save(

@@ -39,3 +39,8 @@ def test_steps_hold_the_same_images_for_any_number_of_processes(world):
 
 def test_a_set_smaller_than_a_batch_is_one_step():
     assert [step.tolist() for step in batches(np.arange(3), 8)] == [[0, 1, 2]]
+
+
+def test_a_share_of_one_leaves_the_positives_alone():
+    positive = np.arange(50) % 5 == 0
+    assert sorted(epoch_order(positive, 1.0, seed=0, epoch=0)) == np.flatnonzero(positive).tolist()

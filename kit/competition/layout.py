@@ -1,0 +1,174 @@
+"""A competition's folder: which layout it has, and what of it is training, test and truth.
+
+Layouts, recognised by what is in the folder:
+
+    round 2    stage_2_train.csv; training images in dicom-images-train/ and dicom-images-test/ (those of round 1),
+               test images in stage_2_images/, their ids in stage_2_sample_submission.csv
+    round 1    train-rle.csv; training images in dicom-images-train/, test images in dicom-images-test/,
+               their ids in sample_submission.csv
+    sample     train-rle-sample.csv beside its DICOM files, which are all training images
+
+In each, patients.csv (`ImageId,PatientId`) and solution.csv may stand beside the labels, and parts may be missing.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit.competition import dicom, labels
+from kit.errors import KitError
+
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Competition:
+    """What a competition's folder holds."""
+
+    folder: Path
+    name: str
+    """The folder's base name."""
+    train: dict[str, Path]
+    """Images with labels, sorted by id."""
+    test: dict[str, Path]
+    """Sorted by id."""
+    unlabelled: tuple[str, ...]
+    """Training images without a label row, which are left out."""
+    labels: labels.Labels
+    """The regions of each image of `train`, in the same order."""
+    labels_path: Path
+    patients: dict[str, str] | None
+    """Patient of each image by patients.csv, if there is one."""
+    sample_path: Path | None
+    sample_ids: tuple[str, ...]
+    """Ids that a submission answers, in the sample submission's order; else those of the test images."""
+    solution_path: Path | None
+    shape: tuple[int, int]
+    """(height, width) of the images."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    name: str
+    labels: str
+    train: tuple[str, ...]
+    test: str | None
+    sample: str | None
+
+
+LAYOUTS = (
+    _Layout(
+        "round 2",
+        "stage_2_train.csv",
+        ("dicom-images-train", "dicom-images-test"),
+        "stage_2_images",
+        "stage_2_sample_submission.csv",
+    ),
+    _Layout("round 1", "train-rle.csv", ("dicom-images-train",), "dicom-images-test", "sample_submission.csv"),
+    _Layout("sample", "train-rle-sample.csv", (".",), None, None),
+)
+
+
+def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
+    """Finds out what a competition's folder holds.
+
+    Args:
+        folder: The folder.
+        allow_missing: Leave out label rows without an image instead of raising.
+
+    Raises:
+        KitError: no layout fits, label rows or sample ids have no image, or a file is malformed.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise KitError(f"{folder}: is not a folder: give the competition's folder with --data (DATA= for make)")
+    layout = next((layout for layout in LAYOUTS if (folder / layout.labels).is_file()), None)
+    if layout is None:
+        wanted = "; ".join(f"{known.name}: {known.labels} with {' and '.join(known.train)}/" for known in LAYOUTS)
+        raise KitError(f"{folder}: is not a competition's folder; looked for {wanted}")
+    labels_path = folder / layout.labels
+    regions = labels.read(labels_path)
+    images = find_dicoms(*(folder / part for part in layout.train))
+    missing = sorted(regions.keys() - images.keys())
+    if missing and not allow_missing:
+        raise KitError(
+            f"{labels_path}: {len(missing)} of {len(regions)} labelled images have no DICOM file in "
+            f"{' or '.join(layout.train)} ({_some(missing)}): fetch them, or use --allow-missing"
+        )
+    train = {id: path for id, path in images.items() if id in regions}
+    if not train:
+        raise KitError(f"{folder}: no image in {' or '.join(layout.train)} has a row in {layout.labels}")
+    test = find_dicoms(folder / layout.test) if layout.test else {}
+    sample_path = _there(folder / layout.sample) if layout.sample else None
+    # Round 1's sample repeats an id for each mask of the truth; a submission answers it once.
+    sample_ids = tuple(labels.read(sample_path)) if sample_path else tuple(test)
+    absent = sorted(set(sample_ids) - test.keys())
+    if absent and test:
+        raise KitError(f"{sample_path}: {len(absent)} ids have no image in {layout.test} ({_some(absent)}): fetch them")
+    patients_path = _there(folder / "patients.csv")
+    return Competition(
+        folder=folder,
+        name=folder.resolve().name,
+        train=train,
+        test=test,
+        unlabelled=tuple(sorted(images.keys() - regions.keys())),
+        labels={id: regions[id] for id in train},
+        labels_path=labels_path,
+        patients=read_patients(patients_path) if patients_path else None,
+        sample_path=sample_path,
+        sample_ids=sample_ids,
+        solution_path=_there(folder / "solution.csv"),
+        shape=usual_shape(list(train.values())),
+    )
+
+
+def find_dicoms(*folders: Path) -> dict[str, Path]:
+    """All DICOM files in folders and what is below them, by id (the name without .dcm), sorted.
+
+    Raises:
+        KitError: an id is there twice, or a single given folder does not exist.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in folder.rglob("*.dcm"):
+            if found.setdefault(path.stem, path) != path:
+                raise KitError(f"{path}: the image is in {found[path.stem]} too: remove one of them")
+    return dict(sorted(found.items()))
+
+
+def read_patients(path: Path) -> dict[str, str]:
+    """The patient of each image.
+
+    Raises:
+        KitError: the file is malformed, or an image has two patients.
+    """
+    patients: dict[str, str] = {}
+    for line, (image, patient) in labels.rows(path, ("ImageId", "PatientId")):
+        if patients.setdefault(image, patient) != patient:
+            raise KitError(f"{path}:{line}: {image} has two patients, {patients[image]} and {patient}: keep one")
+    return patients
+
+
+def usual_shape(paths: list[Path]) -> tuple[int, int]:
+    """The most common size among up to nine headers, evenly spaced; files without one do not count.
+
+    Raises:
+        KitError: none of them can be read.
+    """
+    shapes, error = [], None
+    for path in paths[:: max(1, len(paths) // 9)][:9]:
+        try:
+            shapes.append(dicom.read_metadata(path).shape)
+        except KitError as problem:
+            error = problem
+    if not shapes:
+        raise error or KitError("there are no images")
+    return Counter(shapes).most_common(1)[0][0]
+
+
+def _there(path: Path) -> Path | None:
+    return path if path.is_file() else None
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(ids[:_LISTED]) + (", …" if len(ids) > _LISTED else "")

@@ -1,0 +1,123 @@
+"""The competition's score: mean Dice over the images, on the public and the private part of the test set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kit.competition import rle
+from kit.competition.labels import COLUMNS, Labels, group, rows
+from kit.errors import KitError
+
+PUBLIC, PRIVATE, IGNORED = "public", "private", "ignored"
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The truth of a test set."""
+
+    masks: Labels
+    """RLE texts of each image's regions."""
+    usage: dict[str, str]
+    """`public`, `private` or `ignored`, of each image."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a submission scores."""
+
+    public: float | None
+    """Mean Dice in [0, 1]; None where the part has no images."""
+    private: float | None
+    images: dict[str, float]
+    """Dice of each image that counts."""
+
+
+def dice(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """2 |X ∩ Y| / (|X| + |Y|) of two masks (paper equation 5); 1 where both are empty.
+
+    Args:
+        predicted: bool (H, W).
+        truth: bool (H, W).
+
+    >>> dice(np.array([[True, True]]), np.array([[True, False]]))
+    0.6666666666666666
+    >>> dice(np.zeros((2, 2), bool), np.zeros((2, 2), bool))
+    1.0
+    """
+    area = np.count_nonzero(predicted) + np.count_nonzero(truth)
+    return float(2 * np.count_nonzero(predicted & truth) / area) if area else 1.0
+
+
+def read_solution(path: Path | str, seed: int = 0, public_share: float = 0.01) -> Solution:
+    """Reads `ImageId,EncodedPixels,Usage`, several rows an image as in the labels.
+
+    Args:
+        path: The file; without the column Usage, a seeded share of its images is public.
+        seed: Of that share.
+        public_share: Its size in [0, 1], at least one image (round 2 of the competition: 0.01).
+
+    Raises:
+        KitError: the file is malformed, or an image is on both sides.
+    """
+    header = _header(path)
+    with_usage = len(header) == 3
+    columns = (*COLUMNS, "Usage") if with_usage else COLUMNS
+    if sorted(header) != sorted(columns):
+        raise KitError(f"{path}:1: header is {','.join(header)}: {','.join((*COLUMNS, 'Usage'))} is wanted")
+    table = [(line, dict(zip(header, values, strict=True))) for line, values in rows(path, header)]
+    masks = group((row["ImageId"], row["EncodedPixels"]) for _, row in table)
+    if not with_usage:
+        ids = sorted(masks)
+        count = max(1, round(public_share * len(ids))) if public_share else 0
+        public = set(np.random.default_rng(seed).permutation(len(ids))[:count].tolist())
+        return Solution(masks, {id: PUBLIC if place in public else PRIVATE for place, id in enumerate(ids)})
+    usage: dict[str, str] = {}
+    for line, row in table:
+        id, part = row["ImageId"], row["Usage"].lower()
+        if part not in (PUBLIC, PRIVATE, IGNORED):
+            raise KitError(f"{path}:{line}: Usage is {row['Usage']!r}: Public or Private is wanted")
+        if usage.setdefault(id, part) != part:
+            raise KitError(f"{path}:{line}: image {id} is both {usage[id]} and {part}: keep one")
+    return Solution(masks, usage)
+
+
+def score(submission: Mapping[str, str], solution: Solution, shape: tuple[int, int] = rle.SHAPE) -> Scores:
+    """Scores RLE texts against the truth.
+
+    Args:
+        submission: RLE text of each image.
+        solution: Of `read_solution`.
+        shape: (height, width) of the images.
+
+    Raises:
+        KitError: an image is missing from the submission, or a text is malformed.
+    """
+    counted = [id for id, part in solution.usage.items() if part != IGNORED]
+    missing = [id for id in counted if id not in submission]
+    if missing:
+        raise KitError(f"the submission lacks {len(missing)} images of the solution, as {missing[0]}: add their rows")
+    images = {id: _image_dice(submission[id], solution.masks[id], shape, id) for id in counted}
+    return Scores(
+        *(_mean([images[id] for id in counted if solution.usage[id] == part]) for part in (PUBLIC, PRIVATE)), images
+    )
+
+
+def _image_dice(text: str, truth: tuple[str, ...], shape: tuple[int, int], id: str) -> float:
+    empty = not rle.area(text, shape, id)
+    if empty or not truth:  # most images: nothing needs to be drawn
+        return float(empty and not truth)
+    return dice(rle.decode(text, shape, id), rle.union(truth, shape, id))
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _header(path: Path | str) -> tuple[str, ...]:
+    try:
+        with open(path, encoding="utf-8-sig") as handle:
+            return tuple(field.strip() for field in handle.readline().strip().split(","))
+    except (OSError, UnicodeDecodeError) as error:
+        raise KitError(f"{path}: cannot be read ({error})") from None

@@ -1,0 +1,112 @@
+"""Submission files: `ImageId,EncodedPixels`, a row an image, `-1` for no mask. Written, read, and checked."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit.competition import rle
+from kit.competition.labels import COLUMNS, rows
+from kit.errors import KitError
+from kit.files import write_text
+
+HEADER = ",".join(COLUMNS)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a submission, and where."""
+
+    line: int
+    """Counted from 1; 0 for the file as a whole."""
+    image: str
+    """Empty where no image is concerned."""
+    reason: str
+
+    def __str__(self) -> str:
+        place = f"line {self.line}" if self.line else "the file"
+        return f"{place}: {f'image {self.image}: ' if self.image else ''}{self.reason}"
+
+
+def write(path: Path | str, masks: Iterable[tuple[str, str]]) -> None:
+    """Writes pairs of image id and RLE text, in their order."""
+    write_text(path, f"{HEADER}\n" + "".join(f"{id},{text or rle.EMPTY}\n" for id, text in masks))
+
+
+def read(path: Path | str) -> dict[str, str]:
+    """The RLE text of each image, in the file's order.
+
+    Raises:
+        KitError: the file cannot be read or is not a CSV file of two columns.
+    """
+    return {id: text for _, (id, text) in rows(path)}
+
+
+def validate(path: Path | str, sample_ids: Sequence[str], shape: tuple[int, int] = rle.SHAPE) -> list[Problem]:
+    """Everything that the competition, or a person, would object to.
+
+    Args:
+        path: The submission.
+        sample_ids: The ids that it must answer, in their order.
+        shape: (height, width) of the images.
+
+    Returns:
+        Problems by line; none for a good file. Missing ids come last.
+
+    Raises:
+        KitError: the file cannot be read at all.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise KitError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        return [Problem(0, "", f"is not a text file ({error.reason} at byte {error.start})")]
+    if text.lstrip()[:1] == "<":
+        return [Problem(0, "", "is a web page or XML, not a submission: was the download refused?")]
+    if not text.strip():
+        return [Problem(0, "", "is empty")]
+    try:
+        lines = [(number, fields) for number, fields in enumerate(csv.reader(text.splitlines(), strict=True), 1)]
+    except csv.Error as error:
+        return [Problem(0, "", f"is not a CSV file ({error})")]
+    problems = []
+    if lines[0][1] != list(COLUMNS):
+        problems.append(Problem(1, "", f"header is {','.join(lines[0][1])!r}, {HEADER!r} is wanted"))
+        if len(lines[0][1]) == 2 and lines[0][1][0] in set(sample_ids):
+            lines.insert(0, (0, []))  # there is no header: the first line is a row too
+    wanted = {id: place for place, id in enumerate(sample_ids)}
+    seen: dict[str, int] = {}
+    before = -1
+    for number, fields in lines[1:]:
+        if len(fields) != 2:
+            problems.append(Problem(number, "", f"has {len(fields)} fields, 2 are wanted"))
+            continue
+        id, mask = fields
+        problems += [Problem(number, id, reason) for reason in _mask_problems(mask, shape)]
+        if id in seen:
+            problems.append(Problem(number, id, f"is on line {seen[id]} already"))
+            continue
+        seen[id] = number
+        if id not in wanted:
+            problems.append(Problem(number, id, "is not an id of the sample submission"))
+            continue
+        if wanted[id] < before:
+            problems.append(Problem(number, id, "is out of the sample submission's order"))
+        before = max(before, wanted[id])
+    problems += [Problem(0, id, "is missing") for id in sample_ids if id not in seen]
+    if len(lines) - 1 != len(wanted):
+        problems.append(Problem(0, "", f"has {len(lines) - 1} rows, {len(wanted)} are wanted"))
+    return problems
+
+
+def _mask_problems(text: str, shape: tuple[int, int]) -> list[str]:
+    if not text.strip() or text.strip().lower() == "nan":
+        return [f"mask is {text!r}: write -1 for an empty one"]
+    try:
+        rle.runs(text, shape[0] * shape[1])
+    except KitError as error:
+        return [str(error)]
+    return []

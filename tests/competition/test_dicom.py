@@ -1,0 +1,169 @@
+import importlib.util
+import threading
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
+
+from kit.competition import dicom
+from kit.errors import KitError
+
+spec = importlib.util.spec_from_file_location("dicoms", Path(__file__).with_name("dicoms.py"))
+dicoms = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(dicoms)
+write_dicom = dicoms.write_dicom
+
+
+@pytest.fixture
+def picture():
+    """Every grey level, uint8 (64, 96)."""
+    rows, columns = np.mgrid[:64, :96]
+    return ((rows * 3 + columns) % 256).astype(np.uint8)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "image.dcm"
+
+
+class TestPixels:
+    def test_uncompressed_8_bits_are_as_they_are(self, path, picture):
+        assert (dicom.read(write_dicom(path, picture)).pixels == picture).all()
+
+    def test_jpeg_baseline_is_what_another_decoder_gives(self, path):
+        smooth = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (64, 96)).astype(np.uint8), (0, 0), 5)
+        write_dicom(path, smooth, JPEGBaseline8Bit)
+        expected = pydicom.dcmread(path).pixel_array
+        read = dicom.read(path).pixels
+        assert read.dtype == np.uint8 and (read == expected).all()
+
+    def test_jpeg_2000(self, path, picture):
+        assert (dicom.read(write_dicom(path, picture, JPEG2000Lossless)).pixels == picture).all()
+
+    @pytest.mark.parametrize("syntax", [None, JPEGBaseline8Bit])
+    def test_monochrome1_is_inverted(self, path, picture, syntax):
+        options = {} if syntax is None else {"syntax": syntax}
+        plain = dicom.read(write_dicom(path, picture, **options)).pixels
+        inverted = dicom.read(write_dicom(path, picture, PhotometricInterpretation="MONOCHROME1", **options)).pixels
+        assert (inverted == 255 - plain).all()
+
+    @pytest.mark.parametrize(("bits", "kind"), [(10, np.uint16), (12, np.uint16), (16, np.uint16), (12, np.int16)])
+    def test_deep_images_are_scaled_by_their_full_range(self, path, bits, kind):
+        top = 2 ** (bits - 1) - 1 if kind is np.int16 else 2**bits - 1
+        bottom = -top if kind is np.int16 else 0
+        deep = np.linspace(bottom, top, 64 * 96).round().astype(kind).reshape(64, 96)
+        expected = np.linspace(0, 255, 64 * 96).reshape(64, 96)
+        assert np.abs(dicom.read(write_dicom(path, deep, bits=bits)).pixels - expected).max() <= 1
+
+    def test_a_window_clips_and_stretches(self, path):
+        deep = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+        write_dicom(path, deep, bits=12, WindowCenter=2048, WindowWidth=1024)
+        pixels = dicom.read(path).pixels.ravel().astype(int)
+        assert (pixels[:1535] == 0).all() and (pixels[2561:] == 255).all()
+        # PS3.3 C.11.2.1.2: ((x - (c - 0.5)) / (w - 1) + 0.5) of the output's range.
+        inside = np.arange(1540, 2555)
+        expected = ((inside - 2047.5) / 1023 + 0.5) * 255
+        assert np.abs(pixels[inside] - expected).max() <= 0.51
+
+    def test_a_rescaled_window(self, path):
+        deep = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+        plain = dicom.read(write_dicom(path, deep, bits=12, WindowCenter=2048, WindowWidth=1024)).pixels
+        shifted = dicom.read(
+            write_dicom(
+                path, deep, bits=12, RescaleSlope=1, RescaleIntercept=-1000, WindowCenter=1048, WindowWidth=1024
+            )
+        ).pixels
+        assert np.abs(plain.astype(int) - shifted).max() <= 1
+
+    def test_a_flat_deep_image_is_black(self, path):
+        assert not dicom.read(write_dicom(path, np.full((8, 8), 700, np.uint16), bits=12)).pixels.any()
+
+
+class TestMetadata:
+    def test_who_and_what(self, path, picture):
+        write_dicom(path, picture)
+        for found in (dicom.read(path), dicom.read_metadata(path)):
+            assert (found.sex, found.age, found.view_position, found.patient_id) == ("F", 45, "PA", "p1")
+            assert found.shape == (64, 96)
+
+    def test_what_is_missing_is_none(self, path, picture):
+        write_dicom(path, picture, PatientAge="", PatientSex="", ViewPosition="", PatientID="")
+        found = dicom.read_metadata(path)
+        assert (found.sex, found.age, found.view_position, found.patient_id) == (None, None, None, None)
+
+    def test_illegal_values_are_read_quietly_and_settings_stay(self, path, picture):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            write_dicom(path, picture, StudyInstanceUID="ID_illegal.0x", PatientAge="10")
+        before = pydicom.config.settings.reading_validation_mode
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert dicom.read(path).age == 10
+        assert pydicom.config.settings.reading_validation_mode == before
+
+    def test_threads_leave_the_settings_as_they_were(self, path, picture):
+        write_dicom(path, picture)
+        before, filters = pydicom.config.settings.reading_validation_mode, list(warnings.filters)
+        threads = [threading.Thread(target=lambda: [dicom.read(path) for _ in range(20)]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert pydicom.config.settings.reading_validation_mode == before
+        assert list(warnings.filters) == filters
+
+
+class TestBadFiles:
+    def refused(self, path, reason, **options):
+        with pytest.raises(KitError, match=reason) as refused:
+            dicom.read(path, **options)
+        assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+
+    def test_missing_empty_and_other_files(self, path):
+        self.refused(path, "No such file")
+        path.write_bytes(b"")
+        self.refused(path, "is empty")
+        path.write_text("<html>not found</html>" * 20)
+        self.refused(path, "not a DICOM file")
+        self.refused(path.parent, "directory")
+
+    @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", JPEGBaseline8Bit, JPEG2000Lossless])
+    def test_truncated_anywhere(self, path, syntax):
+        noise = np.random.default_rng(0).integers(0, 256, (64, 96)).astype(np.uint8)
+        content = write_dicom(path, noise, syntax).read_bytes()
+        for share in (0.05, 0.2, 0.5, 0.8, 0.97):
+            path.write_bytes(content[: int(len(content) * share)])
+            self.refused(path, "truncated|cannot be decoded|not a DICOM|no pixels")
+
+    def test_another_size_than_the_others(self, path, picture):
+        write_dicom(path, picture)
+        self.refused(path, "64×96 pixels, not 64×64", shape=(64, 64))
+        assert dicom.read(path, (64, 96)).shape == (64, 96)
+
+    def test_a_header_that_disagrees_with_the_pixels(self, path, picture):
+        write_dicom(path, picture, JPEGBaseline8Bit, Rows=32)
+        self.refused(path, "as its header says")
+        write_dicom(path, picture, Rows=128)
+        self.refused(path, "cannot be decoded")
+
+    def test_colour_and_several_frames(self, path, picture):
+        write_dicom(path, np.stack([picture] * 3, axis=-1))
+        self.refused(path, "not one grey image")
+        write_dicom(path, picture, NumberOfFrames=2)
+        self.refused(path, "not one grey image")
+
+    def test_a_folder_reports_all_of_them(self, path, picture, caplog):
+        good, empty, other = path, path.with_name("b.dcm"), path.with_name("c.dcm")
+        write_dicom(good, picture)
+        write_dicom(other, picture[:32])
+        empty.write_bytes(b"")
+        paths = {"a": good, "b": empty, "c": other}
+        with pytest.raises(KitError, match="2 files cannot be read") as refused:
+            dicom.check(paths, (64, 96), skip_bad=False)
+        assert str(empty) in str(refused.value) and str(other) in str(refused.value)
+        assert set(dicom.check(paths, (64, 96), skip_bad=True)) == {"b", "c"}
+        assert caplog.text.count("left out") == 2

@@ -1,0 +1,151 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kit.competition import labels, layout, rle
+from kit.errors import KitError
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+needs_real = pytest.mark.skipif(not SHARED.is_dir(), reason="the real X-rays are not here")
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+    return path
+
+
+class TestLabels:
+    EXPECTED = {"a": (), "b": ("1 2", "5 6"), "c": ("3 4",)}  # noqa: RUF012
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "ImageId,EncodedPixels\na,-1\nb,1 2\nb,5 6\nc,3 4\n",
+            "ImageId, EncodedPixels\na, -1\nb, 1 2\nb, 5 6\nc, 3 4\n",
+            "\ufeffa,-1\r\nb, 1 2\r\nb, 5 6\r\nc, 3 4",
+            "a,-1\na,-1\nb,1 2\nc,3 4\nb,5 6\nb,1 2\nc,-1\n",
+            "ImageId,EncodedPixels\n\na,\nb,1 2\nb,5 6\nc,3 4\n\n",
+            '"ImageId","EncodedPixels"\n"a","-1"\n"b","1 2"\n"b","5 6"\n"c","3 4"\n',
+        ],
+        ids=["plain", "spaces", "bom, no header, CRLF", "duplicates and order", "blank lines", "quotes"],
+    )
+    def test_all_ways_that_the_file_has_come(self, tmp_path, text):
+        assert labels.read(write(tmp_path / "l.csv", text)) == self.EXPECTED
+
+    def test_strata(self):
+        found = {id: labels.stratum(regions) for id, regions in self.EXPECTED.items()}
+        assert found == {"a": "negative", "b": "multiple", "c": "single"}
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("", "no rows"),
+            ("ImageId,EncodedPixels\n", "no rows"),
+            ("ImageId,EncodedPixels\na,1 2,x\n", ":2: 3 fields"),
+            ("a\n", ":1: 1 fields"),
+            (",1 2\n", "fields"),
+            ("ImageId,Mask\na,1 2\n", "header"),
+        ],
+    )
+    def test_malformed_files_name_the_line(self, tmp_path, text, reason):
+        with pytest.raises(KitError, match=reason):
+            labels.read(write(tmp_path / "l.csv", text))
+
+    def test_unreadable_files(self, tmp_path):
+        with pytest.raises(KitError, match="cannot be read"):
+            labels.read(tmp_path / "none.csv")
+        (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00\x00")
+        with pytest.raises(KitError, match="not a CSV"):
+            labels.read(tmp_path / "b.csv")
+
+
+class TestLayout:
+    @pytest.fixture
+    def images(self, phantoms):
+        return list(phantoms.train.values())
+
+    def put(self, images, folder, *ids):
+        for number, id in enumerate(ids):
+            (folder / "s").mkdir(parents=True, exist_ok=True)
+            shutil.copy(images[number], folder / "s" / f"{id}.dcm")
+
+    def round2(self, images, folder, text="a,-1\nb,1 2\nc,-1\n"):
+        write(folder / "stage_2_train.csv", text)
+        self.put(images, folder / "dicom-images-train", "a", "b")
+        self.put(images, folder / "dicom-images-test", "c", "u")
+        self.put(images, folder / "stage_2_images", "ID_1", "ID_2")
+        write(folder / "stage_2_sample_submission.csv", "ImageId,EncodedPixels\nID_2,-1\nID_1,-1\n")
+        return folder
+
+    def test_round_2_trains_on_both_folders_of_round_1(self, images, tmp_path):
+        found = layout.open_folder(self.round2(images, tmp_path / "siim"))
+        assert found.name == "siim"
+        assert list(found.train) == list(found.labels) == ["a", "b", "c"]
+        assert found.unlabelled == ("u",)
+        assert list(found.test) == ["ID_1", "ID_2"] and found.sample_ids == ("ID_2", "ID_1")
+        assert found.shape == (128, 128) and found.patients is None and found.solution_path is None
+
+    def test_round_1_keeps_its_test_images_and_answers_repeated_ids_once(self, images, tmp_path):
+        write(tmp_path / "train-rle.csv", "ImageId, EncodedPixels\na, -1\nb, 1 2\n")
+        self.put(images, tmp_path / "dicom-images-train", "a", "b")
+        self.put(images, tmp_path / "dicom-images-test", "x", "y")
+        write(tmp_path / "sample_submission.csv", "ImageId,EncodedPixels\ny,1 2\ny,1 2\nx,1 2\n")
+        write(tmp_path / "patients.csv", "ImageId,PatientId\na,P1\nb,P2\n")
+        found = layout.open_folder(tmp_path)
+        assert (list(found.train), list(found.test)) == (["a", "b"], ["x", "y"])
+        assert found.sample_ids == ("y", "x")
+        assert found.patients == {"a": "P1", "b": "P2"}
+
+    def test_labels_without_an_image_are_an_error_unless_allowed(self, images, tmp_path):
+        self.round2(images, tmp_path, "a,-1\nb,1 2\nmissing,-1\n")
+        with pytest.raises(KitError, match=r"1 of 3 labelled images .*\(missing\).*--allow-missing"):
+            layout.open_folder(tmp_path)
+        assert list(layout.open_folder(tmp_path, allow_missing=True).train) == ["a", "b"]
+
+    def test_what_is_no_competition_is_told_what_was_looked_for(self, tmp_path):
+        with pytest.raises(KitError, match=r"stage_2_train\.csv.*train-rle\.csv"):
+            layout.open_folder(tmp_path)
+        with pytest.raises(KitError, match="is not a folder"):
+            layout.open_folder(tmp_path / "none")
+        with pytest.raises(KitError, match="is not a folder"):
+            layout.open_folder(write(tmp_path / "file", ""))
+
+    def test_an_image_that_is_there_twice(self, images, tmp_path):
+        self.round2(images, tmp_path)
+        self.put(images, tmp_path / "dicom-images-train" / "again", "a")
+        with pytest.raises(KitError, match=r"a\.dcm: the image is in"):
+            layout.open_folder(tmp_path)
+
+    def test_ids_of_the_sample_without_an_image(self, images, tmp_path):
+        self.round2(images, tmp_path)
+        write(tmp_path / "stage_2_sample_submission.csv", "ImageId,EncodedPixels\nID_1,-1\nID_9,-1\n")
+        with pytest.raises(KitError, match="1 ids have no image in stage_2_images"):
+            layout.open_folder(tmp_path)
+
+    def test_a_patient_table_that_contradicts_itself(self, images, tmp_path):
+        self.round2(images, tmp_path)
+        write(tmp_path / "patients.csv", "ImageId,PatientId\na,P1\na,P2\n")
+        with pytest.raises(KitError, match=r"patients\.csv:3: a has two patients"):
+            layout.open_folder(tmp_path)
+
+    def test_one_image_of_another_size_does_not_change_the_usual_one(self, images, tmp_path, phantoms):
+        path = write(tmp_path / "broken.dcm", "")
+        assert layout.usual_shape([path, *images[:3]]) == phantoms.shape
+
+
+@needs_real
+class TestReal:
+    def test_the_organisers_sample(self):
+        found = layout.open_folder(SHARED / "siim-sample")
+        assert len(found.train) == 10 and found.shape == (1024, 1024)
+        for id, regions in found.labels.items():
+            assert rle.union(regions, found.shape, id).any() == bool(regions)
+
+    def test_a_part_of_round_2(self):
+        found = layout.open_folder(SHARED / "siim")
+        strata = [labels.stratum(regions) for regions in found.labels.values()]
+        assert (len(found.train), len(found.unlabelled), len(found.test)) == (1254, 5, 450)
+        assert (len(strata) - strata.count("negative"), strata.count("multiple")) == (336, 21)
+        assert len(set(found.patients[id] for id in found.train)) == 933

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import arrays
+
+from kit.competition import rle, scoring, submission
+from kit.errors import KitError
+
+
+@given(arrays(bool, (4, 5)), arrays(bool, (4, 5)))
+def test_dice_of_sets(predicted, truth):
+    x, y = set(np.flatnonzero(predicted)), set(np.flatnonzero(truth))
+    assert scoring.dice(predicted, truth) == (2 * len(x & y) / (len(x) + len(y)) if x or y else 1)
+
+
+@pytest.fixture
+def solution(tmp_path):
+    def read(text, **options):
+        path = tmp_path / "solution.csv"
+        path.write_text(text)
+        return scoring.read_solution(path, **options)
+
+    return read
+
+
+def test_scores_are_means_over_each_part(solution):
+    random = np.random.default_rng(0)
+    truth = {f"i{n}": [random.random((8, 8)) > 0.7 for _ in range(n % 3)] for n in range(12)}
+    guess = {id: random.random((8, 8)) > (0.6 if n % 2 else 2) for n, id in enumerate(truth)}
+    usage = {id: ("Public", "Private", "Ignored")[n % 3 if n < 9 else 1] for n, id in enumerate(truth)}
+    rows = [f"{id},{rle.encode(mask)},{usage[id]}" for id, masks in truth.items() for mask in masks]
+    rows += [f"{id},-1,{usage[id]}" for id, masks in truth.items() if not masks]
+    scores = scoring.score(
+        {id: rle.encode(mask) for id, mask in guess.items()},
+        solution("ImageId,EncodedPixels,Usage\n" + "\n".join(rows)),
+        (8, 8),
+    )
+    expected = {"Public": [], "Private": [], "Ignored": []}
+    for id, masks in truth.items():
+        whole = np.any([np.zeros((8, 8), bool), *masks], axis=0)
+        expected[usage[id]].append(scoring.dice(guess[id], whole))
+    assert scores.public == pytest.approx(np.mean(expected["Public"]), abs=1e-12)
+    assert scores.private == pytest.approx(np.mean(expected["Private"]), abs=1e-12)
+    assert len(scores.images) == 12 - len(expected["Ignored"])
+
+
+def test_an_empty_submission_scores_the_share_of_negatives(solution):
+    truth = solution("ImageId,EncodedPixels,Usage\na,-1,Public\nb,1 2,Public\nc,-1,Private\n")
+    scores = scoring.score(dict.fromkeys("abc", "-1"), truth, (4, 4))
+    assert (scores.public, scores.private) == (0.5, 1.0)
+
+
+def test_columns_in_any_order_and_any_case_of_usage(solution):
+    a = solution("Usage,ImageId,EncodedPixels\npublic,a,1 2\nPRIVATE,b,-1\n")
+    assert a == solution("ImageId,EncodedPixels,Usage\na,1 2,Public\nb,-1,Private\n")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3])
+def test_without_usage_a_seeded_share_is_public(solution, share):
+    text = "ImageId,EncodedPixels\n" + "".join(f"i{n:03d},-1\n" for n in range(200))
+    first = solution(text, public_share=share)
+    assert list(first.usage.values()).count("public") == 200 * share
+    assert first == solution(text, public_share=share)
+    assert first != solution(text, public_share=share, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("ImageId,EncodedPixels,Usage\na,-1,Secret\n", ":2: Usage is 'Secret'"),
+        ("ImageId,EncodedPixels,Usage\na,1 1,Public\na,3 1,Private\n", ":3: image a is both"),
+        ("ImageId,Mask,Usage\na,-1,Public\n", "header"),
+        ("ImageId,EncodedPixels,Usage\n", "no rows"),
+    ],
+)
+def test_malformed_solutions(solution, text, reason):
+    with pytest.raises(KitError, match=reason):
+        solution(text)
+
+
+def test_what_a_submission_lacks_is_named(solution, tmp_path):
+    truth = solution("ImageId,EncodedPixels,Usage\na,-1,Public\nb,1 2,Private\n")
+    with pytest.raises(KitError, match="lacks 1 images of the solution, as b"):
+        scoring.score({"a": "-1"}, truth, (4, 4))
+    with pytest.raises(KitError, match="image b"):
+        scoring.score({"a": "-1", "b": "1"}, truth, (4, 4))
+    submission.write(tmp_path / "s.csv", [("a", "-1"), ("b", "1 2")])
+    assert scoring.score(submission.read(tmp_path / "s.csv"), truth, (4, 4)).private == 1

@@ -1,0 +1,98 @@
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from kit.competition import dicom, rle
+from kit.data import cache
+from kit.data.resize import resize_image, resize_mask
+from kit.errors import KitError
+
+
+@pytest.fixture
+def few(phantoms, tmp_path):
+    """Eight of the phantoms, positives among them, in a folder of their own."""
+    ids = sorted(phantoms.train, key=lambda id: (not phantoms.labels[id], id))[:4]
+    ids = sorted(ids + [id for id in phantoms.train if not phantoms.labels[id]][:4])
+    paths = {}
+    for id in ids:
+        paths[id] = tmp_path / "images" / f"{id}.dcm"
+        paths[id].parent.mkdir(exist_ok=True)
+        shutil.copy(phantoms.train[id], paths[id])
+    return dataclasses.replace(phantoms, train=paths, labels={id: phantoms.labels[id] for id in ids})
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Paths in the order in which they are decoded."""
+    seen, read = [], dicom.read
+    monkeypatch.setattr(dicom, "read", lambda path, *rest: (seen.append(path), read(path, *rest))[1])
+    return seen
+
+
+def test_each_row_is_the_resized_image_and_mask(few, tmp_path):
+    for size, cached in cache.ensure(few, [64, 32], tmp_path / "cache").items():
+        for row, (id, path) in enumerate(few.train.items()):
+            assert (cached.images[row] == resize_image(dicom.read(path).pixels, size)).all()
+            assert (cached.masks[row] == resize_mask(rle.union(few.labels[id], few.shape), size)).all()
+        assert isinstance(cached.images, np.memmap) and cached.images.dtype == cached.masks.dtype == np.uint8
+        assert not cached.bad.any()
+
+
+def test_an_image_is_decoded_once_for_all_sizes_and_never_again(few, tmp_path, reads):
+    cache.ensure(few, [64, 32], tmp_path / "cache")
+    assert sorted(reads) == sorted(few.train.values())
+    cache.ensure(few, [32, 64], tmp_path / "cache")
+    assert len(reads) == len(few.train)
+
+
+def test_a_changed_image_or_label_is_made_anew_alone(few, tmp_path, reads):
+    cache.ensure(few, [32], tmp_path / "cache")
+    first, second, third, *_ = few.train
+    shutil.copy(few.train[second], few.train[first])
+    changed = dataclasses.replace(few, labels=few.labels | {third: ("0 40",)})
+    reads.clear()
+    cached = cache.ensure(changed, [32], tmp_path / "cache")[32]
+    assert sorted(reads) == sorted([few.train[first], few.train[third]])
+    assert (cached.images[0] == cached.images[1]).all()
+    assert cached.masks[2].any()
+
+
+def test_a_killed_build_goes_on(few, tmp_path, monkeypatch, reads):
+    resize = cache.resize_image
+    calls = []
+
+    def killed(pixels, size):
+        calls.append(1)
+        if len(calls) > 3:
+            raise KeyboardInterrupt
+        return resize(pixels, size)
+
+    monkeypatch.setattr(cache, "resize_image", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cache.ensure(few, [32], tmp_path / "cache")
+    monkeypatch.setattr(cache, "resize_image", resize)
+    reads.clear()
+    cached = cache.ensure(few, [32], tmp_path / "cache")[32]
+    assert 0 < len(reads) < len(few.train)
+    whole = cache.ensure(few, [32], tmp_path / "other")[32]
+    assert (cached.images == whole.images).all() and (cached.masks == whole.masks).all()
+
+
+def test_all_bad_files_are_told_and_skipped_on_request(few, tmp_path, caplog):
+    paths = list(few.train.values())
+    paths[0].write_bytes(b"")
+    paths[3].write_bytes(paths[3].read_bytes()[:2000])
+    with pytest.raises(KitError) as refused:
+        cache.ensure(few, [32], tmp_path / "cache")
+    assert all(str(paths[i]) in str(refused.value) for i in (0, 3)) and "--skip-bad" in str(refused.value)
+    cached = cache.ensure(few, [32], tmp_path / "cache", skip_bad=True)[32]
+    assert np.flatnonzero(cached.bad).tolist() == [0, 3]
+    assert caplog.text.count("left out") == 2
+
+
+def test_malformed_labels_name_the_image(few, tmp_path):
+    id = next(iter(few.train))
+    with pytest.raises(KitError, match=id.replace(".", r"\.")):
+        cache.ensure(dataclasses.replace(few, labels=few.labels | {id: ("1 2 3",)}), [32], tmp_path / "cache")

@@ -1,0 +1,120 @@
+import dataclasses
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kit.competition import labels
+from kit.data import folds
+from kit.errors import KitError
+
+
+@pytest.fixture
+def crowd(phantoms):
+    """300 images of 120 patients; only labels and patients are looked at."""
+    random = np.random.default_rng(0)
+    ids = [f"i{number:03d}" for number in range(300)]
+    rows = random.choice(["", "a", "a b"], 300, p=[0.7, 0.2, 0.1])
+    known = {id: tuple(f"{n} 5" for n, _ in enumerate(row.split())) for id, row in zip(ids, rows, strict=True)}
+    return dataclasses.replace(
+        phantoms,
+        train=dict.fromkeys(ids, phantoms.labels_path),
+        labels=known,
+        patients={id: f"p{random.integers(120)}" for id in ids},
+    )
+
+
+def test_no_patient_is_in_two_folds_and_strata_are_even(crowd):
+    table = folds.make(crowd, count=5, seed=0).table
+    assert (table.groupby("patient_id").fold.nunique() == 1).all()
+    assert table.image_id.tolist() == sorted(crowd.train)
+    counts = pd.crosstab(table.stratum, table.fold)
+    for stratum in labels.STRATA:
+        assert counts.loc[stratum].max() - counts.loc[stratum].min() <= 0.1 * counts.loc[stratum].sum() + 3
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_other_folds(crowd, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        folds.write(tmp_path / f"{name}.csv", folds.make(crowd, seed=seed), {})
+    a, b, c = ((tmp_path / f"{name}.csv").read_bytes() for name in "abc")
+    assert a == b != c
+    assert a.startswith(b"image_id,patient_id,stratum,fold\n")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.15])
+def test_a_holdout_share_validates_one_network(crowd, share):
+    split = folds.make(crowd, holdout=share, seed=3)
+    assert split.numbers == [0]
+    assert abs(len(split.validation(0)) / 300 - share) < 0.05
+    assert set(split.table.fold) == {0, folds.ONLY_TRAINING}
+    assert sorted([*split.training(0), *split.validation(0)]) == list(range(300))
+    assert not set(split.table.patient_id[split.training(0)]) & set(split.table.patient_id[split.validation(0)])
+
+
+def test_dicom_tells_the_patient_where_no_table_does(phantoms):
+    split = folds.make(phantoms, count=2)
+    assert split.table.patient_id.nunique() < len(split.table)
+    assert (split.table.groupby("patient_id").fold.nunique() == 1).all()
+
+
+def test_too_few_cases_of_a_stratum_are_a_warning(crowd, caplog):
+    few = {id: (() if number > 2 else ("1 2",)) for number, id in enumerate(crowd.train)}
+    with caplog.at_level(logging.WARNING, "kit"):
+        folds.make(dataclasses.replace(crowd, labels=few), count=5)
+    assert "3 images are single, fewer than the 5 folds" in caplog.text
+
+
+def test_impossible_splits_are_refused(crowd):
+    with pytest.raises(KitError, match="at least 2"):
+        folds.make(crowd, count=1)
+    with pytest.raises(KitError, match="patients cannot make"):
+        folds.make(dataclasses.replace(crowd, patients=dict.fromkeys(crowd.train, "one")), count=3)
+    with pytest.raises(KitError, match="holdout"):
+        folds.make(crowd, holdout=0.001)
+
+
+class TestRead:
+    @pytest.fixture
+    def file(self, phantoms, tmp_path):
+        path = tmp_path / "tiny.csv"
+        folds.write(path, folds.make(phantoms, count=2), folds.provenance(phantoms, 2, 0, None))
+        return path
+
+    def test_what_was_written_is_read(self, file, phantoms):
+        assert folds.read(file, phantoms).table.equals(folds.make(phantoms, count=2).table)
+
+    def test_changed_labels_are_an_error(self, file, phantoms, tmp_path):
+        changed = tmp_path / "train-rle.csv"
+        changed.write_text(phantoms.labels_path.read_text() + "\n")
+        with pytest.raises(KitError, match=r"train-rle\.csv has changed since the folds were made"):
+            folds.read(file, dataclasses.replace(phantoms, labels_path=changed))
+
+    def test_a_changed_stratum_is_an_error_without_the_origin_too(self, file, phantoms):
+        file.with_suffix(".origin.json").unlink()
+        other = dict.fromkeys(phantoms.labels, ())
+        with pytest.raises(KitError, match="has changed"):
+            folds.read(file, dataclasses.replace(phantoms, labels=other))
+
+    def test_other_images_are_an_error(self, file, phantoms):
+        fewer = dict(list(phantoms.train.items())[1:])
+        with pytest.raises(KitError, match=next(iter(phantoms.train)).replace(".", r"\.")):
+            folds.read(file, dataclasses.replace(phantoms, train=fewer))
+
+    def test_a_patient_in_two_folds_is_an_error(self, file, phantoms):
+        table = pd.read_csv(file)
+        shared = table.patient_id.value_counts().index[0]
+        table.loc[table.index[table.patient_id == shared][0], "fold"] ^= 1
+        table.to_csv(file, index=False)
+        with pytest.raises(KitError, match="in more than one fold"):
+            folds.read(file, phantoms)
+
+    @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "image_id,patient_id,stratum,fold\nx,p,single,one\n"])
+    def test_a_malformed_file_is_one_clear_line(self, file, phantoms, content):
+        file.write_text(content)
+        with pytest.raises(KitError, match="run `make folds` again"):
+            folds.read(file, phantoms)
+
+    def test_a_missing_file_says_what_to_run(self, phantoms, tmp_path):
+        with pytest.raises(KitError, match="run `make folds` first"):
+            folds.read(tmp_path / "none.csv", phantoms)
