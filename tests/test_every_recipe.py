@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from kit import networks, pipeline, recipe
 from kit.competition import layout, phantom, rle
@@ -18,7 +19,7 @@ SMALLEST = {"efficient": "tu-test_efficientnet", "": "tu-test_resnet"}
 """The smallest encoder of the family, else the smallest ResNet."""
 
 
-def tiny(name: str) -> recipe.Recipe:
+def tiny(name: str, more: str = "") -> recipe.Recipe:
     """The recipe with networks, sizes and batches for a test: an epoch of two steps a stage."""
     whole, overrides = recipe.load(name), []
 
@@ -38,7 +39,7 @@ def tiny(name: str) -> recipe.Recipe:
         if member:
             own = whole.members[member].get("stages", [])
             shrink(f"members.{member}.", own, part.network.encoder, part.network.decoder_channels is not None)
-    return recipe.load(name, " ".join(overrides))
+    return recipe.load(name, " ".join([*overrides, more]))
 
 
 @pytest.fixture(scope="module")
@@ -145,12 +146,24 @@ def test_other_folders_are_predicted_by_ensembles_too(data):
     assert sorted(submission.read_text().split()) == sorted(run.submission.read_text().split())
 
 
-def test_a_stage_starts_from_the_named_recipe_or_says_what_is_missing(data):
+def test_a_fold_starts_from_the_named_recipes_last_weights(data):
+    source, _ = pipeline.train(data, tiny("exp2"))
+    target, _ = pipeline.train(data, tiny("exp3", "name=held stages.0.learning_rate=1e-12"))
+    name = "net.decoder.blocks.0.conv1.0.weight"
+    for fold in (0, 1):
+        first, second = (load_file(run.weights(fold, 0))[name] for run in (source, target))
+        assert torch.allclose(first, second, atol=1e-6)
+
+
+def test_a_start_that_cannot_be_is_told(data):
     with pytest.raises(KitError, match=r"absent.*make train"):
         pipeline.train(data, recipe.load("demo", "name=a start=absent"))
     pipeline.train(data, tiny("x5"))
     with pytest.raises(KitError, match=r"x5: fold 0 is not trained"):
         pipeline.train(data, recipe.load("demo", "name=b start=x5"))
+    source, _ = pipeline.train(data, tiny("exp2"))
+    with pytest.raises(KitError, match=r"exp2: was trained with other folds: train it anew"):
+        source.start(0, {"folds": "others"})
 
 
 REAL = {

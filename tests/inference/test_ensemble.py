@@ -1,0 +1,83 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from kit.errors import KitError
+from kit.inference import ensemble, maps
+from kit.rows import Rows, key_of
+
+
+def verdicts(count=60, seed=0):
+    """Two members' probabilities of images of which the even ones are positive."""
+    random = np.random.default_rng(seed)
+    positive = np.arange(count) % 2 == 0
+    members = 1 / (1 + np.exp(-(random.normal(0, 2, (count, 2)) + np.where(positive, 1, -1)[:, None])))
+    return members, positive
+
+
+def test_the_stack_is_scikit_learns_regression_on_logits():
+    members, positive = verdicts()
+    reference = LogisticRegression(max_iter=1000).fit(np.log(members / (1 - members)), positive)
+    stack = ensemble.fit_stack(["a", "b"], members, positive)
+    expected = reference.predict_proba(np.log(members / (1 - members)))[:, 1]
+    np.testing.assert_allclose(stack.probability(members), expected, atol=1e-12)
+
+
+def test_a_written_stack_is_plain_numbers_and_reads_back(tmp_path):
+    stack = ensemble.fit_stack(["a", "b"], *verdicts())
+    stack.write(tmp_path / "stack.json")
+    assert json.loads((tmp_path / "stack.json").read_text())["members"] == ["a", "b"]
+    assert ensemble.read_stack(tmp_path / "stack.json") == stack
+    (tmp_path / "stack.json").write_text("[1]")
+    with pytest.raises(KitError, match=r"stack\.json: is not a stack"):
+        ensemble.read_stack(tmp_path / "stack.json")
+
+
+def test_certain_members_stay_finite():
+    stack = ensemble.fit_stack(["a"], np.array([[0.0], [1.0], [0.0], [1.0]]), np.array([False, True, False, True]))
+    assert np.isfinite(stack.probability(np.array([[0.0], [1.0]]))).all()
+
+
+def test_nobodys_own_fold_has_a_say_in_its_probability():
+    members, positive = verdicts()
+    groups = np.arange(60) % 3
+    nested = ensemble.nested_probability(members, positive, groups)
+    changed = np.where(groups == 1, ~positive, positive)
+    again = ensemble.nested_probability(members, changed, groups)
+    assert (nested[groups == 1] == again[groups == 1]).all()
+    assert (nested[groups != 1] != again[groups != 1]).all()
+
+
+def test_images_of_one_kind_cannot_be_stacked():
+    members, positive = verdicts()
+    with pytest.raises(KitError, match="all of one kind"):
+        ensemble.fit_stack(["a", "b"], members[positive], positive[positive])
+
+
+def member(path, size, ids=("x", "y"), version="1"):
+    random = np.random.default_rng(size)
+    rows = Rows(path, ids, [key_of(id, version) for id in ids], (size, size))
+    for index in rows.missing():
+        rows.put(index, random.integers(0, 256, (size, size), np.uint8))
+    return path, rows.finish()
+
+
+def test_maps_are_averaged_at_the_largest_size_and_made_once(tmp_path):
+    (one, small), (two, large) = member(tmp_path / "a.npy", 16), member(tmp_path / "b.npy", 32)
+    assert ensemble.average([one, two], tmp_path / "mean.npy")
+    mean = maps.open_maps(tmp_path / "mean.npy")
+    assert mean.ids == ("x", "y")
+    for i in range(2):
+        expected = (maps.upsample(np.array(small[i]), (32, 32)).astype(float) + large[i]) / 2
+        assert abs(mean[i] - expected).max() <= 0.5
+    assert not ensemble.average([one, two], tmp_path / "mean.npy")
+    member(one, 16, version="2")
+    assert ensemble.average([one, two], tmp_path / "mean.npy")
+
+
+def test_maps_of_other_images_are_refused(tmp_path):
+    sources = [member(tmp_path / "a.npy", 16)[0], member(tmp_path / "b.npy", 16, ("x", "z"))[0]]
+    with pytest.raises(KitError, match=r"b\.npy: has other images"):
+        ensemble.average(sources, tmp_path / "mean.npy")
