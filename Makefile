@@ -62,7 +62,7 @@ push: .venv/ready
 	@$(KIT) kernel push $(RUN) $(ARGS)
 
 bench: .venv/dev
-	@$(BIN)/python tests/bench/__main__.py $(ARGS)
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 test: .venv/dev
 	@$(BIN)/python -m pytest $(ARGS)

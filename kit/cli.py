@@ -100,22 +100,33 @@ def train(
 
 @app.command()
 def thresholds(
-    maps: Annotated[Path, typer.Option(help="Anyone's maps: .npy (N, H, W), uint8 levels or float probabilities.")],
-    masks: Annotated[Path, typer.Option(help="Their truth: .npy (N, H, W), bool or uint8.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; with --rule all a subfolder each.")],
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = "",
+    maps: Annotated[Path | None, typer.Option(help="Anyone's maps: .npy (N, H, W), uint8 or float.")] = None,
+    masks: Annotated[Path | None, typer.Option(help="Their truth: .npy (N, H, W), bool or uint8.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write for --maps; a subfolder a rule with all.")] = None,
     rule: Annotated[str, typer.Option(help="image, component, triplet, expected or all.")] = "all",
-    folds: Annotated[Path | None, typer.Option(help="Fold file: image_id, patient_id, fold.")] = None,
+    folds: Annotated[Path | None, typer.Option(help="Fold file of --maps: image_id, patient_id, fold.")] = None,
     removal: Annotated[str | None, typer.Option(help="Values to choose from: 0,512,…; default: all.")] = None,
     prevalence: Annotated[float | None, typer.Option(help="Share of positives to expect, such as 0.22.")] = None,
 ) -> None:
-    """Search the best thresholds of each rule, exactly, and print the rules side by side."""
+    """Search the best thresholds of each rule, exactly, on a run's out-of-fold maps or on anyone's."""
+    from kit import pipeline
+    from kit import recipe as recipes
     from kit.inference import foreign
     from kit.inference.thresholds import kinds_of, removals_of
     from kit.report import surfaces
 
-    found = foreign.choose(maps, masks, kinds_of(rule), out, folds, removals_of(removal), prevalence)
-    print(surfaces.table({result.rule.name: folder for folder, result in found.items()}))
-    for folder in found:
+    kinds, removals = kinds_of(rule), removals_of(removal)
+    if maps or masks or out:
+        found = foreign.choose(maps, masks, kinds, out, folds, removals, prevalence)
+        folders = {result.rule.name: folder for folder, result in found.items()}
+    else:
+        wanted = recipes.load(recipe, overrides)
+        folders = pipeline.search_thresholds(data, wanted, kinds, removals, prevalence or wanted.prevalence)
+    print(surfaces.table(folders))
+    for folder in folders.values():
         surfaces.draw(folder)
 
 

@@ -34,8 +34,6 @@ log = logging.getLogger("kit")
 
 DEMO = Path("data/demo")
 FOLDS, RUNS, SUBMISSIONS, CACHES = Path("folds"), Path("runs"), Path("submissions"), Path("data/cache")
-KINDS = ("image",)
-"""Rules that compete for the run's thresholds.json."""
 
 
 def open_data(folder: Path, allow_missing: bool = True) -> layout.Competition:
@@ -291,10 +289,6 @@ def predict_maps(
     return bool(todo)
 
 
-Found = dict[tuple[str, bool], thresholds.Result]
-"""What the search found, by the rule's name and whether the maps are with TTA."""
-
-
 def ensure_thresholds(data: Path, recipe: Recipe) -> bool:
     """Chooses the run's thresholds unless its OOF maps, labels and prevalence are those that they were chosen on.
 
@@ -314,12 +308,14 @@ def ensure_thresholds(data: Path, recipe: Recipe) -> bool:
         made_from["presence"] = [sha256(run.oof(fold, recipe.tta, "classify")) for fold in split.numbers]
     if is_current(run.thresholds, made_from):
         return False
-    choose_thresholds(data, recipe, KINDS)
+    search_thresholds(data, recipe, thresholds.KINDS, None, recipe.prevalence)
     mark(run.thresholds, made_from)
     return True
 
 
-def choose_thresholds(data: Path, recipe: Recipe, kinds: Sequence[str], removal: Sequence[int] | None = None) -> Found:
+def search_thresholds(
+    data: Path, recipe: Recipe, kinds: Sequence[str], removal: Sequence[int] | None, prevalence: float | None
+) -> dict[str, Path]:
     """Searches the thresholds of each rule on the OOF maps, with and without TTA, and keeps the best for `predict`.
 
     The run's thresholds.json becomes the rule with the best nested Dice on the maps that the recipe predicts with.
@@ -329,12 +325,19 @@ def choose_thresholds(data: Path, recipe: Recipe, kinds: Sequence[str], removal:
         recipe: Of the run.
         kinds: Names of rules.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
+        prevalence: Share of positives to expect; None: as in the training images.
+
+    Returns:
+        Where each search was written, by what to call it.
     """
     competition = open_data(data)
     run, split = run_of(competition, recipe), folds.read(fold_file(competition), competition)
-    found: Found = {}
+    folders, nested = {}, {}
     for tta in (True, False):
         files = [run.oof(fold, tta) for fold in split.numbers]
+        lacking = [file for file in files if not file.is_file()]
+        if lacking:
+            raise KitError(f"{lacking[0]}: there are no out-of-fold maps of every fold yet: run `make train` first")
         stacks = [maps.open_maps(file) for file in files]
         rows = split.table.set_index("image_id").loc[[id for stack in stacks for id in stack.ids]]
         presence = [run.oof(fold, tta, "classify") for fold in split.numbers] if recipe.is_gated else []
@@ -345,21 +348,25 @@ def choose_thresholds(data: Path, recipe: Recipe, kinds: Sequence[str], removal:
             list(rows.fold),
             kinds,
             removal,
-            recipe.prevalence,
+            prevalence,
             np.concatenate([np.load(file) for file in presence]) if presence else None,
         )
         hashes = {file.name: sha256(file) for file in files + presence} | {"labels": sha256(competition.labels_path)}
         for kind, result in results.items():
-            found[kind, tta] = result
-            thresholds.write(result, run.rule(kind, tta), recipe.name, hashes)
-    best = max(kinds, key=lambda kind: found[kind, recipe.tta].nested_dice)
+            folder = run.rule(kind, tta)
+            folders[f"{kind}, {'with' if tta else 'without'} TTA"] = folder
+            thresholds.write(result, folder, recipe.name, hashes)
+            if tta == recipe.tta:
+                # One patient alone leaves nothing to estimate on: then the Dice itself has to do.
+                nested[folder] = result.dice if result.nested_dice is None else result.nested_dice
+    best = max(nested, key=nested.__getitem__)
     for target in (run.surface, run.thresholds):
-        source = run.rule(best, recipe.tta) / target.name
+        source = best / target.name
         if source.is_file():
             copy(source, target)
         else:
             target.unlink(missing_ok=True)
-    return found
+    return folders
 
 
 def predict(

@@ -24,9 +24,10 @@ class Masks:
     def __iter__(self) -> Iterator[np.ndarray]:
         for index in range(len(self.array)):
             mask = stored(self.path, index)
-            if mask.dtype == np.uint8 and mask.max() > 1:
-                raise KitError(f"{self.path}: mask {index} holds {mask.max()}: give 0 or 1, or a bool array")
-            yield mask.view(bool)
+            top = mask.max()
+            if top > 1 and (top != 255 or np.any((mask > 0) & (mask < 255))):
+                raise KitError(f"{self.path}: mask {index} holds more than two values: give 0 and 1, or a bool array")
+            yield mask > 0
 
 
 def open_masks(path: Path, maps: Maps) -> Masks:
@@ -78,10 +79,10 @@ def read_folds(path: Path, ids: Sequence[str], named: bool) -> tuple[list[int], 
 
 
 def choose(
-    maps_path: Path,
-    masks_path: Path,
+    maps_path: Path | None,
+    masks_path: Path | None,
     kinds: Sequence[str],
-    out: Path,
+    out: Path | None,
     folds_path: Path | None = None,
     removal: Sequence[int] | None = None,
     prevalence: float | None = None,
@@ -101,8 +102,10 @@ def choose(
         What was found, by the folder that it was written to.
 
     Raises:
-        KitError: a file is not what it should be.
+        KitError: a file is not what it should be, or is not given.
     """
+    if maps_path is None or masks_path is None or out is None:
+        raise KitError("thresholds of anyone's maps: give --maps, --masks and --out together")
     maps = open_maps(maps_path)
     masks = open_masks(masks_path, maps)
     folds, patients = None, list(maps.ids)

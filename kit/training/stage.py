@@ -29,7 +29,6 @@ from kit.recipe import Recipe, Stage
 from kit.training import checkpoint, losses, metrics
 from kit.training.averaging import Average
 
-
 log = logging.getLogger("kit")
 
 

@@ -66,7 +66,7 @@ def test_without_patients_each_image_is_its_own(files):
         (np.zeros((2, 4, 4)), np.zeros((3, 4, 4), bool), r"masks\.npy: masks are"),
         (np.zeros((2, 4, 4), np.int64), np.zeros((2, 4, 4), bool), r"maps\.npy: maps are int64"),
         (np.zeros((2, 4, 4)), np.zeros((2, 4, 4)), r"masks\.npy: masks are float64"),
-        (np.zeros((2, 4, 4)), np.full((2, 4, 4), 255, np.uint8), r"masks\.npy: mask 0 holds 255"),
+        (np.zeros((2, 4, 4)), np.full((2, 4, 4), 7, np.uint8), r"masks\.npy: mask 0 holds more than two values"),
         (np.full((2, 4, 4), np.nan), np.zeros((2, 4, 4), bool), r"maps\.npy: image 0: .*without NaN"),
         (np.full((2, 4, 4), 1.5), np.zeros((2, 4, 4), bool), r"maps\.npy: image 0: .*1\.5"),
         (np.full((2, 4, 4), -0.5), np.zeros((2, 4, 4), bool), r"maps\.npy: image 0: .*-0\.5"),
@@ -124,3 +124,11 @@ def test_folds_must_know_the_maps(files):
     save(files.folder / "maps.npy", [f"x{n}" for n in range(6)], np.load(files.folder / "maps.npy"))
     with pytest.raises(KitError, match=r"folds\.csv: 6 of the maps' ids are not there \(first: x0\)"):
         files(folds_path=files.folder / "folds.csv")
+
+
+def test_masks_of_0_and_255_are_those_of_0_and_1(files):
+    masks = np.load(files.folder / "masks.npy").astype(np.uint8)
+    found = [next(iter(files().values())).dice]
+    np.save(files.folder / "masks.npy", masks * 255)
+    found.append(next(iter(files().values())).dice)
+    assert found[0] == found[1]
