@@ -30,7 +30,7 @@ class Region:
 def draw_regions(chest: Chest, count: int, rng: np.random.Generator) -> list[Region]:
     """The regions of a patient's pneumothorax, of sizes as skewed as the real ones' but larger; most share a side."""
     side = int(rng.choice(SIDES))
-    contrast = rng.uniform(0.1, 0.2) if rng.random() < _FAINT else rng.uniform(0.35, 0.62)
+    contrast = rng.uniform(0.1, 0.2) if rng.random() < _FAINT else rng.uniform(0.45, 0.7)
     pieces = rng.permutation(["apical", "lateral", "basal"])
     regions = []
     for k in range(count):

@@ -40,7 +40,7 @@ def expose(
     heart = soft.fill([anatomy.mediastinum(chest)], 0.004)
     bare = soft.fill([region.outline for region in regions], 0.002)
     texture = lungs * (1 - bare) * (1 - 0.75 * heart)
-    haze = rng.uniform(0, 0.4 if chest.anteroposterior else 0.12)  # lungs in bed hold less air and more water
+    haze = rng.uniform(0, 0.25 if chest.anteroposterior else 0.1)  # lungs in bed hold less air and more water
     haze += 0.04 * soft.grain(noise, 0.012) + rng.uniform(0.03, 0.12) * soft.grain(noise, 0.07)
     total = tissue(chest, soft, lungs, heart) * (1 - air)
     total *= 1 + haze * texture + 0.015 * soft.grain(noise, 0.05)
@@ -113,13 +113,13 @@ def lung_texture(chest: Chest, film: Film, rng: np.random.Generator, noise: np.r
     layer = film.blank()
     for width, lines in anatomy.vessels(chest, rng):
         film.draw(layer, lines, width, (width / 0.0062) ** 0.5)
-    vessels = rng.uniform(0.05, 0.1) * film.soften(layer, 0.001)
+    vessels = rng.uniform(0.07, 0.12) * film.soften(layer, 0.001)
     return vessels + rng.uniform(0.006, 0.014) * film.grain(noise, 0.0025)
 
 
 def develop(total: np.ndarray, rng: np.random.Generator, noise: np.random.Generator) -> np.ndarray:
     """Attenuation (size, size) as grey levels, with an exposure, a contrast and a noise of their own: uint8."""
-    low, high, gamma = rng.uniform(-0.25, 0.12), rng.uniform(0.78, 1.08), rng.uniform(0.85, 1.3)
+    low, high, gamma = rng.uniform(-0.08, 0.06), rng.uniform(0.85, 1.05), rng.uniform(0.95, 1.15)
     steps = 4096
     scale = np.linspace(0, 1.3, steps) ** gamma
     tones = scale / (1 + scale**5) ** 0.2  # straight, then saturating
