@@ -67,6 +67,11 @@ class Run:
         """Out-of-fold predictions of a fold's validation part: maps, or for `classify` a probability an image."""
         return self.folder / "oof" / f"fold{fold}{_kind(role)}{_suffix(tta)}.npy"
 
+    def predicted_folds(self) -> list[int]:
+        """The folds that have out-of-fold maps, ascending."""
+        found = [path.stem.removeprefix("fold") for path in self.folder.glob("oof/fold*.npy")]
+        return sorted(int(number) for number in found if number.isdecimal())
+
     def test(self, tta: bool = True, role: str = "segment") -> Path:
         """Predictions of the test images: maps, or for `classify` a probability an image."""
         return self.folder / f"test{_kind(role)}{_suffix(tta)}.npy"

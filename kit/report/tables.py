@@ -1,0 +1,234 @@
+"""The paper's tables in its own layout, as Markdown: its figures, and beside them those of the runs that exist."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit import recipe as recipes
+from kit.competition import scoring
+from kit.competition.layout import Competition
+from kit.report import paper, stats
+from kit.report.cells import READINGS, Cell, Scored
+from kit.run import Run
+
+EXPERIMENTS = tuple(paper.TABLE_6)
+NO_RUN = "no run"
+REPETITIONS = 100
+TICK = {False: "✗", True: "✓"}
+
+
+def tables(competition: Competition, runs: Path) -> str:
+    """All tables of a data set.
+
+    Args:
+        competition: The data set.
+        runs: Folder of its runs.
+    """
+    scored, here = Scored(competition, runs), competition.name
+    sections = {
+        f"Table 1: sex and view position ({here} below the paper's)": _table_1(competition),
+        "Table 2: the data set": _table_2(competition),
+        "Table 4: settings": _table_4(scored),
+        "Table 5: IoU on the validation images": _table_5(scored),
+        "Table 6: Dice on the test images, with TTA": _table_6(scored),
+        "Table 7: IoU on the validation images, exp5": _table_7(scored),
+        "Table 8: Dice on the test images, exp5": _table_8(scored),
+        "Table 10: augmentation": _table_10(scored),
+        "Table 11: comparison with the winners, private Dice": _table_11(scored),
+        "Stages: IoU on the validation images while training, before and after the weights are averaged": _stages(
+            scored
+        ),
+        f"Prediction time a sample, mean of {REPETITIONS}": _time(scored),
+    }
+    introduction = (
+        f'Figures under "paper" are the paper\'s, on its own data; those under "{here}" come from the runs in '
+        f"`{runs}`. Validation figures compare the out-of-fold maps, test figures the test maps, with the original "
+        "masks at full size, by the recipe's own B-TH and R-TH. Dice and IoU of an image are 1 where prediction and "
+        'truth are both empty. The paper leaves open what R-TH removes: "image" empties a mask of fewer pixels '
+        '(section 5.1), "component" removes each component of fewer pixels (section 4.3).'
+    )
+    return "\n\n".join([introduction, *(f"## {title}\n\n{body}" for title, body in sections.items())]) + "\n"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """A Markdown table; None is an empty cell.
+
+    >>> print(markdown(["a", "b"], [[1, None]]))
+    | a | b |
+    |---|---|
+    | 1 |  |
+    """
+    lines = [header, *rows]
+    text = ["| " + " | ".join("" if cell is None else str(cell) for cell in line) + " |" for line in lines]
+    return "\n".join([text[0], "|" + "---|" * len(header), *text[1:]])
+
+
+def _table_1(competition: Competition) -> str:
+    ours = stats.breakdown(stats.metadata(competition))
+    ours["Dataset"] = competition.name + " " + ours["Dataset"]
+    return markdown(list(ours.columns), [*paper.TABLE_1, *ours.itertuples(index=False)])
+
+
+def _table_2(competition: Competition) -> str:
+    ours = stats.overview(competition)
+    rows = [
+        [attribute, *(f"{value:,}" for value in paper.TABLE_2.get(attribute, ())), f"{count:,}"]
+        if attribute in paper.TABLE_2
+        else [attribute, None, None, f"{count:,}"]
+        for attribute, count in ours.items()
+    ]
+    return markdown(["Attribute", "paper, Round-1", "paper, Round-2", competition.name], rows)
+
+
+def _table_4(scored: Scored) -> str:
+    known, rows = scored.recipes(), []
+    for name in EXPERIMENTS:
+        whole = recipes.load(name)
+        stages = [*(recipes.load(whole.start).stages if whole.start else ()), *whole.stages]
+        by_size = {stage.size: stage for stage in stages}
+        settings = [
+            cell
+            for size in (256, 512)
+            for cell in ((by_size[size].batch_size, by_size[size].epochs) if size in by_size else ("-", "-"))
+        ]
+        run = known.get(name)
+        ran = "; ".join(f"{s.size}×{s.size}: {s.batch_size}, {s.epochs}" for s in run.stages) if run else NO_RUN
+        swa = any(stage.swa_epochs for stage in stages)
+        rows.append([name, TICK[swa], whole.threshold.binarization, whole.network.channels, *settings, ran])
+    header = ["Experiment", "SWA", "B-TH", "Channels", "256×256 batch size", "epochs", "512×512 batch size", "epochs"]
+    return markdown([*header, f"{scored.competition.name}: batch size, epochs"], rows)
+
+
+def _table_5(scored: Scored) -> str:
+    rows = []
+    for name, figures in paper.TABLE_5.items():
+        cells = [scored.validation(name, tta, reading) for tta in (False, True) for reading in READINGS]
+        rows.append([name, *map(_four, figures), *map(_iou, cells)])
+    ours = [f"{tta}, R-TH {reading}" for tta in ("without TTA", "with TTA") for reading in READINGS]
+    return markdown(["Experiment", "paper, without TTA", "paper, with TTA", *_here(scored, ours)], rows)
+
+
+def _table_6(scored: Scored) -> str:
+    rows = [
+        [name, _four(figure), *(_dice(scored.test(name, True, reading)) for reading in READINGS)]
+        for name, figure in paper.TABLE_6.items()
+    ]
+    return markdown(["Experiment", "paper", *_here(scored, [f"R-TH {reading}" for reading in READINGS])], rows)
+
+
+def _table_7(scored: Scored) -> str:
+    rows = []
+    for (tta, removed), figure in paper.TABLE_7.items():
+        readings = ("image", "component") if removed else ("none", "none")
+        ours = [_iou(scored.validation("exp5", tta, reading)) for reading in readings]
+        rows.append([TICK[tta], TICK[removed], _four(figure), *ours])
+    return markdown(["TTA", "R-TH", "paper", *_here(scored, ["image", "component"])], rows)
+
+
+def _table_8(scored: Scored) -> str:
+    rows = [
+        [f"paper, {train_set}", TICK[tta], None, *map(_four, figures)]
+        for (train_set, tta), figures in paper.TABLE_8.items()
+    ]
+    for reading in ("image", "component"):
+        for tta in (False, True):
+            parts = [scored.test("exp5", tta, reading, usage) for usage in (scoring.PUBLIC, scoring.PRIVATE)]
+            rows.append([scored.competition.name, TICK[tta], reading, *map(_dice, parts)])
+    return markdown(["Train set", "TTA", "R-TH", "Public", "Private"], rows)
+
+
+def _table_10(scored: Scored) -> str:
+    runs = {
+        tuple(sorted(recipe.augmentation)): name
+        for name, recipe in scored.recipes().items()
+        if name.startswith("augmentation")
+    }
+    rows = []
+    for groups, figures in paper.TABLE_10.items():
+        for (tta, removed), (iou, dice) in zip(
+            ((False, False), (True, False), (False, True), (True, True)), figures, strict=True
+        ):
+            readings = ("image", "component") if removed else ("none", "none")
+            name = runs.get(groups, "")
+            validation = [_iou(scored.validation(name, tta, reading)) if name else NO_RUN for reading in readings]
+            test = [_dice(scored.test(name, tta, reading)) if name else NO_RUN for reading in readings]
+            label = " + ".join(groups) or "Non-Augmentation"
+            rows.append([label, TICK[tta], TICK[removed], _four(iou), *validation, _four(dice), *test])
+    header = ["Augmentation group", "TTA", "R-TH"]
+    for what in ("validation IoU", "test Dice"):
+        header += [f"{what}: paper", *_here(scored, [f"{what}, image", f"{what}, component"])]
+    return markdown(header, rows)
+
+
+def _table_11(scored: Scored) -> str:
+    known, rows = scored.recipes(), []
+    for name, (team, model, size, dice) in paper.TABLE_11.items():
+        run, ours = known.get(name), NO_RUN
+        if run is not None and Run(scored.runs / name).thresholds.is_file():
+            cell = scored.test(name, run.tta, "chosen", scoring.PRIVATE)
+            side = max(part.stages[-1].size for part in run.parts().values())
+            ours = f"{_dice(cell)} ({side}×{side})"
+        rows.append([team, model, f"{size}×{size}", _four(dice), ours])
+    header = ["Team", "Model", "Image size", "paper", f"{scored.competition.name}, rule as chosen on its OOF maps"]
+    return markdown(header, rows)
+
+
+def _stages(scored: Scored) -> str:
+    rows = []
+    for name, recipe in scored.recipes().items():
+        for member, part in recipe.parts().items():
+            run = Run(scored.runs / name).member(member)
+            for number, stage in enumerate(part.stages):
+                files = [run.stage(fold, at) / "metrics.csv" for fold, at in run.trained() if at == number]
+                last = [pd.read_csv(file).iou.to_numpy()[-2:] for file in files]
+                if last:
+                    before, after = np.mean(last, axis=0)
+                    averaged = stage.swa_epochs or stage.best_checkpoints
+                    rows.append(
+                        [part.name, number + 1, stage.size, f"{before:.4f}", f"{after:.4f}" if averaged else "-"]
+                    )
+    return markdown(["Run", "Stage", "Pixels a side", "Last epoch", "Averaged"], rows) if rows else "No run."
+
+
+def _time(scored: Scored) -> str:
+    run = scored.recipes().get("exp5")
+    ours = NO_RUN
+    if run is not None:
+        import torch
+
+        from kit import networks
+
+        size, device = run.stages[-1].size, torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        network = networks.build(run.network, pretrained=False).eval().to(device)
+        image = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=device)
+        with torch.inference_mode():
+            seconds = [_seconds(network, image) for _ in range(REPETITIONS + 1)][1:]  # the first one warms up
+        name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+        ours = f"{1000 * np.mean(seconds):.1f} ms at {size}×{size} on {name}"
+    return markdown(["paper", scored.competition.name], [[f"{paper.MILLISECONDS} ms at 512×512 on a Titan Xp", ours]])
+
+
+def _seconds(network, image) -> float:
+    """Time of one sample, from the image on the device to the logits back from it."""
+    began = time.perf_counter()
+    network(image)[0].cpu()
+    return time.perf_counter() - began
+
+
+def _here(scored: Scored, columns: Sequence[str]) -> list[str]:
+    return [f"{scored.competition.name}: {column}" for column in columns]
+
+
+def _iou(cell: Cell | None) -> str:
+    return NO_RUN if cell is None else _four(cell.iou)
+
+
+def _dice(cell: Cell | None) -> str:
+    return NO_RUN if cell is None else _four(cell.dice)
+
+
+def _four(figure: float) -> str:
+    return f"{figure:.4f}"

@@ -1,0 +1,97 @@
+"""The tables against a run made by hand, whose every figure can be counted."""
+
+import re
+
+import numpy as np
+import pytest
+
+from kit import recipe
+from kit.competition import rle, scoring
+from kit.files import write_json, write_text
+from kit.inference import maps
+from kit.report import paper, tables
+from kit.report.cells import Scored
+from kit.run import Run
+
+QUICK = "network.encoder=resnet18 network.decoder_channels=[8,8,8,8,8] stages.0.size=32 stages.1.size=32"
+
+
+@pytest.fixture(scope="module")
+def runs(phantoms, tmp_path_factory):
+    """A run of exp5 whose maps are the truth, shifted: 0.8 inside, and a speck of 0.9 in every second image."""
+    folder = tmp_path_factory.mktemp("runs")
+    run, random = Run(folder / "exp5"), np.random.default_rng(0)
+    write_text(run.recipe_path, recipe.load("exp5", QUICK).dump())
+    solution = scoring.read_solution(phantoms.solution_path)
+    for target, labels in ((run.oof, phantoms.labels), (run.test, solution.masks)):
+        ids = sorted(labels)
+        for tta in (False, True):
+            levels = np.zeros((len(ids), *phantoms.shape), np.uint8)
+            for i, id in enumerate(ids):
+                levels[i][np.roll(rle.union(labels[id], phantoms.shape), 3 if tta else 9, axis=1)] = 204
+                if random.random() < 0.5:
+                    levels[i, :3, :3] = 230  # 576 pixels of 1024²
+            where = target(0, tta) if target == run.oof else target(tta)
+            maps.save(where, ids, levels)
+    write_json(run.thresholds, {"rule": "image", "binarization": 0.75, "removal": 2048})
+    return folder
+
+
+def count(run_maps, truth, removal=None):
+    """Dice and IoU by sets of pixels; masks below `removal` pixels of 1024² emptied."""
+    dice, iou = [], []
+    for id, map in zip(run_maps.ids, run_maps, strict=True):
+        predicted = set(np.flatnonzero(map >= 0.75 * 255))
+        if removal and len(predicted) * 1024 * 1024 / map.size < removal:
+            predicted = set()
+        real = set(np.flatnonzero(truth(id)))
+        dice.append(2 * len(predicted & real) / (len(predicted) + len(real)) if predicted | real else 1)
+        iou.append(len(predicted & real) / len(predicted | real) if predicted | real else 1)
+    return np.mean(dice), np.mean(iou)
+
+
+@pytest.mark.parametrize("tta", [False, True])
+@pytest.mark.parametrize(("reading", "removal"), [("none", None), ("image", 2048)])
+def test_a_cell_counts_pixels(phantoms, runs, tta, reading, removal):
+    expected = count(
+        maps.open_maps(Run(runs / "exp5").oof(0, tta)),
+        lambda id: rle.union(phantoms.labels[id], phantoms.shape),
+        removal,
+    )
+    assert Scored(phantoms, runs).validation("exp5", tta, reading) == pytest.approx(expected)
+
+
+def test_public_and_private_are_the_leaderboards(phantoms, runs):
+    solution = scoring.read_solution(phantoms.solution_path)
+    stack = maps.open_maps(Run(runs / "exp5").test(True))
+    rule = tables.Scored(phantoms, runs)
+    rows = {
+        id: rle.encode(map >= 192) if np.sum(map >= 192) * 64 >= 2048 else "-1"
+        for id, map in zip(stack.ids, stack, strict=True)
+    }
+    scores = scoring.score(rows, solution, phantoms.shape)
+    assert rule.test("exp5", True, "image", scoring.PUBLIC).dice == pytest.approx(scores.public)
+    assert rule.test("exp5", True, "image", scoring.PRIVATE).dice == pytest.approx(scores.private)
+    assert rule.test("exp5", True, "chosen", scoring.PRIVATE) == rule.test("exp5", True, "image", scoring.PRIVATE)
+
+
+def test_what_has_no_run_has_no_figure(phantoms, runs):
+    scored = Scored(phantoms, runs)
+    assert scored.validation("exp1", True, "none") is None
+    assert scored.test("exp1", True, "none") is None
+
+
+def test_the_document_has_the_papers_layout_and_figures(phantoms, runs, monkeypatch):
+    monkeypatch.setattr(tables, "REPETITIONS", 2)
+    text = tables.tables(phantoms, runs)
+    for number in (1, 2, 4, 5, 6, 7, 8, 10, 11):
+        assert f"## Table {number}:" in text
+    for block in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
+        assert len({line.count("|") for line in block.strip().splitlines()}) == 1
+    cell = Scored(phantoms, runs).validation("exp5", True, "component")
+    assert "| exp5 | 0.7638 | 0.7822 |" in text and f"{cell.iou:.4f} |" in text
+    assert "| exp1 | 0.7242 | 0.7395 | no run |" in text
+    for figures in (paper.TABLE_6.values(), paper.TABLE_7.values(), (row[3] for row in paper.TABLE_11.values())):
+        assert all(f"| {figure:.4f} |" in text for figure in figures)
+    assert "| exp3 | ✓ | 0.55 | 3 | 40 | 35 | 14 | 10 |" in text
+    assert re.search(r"\| 25.6 ms at 512×512 on a Titan Xp \| \d+\.\d ms at 32×32", text)
