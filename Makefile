@@ -19,7 +19,7 @@ KIT    := $(BIN)/python -m kit
 RUN    := --data $(DATA) --recipe $(RECIPE) $(if $(SET),--set "$(SET)")
 
 .PHONY: help demo download stats folds train thresholds predict validate submit scores kernel kernel-check push \
-        report recipes bench test lint clean
+        report tables recipes bench test lint clean
 
 help: .venv/ready
 	@$(KIT) --help
@@ -46,8 +46,8 @@ submit: .venv/ready
 demo scores recipes download: .venv/ready
 	@$(KIT) $@ $(ARGS)
 
-stats: .venv/ready
-	@$(KIT) stats --data $(DATA) $(ARGS)
+stats tables: .venv/ready
+	@$(KIT) $@ --data $(DATA) $(ARGS)
 
 validate: .venv/ready
 	@$(KIT) validate $(FILE) --data $(DATA) $(ARGS)

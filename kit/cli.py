@@ -65,6 +65,16 @@ def stats(data: Data = DEMO, allow_missing: AllowMissing = False) -> None:
 
 
 @app.command()
+def tables(data: Data = DEMO) -> None:
+    """Fill the paper's tables from the runs of a data set, as Markdown."""
+    from kit import pipeline
+    from kit.report import tables
+
+    competition = pipeline.open_data(data)
+    print(tables.tables(competition, pipeline.RUNS / competition.name))
+
+
+@app.command()
 def folds(
     data: Data = DEMO,
     recipe: RecipeName = "demo",
