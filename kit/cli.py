@@ -287,6 +287,17 @@ def say(line: str) -> None:
 
 
 @app.command()
+def report(data: Data = DEMO, recipe: RecipeName = "demo", overrides: Overrides = "") -> None:
+    """Write one self-contained HTML page of a run."""
+    from kit import pipeline
+    from kit import recipe as recipes
+    from kit.report import page
+
+    competition = pipeline.open_data(data)
+    print(page.write(pipeline.run_of(competition, recipes.load(recipe, overrides)), competition))
+
+
+@app.command()
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Print this one resolved, as YAML.")] = None,
     overrides: Overrides = "",
