@@ -397,6 +397,8 @@ def predict(
         order, target = tuple(paths), Run(out or Path("predictions") / images.name)
     if not order:
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
+    if not run.thresholds.is_file():
+        raise KitError(f"{run.folder}: is not trained to its thresholds: run `make train` first")
     rule = rules.read(run.thresholds)
     with logged(run):
         paths = readable(paths, competition.shape, skip_bad)
