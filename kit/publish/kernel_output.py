@@ -13,7 +13,7 @@ from kit.publish.client import Client, session
 from kit.publish.submit import validate
 
 SUBMISSION = "submission.csv"
-FOLDER = Path("build/kernel")
+FOLDER = Path("build/output")
 
 
 def fetch_submission(client: Client, owner: str, slug: str, competition: layout.Competition) -> Path:
@@ -33,7 +33,7 @@ def fetch_submission(client: Client, owner: str, slug: str, competition: layout.
     urls, _ = list_output(client, owner, slug)
     if SUBMISSION not in urls:
         raise KitError(f"{owner}/{slug}: has written {', '.join(urls) or 'nothing'}, no {SUBMISSION}: see its log")
-    path = FOLDER / slug / "output" / SUBMISSION
+    path = FOLDER / slug / SUBMISSION
 
     def open_output() -> requests.Response:
         return session().get(urls[SUBMISSION], stream=True)

@@ -138,6 +138,7 @@ def _stream(response: requests.Response, part: Path, start: int, size: int | Non
 
 def _expect(response: requests.Response, *statuses: int) -> None:
     if response.status_code not in statuses:
+        response.content  # noqa: B018  Read while the connection is open: it tells the reason.
         raise requests.HTTPError(response=response)
 
 
