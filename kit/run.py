@@ -55,8 +55,10 @@ class Run:
         """The weights of each trained fold's last stage.
 
         Raises:
-            KitError: no fold has been trained to its end.
+            KitError: no fold has been trained to its end, or the run is an ensemble.
         """
+        if recipe.members:
+            raise KitError(f"{self.folder}: is an ensemble: its weights are those of {', '.join(recipe.members)}")
         last = f"stage{len(recipe.stages)}"
         found = sorted(self.folder.glob(f"fold*/{last}/weights.safetensors"))
         if not found:
