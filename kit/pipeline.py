@@ -303,6 +303,7 @@ def ensure_thresholds(data: Path, recipe: Recipe) -> bool:
         "labels": sha256(competition.labels_path),
         "prevalence": recipe.prevalence,
         "tta": recipe.tta,
+        "rules": list(thresholds.KINDS),
     }
     if recipe.is_gated:
         made_from["presence"] = [sha256(run.oof(fold, recipe.tta, "classify")) for fold in split.numbers]
