@@ -39,6 +39,13 @@ def test_encoding_is_the_slow_one_and_decoding_gives_the_mask_back(mask, by_colu
     assert (decoded == mask).all()
 
 
+@settings(max_examples=200, deadline=None)
+@given(masks, st.sampled_from([np.s_[::-1], np.s_[:, ::-1], np.s_[::2, 1:], np.s_[1:, ::2]]), st.booleans())
+def test_views_of_a_mask_are_encoded_as_their_copies(mask, part, by_columns):
+    view = (np.asfortranarray(mask) if by_columns else mask)[part]
+    assert rle.encode(view) == rle.encode(view.copy()) == rle.encode(view * 7.5) == slow_encode(view)
+
+
 @pytest.mark.parametrize("name", ["empty", "full", "first", "last", "both", "column", "row", "blob"])
 def test_masks_at_the_edges_of_a_real_image(name):
     mask = np.zeros((1024, 1024), bool)
@@ -65,6 +72,25 @@ def test_known_texts():
     for nothing in ("-1", " -1 ", "", "  \n"):
         assert not rle.decode(nothing, (4, 4)).any()
     assert rle.decode(" 3  2\t1 1 ", (4, 2)).T.ravel().astype(int).tolist() == [0, 0, 0, 1, 1, 0, 1, 0]
+
+
+@given(st.lists(st.tuples(st.integers(-2, 9), st.integers(-1, 6)), min_size=1, max_size=6), st.sampled_from(" \t"))
+def test_any_pairs_are_walked_as_written(pairs, space):
+    text = space.join(str(number) for pair in pairs for number in pair)
+    wanted, place = np.zeros(20, bool), 0
+    for gap, length in pairs:
+        if gap < 0 or length <= 0 or place + gap + length > len(wanted):
+            with pytest.raises(KitError):
+                rle.decode(text, (20, 1))
+            return
+        wanted[place + gap : place + gap + length] = True
+        place += gap + length
+    assert (rle.decode(text, (20, 1))[:, 0] == wanted).all()
+
+
+def test_numbers_may_have_leading_zeros_and_signs():
+    for text in ("01 002", "+1 2", "0" * 30 + "1\t2"):
+        assert np.flatnonzero(rle.decode(text, (5, 1))).tolist() == [1, 2]
 
 
 def test_touching_runs_are_one_mask():
@@ -98,6 +124,10 @@ def test_a_union_is_the_or_of_its_rows_however_they_overlap(parts):
         ("0 65", 1, "past the last pixel"),
         ("9999999999999999999999 1", 1, "past the last pixel"),
         ("9223372036854775807 9223372036854775807", 1, "past the last pixel"),
+        ("-9999999999999999999999 1", 1, "negative"),
+        ("9" * 5000 + " 1", 1, "past the last pixel"),
+        ("1 2 60 2 x y", 2, "past the last pixel"),
+        ("-1 -1", 1, "negative"),
     ],
 )
 def test_malformed_texts_name_image_pair_and_reason(text, pair, reason):
