@@ -75,9 +75,11 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout, force=True)
     bundle = find_bundle()
     verify(bundle)
+    logging.info("%s: as built, found and verified in %.1f s", bundle, time.monotonic() - BEGIN)
     install(bundle)
     from kit.publish import offline
 
+    logging.info("installed and imported after %.1f s", time.monotonic() - BEGIN)
     competition = mounts(COMPETITION, "competitions")[0]
     offline.run(bundle, competition, ROOT / "working" / "submission.csv", BEGIN + TIME_LIMIT)
 

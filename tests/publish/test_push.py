@@ -206,8 +206,7 @@ def test_a_dry_run_tells_each_request_and_sends_nothing(site, kernel):
     assert site.log == []
 
 
-@pytest.mark.parametrize("acted", [False, True])
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("step", "acted"), [*((step, True) for step in STEPS), *((act, False) for act in ACTS)])
 def test_a_killed_push_goes_on_and_is_one(site, kernel, tmp_path, step, acted):
     def start():
         path = str(Path(__file__).parents[2])
