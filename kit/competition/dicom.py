@@ -206,21 +206,22 @@ def _scaled(dataset: pydicom.Dataset) -> np.ndarray:
     if int(dataset.BitsStored) <= 8 and not int(dataset.PixelRepresentation):
         return dataset.pixel_array.astype(np.uint8)
     levels = apply_modality_lut(dataset.pixel_array, dataset)
-    if "WindowWidth" in dataset or "VOILUTSequence" in dataset:
+    if dataset.get("VOILUTSequence") or None not in (dataset.get("WindowCenter"), dataset.get("WindowWidth")):
         values = apply_voi_lut(levels, dataset).astype(np.float64)
         low, high = _window_range(dataset)
     else:
         values = levels.astype(np.float64)
         low, high = values.min(), values.max()
-    if high <= low:
+    if high == low:
         return np.zeros(values.shape, np.uint8)
     return np.rint(np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
 def _window_range(dataset: pydicom.Dataset) -> tuple[float, float]:
-    """What a window maps its ends to: the full range of the stored values, after rescaling."""
-    if "VOILUTSequence" in dataset:
-        return 0.0, float(2 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1)
+    """What a window maps its ends to: the full range of a table's or of the stored values, after rescaling."""
+    for table in ("VOILUTSequence", "ModalityLUTSequence"):
+        if dataset.get(table):
+            return 0.0, float(2 ** int(dataset[table][0].LUTDescriptor[2]) - 1)
     bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation)
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))

@@ -13,6 +13,9 @@ from kit.errors import KitError
 STRATA = ("negative", "single", "multiple")
 COLUMNS = ("ImageId", "EncodedPixels")
 
+# A ragged mask of a large image is longer than the 131,072 characters that Python allows a field.
+csv.field_size_limit(2**31 - 1)
+
 Labels = dict[str, tuple[str, ...]]
 """RLE texts of each image's regions; an image without any is negative."""
 
@@ -30,30 +33,33 @@ def read(path: Path | str) -> Labels:
 
 
 def rows(path: Path | str, columns: tuple[str, ...] = COLUMNS) -> list[tuple[int, tuple[str, ...]]]:
-    """The rows below the header, if there is one, with their line numbers; fields are stripped of spaces.
+    """The rows with their line numbers, without the header if there is one; blank rows are left out, spaces stripped.
 
     Raises:
         KitError: the file cannot be read, a row has another number of fields or no id, or there are no rows.
     """
+    names = {column.lower() for column in columns}
     found = []
     try:
         with open(path, encoding="utf-8-sig", newline="") as handle:
-            reader = csv.reader(handle)
+            reader = csv.reader(handle, strict=True)
             for fields in reader:
-                if not fields:
+                values, here = tuple(field.strip() for field in fields), f"{path}:{reader.line_num}"
+                if values == columns or not any(values):
                     continue
-                values = tuple(field.strip() for field in fields)
-                if reader.line_num == 1 and values[0] == columns[0]:
-                    if values != columns:
-                        raise KitError(f"{path}:1: header is {','.join(values)}: {','.join(columns)} is wanted")
-                    continue
-                if len(values) != len(columns) or not values[0]:
-                    raise KitError(f"{path}:{reader.line_num}: {len(values)} fields: {','.join(columns)} is wanted")
+                if not found and names & {value.lower() for value in values}:
+                    raise KitError(f"{here}: header is {','.join(values)}: {','.join(columns)} is wanted")
+                if len(values) != len(columns):
+                    raise KitError(f"{here}: {len(values)} fields: {','.join(columns)} is wanted")
+                if not values[0]:
+                    raise KitError(f"{here}: the first of {','.join(columns)} is empty")
                 found.append((reader.line_num, values))
     except OSError as error:
         raise KitError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise KitError(f"{path}: is not a CSV file of {','.join(columns)} ({error})") from None
+    except csv.Error as error:
+        raise KitError(f"{path}:{reader.line_num}: is not a CSV file of {','.join(columns)} ({error})") from None
     if not found:
         raise KitError(f"{path}: has no rows of {','.join(columns)}: is it the right file?")
     return found

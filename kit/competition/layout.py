@@ -125,8 +125,10 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
 def find_dicoms(*folders: Path) -> dict[str, Path]:
     """All DICOM files in folders and what is below them, by id (the name without .dcm), sorted.
 
+    A folder that does not exist has none.
+
     Raises:
-        KitError: an id is there twice, or a single given folder does not exist.
+        KitError: an id is there twice.
     """
     found: dict[str, Path] = {}
     for folder in folders:

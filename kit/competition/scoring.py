@@ -1,5 +1,6 @@
 """The competition's score: mean Dice over the images, on the public and the private part of the test set."""
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def score(submission: Mapping[str, str], solution: Solution, shape: tuple[int, i
     counted = [id for id, part in solution.usage.items() if part != IGNORED]
     missing = [id for id in counted if id not in submission]
     if missing:
-        raise KitError(f"the submission lacks {len(missing)} images of the solution, as {missing[0]}: add their rows")
+        raise KitError(f"the submission lacks {len(missing)} of the solution's images, as {missing[0]}: add their rows")
     images = {id: _image_dice(submission[id], solution.masks[id], shape, id) for id in counted}
     return Scores(
         *(_mean([images[id] for id in counted if solution.usage[id] == part]) for part in (PUBLIC, PRIVATE)), images
@@ -117,7 +118,7 @@ def _mean(values: list[float]) -> float | None:
 
 def _header(path: Path | str) -> tuple[str, ...]:
     try:
-        with open(path, encoding="utf-8-sig") as handle:
-            return tuple(field.strip() for field in handle.readline().strip().split(","))
-    except (OSError, UnicodeDecodeError) as error:
+        with open(path, encoding="utf-8-sig", newline="") as handle:
+            return tuple(field.strip() for field in next(csv.reader(handle), ()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise KitError(f"{path}: cannot be read ({error})") from None

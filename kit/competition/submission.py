@@ -1,6 +1,7 @@
 """Submission files: `ImageId,EncodedPixels`, a row an image, `-1` for no mask. Written, read, and checked."""
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +70,10 @@ def validate(path: Path | str, sample_ids: Sequence[str], shape: tuple[int, int]
     if not text.strip():
         return [Problem(0, "", "is empty")]
     try:
-        lines = [(number, fields) for number, fields in enumerate(csv.reader(text.splitlines(), strict=True), 1)]
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        lines = [(reader.line_num, fields) for fields in reader]
     except csv.Error as error:
-        return [Problem(0, "", f"is not a CSV file ({error})")]
+        return [Problem(reader.line_num, "", f"is not a row of a CSV file ({error})")]
     problems = []
     if lines[0][1] != list(COLUMNS):
         problems.append(Problem(1, "", f"header is {','.join(lines[0][1])!r}, {HEADER!r} is wanted"))

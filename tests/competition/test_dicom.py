@@ -79,6 +79,27 @@ class TestPixels:
         ).pixels
         assert np.abs(plain.astype(int) - shifted).max() <= 1
 
+    def test_a_falling_rescale_turns_the_levels_round(self, path):
+        deep = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+        window = {"bits": 12, "WindowCenter": 2048, "WindowWidth": 1024}
+        plain = dicom.read(write_dicom(path, deep, **window)).pixels
+        falling = dicom.read(write_dicom(path, deep, RescaleSlope=-1, RescaleIntercept=4095, **window)).pixels
+        assert np.abs(plain.astype(int) - falling[::-1, ::-1]).max() <= 1
+
+    def test_a_table_of_levels_is_windowed_in_its_own_range(self, path):
+        deep = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+        table = pydicom.Dataset()
+        table.LUTDescriptor = [4096, 0, 16]
+        table.add_new("LUTData", "OW", (deep * 16).tobytes())
+        write_dicom(path, deep, bits=12, ModalityLUTSequence=[table], WindowCenter=32768, WindowWidth=65536)
+        assert np.abs(dicom.read(path).pixels.ravel() - np.arange(4096) * 16 / 65535 * 255).max() <= 1
+
+    @pytest.mark.parametrize("window", [{"WindowWidth": 50}, {"WindowCenter": None, "WindowWidth": None}])
+    def test_half_a_window_is_none(self, path, window):
+        deep = np.linspace(1000, 1500, 64 * 64).astype(np.uint16).reshape(64, 64)
+        pixels = dicom.read(write_dicom(path, deep, bits=12, **window)).pixels
+        assert (pixels.min(), pixels.max()) == (0, 255)
+
     def test_a_flat_deep_image_is_black(self, path):
         assert not dicom.read(write_dicom(path, np.full((8, 8), 700, np.uint16), bits=12)).pixels.any()
 

@@ -1,6 +1,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kit.competition import labels, layout, rle
@@ -28,8 +29,9 @@ class TestLabels:
             "a,-1\na,-1\nb,1 2\nc,3 4\nb,5 6\nb,1 2\nc,-1\n",
             "ImageId,EncodedPixels\n\na,\nb,1 2\nb,5 6\nc,3 4\n\n",
             '"ImageId","EncodedPixels"\n"a","-1"\n"b","1 2"\n"b","5 6"\n"c","3 4"\n',
+            "\n  \nImageId,EncodedPixels\na,-1\nb,1 2\nImageId,EncodedPixels\nb,5 6\nc,3 4\n",
         ],
-        ids=["plain", "spaces", "bom, no header, CRLF", "duplicates and order", "blank lines", "quotes"],
+        ids=["plain", "spaces", "bom, no header, CRLF", "duplicates and order", "blank lines", "quotes", "joined"],
     )
     def test_all_ways_that_the_file_has_come(self, tmp_path, text):
         assert labels.read(write(tmp_path / "l.csv", text)) == self.EXPECTED
@@ -45,13 +47,23 @@ class TestLabels:
             ("ImageId,EncodedPixels\n", "no rows"),
             ("ImageId,EncodedPixels\na,1 2,x\n", ":2: 3 fields"),
             ("a\n", ":1: 1 fields"),
-            (",1 2\n", "fields"),
-            ("ImageId,Mask\na,1 2\n", "header"),
+            (",1 2\n", ":1: the first of ImageId,EncodedPixels is empty"),
+            ("ImageId,Mask\na,1 2\n", ":1: header"),
+            ("imageid,encodedpixels\na,1 2\n", ":1: header"),
+            ("EncodedPixels,ImageId\n1 2,a\n", ":1: header"),
+            ('a,-1\nb,"1 2\nc,3 4\n', ":3: is not a CSV"),
         ],
     )
     def test_malformed_files_name_the_line(self, tmp_path, text, reason):
         with pytest.raises(KitError, match=reason):
             labels.read(write(tmp_path / "l.csv", text))
+
+    def test_a_mask_may_be_longer_than_python_lets_a_field_be(self, tmp_path):
+        mask = np.random.default_rng(0).random((400, 400)) > 0.5
+        text = rle.encode(mask)
+        assert len(text) > 131_072
+        found = labels.read(write(tmp_path / "l.csv", f"a,{text}\n"))
+        assert (rle.union(found["a"], mask.shape) == mask).all()
 
     def test_unreadable_files(self, tmp_path):
         with pytest.raises(KitError, match="cannot be read"):

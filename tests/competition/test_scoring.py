@@ -53,6 +53,8 @@ def test_an_empty_submission_scores_the_share_of_negatives(solution):
 def test_columns_in_any_order_and_any_case_of_usage(solution):
     a = solution("Usage,ImageId,EncodedPixels\npublic,a,1 2\nPRIVATE,b,-1\n")
     assert a == solution("ImageId,EncodedPixels,Usage\na,1 2,Public\nb,-1,Private\n")
+    text = '"Usage","ImageId","EncodedPixels"\r\n"Public","a"," 1 2"\r\nPrivate,b,-1\r\n'
+    assert a == solution("\ufeff" + text)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3])
@@ -80,7 +82,7 @@ def test_malformed_solutions(solution, text, reason):
 
 def test_what_a_submission_lacks_is_named(solution, tmp_path):
     truth = solution("ImageId,EncodedPixels,Usage\na,-1,Public\nb,1 2,Private\n")
-    with pytest.raises(KitError, match="lacks 1 images of the solution, as b"):
+    with pytest.raises(KitError, match="lacks 1 of the solution's images, as b"):
         scoring.score({"a": "-1"}, truth, (4, 4))
     with pytest.raises(KitError, match="image b"):
         scoring.score({"a": "-1", "b": "1"}, truth, (4, 4))

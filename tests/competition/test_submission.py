@@ -29,6 +29,7 @@ def test_good_files(check):
     assert check(GOOD) == []
     assert check(GOOD.replace("\n", "\r\n")) == []
     assert check(GOOD.rstrip("\n")) == []
+    assert check(GOOD.replace("1 2 3 4", '"1 2\n3 4"')) == []
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,8 @@ def test_good_files(check):
         ("\ufeff" + GOOD, 1, "", "header"),
         (GOOD.replace("a,-1", "a,-1,0"), 2, "", "3 fields"),
         (GOOD.replace("a,-1\n", "a,-1\n\n"), 3, "", "0 fields"),
+        (GOOD.replace("b,1 2 3 4", 'b,"1 2\n3"'), 4, "b", "odd"),
+        (GOOD.replace("b,1", 'b,"1'), 4, "", "not a row of a CSV"),
         ("", 0, "", "is empty"),
         ("<!doctype html><html></html>", 0, "", "web page"),
         (b"\xff\xfe\x00", 0, "", "not a text file"),
