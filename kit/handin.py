@@ -75,17 +75,12 @@ def hand_in(
 
 def scores() -> str:
     """The ledger as a table, after asking Kaggle for the scores that are missing in it."""
-
-    def sign_in() -> object:
-        from kit.publish.client import connect
-
-        return connect(settings.load().timeout)
-
     if any((entry.destination or "").startswith("kaggle/") for entry in ledger.entries(LEDGER)):
         from kit.publish import kaggle
+        from kit.publish.client import connect
 
         try:
-            kaggle.refresh(LEDGER, sign_in)
+            kaggle.refresh(LEDGER, lambda: connect(settings.load().timeout))
         except KitError as error:
             log.warning("%s; the table shows what was known before", error)
     return ledger.table(LEDGER)
