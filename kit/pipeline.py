@@ -181,7 +181,8 @@ def describe(run: Run) -> str:
         )
         low, high = found["interval"]
         nested = f", nested {found['nested_dice']:.4f}" if found["nested_dice"] is not None else ""
-        lines.append(f"rule {found['rule']} ({rule}): OOF Dice {found['dice']:.4f} [{low:.4f}, {high:.4f}]{nested}")
+        chosen = f"{found['rule']} ({rule})" if rule else found["rule"]
+        lines.append(f"rule {chosen}: OOF Dice {found['dice']:.4f} [{low:.4f}, {high:.4f}]{nested}")
     return "\n".join(lines)
 
 

@@ -132,7 +132,7 @@ def find_dicoms(*folders: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for folder in folders:
-        for path in folder.rglob("*.dcm"):
+        for path in folder.rglob("*.[dD][cC][mM]"):
             if found.setdefault(path.stem, path) != path:
                 raise KitError(f"{path}: the image is in {found[path.stem]} too: remove one of them")
     return dict(sorted(found.items()))
