@@ -26,7 +26,14 @@ class GatedSearch:
 
     def best(self, weights: np.ndarray) -> GatedRule:
         """The best gate with its best inner rule; of equal gates the middle of the longest run."""
-        rules = [GatedRule(self.search.best(self._inner(gate, weights)), float(gate)) for gate in GATES]
+        rules, before = [], None
+        for gate in GATES:
+            inner = self._inner(gate, weights)
+            # A gate that shuts no more images than the one before it has the same best inner rule.
+            if before is None or not np.array_equal(inner, before):
+                rule = self.search.best(inner)
+            rules.append(GatedRule(rule, float(gate)))
+            before = inner
         heights = np.array([weights @ self.dice(rule) for rule in rules]) / weights.sum()
         return rules[middle(heights >= heights.max() - TIE)]
 
