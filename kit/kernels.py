@@ -124,8 +124,8 @@ def predicted(kernel: bundle.Kernel, folder: Path, data: Path, images: Path | No
     command += ["--recipe", str((kernel.bundle / "recipe.yaml").resolve())]
     if images:
         command += ["--images", str(images.resolve()), "--out", str(folder / "predicted")]
-    path = str(Path(kit.__file__).parents[1])
-    done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, text=True, capture_output=True)
+    variables = os.environ | {"PYTHONPATH": str(Path(kit.__file__).parents[1]), "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run(command, cwd=folder, env=variables, text=True, capture_output=True)
     if done.returncode:
         raise KitError(f"kit predict: fails on the bundle: {done.stderr.strip().splitlines()[-1]}")
     return folder / "predicted" / "submission.csv" if images else run.submission

@@ -1,6 +1,5 @@
 """A stand-in for the machine that Kaggle runs a kernel on: its packages, its folders, no network, nothing of ours."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -79,7 +78,7 @@ class Sandbox:
         shutil.copyfile(script, self.kaggle / "src" / "script.py")
         python = str(self.environment / "bin" / "python")
         variables = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "KAGGLE_KERNEL_RUN_TYPE": "Batch"}
-        variables |= {name: os.environ[name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY") if name in os.environ}
+        variables["OMP_WAIT_POLICY"] = "PASSIVE"  # A spinning thread takes the core that another one needs.
         if self.namespaces:
             root = self.folder / "root"
             root.mkdir(exist_ok=True)
