@@ -19,7 +19,6 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
-from tqdm import tqdm
 
 from kit.competition import rle
 from kit.competition.phantom_anatomy import Chest, stream
@@ -28,6 +27,7 @@ from kit.competition.phantom_findings import Region, draw_regions
 from kit.competition.phantom_radiograph import expose
 from kit.errors import KitError
 from kit.files import write_json, write_text
+from kit.progress import progress
 
 # How many regions the images of a block have, in a drawn order: 22 % are positive, a quarter of them several times.
 _BLOCK = (0,) * 14 + (1,) * 3 + (2,)
@@ -156,8 +156,8 @@ def _fill(folder: Path, settings: dict[str, int]) -> None:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         saved = pool.map(save, training + tests)
-        progress = tqdm(saved, "phantoms", len(training + tests), unit="img", leave=False, delay=1)
-        labels = dict(zip(training + tests, progress, strict=True))
+        bar = progress(saved, "phantoms", len(training + tests))
+        labels = dict(zip(training + tests, bar, strict=True))
 
     twice = {case for case in training if not case.regions and case.stream("twice").random() < 0.05}
     rows = [(case.uids[0], f" {text}") for case in training for text in labels[case] * (1 + (case in twice))]

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
+
+from kit.progress import progress
 
 COLUMNS = ["what", "ours", "reference", "ratio", "limit"]
 
@@ -20,7 +21,7 @@ def main(wanted: list[str]) -> None:
     if not chosen:
         sys.exit(f"no such benchmark: choose from {', '.join(file.stem.removeprefix('bench_') for file in files)}")
     rows = []
-    for file in tqdm(chosen, "measuring", leave=False):
+    for file in progress(chosen, "measuring", unit="file"):
         spec = importlib.util.spec_from_file_location(file.stem, file)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
