@@ -103,9 +103,10 @@ def train(
     """Train all stages of all folds, predict the out-of-fold maps and choose the thresholds."""
     from kit import pipeline
     from kit import recipe as recipes
+    from kit.report import summary
 
     run, done = pipeline.train(data, recipes.load(recipe, overrides), fold, skip_bad)
-    print(pipeline.describe(run) if done else f"{run.folder}: trained, nothing to do\n{pipeline.describe(run)}")
+    print(summary.describe(run) if done else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
 
 
 @app.command()

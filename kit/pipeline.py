@@ -5,25 +5,24 @@ does nothing; a step that was killed goes on where it was.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from kit import members
-from kit.competition import dicom, layout, phantom, rle, submission
+from kit import members, predictions
+from kit.competition import layout, phantom, rle, submission
 from kit.data import cache, folds
-from kit.data.resize import resize_image
 from kit.errors import KitError
-from kit.files import copy, is_current, mark, read_json, sha256
+from kit.files import copy, is_current, mark, sha256
 from kit.inference import maps, rules, thresholds
 from kit.progress import progress
 from kit.recipe import Recipe
-from kit.rows import Rows, key_of, keys_path
+from kit.report import summary
+from kit.rows import key_of, keys_path
 from kit.run import Run
 from kit.team import ALONE, Team
 
@@ -163,131 +162,10 @@ def train_part(
             start = run.weights(fold, number - 1) if number else starts[fold]
             data = stages.FoldData(cached, training, validation)
             stages.train(fabric, recipe, number, fold, data, run.stage(fold, number), start)
-            log.info("%s", f"{recipe.name.partition('/')[2]} {summary(run, fold, number)}".strip())
+            log.info("%s", f"{recipe.name.partition('/')[2]} {summary.stage(run, fold, number)}".strip())
         cached = caches[recipe.stages[-1].size]
-        made = [predict_oof(run, recipe, split, cached, competition, fold, team) for fold in numbers]
+        made = [predictions.predict_oof(run, recipe, split, cached, competition, fold, team) for fold in numbers]
     return [bool(todo), *made]
-
-
-def describe(run: Run) -> str:
-    """What a run has reached: each stage on its validation part, and the chosen rule."""
-    lines = [summary(run, *where) for where in run.trained()]
-    for name in run.read_recipe().members:
-        lines += [f"{name} {summary(run.member(name), *where)}" for where in run.member(name).trained()]
-    if run.thresholds.is_file():
-        found = read_json(run.thresholds)
-        rule = ", ".join(
-            f"{name} {found[name]:.4g}" for name in ("top", "binarization", "removal", "gate") if name in found
-        )
-        low, high = found["interval"]
-        nested = f", nested {found['nested_dice']:.4f}" if found["nested_dice"] is not None else ""
-        chosen = f"{found['rule']} ({rule})" if rule else found["rule"]
-        lines.append(f"rule {chosen}: OOF Dice {found['dice']:.4f} [{low:.4f}, {high:.4f}]{nested}")
-    return "\n".join(lines)
-
-
-def summary(run: Run, fold: int, number: int) -> str:
-    """What a finished stage reached on its validation part, in a line."""
-    table = pd.read_csv(run.stage(fold, number) / "metrics.csv")
-    last = table.iloc[-1]
-    return (
-        f"fold {fold} stage {number + 1}: Dice {last.dice:.4f}, IoU {last.iou:.4f}, loss {last.validation_loss:.4f} "
-        f"after {int(last.epoch)} epochs in {table.seconds.sum():.0f} s"
-    )
-
-
-def predict_oof(
-    run: Run,
-    recipe: Recipe,
-    split: folds.Folds,
-    cached: cache.Cache,
-    competition: layout.Competition,
-    fold: int,
-    team: Team,
-) -> bool:
-    """Makes the maps of a fold's validation part by the network that has not seen it; whether any was missing."""
-    rows = split.validation(fold)
-    rows = rows[~cached.bad[rows]]
-    ids = np.array(list(competition.train))[rows]
-    return predict_maps(
-        recipe,
-        [run.weights(fold, len(recipe.stages) - 1)],
-        (run.oof(fold, False, recipe.role), run.oof(fold, True, recipe.role)),
-        list(ids),
-        [cached.keys[row] for row in rows],
-        lambda index: np.array(cached.images[rows[index]]),
-        team,
-        f"fold {fold} OOF maps",
-    )
-
-
-def predict_folder(
-    run: Run,
-    recipe: Recipe,
-    paths: dict[str, Path],
-    target: Run,
-    shape: tuple[int, int] | None,
-    team: Team,
-) -> bool:
-    """Makes the predictions of DICOM files by the mean of the folds' networks in `target`; whether any was missing."""
-    size = recipe.stages[-1].size
-    files = list(paths.values())
-    return predict_maps(
-        recipe,
-        run.final_weights(recipe),
-        (target.test(False, recipe.role), target.test(True, recipe.role)),
-        list(paths),
-        [key_of(sha256(path)) for path in files],
-        lambda index: resize_image(dicom.read(files[index], shape).pixels, size),
-        team,
-        "predicting",
-    )
-
-
-def predict_maps(
-    recipe: Recipe,
-    weights: Sequence[Path],
-    targets: tuple[Path, Path],
-    ids: list[str],
-    keys: list[bytes],
-    read: Callable[[int], np.ndarray],
-    team: Team,
-    what: str,
-) -> bool:
-    """Makes what is missing of the maps, or of a classifier's probabilities, without and with TTA.
-
-    Args:
-        recipe: Of the networks.
-        weights: Files of weights, averaged in the mean of their probabilities.
-        targets: Files to make without and with TTA.
-        ids: Of the images.
-        keys: What each image was made from.
-        read: The i-th image, uint8 (size, size).
-        team: The processes that share the work.
-        what: Title of the progress bar.
-
-    Returns:
-        Whether any map was missing.
-    """
-    stage = recipe.stages[-1]
-    shape, dtype = ((), np.float32) if recipe.role == "classify" else ((stage.size, stage.size), np.uint8)
-    made_from = b"".join(key_of(sha256(path)) for path in weights)
-    row_keys = [key_of(made_from, key) for key in keys]
-    plain, averaged = (Rows(target, ids, row_keys, shape, team, dtype) for target in targets)
-    todo = sorted({*plain.missing().tolist(), *averaged.missing().tolist()})
-    team.barrier()
-    if todo:
-        from kit.inference import predict
-
-        mine = team.share(todo)
-        models = predict.load(recipe.network, weights)
-        for i, without, with_tta in predict.maps(
-            models, len(mine), lambda i: read(mine[i]), stage.batch_size, what, recipe.role
-        ):
-            plain.put(mine[i], without)
-            averaged.put(mine[i], with_tta)
-    plain.finish(), averaged.finish()
-    return bool(todo)
 
 
 def ensure_thresholds(data: Path, recipe: Recipe) -> bool:
@@ -403,9 +281,9 @@ def predict(
         raise KitError(f"{run.folder}: is not trained to its thresholds: run `make train` first")
     rule = rules.read(run.thresholds)
     with logged(run):
-        paths = readable(paths, competition.shape, skip_bad)
+        paths = predictions.readable(paths, competition.shape, skip_bad)
         made = [
-            predict_folder(run.member(name), part, paths, target.member(name), competition.shape, ALONE)
+            predictions.predict_folder(run.member(name), part, paths, target.member(name), competition.shape, ALONE)
             for name, part in recipe.parts().items()
         ]
         if recipe.members:
@@ -440,12 +318,6 @@ def validate(file: Path, data: Path, sample: Path | None = None) -> list[submiss
         return submission.validate(file, tuple(submission.read(sample)))
     competition = open_data(data)
     return submission.validate(file, competition.sample_ids, competition.shape)
-
-
-def readable(paths: dict[str, Path], shape: tuple[int, int], skip_bad: bool) -> dict[str, Path]:
-    """The files that can be read; the others are an error, or are said to be left out."""
-    bad = dicom.check(paths, shape, skip_bad)
-    return {id: path for id, path in paths.items() if id not in bad}
 
 
 @contextmanager

@@ -1,0 +1,33 @@
+"""What a run has reached, in a few lines of text."""
+
+import pandas as pd
+
+from kit.files import read_json
+from kit.run import Run
+
+
+def describe(run: Run) -> str:
+    """What a run has reached: each stage on its validation part, and the chosen rule."""
+    lines = [stage(run, *where) for where in run.trained()]
+    for name in run.read_recipe().members:
+        lines += [f"{name} {stage(run.member(name), *where)}" for where in run.member(name).trained()]
+    if run.thresholds.is_file():
+        found = read_json(run.thresholds)
+        rule = ", ".join(
+            f"{name} {found[name]:.4g}" for name in ("top", "binarization", "removal", "gate") if name in found
+        )
+        low, high = found["interval"]
+        nested = f", nested {found['nested_dice']:.4f}" if found["nested_dice"] is not None else ""
+        chosen = f"{found['rule']} ({rule})" if rule else found["rule"]
+        lines.append(f"rule {chosen}: OOF Dice {found['dice']:.4f} [{low:.4f}, {high:.4f}]{nested}")
+    return "\n".join(lines)
+
+
+def stage(run: Run, fold: int, number: int) -> str:
+    """What a finished stage reached on its validation part, in a line."""
+    table = pd.read_csv(run.stage(fold, number) / "metrics.csv")
+    last = table.iloc[-1]
+    return (
+        f"fold {fold} stage {number + 1}: Dice {last.dice:.4f}, IoU {last.iou:.4f}, loss {last.validation_loss:.4f} "
+        f"after {int(last.epoch)} epochs in {table.seconds.sum():.0f} s"
+    )
