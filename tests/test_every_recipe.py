@@ -130,9 +130,9 @@ def test_a_shut_gate_empties_an_image_in_prediction_too(data):
     pipeline.predict(data, wanted)
     presence = np.load(run.test(True, "classify"))
     gate = float(np.median(presence))
-    run.thresholds.write_text(json.dumps(chosen | {"binarization": 0.0, "removal": 0, "gate": gate}))
+    run.thresholds.write_text(json.dumps({"rule": "image", "binarization": 0.0, "removal": 0, "gate": gate}))
     submission, _ = pipeline.predict(data, wanted)
-    masks = pd.read_csv(submission).EncodedPixels.tolist()
+    masks = pd.read_csv(submission, dtype=str).EncodedPixels.tolist()
     assert [mask == "-1" for mask in masks] == [bool(value < gate) for value in presence]
     run.thresholds.write_text(json.dumps(chosen))
 
