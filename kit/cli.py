@@ -1,6 +1,7 @@
 """The verbs: each parses its options, calls one function and prints what it returns. No logic."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,9 @@ def main() -> None:
     """Runs the verb of the command line; a user's mistake is one line and exit code 2."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("kit").setLevel(logging.INFO)
+    if os.environ.get("RANK", "0") != "0":  # under torchrun every process runs the verb; the first speaks for all
+        logging.getLogger("kit").setLevel(logging.ERROR)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         app()
     except KitError as error:
