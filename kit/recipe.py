@@ -1,8 +1,8 @@
 """The typed recipe: everything that a result depends on, its defaults and units, and what is refused.
 
 A recipe is a YAML file, one of those in `kit/recipes/` (by name) or anyone's (by path). It is merged over the
-defaults below, overridden by `KEY=VALUE` pairs (`stages.0.epochs=2`), and validated: unknown keys, wrong types
-and impossible values are refused with the key's path.
+defaults below, scaled (`scale.size=0.25`), overridden by `KEY=VALUE` pairs (`stages.0.epochs=2`), and validated:
+unknown keys, wrong types and impossible values are refused with the key's path.
 
 An ensemble is a recipe with `members`: each is the recipe itself with the keys that the member says merged over it,
 sections key by key, lists as a whole.
@@ -10,12 +10,13 @@ sections key by key, lists as a whole.
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from kit.errors import KitError
+from kit.overrides import override
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -26,6 +27,9 @@ class Section(BaseModel):
     """A part of a recipe: frozen, and closed to keys that it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Part = TypeVar("Part", bound=Section)
 
 
 class Network(Section):
@@ -67,6 +71,17 @@ class Loss(Section):
         if not any((self.bce, self.dice, self.focal, self.image)):
             raise ValueError("every weight is 0: nothing would be learned")
         return self
+
+
+class Scale(Section):
+    """Factors that make a recipe smaller, or larger, and keep the ratios of its stages."""
+
+    size: Positive = 1.0
+    """Of pixels a side, to the next multiple of 32."""
+    batch_size: Positive = 1.0
+    epochs: Positive = 1.0
+    """Of every count of epochs; none that is there vanishes."""
+    learning_rate: Positive = 1.0
 
 
 class Stage(Section):
@@ -112,6 +127,28 @@ class Stage(Section):
         if value > info.data.get("learning_rate", value):
             raise ValueError("is above learning_rate")
         return value
+
+    def scaled(self, scale: Scale) -> "Stage":
+        """The stage in another size.
+
+        >>> Stage(size=512, epochs=70, batch_size=16, swa_epochs=3).scaled(Scale(size=0.25, epochs=0.1)).swa_epochs
+        1
+        """
+        counts = {
+            key: max(1, round(getattr(self, key) * scale.epochs))
+            for key in ("epochs", "swa_epochs", "frozen_epochs")
+            if getattr(self, key)
+        }
+        return self.model_copy(
+            update={
+                **counts,
+                "size": max(32, 32 * round(self.size * scale.size / 32)),
+                "batch_size": max(1, round(self.batch_size * scale.batch_size)),
+                "best_checkpoints": min(self.best_checkpoints, counts["epochs"]),
+                "learning_rate": self.learning_rate * scale.learning_rate,
+                "final_learning_rate": self.final_learning_rate * scale.learning_rate,
+            }
+        )
 
 
 class Folds(Section):
@@ -196,6 +233,20 @@ class Recipe(Section):
             for name, changes in self.members.items()
         }
 
+    def scaled(self, scale: Scale) -> "Recipe":
+        """The recipe with every stage in another size, those that members bring along included."""
+        members = {
+            name: changes
+            | {
+                key: [Stage.model_validate(stage).scaled(scale).model_dump(mode="json") for stage in value]
+                for key, value in changes.items()
+                if key == "stages"
+            }
+            for name, changes in self.members.items()
+        }
+        stages = tuple(stage.scaled(scale) for stage in self.stages)
+        return self.model_copy(update={"stages": stages, "members": members})
+
     def dump(self) -> str:
         """The recipe as YAML, every default written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
@@ -211,7 +262,8 @@ def load(name: str, overrides: str = "") -> Recipe:
 
     Args:
         name: A name of `names()`, or the path of a YAML file.
-        overrides: `KEY=VALUE` pairs separated by white space; values are YAML, list items go by number.
+        overrides: `KEY=VALUE` pairs separated by white space; values are YAML, list items go by number. Those of
+            `scale` are the factors of `Scale`, which come before all others.
 
     Raises:
         KitError: there is no such recipe, it is not a mapping, or a key or value is refused.
@@ -234,27 +286,37 @@ def load(name: str, overrides: str = "") -> Recipe:
     if not isinstance(content, dict):
         raise KitError(f"{path}: a recipe is a mapping of keys to values, see `kit recipes exp5`")
     content.setdefault("name", file.name.rsplit(".", 1)[0])
+    changes = {True: [], False: []}
     for pair in overrides.split():
-        _override(content, pair)
+        changes[pair.startswith("scale.")].append(pair)
+    if changes[True]:
+        factors = {}
+        for pair in changes[True]:
+            override(factors, pair)
+        scale = _validated(Scale, factors["scale"], path, ("scale",))
+        content = parse(content, path).scaled(scale).model_dump(mode="json")
+    for pair in changes[False]:
+        override(content, pair)
     return parse(content, path)
 
 
 def parse(content: dict[str, Any], path: str) -> Recipe:
     """The validated recipe of a mapping, its members included; `path` names it in errors."""
-    whole = _validated(content, path)
+    whole = _validated(Recipe, content, path)
     for name, changes in whole.members.items():
         for key in changes.keys() & OF_THE_WHOLE:
             raise KitError(f"{path}: members.{name}.{key}: belongs to the ensemble as a whole: leave it out")
-        _validated(_merged(whole.model_dump(mode="json", exclude={"members"}), changes), path, ("members", name))
+        merged = _merged(whole.model_dump(mode="json", exclude={"members"}), changes)
+        _validated(Recipe, merged, path, ("members", name))
     if whole.members and not whole.members_that("segment"):
         raise KitError(f"{path}: members: none of them segments: give one role: segment")
     return whole
 
 
-def _validated(content: dict[str, Any], path: str, inside: tuple[str, ...] = ()) -> Recipe:
-    """The recipe of a mapping that stands `inside` some key."""
+def _validated(kind: type[Part], content: dict[str, Any], path: str, inside: tuple[str, ...] = ()) -> Part:
+    """The part of a recipe that a mapping gives, which stands `inside` some key."""
     try:
-        return Recipe.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         errors = error.errors()
         # A list with a refused item is refused as well: the item's own reason says it all.
@@ -291,37 +353,3 @@ def _reason(problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     given = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
     return f"{message[0].lower()}{message[1:]}{given}"
-
-
-def _override(content: dict[str, Any], pair: str) -> None:
-    """Sets one `a.b.0.c=value` in place."""
-    key, equals, text = pair.partition("=")
-    if not equals or not key:
-        raise KitError(f"SET: {pair!r} is not KEY=VALUE, as in SET='stages.0.epochs=2 seed=1'")
-    *parents, last = key.split(".")
-    target: Any = content
-    for depth, part in enumerate(parents):
-        target = target[_index(target, part, key)] if isinstance(target, list) else target.setdefault(part, {})
-        if not isinstance(target, dict | list):
-            raise KitError(f"SET: {key}: {'.'.join(parents[: depth + 1])} holds a value, not keys")
-    try:
-        value = yaml.safe_load(text)
-        # YAML 1.1 takes 1e-4, without a dot, for a string.
-        value = float(value) if isinstance(value, str) and "e" in value.lower() and _is_number(value) else value
-    except yaml.YAMLError:
-        raise KitError(f"SET: {key}: {text!r} is not a YAML value") from None
-    target[_index(target, last, key) if isinstance(target, list) else last] = value
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _index(items: list, part: str, key: str) -> int:
-    if not part.isdecimal() or int(part) >= len(items):
-        raise KitError(f"SET: {key}: there is no {part} in a list of {len(items)} (the first is 0)")
-    return int(part)

@@ -2,6 +2,7 @@ import pytest
 
 from kit import recipe
 from kit.errors import KitError
+from kit.recipe import Stage
 
 
 @pytest.mark.parametrize("name", recipe.names())
@@ -117,9 +118,40 @@ def test_overrides_reach_lists_and_nested_keys():
     assert changed.seed == 3
 
 
+def test_scaling_keeps_the_ratios_of_every_stage():
+    exp5, small = (recipe.load("exp5", more) for more in ("", "scale.size=0.25 scale.batch_size=0.25 scale.epochs=0.1"))
+    first, second = small.stages
+    assert (first.size, first.epochs, first.batch_size, first.swa_epochs) == (64, 10, 16, 1)
+    assert (second.size, second.epochs, second.batch_size, second.swa_epochs) == (128, 7, 4, 1)
+    assert small.model_copy(update={"stages": exp5.stages}) == exp5
+    assert recipe.load("exp5", "scale.epochs=1") == exp5
+
+
+def test_scaling_reaches_the_stages_of_members_and_comes_before_other_values():
+    whole = recipe.load("sneddy", "stages.4.epochs=2 scale.learning_rate=10 scale.epochs=0.04 scale.size=0.125")
+    parts = whole.parts()
+    assert [stage.size for stage in parts["r34"].stages] == [64, 128, 128, 128, 128]
+    assert [stage.epochs for stage in parts["se50"].stages] == [2, 2, 2, 2, 2]
+    assert [stage.learning_rate for stage in parts["r50"].stages] == pytest.approx([1e-3, 1e-4, 1e-4, 1e-5])
+    assert [stage.final_learning_rate for stage in parts["r50"].stages] == pytest.approx([0, 1e-6, 1e-6, 0])
+    assert [stage.best_checkpoints for stage in parts["r50"].stages] == [2, 2, 2, 2]
+    assert parts["r34"].stages[1].frozen_epochs == 1
+
+
+@pytest.mark.parametrize("size", [0.001, 0.3, 1.7])
+def test_scaled_sizes_are_those_that_a_network_takes(size):
+    for stage in recipe.load("exp5", f"scale.size={size} scale.batch_size={size} scale.epochs={size}").stages:
+        assert Stage.model_validate(stage.model_dump()) == stage
+
+
 @pytest.mark.parametrize(
     ("overrides", "place"),
     [
+        ("scale.sizes=0.5", "scale.sizes"),
+        ("scale.size=0", "scale.size"),
+        ("scale.size=.nan", "scale.size"),
+        ("scale.size=half", "scale.size"),
+        ("scale=0.5", "scale"),
         ("stages.0.size=100", "stages.0.size"),
         ("stages.0.swa_epochs=101", "stages.0.swa_epochs"),
         ("stages.1.frozen_epochs=71", "stages.1.frozen_epochs"),

@@ -1,0 +1,54 @@
+"""`SET="KEY=VALUE …"`: values written over those of a recipe before it is validated."""
+
+from typing import Any
+
+import yaml
+
+from kit.errors import KitError
+
+
+def override(content: dict[str, Any], pair: str) -> None:
+    """Sets one `a.b.0.c=value` in place.
+
+    Args:
+        content: What YAML gives: mappings, lists and values.
+        pair: The value is YAML; the items of a list go by number.
+
+    Raises:
+        KitError: it is no pair, or its key leads nowhere.
+
+    >>> content = {"stages": [{"epochs": 8}]}
+    >>> override(content, "stages.0.epochs=2")
+    >>> content
+    {'stages': [{'epochs': 2}]}
+    """
+    key, equals, text = pair.partition("=")
+    if not equals or not key:
+        raise KitError(f"SET: {pair!r} is not KEY=VALUE, as in SET='stages.0.epochs=2 seed=1'")
+    *parents, last = key.split(".")
+    target: Any = content
+    for depth, part in enumerate(parents):
+        target = target[_index(target, part, key)] if isinstance(target, list) else target.setdefault(part, {})
+        if not isinstance(target, dict | list):
+            raise KitError(f"SET: {key}: {'.'.join(parents[: depth + 1])} holds a value, not keys")
+    try:
+        value = yaml.safe_load(text)
+        # YAML 1.1 takes 1e-4, without a dot, for a string.
+        value = float(value) if isinstance(value, str) and "e" in value.lower() and _is_number(value) else value
+    except yaml.YAMLError:
+        raise KitError(f"SET: {key}: {text!r} is not a YAML value") from None
+    target[_index(target, last, key) if isinstance(target, list) else last] = value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _index(items: list, part: str, key: str) -> int:
+    if not part.isdecimal() or int(part) >= len(items):
+        raise KitError(f"SET: {key}: there is no {part} in a list of {len(items)} (the first is 0)")
+    return int(part)
