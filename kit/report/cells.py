@@ -12,6 +12,7 @@ import pandas as pd
 
 from kit.competition import rle, scoring
 from kit.competition.layout import Competition
+from kit.data import folds
 from kit.inference import rules
 from kit.inference.maps import Maps, open_maps, upsample
 from kit.inference.rules import ComponentRule, GatedRule, ImageRule, Rule
@@ -62,15 +63,24 @@ class Scored:
 
     def __init__(self, competition: Competition, runs: Path):
         self.competition, self.runs = competition, runs
-        self._score = cache(self._score)
+        self.dice = cache(self.dice)
 
     def recipes(self) -> dict[str, Recipe]:
         """The recipe of each run, by the run's name."""
         return {path.parent.name: Run(path.parent).read_recipe() for path in sorted(self.runs.glob("*/recipe.yaml"))}
 
+    def run(self, name: str) -> Run:
+        """The run of that name, whether it is there or not."""
+        return Run(self.runs / name)
+
+    @cached_property
+    def patients(self) -> dict[str, str]:
+        """The patient of each training image."""
+        return dict(zip(self.competition.train, folds.patients(self.competition), strict=True))
+
     def validation(self, name: str, tta: bool, reading: str) -> Cell | None:
         """Of the OOF maps of a run, by the thresholds of its recipe."""
-        return _mean(self._score(name, tta, reading, test=False))
+        return _mean(self.dice(name, tta, reading, test=False))
 
     def test(self, name: str, tta: bool, reading: str, usage: str | None = None) -> Cell | None:
         """Of the test maps of a run; of one part of the leaderboard only where `usage` names it.
@@ -81,14 +91,15 @@ class Scored:
             reading: One of `READINGS`, by the thresholds of its recipe; `chosen`: the run's own rule.
             usage: `public`, `private` or None.
         """
-        dice = self._score(name, tta, reading, test=True)
+        dice = self.dice(name, tta, reading, test=True)
         if dice is None:
             return None
         usages = (usage,) if usage else (scoring.PUBLIC, scoring.PRIVATE)
         return _mean(dice[[self._solution.usage[id] in usages for id in dice.index]])
 
-    def _score(self, name: str, tta: bool, reading: str, test: bool) -> pd.Series | None:
-        run = Run(self.runs / name)
+    def dice(self, name: str, tta: bool, reading: str, test: bool) -> pd.Series | None:
+        """Dice of each image that a run has predicted, by id; of the test images, or else of its OOF maps."""
+        run = self.run(name)
         files = [run.test(tta)] if test else [run.oof(fold, tta) for fold in run.predicted_folds()]
         files = [file for file in files if file.is_file()]
         if not files or (test and self._solution is None):

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from kit import recipe as recipes
 from kit.competition import scoring
 from kit.competition.layout import Competition
-from kit.report import paper, stats
+from kit.report import claims, paper, stats
 from kit.report.cells import READINGS, Cell, Scored
-from kit.run import Run
 
-EXPERIMENTS = tuple(paper.TABLE_6)
+EXPERIMENTS = claims.EXPERIMENTS
 NO_RUN = "no run"
 REPETITIONS = 100
 TICK = {False: "✗", True: "✓"}
@@ -41,6 +39,7 @@ def tables(competition: Competition, runs: Path) -> str:
         "Stages: IoU on the validation images while training, before and after the weights are averaged": _stages(
             scored
         ),
+        "The paper's claims: difference of Dice with its 95 % interval": _claims(scored),
         f"Prediction time a sample, mean of {REPETITIONS}": _time(scored),
     }
     introduction = (
@@ -167,7 +166,7 @@ def _table_11(scored: Scored) -> str:
     known, rows = scored.recipes(), []
     for name, (team, model, size, dice) in paper.TABLE_11.items():
         run, ours = known.get(name), NO_RUN
-        if run is not None and Run(scored.runs / name).thresholds.is_file():
+        if run is not None and scored.run(name).thresholds.is_file():
             cell = scored.test(name, run.tta, "chosen", scoring.PRIVATE)
             side = max(part.stages[-1].size for part in run.parts().values())
             ours = f"{_dice(cell)} ({side}×{side})"
@@ -177,20 +176,32 @@ def _table_11(scored: Scored) -> str:
 
 
 def _stages(scored: Scored) -> str:
-    rows = []
-    for name, recipe in scored.recipes().items():
-        for member, part in recipe.parts().items():
-            run = Run(scored.runs / name).member(member)
-            for number, stage in enumerate(part.stages):
-                files = [run.stage(fold, at) / "metrics.csv" for fold, at in run.trained() if at == number]
-                last = [pd.read_csv(file).iou.to_numpy()[-2:] for file in files]
-                if last:
-                    before, after = np.mean(last, axis=0)
-                    averaged = stage.swa_epochs or stage.best_checkpoints
-                    rows.append(
-                        [part.name, number + 1, stage.size, f"{before:.4f}", f"{after:.4f}" if averaged else "-"]
-                    )
+    rows = [
+        [stage.run, stage.stage, stage.size, _four(stage.last), "-" if stage.final is None else _four(stage.final)]
+        for stage in claims.averaged(scored)
+    ]
     return markdown(["Run", "Stage", "Pixels a side", "Last epoch", "Averaged"], rows) if rows else "No run."
+
+
+def _claims(scored: Scored) -> str:
+    rows = []
+    for claim, pairs in claims.PAIRS.items():
+        parts = [claims.difference(scored, pairs, test) for test in (False, True)]
+        cells = [
+            cell
+            for part in parts
+            for cell in (
+                (NO_RUN, None)
+                if part is None
+                else (f"{part.mean:+.4f} [{part.low:+.4f}, {part.high:+.4f}]", part.verdict)
+            )
+        ]
+        rows.append([claim, max((part.runs for part in parts if part), default=0), *cells])
+    gains = [s.final - s.last for s in claims.averaged(scored) if s.run in EXPERIMENTS and s.final is not None]
+    better = f"better in {sum(gain > 0 for gain in gains)} of {len(gains)} stages"
+    averaged = [f"{np.mean(gains):+.4f} IoU", better] if gains else [NO_RUN, None]
+    rows.append(["SWA helps, against the last epoch", len(gains), *averaged, "-", None])
+    return markdown(["Claim", "Compared", "validation images", None, "test images", None], rows)
 
 
 def _time(scored: Scored) -> str:

@@ -9,7 +9,7 @@ from kit import recipe
 from kit.competition import rle, scoring
 from kit.files import write_json, write_text
 from kit.inference import maps
-from kit.report import paper, tables
+from kit.report import claims, paper, tables
 from kit.report.cells import Scored
 from kit.run import Run
 
@@ -95,3 +95,26 @@ def test_the_document_has_the_papers_layout_and_figures(phantoms, runs, monkeypa
         assert all(f"| {figure:.4f} |" in text for figure in figures)
     assert "| exp3 | ✓ | 0.55 | 3 | 40 | 35 | 14 | 10 |" in text
     assert re.search(r"\| 25.6 ms at 512×512 on a Titan Xp \| \d+\.\d ms at 32×32", text)
+
+
+def test_a_claim_is_the_paired_difference_of_images(phantoms, runs):
+    scored = Scored(phantoms, runs)
+    gain = scored.dice("exp5", True, "image", test=False) - scored.dice("exp5", False, "image", test=False)
+    found = claims.difference(scored, claims.PAIRS["TTA helps"], test=False)
+    assert found.runs == 1
+    assert found.mean == pytest.approx(gain.mean())
+    # Patients of phantoms have one image each or a few: the interval is near that of the normal distribution.
+    half = 1.96 * gain.std() / len(gain) ** 0.5
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.35)
+    assert found.low < found.mean < found.high
+    assert found.verdict == ("holds" if found.low > 0 else "not decided")
+
+
+def test_verdicts():
+    verdicts = [claims.Difference(1, 0.0, *bounds).verdict for bounds in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))]
+    assert verdicts == ["holds", "does not hold", "not decided"]
+
+
+def test_claims_without_their_runs_say_so(phantoms, runs):
+    assert claims.difference(Scored(phantoms, runs), claims.PAIRS["TTA helps"][:1], test=True) is None
+    assert "| Two stages beat one: exp3 against exp2 | 0 | no run |  | no run |  |" in tables.tables(phantoms, runs)

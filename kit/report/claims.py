@@ -1,0 +1,98 @@
+"""Whether the paper's claims hold on a run's own images: paired differences of Dice, each with its interval."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from kit.inference.estimate import interval
+from kit.report import paper
+from kit.report.cells import Scored
+
+EXPERIMENTS = tuple(paper.TABLE_6)
+
+
+class Variant(NamedTuple):
+    """A run and how its maps become masks."""
+
+    name: str
+    tta: bool = True
+    reading: str = "image"
+
+
+PAIRS: dict[str, list[tuple[Variant, Variant]]] = {
+    **{
+        f"Two stages beat one: {name} against exp2": [(Variant(name), Variant("exp2"))]
+        for name in ("exp3", "exp4", "exp5")
+    },
+    "TTA helps": [(Variant(name), Variant(name, tta=False)) for name in EXPERIMENTS],
+    **{
+        f"R-TH helps, by {reading}": [
+            (Variant(name, reading=reading), Variant(name, reading="none")) for name in EXPERIMENTS
+        ]
+        for reading in ("image", "component")
+    },
+}
+"""What is held against what, by the claim (paper sections 5.1 and 5.2)."""
+
+
+class Difference(NamedTuple):
+    """Of Dice, with the claimed thing minus without it."""
+
+    runs: int
+    """How many were compared; an image's difference is their mean."""
+    mean: float
+    low: float
+    high: float
+    """Bounds of the 95 % bootstrap interval, patients drawn with all their images."""
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says of the claim."""
+        return "holds" if self.low > 0 else "does not hold" if self.high < 0 else "not decided"
+
+
+def difference(scored: Scored, pairs: list[tuple[Variant, Variant]], test: bool) -> Difference | None:
+    """The mean difference over the images and the pairs that exist; None where no pair does.
+
+    Args:
+        scored: The runs of a data set.
+        pairs: With the claimed thing, and without.
+        test: On the test images, each a patient of its own, instead of the validation images.
+    """
+    found = [(scored.dice(*one, test=test), scored.dice(*other, test=test)) for one, other in pairs]
+    gains = [one - other for one, other in found if one is not None and other is not None]
+    if not gains:
+        return None
+    # Runs may have been validated on other folds; an image counts with the runs that it is in.
+    gain = pd.concat(gains, axis=1).mean(axis=1).dropna()
+    if gain.empty:
+        return None
+    patients = gain.index if test else gain.index.map(scored.patients)
+    return Difference(len(gains), float(gain.mean()), *interval(gain.to_numpy(), np.ones(len(gain)), list(patients)))
+
+
+class Averaged(NamedTuple):
+    """A stage's validation IoU at the end of its last epoch, and of the weights that it was left with."""
+
+    run: str
+    stage: int
+    size: int
+    last: float
+    final: float | None
+    """None where weights are not averaged."""
+
+
+def averaged(scored: Scored) -> list[Averaged]:
+    """Every trained stage of every run, means over its folds."""
+    rows = []
+    for name, recipe in scored.recipes().items():
+        for member, part in recipe.parts().items():
+            run = scored.run(name).member(member)
+            for number, stage in enumerate(part.stages):
+                files = [run.stage(fold, at) / "metrics.csv" for fold, at in run.trained() if at == number]
+                if files:
+                    last, final = pd.DataFrame([pd.read_csv(file).iou.to_numpy()[-2:] for file in files]).mean()
+                    is_averaged = stage.swa_epochs or stage.best_checkpoints
+                    rows.append(Averaged(part.name, number + 1, stage.size, last, final if is_averaged else None))
+    return rows
