@@ -4,8 +4,10 @@ A reader sees the old file or the new one, whatever happens to the writer: every
 temporary file beside the target, flushed to the disk and renamed over it.
 """
 
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from kit.errors import KitError
+
+log = logging.getLogger("kit")
 
 
 @contextmanager
@@ -31,9 +35,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     except OSError as error:
-        raise KitError(
-            f"{path}: cannot be written ({error.strerror}): choose another folder or mend its rights"
-        ) from None
+        raise _unwritable(path, error) from None
     try:
         yield temporary
         with open(temporary, "rb") as handle:
@@ -41,6 +43,36 @@ def replacing(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path | str, busy: str | None = None) -> Iterator[None]:
+    """Keeps every other process from `path` while the block runs, by a hidden lock file beside it.
+
+    The lock ends with the process, however that ends.
+
+    Args:
+        path: What the block makes.
+        busy: What to say where another process is at it; None: wait until it has ended.
+
+    Raises:
+        KitError: another process is at it, or the folder cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(path.with_name(f".{path.name}.lock"), "w")  # noqa: SIM115
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if busy is not None:
+                raise KitError(f"{path}: {busy}") from None
+            log.info("%s: another process is at it: waiting until it has ended", path)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -88,6 +120,10 @@ def mark(path: Path, made_from: dict[str, Any]) -> None:
 def origin(path: Path) -> dict[str, Any]:
     """What `path` was marked as made from; empty where nothing is known."""
     return read_json(_origin(path)) if _origin(path).is_file() else {}
+
+
+def _unwritable(path: Path, error: OSError) -> KitError:
+    return KitError(f"{path}: cannot be written ({error.strerror}): choose another folder or mend its rights")
 
 
 def _origin(path: Path) -> Path:

@@ -6,7 +6,7 @@ does nothing; a step that was killed goes on where it was.
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from kit import members, predictions
 from kit.competition import layout, phantom, rle, submission
 from kit.data import cache, folds
 from kit.errors import KitError
-from kit.files import copy, is_current, mark, sha256
+from kit.files import copy, is_current, locked, mark, sha256
 from kit.inference import maps, rules, thresholds
 from kit.progress import progress
 from kit.recipe import Recipe
@@ -154,18 +154,24 @@ def train_part(
     if recipe.start is not None:
         source = Run(RUNS / competition.name / recipe.start)
         starts = {fold: source.start(fold, made_from) for fold in numbers}
-    todo = [(fold, n) for fold in numbers for n in range(len(recipe.stages)) if not run.weights(fold, n).is_file()]
-    with logged(run):
-        for fold, number in todo:
-            cached = caches[recipe.stages[number].size]
-            training, validation = (rows[~cached.bad[rows]] for rows in (split.training(fold), split.validation(fold)))
-            start = run.weights(fold, number - 1) if number else starts[fold]
-            data = stages.FoldData(cached, training, validation)
-            stages.train(fabric, recipe, number, fold, data, run.stage(fold, number), start)
-            log.info("%s", f"{recipe.name.partition('/')[2]} {summary.stage(run, fold, number)}".strip())
-        cached = caches[recipe.stages[-1].size]
-        made = [predictions.predict_oof(run, recipe, split, cached, competition, fold, team) for fold in numbers]
-    return [bool(todo), *made]
+    done = []
+    for fold in numbers:
+        busy = "another process trains this fold: wait until it has ended"
+        with logged(run), locked(run.folder / f"fold{fold}", busy) if team.first else nullcontext():
+            start = starts[fold]
+            for number, stage in enumerate(recipe.stages):
+                cached, weights = caches[stage.size], run.weights(fold, number)
+                if not weights.is_file():
+                    training, validation = (
+                        rows[~cached.bad[rows]] for rows in (split.training(fold), split.validation(fold))
+                    )
+                    data = stages.FoldData(cached, training, validation)
+                    stages.train(fabric, recipe, number, fold, data, run.stage(fold, number), start)
+                    log.info("%s", f"{recipe.name.partition('/')[2]} {summary.stage(run, fold, number)}".strip())
+                    done.append(True)
+                start = weights
+            done.append(predictions.predict_oof(run, recipe, split, cached, competition, fold, team))
+    return done
 
 
 def ensure_thresholds(data: Path, recipe: Recipe) -> bool:
@@ -280,7 +286,7 @@ def predict(
     if not run.thresholds.is_file():
         raise KitError(f"{run.folder}: is not trained to its thresholds: run `make train` first")
     rule = rules.read(run.thresholds)
-    with logged(run):
+    with logged(run), locked(target.test()):
         paths = predictions.readable(paths, competition.shape, skip_bad)
         made = [
             predictions.predict_folder(run.member(name), part, paths, target.member(name), competition.shape, ALONE)

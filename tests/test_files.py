@@ -1,7 +1,10 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from kit.errors import KitError
-from kit.files import read_json, replacing, sha256, write_json, write_text
+from kit.files import locked, read_json, replacing, sha256, write_json, write_text
 
 
 def test_a_failed_writer_leaves_the_old_file_and_nothing_beside_it(tmp_path):
@@ -32,10 +35,32 @@ def test_json_round_trip_and_its_errors(tmp_path):
         read_json(tmp_path / "none.json")
 
 
+def test_a_lock_keeps_others_out_or_waiting_and_ends_with_its_block(tmp_path):
+    target, order = tmp_path / "new" / "a.npy", []
+
+    def second():
+        with locked(target):
+            order.append("second")
+
+    with ThreadPoolExecutor() as pool:
+        with locked(target):
+            with pytest.raises(KitError, match=r"a\.npy: is being made"), locked(target, busy="is being made"):
+                pass
+            waiting = pool.submit(second)
+            time.sleep(0.1)
+            order.append("first")
+        waiting.result()
+    assert order == ["first", "second"]
+    with locked(target, busy="is being made"):
+        pass
+
+
 def test_a_file_in_the_place_of_a_folder_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(KitError, match="cannot be written"):
         write_text(tmp_path / "file" / "x.txt", "")
+    with pytest.raises(KitError, match="cannot be written"), locked(tmp_path / "file" / "x.txt"):
+        pass
 
 
 def test_sha256_of_a_known_text(tmp_path):

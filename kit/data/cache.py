@@ -6,6 +6,7 @@ A row is made from the bytes of its DICOM file and its label rows; when one of t
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from kit.competition import dicom, rle
 from kit.competition.layout import Competition
 from kit.data.resize import resize_image, resize_mask
 from kit.errors import KitError
-from kit.files import sha256
+from kit.files import locked, sha256
 from kit.progress import progress
 from kit.rows import Rows, key_of
 from kit.team import ALONE, Team
@@ -59,7 +60,20 @@ def ensure(
     Raises:
         KitError: files that cannot be read, each with its reason; labels that cannot be decoded.
     """
-    ids, paths, keys = list(competition.train), list(competition.train.values()), image_keys(competition)
+    keys = image_keys(competition)
+    with locked(folder) if team.first else nullcontext():  # of processes that train a fold each, one makes it
+        return _made(competition, keys, sizes, folder, skip_bad, team)
+
+
+def _made(
+    competition: Competition,
+    keys: tuple[bytes, ...],
+    sizes: Iterable[int],
+    folder: Path,
+    skip_bad: bool,
+    team: Team,
+) -> dict[int, Cache]:
+    ids, paths = list(competition.train), list(competition.train.values())
     stores = {
         size: [Rows(folder / str(size) / name, ids, keys, (size, size), team) for name in ("images.npy", "masks.npy")]
         for size in sorted(set(sizes))

@@ -73,7 +73,7 @@ def submit_kaggle(
     destination = f"kaggle/{name}"
     validate(path, competition)
     digest = files.sha256(path)
-    with ledger.held(ledger_path):
+    with files.locked(ledger_path, busy="another submission is under way: wait until it ends"):
         entry = ledger.find(ledger_path, digest, destination)
         if entry and not entry.submitted:
             arrived = _look(client, name, entry.description)

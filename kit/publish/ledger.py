@@ -14,8 +14,6 @@ ask the destination. Every line is on the disk before the next step begins.
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,23 +115,6 @@ def entries(path: Path | str) -> list[Entry]:
 def find(path: Path | str, sha256: str, destination: str) -> Entry | None:
     """What the ledger tells of that file at that destination."""
     return next((entry for entry in entries(path) if (entry.sha256, entry.destination) == (sha256, destination)), None)
-
-
-@contextmanager
-def held(path: Path | str) -> Iterator[None]:
-    """Keeps every other process from submitting while the block runs.
-
-    Raises:
-        KitError: another process is at it.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise KitError(f"{path}: another submission is under way: wait until it ends") from None
-        yield
 
 
 def table(path: Path | str) -> str:

@@ -1,5 +1,6 @@
 import dataclasses
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -78,6 +79,16 @@ def test_a_killed_build_goes_on(few, tmp_path, monkeypatch, reads):
     assert 0 < len(reads) < len(few.train)
     whole = cache.ensure(few, [32], tmp_path / "other")[32]
     assert (cached.images == whole.images).all() and (cached.masks == whole.masks).all()
+
+
+def test_of_two_that_want_a_cache_at_once_one_makes_it(few, tmp_path, reads):
+    with ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(cache.ensure, few, [32], tmp_path / "cache") for _ in range(2)]
+        first, second = (job.result()[32] for job in jobs)
+    assert sorted(reads) == sorted(few.train.values())
+    whole = cache.ensure(few, [32], tmp_path / "other")[32]
+    for made in (first, second):
+        assert (made.images == whole.images).all() and (made.masks == whole.masks).all()
 
 
 def test_all_bad_files_are_told_and_skipped_on_request(few, tmp_path, caplog):

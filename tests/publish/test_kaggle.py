@@ -5,6 +5,7 @@ from kaggle_server import Fault
 from lungs import OOF
 
 from kit.errors import KitError
+from kit.files import locked
 from kit.publish import kaggle as way
 from kit.publish import ledger
 from kit.publish.client import connect
@@ -234,6 +235,6 @@ def test_refresh_finds_what_was_received_without_our_knowing(kaggle, submit, boo
 
 
 def test_two_at_once_are_one(kaggle, submit, book):
-    with ledger.held(book), pytest.raises(KitError, match="another submission is under way"):
+    with locked(book), pytest.raises(KitError, match="another submission is under way"):
         submit()
     assert kaggle.submissions == []
