@@ -16,7 +16,7 @@ from kit import recipe as recipes
 from kit.competition import layout, rle, scoring
 from kit.data import cache
 from kit.errors import KitError
-from kit.inference import maps, predict, rules
+from kit.inference import maps, predict, rules, system
 from kit.publish import bundle, rehearsal
 from kit.publish.settings import Settings
 from kit.run import Run
@@ -61,32 +61,39 @@ def build(run: Run, data: Path, chosen: Settings, gpu: bool, time_limit: float, 
 def half_change(run: Run, competition: layout.Competition) -> float:
     """How the OOF Dice changes when the weights are rounded to half precision; measured once a run."""
     recipe, report = run.read_recipe(), run.folder / "half.json"
-    weights = run.final_weights(recipe)
-    made_from = {str(path): files.sha256(path) for path in [*weights, run.thresholds]}
+    parts = recipe.parts()
+    made_from = {str(path): files.sha256(path) for paths in run.networks(recipe).values() for path in paths}
+    made_from[run.thresholds.name] = files.sha256(run.thresholds)
     if files.is_current(report, made_from):
         return files.read_json(report)["change"]
-    stage, rule = recipe.stages[-1], rules.read(run.thresholds)
-    cached = cache.ensure(competition, [stage.size], pipeline.CACHES / competition.name, skip_bad=True)[stage.size]
+    sizes = {part.stages[-1].size for part in parts.values()}
+    caches = cache.ensure(competition, sizes, pipeline.CACHES / competition.name, skip_bad=True)
     row_of = {id: row for row, id in enumerate(competition.train)}
+    stack, rule = run.stack(recipe.tta) if recipe.is_gated else None, rules.read(run.thresholds)
     changes: list[float] = []
-    for path in weights:
-        fold = int(path.parents[1].name.removeprefix("fold"))
-        full = maps.open_maps(run.oof(fold, recipe.tta))
+    for fold in run.predicted_folds():
+        full = {name: run.member(name).weights(fold, len(part.stages) - 1) for name, part in parts.items()}
         with tempfile.TemporaryDirectory() as folder:
-            halved = Path(folder) / "weights.safetensors"
-            bundle.write_weights(path, halved, half=True)
-            models = predict.load(recipe.network, [halved])
-
-        def image(i: int, ids: tuple[str, ...] = full.ids) -> np.ndarray:
-            return np.array(cached.images[row_of[ids[i]]])
-
-        for i, plain, averaged in predict.maps(models, len(full), image, stage.batch_size, f"fold {fold}, halved"):
-            truth = rle.union(competition.labels[full.ids[i]], competition.shape)
+            halved = {name: Path(folder) / f"{name}.safetensors" for name in full}
+            for name, path in full.items():
+                bundle.write_weights(path, halved[name], half=True)
             before, after = (
-                scoring.dice(rule.mask(maps.upsample(levels, competition.shape)), truth)
-                for levels in (full[i], averaged if recipe.tta else plain)
+                system.load(recipe, {name: [path] for name, path in weights.items()}, stack)
+                for weights in (full, halved)
             )
-            changes.append(after - before)
+        ids = maps.open_maps(run.oof(fold, recipe.tta)).ids
+
+        def read(i: int, ids: tuple[str, ...] = ids) -> dict[int, np.ndarray]:
+            return {size: np.array(cached.images[row_of[ids[i]]]) for size, cached in caches.items()}
+
+        for start, images in predict.batches(len(ids), read, before.batch_size, f"fold {fold}, full and halved"):
+            for i, pair in enumerate(zip(before.inputs(images), after.inputs(images), strict=True), start):
+                truth = rle.union(competition.labels[ids[i]], competition.shape)
+                was, becomes = (
+                    scoring.dice(rule.mask(maps.upsample(levels, competition.shape), *presence), truth)
+                    for levels, *presence in pair
+                )
+                changes.append(becomes - was)
     files.write_json(report, {"change": float(np.mean(changes))})
     files.mark(report, made_from)
     return float(np.mean(changes))
@@ -109,19 +116,25 @@ def check(run: Run, data: Path, images: Path | None, say: Say) -> None:
     there = layout.find_dicoms(images) if images else pipeline.open_data(data).test
     with tempfile.TemporaryDirectory(prefix="kit-reference-") as folder:
         reference = predicted(kernel, Path(folder), data, images)
-        rehearsal.rehearse(kernel, there, reference, run.read_recipe().stages[-1].batch_size, say)
+        some = max(part.stages[-1].batch_size for part in run.read_recipe().parts().values())
+        rehearsal.rehearse(kernel, there, reference, some, say)
         files.copy(reference, kernel.rehearsed)
 
 
 def predicted(kernel: bundle.Kernel, folder: Path, data: Path, images: Path | None) -> Path:
     """What `kit predict` makes of the test images with the weights of the bundle."""
-    recipe = bundle.read_recipe(kernel)
+    brought = Run(kernel.bundle)
+    recipe, listed = brought.read_recipe(), files.read_json(kernel.manifest)["weights"]
     run = Run(folder / pipeline.RUNS / data.resolve().name / recipe.name)
-    for path in kernel.bundle.glob("fold*.safetensors"):
-        files.copy(path, run.weights(int(path.stem.removeprefix("fold")), len(recipe.stages) - 1))
-    files.copy(kernel.bundle / "thresholds.json", run.thresholds)
+    for member, part in recipe.parts().items():
+        for name in listed[member]:
+            fold = int(Path(name).stem.rpartition("fold")[2])
+            files.copy(kernel.bundle / name, run.member(member).weights(fold, len(part.stages) - 1))
+    for path in (brought.thresholds, brought.stack(True), brought.stack(False)):
+        if path.is_file():
+            files.copy(path, run.folder / path.name)
     command = [sys.executable, "-m", "kit", "predict", "--skip-bad", "--data", str(data.resolve())]
-    command += ["--recipe", str((kernel.bundle / "recipe.yaml").resolve())]
+    command += ["--recipe", str(brought.recipe_path.resolve())]
     if images:
         command += ["--images", str(images.resolve()), "--out", str(folder / "predicted")]
     variables = os.environ | {"PYTHONPATH": str(Path(kit.__file__).parents[1]), "OMP_WAIT_POLICY": "PASSIVE"}

@@ -65,6 +65,10 @@ class Run:
             raise KitError(f"{self.folder}: no fold is trained to the end of {last}: run `make train` first")
         return found
 
+    def networks(self, recipe: Recipe) -> dict[str, list[Path]]:
+        """The weights to predict with, by the member's name; of a recipe without members under the name ""."""
+        return {name: self.member(name).final_weights(part) for name, part in recipe.parts().items()}
+
     def oof(self, fold: int, tta: bool = True, role: str = "segment") -> Path:
         """Out-of-fold predictions of a fold's validation part: maps, or for `classify` a probability an image."""
         return self.folder / "oof" / f"fold{fold}{_kind(role)}{_suffix(tta)}.npy"

@@ -40,10 +40,20 @@ def average(sources: Sequence[Path], target: Path, team: Team = ALONE) -> bool:
     todo = rows.missing().tolist()
     team.barrier()
     for index in team.share(todo):
-        levels = [upsample(member[index], shape) for member in members]
-        rows.put(index, np.rint(np.mean(levels, axis=0, dtype=np.float32)).astype(np.uint8))
+        rows.put(index, mean([member[index] for member in members]))
     rows.finish()
     return bool(todo)
+
+
+def mean(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean of some maps of one image, uint8 (h, w) each, at the size of the largest.
+
+    >>> mean([np.array([[10, 20]], np.uint8), np.array([[11, 30]], np.uint8)])
+    array([[10, 25]], dtype=uint8)
+    """
+    shape = max(map.shape for map in maps)
+    levels = [upsample(map, shape) for map in maps]
+    return np.rint(np.mean(levels, axis=0, dtype=np.float32)).astype(np.uint8)
 
 
 @dataclass(frozen=True)

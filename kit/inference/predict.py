@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,24 @@ def load(network: Network, weights: Sequence[Path]) -> list[Segmenter]:
     ]
 
 
+def batches(count: int, read: Callable[[int], Any], batch_size: int, what: str) -> Iterator[tuple[int, list]]:
+    """The first index of each batch of `count` images, and what `read` gives for each image in it.
+
+    The next batch is read in threads while the caller works on this one.
+    """
+    starts = range(0, count, batch_size)
+    with ThreadPoolExecutor() as pool, progress(None, what, count) as bar:
+
+        def ask(start: int) -> list:
+            return [pool.submit(read, i) for i in range(start, min(start + batch_size, count))]
+
+        ahead = ask(0) if count else []
+        for start in starts:
+            batch, ahead = ahead, ask(start + batch_size)
+            yield start, [future.result() for future in batch]
+            bar.update(len(batch))
+
+
 def maps(
     models: Sequence[Segmenter],
     count: int,
@@ -65,7 +84,7 @@ def maps(
     what: str,
     role: str = "segment",
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Predicts `count` images batch by batch; the next batch is read while the network works.
+    """Predicts `count` images batch by batch.
 
     Args:
         models: Networks to average, in evaluation mode, on one device.
@@ -78,16 +97,7 @@ def maps(
     Yields:
         i, and its uint8 maps (size, size) without and with TTA; for `classify` its two float32 probabilities.
     """
-    starts = range(0, count, batch_size)
-    with ThreadPoolExecutor() as pool, progress(None, what, count) as bar:
-
-        def ask(start: int) -> list:
-            return [pool.submit(read, i) for i in range(start, min(start + batch_size, count))]
-
-        ahead = ask(0) if count else []
-        for start in starts:
-            batch, ahead = ahead, ask(start + batch_size)
-            images = np.stack([future.result() for future in batch])  # (B, size, size)
-            for offset, pair in enumerate(zip(*probabilities(models, images, role), strict=True)):
-                yield start + offset, *(pair if role == "classify" else map(to_levels, pair))
-            bar.update(len(batch))
+    for start, images in batches(count, read, batch_size, what):
+        pairs = zip(*probabilities(models, np.stack(images), role), strict=True)
+        for index, pair in enumerate(pairs, start):
+            yield index, *(pair if role == "classify" else map(to_levels, pair))

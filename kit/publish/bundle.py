@@ -11,10 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kit import files
-from kit import recipe as recipes
 from kit.errors import KitError
 from kit.publish import image, wheels
-from kit.recipe import Recipe
 from kit.run import Run
 
 KERNELS, BUNDLES = Path("kernels"), Path("build/kernel")
@@ -106,24 +104,28 @@ def build(
     """
     recipe = run.read_recipe()
     kernel = kernel_of(run)
-    weights = run.final_weights(recipe)
+    weights = run.networks(recipe)
     if not run.thresholds.is_file():
         raise KitError(f"{run.thresholds}: is missing: choose the thresholds first, with `make thresholds`")
     fresh = kernel.bundle.with_name(f".{kernel.slug}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    for path in weights:
-        write_weights(path, fresh / f"{path.parents[1].name}.safetensors", half)
-    files.copy(run.recipe_path, fresh / "recipe.yaml")
-    files.copy(run.thresholds, fresh / "thresholds.json")
+    listed: dict[str, list[str]] = {}
+    for member, paths in weights.items():
+        listed[member] = [f"{member}.{path.parents[1].name}.safetensors".lstrip(".") for path in paths]
+        for path, name in zip(paths, listed[member], strict=True):
+            write_weights(path, fresh / name, half)
+    stacks = [run.stack(tta) for tta in (True, False)] if recipe.is_gated else []
+    for path in (run.recipe_path, run.thresholds, *stacks):
+        files.copy(path, fresh / path.name)
     for name in image.brought():
         wheels.write_installed(fresh, name)
     # The name of one file tells all the content, so that a list of names tells whether Kaggle has this bundle.
     content = [*sorted(fresh.iterdir()), *wheels.sources().values()]
     wheels.write_kit(fresh, hashlib.sha256("".join(map(files.sha256, content)).encode()).hexdigest()[:12])
-    listed = {path.name: files.sha256(path) for path in sorted(fresh.iterdir())}
     about = {"kernel": kernel.slug, "run": "/".join(run.folder.parts[-2:]), "shape": list(shape), "half": half}
-    files.write_json(fresh / "manifest.json", {**about, "files": listed})
+    hashes = {path.name: files.sha256(path) for path in sorted(fresh.iterdir())}
+    files.write_json(fresh / "manifest.json", {**about, "weights": listed, "files": hashes})
     shutil.rmtree(kernel.bundle, ignore_errors=True)
     fresh.rename(kernel.bundle)
     files.write_text(kernel.script, script(kernel, competition, files.sha256(kernel.manifest), time_limit))
@@ -175,8 +177,3 @@ def write_weights(source: Path, target: Path, half: bool) -> None:
 def _halved(tensor: torch.Tensor) -> torch.Tensor:
     small = tensor.half() if tensor.is_floating_point() else tensor
     return small if torch.isfinite(small).all() else tensor
-
-
-def read_recipe(kernel: Kernel) -> Recipe:
-    """The recipe in a bundle."""
-    return recipes.read(kernel.bundle / "recipe.yaml")

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kit import recipe as recipes
 from kit.competition import dicom, layout, rle, submission
 from kit.data.resize import resize_image
 from kit.errors import KitError
 from kit.files import read_json
-from kit.inference import maps, predict, rules
+from kit.inference import maps, predict, rules, system
+from kit.run import Run
 
 log = logging.getLogger("kit")
 
@@ -94,28 +94,29 @@ def _predict(
     bundle: Path, paths: dict[str, Path], shape: tuple[int, int], deadline: float
 ) -> tuple[dict[str, str], dict[str, KitError]]:
     """RLE text of each image that was predicted in time, and why each unreadable one was not."""
-    recipe = recipes.read(bundle / "recipe.yaml")
-    rule = rules.read(bundle / "thresholds.json")
-    models = predict.load(recipe.network, sorted(bundle.glob("fold*.safetensors")))
-    ids, stage = list(paths), recipe.stages[-1]
+    brought, listed = Run(bundle), read_json(bundle / "manifest.json")["weights"]
+    recipe, rule, ids = brought.read_recipe(), rules.read(brought.thresholds), list(paths)
+    weights = {member: [bundle / name for name in names] for member, names in listed.items()}
+    whole = system.load(recipe, weights, brought.stack(recipe.tta) if recipe.is_gated else None)
     unread: dict[str, KitError] = {}
     masks: dict[str, str] = {}
 
-    def read(index: int) -> np.ndarray:
+    def read(index: int) -> dict[int, np.ndarray]:
         try:
-            return resize_image(dicom.read(paths[ids[index]], shape).pixels, stage.size)
+            pixels = dicom.read(paths[ids[index]], shape).pixels
         except KitError as error:
             unread[ids[index]] = error
-            return np.zeros((stage.size, stage.size), np.uint8)
+            pixels = np.zeros(shape, np.uint8)
+        return {size: resize_image(pixels, size) for size in whole.sizes}
 
     def predict_from(first: int, batch: int) -> None:
-        stack = predict.maps(models, len(ids) - first, lambda i: read(first + i), batch, "predicting")
-        for index, plain, averaged in stack:
-            masks[ids[first + index]] = rle.encode(rule.mask(maps.upsample(averaged if recipe.tta else plain, shape)))
-            if time.monotonic() > deadline:
-                return
+        for start, images in predict.batches(len(ids) - first, lambda i: read(first + i), batch, "predicting"):
+            for index, (levels, *presence) in enumerate(whole.inputs(images), first + start):
+                masks[ids[index]] = rle.encode(rule.mask(maps.upsample(levels, shape), *presence))
+                if time.monotonic() > deadline:
+                    return
 
-    batch = stage.batch_size
+    batch = whole.batch_size
     while True:
         try:
             predict_from(len(masks), batch)

@@ -9,13 +9,16 @@ import time
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_run
 from safetensors.torch import load_file
 
 from kit import files, kernels
-from kit.competition import layout, submission
+from kit.competition import dicom, layout, submission
+from kit.data.resize import resize_image
 from kit.errors import KitError
+from kit.inference import system
 from kit.publish import bundle, image, offline, rehearsal, wheels
 from kit.publish.rehearsal import LAYOUTS, Layout
 from kit.publish.sandbox import Sandbox, can_isolate
@@ -319,17 +322,34 @@ def test_too_little_memory_makes_smaller_batches(kernel, mount, monkeypatch):
 
     from kit.inference import predict
 
-    whole, real, sizes = run_offline(kernel, mount), predict.maps, []
+    whole, real, sizes = run_offline(kernel, mount), predict.batches, []
 
-    def greedy(models, count, read, batch_size, what):
+    def greedy(count, read, batch_size, what):
         sizes.append(batch_size)
         if batch_size > 1:
             raise torch.cuda.OutOfMemoryError
-        return real(models, count, read, batch_size, what)
+        return real(count, read, batch_size, what)
 
-    monkeypatch.setattr(predict, "maps", greedy)
+    monkeypatch.setattr(predict, "batches", greedy)
     assert run_offline(kernel, mount).keys() == whole.keys()
     assert sizes == [2, 1]
+
+
+def test_an_ensembles_kernel_predicts_what_the_kit_does(here, images):
+    run = small_run.write(here, small_run.ENSEMBLE)
+    settings = run.read_recipe()
+    whole = system.load(settings, run.networks(settings), run.stack())
+    pixels = [dicom.read(path).pixels for path in images.values()]
+    inputs = whole.inputs([{size: resize_image(image, size) for size in whole.sizes} for image in pixels])
+    gate = float(np.median([presence for _, presence in inputs]))
+    files.write_json(run.thresholds, files.read_json(run.thresholds) | {"gate": gate + 1e-3})
+    kernel = bundle.build(run, SHAPE, half=True, competition="siim")
+    names = {path.name for path in kernel.bundle.glob("*.safetensors")}
+    assert names == {f"{name}.fold{fold}.safetensors" for name in ("a", "b", "first", "second") for fold in (0, 1)}
+    rehearsal.lay_out(here / "mount", kernel, "siim", list(images), images, LAYOUTS[0])
+    rows = run_offline(kernel, here / "mount" / "siim")
+    assert sum(text == "-1" for text in rows.values()) == 3
+    assert rows == submission.read(kernels.predicted(kernel, here / "reference", Path("data/tiny"), None))
 
 
 def test_a_mount_without_the_competition_is_told(tmp_path):
