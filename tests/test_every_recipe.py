@@ -1,18 +1,20 @@
 """Every recipe of the kit, all its networks and stages, from folds to submission at a tiny size."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from kit import networks, pipeline, recipe
-from kit.competition import layout, phantom, rle
+from kit import kernels, networks, pipeline, recipe
+from kit.competition import layout, phantom, rle, scoring
 from kit.errors import KitError
 from kit.inference import maps, rules
+from kit.publish.settings import Settings
 from kit.recipe import Network
 
 SMALLEST = {"efficient": "tu-test_efficientnet", "": "tu-test_resnet"}
@@ -144,6 +146,32 @@ def test_other_folders_are_predicted_by_ensembles_too(data):
     run = pipeline.run_of(layout.open_folder(data), wanted)
     submission, _ = pipeline.predict(data, wanted, data / "dicom-images-test", data.parent / "elsewhere")
     assert sorted(submission.read_text().split()) == sorted(run.submission.read_text().split())
+
+
+def test_halved_weights_are_judged_by_the_dice_of_what_they_predict(data, monkeypatch):
+    wanted, competition = tiny("demo"), layout.open_folder(data)
+    run, _ = pipeline.train(data, wanted)
+    with monkeypatch.context() as patch:
+        zeros = lambda source, target, half: save_file({k: v * 0 for k, v in load_file(source).items()}, target)  # noqa: E731
+        patch.setattr(kernels.bundle, "write_weights", zeros)
+        change = kernels.half_change(run, competition)
+    mask = rules.read(run.thresholds).mask(np.full(competition.shape, 128, np.uint8))  # of the probability 0.5
+    dice = [scoring.dice(mask, rle.union(rows, competition.shape)) for rows in competition.labels.values()]
+    assert change == pytest.approx(np.mean(dice) - json.loads(run.thresholds.read_text())["dice"], abs=1e-3)
+    assert kernels.half_change(run, competition) == change  # measured once
+    (run.folder / "half.json").unlink()
+    assert abs(kernels.half_change(run, competition)) < abs(change)
+
+
+def test_an_ensemble_becomes_a_kernel(data, monkeypatch):
+    wanted, competition = tiny("x5"), layout.open_folder(data)
+    run, _ = pipeline.train(data, wanted)
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels.bundle, "write_weights", lambda source, target, half: shutil.copy(source, target))
+        assert kernels.half_change(run, competition) == 0
+    told = []
+    kernel = kernels.build(run, data, Settings(), False, 60.0, told.append)
+    assert len(list(kernel.bundle.glob("*.safetensors"))) == 8 * 2 and "halving them changes" in told[0]
 
 
 def test_a_fold_starts_from_the_named_recipes_last_weights(data):

@@ -14,7 +14,9 @@ def describe(run: Run) -> str:
     if run.thresholds.is_file():
         found = read_json(run.thresholds)
         rule = ", ".join(
-            f"{name} {found[name]:.4g}" for name in ("top", "binarization", "removal", "gate") if name in found
+            f"{name} {found[name]:{'d' if name == 'removal' else '.4g'}}"
+            for name in ("top", "binarization", "removal", "gate")
+            if name in found
         )
         low, high = found["interval"]
         nested = f", nested {found['nested_dice']:.4f}" if found["nested_dice"] is not None else ""
