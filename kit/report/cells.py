@@ -69,6 +69,14 @@ class Scored:
         """The recipe of each run, by the run's name."""
         return {path.parent.name: Run(path.parent).read_recipe() for path in sorted(self.runs.glob("*/recipe.yaml"))}
 
+    def studies(self) -> dict[tuple[str, ...], str]:
+        """The runs of the augmentation study, by their groups."""
+        return {
+            tuple(sorted(recipe.augmentation)): name
+            for name, recipe in self.recipes().items()
+            if name.startswith("augmentation")
+        }
+
     def run(self, name: str) -> Run:
         """The run of that name, whether it is there or not."""
         return Run(self.runs / name)

@@ -20,26 +20,38 @@ class Variant(NamedTuple):
     reading: str = "image"
 
 
-PAIRS: dict[str, list[tuple[Variant, Variant]]] = {
-    **{
-        f"Two stages beat one: {name} against exp2": [(Variant(name), Variant("exp2"))]
-        for name in ("exp3", "exp4", "exp5")
-    },
-    "TTA helps": [(Variant(name), Variant(name, tta=False)) for name in EXPERIMENTS],
-    **{
-        f"R-TH helps, by {reading}": [
-            (Variant(name, reading=reading), Variant(name, reading="none")) for name in EXPERIMENTS
-        ]
-        for reading in ("image", "component")
-    },
-}
-"""What is held against what, by the claim (paper sections 5.1 and 5.2)."""
+def pairs(scored: Scored) -> dict[str, list[tuple[Variant, Variant]]]:
+    """What is held against what, by the claim (paper section 6)."""
+    study = scored.studies()
+    plain = study.get((), "")
+    return {
+        **{
+            f"Two stages beat one: {name} against exp2": [(Variant(name), Variant("exp2"))]
+            for name in ("exp3", "exp4", "exp5")
+        },
+        "TTA helps": [(Variant(name), Variant(name, tta=False)) for name in EXPERIMENTS],
+        **{
+            f"R-TH helps, by {reading}": [
+                (Variant(name, reading=reading), Variant(name, reading="none")) for name in EXPERIMENTS
+            ]
+            for reading in ("image", "component")
+        },
+        **{
+            f"Augmentation by {' + '.join(groups)} helps": [
+                (Variant(study.get(groups, ""), tta, reading), Variant(plain, tta, reading))
+                for tta in (False, True)
+                for reading in ("none", "image")
+            ]
+            for groups in paper.TABLE_10
+            if groups
+        },
+    }
 
 
 class Difference(NamedTuple):
     """Of Dice, with the claimed thing minus without it."""
 
-    runs: int
+    pairs: int
     """How many were compared; an image's difference is their mean."""
     mean: float
     low: float

@@ -140,12 +140,7 @@ def _table_8(scored: Scored) -> str:
 
 
 def _table_10(scored: Scored) -> str:
-    runs = {
-        tuple(sorted(recipe.augmentation)): name
-        for name, recipe in scored.recipes().items()
-        if name.startswith("augmentation")
-    }
-    rows = []
+    runs, rows = scored.studies(), []
     for groups, figures in paper.TABLE_10.items():
         for (tta, removed), (iou, dice) in zip(
             ((False, False), (True, False), (False, True), (True, True)), figures, strict=True
@@ -185,7 +180,7 @@ def _stages(scored: Scored) -> str:
 
 def _claims(scored: Scored) -> str:
     rows = []
-    for claim, pairs in claims.PAIRS.items():
+    for claim, pairs in claims.pairs(scored).items():
         parts = [claims.difference(scored, pairs, test) for test in (False, True)]
         cells = [
             cell
@@ -196,7 +191,7 @@ def _claims(scored: Scored) -> str:
                 else (f"{part.mean:+.4f} [{part.low:+.4f}, {part.high:+.4f}]", part.verdict)
             )
         ]
-        rows.append([claim, max((part.runs for part in parts if part), default=0), *cells])
+        rows.append([claim, max((part.pairs for part in parts if part), default=0), *cells])
     gains = [s.final - s.last for s in claims.averaged(scored) if s.run in EXPERIMENTS and s.final is not None]
     better = f"better in {sum(gain > 0 for gain in gains)} of {len(gains)} stages"
     averaged = [f"{np.mean(gains):+.4f} IoU", better] if gains else [NO_RUN, None]

@@ -100,8 +100,8 @@ def test_the_document_has_the_papers_layout_and_figures(phantoms, runs, monkeypa
 def test_a_claim_is_the_paired_difference_of_images(phantoms, runs):
     scored = Scored(phantoms, runs)
     gain = scored.dice("exp5", True, "image", test=False) - scored.dice("exp5", False, "image", test=False)
-    found = claims.difference(scored, claims.PAIRS["TTA helps"], test=False)
-    assert found.runs == 1
+    found = claims.difference(scored, claims.pairs(scored)["TTA helps"], test=False)
+    assert found.pairs == 1
     assert found.mean == pytest.approx(gain.mean())
     # Patients of phantoms have one image each or a few: the interval is near that of the normal distribution.
     half = 1.96 * gain.std() / len(gain) ** 0.5
@@ -116,5 +116,6 @@ def test_verdicts():
 
 
 def test_claims_without_their_runs_say_so(phantoms, runs):
-    assert claims.difference(Scored(phantoms, runs), claims.PAIRS["TTA helps"][:1], test=True) is None
+    scored = Scored(phantoms, runs)
+    assert claims.difference(scored, claims.pairs(scored)["TTA helps"][:1], test=True) is None
     assert "| Two stages beat one: exp3 against exp2 | 0 | no run |  | no run |  |" in tables.tables(phantoms, runs)
