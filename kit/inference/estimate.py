@@ -69,3 +69,14 @@ def interval(
         total, weight = sums @ np.bincount(rng.integers(count, size=count), minlength=count)
         means[draw] = total / weight
     return [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
+
+
+def is_unlikely(count: int, images: int, share: float) -> bool:
+    """Whether so many of some images are hardly a draw from a share: less than once in a thousand times.
+
+    >>> is_unlikely(4, 450, 0.046), is_unlikely(19, 450, 0.046)
+    (True, False)
+    """
+    from scipy.stats import binomtest
+
+    return bool(binomtest(count, images, min(max(share, 0.0), 1.0)).pvalue < 1e-3)

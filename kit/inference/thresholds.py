@@ -43,6 +43,8 @@ class Result:
     """Mean over the positives; None without positives."""
     negatives_empty: float | None
     """Share of the negatives whose mask is empty; None without negatives."""
+    masked: float
+    """Share of all images that get a mask, weighted as `dice`; of positives those whose mask meets the truth."""
     prevalence: float | None
     plateau: dict[str, list[float]]
     """The range of each threshold, the others held, that loses no more than 0.001."""
@@ -102,6 +104,7 @@ def choose(
             nested_dice=None if nested is None else _mean(nested, weights),
             dice_positives=float(dice[positive].mean()) if positive.any() else None,
             negatives_empty=float(dice[~positive].mean()) if not positive.all() else None,
+            masked=_mean(np.where(positive, dice > 0, dice < 1), weights),
             prevalence=prevalence,
             plateau=search.plateau(rule, weights),
             surface=search.surface(rule, weights),
@@ -190,6 +193,7 @@ def write(result: Result, folder: Path, recipe: str | None, hashes: dict[str, st
             "nested_dice": result.nested_dice,
             "dice_positives": result.dice_positives,
             "negatives_empty": result.negatives_empty,
+            "masked": result.masked,
             "plateau": result.plateau,
             "prevalence": result.prevalence,
             "recipe": recipe,

@@ -50,6 +50,8 @@ def test_measures_on_positives_and_negatives(problem):
         empty = [not found.rule.mask(map).any() for map in maps]
         assert found.negatives_empty == np.mean(np.array(empty)[~positive])
         assert found.dice_positives == pytest.approx(found.images[positive].mean())
+        meets = [(found.rule.mask(map) & mask).any() for map, mask in zip(maps, masks, strict=True)]
+        assert found.masked == pytest.approx(np.mean(np.where(positive, meets, ~np.array(empty))))
         assert found.interval[0] <= found.dice <= found.interval[1]
 
 
@@ -94,7 +96,7 @@ def test_what_is_written_says_all(kind, problem, tmp_path):
     assert rules.read(tmp_path / "thresholds.json") == found.rule
     assert content["rule"] == kind
     assert (content["recipe"], content["hashes"], content["prevalence"]) == ("demo", {"maps": "ab"}, 0.3)
-    for measure in ("dice", "interval", "nested_dice", "dice_positives", "negatives_empty", "plateau"):
+    for measure in ("dice", "interval", "nested_dice", "dice_positives", "negatives_empty", "masked", "plateau"):
         assert content[measure] == getattr(found, measure)
     if kind == "expected":
         assert not (tmp_path / "surface.npz").exists()
