@@ -89,8 +89,7 @@ def folds(
     allow_missing: AllowMissing = False,
 ) -> None:
     """Split the training images: stratified by negative / single / multiple, grouped by patient."""
-    from kit import pipeline
-    from kit import recipe as recipes
+    from kit import pipeline, recipes
 
     path, split, made = pipeline.make_folds(data, recipes.load(recipe), folds, seed, holdout, out, allow_missing)
     print(f"{path}: {'written' if made else 'up to date, nothing to do'}\n{split.counts().to_string()}")
@@ -105,8 +104,7 @@ def train(
     skip_bad: SkipBad = False,
 ) -> None:
     """Train all stages of all folds, predict the out-of-fold maps and choose the thresholds."""
-    from kit import pipeline
-    from kit import recipe as recipes
+    from kit import pipeline, recipes
     from kit.report import summary
 
     run, done = pipeline.train(data, recipes.load(recipe, overrides), fold, skip_bad)
@@ -127,8 +125,7 @@ def thresholds(
     prevalence: Annotated[float | None, typer.Option(help="Share of positives to expect, such as 0.22.")] = None,
 ) -> None:
     """Search the best thresholds of each rule, exactly, on a run's out-of-fold maps or on anyone's."""
-    from kit import pipeline
-    from kit import recipe as recipes
+    from kit import pipeline, recipes
     from kit.inference import foreign
     from kit.inference.thresholds import kinds_of, removals_of
     from kit.report import surfaces
@@ -155,8 +152,7 @@ def predict(
     skip_bad: SkipBad = False,
 ) -> None:
     """Predict test images with TTA and the chosen rule, and write the submission."""
-    from kit import pipeline
-    from kit import recipe as recipes
+    from kit import pipeline, recipes
 
     path, done = pipeline.predict(data, recipes.load(recipe, overrides), images, out, skip_bad)
     print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
@@ -191,8 +187,7 @@ def submit(
     skip_bad: SkipBad = False,
 ) -> None:
     """Predict, validate, upload or score locally, and record public and private Dice."""
-    from kit import handin
-    from kit import recipe as recipes
+    from kit import handin, recipes
     from kit.publish import settings
 
     wanted, chosen = recipes.load(recipe, overrides), settings.load(competition)
@@ -294,8 +289,7 @@ def say(line: str) -> None:
 @app.command()
 def report(data: Data = DEMO, recipe: RecipeName = "demo", overrides: Overrides = "") -> None:
     """Write one self-contained HTML page of a run."""
-    from kit import pipeline
-    from kit import recipe as recipes
+    from kit import pipeline, recipes
     from kit.report import page
 
     competition = pipeline.open_data(data)
@@ -308,9 +302,9 @@ def recipes(
     overrides: Overrides = "",
 ) -> None:
     """List the recipes, or print one resolved."""
-    from kit import recipe
+    from kit import recipes
 
     if name is None:
-        print("\n".join(f"{known:14} {recipe.load(known).about}" for known in recipe.names()))
+        print("\n".join(f"{known:14} {recipes.load(known).about}" for known in recipes.names()))
     else:
-        print(recipe.load(name, overrides).dump(), end="")
+        print(recipes.load(name, overrides).dump(), end="")

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import kit
-from kit import files, pipeline
-from kit import recipe as recipes
+from kit import files, pipeline, recipes
 from kit.competition import layout, rle, scoring
 from kit.data import cache
 from kit.errors import KitError

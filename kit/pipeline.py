@@ -11,18 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from kit import members, predictions
-from kit.competition import layout, phantom, rle, submission
+from kit import choosing, members, predictions
+from kit.competition import layout, phantom, submission
 from kit.data import cache, folds
 from kit.errors import KitError
-from kit.files import copy, is_current, locked, mark, sha256
-from kit.inference import maps, rules, thresholds
-from kit.progress import progress
+from kit.files import is_current, locked, sha256
 from kit.recipe import Recipe
 from kit.report import summary
-from kit.rows import key_of, keys_path
+from kit.rows import key_of
 from kit.run import Run
 from kit.team import ALONE, Team
 
@@ -129,7 +125,7 @@ def train(data: Path, recipe: Recipe, only_fold: int | None = None, skip_bad: bo
         if team.first and complete and recipe.role == "segment":
             if recipe.is_gated:
                 members.stack_oof(run, recipe, split)
-            done.append(ensure_thresholds(data, recipe))
+            done.append(choosing.ensure(run, recipe, competition, split))
     return run, any(done)
 
 
@@ -174,85 +170,13 @@ def train_part(
     return done
 
 
-def ensure_thresholds(data: Path, recipe: Recipe) -> bool:
-    """Chooses the run's thresholds unless its OOF maps, labels and prevalence are those that they were chosen on.
-
-    Returns:
-        Whether they were chosen now.
-    """
-    competition = open_data(data)
-    run = run_of(competition, recipe)
-    split = folds.read(fold_file(competition), competition)
-    made_from = {
-        "oof": [sha256(keys_path(run.oof(fold, tta))) for fold in split.numbers for tta in (True, False)],
-        "labels": sha256(competition.labels_path),
-        "prevalence": recipe.prevalence,
-        "tta": recipe.tta,
-        "rules": list(thresholds.KINDS),
-    }
-    if recipe.is_gated:
-        made_from["presence"] = [sha256(run.oof(fold, recipe.tta, "classify")) for fold in split.numbers]
-    if is_current(run.thresholds, made_from):
-        return False
-    search_thresholds(data, recipe, thresholds.KINDS, None, recipe.prevalence)
-    mark(run.thresholds, made_from)
-    return True
-
-
 def search_thresholds(
     data: Path, recipe: Recipe, kinds: Sequence[str], removal: Sequence[int] | None, prevalence: float | None
 ) -> dict[str, Path]:
-    """Searches the thresholds of each rule on the OOF maps, with and without TTA, and keeps the best for `predict`.
-
-    The run's thresholds.json becomes the rule with the best nested Dice on the maps that the recipe predicts with.
-
-    Args:
-        data: The competition's folder.
-        recipe: Of the run.
-        kinds: Names of rules.
-        removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
-        prevalence: Share of positives to expect; None: as in the training images.
-
-    Returns:
-        Where each search was written, by what to call it.
-    """
+    """Searches the thresholds of some rules on the run's OOF maps; where each search was written, by its name."""
     competition = open_data(data)
-    run, split = run_of(competition, recipe), folds.read(fold_file(competition), competition)
-    folders, nested = {}, {}
-    for tta in (True, False):
-        files = [run.oof(fold, tta) for fold in split.numbers]
-        lacking = [file for file in files if not file.is_file()]
-        if lacking:
-            raise KitError(f"{lacking[0]}: there are no out-of-fold maps of every fold yet: run `make train` first")
-        stacks = [maps.open_maps(file) for file in files]
-        rows = split.table.set_index("image_id").loc[[id for stack in stacks for id in stack.ids]]
-        presence = [run.oof(fold, tta, "classify") for fold in split.numbers] if recipe.is_gated else []
-        results = thresholds.choose(
-            (map for stack in stacks for map in stack),
-            (rle.union(competition.labels[id], competition.shape, id) for id in rows.index),
-            list(rows.patient_id),
-            list(rows.fold),
-            kinds,
-            removal,
-            prevalence,
-            np.concatenate([np.load(file) for file in presence]) if presence else None,
-        )
-        hashes = {file.name: sha256(file) for file in files + presence} | {"labels": sha256(competition.labels_path)}
-        for kind, result in results.items():
-            folder = run.rule(kind, tta)
-            folders[f"{kind}, {'with' if tta else 'without'} TTA"] = folder
-            thresholds.write(result, folder, recipe.name, hashes)
-            if tta == recipe.tta:
-                # One patient alone leaves nothing to estimate on: then the Dice itself has to do.
-                nested[folder] = result.dice if result.nested_dice is None else result.nested_dice
-    best = max(nested, key=nested.__getitem__)
-    for target in (run.surface, run.thresholds):
-        source = best / target.name
-        if source.is_file():
-            copy(source, target)
-        else:
-            target.unlink(missing_ok=True)
-    return folders
+    split = folds.read(fold_file(competition), competition)
+    return choosing.search(run_of(competition, recipe), recipe, competition, split, kinds, removal, prevalence)
 
 
 def predict(
@@ -285,7 +209,6 @@ def predict(
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
     if not run.thresholds.is_file():
         raise KitError(f"{run.folder}: is not trained to its thresholds: run `make train` first")
-    rule = rules.read(run.thresholds)
     with logged(run), locked(target.test()):
         paths = predictions.readable(paths, competition.shape, skip_bad)
         made = [
@@ -296,26 +219,8 @@ def predict(
             made.append(members.average(target, recipe, Run.test, ALONE))
         if recipe.is_gated:
             members.stack_test(run, recipe, target)
-        chosen = target.test(recipe.tta)
-        made_from = {
-            "maps": sha256(keys_path(chosen)),
-            "thresholds": sha256(run.thresholds),
-            "ids": key_of(*order).hex(),
-        }
-        if not any(made) and is_current(target.submission, made_from):
-            return target.submission, False
-        stack = maps.open_maps(chosen)
-        given = [(maps.upsample(map, competition.shape) for map in stack)]
-        if recipe.is_gated:
-            given.append(np.load(target.test(recipe.tta, "classify")))
-        masks = {
-            id: rle.encode(rule.mask(*inputs))
-            for id, *inputs in progress(zip(stack.ids, *given, strict=True), "masks", len(stack))
-        }
-        # What could not be read counts as healthy: the competition wants a row for every image.
-        submission.write(target.submission, [(id, masks.get(id, "-1")) for id in order])
-        mark(target.submission, made_from)
-    return target.submission, True
+        made.append(predictions.write_submission(target, recipe, run.thresholds, order, competition.shape))
+    return target.submission, any(made)
 
 
 def validate(file: Path, data: Path, sample: Path | None = None) -> list[submission.Problem]:

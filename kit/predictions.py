@@ -1,18 +1,23 @@
-"""From trained weights to predictions on the disk: out of fold, or of any DICOM files. Only what is missing is made."""
+"""From trained weights to maps and masks on the disk: out of fold, or of any DICOM files. What is there is kept."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from kit.competition import dicom, layout
+from kit.competition import dicom, layout, rle, submission
 from kit.data import cache, folds
 from kit.data.resize import resize_image
-from kit.files import sha256
+from kit.files import is_current, mark, read_json, sha256
+from kit.inference import estimate, maps, rules
+from kit.progress import progress
 from kit.recipe import Recipe
-from kit.rows import Rows, key_of
+from kit.rows import Rows, key_of, keys_path
 from kit.run import Run
 from kit.team import Team
+
+log = logging.getLogger("kit")
 
 
 def predict_oof(
@@ -113,3 +118,57 @@ def readable(paths: dict[str, Path], shape: tuple[int, int], skip_bad: bool) -> 
     """The files that can be read; the others are an error, or are said to be left out."""
     bad = dicom.check(paths, shape, skip_bad)
     return {id: path for id, path in paths.items() if id not in bad}
+
+
+def write_submission(
+    target: Run, recipe: Recipe, thresholds: Path, order: Sequence[str], shape: tuple[int, int]
+) -> bool:
+    """Writes the masks of predicted images as a submission, unless it is there; whether it was to do.
+
+    Args:
+        target: With the maps of the images.
+        recipe: That made them.
+        thresholds: The rule from map to mask.
+        order: Ids that the submission answers; an image without a map counts as healthy.
+        shape: (H, W) of the images.
+    """
+    source, presence = target.test(recipe.tta), target.test(recipe.tta, "classify")
+    made_from = {
+        "maps": sha256(keys_path(source)),
+        "presence": sha256(presence) if recipe.is_gated else None,
+        "thresholds": sha256(thresholds),
+        "ids": key_of(*order).hex(),
+    }
+    if is_current(target.submission, made_from):
+        return False
+    rule, stack = rules.read(thresholds), maps.open_maps(source)
+    given = [(maps.upsample(map, shape) for map in stack)]
+    if recipe.is_gated:
+        given.append(np.load(presence))
+    masks = {
+        id: rle.encode(rule.mask(*inputs))
+        for id, *inputs in progress(zip(stack.ids, *given, strict=True), "masks", len(stack))
+    }
+    submission.write(target.submission, [(id, masks.get(id, "-1")) for id in order])
+    mark(target.submission, made_from)
+    _compare_share(sum(text != "-1" for text in masks.values()), len(masks), read_json(thresholds).get("masked"))
+    return True
+
+
+def _compare_share(masked: int, images: int, expected: float | None) -> None:
+    """Says how many images got a mask, and whether that is far from what the thresholds promise."""
+    if expected is None:
+        log.info("%d of %d images get a mask", masked, images)
+        return
+    log.info(
+        "%d of %d images get a mask, %.1f %% (out of fold %.1f %%)",
+        masked,
+        images,
+        100 * masked / images,
+        100 * expected,
+    )
+    if estimate.is_unlikely(masked, images, expected):
+        log.warning(
+            "that is far from what the thresholds were chosen on: these images are of another kind, or the mean of "
+            "several networks is surer or less sure than each of them: see what a recipe with a hold-out gives"
+        )

@@ -1,22 +1,13 @@
 """The typed recipe: everything that a result depends on, its defaults and units, and what is refused.
 
-A recipe is a YAML file, one of those in `kit/recipes/` (by name) or anyone's (by path). It is merged over the
-defaults below, scaled (`scale.size=0.25`), overridden by `KEY=VALUE` pairs (`stages.0.epochs=2`), and validated:
-unknown keys, wrong types and impossible values are refused with the key's path.
-
 An ensemble is a recipe with `members`: each is the recipe itself with the keys that the member says merged over it,
 sections key by key, lists as a whole.
 """
 
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
-
-from kit.errors import KitError
-from kit.overrides import override
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -27,9 +18,6 @@ class Section(BaseModel):
     """A part of a recipe: frozen, and closed to keys that it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-Part = TypeVar("Part", bound=Section)
 
 
 class Network(Section):
@@ -222,14 +210,15 @@ class Recipe(Section):
     def parts(self) -> dict[str, "Recipe"]:
         """The recipes to train, by the member's name; without members the recipe itself under the name "".
 
-        >>> [part.loss.focal for part in load("sneddy").parts().values()]
+        >>> from kit import recipes
+        >>> [part.loss.focal for part in recipes.load("sneddy").parts().values()]
         [1.0, 2.0, 4.0]
         """
         if not self.members:
             return {"": self}
         whole = self.model_dump(mode="json", exclude={"members"})
         return {
-            name: Recipe.model_validate(_merged(whole, changes) | {"name": f"{self.name}/{name}"})
+            name: Recipe.model_validate(merged(whole, changes) | {"name": f"{self.name}/{name}"})
             for name, changes in self.members.items()
         }
 
@@ -252,104 +241,9 @@ class Recipe(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
 
 
-def names() -> list[str]:
-    """Names of the recipes that come with the kit, sorted."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
-
-
-def load(name: str, overrides: str = "") -> Recipe:
-    """The recipe of that name, or in that YAML file, with overrides applied.
-
-    Args:
-        name: A name of `names()`, or the path of a YAML file.
-        overrides: `KEY=VALUE` pairs separated by white space; values are YAML, list items go by number. Those of
-            `scale` are the factors of `Scale`, which come before all others.
-
-    Raises:
-        KitError: there is no such recipe, it is not a mapping, or a key or value is refused.
-
-    >>> load("exp5", "stages.1.epochs=20 network.encoder_weights=none").stages[1].epochs
-    20
-    """
-    if name.endswith((".yaml", ".yml")):
-        path, file = name, Path(name)
-    else:
-        path, file = f"recipe {name}", _folder() / f"{name}.yaml"
-    if not file.is_file():
-        raise KitError(
-            f"{path}: there is no such recipe: choose one of {', '.join(names())}, or the path of a .yaml file"
-        )
-    try:
-        content = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise KitError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise KitError(f"{path}: a recipe is a mapping of keys to values, see `kit recipes exp5`")
-    content.setdefault("name", file.name.rsplit(".", 1)[0])
-    changes = {True: [], False: []}
-    for pair in overrides.split():
-        changes[pair.startswith("scale.")].append(pair)
-    if changes[True]:
-        factors = {}
-        for pair in changes[True]:
-            override(factors, pair)
-        scale = _validated(Scale, factors["scale"], path, ("scale",))
-        content = parse(content, path).scaled(scale).model_dump(mode="json")
-    for pair in changes[False]:
-        override(content, pair)
-    return parse(content, path)
-
-
-def parse(content: dict[str, Any], path: str) -> Recipe:
-    """The validated recipe of a mapping, its members included; `path` names it in errors."""
-    whole = _validated(Recipe, content, path)
-    for name, changes in whole.members.items():
-        for key in changes.keys() & OF_THE_WHOLE:
-            raise KitError(f"{path}: members.{name}.{key}: belongs to the ensemble as a whole: leave it out")
-        merged = _merged(whole.model_dump(mode="json", exclude={"members"}), changes)
-        _validated(Recipe, merged, path, ("members", name))
-    if whole.members and not whole.members_that("segment"):
-        raise KitError(f"{path}: members: none of them segments: give one role: segment")
-    return whole
-
-
-def _validated(kind: type[Part], content: dict[str, Any], path: str, inside: tuple[str, ...] = ()) -> Part:
-    """The part of a recipe that a mapping gives, which stands `inside` some key."""
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        errors = error.errors()
-        # A list with a refused item is refused as well: the item's own reason says it all.
-        places = [problem["loc"] for problem in errors]
-        own = [
-            p for p in errors if not any(len(at) > len(p["loc"]) and at[: len(p["loc"])] == p["loc"] for at in places)
-        ]
-        problems = [
-            f"{'.'.join(map(str, (*inside, *problem['loc']))) or 'the recipe'}: {_reason(problem)}" for problem in own
-        ]
-        raise KitError(f"{path}: " + "; ".join(problems)) from None
-
-
-def _merged(whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merged(whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """The mapping with changes over it: mappings key by key, anything else as a whole."""
     return whole | {
-        key: _merged(whole[key], value) if isinstance(value, dict) and isinstance(whole.get(key), dict) else value
+        key: merged(whole[key], value) if isinstance(value, dict) and isinstance(whole.get(key), dict) else value
         for key, value in changes.items()
     }
-
-
-def read(path: Path) -> Recipe:
-    """The resolved recipe that a run has written."""
-    return load(str(path))
-
-
-def _folder() -> Any:
-    return resources.files("kit.recipes")
-
-
-def _reason(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "is not a key of a recipe, see `kit recipes exp5`"
-    message = problem["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
-    return f"{message[0].lower()}{message[1:]}{given}"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit import recipe
+from kit import recipes
 from kit.errors import KitError
 from kit.files import read_json, write_json, write_text
 from kit.recipe import Recipe
@@ -107,7 +107,7 @@ class Run:
         """
         if not self.recipe_path.is_file():
             raise KitError(f"{self.folder}: is not a run (no recipe.yaml): run `make train` first")
-        return recipe.read(self.recipe_path)
+        return recipes.read(self.recipe_path)
 
     def start(self, fold: int, made_from: dict) -> Path:
         """The last weights of a fold, for another recipe to start from.

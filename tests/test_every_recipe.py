@@ -10,20 +10,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kit import kernels, networks, pipeline, recipe
+from kit import kernels, networks, pipeline, recipes
 from kit.competition import layout, phantom, rle, scoring
 from kit.errors import KitError
 from kit.inference import maps, rules
 from kit.publish.settings import Settings
-from kit.recipe import Network
+from kit.recipe import Network, Recipe
 
 SMALLEST = {"efficient": "tu-test_efficientnet", "": "tu-test_resnet"}
 """The smallest encoder of the family, else the smallest ResNet."""
 
 
-def tiny(name: str, more: str = "") -> recipe.Recipe:
+def tiny(name: str, more: str = "") -> Recipe:
     """The recipe with networks, sizes and batches for a test: an epoch of two steps a stage."""
-    whole, overrides = recipe.load(name), []
+    whole, overrides = recipes.load(name), []
 
     def shrink(prefix: str, stages: list, encoder: str, decoder: bool) -> None:
         encoder = next(small for family, small in SMALLEST.items() if family in encoder)
@@ -41,7 +41,7 @@ def tiny(name: str, more: str = "") -> recipe.Recipe:
         if member:
             own = whole.members[member].get("stages", [])
             shrink(f"members.{member}.", own, part.network.encoder, part.network.decoder_channels is not None)
-    return recipe.load(name, " ".join([*overrides, more]))
+    return recipes.load(name, " ".join([*overrides, more]))
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +56,11 @@ def data(folder, monkeypatch):
     path = folder / "tiny"
     if not path.exists():
         phantom.write(path, train=24, test=8, size=128)
-        pipeline.make_folds(path, recipe.load("demo"), 2, None, None, None)
+        pipeline.make_folds(path, recipes.load("demo"), 2, None, None, None)
     return path
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", recipes.names())
 class TestEveryRecipe:
     def test_from_training_to_submission(self, name, data):
         wanted = tiny(name)
@@ -185,10 +185,10 @@ def test_a_fold_starts_from_the_named_recipes_last_weights(data):
 
 def test_a_start_that_cannot_be_is_told(data):
     with pytest.raises(KitError, match=r"absent.*make train"):
-        pipeline.train(data, recipe.load("demo", "name=a start=absent"))
+        pipeline.train(data, recipes.load("demo", "name=a start=absent"))
     pipeline.train(data, tiny("x5"))
     with pytest.raises(KitError, match=r"x5: fold 0 is not trained"):
-        pipeline.train(data, recipe.load("demo", "name=b start=x5"))
+        pipeline.train(data, recipes.load("demo", "name=b start=x5"))
     source, _ = pipeline.train(data, tiny("exp2"))
     with pytest.raises(KitError, match=r"exp2: was trained with other folds: train it anew"):
         source.start(0, {"folds": "others"})
@@ -196,8 +196,8 @@ def test_a_start_that_cannot_be_is_told(data):
 
 REAL = {
     (part.network.model_copy(update={"encoder_weights": None})): None
-    for name in recipe.names()
-    for part in recipe.load(name).parts().values()
+    for name in recipes.names()
+    for part in recipes.load(name).parts().values()
 }
 
 

@@ -1,22 +1,22 @@
 import pytest
 
-from kit import recipe
+from kit import recipes
 from kit.errors import KitError
 from kit.recipe import Stage
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_loads_and_its_dump_is_itself(name, tmp_path):
-    loaded = recipe.load(name)
+    loaded = recipes.load(name)
     assert loaded.name == name
     assert loaded.about
     path = tmp_path / "recipe.yaml"
     path.write_text(loaded.dump())
-    assert recipe.read(path) == loaded
+    assert recipes.read(path) == loaded
 
 
 def test_exp5_is_the_papers():
-    exp5 = recipe.load("exp5")
+    exp5 = recipes.load("exp5")
     first, second = exp5.stages
     assert (first.size, first.epochs, first.batch_size, first.swa_epochs) == (256, 100, 64, 5)
     assert (second.size, second.epochs, second.batch_size, second.swa_epochs) == (512, 70, 16, 3)
@@ -46,7 +46,7 @@ def test_exp5_is_the_papers():
     ],
 )
 def test_the_papers_table_4(name, stages, binarization, holdout):
-    loaded = recipe.load(name)
+    loaded = recipes.load(name)
     assert [(s.size, s.epochs, s.batch_size, s.swa_epochs) for s in loaded.stages] == stages
     assert (loaded.threshold.binarization, loaded.threshold.removal) == (binarization, 2048)
     assert loaded.folds.holdout == holdout
@@ -56,13 +56,13 @@ def test_the_papers_table_4(name, stages, binarization, holdout):
 
 
 def test_the_augmentation_study_takes_its_group_as_a_parameter():
-    study = recipe.load("augmentation", "augmentation=[A1,A2] name=augmentation-A1A2")
-    assert (recipe.load("augmentation").augmentation, study.augmentation) == ((), ("A1", "A2"))
+    study = recipes.load("augmentation", "augmentation=[A1,A2] name=augmentation-A1A2")
+    assert (recipes.load("augmentation").augmentation, study.augmentation) == ((), ("A1", "A2"))
     assert (study.stages[0].learning_rate, study.stages[0].final_learning_rate) == (1e-4, 1e-5)
 
 
 def test_the_winner_is_three_networks_with_their_own_losses_and_chains():
-    parts = recipe.load("sneddy").parts()
+    parts = recipes.load("sneddy").parts()
     assert {name: part.network.encoder for name, part in parts.items()} == {
         "r34": "resnet34",
         "r50": "resnet50",
@@ -83,7 +83,7 @@ def test_the_winner_is_three_networks_with_their_own_losses_and_chains():
 
 
 def test_the_runner_up_classifies_with_three_networks_and_segments_with_five():
-    whole = recipe.load("x5")
+    whole = recipes.load("x5")
     by_role = {"classify": [], "segment": []}
     for part in whole.parts().values():
         by_role[part.role].append((part.network.architecture, part.network.encoder))
@@ -96,22 +96,22 @@ def test_the_runner_up_classifies_with_three_networks_and_segments_with_five():
         *(("Unet", encoder) for encoder in (*classifiers, "efficientnet-b5")),
         ("DeepLabV3Plus", "resnext50_32x4d"),
     ]
-    assert whole.is_gated and not recipe.load("sneddy").is_gated
+    assert whole.is_gated and not recipes.load("sneddy").is_gated
 
 
 def test_a_member_is_the_recipe_with_its_changes_over_it():
-    whole = recipe.load(
+    whole = recipes.load(
         "demo", 'members.a.network.encoder=resnet18 members.b.stages=[{"size":32,"epochs":1,"batch_size":2}]'
     )
     a, b = whole.parts().values()
     changed = whole.network.model_copy(update={"encoder": "resnet18"})
     assert a == whole.model_copy(update={"name": "demo/a", "network": changed, "members": {}})
     assert (b.name, [stage.size for stage in b.stages], b.network) == ("demo/b", [32], whole.network)
-    assert recipe.load("demo").parts() == {"": recipe.load("demo")}
+    assert recipes.load("demo").parts() == {"": recipes.load("demo")}
 
 
 def test_overrides_reach_lists_and_nested_keys():
-    changed = recipe.load("exp5", "stages.1.epochs=4 network.encoder_weights=none stages.0.learning_rate=1e-4 seed=3")
+    changed = recipes.load("exp5", "stages.1.epochs=4 network.encoder_weights=none stages.0.learning_rate=1e-4 seed=3")
     assert changed.stages[1].epochs == 4
     assert changed.stages[0].learning_rate == 1e-4
     assert changed.network.encoder_weights is None
@@ -119,16 +119,18 @@ def test_overrides_reach_lists_and_nested_keys():
 
 
 def test_scaling_keeps_the_ratios_of_every_stage():
-    exp5, small = (recipe.load("exp5", more) for more in ("", "scale.size=0.25 scale.batch_size=0.25 scale.epochs=0.1"))
+    exp5, small = (
+        recipes.load("exp5", more) for more in ("", "scale.size=0.25 scale.batch_size=0.25 scale.epochs=0.1")
+    )
     first, second = small.stages
     assert (first.size, first.epochs, first.batch_size, first.swa_epochs) == (64, 10, 16, 1)
     assert (second.size, second.epochs, second.batch_size, second.swa_epochs) == (128, 7, 4, 1)
     assert small.model_copy(update={"stages": exp5.stages}) == exp5
-    assert recipe.load("exp5", "scale.epochs=1") == exp5
+    assert recipes.load("exp5", "scale.epochs=1") == exp5
 
 
 def test_scaling_reaches_the_stages_of_members_and_comes_before_other_values():
-    whole = recipe.load("sneddy", "stages.4.epochs=2 scale.learning_rate=10 scale.epochs=0.04 scale.size=0.125")
+    whole = recipes.load("sneddy", "stages.4.epochs=2 scale.learning_rate=10 scale.epochs=0.04 scale.size=0.125")
     parts = whole.parts()
     assert [stage.size for stage in parts["r34"].stages] == [64, 128, 128, 128, 128]
     assert [stage.epochs for stage in parts["se50"].stages] == [2, 2, 2, 2, 2]
@@ -140,7 +142,7 @@ def test_scaling_reaches_the_stages_of_members_and_comes_before_other_values():
 
 @pytest.mark.parametrize("size", [0.001, 0.3, 1.7])
 def test_scaled_sizes_are_those_that_a_network_takes(size):
-    for stage in recipe.load("exp5", f"scale.size={size} scale.batch_size={size} scale.epochs={size}").stages:
+    for stage in recipes.load("exp5", f"scale.size={size} scale.batch_size={size} scale.epochs={size}").stages:
         assert Stage.model_validate(stage.model_dump()) == stage
 
 
@@ -186,22 +188,22 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
 )
 def test_impossible_values_are_refused_with_their_key(overrides, place):
     with pytest.raises(KitError) as refused:
-        recipe.load("exp5", overrides)
+        recipes.load("exp5", overrides)
     assert place in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_unknown_recipes_and_files_that_are_none(tmp_path):
     with pytest.raises(KitError, match="exp5"):
-        recipe.load("exp99")
+        recipes.load("exp99")
     for content in ("[1, 2]", "a: [", "", "name: x"):
         path = tmp_path / "mine.yaml"
         path.write_text(content)
         with pytest.raises(KitError, match=r"mine\.yaml"):
-            recipe.load(str(path))
+            recipes.load(str(path))
 
 
 def test_a_recipe_of_ones_own_is_named_after_its_file(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("stages: [{size: 64, epochs: 1, batch_size: 2}]")
-    assert recipe.load(str(path)).name == "mine"
+    assert recipes.load(str(path)).name == "mine"

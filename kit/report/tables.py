@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit import recipe as recipes
+from kit import recipes
 from kit.competition import scoring
 from kit.competition.layout import Competition
 from kit.report import claims, paper, stats

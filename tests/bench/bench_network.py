@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from kit import engine, networks, recipe
+from kit import engine, networks, recipes
 from kit.data.cache import Cache
 from kit.inference import predict
 from kit.training import losses, stage
@@ -16,7 +16,7 @@ SIZE, BATCH, STEPS = 128, 8, 6
 
 
 def rows() -> list[dict[str, str]]:
-    loaded = recipe.load(
+    loaded = recipes.load(
         "demo", f"stages.0.size={SIZE} stages.0.epochs=1 stages.0.swa_epochs=0 stages.0.batch_size={BATCH}"
     )
     random = np.random.default_rng(0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from kit import files, networks, recipe
+from kit import files, networks, recipes
 from kit.competition import phantom
 from kit.inference import ensemble
 from kit.run import Run
@@ -35,7 +35,7 @@ def write(here: Path, content: dict = RECIPE) -> Run:
     """Writes data/tiny and a run of the recipe below a folder; gives the run, relative to it."""
     if not (here / "data" / "tiny").exists():
         phantom.write(here / "data" / "tiny", train=6, test=5, size=64)
-    settings = recipe.parse(content, content["name"])
+    settings = recipes.parse(content, content["name"])
     place = Path("runs/tiny") / settings.name
     run = Run(here / place)
     files.write_text(run.recipe_path, settings.dump())

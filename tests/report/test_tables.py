@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from kit import recipe
+from kit import recipes
 from kit.competition import rle, scoring
 from kit.files import write_json, write_text
 from kit.inference import maps
@@ -21,7 +21,7 @@ def runs(phantoms, tmp_path_factory):
     """A run of exp5 whose maps are the truth, shifted: 0.8 inside, and a speck of 0.9 in every second image."""
     folder = tmp_path_factory.mktemp("runs")
     run, random = Run(folder / "exp5"), np.random.default_rng(0)
-    write_text(run.recipe_path, recipe.load("exp5", QUICK).dump())
+    write_text(run.recipe_path, recipes.load("exp5", QUICK).dump())
     solution = scoring.read_solution(phantoms.solution_path)
     for target, labels in ((run.oof, phantoms.labels), (run.test, solution.masks)):
         ids = sorted(labels)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kit import engine, networks, recipe
+from kit import engine, networks, recipes
 from kit.data.cache import Cache
 from kit.errors import KitError
 from kit.training import stage
@@ -29,7 +29,7 @@ def data(count=16, size=32):
 
 
 def train(folder, overrides="", number=0, start=None, name="demo"):
-    loaded = recipe.load(name, BASE + overrides)
+    loaded = recipes.load(name, BASE + overrides)
     stage.train(engine.launch(loaded), loaded, number, 0, data(), folder, start)
     return load_file(folder / "weights.safetensors"), pd.read_csv(folder / "metrics.csv")
 
@@ -102,7 +102,7 @@ def test_an_encoder_frozen_all_along_does_not_change(tmp_path):
 @pytest.mark.parametrize("key", ["swa_epochs", "best_checkpoints"])
 def test_averages_are_means_of_the_chosen_epochs(key):
     settings = {"swa_epochs": 0, "best_checkpoints": 0} | {key: 2}
-    loaded = recipe.load("demo", BASE + " ".join(f"stages.0.{name}={value}" for name, value in settings.items()))
+    loaded = recipes.load("demo", BASE + " ".join(f"stages.0.{name}={value}" for name, value in settings.items()))
     average, states = Average(loaded.stages[0]), []
     for epoch, dice in enumerate((0.9, 0.1, 0.5)):
         torch.manual_seed(epoch)
