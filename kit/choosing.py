@@ -9,7 +9,7 @@ from kit.competition import rle
 from kit.competition.layout import Competition
 from kit.data.folds import Folds
 from kit.errors import KitError
-from kit.files import copy, is_current, mark, sha256
+from kit.files import copy, is_current, mark, read_json, sha256
 from kit.inference import maps, thresholds
 from kit.recipe import Recipe
 from kit.rows import keys_path
@@ -36,6 +36,13 @@ def ensure(run: Run, recipe: Recipe, competition: Competition, split: Folds) -> 
     search(run, recipe, competition, split, thresholds.KINDS, None, recipe.prevalence)
     mark(run.thresholds, made_from)
     return True
+
+
+def fits(run: Run, recipe: Recipe) -> bool:
+    """Whether the run's thresholds were chosen on maps with TTA, or without, as the recipe predicts."""
+    chosen_on = read_json(run.thresholds).get("hashes", {})
+    other = {run.oof(fold, not recipe.tta).name for fold in run.predicted_folds()}
+    return not other & chosen_on.keys()
 
 
 def search(

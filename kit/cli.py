@@ -136,7 +136,8 @@ def thresholds(
         folders = {result.rule.name: folder for folder, result in found.items()}
     else:
         wanted = recipes.load(recipe, overrides)
-        folders = pipeline.search_thresholds(data, wanted, kinds, removals, prevalence or wanted.prevalence)
+        expected = wanted.prevalence if prevalence is None else prevalence
+        folders = pipeline.search_thresholds(data, wanted, kinds, removals, expected)
     print(surfaces.table(folders))
     for folder in folders.values():
         surfaces.draw(folder)

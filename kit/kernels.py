@@ -50,6 +50,7 @@ def build(run: Run, data: Path, chosen: Settings, gpu: bool, time_limit: float, 
     competition = pipeline.open_data(data)
     if run.folder.resolve().parent.name != competition.name:
         raise KitError(f"{run.folder}: is not a run on {data}: give its data with --data")
+    bundle.check_complete(run)
     change = half_change(run, competition)
     half = abs(change) <= HALF_LOSS
     say(f"weights in {'half' if half else 'full'} precision: halving them changes the OOF Dice by {change:+.6f}")
@@ -129,7 +130,7 @@ def predicted(kernel: bundle.Kernel, folder: Path, data: Path, images: Path | No
         for name in listed[member]:
             fold = int(Path(name).stem.rpartition("fold")[2])
             files.copy(kernel.bundle / name, run.member(member).weights(fold, len(part.stages) - 1))
-    for path in (brought.thresholds, brought.stack(True), brought.stack(False)):
+    for path in (brought.recipe_path, brought.thresholds, brought.stack(True), brought.stack(False)):
         if path.is_file():
             files.copy(path, run.folder / path.name)
     command = [sys.executable, "-m", "kit", "predict", "--skip-bad", "--data", str(data.resolve())]

@@ -164,5 +164,5 @@ def _load(module: nn.Module, path: Path, what: str) -> None:
     try:
         target.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise KitError(f"{what}: {path}: is of another network: {reason}") from error
+        reason = str(error).splitlines()[1:2] or [str(error)]
+        raise KitError(f"{what}: {path}: is of another network: {' '.join(reason[0].split())[:160]}") from error

@@ -56,6 +56,8 @@ def make_folds(
     Returns:
         The file, the folds, and whether they were made now.
     """
+    if count is not None and holdout is not None:
+        raise KitError(f"--folds {count} --holdout {holdout}: give one of them")
     competition = open_data(data, allow_missing)
     if count is None and holdout is None:
         holdout = recipe.folds.holdout
@@ -143,13 +145,14 @@ def train_part(
     """Trains one network over its stages and folds, and predicts what it has not seen; whether each had to be done."""
     from kit.training import stage as stages
 
-    if team.first:
-        run.begin(recipe, made_from)
-    team.barrier()
     starts = {fold: None for fold in numbers}
     if recipe.start is not None:
         source = Run(RUNS / competition.name / recipe.start)
         starts = {fold: source.start(fold, made_from) for fold in numbers}
+        made_from = made_from | {f"weights of fold {fold} of {recipe.start}": sha256(starts[fold]) for fold in numbers}
+    if team.first:
+        run.begin(recipe, made_from)
+    team.barrier()
     done = []
     for fold in numbers:
         busy = "another process trains this fold: wait until it has ended"
@@ -175,8 +178,9 @@ def search_thresholds(
 ) -> dict[str, Path]:
     """Searches the thresholds of some rules on the run's OOF maps; where each search was written, by its name."""
     competition = open_data(data)
-    split = folds.read(fold_file(competition), competition)
-    return choosing.search(run_of(competition, recipe), recipe, competition, split, kinds, removal, prevalence)
+    run, split = run_of(competition, recipe), folds.read(fold_file(competition), competition)
+    run.agree(recipe)
+    return choosing.search(run, recipe, competition, split, kinds, removal, prevalence)
 
 
 def predict(
@@ -199,16 +203,22 @@ def predict(
     """
     competition = open_data(data)
     run = run_of(competition, recipe)
+    run.agree(recipe)
     if images is None:
         paths, order = competition.test, competition.sample_ids
         target = run
     else:
+        if not images.is_dir():
+            raise KitError(f"--images {images}: there is no such folder: give one with DICOM files")
         paths = layout.find_dicoms(images)
         order, target = tuple(paths), Run(out or Path("predictions") / images.name)
     if not order:
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
     if not run.thresholds.is_file():
         raise KitError(f"{run.folder}: is not trained to its thresholds: run `make train` first")
+    if not choosing.fits(run, recipe):
+        kind = "without" if recipe.tta else "with"
+        raise KitError(f"{run.thresholds}: was chosen on maps {kind} TTA: run `make train` with this setting of tta")
     with logged(run), locked(target.test()):
         paths = predictions.readable(paths, competition.shape, skip_bad)
         made = [

@@ -134,7 +134,7 @@ def write_submission(
     """
     source, presence = target.test(recipe.tta), target.test(recipe.tta, "classify")
     made_from = {
-        "maps": sha256(keys_path(source)),
+        "maps": [source.name, sha256(keys_path(source))],
         "presence": sha256(presence) if recipe.is_gated else None,
         "thresholds": sha256(thresholds),
         "ids": key_of(*order).hex(),

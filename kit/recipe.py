@@ -4,6 +4,7 @@ An ensemble is a recipe with `members`: each is the recipe itself with the keys 
 sections key by key, lists as a whole.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -28,16 +29,23 @@ class Network(Section):
     """Name of an encoder of segmentation-models-pytorch; `tu-NAME` is timm's."""
     encoder_weights: str | None = "imagenet"
     """`imagenet` (downloaded), the path of a .safetensors or .pth file, or null."""
-    decoder_channels: tuple[int, ...] | None = (256, 128, 64, 32, 16)
+    decoder_channels: tuple[Annotated[int, Field(ge=1)], ...] | None = (256, 128, 64, 32, 16)
     """Filters of the decoder's blocks, the deepest first; null leaves them to the architecture."""
     attention: Literal["scse"] | None = None
-    """Attention in the decoder's blocks of a U-Net."""
+    """Attention in the decoder's blocks of a U-Net; each then needs 16 filters or more."""
     channels: Literal[1, 3] = 3
     """3: the grey image three times; 1: once, mapped to three by a convolution that is learned (paper, Exp1)."""
     normalisation: Literal["unit", "imagenet", "symmetric"] = "unit"
     """Of grey levels 0…255: to 0…1 (paper section 4.1), by ImageNet's mean and deviation, or (x - 127) / 128."""
     image_head: bool = False
     """A second output that says whether the image has any pneumothorax."""
+
+    @field_validator("attention")
+    @classmethod
+    def _filters_suffice(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value == "scse" and min(info.data.get("decoder_channels") or (16,)) < 16:
+            raise ValueError("scse needs decoder_channels of 16 or more")
+        return value
 
     @field_validator("encoder_weights")
     @classmethod
@@ -62,10 +70,10 @@ class Loss(Section):
 
 
 class Scale(Section):
-    """Factors that make a recipe smaller, or larger, and keep the ratios of its stages."""
+    """Factors that make a recipe smaller, or larger, and keep the ratios of its stages as far as whole numbers go."""
 
     size: Positive = 1.0
-    """Of pixels a side, to the next multiple of 32."""
+    """Of pixels a side, to the nearest multiple of 32, at least 32."""
     batch_size: Positive = 1.0
     epochs: Positive = 1.0
     """Of every count of epochs; none that is there vanishes."""
@@ -115,6 +123,11 @@ class Stage(Section):
         if value > info.data.get("learning_rate", value):
             raise ValueError("is above learning_rate")
         return value
+
+    @property
+    def averages(self) -> bool:
+        """Whether the weights that it leaves are the mean of several checkpoints."""
+        return max(self.swa_epochs, self.best_checkpoints) > 1
 
     def scaled(self, scale: Scale) -> "Stage":
         """The stage in another size.
@@ -189,6 +202,15 @@ class Recipe(Section):
     """What a member gives its ensemble: probability maps, or the probability that the image has any pneumothorax."""
     members: dict[Annotated[str, Field(pattern=rf"^{NAME}$")], dict[str, Any]] = {}
     """Of an ensemble, by name: what each changes in this recipe."""
+
+    @field_validator("members")
+    @classmethod
+    def _folders_are_free(cls, value: dict, info: ValidationInfo) -> dict:
+        if value and "/" in info.data.get("name", ""):
+            raise ValueError(f"a recipe with members has a name without '/', not {info.data['name']}")
+        if taken := [name for name in value if re.fullmatch(r"oof|thresholds|fold\d+", name)]:
+            raise ValueError(f"{taken[0]} is a folder of every run: call the member otherwise")
+        return value
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Recipe":

@@ -58,11 +58,15 @@ class Run:
             KitError: no fold has been trained to its end, or the run is an ensemble.
         """
         if recipe.members:
-            raise KitError(f"{self.folder}: is an ensemble: its weights are those of {', '.join(recipe.members)}")
+            members = ", ".join(f"{self.folder.name}/{name}" for name in recipe.members)
+            raise KitError(f"{self.folder}: is an ensemble: its weights are those of {members}")
         last = f"stage{len(recipe.stages)}"
         found = sorted(self.folder.glob(f"fold*/{last}/weights.safetensors"))
         if not found:
             raise KitError(f"{self.folder}: no fold is trained to the end of {last}: run `make train` first")
+        predicted = {path.stem.split("-")[0] for path in self.folder.glob("oof/fold*.npy")}
+        for lacking in sorted(predicted - {path.parents[1].name for path in found}):
+            raise KitError(f"{self.folder / lacking / last}: its weights are missing: run `make train` again")
         return found
 
     def networks(self, recipe: Recipe) -> dict[str, list[Path]]:
@@ -119,7 +123,11 @@ class Run:
         Raises:
             KitError: the fold is not trained to its end, or was trained on other data or folds.
         """
-        last = self.weights(fold, len(self.read_recipe().stages) - 1)
+        recipe = self.read_recipe()
+        if recipe.members:
+            first = next(iter(recipe.members))
+            raise KitError(f"{self.folder}: is an ensemble: start from one of its members, start={recipe.name}/{first}")
+        last = self.weights(fold, len(recipe.stages) - 1)
         if not last.is_file():
             raise KitError(
                 f"{self.folder}: fold {fold} is not trained to its end: run `make train` of this recipe first"
@@ -134,7 +142,20 @@ class Run:
     def _stale(self, made_from: dict) -> list[str]:
         """Names of the data that are no longer what the run was begun with."""
         known = read_json(self.folder / "inputs.json")
-        return [name for name, value in made_from.items() if known.get(name) != value]
+        return [name for name, value in made_from.items() if known.get(name, value) != value]
+
+    def agree(self, wanted: Recipe) -> None:
+        """Holds a recipe against the one that the run was begun with.
+
+        Raises:
+            KitError: they differ in what matters to the training.
+        """
+        changed = _differences(self.read_recipe(), wanted)
+        if changed:
+            raise KitError(
+                f"{self.folder}: was begun with other settings ({'; '.join(changed)}): give those that it was trained "
+                f"with, remove {self.folder}, or give another run another name with SET='name=…'"
+            )
 
     def begin(self, wanted: Recipe, made_from: dict) -> None:
         """Writes what the run is, or holds it against what it was begun as.
@@ -148,13 +169,14 @@ class Run:
         """
         inputs = self.folder / "inputs.json"
         if self.recipe_path.is_file() and inputs.is_file():
-            way_out = f"remove {self.folder}, or give the run another name with SET='name=…'"
-            changed = _differences(self.read_recipe(), wanted)
-            if changed:
-                raise KitError(f"{self.folder}: was begun with other settings ({'; '.join(changed)}): {way_out}")
+            self.agree(wanted)
             stale = self._stale(made_from)
             if stale:
-                raise KitError(f"{self.folder}: was begun with other {' and '.join(stale)}: {way_out}")
+                raise KitError(
+                    f"{self.folder}: was begun with other {' and '.join(stale)}: remove {self.folder}, or give the run "
+                    "another name with SET='name=…'"
+                )
+            made_from = read_json(inputs) | made_from
         write_json(inputs, made_from)
         write_text(self.recipe_path, wanted.dump())
 

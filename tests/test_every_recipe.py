@@ -149,15 +149,26 @@ def test_other_folders_are_predicted_by_ensembles_too(data):
 
 
 def test_halved_weights_are_judged_by_the_dice_of_what_they_predict(data, monkeypatch):
-    wanted, competition = tiny("demo"), layout.open_folder(data)
-    run, _ = pipeline.train(data, wanted)
+    competition = layout.open_folder(data)
+    run, _ = pipeline.train(data, tiny("demo", "name=halved"))
+    run.thresholds.write_text(json.dumps({"rule": "image", "binarization": 0.5, "removal": 0}))
+    truth = {id: rle.union(rows, competition.shape) for id, rows in competition.labels.items()}
+    whole = np.ones(competition.shape, bool)  # what weights of 0 predict, and so the probability 0.5 everywhere
+    changes = []
+    for fold in (0, 1):
+        stack = maps.open_maps(run.oof(fold))
+        for id, map in zip(stack.ids, stack, strict=True):
+            before = scoring.dice(maps.upsample(map, competition.shape) >= 128, truth[id])
+            changes.append(scoring.dice(whole, truth[id]) - before)
+
+    def zeros(source, target, half):
+        save_file({name: tensor * 0 for name, tensor in load_file(source).items()}, target)
+
     with monkeypatch.context() as patch:
-        zeros = lambda source, target, half: save_file({k: v * 0 for k, v in load_file(source).items()}, target)  # noqa: E731
         patch.setattr(kernels.bundle, "write_weights", zeros)
         change = kernels.half_change(run, competition)
-    mask = rules.read(run.thresholds).mask(np.full(competition.shape, 128, np.uint8))  # of the probability 0.5
-    dice = [scoring.dice(mask, rle.union(rows, competition.shape)) for rows in competition.labels.values()]
-    assert change == pytest.approx(np.mean(dice) - json.loads(run.thresholds.read_text())["dice"], abs=1e-3)
+    assert change == pytest.approx(np.mean(changes), abs=1e-3)
+    assert abs(change) > 1e-3
     assert kernels.half_change(run, competition) == change  # measured once
     (run.folder / "half.json").unlink()
     assert abs(kernels.half_change(run, competition)) < abs(change)
@@ -183,11 +194,53 @@ def test_a_fold_starts_from_the_named_recipes_last_weights(data):
         assert torch.allclose(first, second, atol=1e-6)
 
 
+def test_a_start_that_was_trained_anew_is_told(data):
+    def source(seed):
+        return tiny("exp2", f"name=source seed={seed} stages.0.swa_epochs=0")
+
+    first, _ = pipeline.train(data, source(0))
+    target = tiny("exp3", "name=follower start=source")
+    pipeline.train(data, target)
+    shutil.rmtree(first.folder)
+    pipeline.train(data, source(1))
+    with pytest.raises(KitError, match=r"follower: was begun with other weights of fold 0 of source"):
+        pipeline.train(data, target)
+
+
+def test_a_run_is_predicted_as_it_was_trained(data):
+    wanted = tiny("demo", "name=kept")
+    run, _ = pipeline.train(data, wanted)
+    path, _ = pipeline.predict(data, wanted)
+    before = {file: file.read_bytes() for file in (path, run.test(True), run.test(False))}
+    for other in ("stages.1.size=32", "network.normalisation=imagenet", "seed=3"):
+        for verb in (pipeline.predict, lambda *given: pipeline.search_thresholds(*given, ("image",), None, None)):
+            with pytest.raises(KitError, match="was begun with other settings"):
+                verb(data, tiny("demo", f"name=kept {other}"))
+    with pytest.raises(KitError, match="chosen on maps with TTA"):
+        pipeline.predict(data, tiny("demo", "name=kept tta=false"))
+    assert {file: file.read_bytes() for file in before} == before
+    pipeline.train(data, tiny("demo", "name=kept tta=false"))
+    assert pipeline.predict(data, tiny("demo", "name=kept tta=false"))[1]
+
+
+def test_a_fold_whose_weights_are_gone_is_told(data):
+    run, _ = pipeline.train(data, tiny("sneddy"))
+    lost = run.member("r50").weights(1, 3)
+    kept = lost.rename(lost.with_name("kept"))
+    for use in (
+        lambda: pipeline.predict(data, tiny("sneddy")),
+        lambda: kernels.build(run, data, Settings(), False, 60.0, print),
+    ):
+        with pytest.raises(KitError, match=r"r50/fold1/stage4: its weights are missing"):
+            use()
+    kept.rename(lost)
+
+
 def test_a_start_that_cannot_be_is_told(data):
     with pytest.raises(KitError, match=r"absent.*make train"):
         pipeline.train(data, recipes.load("demo", "name=a start=absent"))
     pipeline.train(data, tiny("x5"))
-    with pytest.raises(KitError, match=r"x5: fold 0 is not trained"):
+    with pytest.raises(KitError, match=r"x5: is an ensemble: .* start=x5/classify-se50"):
         pipeline.train(data, recipes.load("demo", "name=b start=x5"))
     source, _ = pipeline.train(data, tiny("exp2"))
     with pytest.raises(KitError, match=r"exp2: was trained with other folds: train it anew"):

@@ -182,6 +182,14 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("members.a.name=b", "members.a.name"),
         ("members.a.members.b.seed=1", "members.a.members"),
         ("members.a=1", "members.a"),
+        ("members.oof.seed=1", "members: oof is a folder of every run"),
+        ("members.fold0.seed=1", "members: fold0 is a folder of every run"),
+        ("name=a/b members.c.seed=1", "members: a recipe with members has a name without '/'"),
+        ("members.a.seed=1 members.a.stages.0.size=64", "members.a.stages are those of the whole"),
+        ("network.decoder_channels=[0,8,8,8,8]", "network.decoder_channels.0"),
+        ("network.decoder_channels=[8,8,8,8,8] network.attention=scse", "network.attention: scse needs"),
+        ("seed=2020-13-45", "is not a YAML value"),
+        ("seed=!!int", "is not a YAML value"),
         ("members.a/b.seed=1", "members.a/b"),
         ("members.a.role=classify members.a.network.image_head=true", "members: none of them segments"),
     ],
@@ -196,7 +204,7 @@ def test_impossible_values_are_refused_with_their_key(overrides, place):
 def test_unknown_recipes_and_files_that_are_none(tmp_path):
     with pytest.raises(KitError, match="exp5"):
         recipes.load("exp99")
-    for content in ("[1, 2]", "a: [", "", "name: x"):
+    for content in ("[1, 2]", "a: [", "", "name: x", "seed: 2020-13-45", "[" * 3000):
         path = tmp_path / "mine.yaml"
         path.write_text(content)
         with pytest.raises(KitError, match=r"mine\.yaml"):

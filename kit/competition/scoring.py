@@ -93,12 +93,17 @@ def score(submission: Mapping[str, str], solution: Solution, shape: tuple[int, i
         shape: (height, width) of the images.
 
     Raises:
-        KitError: an image is missing from the submission, or a text is malformed.
+        KitError: an image is missing from the submission or from the solution, or a text is malformed.
     """
     counted = [id for id, part in solution.usage.items() if part != IGNORED]
     missing = [id for id in counted if id not in submission]
     if missing:
         raise KitError(f"the submission lacks {len(missing)} of the solution's images, as {missing[0]}: add their rows")
+    strange = [id for id in submission if id not in solution.usage]
+    if strange:
+        raise KitError(
+            f"the solution lacks {len(strange)} of the submission's images, as {strange[0]}: add their truth"
+        )
     images = {id: _image_dice(submission[id], solution.masks[id], shape, id) for id in counted}
     return Scores(
         *(_mean([images[id] for id in counted if solution.usage[id] == part]) for part in (PUBLIC, PRIVATE)), images

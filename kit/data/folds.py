@@ -88,7 +88,8 @@ def make(competition: Competition, count: int = 5, seed: int = 0, holdout: float
         )
     for stratum, size in table.stratum.value_counts().sort_index().items():
         if size < parts:
-            log.warning("%d images are %s, fewer than the %d folds: some folds have none", size, stratum, parts)
+            short = f"the {parts} folds: some folds have" if holdout is None else f"{parts}: the held-out part may have"
+            log.warning("%d images are %s, fewer than %s none", size, stratum, short)
     splitter = StratifiedGroupKFold(n_splits=parts, shuffle=True, random_state=seed)
     table["fold"] = 0
     with warnings.catch_warnings():

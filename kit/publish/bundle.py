@@ -102,11 +102,9 @@ def build(
     Raises:
         KitError: the run is not complete, or a needed package is missing.
     """
-    recipe = run.read_recipe()
-    kernel = kernel_of(run)
+    chosen = check_complete(run)
+    recipe, kernel = run.read_recipe(), kernel_of(run)
     weights = run.networks(recipe)
-    if not run.thresholds.is_file():
-        raise KitError(f"{run.thresholds}: is missing: choose the thresholds first, with `make thresholds`")
     fresh = kernel.bundle.with_name(f".{kernel.slug}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -115,8 +113,7 @@ def build(
         listed[member] = [f"{member}.{path.parents[1].name}.safetensors".lstrip(".") for path in paths]
         for path, name in zip(paths, listed[member], strict=True):
             write_weights(path, fresh / name, half)
-    stacks = [run.stack(tta) for tta in (True, False)] if recipe.is_gated else []
-    for path in (run.recipe_path, run.thresholds, *stacks):
+    for path in (run.recipe_path, *chosen):
         files.copy(path, fresh / path.name)
     for name in image.brought():
         wheels.write_installed(fresh, name)
@@ -131,6 +128,19 @@ def build(
     files.write_text(kernel.script, script(kernel, competition, files.sha256(kernel.manifest), time_limit))
     files.write_json(kernel.metadata, metadata(kernel, competition, user, gpu))
     return kernel
+
+
+def check_complete(run: Run) -> list[Path]:
+    """What was chosen on the run's OOF predictions: the thresholds, and the stacks where the recipe is gated.
+
+    Raises:
+        KitError: one is missing.
+    """
+    stacks = [run.stack(tta) for tta in (True, False)] if run.read_recipe().is_gated else []
+    for path in (run.thresholds, *stacks):
+        if not path.is_file():
+            raise KitError(f"{path}: is missing: choose the thresholds first, with `make train`")
+    return [run.thresholds, *stacks]
 
 
 def script(kernel: Kernel, competition: str, manifest: str, time_limit: float) -> str:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from kit.errors import KitError
 from kit.recipe import OF_THE_WHOLE, Recipe, Scale, Section, merged
-from kit.recipes.overrides import override
+from kit.recipes.overrides import NOT_YAML, override
 
 Part = TypeVar("Part", bound=Section)
 
@@ -48,7 +48,7 @@ def load(name: str, overrides: str = "") -> Recipe:
         )
     try:
         content = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except NOT_YAML as error:
         raise KitError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise KitError(f"{path}: a recipe is a mapping of keys to values, see `kit recipes exp5`")

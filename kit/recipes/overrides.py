@@ -6,6 +6,9 @@ import yaml
 
 from kit.errors import KitError
 
+NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+"""What PyYAML raises: its own errors, and others for dates, tags and depths that cannot be."""
+
 
 def override(content: dict[str, Any], pair: str) -> None:
     """Sets one `a.b.0.c=value` in place.
@@ -28,6 +31,8 @@ def override(content: dict[str, Any], pair: str) -> None:
     *parents, last = key.split(".")
     target: Any = content
     for depth, part in enumerate(parents):
+        if depth and part.isdecimal() and isinstance(target, dict) and parents[depth - 1] == "stages":
+            raise KitError(f"SET: {key}: {'.'.join(parents[:depth])} are those of the whole: give all, as stages=[…]")
         target = target[_index(target, part, key)] if isinstance(target, list) else target.setdefault(part, {})
         if not isinstance(target, dict | list):
             raise KitError(f"SET: {key}: {'.'.join(parents[: depth + 1])} holds a value, not keys")
@@ -35,7 +40,7 @@ def override(content: dict[str, Any], pair: str) -> None:
         value = yaml.safe_load(text)
         # YAML 1.1 takes 1e-4, without a dot, for a string.
         value = float(value) if isinstance(value, str) and "e" in value.lower() and _is_number(value) else value
-    except yaml.YAMLError:
+    except NOT_YAML:
         raise KitError(f"SET: {key}: {text!r} is not a YAML value") from None
     target[_index(target, last, key) if isinstance(target, list) else last] = value
 

@@ -1,6 +1,7 @@
 """What a run reaches: the mean Dice and IoU of its maps under a rule, as the cells of tables need them."""
 
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
@@ -13,6 +14,8 @@ import pandas as pd
 from kit.competition import rle, scoring
 from kit.competition.layout import Competition
 from kit.data import folds
+from kit.errors import KitError
+from kit.files import read_json
 from kit.inference import rules
 from kit.inference.maps import Maps, open_maps, upsample
 from kit.inference.rules import ComponentRule, GatedRule, ImageRule, Rule
@@ -53,8 +56,13 @@ def score(
     return pd.Series(dice, maps.ids)
 
 
+NO_RUN = "no run"
+FOLD = re.compile(r"fold\d+(-plain)?\.npy")
+"""Name of a fold's OOF maps."""
+
+
 class Scored:
-    """The runs of a data set, scored cell by cell; a cell whose maps or truth are not there is None.
+    """The runs of a data set, scored cell by cell; what cannot be scored is told in a word instead.
 
     Args:
         competition: The data set.
@@ -86,11 +94,11 @@ class Scored:
         """The patient of each training image."""
         return dict(zip(self.competition.train, folds.patients(self.competition), strict=True))
 
-    def validation(self, name: str, tta: bool, reading: str) -> Cell | None:
+    def validation(self, name: str, tta: bool, reading: str) -> Cell | str:
         """Of the OOF maps of a run, by the thresholds of its recipe."""
         return _mean(self.dice(name, tta, reading, test=False))
 
-    def test(self, name: str, tta: bool, reading: str, usage: str | None = None) -> Cell | None:
+    def test(self, name: str, tta: bool, reading: str, usage: str | None = None) -> Cell | str:
         """Of the test maps of a run; of one part of the leaderboard only where `usage` names it.
 
         Args:
@@ -100,29 +108,53 @@ class Scored:
             usage: `public`, `private` or None.
         """
         dice = self.dice(name, tta, reading, test=True)
-        if dice is None:
-            return None
+        if isinstance(dice, str):
+            return dice
         usages = (usage,) if usage else (scoring.PUBLIC, scoring.PRIVATE)
-        return _mean(dice[[self._solution.usage[id] in usages for id in dice.index]])
+        counted = dice[[self._solution.usage[id] in usages for id in dice.index]]
+        return _mean(counted if len(counted) else f"no {usage or 'public or private'} images")
 
-    def dice(self, name: str, tta: bool, reading: str, test: bool) -> pd.Series | None:
-        """Dice of each image that a run has predicted, by id; of the test images, or else of its OOF maps."""
+    def dice(self, name: str, tta: bool, reading: str, test: bool) -> pd.Series | str:
+        """Dice of each image that a run has predicted, by id; of the test images, or else of its OOF maps.
+
+        Raises:
+            KitError: the maps are of other images than the labels or the solution.
+        """
         run = self.run(name)
+        if not name or not run.recipe_path.is_file():
+            return NO_RUN
+        # The thresholds are chosen when the last fold has its maps.
+        if not run.thresholds.is_file():
+            return "not trained to the end"
+        if test and self._solution is None:
+            return "no solution.csv"
         files = [run.test(tta)] if test else [run.oof(fold, tta) for fold in run.predicted_folds()]
-        files = [file for file in files if file.is_file()]
-        if not files or (test and self._solution is None):
-            return None
+        chosen_on = [name for name in read_json(run.thresholds).get("hashes", {}) if FOLD.fullmatch(name)]
+        if not all(file.is_file() for file in files) or len(files) < (1 if test else max(1, len(chosen_on))):
+            return "not predicted"
         rule = rules.read(run.thresholds) if reading == "chosen" else _rule(run.read_recipe(), reading)
-        shape = self.competition.shape
         labels = self._solution.masks if test else self.competition.labels
-        presence = np.load(run.test(tta, "classify")) if isinstance(rule, GatedRule) else None
-        dice = [score(open_maps(file), lambda id: rle.union(labels[id], shape, id), rule, presence) for file in files]
-        return pd.concat(dice)
+        truth = self.competition.solution_path if test else self.competition.labels_path
+        presence = _presence(run.test(tta, "classify")) if isinstance(rule, GatedRule) else None
+        shape, parts = self.competition.shape, []
+        for file in files:
+            stack = open_maps(file)
+            strange = [id for id in stack.ids if id not in labels]
+            if strange:
+                raise KitError(f"{file}: image {strange[0]} is not in {truth}: run `make train predict` again")
+            parts.append(score(stack, lambda id: rle.union(labels[id], shape, id), rule, presence))
+        return pd.concat(parts)
 
     @cached_property
     def _solution(self) -> scoring.Solution | None:
         path = self.competition.solution_path
         return scoring.read_solution(path) if path is not None else None
+
+
+def _presence(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise KitError(f"{path}: is missing: run `make predict` again")
+    return np.load(path)
 
 
 def _rule(recipe: Recipe, reading: str) -> Rule:
@@ -131,6 +163,6 @@ def _rule(recipe: Recipe, reading: str) -> Rule:
     return kind(recipe.threshold.binarization, 0 if reading == "none" else recipe.threshold.removal)
 
 
-def _mean(dice: pd.Series | None) -> Cell | None:
+def _mean(dice: pd.Series | str) -> Cell | str:
     """Means over images; for each image IoU = Dice / (2 - Dice)."""
-    return None if dice is None or dice.empty else Cell(float(dice.mean()), float((dice / (2 - dice)).mean()))
+    return dice if isinstance(dice, str) else Cell(float(dice.mean()), float((dice / (2 - dice)).mean()))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from kit.inference.estimate import interval
-from kit.report import paper
+from kit.report import paper, summary
 from kit.report.cells import Scored
 
 EXPERIMENTS = tuple(paper.TABLE_6)
@@ -73,7 +73,7 @@ def difference(scored: Scored, pairs: list[tuple[Variant, Variant]], test: bool)
         test: On the test images, each a patient of its own, instead of the validation images.
     """
     found = [(scored.dice(*one, test=test), scored.dice(*other, test=test)) for one, other in pairs]
-    gains = [one - other for one, other in found if one is not None and other is not None]
+    gains = [one - other for one, other in found if not isinstance(one, str) and not isinstance(other, str)]
     if not gains:
         return None
     # Runs may have been validated on other folds; an image counts with the runs that it is in.
@@ -102,9 +102,8 @@ def averaged(scored: Scored) -> list[Averaged]:
         for member, part in recipe.parts().items():
             run = scored.run(name).member(member)
             for number, stage in enumerate(part.stages):
-                files = [run.stage(fold, at) / "metrics.csv" for fold, at in run.trained() if at == number]
-                if files:
-                    last, final = pd.DataFrame([pd.read_csv(file).iou.to_numpy()[-2:] for file in files]).mean()
-                    is_averaged = stage.swa_epochs or stage.best_checkpoints
-                    rows.append(Averaged(part.name, number + 1, stage.size, last, final if is_averaged else None))
+                curves = [summary.metrics(run, fold, at).iloc[-2:].iou for fold, at in run.trained() if at == number]
+                if curves:
+                    last, final = np.mean(curves, axis=0)
+                    rows.append(Averaged(part.name, number + 1, stage.size, last, final if stage.averages else None))
     return rows

@@ -38,17 +38,18 @@ def masks(run: Run, competition: Competition, tta: bool, wanted: Sequence[str] |
     """Pairs of image id and out-of-fold mask, bool (H, W), by the run's chosen rule.
 
     Args:
-        run: With OOF maps and thresholds; its rule has no gate.
+        run: With OOF maps and thresholds.
         competition: Its data.
         tta: Whether maps are those with TTA.
         wanted: Ids; None: all.
     """
     rule = rules.read(run.thresholds)
     for fold in run.predicted_folds():
-        stack = maps.open_maps(run.oof(fold, tta))
+        stack, presence = maps.open_maps(run.oof(fold, tta)), run.oof(fold, tta, "classify")
+        given = [[value] for value in np.load(presence)] if presence.is_file() else [[]] * len(stack)
         for index, id in enumerate(stack.ids):
             if wanted is None or id in wanted:
-                yield id, rule.mask(maps.upsample(stack[index], competition.shape))
+                yield id, rule.mask(maps.upsample(stack[index], competition.shape), *given[index])
 
 
 def sheet(run: Run, competition: Competition, tta: bool, ids: Sequence[str], columns: int = 4) -> np.ndarray:

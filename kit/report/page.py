@@ -6,12 +6,11 @@ import io
 from pathlib import Path
 
 import cv2
-import pandas as pd
 from matplotlib.figure import Figure
 
 from kit.competition.layout import Competition
 from kit.files import read_json, write_text
-from kit.report import gallery, surfaces
+from kit.report import gallery, summary, surfaces
 from kit.run import Run
 
 STYLE = """
@@ -40,9 +39,8 @@ def write(run: Run, competition: Competition) -> Path:
         f"<b>{html.escape(found['rule'])}</b>.</p>",
         "<h2>What it finds</h2><p>Truth in green, the out-of-fold mask in red.</p>",
     ]
-    if not recipe.is_gated:
-        ids = gallery.pick(run, competition, recipe.tta)
-        parts.append(_image(cv2.imencode(".png", gallery.sheet(run, competition, recipe.tta, ids))[1].tobytes()))
+    ids = gallery.pick(run, competition, recipe.tta)
+    parts.append(_image(cv2.imencode(".png", gallery.sheet(run, competition, recipe.tta, ids))[1].tobytes()))
     parts += ["<h2>Training</h2>", _image(curves(run))]
     parts += ["<h2>Thresholds</h2>", f"<pre>{html.escape(surfaces.table(searches))}</pre>"]
     for name, folder in searches.items():
@@ -61,10 +59,10 @@ def curves(run: Run) -> bytes:
     """Losses and validation Dice of every stage, a line a fold, as PNG."""
     runs = [run, *(run.member(name) for name in run.read_recipe().members)]
     stages = [(part, fold, number) for part in runs for fold, number in part.trained()]
-    figure = Figure(figsize=(11, 3.5), layout="constrained")
+    figure = Figure(figsize=(11, max(3.5, 0.25 * len(stages))), layout="constrained")  # the legend has a line each
     axes = figure.subplots(1, 3)
     for part, fold, number in stages:
-        table = pd.read_csv(part.stage(fold, number) / "metrics.csv")
+        table = summary.metrics(part, fold, number)
         table = table[table.weights == "epoch"]
         member = "" if part is run else f"{part.folder.name} "
         for axis, name in zip(axes, ("loss", "validation_loss", "dice"), strict=True):

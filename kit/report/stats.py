@@ -47,7 +47,9 @@ def metadata(competition: Competition) -> pd.DataFrame:
         {
             "set": [name for name, _, _ in rows],
             "Gender": [sexes.get(header.sex, "unknown") for header in headers],
-            "View Position": [header.view_position or "unknown" for header in headers],
+            "View Position": [
+                header.view_position.upper() if header.view_position else "unknown" for header in headers
+            ],
             "positive": pd.Series([positive for _, _, positive in rows], dtype="boolean"),
         }
     )

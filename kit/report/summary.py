@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from kit.errors import KitError
 from kit.files import read_json
 from kit.run import Run
 
@@ -25,9 +26,26 @@ def describe(run: Run) -> str:
     return "\n".join(lines)
 
 
+def metrics(run: Run, fold: int, number: int) -> pd.DataFrame:
+    """The metrics of a finished stage: a row an epoch, and one of the final weights.
+
+    Raises:
+        KitError: the file is missing or broken.
+    """
+    path = run.stage(fold, number) / "metrics.csv"
+    try:
+        table = pd.read_csv(path)
+        numbers = table[["epoch", "loss", "validation_loss", "iou", "dice", "seconds"]].astype(float)
+    except (OSError, ValueError, KeyError) as error:
+        raise KitError(f"{path}: is not the metrics of a stage ({error}): train the stage anew") from None
+    if len(numbers) < 2 or numbers[["iou", "dice"]].isna().any(axis=None):
+        raise KitError(f"{path}: is not the metrics of a finished stage: train the stage anew")
+    return table
+
+
 def stage(run: Run, fold: int, number: int) -> str:
     """What a finished stage reached on its validation part, in a line."""
-    table = pd.read_csv(run.stage(fold, number) / "metrics.csv")
+    table = metrics(run, fold, number)
     last = table.iloc[-1]
     return (
         f"fold {fold} stage {number + 1}: Dice {last.dice:.4f}, IoU {last.iou:.4f}, loss {last.validation_loss:.4f} "

@@ -9,11 +9,11 @@ import numpy as np
 from kit import recipes
 from kit.competition import scoring
 from kit.competition.layout import Competition
+from kit.recipe import Recipe
 from kit.report import claims, paper, stats
-from kit.report.cells import READINGS, Cell, Scored
+from kit.report.cells import NO_RUN, READINGS, Cell, Scored
 
 EXPERIMENTS = claims.EXPERIMENTS
-NO_RUN = "no run"
 REPETITIONS = 100
 TICK = {False: "✗", True: "✓"}
 
@@ -61,7 +61,10 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence]) -> str:
     | 1 |  |
     """
     lines = [header, *rows]
-    text = ["| " + " | ".join("" if cell is None else str(cell) for cell in line) + " |" for line in lines]
+    text = [
+        "| " + " | ".join("" if cell is None else str(cell).replace("|", "\\|") for cell in line) + " |"
+        for line in lines
+    ]
     return "\n".join([text[0], "|" + "---|" * len(header), *text[1:]])
 
 
@@ -93,12 +96,20 @@ def _table_4(scored: Scored) -> str:
             for size in (256, 512)
             for cell in ((by_size[size].batch_size, by_size[size].epochs) if size in by_size else ("-", "-"))
         ]
-        run = known.get(name)
-        ran = "; ".join(f"{s.size}×{s.size}: {s.batch_size}, {s.epochs}" for s in run.stages) if run else NO_RUN
-        swa = any(stage.swa_epochs for stage in stages)
-        rows.append([name, TICK[swa], whole.threshold.binarization, whole.network.channels, *settings, ran])
+        swa = TICK[any(stage.swa_epochs for stage in stages)]
+        rows.append([name, swa, whole.threshold.binarization, whole.network.channels, *settings, _ran(known.get(name))])
     header = ["Experiment", "SWA", "B-TH", "Channels", "256×256 batch size", "epochs", "512×512 batch size", "epochs"]
-    return markdown([*header, f"{scored.competition.name}: batch size, epochs"], rows)
+    return markdown([*header, f"{scored.competition.name}: as it was run"], rows)
+
+
+def _ran(run: Recipe | None) -> str:
+    """The same settings of a run, in a cell."""
+    if run is None:
+        return NO_RUN
+    stages = [f"{s.size}×{s.size}: batch {s.batch_size}, {s.epochs} epochs, SWA {s.swa_epochs}" for s in run.stages]
+    threshold, network = run.threshold, run.network
+    rule = f"B-TH {threshold.binarization}, R-TH {threshold.removal}"
+    return "; ".join([*stages, rule, f"{network.channels} channels, {network.encoder}"])
 
 
 def _table_5(scored: Scored) -> str:
@@ -147,8 +158,8 @@ def _table_10(scored: Scored) -> str:
         ):
             readings = ("image", "component") if removed else ("none", "none")
             name = runs.get(groups, "")
-            validation = [_iou(scored.validation(name, tta, reading)) if name else NO_RUN for reading in readings]
-            test = [_dice(scored.test(name, tta, reading)) if name else NO_RUN for reading in readings]
+            validation = [_iou(scored.validation(name, tta, reading)) for reading in readings]
+            test = [_dice(scored.test(name, tta, reading)) for reading in readings]
             label = " + ".join(groups) or "Non-Augmentation"
             rows.append([label, TICK[tta], TICK[removed], _four(iou), *validation, _four(dice), *test])
     header = ["Augmentation group", "TTA", "R-TH"]
@@ -161,10 +172,10 @@ def _table_11(scored: Scored) -> str:
     known, rows = scored.recipes(), []
     for name, (team, model, size, dice) in paper.TABLE_11.items():
         run, ours = known.get(name), NO_RUN
-        if run is not None and scored.run(name).thresholds.is_file():
+        if run is not None:
             cell = scored.test(name, run.tta, "chosen", scoring.PRIVATE)
             side = max(part.stages[-1].size for part in run.parts().values())
-            ours = f"{_dice(cell)} ({side}×{side})"
+            ours = cell if isinstance(cell, str) else f"{_dice(cell)} ({side}×{side})"
         rows.append([team, model, f"{size}×{size}", _four(dice), ours])
     header = ["Team", "Model", "Image size", "paper", f"{scored.competition.name}, rule as chosen on its OOF maps"]
     return markdown(header, rows)
@@ -228,12 +239,12 @@ def _here(scored: Scored, columns: Sequence[str]) -> list[str]:
     return [f"{scored.competition.name}: {column}" for column in columns]
 
 
-def _iou(cell: Cell | None) -> str:
-    return NO_RUN if cell is None else _four(cell.iou)
+def _iou(cell: Cell | str) -> str:
+    return cell if isinstance(cell, str) else _four(cell.iou)
 
 
-def _dice(cell: Cell | None) -> str:
-    return NO_RUN if cell is None else _four(cell.dice)
+def _dice(cell: Cell | str) -> str:
+    return cell if isinstance(cell, str) else _four(cell.dice)
 
 
 def _four(figure: float) -> str:

@@ -44,7 +44,10 @@ class Average:
             self._best = sorted(best, key=lambda entry: (-entry[0], entry[1]))[: self._stage.best_checkpoints]
 
     def load_into(self, network: nn.Module, batches: Iterable) -> None:
-        """Gives the network the average, with batch-norm statistics recomputed over `batches` of (images, masks)."""
+        """Gives the network the average, with batch-norm statistics recomputed over `batches` of (images, masks).
+
+        An average of one checkpoint is that checkpoint, with the statistics that it was trained with.
+        """
         states = [self._mean] if self._stage.swa_epochs else [state for _, _, state in self._best]
         if not states:
             return
@@ -53,7 +56,8 @@ class Average:
             for name, tensor in states[0].items()
         }
         network.load_state_dict(mean)
-        update_bn(batches, network, device=next(network.parameters()).device)
+        if self._stage.averages:
+            update_bn(batches, network, device=next(network.parameters()).device)
 
     def state_dict(self) -> dict:
         """For the checkpoint."""

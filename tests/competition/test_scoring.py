@@ -88,3 +88,5 @@ def test_what_a_submission_lacks_is_named(solution, tmp_path):
         scoring.score({"a": "-1", "b": "1"}, truth, (4, 4))
     submission.write(tmp_path / "s.csv", [("a", "-1"), ("b", "1 2")])
     assert scoring.score(submission.read(tmp_path / "s.csv"), truth, (4, 4)).private == 1
+    with pytest.raises(KitError, match="solution lacks 1 of the submission's images, as c"):
+        scoring.score({"a": "-1", "b": "-1", "c": "-1"}, truth)

@@ -1,13 +1,16 @@
 """The tables against a run made by hand, whose every figure can be counted."""
 
+import dataclasses
 import re
+import shutil
 
 import numpy as np
 import pytest
 
 from kit import recipes
 from kit.competition import rle, scoring
-from kit.files import write_json, write_text
+from kit.errors import KitError
+from kit.files import read_json, write_json, write_text
 from kit.inference import maps
 from kit.report import claims, paper, tables
 from kit.report.cells import Scored
@@ -77,8 +80,65 @@ def test_public_and_private_are_the_leaderboards(phantoms, runs):
 
 def test_what_has_no_run_has_no_figure(phantoms, runs):
     scored = Scored(phantoms, runs)
-    assert scored.validation("exp1", True, "none") is None
-    assert scored.test("exp1", True, "none") is None
+    assert scored.validation("exp1", True, "none") == scored.test("exp1", True, "none") == "no run"
+
+
+def damaged(runs, folder):
+    shutil.copytree(runs, folder)
+    return Run(folder / "exp5")
+
+
+def test_what_is_not_there_is_told(phantoms, runs, tmp_path):
+    run = damaged(runs, tmp_path / "a")
+    run.test(True).unlink()
+    assert Scored(phantoms, tmp_path / "a").test("exp5", True, "none") == "not predicted"
+    write_json(run.thresholds, read_json(run.thresholds) | {"hashes": {"fold0.npy": "", "fold1.npy": ""}})
+    assert Scored(phantoms, tmp_path / "a").validation("exp5", True, "none") == "not predicted"
+    run.thresholds.unlink()
+    assert Scored(phantoms, tmp_path / "a").validation("exp5", True, "none") == "not trained to the end"
+    untold = dataclasses.replace(phantoms, solution_path=None)
+    assert Scored(untold, runs).test("exp5", True, "none") == "no solution.csv"
+    (tmp_path / "s.csv").write_text(phantoms.solution_path.read_text().replace("Private", "Public"))
+    public = dataclasses.replace(phantoms, solution_path=tmp_path / "s.csv")
+    assert Scored(public, runs).test("exp5", True, "none", scoring.PRIVATE) == "no private images"
+
+
+def test_maps_of_other_images_are_refused(phantoms, runs, tmp_path):
+    id, *_ = maps.open_maps(Run(runs / "exp5").oof(0)).ids
+    fewer = dataclasses.replace(phantoms, labels={key: rows for key, rows in phantoms.labels.items() if key != id})
+    with pytest.raises(KitError, match=r"is not in .*train-rle"):
+        Scored(fewer, runs).validation("exp5", True, "none")
+    run = damaged(runs, tmp_path / "a")
+    run.oof(0).with_suffix(".ids.txt").unlink()
+    with pytest.raises(KitError, match="image 0 is not in"):
+        Scored(phantoms, tmp_path / "a").validation("exp5", True, "none")
+
+
+COLUMNS = "epoch,weights,loss,validation_loss,iou,dice,seconds\n"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "a,b\n1,2\n", COLUMNS, COLUMNS + "1,epoch,1,1,0.5,0.5,1\n", COLUMNS + "1,epoch,1,1,x,0.5,1\n" * 2]
+)
+def test_broken_metrics_are_named(phantoms, runs, tmp_path, content):
+    run = damaged(runs, tmp_path / "a")
+    write_text(run.weights(0, 0), "")
+    write_text(run.stage(0, 0) / "metrics.csv", content)
+    with pytest.raises(KitError, match=r"metrics\.csv: is not the metrics"):
+        claims.averaged(Scored(phantoms, tmp_path / "a"))
+
+
+def test_an_average_of_one_is_none(phantoms, runs, tmp_path):
+    run = damaged(runs, tmp_path / "a")
+    write_text(run.recipe_path, recipes.load("exp5", QUICK + " stages.0.swa_epochs=1").dump())
+    for stage in (0, 1):
+        write_text(run.weights(0, stage), "")
+        rows = "1,epoch,1,1,0.25,1,1\n2,epoch,1,1,0.5,1,1\n2,final,,1,0.75,1,\n"
+        write_text(run.stage(0, stage) / "metrics.csv", COLUMNS + rows)
+    assert [(found.last, found.final) for found in claims.averaged(Scored(phantoms, tmp_path / "a"))] == [
+        (0.5, None),
+        (0.5, 0.75),
+    ]
 
 
 def test_the_document_has_the_papers_layout_and_figures(phantoms, runs, monkeypatch):
