@@ -109,7 +109,7 @@ def _ran(run: Recipe | None) -> str:
     stages = [f"{s.size}×{s.size}: batch {s.batch_size}, {s.epochs} epochs, SWA {s.swa_epochs}" for s in run.stages]
     threshold, network = run.threshold, run.network
     rule = f"B-TH {threshold.binarization}, R-TH {threshold.removal}"
-    return "; ".join([*stages, rule, f"{network.channels} channels, {network.encoder}"])
+    return "; ".join([*stages, rule, f"{network.channels} × grey, {network.encoder}"])
 
 
 def _table_5(scored: Scored) -> str:
@@ -207,7 +207,7 @@ def _claims(scored: Scored) -> str:
     better = f"better in {sum(gain > 0 for gain in gains)} of {len(gains)} stages"
     averaged = [f"{np.mean(gains):+.4f} IoU", better] if gains else [NO_RUN, None]
     rows.append(["SWA helps, against the last epoch", len(gains), *averaged, "-", None])
-    return markdown(["Claim", "Compared", "validation images", None, "test images", None], rows)
+    return markdown(["Claim", "Compared", "validation images", "verdict", "test images", "verdict"], rows)
 
 
 def _time(scored: Scored) -> str:
