@@ -87,7 +87,8 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
         average.load_state_dict(state["average"])
-        fabric.strategy.precision.load_state_dict(state["precision"])
+        if state["precision"]:  # empty where the killed process trained without a loss scale
+            fabric.strategy.precision.load_state_dict(state["precision"])
         history, first = state["history"], len(state["history"])
 
     positive = data.cache.masks[data.training].any(axis=(1, 2))  # (len(training),)

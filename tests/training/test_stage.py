@@ -1,9 +1,11 @@
 """The loop: it learns, and a killed one goes on to the same weights, bit for bit."""
 
+import lightning_fabric
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning_fabric.plugins.precision import MixedPrecision
 from safetensors.torch import load_file
 
 from kit import engine, networks, recipes
@@ -28,14 +30,35 @@ def data(count=16, size=32):
     return stage.FoldData(cache, np.arange(0, count, 2), np.arange(1, count, 2))
 
 
-def train(folder, overrides="", number=0, start=None, name="demo"):
+def train(folder, overrides="", number=0, start=None, name="demo", fabric=None):
     loaded = recipes.load(name, BASE + overrides)
-    stage.train(engine.launch(loaded), loaded, number, 0, data(), folder, start)
+    stage.train(fabric or engine.launch(loaded), loaded, number, 0, data(), folder, start)
     return load_file(folder / "weights.safetensors"), pd.read_csv(folder / "metrics.csv")
+
+
+def mixed_precision():
+    """What a GPU trains with, on the CPU: float16 and a gradient scaler."""
+    return lightning_fabric.Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu"))
 
 
 class Killed(Exception):
     pass
+
+
+def killed_in_the_second_epoch(monkeypatch, folder, overrides="", fabric=None):
+    validate, calls = stage.validate, []
+
+    def kill(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise Killed
+        return validate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "validate", kill)
+        with pytest.raises(Killed):
+            train(folder, overrides, fabric=fabric)
+    assert not (folder / "weights.safetensors").exists()
 
 
 @pytest.mark.parametrize(
@@ -49,23 +72,30 @@ class Killed(Exception):
 )
 def test_a_killed_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, overrides):
     whole, whole_metrics = train(tmp_path / "whole", overrides)
-    validate, calls = stage.validate, []
-
-    def kill_in_the_second_epoch(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise Killed
-        return validate(*arguments)
-
-    monkeypatch.setattr(stage, "validate", kill_in_the_second_epoch)
-    with pytest.raises(Killed):
-        train(tmp_path / "killed", overrides)
-    monkeypatch.setattr(stage, "validate", validate)
-    assert not (tmp_path / "killed" / "weights.safetensors").exists()
+    killed_in_the_second_epoch(monkeypatch, tmp_path / "killed", overrides)
     resumed, resumed_metrics = train(tmp_path / "killed", overrides)
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     pd.testing.assert_frame_equal(whole_metrics.drop(columns="seconds"), resumed_metrics.drop(columns="seconds"))
+
+
+def test_mixed_precision_learns_and_goes_on_with_its_loss_scale(tmp_path, monkeypatch):
+    whole, metrics = train(tmp_path / "whole", fabric=mixed_precision())
+    assert metrics.loss[2] < metrics.loss[0]
+    full, _ = train(tmp_path / "full")
+    assert not all(torch.equal(whole[name], full[name]) for name in whole)
+    killed_in_the_second_epoch(monkeypatch, tmp_path / "killed", fabric=mixed_precision())
+    resumed, _ = train(tmp_path / "killed", fabric=mixed_precision())
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize("first_mixed", [True, False])
+def test_a_stage_goes_on_with_another_precision(tmp_path, monkeypatch, first_mixed):
+    """As on a GPU after a CPU, or the other way round."""
+    killed_in_the_second_epoch(monkeypatch, tmp_path, fabric=mixed_precision() if first_mixed else None)
+    _, metrics = train(tmp_path, fabric=None if first_mixed else mixed_precision())
+    assert metrics.weights.tolist() == ["epoch"] * 3 + ["final"]
+    assert np.isfinite(metrics.validation_loss).all()
 
 
 def test_it_learns_and_writes_what_it_did(tmp_path):
