@@ -164,7 +164,7 @@ def train_part(
                     training, validation = (
                         rows[~cached.bad[rows]] for rows in (split.training(fold), split.validation(fold))
                     )
-                    data = stages.FoldData(cached, training, validation)
+                    data = stages.FoldData(cached, training, validation, split.positive[training])
                     stages.train(fabric, recipe, number, fold, data, run.stage(fold, number), start)
                     log.info("%s", f"{recipe.name.partition('/')[2]} {summary.stage(run, fold, number)}".strip())
                     done.append(True)

@@ -105,9 +105,7 @@ def predict_maps(
 
         mine = team.share(todo)
         models = predict.load(recipe.network, weights)
-        for i, without, with_tta in predict.maps(
-            models, len(mine), lambda i: read(mine[i]), stage.batch_size, what, recipe.role
-        ):
+        for i, without, with_tta in predict.maps(models, len(mine), lambda i: read(mine[i]), recipe, what):
             plain.put(mine[i], without)
             averaged.put(mine[i], with_tta)
     plain.finish(), averaged.finish()

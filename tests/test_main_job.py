@@ -89,6 +89,40 @@ def test_from_folds_to_a_score_and_then_nothing_to_do(kit, place):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_two_processes_train_together_and_both_tell_every_bad_file(place):
+    """As `torchrun` starts them: each caches, trains and predicts its share."""
+    folder = place / "shared"
+    phantom.write(folder / "data", train=32, test=4, size=128, seed=3)
+    (folder / "test.yaml").write_text(RECIPE.replace("epochs: 3", "epochs: 2").replace("count: 2", "holdout: 0.5"))
+
+    def train(*arguments):
+        command = ["train", "--data", "data", "--recipe", "test.yaml"]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "kit"]
+        return subprocess.run(
+            [*launcher, *command, *arguments],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+        )
+
+    folds = [sys.executable, "-m", "kit", "folds", "--data", "data", "--recipe", "test.yaml"]
+    subprocess.run(folds, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    broken = sorted((folder / "data").rglob("dicom-images-train/**/*.dcm"), key=lambda path: path.stem)[:2]
+    for path in broken:
+        path.write_bytes(b"nonsense" * 40)
+    refused = train()
+    assert refused.returncode and all(path.stem in refused.stderr for path in broken)
+    done = train("--skip-bad")
+    assert done.returncode == 0, done.stderr
+    assert all(path.stem in done.stderr for path in broken)
+    run = folder / "runs/data/test"
+    metrics = pd.read_csv(run / "fold0/stage1/metrics.csv")
+    assert metrics.weights.tolist() == ["epoch", "epoch", "final"] and (run / "thresholds.json").is_file()
+    held = pd.read_csv(folder / "folds/data.csv").query("fold == 0").image_id
+    assert sorted(maps.open_maps(run / "oof/fold0.npy").ids) == sorted(set(held) - {path.stem for path in broken})
+
+
 def test_the_search_alone_prints_every_rule_and_draws(kit, place):
     code, out, _ = kit("thresholds", *RUN)
     assert code == 0

@@ -92,9 +92,11 @@ def _made(
             masks.put(index, resize_mask(mask, size))
         return None
 
-    errors = _parallel(make, team.share(missing), f"caching images at {', '.join(map(str, stores))} px")
-    dicom.report_bad([error for error in errors if error], skip_bad)
+    _parallel(make, team.share(missing), f"caching images at {', '.join(map(str, stores))} px")
     team.barrier()
+    # What no process could read, each tries again, so that all of them know every reason.
+    unread = sorted({int(i) for _, masks in stores.values() for i in masks.missing()})
+    dicom.report_bad([error for error in map(make, unread) if error], skip_bad)
     caches = {}
     for size, (images, masks) in stores.items():
         bad = np.zeros(len(ids), bool)

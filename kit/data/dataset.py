@@ -42,7 +42,12 @@ def loader(samples: Samples, batches: Sequence[np.ndarray]) -> DataLoader:
 
     Beside a GPU, workers prepare samples ahead; on a CPU they would only take the cores from the network.
     """
-    gpu = torch.cuda.is_available()
+    if not torch.cuda.is_available():
+        return DataLoader(samples, batch_sampler=batches)
     return DataLoader(
-        samples, batch_sampler=batches, num_workers=min(8, os.cpu_count() or 1) if gpu else 0, pin_memory=gpu
+        samples,
+        batch_sampler=batches,
+        num_workers=min(8, os.cpu_count() or 1),
+        pin_memory=True,
+        multiprocessing_context="fork",  # other ways of starting workers copy the whole cache into each
     )

@@ -34,6 +34,11 @@ class Folds:
     """Columns image_id, patient_id, stratum, fold; sorted by image_id."""
 
     @property
+    def positive(self) -> np.ndarray:
+        """Whether each image has pneumothorax, bool (N,)."""
+        return (self.table.stratum != "negative").to_numpy()
+
+    @property
     def numbers(self) -> list[int]:
         """The folds that validate, ascending."""
         return sorted(int(fold) for fold in self.table.fold.unique() if fold != ONLY_TRAINING)

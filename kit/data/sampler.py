@@ -39,14 +39,18 @@ def batches(order: np.ndarray, batch_size: int, rank: int = 0, world: int = 1) -
     """Cuts an epoch into the batches of one process.
 
     Steps are cut from the whole order first, then shared out, so that a step is made of the same images however
-    many processes there are. A last step that is not full is left out unless it is the only one.
+    many processes there are. A last step that is not full is left out; if it is the only one, it is made of as
+    many images as can be shared evenly.
 
     Args:
         order: int (M,).
         batch_size: Images a step, over all processes.
         rank: Number of this process.
         world: Number of processes; it divides `batch_size`.
+
+    >>> batches(np.arange(7), 2), batches(np.arange(3), 4, rank=1, world=2)
+    ([array([0, 1]), array([2, 3]), array([4, 5])], [array([1])])
     """
-    whole = len(order) // batch_size * batch_size
-    steps = order[:whole].reshape(-1, batch_size) if whole else order[None]
-    return [step[rank::world] for step in steps]
+    size = min(batch_size, len(order) // world * world)
+    whole = len(order) // size * size
+    return [step[rank::world] for step in order[:whole].reshape(-1, size)]

@@ -9,15 +9,17 @@ import numpy as np
 import torch
 
 from kit import networks
+from kit.errors import KitError
 from kit.networks import Segmenter
 from kit.progress import progress
-from kit.recipe import Network
+from kit.recipe import Network, Recipe
+
+# What a recipe's precision means on a GPU; a CPU predicts in 32 bits.
+AUTOCAST = {"auto": torch.float16, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 @torch.inference_mode()
-def probabilities(
-    models: Sequence[Segmenter], images: np.ndarray, role: str = "segment"
-) -> tuple[np.ndarray, np.ndarray]:
+def probabilities(models: Sequence[Segmenter], images: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """Mean probability of the networks for each pixel, or for `classify` that the image has any pneumothorax.
 
     Images and their mirror images go through a network as one batch (paper section 4.3).
@@ -25,22 +27,31 @@ def probabilities(
     Args:
         models: In evaluation mode, on one device.
         images: uint8 (B, H, W).
-        role: Of the recipe: `segment` or `classify`.
+        recipe: Of the networks; its role and its precision count.
 
     Returns:
         Two float32 arrays (B, H, W), for `classify` (B,), in [0, 1]: without TTA, and averaged with the mirror images.
+
+    Raises:
+        KitError: the networks' answer is not a number.
     """
     device = next(models[0].parameters()).device
     batch = torch.from_numpy(images)[:, None].to(device)  # (B, 1, H, W)
     both = torch.cat([batch, batch.flip(-1)])  # (2B, 1, H, W)
     mean = torch.zeros((), device=device)
     for model in models:
-        with torch.autocast(device.type, enabled=device.type == "cuda"):
+        half = AUTOCAST.get(recipe.precision) if device.type == "cuda" else None
+        with torch.autocast(device.type, half, enabled=half is not None):
             masks, image = model(both)
-        logits = image if role == "classify" else masks[:, 0]  # (2B,) or (2B, H, W)
+        logits = image if recipe.role == "classify" else masks[:, 0]  # (2B,) or (2B, H, W)
         mean = mean + logits.float().sigmoid() / len(models)
+    if not mean.isfinite().all():
+        raise KitError(
+            f"{recipe.name}: a network answers with NaN: train it again with a lower learning_rate, or with "
+            "SET='precision=32-true'"
+        )
     plain, mirrored = mean.chunk(2)
-    if role == "segment":
+    if recipe.role == "segment":
         mirrored = mirrored.flip(-1)
     return plain.cpu().numpy(), ((plain + mirrored) / 2).cpu().numpy()
 
@@ -80,9 +91,8 @@ def maps(
     models: Sequence[Segmenter],
     count: int,
     read: Callable[[int], np.ndarray],
-    batch_size: int,
+    recipe: Recipe,
     what: str,
-    role: str = "segment",
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Predicts `count` images batch by batch.
 
@@ -90,14 +100,13 @@ def maps(
         models: Networks to average, in evaluation mode, on one device.
         count: Number of images.
         read: The i-th image, uint8 (size, size); called from threads.
-        batch_size: Images at once.
+        recipe: Of the networks; they take as many images at once as in its last stage.
         what: Title of the progress bar.
-        role: Of the recipe: `segment` or `classify`.
 
     Yields:
         i, and its uint8 maps (size, size) without and with TTA; for `classify` its two float32 probabilities.
     """
-    for start, images in batches(count, read, batch_size, what):
-        pairs = zip(*probabilities(models, np.stack(images), role), strict=True)
+    for start, images in batches(count, read, recipe.stages[-1].batch_size, what):
+        pairs = zip(*probabilities(models, np.stack(images), recipe), strict=True)
         for index, pair in enumerate(pairs, start):
-            yield index, *(pair if role == "classify" else map(to_levels, pair))
+            yield index, *(pair if recipe.role == "classify" else map(to_levels, pair))

@@ -45,7 +45,7 @@ class System:
             stage = part.stages[-1]
             resized = np.stack([image[stage.size] for image in images])  # (B, size, size)
             batches = [resized[i : i + stage.batch_size] for i in range(0, len(resized), stage.batch_size)]
-            both = [predict.probabilities(self.models[name], batch, part.role) for batch in batches]
+            both = [predict.probabilities(self.models[name], batch, part) for batch in batches]
             found = np.concatenate([with_tta if self.recipe.tta else plain for plain, with_tta in both])
             (presence if part.role == "classify" else maps).append(found)
         means = map(ensemble.mean, zip(*map(predict.to_levels, maps), strict=True))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import update_bn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from kit.recipe import Stage
 
@@ -57,7 +57,7 @@ class Average:
         }
         network.load_state_dict(mean)
         if self._stage.averages:
-            update_bn(batches, network, device=next(network.parameters()).device)
+            _update_batch_norm(network, batches)
 
     def state_dict(self) -> dict:
         """For the checkpoint."""
@@ -67,6 +67,25 @@ class Average:
         """Goes on from a checkpoint."""
         self._count, self._mean = state["count"], state["mean"]
         self._best = [tuple(entry) for entry in state["best"]]
+
+
+@torch.no_grad()
+def _update_batch_norm(network: nn.Module, batches: Iterable) -> None:
+    """Recomputes the statistics of batch norm as means over the batches.
+
+    As `torch.optim.swa_utils.update_bn`, which would wipe those of a frozen encoder and never fill them.
+    """
+    network.train()
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean
+    device = next(network.parameters()).device
+    for images, _ in batches:
+        network(images.to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def _copy(network: nn.Module) -> State:

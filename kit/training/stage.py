@@ -17,7 +17,7 @@ import torch
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, ReduceLROnPlateau
 from torch.utils.tensorboard import SummaryWriter
 
-from kit import networks
+from kit import engine, networks
 from kit.data.augment import Augmentation
 from kit.data.cache import Cache
 from kit.data.dataset import Samples, loader
@@ -41,6 +41,8 @@ class FoldData:
     """Row numbers."""
     validation: np.ndarray
     """Row numbers."""
+    positive: np.ndarray
+    """bool (len(training),): has pneumothorax."""
 
 
 def train(
@@ -64,16 +66,15 @@ def train(
         start: Weights to start from; None: the recipe's pretrained ones.
 
     Raises:
-        KitError: the batch cannot be shared by the processes, or a file of weights or checkpoint is unusable.
+        KitError: there are fewer images than processes, or a file of weights or checkpoint is unusable.
     """
     stage = recipe.stages[number]
-    if stage.batch_size % fabric.world_size:
-        raise KitError(
-            f"stages.{number}.batch_size: {stage.batch_size} images cannot be shared by {fabric.world_size} processes"
-        )
+    for what, rows in (("trains", data.training), ("validates", data.validation)):
+        if 0 < len(rows) < fabric.world_size:  # DDP would wait for ever for the process without an image
+            raise KitError(f"fold {fold} {what} on {len(rows)} images, too few for {fabric.world_size} processes")
     seed = int(np.random.SeedSequence([recipe.seed, fold, number]).generate_state(1)[0])
     torch.manual_seed(seed)
-    network = networks.build(recipe.network, pretrained=start is None)
+    network = engine.with_shared_batch_norm(networks.build(recipe.network, pretrained=start is None), fabric)
     if start is not None:
         networks.load_weights(network, start)
     optimizer = torch.optim.Adam(network.parameters(), lr=stage.learning_rate)
@@ -87,15 +88,13 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
         average.load_state_dict(state["average"])
-        if state["precision"]:  # empty where the killed process trained without a loss scale
-            fabric.strategy.precision.load_state_dict(state["precision"])
         history, first = state["history"], len(state["history"])
+    engine.set_loss_scale(fabric, state["precision"] if state is not None else {})
 
-    positive = data.cache.masks[data.training].any(axis=(1, 2))  # (len(training),)
     augmentation = Augmentation(recipe.augmentation, stage.size)
 
     def epoch_batches(epoch: int, rank: int, world: int):
-        order = data.training[epoch_order(positive, stage.positive_share, seed, epoch)]
+        order = data.training[epoch_order(data.positive, stage.positive_share, seed, epoch)]
         return loader(Samples(data.cache, augmentation, seed, epoch), batches(order, stage.batch_size, rank, world))
 
     with _curves(fabric, folder, first) as curves:
@@ -149,6 +148,9 @@ def train(
                 )
             fabric.barrier()
 
+        # As after an unbroken training, whatever was killed here: dropout and the frozen encoder.
+        torch.manual_seed(seed + stage.epochs)
+        network.freeze_encoder(stage.frozen_epochs == stage.epochs)
         average.load_into(network, epoch_batches(stage.epochs, 0, 1))
         row = (
             history[-1]

@@ -17,7 +17,9 @@ SIZE, BATCH, STEPS = 128, 8, 6
 
 def rows() -> list[dict[str, str]]:
     loaded = recipes.load(
-        "demo", f"stages.0.size={SIZE} stages.0.epochs=1 stages.0.swa_epochs=0 stages.0.batch_size={BATCH}"
+        "demo",
+        f"stages.0.size={SIZE} stages.0.epochs=1 stages.0.swa_epochs=0 "
+        f"stages.0.batch_size={BATCH} stages.1.batch_size={BATCH}",
     )
     random = np.random.default_rng(0)
     count = BATCH * STEPS
@@ -37,7 +39,7 @@ def rows() -> list[dict[str, str]]:
     bare_step()
     bare = _seconds(lambda: [bare_step() for _ in range(STEPS)]) / STEPS
     cache = Cache(images, masks, (b"",) * count, np.zeros(count, bool))
-    data = stage.FoldData(cache, np.arange(count), np.arange(0))
+    data = stage.FoldData(cache, np.arange(count), np.arange(0), masks.any(axis=(1, 2)))
     fabric = engine.launch(loaded)
     with TemporaryDirectory() as folder:
         stage.train(fabric, loaded, 0, 0, data, Path(folder), None)
@@ -51,7 +53,7 @@ def rows() -> list[dict[str, str]]:
     with torch.inference_mode():
         model(both)
         bare_forward = _seconds(lambda: model(both)) / BATCH
-    forward = _seconds(lambda: list(predict.maps([model], BATCH, lambda i: images[i], BATCH, "bench"))) / BATCH
+    forward = _seconds(lambda: list(predict.maps([model], BATCH, lambda i: images[i], loaded, "bench"))) / BATCH
     return [
         _row(f"training step, {SIZE} px, batch {BATCH}", ours, bare),
         _row(f"prediction with TTA, {SIZE} px, an image", forward, bare_forward),

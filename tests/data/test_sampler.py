@@ -41,6 +41,11 @@ def test_a_set_smaller_than_a_batch_is_one_step():
     assert [step.tolist() for step in batches(np.arange(3), 8)] == [[0, 1, 2]]
 
 
+def test_a_set_smaller_than_a_batch_is_shared_evenly():
+    shares = [batches(np.arange(5), 8, rank, 2) for rank in range(2)]
+    assert [[step.tolist() for step in share] for share in shares] == [[[0, 2]], [[1, 3]]]
+
+
 def test_a_share_of_one_leaves_the_positives_alone():
     positive = np.arange(50) % 5 == 0
     assert sorted(epoch_order(positive, 1.0, seed=0, epoch=0)) == np.flatnonzero(positive).tolist()

@@ -1,5 +1,7 @@
 """The loop: it learns, and a killed one goes on to the same weights, bit for bit."""
 
+from types import SimpleNamespace
+
 import lightning_fabric
 import numpy as np
 import pandas as pd
@@ -7,6 +9,8 @@ import pytest
 import torch
 from lightning_fabric.plugins.precision import MixedPrecision
 from safetensors.torch import load_file
+from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from kit import engine, networks, recipes
 from kit.data.cache import Cache
@@ -27,7 +31,8 @@ def data(count=16, size=32):
     masks[: count // 2, 8:24, 8:24] = 1
     images[masks > 0] //= 4
     cache = Cache(images, masks, (b"",) * count, np.zeros(count, bool))
-    return stage.FoldData(cache, np.arange(0, count, 2), np.arange(1, count, 2))
+    training = np.arange(0, count, 2)
+    return stage.FoldData(cache, training, np.arange(1, count, 2), masks[training].any(axis=(1, 2)))
 
 
 def train(folder, overrides="", number=0, start=None, name="demo", fabric=None):
@@ -87,6 +92,38 @@ def test_mixed_precision_learns_and_goes_on_with_its_loss_scale(tmp_path, monkey
     killed_in_the_second_epoch(monkeypatch, tmp_path / "killed", fabric=mixed_precision())
     resumed, _ = train(tmp_path / "killed", fabric=mixed_precision())
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "network.encoder=efficientnet-b0 stages.0.swa_epochs=2",  # drops connections at random
+        "stages.0.swa_epochs=2 stages.0.frozen_epochs=3",
+    ],
+)
+def test_a_stage_killed_after_its_last_epoch_ends_in_the_same_weights(tmp_path, monkeypatch, overrides):
+    whole, whole_metrics = train(tmp_path / "whole", overrides)
+
+    def kill(path, network):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(networks, "save_weights", kill)
+        with pytest.raises(Killed):
+            train(tmp_path / "killed", overrides)
+    torch.manual_seed(99)
+    resumed, resumed_metrics = train(tmp_path / "killed", overrides)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    pd.testing.assert_frame_equal(whole_metrics.drop(columns="seconds"), resumed_metrics.drop(columns="seconds"))
+
+
+def test_no_stage_depends_on_the_loss_scale_of_the_one_before():
+    fabric = mixed_precision()
+    fresh = fabric.strategy.precision.state_dict()
+    engine.set_loss_scale(fabric, fresh | {"scale": 2.0, "_growth_tracker": 7})
+    assert fabric.strategy.precision.state_dict()["scale"] == 2.0
+    engine.set_loss_scale(fabric, {})
+    assert fabric.strategy.precision.state_dict() == fresh
 
 
 @pytest.mark.parametrize("first_mixed", [True, False])
@@ -150,6 +187,56 @@ def test_averages_are_means_of_the_chosen_epochs(key):
     network.net.encoder.conv1.register_forward_hook(lambda module, inputs, output: seen.append(output))
     network.eval()(images)
     assert torch.allclose(network.net.encoder.bn1.running_mean, seen[0].mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
+
+
+def test_batch_norm_of_an_average_is_as_torch_would_recompute_it():
+    loaded = recipes.load("demo", BASE + "stages.0.swa_epochs=2")
+    images = torch.randint(0, 256, (12, 1, 32, 32), dtype=torch.uint8)
+    batches = [(images[i : i + 4], None) for i in range(0, 12, 4)]
+    network = networks.build(loaded.network)
+    average = Average(loaded.stages[0])
+    average.add(network, 1, 0.5)
+    average.add(network, 2, 0.5)
+    reference = networks.build(loaded.network)
+    reference.load_state_dict(network.state_dict())
+    update_bn(batches, reference)
+    average.load_into(network, batches)
+    expected = reference.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
+
+
+def test_an_average_keeps_the_statistics_of_a_frozen_encoder(tmp_path):
+    first, _ = train(tmp_path / "one")
+    frozen, _ = train(
+        tmp_path / "two", "stages.1.frozen_epochs=3 stages.1.swa_epochs=2", 1, tmp_path / "one" / "weights.safetensors"
+    )
+    assert all(torch.equal(first[name], frozen[name]) for name in first if name.startswith("net.encoder."))
+    assert not torch.equal(
+        first["net.decoder.blocks.0.conv1.1.running_mean"], frozen["net.decoder.blocks.0.conv1.1.running_mean"]
+    )
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-tf_efficientnet_lite0", "se_resnext50_32x4d"])
+def test_batch_norm_shared_by_gpus_is_the_same_network(encoder):
+    loaded = recipes.load("demo", BASE + f"network.encoder={encoder}")
+    network = networks.build(loaded.network).eval()
+    images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    before, names = network(images)[0], list(network.state_dict())
+    gpus = SimpleNamespace(world_size=2, device=torch.device("cuda"))
+    shared = engine.with_shared_batch_norm(network, gpus)
+    assert not any(type(module) is nn.BatchNorm2d for module in shared.modules())
+    assert list(shared.state_dict()) == names
+    assert torch.equal(shared.eval()(images)[0], before)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "world", "where"),
+    [("exp4", 4, r"stages\.1\.batch_size: 14 .* 4 processes.* set 16"), ("sneddy", 4, r"stages\.1\.batch_size: 2 ")],
+)
+def test_a_batch_that_processes_cannot_share_is_refused_before_any_training(monkeypatch, recipe, world, where):
+    monkeypatch.setenv("WORLD_SIZE", str(world))
+    with pytest.raises(KitError, match=where):
+        engine.launch(recipes.load(recipe))
 
 
 def test_a_broken_checkpoint_is_one_clear_line(tmp_path):
