@@ -65,7 +65,7 @@ bench: .venv/dev
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 test: .venv/dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: .venv/dev
 	@$(BIN)/ruff check .
