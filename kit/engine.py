@@ -22,14 +22,7 @@ def launch(recipe: Recipe) -> lightning_fabric.Fabric:
         KitError: the processes cannot share a batch of some stage evenly.
     """
     world = int(os.environ.get("WORLD_SIZE", 1))
-    for name, part in recipe.parts().items():
-        for number, stage in enumerate(part.stages):
-            if stage.batch_size % world:
-                where = f"members.{name}.stages" if name and "stages" in recipe.members[name] else "stages"
-                raise KitError(
-                    f"{where}.{number}.batch_size: {stage.batch_size} images cannot be shared evenly by {world} "
-                    f"processes: start another number, or set {-(-stage.batch_size // world) * world}"
-                )
+    _check_batches(recipe, world)
     precision = recipe.precision
     if precision == "auto":
         precision = "16-mixed" if torch.cuda.is_available() else "32-true"
@@ -64,3 +57,15 @@ def set_loss_scale(fabric: lightning_fabric.Fabric, state: dict) -> None:
         state: From a checkpoint; empty: as at the start, and after a training that had none.
     """
     fabric.strategy.precision.load_state_dict(state or torch.amp.GradScaler("cpu").state_dict())
+
+
+def _check_batches(recipe: Recipe, world: int) -> None:
+    """Refuses, before hours of training, what a later stage could not do."""
+    for name, part in recipe.parts().items():
+        for number, stage in enumerate(part.stages):
+            if stage.batch_size % world:
+                where = f"members.{name}.stages" if name and "stages" in recipe.members[name] else "stages"
+                raise KitError(
+                    f"{where}.{number}.batch_size: {stage.batch_size} images cannot be shared evenly by {world} "
+                    f"processes: start another number, or set {-(-stage.batch_size // world) * world}"
+                )
