@@ -97,19 +97,30 @@ def _table_4(scored: Scored) -> str:
             for cell in ((by_size[size].batch_size, by_size[size].epochs) if size in by_size else ("-", "-"))
         ]
         swa = TICK[any(stage.swa_epochs for stage in stages)]
-        rows.append([name, swa, whole.threshold.binarization, whole.network.channels, *settings, _ran(known.get(name))])
+        rows.append(
+            [
+                name,
+                swa,
+                whole.threshold.binarization,
+                whole.network.channels,
+                *settings,
+                _ran(scored, name, known.get(name)),
+            ]
+        )
     header = ["Experiment", "SWA", "B-TH", "Channels", "256×256 batch size", "epochs", "512×512 batch size", "epochs"]
     return markdown([*header, f"{scored.competition.name}: as it was run"], rows)
 
 
-def _ran(run: Recipe | None) -> str:
-    """The same settings of a run, in a cell."""
+def _ran(scored: Scored, name: str, run: Recipe | None) -> str:
+    """The same settings of a run, and how many images validated it, in a cell."""
     if run is None:
         return NO_RUN
     stages = [f"{s.size}×{s.size}: batch {s.batch_size}, {s.epochs} epochs, SWA {s.swa_epochs}" for s in run.stages]
     threshold, network = run.threshold, run.network
     rule = f"B-TH {threshold.binarization}, R-TH {threshold.removal}"
-    return "; ".join([*stages, rule, f"{network.channels} × grey, {network.encoder}"])
+    validated = scored.dice(name, True, "image", test=False)
+    images = validated if isinstance(validated, str) else f"{len(validated)} images validated"
+    return "; ".join([*stages, rule, f"{network.channels} × grey, {network.encoder}", images])
 
 
 def _table_5(scored: Scored) -> str:

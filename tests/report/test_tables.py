@@ -153,7 +153,8 @@ def test_the_document_has_the_papers_layout_and_figures(phantoms, runs, monkeypa
     assert "| exp1 | 0.7242 | 0.7395 | no run |" in text
     for figures in (paper.TABLE_6.values(), paper.TABLE_7.values(), (row[3] for row in paper.TABLE_11.values())):
         assert all(f"| {figure:.4f} |" in text for figure in figures)
-    assert "| exp3 | ✓ | 0.55 | 3 | 40 | 35 | 14 | 10 |" in text
+    assert "| exp3 | ✓ | 0.55 | 3 | 40 | 35 | 14 | 10 | no run |" in text
+    assert f"B-TH 0.75, R-TH 2048; 3 × grey, resnet18; {len(phantoms.train)} images validated |" in text
     assert re.search(r"\| 25.6 ms at 512×512 on a Titan Xp \| \d+\.\d ms at 32×32", text)
 
 
