@@ -83,7 +83,9 @@ def folds(
     data: Data = DEMO,
     recipe: RecipeName = "demo",
     folds: Annotated[int | None, typer.Option(min=2, help="How many; default: as the recipe says.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the shuffle; default: the recipe's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Of the shuffle; default: the recipe's.")
+    ] = None,
     holdout: Annotated[float | None, typer.Option(help="Hold out this share instead of K folds.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; default: folds/NAME.csv.")] = None,
     allow_missing: AllowMissing = False,

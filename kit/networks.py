@@ -123,7 +123,7 @@ def build(network: Network, pretrained: bool = True) -> Segmenter:
             ) from error
         raise KitError(f"network: {network.architecture} with {network.encoder} cannot be built: {error}") from error
     if wanted not in (None, "imagenet"):
-        _load(net.encoder, Path(wanted), "network.encoder_weights")
+        _load(net.encoder, Path(wanted), "network.encoder_weights", "download it again")
     return Segmenter(net, network).to(memory_format=torch.channels_last)
 
 
@@ -141,20 +141,18 @@ def load_weights(network: Segmenter, path: Path) -> Segmenter:
     Raises:
         KitError: the file is missing, broken, or of another network.
     """
-    _load(network, path, "weights")
+    _load(network, path, "weights", "remove it and run `make train` again")
     return network
 
 
-def _load(module: nn.Module, path: Path, what: str) -> None:
+def _load(module: nn.Module, path: Path, what: str, remedy: str) -> None:
     if not path.is_file():
         raise KitError(f"{what}: {path}: there is no such file")
     try:
         # Weights are data: nothing in them is ever run.
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, ValueError, EOFError) as error:
-        raise KitError(
-            f"{what}: {path}: is not a file of weights ({type(error).__name__}): download it again"
-        ) from error
+        raise KitError(f"{what}: {path}: is not a file of weights ({type(error).__name__}): {remedy}") from error
     except Exception as error:  # pickle's own errors have no common base
         raise KitError(
             f"{what}: {path}: holds more than weights, and is not opened: convert it to safetensors"

@@ -100,6 +100,8 @@ def train(data: Path, recipe: Recipe, only_fold: int | None = None, skip_bad: bo
     numbers = split.numbers if only_fold is None else [only_fold]
     if not set(numbers) <= set(split.numbers):
         raise KitError(f"--fold {only_fold}: the folds of {fold_file(competition)} are {split.numbers}")
+    if other := folds.difference(fold_file(competition), recipe.folds.count, recipe.folds.holdout):
+        log.warning("%s: %s", fold_file(competition), other)
     run, parts = run_of(competition, recipe), recipe.parts()
     fabric = engine.launch(recipe)
     team = Team(fabric.global_rank, fabric.world_size, fabric.barrier)

@@ -13,7 +13,7 @@ from kit.files import is_current, mark, read_json, sha256
 from kit.inference import estimate, maps, rules
 from kit.progress import progress
 from kit.recipe import Recipe
-from kit.rows import Rows, key_of, keys_path
+from kit.rows import Rows, is_complete, key_of, keys_path
 from kit.run import Run
 from kit.team import Team
 
@@ -97,17 +97,18 @@ def predict_maps(
     shape, dtype = ((), np.float32) if recipe.role == "classify" else ((stage.size, stage.size), np.uint8)
     made_from = b"".join(key_of(sha256(path)) for path in weights)
     row_keys = [key_of(made_from, key) for key in keys]
+    if all(is_complete(target, row_keys, shape, dtype) for target in targets):
+        return False
+    from kit.inference import predict
+
+    models = predict.load(recipe.network, weights)  # before anything is changed: they may be broken
     plain, averaged = (Rows(target, ids, row_keys, shape, team, dtype) for target in targets)
     todo = sorted({*plain.missing().tolist(), *averaged.missing().tolist()})
     team.barrier()
-    if todo:
-        from kit.inference import predict
-
-        mine = team.share(todo)
-        models = predict.load(recipe.network, weights)
-        for i, without, with_tta in predict.maps(models, len(mine), lambda i: read(mine[i]), recipe, what):
-            plain.put(mine[i], without)
-            averaged.put(mine[i], with_tta)
+    mine = team.share(todo)
+    for i, without, with_tta in predict.maps(models, len(mine), lambda i: read(mine[i]), recipe, what):
+        plain.put(mine[i], without)
+        averaged.put(mine[i], with_tta)
     plain.finish(), averaged.finish()
     return bool(todo)
 

@@ -174,6 +174,8 @@ class Threshold(Section):
 OF_THE_WHOLE = {"name", "about", "folds", "precision", "tta", "prevalence", "members"}
 """Keys that a member cannot change."""
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+MEMBER = NAME.replace(".", "")
+"""A member's folder lies among the run's files, which have a dot in their names."""
 
 
 class Recipe(Section):
@@ -182,7 +184,7 @@ class Recipe(Section):
     name: Annotated[str, Field(pattern=rf"^{NAME}(/{NAME})?$")]
     """Of the run; a member's is ENSEMBLE/MEMBER."""
     about: str = ""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     folds: Folds = Folds()
     network: Network = Network()
     loss: Loss = Loss()
@@ -200,7 +202,7 @@ class Recipe(Section):
     """Each fold starts from the last weights of this recipe's run on the same data and folds (paper, Exp3)."""
     role: Literal["segment", "classify"] = "segment"
     """What a member gives its ensemble: probability maps, or the probability that the image has any pneumothorax."""
-    members: dict[Annotated[str, Field(pattern=rf"^{NAME}$")], dict[str, Any]] = {}
+    members: dict[Annotated[str, Field(pattern=rf"^{MEMBER}$")], dict[str, Any]] = {}
     """Of an ensemble, by name: what each changes in this recipe."""
 
     @field_validator("members")
@@ -216,6 +218,8 @@ class Recipe(Section):
     def _sections_agree(self) -> "Recipe":
         if self.loss.image and not self.network.image_head:
             raise ValueError("loss.image needs network.image_head=true")
+        if self.start == self.name:
+            raise ValueError("start is the recipe itself: name another")
         if self.role == "classify" and not self.network.image_head:
             raise ValueError("role=classify needs network.image_head=true")
         return self

@@ -39,6 +39,13 @@ def read_keys(path: Path) -> list[bytes]:
     return [row.tobytes() for row in np.load(keys_path(path), mmap_mode="r")]
 
 
+def is_complete(path: Path, keys: Sequence[bytes], shape: tuple[int, ...], dtype: type = np.uint8) -> bool:
+    """Whether the array lies at `path` with every row, of that shape and type, made from its key."""
+    return _fits(path, keys_path(path), (len(keys), *shape), np.dtype(dtype)) and bool(
+        (np.load(keys_path(path), mmap_mode="r") == _stacked(keys)).all()
+    )
+
+
 class Rows:
     """The array at `path` with rows `ids` made from `keys`.
 
@@ -61,10 +68,10 @@ class Rows:
         dtype: type = np.uint8,
     ):
         self.path, self.ids, self._team = path, tuple(ids), team
-        self._wanted = np.frombuffer(b"".join(keys), np.uint8).reshape(len(self.ids), KEY_BYTES)
+        self._wanted = _stacked(keys)
         self._part = path.with_name(f".{path.name}.part")
         self._shape, self._dtype = (len(self.ids), *shape), np.dtype(dtype)
-        if team.first and not self._is_complete():
+        if team.first and not is_complete(path, keys, shape, dtype):
             self._start()
         team.barrier()
         if self._part.exists():
@@ -100,25 +107,26 @@ class Rows:
     def _keys_path(self) -> Path:
         return keys_path(self.path)
 
-    def _is_complete(self) -> bool:
-        return self._fits(self.path) and bool((np.load(self._keys_path(), mmap_mode="r") == self._wanted).all())
-
-    def _fits(self, array: Path) -> bool:
-        """Whether an array of this shape lies there, with keys beside it."""
-        try:
-            rows = np.load(array, mmap_mode="r")
-            return (rows.shape, rows.dtype) == (self._shape, self._dtype) and np.load(
-                self._keys_path(), mmap_mode="r"
-            ).shape == self._wanted.shape
-        except (OSError, ValueError, EOFError):
-            return False
-
     def _start(self) -> None:
-        if self._fits(self.path):
+        if _fits(self.path, self._keys_path(), self._shape, self._dtype):
             os.replace(self.path, self._part)
-        elif not self._fits(self._part):
+        elif not _fits(self._part, self._keys_path(), self._shape, self._dtype):
             self.path.unlink(missing_ok=True)
             with replacing(self._keys_path()) as temporary:
                 np.lib.format.open_memmap(temporary, "w+", np.uint8, self._wanted.shape)
             with replacing(self._part) as temporary:
                 np.lib.format.open_memmap(temporary, "w+", self._dtype, self._shape)
+
+
+def _stacked(keys: Sequence[bytes]) -> np.ndarray:
+    """Keys as uint8 (N, 32)."""
+    return np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), KEY_BYTES)
+
+
+def _fits(array: Path, keys: Path, shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Whether an array of this shape and type lies there, with as many keys."""
+    try:
+        rows, known = np.load(array, mmap_mode="r"), np.load(keys, mmap_mode="r")
+        return (rows.shape, rows.dtype, known.shape) == (shape, dtype, (shape[0], KEY_BYTES))
+    except (OSError, ValueError, EOFError):
+        return False

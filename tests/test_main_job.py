@@ -207,6 +207,30 @@ def test_validate_lists_every_problem(kit, place):
     assert code == 2 and "line 2: image x" in out and out.count("is missing") == 8
 
 
+def test_broken_weights_cost_no_map_that_is_there(kit, place):
+    kit("folds", *RUN), kit("train", *RUN)
+    run = place / "runs/tiny/test"
+    weights, before = run / "fold0/stage2/weights.safetensors", (run / "oof/fold0.npy").read_bytes()
+    good = weights.read_bytes()
+    weights.write_bytes(b"torn")
+    try:
+        code, _, err = kit("train", *RUN)
+    finally:
+        weights.write_bytes(good)
+    assert code == 2 and err.count("\n") == 1
+    assert "fold0/stage2/weights.safetensors: is not a file of weights" in err and "remove it and run" in err
+    assert (run / "oof/fold0.npy").read_bytes() == before
+
+
+def test_other_folds_than_the_recipe_says_are_told(kit, caplog):
+    kit("folds", *RUN)
+    kit("train", *RUN, "--set", "folds.count=3")  # refused: the run has another recipe
+    assert "folds/tiny.csv: has 2 folds, where the recipe asks for 3 folds" in caplog.text
+    caplog.clear()
+    kit("train", *RUN)
+    assert "asks for" not in caplog.text
+
+
 def test_labels_that_changed_after_the_folds_stop_the_training(kit, place):
     labels = place / "tiny/train-rle.csv"
     before = labels.read_text()

@@ -166,6 +166,7 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("stages.9.epochs=1", "stages.9.epochs"),
         ("seed=many", "seed"),
         ("seed=-1", "seed"),
+        ("seed=4294967296", "seed"),
         ("threshold.binarization=1.5", "threshold.binarization"),
         ("loss.bce=.nan", "loss.bce"),
         ("loss.image=1", "loss.image"),
@@ -176,6 +177,12 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("name=../elsewhere", "name"),
         ("role=classify", "role=classify needs network.image_head"),
         ("start=../elsewhere", "start"),
+        ("start=exp5", "start is the recipe itself"),
+        ("members.a.start=exp5/a", "members.a.start: exp5/a is not a member that is trained before it"),
+        ("members.a.start=exp5/b members.b.seed=1", "members.a.start"),
+        ("start=exp5/a members.a.seed=1 members.b.seed=1", "members.a.start"),
+        ("members={recipe.yaml:{}}", "members.recipe.yaml"),
+        ("members={test.npy:{}}", "members.test.npy"),
         ("members.a.network.encodr=x", "members.a.network.encodr"),
         ("members.a.stages=[{size: 64}]", "SET"),
         ("members.a.stages.0.size=64", "members.a.stages"),
@@ -209,6 +216,30 @@ def test_unknown_recipes_and_files_that_are_none(tmp_path):
         path.write_text(content)
         with pytest.raises(KitError, match=r"mine\.yaml"):
             recipes.load(str(path))
+
+
+def test_a_member_may_start_from_one_before_it():
+    pair = recipes.load("exp5", "members.a.seed=1 members.b.start=exp5/a").parts()
+    assert [part.start for part in pair.values()] == [None, "exp5/a"]
+
+
+STAGE = "size: 64, epochs: 1, batch_size: 2"
+
+
+@pytest.mark.parametrize(
+    "content", [f"stages: [{{{STAGE}, size: 32}}]", f"stages: [{{{STAGE}}}]\nmembers: {{a: {{}}, a: {{seed: 1}}}}"]
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path, content):
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(KitError, match=r"mine\.yaml: .*(size|a) is there 2 times"):
+        recipes.load(str(path))
+
+
+def test_merged_keys_are_no_keys_twice(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"stages: [&first {{{STAGE}}}, &second {{<<: *first, size: 96}}, {{<<: *second, epochs: 2}}]")
+    assert [(stage.size, stage.epochs) for stage in recipes.load(str(path)).stages] == [(64, 1), (96, 1), (96, 2)]
 
 
 def test_a_recipe_of_ones_own_is_named_after_its_file(tmp_path):

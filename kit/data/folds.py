@@ -75,7 +75,7 @@ def make(competition: Competition, count: int = 5, seed: int = 0, holdout: float
             raise KitError(f"--folds {count}: at least 2 folds are needed, or a --holdout share")
         held, parts = 1, count
     else:
-        share = Fraction(holdout).limit_denominator(20)
+        share = Fraction(holdout).limit_denominator(20) if 0 < holdout < 1 else 0
         if not 0 < share < 1:
             raise KitError(f"--holdout {holdout}: give a share between 0.05 and 0.95")
         held, parts = share.numerator, share.denominator
@@ -127,6 +127,16 @@ def provenance(competition: Competition, count: int, seed: int, holdout: float |
     }
 
 
+def difference(path: Path, count: int, holdout: float | None) -> str:
+    """How a fold file was made otherwise than with `count` or `holdout`; empty where it was not, or nobody knows."""
+    made_from = origin(path)
+    found, wanted = (made_from.get("folds"), made_from.get("holdout")), (None if holdout else count, holdout)
+    if not made_from or found == wanted:
+        return ""
+    has, asked = (f"{folds} folds" if share is None else f"a hold-out of {share:g}" for folds, share in (found, wanted))
+    return f"has {has}, where the recipe asks for {asked}"
+
+
 def write(path: Path, folds: Folds, made_from: dict) -> None:
     """Writes the folds, and beside them what they were made from."""
     write_text(path, folds.table[COLUMNS].to_csv(index=False, lineterminator="\n"))
@@ -162,6 +172,10 @@ def read(path: Path, competition: Competition) -> Folds:
     split = table.groupby("patient_id").fold.nunique()
     if (split > 1).any():
         raise KitError(f"{path}: patient {split.idxmax()} is in more than one fold: {again}")
-    if not Folds(table).numbers:
-        raise KitError(f"{path}: no fold validates (all are {ONLY_TRAINING}): {again}")
+    if table.fold.min() < ONLY_TRAINING:
+        raise KitError(f"{path}: fold {table.fold.min()}: folds count from 0, {ONLY_TRAINING} only trains: {again}")
+    if table.fold.nunique() < 2:
+        raise KitError(
+            f"{path}: all images are in fold {table.fold[0]}: some have to train and some to validate: {again}"
+        )
     return Folds(table)

@@ -73,20 +73,25 @@ def submit_kaggle(
     destination = f"kaggle/{name}"
     validate(path, competition)
     digest = files.sha256(path)
+
+    def scored(fresh: bool) -> Outcome:
+        entry = _scored(client, name, ledger_path, ledger.find(ledger_path, digest, destination))
+        return Outcome(entry, fresh, path)
+
     with files.locked(ledger_path, busy="another submission is under way: wait until it ends"):
         entry = ledger.find(ledger_path, digest, destination)
         if entry and not entry.submitted:
             arrived = _look(client, name, entry.description)
             if arrived:
                 ledger.append(ledger_path, "submitted", digest, destination=destination, ref=arrived[-1].ref)
-                return _scored(client, name, ledger_path, ledger.find(ledger_path, digest, destination), fresh=True)
+                return scored(fresh=True)
         earlier = [one for one in submissions(client, name) if digest in (one.description or "")]
         known = bool(earlier) or (entry is not None and entry.submitted)
         if known and not again and not ask(f"{path} was submitted to {name} before. Submit it again?"):
             if entry is None or not entry.submitted:
                 record_built(path, competition.name, ledger_path, digest, oof)
                 ledger.append(ledger_path, "submitted", digest, destination=destination, ref=earlier[-1].ref)
-            return _scored(client, name, ledger_path, ledger.find(ledger_path, digest, destination), fresh=False)
+            return scored(fresh=False)
         _spend(client, name, yes, ask)
         record_built(path, competition.name, ledger_path, digest, oof)
         run = f"{competition.name}/{oof['recipe']}" if "recipe" in oof else path.name
@@ -97,7 +102,7 @@ def submit_kaggle(
         else:
             ref = _send_kernel(client, name, kernel, path.name, description)
         ledger.append(ledger_path, "submitted", digest, destination=destination, ref=ref)
-    return _scored(client, name, ledger_path, ledger.find(ledger_path, digest, destination), fresh=True)
+    return scored(fresh=True)
 
 
 def submissions(client: Client, name: str) -> list[ApiSubmission]:
@@ -215,7 +220,7 @@ def _send(client: Client, name: str, method: Callable[[Any], Any], request: Any)
     return failures.persist(attempt)
 
 
-def _scored(client: Client, name: str, ledger_path: Path, entry: ledger.Entry, fresh: bool) -> Outcome:
+def _scored(client: Client, name: str, ledger_path: Path, entry: ledger.Entry) -> ledger.Entry:
     """Waits for the score and records it; a failure to learn it does not undo the submission."""
     try:
         if entry.public is None:
@@ -225,7 +230,7 @@ def _scored(client: Client, name: str, ledger_path: Path, entry: ledger.Entry, f
     entry = ledger.find(ledger_path, entry.sha256, entry.destination)
     if entry.error:
         raise KitError(f"{entry.file}: submitted, but Kaggle cannot score it: {entry.error}")
-    return Outcome(entry, fresh)
+    return entry
 
 
 def _wait(client: Client, name: str, ref: int) -> ApiSubmission | None:

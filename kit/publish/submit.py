@@ -21,9 +21,13 @@ class Outcome:
     entry: ledger.Entry
     fresh: bool
     """False: nothing was handed in, since this very file had been before."""
+    path: Path
+    """The file; the ledger may know the same content by another name."""
 
     def __str__(self) -> str:
-        place = f"{self.entry.file}: " if self.entry.file else ""
+        place = f"{self.path}: "
+        if self.entry.file not in ("", str(self.path)):
+            place += f"has the content of {self.entry.file}: "
         if not self.entry.submitted:
             name = (self.entry.destination or "").partition("/")[2]
             return f"{place}valid; {name} has no solution.csv to score against; the file is ready for TO=kaggle"
@@ -71,7 +75,7 @@ def submit_local(
     digest = files.sha256(path)
     before = ledger.find(ledger_path, digest, destination)
     if before and before.submitted and not again and not ask(f"{path} was submitted before. Submit it again?"):
-        return Outcome(before, fresh=False)
+        return Outcome(before, fresh=False, path=path)
     if before is None:
         record_built(path, competition.name, ledger_path, digest, oof)
         ledger.append(ledger_path, "validated", digest, destination=destination)
@@ -81,7 +85,7 @@ def submit_local(
         ledger.append(
             ledger_path, "scored", digest, destination=destination, public=scores.public, private=scores.private
         )
-    return Outcome(ledger.find(ledger_path, digest, destination), fresh=True)
+    return Outcome(ledger.find(ledger_path, digest, destination), fresh=True, path=path)
 
 
 def validate(path: Path, competition: layout.Competition) -> None:
@@ -98,10 +102,15 @@ def validate(path: Path, competition: layout.Competition) -> None:
 
 
 def record_built(path: Path, name: str, ledger_path: Path, digest: str, oof: dict[str, Any]) -> None:
-    """Tells the ledger which run wrote the file and how good it is on its own folds, once a file."""
-    if any(event["event"] == "built" and event["sha256"] == digest for event in ledger.read(ledger_path)):
-        return
+    """Tells the ledger which run wrote the file and how good it is on its own folds, unless that was its last word."""
     run = f"{name}/{oof['recipe']}" if "recipe" in oof else ""
+    writers = [
+        (event.get("file"), event.get("run"))
+        for event in ledger.read(ledger_path)
+        if event["event"] == "built" and event["sha256"] == digest
+    ]
+    if writers[-1:] == [(str(path), run)]:
+        return
     ledger.append(
         ledger_path,
         "built",

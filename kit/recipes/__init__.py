@@ -5,6 +5,8 @@ pairs (`stages.0.epochs=2`), and validated: unknown keys, wrong types and imposs
 key's path.
 """
 
+import itertools
+from collections import Counter
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,7 +49,7 @@ def load(name: str, overrides: str = "") -> Recipe:
             f"{path}: there is no such recipe: choose one of {', '.join(names())}, or the path of a .yaml file"
         )
     try:
-        content = yaml.safe_load(file.read_text())
+        content = yaml.load(file.read_text(), _UniqueKeys)
     except NOT_YAML as error:
         raise KitError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -70,10 +72,13 @@ def parse(content: dict[str, Any], path: str) -> Recipe:
     """The validated recipe of a mapping, its members included; `path` names it in errors."""
     whole = _validated(Recipe, content, path)
     for name, changes in whole.members.items():
+        before = itertools.takewhile(name.__ne__, whole.members)
         for key in changes.keys() & OF_THE_WHOLE:
             raise KitError(f"{path}: members.{name}.{key}: belongs to the ensemble as a whole: leave it out")
         member = merged(whole.model_dump(mode="json", exclude={"members"}), changes)
-        _validated(Recipe, member, path, ("members", name))
+        start = _validated(Recipe, member, path, ("members", name)).start or ""
+        if start.startswith(f"{whole.name}/") and start.partition("/")[2] not in before:
+            raise KitError(f"{path}: members.{name}.start: {start} is not a member that is trained before it")
     if whole.members and not whole.members_that("segment"):
         raise KitError(f"{path}: members: none of them segments: give one role: segment")
     return whole
@@ -94,6 +99,18 @@ def _validated(kind: type[Part], content: dict[str, Any], path: str, inside: tup
             f"{'.'.join(map(str, (*inside, *problem['loc']))) or 'the recipe'}: {_reason(problem)}" for problem in own
         ]
         raise KitError(f"{path}: " + "; ".join(problems)) from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands in a mapping twice, of which YAML would keep the last without a word."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, times in keys.items():
+            if times > 1:
+                raise yaml.composer.ComposerError(None, None, f"{key} is there {times} times", node.start_mark)
+        return node
 
 
 def read(path: Path) -> Recipe:

@@ -16,17 +16,23 @@ def save(path: Path, state: dict[str, Any]) -> None:
         torch.save(state, temporary)
 
 
-def load(path: Path) -> dict[str, Any] | None:
-    """The state that `save` wrote, or None where there is none.
+def restore(path: Path, **parts: Any) -> dict[str, Any]:
+    """Gives each part, by its name in the state, what `save` wrote of it.
+
+    Returns:
+        The whole state; empty, with the parts as they were, where there is no checkpoint.
 
     Raises:
-        KitError: the file is broken, or holds anything but tensors and numbers.
+        KitError: the file is broken, holds anything but tensors and numbers, or is of another training.
     """
     if not path.is_file():
-        return None
+        return {}
     try:
-        return torch.load(path, "cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        state = torch.load(path, "cpu", weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    except (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
         raise KitError(
-            f"{path}: is not a checkpoint ({type(error).__name__}): remove it to train this stage anew"
+            f"{path}: is not a checkpoint of this stage ({type(error).__name__}): remove it to train the stage anew"
         ) from error
+    return state

@@ -79,17 +79,15 @@ def train(
         networks.load_weights(network, start)
     optimizer = torch.optim.Adam(network.parameters(), lr=stage.learning_rate)
     scheduler = _scheduler(stage, optimizer)
-    average, history, first = Average(stage), [], 0
+    average = Average(stage)
     model, optimizer = fabric.setup(network, optimizer)
 
-    state = checkpoint.load(folder / "last.ckpt")
-    if state is not None:
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        average.load_state_dict(state["average"])
-        history, first = state["history"], len(state["history"])
-    engine.set_loss_scale(fabric, state["precision"] if state is not None else {})
+    state = checkpoint.restore(
+        folder / "last.ckpt", network=network, optimizer=optimizer, scheduler=scheduler, average=average
+    )
+    history = state.get("history", [])
+    first = len(history)
+    engine.set_loss_scale(fabric, state.get("precision", {}))
 
     augmentation = Augmentation(recipe.augmentation, stage.size)
 

@@ -70,8 +70,9 @@ def test_impossible_splits_are_refused(crowd):
         folds.make(crowd, count=1)
     with pytest.raises(KitError, match="patients cannot make"):
         folds.make(dataclasses.replace(crowd, patients=dict.fromkeys(crowd.train, "one")), count=3)
-    with pytest.raises(KitError, match="holdout"):
-        folds.make(crowd, holdout=0.001)
+    for share in (0.001, -1, 2, float("nan"), float("inf")):
+        with pytest.raises(KitError, match="holdout"):
+            folds.make(crowd, holdout=share)
 
 
 class TestRead:
@@ -114,6 +115,25 @@ class TestRead:
         file.write_text(content)
         with pytest.raises(KitError, match="run `make folds` again"):
             folds.read(file, phantoms)
+
+    @pytest.mark.parametrize(
+        ("fold", "told"), [(-2, "fold -2: folds count from 0"), (0, "are in fold 0"), (-1, "fold -1")]
+    )
+    def test_folds_that_cannot_train_or_validate_are_an_error(self, file, phantoms, fold, told):
+        table = pd.read_csv(file)
+        table["fold"] = fold
+        if fold == -2:
+            table.loc[table.patient_id == table.patient_id[0], "fold"] = 0
+        table.to_csv(file, index=False)
+        with pytest.raises(KitError, match=told):
+            folds.read(file, phantoms)
+
+    def test_other_folds_than_a_recipe_asks_for_are_told(self, file):
+        assert folds.difference(file, 2, None) == ""
+        assert folds.difference(file, 5, None) == "has 2 folds, where the recipe asks for 5 folds"
+        assert folds.difference(file, 2, 0.1) == "has 2 folds, where the recipe asks for a hold-out of 0.1"
+        file.with_suffix(".origin.json").unlink()
+        assert folds.difference(file, 5, None) == ""
 
     def test_a_missing_file_says_what_to_run(self, phantoms, tmp_path):
         with pytest.raises(KitError, match="run `make folds` first"):

@@ -29,6 +29,11 @@ def test_the_same_file_again_is_nothing_to_do_but_on_demand(csv, competition, tm
     assert (second.entry.public, second.entry.private) == (1.0, 0.75)
     assert "nothing to do" in str(second)
     assert len(events(book)) == 4
+    twin = csv.with_name("twin.csv")
+    twin.write_bytes(csv.read_bytes())
+    assert str(submit_local(twin, competition, book, OOF)).startswith(
+        f"{twin}: has the content of {csv}: nothing to do"
+    )
     assert submit_local(csv, competition, book, OOF, again=True).fresh
     assert submit_local(csv, competition, book, OOF, ask=lambda question: True).fresh
     assert events(book).count("scored") == 3
@@ -37,7 +42,13 @@ def test_the_same_file_again_is_nothing_to_do_but_on_demand(csv, competition, tm
 def test_another_data_set_is_another_destination(csv, competition, tmp_path):
     book = tmp_path / "l.jsonl"
     submit_local(csv, competition, book, OOF)
-    assert submit_local(csv, replace(competition, name="other"), book, OOF).fresh
+    other = replace(competition, name="other")
+    outcome = submit_local(csv.rename(csv.with_name("twin.csv")), other, book, OOF | {"recipe": "exp4"})
+    assert outcome.fresh
+    assert [(entry.run, entry.destination) for entry in ledger.entries(book)] == [
+        ("lungs/exp5", "local/lungs"),
+        ("other/exp4", "local/other"),
+    ]
 
 
 def test_without_a_solution_the_file_is_left_ready(csv, competition, tmp_path):

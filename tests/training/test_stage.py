@@ -15,7 +15,7 @@ from torch.optim.swa_utils import update_bn
 from kit import engine, networks, recipes
 from kit.data.cache import Cache
 from kit.errors import KitError
-from kit.training import stage
+from kit.training import checkpoint, stage
 from kit.training.averaging import Average
 
 BASE = (
@@ -242,4 +242,13 @@ def test_a_batch_that_processes_cannot_share_is_refused_before_any_training(monk
 def test_a_broken_checkpoint_is_one_clear_line(tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 not a checkpoint")
     with pytest.raises(KitError, match=r"last\.ckpt: is not a checkpoint"):
+        train(tmp_path)
+
+
+def test_a_checkpoint_of_another_training_is_one_clear_line(monkeypatch, tmp_path):
+    killed_in_the_second_epoch(monkeypatch, tmp_path)
+    with pytest.raises(KitError, match=r"last\.ckpt: is not a checkpoint of this stage"):
+        train(tmp_path, " network.decoder_channels=[16,8,8,8,8]")
+    checkpoint.save(tmp_path / "last.ckpt", {"history": []})
+    with pytest.raises(KitError, match=r"last\.ckpt: is not a checkpoint of this stage"):
         train(tmp_path)
