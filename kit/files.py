@@ -97,7 +97,7 @@ def read_json(path: Path | str) -> Any:
     except OSError as error:
         raise KitError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
-        raise KitError(f"{path}: is not JSON ({error}): write it anew") from None
+        raise KitError(f"{path}: is not JSON ({error}): remove it, and the verb that writes it makes it anew") from None
 
 
 def copy(source: Path | str, target: Path | str) -> None:

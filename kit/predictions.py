@@ -97,7 +97,7 @@ def predict_maps(
     shape, dtype = ((), np.float32) if recipe.role == "classify" else ((stage.size, stage.size), np.uint8)
     made_from = b"".join(key_of(sha256(path)) for path in weights)
     row_keys = [key_of(made_from, key) for key in keys]
-    if all(is_complete(target, row_keys, shape, dtype) for target in targets):
+    if all(is_complete(target, ids, row_keys, shape, dtype) for target in targets):
         return False
     from kit.inference import predict
 
@@ -138,7 +138,11 @@ def write_submission(
         "thresholds": sha256(thresholds),
         "ids": key_of(*order).hex(),
     }
-    if is_current(target.submission, made_from):
+
+    def with_content() -> dict:
+        return made_from | {"content": sha256(target.submission)}
+
+    if target.submission.is_file() and is_current(target.submission, with_content()):
         return False
     rule, stack = rules.read(thresholds), maps.open_maps(source)
     given = [(maps.upsample(map, shape) for map in stack)]
@@ -149,7 +153,7 @@ def write_submission(
         for id, *inputs in progress(zip(stack.ids, *given, strict=True), "masks", len(stack))
     }
     submission.write(target.submission, [(id, masks.get(id, "-1")) for id in order])
-    mark(target.submission, made_from)
+    mark(target.submission, with_content())
     _compare_share(sum(text != "-1" for text in masks.values()), len(masks), read_json(thresholds).get("masked"))
     return True
 

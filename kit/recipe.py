@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Factor = Annotated[float, Field(gt=0, le=100)]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -72,18 +73,18 @@ class Loss(Section):
 class Scale(Section):
     """Factors that make a recipe smaller, or larger, and keep the ratios of its stages as far as whole numbers go."""
 
-    size: Positive = 1.0
+    size: Factor = 1.0
     """Of pixels a side, to the nearest multiple of 32, at least 32."""
-    batch_size: Positive = 1.0
-    epochs: Positive = 1.0
+    batch_size: Factor = 1.0
+    epochs: Factor = 1.0
     """Of every count of epochs; none that is there vanishes."""
-    learning_rate: Positive = 1.0
+    learning_rate: Factor = 1.0
 
 
 class Stage(Section):
     """One training at one size, from the weights of the stage before (paper section 4.3)."""
 
-    size: Annotated[int, Field(ge=32, multiple_of=32)]
+    size: Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
     """Pixels a side."""
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]

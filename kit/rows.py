@@ -39,10 +39,16 @@ def read_keys(path: Path) -> list[bytes]:
     return [row.tobytes() for row in np.load(keys_path(path), mmap_mode="r")]
 
 
-def is_complete(path: Path, keys: Sequence[bytes], shape: tuple[int, ...], dtype: type = np.uint8) -> bool:
-    """Whether the array lies at `path` with every row, of that shape and type, made from its key."""
-    return _fits(path, keys_path(path), (len(keys), *shape), np.dtype(dtype)) and bool(
-        (np.load(keys_path(path), mmap_mode="r") == _stacked(keys)).all()
+def is_complete(
+    path: Path, ids: Sequence[str], keys: Sequence[bytes], shape: tuple[int, ...], dtype: type = np.uint8
+) -> bool:
+    """Whether the array lies at `path` with its ids and with every row, of that shape and type, made from its key."""
+    beside = _ids_path(path)
+    return (
+        _fits(path, keys_path(path), (len(ids), *shape), np.dtype(dtype))
+        and bool((np.load(keys_path(path), mmap_mode="r") == _stacked(keys)).all())
+        and beside.is_file()
+        and beside.read_bytes() == _lines(ids).encode()
     )
 
 
@@ -71,7 +77,7 @@ class Rows:
         self._wanted = _stacked(keys)
         self._part = path.with_name(f".{path.name}.part")
         self._shape, self._dtype = (len(self.ids), *shape), np.dtype(dtype)
-        if team.first and not is_complete(path, keys, shape, dtype):
+        if team.first and not is_complete(path, ids, keys, shape, dtype):
             self._start()
         team.barrier()
         if self._part.exists():
@@ -98,7 +104,7 @@ class Rows:
         if self._team.first and self._part.exists():
             self.array.flush()
             self._keys.flush()
-            write_text(self.path.with_suffix(".ids.txt"), "".join(f"{id}\n" for id in self.ids))
+            write_text(_ids_path(self.path), _lines(self.ids))
             os.replace(self._part, self.path)
         self._team.barrier()
         self.array = np.load(self.path, mmap_mode="r")
@@ -116,6 +122,14 @@ class Rows:
                 np.lib.format.open_memmap(temporary, "w+", np.uint8, self._wanted.shape)
             with replacing(self._part) as temporary:
                 np.lib.format.open_memmap(temporary, "w+", self._dtype, self._shape)
+
+
+def _ids_path(path: Path) -> Path:
+    return path.with_suffix(".ids.txt")
+
+
+def _lines(ids: Sequence[str]) -> str:
+    return "".join(f"{id}\n" for id in ids)
 
 
 def _stacked(keys: Sequence[bytes]) -> np.ndarray:

@@ -24,6 +24,11 @@ class Run:
         return self.folder / "recipe.yaml"
 
     @property
+    def inputs(self) -> Path:
+        """Hashes of the data that the run was begun with."""
+        return self.folder / "inputs.json"
+
+    @property
     def thresholds(self) -> Path:
         """The chosen rule and its parameters."""
         return self.folder / "thresholds.json"
@@ -141,7 +146,7 @@ class Run:
 
     def _stale(self, made_from: dict) -> list[str]:
         """Names of the data that are no longer what the run was begun with."""
-        known = read_json(self.folder / "inputs.json")
+        known = read_json(self.inputs)
         return [name for name, value in made_from.items() if known.get(name, value) != value]
 
     def agree(self, wanted: Recipe) -> None:
@@ -167,8 +172,7 @@ class Run:
         Raises:
             KitError: another recipe or other data were trained here.
         """
-        inputs = self.folder / "inputs.json"
-        if self.recipe_path.is_file() and inputs.is_file():
+        if self.recipe_path.is_file() and self.inputs.is_file():
             self.agree(wanted)
             stale = self._stale(made_from)
             if stale:
@@ -176,8 +180,8 @@ class Run:
                     f"{self.folder}: was begun with other {' and '.join(stale)}: remove {self.folder}, or give the run "
                     "another name with SET='name=…'"
                 )
-            made_from = read_json(inputs) | made_from
-        write_json(inputs, made_from)
+            made_from = read_json(self.inputs) | made_from
+        write_json(self.inputs, made_from)
         write_text(self.recipe_path, wanted.dump())
 
 

@@ -222,6 +222,22 @@ def test_broken_weights_cost_no_map_that_is_there(kit, place):
     assert (run / "oof/fold0.npy").read_bytes() == before
 
 
+def test_what_was_made_and_then_damaged_is_made_again(kit, place):
+    kit("folds", *RUN), kit("train", *RUN), kit("predict", *RUN)
+    run = place / "runs/tiny/test"
+    files = [
+        run / name for name in ("submission.csv", "test.ids.txt", "test.npy", "oof/fold1.ids.txt", "oof/fold1.npy")
+    ]
+    before = [file.read_bytes() for file in files]
+    for damage in (b"", b"\xff\xfe", None):
+        for file, content in zip(files, before, strict=True):
+            file.write_bytes(content[:-9] if damage is None else damage)
+        code, _, err = kit("thresholds", *RUN)
+        assert code == 2 and "oof/fold1" in err and "make train" in err and err.count("\n") == 1
+        assert kit("train", *RUN)[0] == kit("predict", *RUN)[0] == kit("thresholds", *RUN)[0] == 0
+        assert [file.read_bytes() for file in files] == before
+
+
 def test_other_folds_than_the_recipe_says_are_told(kit, caplog):
     kit("folds", *RUN)
     kit("train", *RUN, "--set", "folds.count=3")  # refused: the run has another recipe

@@ -152,6 +152,9 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("scale.sizes=0.5", "scale.sizes"),
         ("scale.size=0", "scale.size"),
         ("scale.size=.nan", "scale.size"),
+        ("scale.size=1e300", "scale.size"),
+        ("scale.epochs=1e300", "scale.epochs"),
+        ("scale.size=90", "stages.0.size"),
         ("scale.size=half", "scale.size"),
         ("scale=0.5", "scale"),
         ("stages.0.size=100", "stages.0.size"),
@@ -198,6 +201,7 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("seed=2020-13-45", "is not a YAML value"),
         ("seed=!!int", "is not a YAML value"),
         ("members.a/b.seed=1", "members.a/b"),
+        ("members={..:{}}", "is not a name: use letters"),
         ("members.a.role=classify members.a.network.image_head=true", "members: none of them segments"),
     ],
 )

@@ -53,7 +53,10 @@ def open_maps(path: Path | str) -> Maps:
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise KitError(f"{path}: maps are {array.dtype}: give uint8 levels or float probabilities")
     beside = Path(path).with_suffix(".ids.txt")
-    ids = tuple(beside.read_text().split()) if beside.is_file() else tuple(map(str, range(len(array))))
+    try:
+        ids = tuple(beside.read_text().split()) if beside.is_file() else tuple(map(str, range(len(array))))
+    except (OSError, ValueError) as error:
+        raise KitError(f"{beside}: is not a text of ids ({error}): `make train predict` mends that of a run") from None
     if len(ids) != len(array):
         raise KitError(f"{beside}: {len(ids)} ids for {len(array)} maps: give one a line, in the order of the maps")
     return Maps(ids, array, str(path), named=beside.is_file())
@@ -70,7 +73,10 @@ def open_stack(path: Path | str) -> np.ndarray:
     except OSError as error:
         raise KitError(f"{path}: cannot be read ({error.strerror or error}): give a .npy file") from None
     except (ValueError, EOFError) as error:
-        raise KitError(f"{path}: is not a .npy file of numbers ({error}): save it with numpy.save") from None
+        raise KitError(
+            f"{path}: is not a .npy file of numbers ({error}): save it with numpy.save; "
+            "`make train predict` mends those of a run"
+        ) from None
     if not isinstance(array, np.ndarray) or array.ndim != 3:
         raise KitError(f"{path}: has shape {getattr(array, 'shape', '?')}: give one .npy array (images, height, width)")
     if not array.size:

@@ -126,5 +126,7 @@ def _reason(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         return "is not a key of a recipe, see `kit recipes exp5`"
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "string_pattern_mismatch":
+        message = "is not a name: use letters, digits, - and _, a letter or digit first"
     given = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
     return f"{message[0].lower()}{message[1:]}{given}"

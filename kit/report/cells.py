@@ -85,6 +85,15 @@ class Scored:
             if name.startswith("augmentation")
         }
 
+    def splits(self) -> list[list[str]]:
+        """The runs, those that were made on the same folds together."""
+        found: dict[str, list[str]] = {}
+        for name in self.recipes():
+            inputs = self.run(name).inputs
+            if inputs.is_file():
+                found.setdefault(read_json(inputs).get("folds", ""), []).append(name)
+        return list(found.values())
+
     def run(self, name: str) -> Run:
         """The run of that name, whether it is there or not."""
         return Run(self.runs / name)

@@ -37,9 +37,11 @@ def metrics(run: Run, fold: int, number: int) -> pd.DataFrame:
         table = pd.read_csv(path)
         numbers = table[["epoch", "loss", "validation_loss", "iou", "dice", "seconds"]].astype(float)
     except (OSError, ValueError, KeyError) as error:
-        raise KitError(f"{path}: is not the metrics of a stage ({error}): train the stage anew") from None
+        raise KitError(
+            f"{path}: is not the metrics of a stage ({error}): remove {path.parent} to train it anew"
+        ) from None
     if len(numbers) < 2 or numbers[["iou", "dice"]].isna().any(axis=None):
-        raise KitError(f"{path}: is not the metrics of a finished stage: train the stage anew")
+        raise KitError(f"{path}: is not the metrics of a finished stage: remove {path.parent} to train it anew")
     return table
 
 

@@ -49,6 +49,12 @@ def tables(competition: Competition, runs: Path) -> str:
         'truth are both empty. The paper leaves open what R-TH removes: "image" empties a mask of fewer pixels '
         '(section 5.1), "component" removes each component of fewer pixels (section 4.3).'
     )
+    splits = scored.splits()
+    if len(splits) > 1:
+        introduction += (
+            "\n\nNot all runs were made on the same folds. Validation figures are of the same images within a group "
+            f"alone: {'; '.join(', '.join(names) for names in splits)}."
+        )
     return "\n\n".join([introduction, *(f"## {title}\n\n{body}" for title, body in sections.items())]) + "\n"
 
 

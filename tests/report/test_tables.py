@@ -158,6 +158,17 @@ def test_the_document_has_the_papers_layout_and_figures(phantoms, runs, monkeypa
     assert re.search(r"\| 25.6 ms at 512×512 on a Titan Xp \| \d+\.\d ms at 32×32", text)
 
 
+def test_runs_on_other_folds_are_told(phantoms, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "REPETITIONS", 1)
+    for name, split in (("exp1", "a"), ("exp2", "b"), ("exp4", "b")):
+        run = Run(tmp_path / name)
+        write_text(run.recipe_path, recipes.load(name, "network.encoder=resnet18").dump())
+        write_json(run.inputs, {"folds": split})
+    assert "within a group alone: exp1; exp2, exp4." in tables.tables(phantoms, tmp_path)
+    shutil.rmtree(tmp_path / "exp1")
+    assert "same folds" not in tables.tables(phantoms, tmp_path)
+
+
 def test_a_claim_is_the_paired_difference_of_images(phantoms, runs):
     scored = Scored(phantoms, runs)
     gain = scored.dice("exp5", True, "image", test=False) - scored.dice("exp5", False, "image", test=False)
