@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,7 +53,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Write the built-in competition: phantom chest X-rays with labels and a solution."""
-    from kit.competition import phantom
+    from kit import phantom
 
     phantom.write(out, train, test, size, seed)
     print(f"{out}: {train} training and {test} test images")
@@ -62,20 +62,20 @@ def demo(
 @app.command()
 def stats(data: Data = DEMO, allow_missing: AllowMissing = False) -> None:
     """Print the tables of a data set: images, positives, masks; sex × view × finding."""
-    from kit import pipeline
     from kit.report import stats
+    from kit.workflows import workspace
 
-    print(stats.tables(pipeline.open_data(data, allow_missing)))
+    print(stats.tables(workspace.open_data(data, allow_missing)))
 
 
 @app.command()
 def tables(data: Data = DEMO) -> None:
     """Fill the paper's tables from the runs of a data set, as Markdown."""
-    from kit import pipeline
     from kit.report import tables
+    from kit.workflows import workspace
 
-    competition = pipeline.open_data(data)
-    print(tables.tables(competition, pipeline.RUNS / competition.name))
+    competition = workspace.open_data(data)
+    print(tables.tables(competition, workspace.RUNS / competition.name))
 
 
 @app.command()
@@ -91,9 +91,10 @@ def folds(
     allow_missing: AllowMissing = False,
 ) -> None:
     """Split the training images: stratified by negative / single / multiple, grouped by patient."""
-    from kit import pipeline, recipes
+    from kit import recipes
+    from kit.workflows import folds as folds_workflow
 
-    path, split, made = pipeline.make_folds(data, recipes.load(recipe), folds, seed, holdout, out, allow_missing)
+    path, split, made = folds_workflow.make_folds(data, recipes.load(recipe), folds, seed, holdout, out, allow_missing)
     print(f"{path}: {'written' if made else 'up to date, nothing to do'}\n{split.counts().to_string()}")
 
 
@@ -106,10 +107,11 @@ def train(
     skip_bad: SkipBad = False,
 ) -> None:
     """Train all stages of all folds, predict the out-of-fold maps and choose the thresholds."""
-    from kit import pipeline, recipes
+    from kit import recipes
     from kit.report import summary
+    from kit.workflows import train as train_workflow
 
-    run, done = pipeline.train(data, recipes.load(recipe, overrides), fold, skip_bad)
+    run, done = train_workflow.train(data, recipes.load(recipe, overrides), fold, skip_bad)
     print(summary.describe(run) if done else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
 
 
@@ -127,19 +129,20 @@ def thresholds(
     prevalence: Annotated[float | None, typer.Option(help="Share of positives to expect, such as 0.22.")] = None,
 ) -> None:
     """Search the best thresholds of each rule, exactly, on a run's out-of-fold maps or on anyone's."""
-    from kit import pipeline, recipes
-    from kit.inference import foreign
-    from kit.inference.thresholds import kinds_of, removals_of
+    from kit import recipes
     from kit.report import surfaces
+    from kit.thresholds import external
+    from kit.thresholds.selection import kinds_of, removals_of
+    from kit.workflows import thresholds as thresholds_workflow
 
     kinds, removals = kinds_of(rule), removals_of(removal)
     if maps or masks or out:
-        found = foreign.choose(maps, masks, kinds, out, folds, removals, prevalence)
+        found = external.choose(maps, masks, kinds, out, folds, removals, prevalence)
         folders = {result.rule.name: folder for folder, result in found.items()}
     else:
         wanted = recipes.load(recipe, overrides)
         expected = wanted.prevalence if prevalence is None else prevalence
-        folders = pipeline.search_thresholds(data, wanted, kinds, removals, expected)
+        folders = thresholds_workflow.search_thresholds(data, wanted, kinds, removals, expected)
     print(surfaces.table(folders))
     for folder in folders.values():
         surfaces.draw(folder)
@@ -155,9 +158,10 @@ def predict(
     skip_bad: SkipBad = False,
 ) -> None:
     """Predict test images with TTA and the chosen rule, and write the submission."""
-    from kit import pipeline, recipes
+    from kit import recipes
+    from kit.workflows import predict as predict_workflow
 
-    path, done = pipeline.predict(data, recipes.load(recipe, overrides), images, out, skip_bad)
+    path, done = predict_workflow.predict(data, recipes.load(recipe, overrides), images, out, skip_bad)
     print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
 
 
@@ -168,9 +172,9 @@ def validate(
     sample: Annotated[Path | None, typer.Option(help="A sample submission instead of --data's.")] = None,
 ) -> None:
     """Check a submission file against its sample, and list every problem with its line."""
-    from kit import pipeline
+    from kit.workflows import validate as validate_workflow
 
-    problems = pipeline.validate(file, data, sample)
+    problems = validate_workflow.validate(file, data, sample)
     print("\n".join(map(str, problems)) or f"{file}: valid")
     if problems:
         raise typer.Exit(2)
@@ -190,8 +194,9 @@ def submit(
     skip_bad: SkipBad = False,
 ) -> None:
     """Predict, validate, upload or score locally, and record public and private Dice."""
-    from kit import handin, recipes
-    from kit.publish import settings
+    from kit import recipes
+    from kit.kaggle import settings
+    from kit.workflows import submit as handin
 
     wanted, chosen = recipes.load(recipe, overrides), settings.load(competition)
     print(handin.hand_in(data, wanted, to, file, kernel, chosen, again, yes, skip_bad, confirm))
@@ -205,7 +210,7 @@ def confirm(question: str) -> bool:
 @app.command()
 def scores() -> None:
     """Print the ledger as a table: OOF, nested, public, private."""
-    from kit import handin
+    from kit.workflows import submit as handin
 
     print(handin.scores())
 
@@ -217,8 +222,8 @@ def download(
     out: Annotated[Path | None, typer.Option(help="Folder to fill; default: data/NAME.")] = None,
 ) -> None:
     """Fetch the competition's files from Kaggle, or a mirror with the training images."""
-    from kit import handin
-    from kit.publish import settings
+    from kit.kaggle import settings
+    from kit.workflows import submit as handin
 
     folder, done = handin.download(settings.load(competition), dataset, out)
     print(f"{folder}: {'complete' if done else 'complete, nothing to do'}")
@@ -241,8 +246,8 @@ def build(
     time_limit: Annotated[float, typer.Option(min=0, help="Seconds; images that are left get no mask.")] = 30600,
 ) -> None:
     """Write the kernel and the data set that it needs: wheels, weights, recipe, thresholds, manifest."""
-    from kit import kernels
-    from kit.publish import settings
+    from kit.kaggle import settings
+    from kit.workflows import kernel as kernels
 
     chosen = settings.load(competition, user)
     kernel = kernels.build(kernels.find_run(run, data, recipe, overrides), data, chosen, gpu, time_limit, say)
@@ -258,7 +263,7 @@ def check(
     images: Annotated[Path | None, typer.Option(help="A folder of DICOM files instead of the test images.")] = None,
 ) -> None:
     """Rehearse the kernel without a network, in each of Kaggle's folder layouts."""
-    from kit import kernels
+    from kit.workflows import kernel as kernels
 
     kernels.check(kernels.find_run(run, data, recipe, overrides), data, images, say)
     print("the kernel is fit for `kit kernel push`")
@@ -274,8 +279,8 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each request's content and send nothing.")] = False,
 ) -> None:
     """Upload the kernel and its files, wait for its run, fetch and check its submission."""
-    from kit import kernels
-    from kit.publish import settings
+    from kit.kaggle import settings
+    from kit.workflows import kernel as kernels
 
     found, chosen = kernels.find_run(run, data, recipe, overrides), settings.load(user=user)
     if dry_run:
@@ -292,11 +297,12 @@ def say(line: str) -> None:
 @app.command()
 def report(data: Data = DEMO, recipe: RecipeName = "demo", overrides: Overrides = "") -> None:
     """Write one self-contained HTML page of a run."""
-    from kit import pipeline, recipes
+    from kit import recipes
     from kit.report import page
+    from kit.workflows import workspace
 
-    competition = pipeline.open_data(data)
-    print(page.write(pipeline.run_of(competition, recipes.load(recipe, overrides)), competition))
+    competition = workspace.open_data(data)
+    print(page.write(workspace.run_of(competition, recipes.load(recipe, overrides)), competition))
 
 
 @app.command()

@@ -9,9 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from kit.errors import KitError
-from kit.files import replacing
-from kit.recipe import Network
+from kit.core.errors import KitError
+from kit.core.files import replacing
+from kit.recipes.schema import Network
 
 log = logging.getLogger("kit")
 

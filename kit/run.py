@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit import recipes
-from kit.errors import KitError
-from kit.files import read_json, write_json, write_text
-from kit.recipe import Recipe
+from kit.core.errors import KitError
+from kit.core.files import read_json, write_json, write_text
+from kit.recipes.schema import Recipe
 
 # What may change in a trained run: it is read only after the training.
 AFTER_TRAINING = {"about", "tta", "prevalence"}

@@ -1,9 +1,20 @@
-"""What every test stands on."""
+"""What every test stands on; helpers of more than one room lie in `support/`."""
+
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from kit.competition import layout, phantom
+sys.path.append(str(Path(__file__).parent / "support"))
+
+from kaggle_fixtures import client, competition, csv, home, impatient, kaggle
+from slow_rules import problem, slow
+
+from kit import phantom
+from kit.competition import layout
+
+__all__ = ["client", "competition", "csv", "home", "impatient", "kaggle", "phantoms", "problem", "slow"]
 
 # The networks of the tests are tiny: a second thread would only wait for the first.
 torch.set_num_threads(1)

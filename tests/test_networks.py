@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from kit import networks
-from kit.errors import KitError
-from kit.recipe import Network
+from kit.core.errors import KitError
+from kit.recipes.schema import Network
 
 PAPER = Network(encoder_weights=None)
 SMALL = Network(encoder="resnet18", encoder_weights=None, decoder_channels=(32, 16, 16, 8, 8))

@@ -24,8 +24,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import JPEGBaseline8Bit
 
-from kit.errors import KitError
-from kit.progress import progress
+from kit.core.errors import KitError
+from kit.core.progress import progress
 
 _LOCK = threading.Lock()
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1, "": 1}

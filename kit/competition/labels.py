@@ -8,7 +8,7 @@ import csv
 from pathlib import Path
 
 from kit.competition.rle import EMPTY
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 STRATA = ("negative", "single", "multiple")
 COLUMNS = ("ImageId", "EncodedPixels")

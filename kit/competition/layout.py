@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.competition import dicom, labels
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 _LISTED = 5
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 EMPTY = "-1"
 SHAPE = (1024, 1024)

@@ -9,7 +9,7 @@ import numpy as np
 
 from kit.competition import rle
 from kit.competition.labels import COLUMNS, Labels, group, rows
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 PUBLIC, PRIVATE, IGNORED = "public", "private", "ignored"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kit.competition import rle
 from kit.competition.labels import COLUMNS, rows
-from kit.errors import KitError
-from kit.files import write_text
+from kit.core.errors import KitError
+from kit.core.files import write_text
 
 HEADER = ",".join(COLUMNS)
 

@@ -14,12 +14,12 @@ import numpy as np
 
 from kit.competition import dicom, rle
 from kit.competition.layout import Competition
+from kit.core.distributed import ALONE, Team
+from kit.core.errors import KitError
+from kit.core.files import locked, sha256
+from kit.core.progress import progress
+from kit.core.resumable import Rows, key_of
 from kit.data.resize import resize_image, resize_mask
-from kit.errors import KitError
-from kit.files import locked, sha256
-from kit.progress import progress
-from kit.rows import Rows, key_of
-from kit.team import ALONE, Team
 
 
 @dataclass(frozen=True)

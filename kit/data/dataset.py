@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from kit.data.augment import Augmentation
+from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
 
 

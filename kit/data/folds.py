@@ -17,8 +17,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from kit.competition import dicom, labels
 from kit.competition.layout import Competition
-from kit.errors import KitError
-from kit.files import mark, origin, sha256, write_text
+from kit.core.errors import KitError
+from kit.core.files import mark, origin, sha256, write_text
 
 COLUMNS = ["image_id", "patient_id", "stratum", "fold"]
 ONLY_TRAINING = -1

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.errors import KitError
-from kit.files import read_json, write_json
+from kit.core.distributed import ALONE, Team
+from kit.core.errors import KitError
+from kit.core.files import read_json, write_json
+from kit.core.resumable import Rows, key_of, read_keys
 from kit.inference.maps import open_maps, upsample
-from kit.rows import Rows, key_of, read_keys
-from kit.team import ALONE, Team
 
 CERTAIN = 1e-6
 """Probabilities are kept this far from 0 and 1, where logits end."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kit.errors import KitError
-from kit.files import replacing, write_text
+from kit.core.errors import KitError
+from kit.core.files import replacing, write_text
 
 PROBABILITIES = np.arange(256) / 255
 """What each level stands for."""

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from kit import networks
-from kit.errors import KitError
+from kit.core.errors import KitError
+from kit.core.progress import progress
 from kit.networks import Segmenter
-from kit.progress import progress
-from kit.recipe import Network, Recipe
+from kit.recipes.schema import Network, Recipe
 
 # What a recipe's precision means on a GPU; a CPU predicts in 32 bits.
 AUTOCAST = {"auto": torch.float16, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}

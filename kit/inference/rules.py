@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Protocol
 import cv2
 import numpy as np
 
-from kit.errors import KitError
-from kit.files import read_json
+from kit.core.errors import KitError
+from kit.core.files import read_json
 from kit.inference.maps import PROBABILITIES
 
 FULL_AREA = 1024 * 1024

@@ -9,7 +9,7 @@ import numpy as np
 from kit.inference import ensemble, predict
 from kit.inference.ensemble import Stack
 from kit.networks import Segmenter
-from kit.recipe import Recipe
+from kit.recipes.schema import Recipe
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 """What PyYAML raises: its own errors, and others for dates, tags and depths that cannot be."""

@@ -13,14 +13,14 @@ import pandas as pd
 
 from kit.competition import rle, scoring
 from kit.competition.layout import Competition
+from kit.core.errors import KitError
+from kit.core.files import read_json
+from kit.core.progress import progress
 from kit.data import folds
-from kit.errors import KitError
-from kit.files import read_json
 from kit.inference import rules
 from kit.inference.maps import Maps, open_maps, upsample
 from kit.inference.rules import ComponentRule, GatedRule, ImageRule, Rule
-from kit.progress import progress
-from kit.recipe import Recipe
+from kit.recipes.schema import Recipe
 from kit.run import Run
 
 READINGS = ("none", "image", "component")

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from kit.inference.estimate import interval
 from kit.report import paper, summary
 from kit.report.cells import Scored
+from kit.thresholds.cross_validation import interval
 
 EXPERIMENTS = tuple(paper.TABLE_6)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from kit.competition import dicom, rle, scoring
 from kit.competition.layout import Competition
-from kit.files import replacing
+from kit.core.files import replacing
 from kit.inference import maps, rules
 from kit.run import Run
 

@@ -9,7 +9,7 @@ import cv2
 from matplotlib.figure import Figure
 
 from kit.competition.layout import Competition
-from kit.files import read_json, write_text
+from kit.core.files import read_json, write_text
 from kit.report import gallery, summary, surfaces
 from kit.run import Run
 

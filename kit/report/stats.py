@@ -8,7 +8,7 @@ import pandas as pd
 
 from kit.competition import dicom, labels
 from kit.competition.layout import Competition
-from kit.progress import progress
+from kit.core.progress import progress
 
 
 def overview(competition: Competition) -> pd.Series:

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from kit.errors import KitError
-from kit.files import read_json
+from kit.core.errors import KitError
+from kit.core.files import read_json
 from kit.run import Run
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.files import read_json, replacing
-from kit.inference.search import FLAT
+from kit.core.files import read_json, replacing
+from kit.thresholds.search import FLAT
 
 SHOWN = 0.1
 """Dice below the best by more than this has one colour."""

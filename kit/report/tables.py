@@ -9,7 +9,7 @@ import numpy as np
 from kit import recipes
 from kit.competition import scoring
 from kit.competition.layout import Competition
-from kit.recipe import Recipe
+from kit.recipes.schema import Recipe
 from kit.report import claims, paper, stats
 from kit.report.cells import NO_RUN, READINGS, Cell, Scored
 

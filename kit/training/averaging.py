@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kit.recipe import Stage
+from kit.recipes.schema import Stage
 
 State = dict[str, torch.Tensor]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from kit.errors import KitError
-from kit.files import replacing
+from kit.core.errors import KitError
+from kit.core.files import replacing
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from kit.recipe import Loss
+from kit.recipes.schema import Loss
 
 FOCAL_GAMMA = 2.0
 

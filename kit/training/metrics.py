@@ -10,7 +10,7 @@ competition's convention for both, IoU = Dice / (2 - Dice) holds for each image.
 
 import torch
 
-from kit.recipe import Threshold
+from kit.recipes.schema import Threshold
 
 FULL_AREA = 1024 * 1024
 

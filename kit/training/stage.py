@@ -17,16 +17,16 @@ import torch
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, ReduceLROnPlateau
 from torch.utils.tensorboard import SummaryWriter
 
-from kit import engine, networks
-from kit.data.augment import Augmentation
+from kit import networks
+from kit.core.errors import KitError
+from kit.core.files import write_text
+from kit.core.progress import progress
+from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
 from kit.data.dataset import Samples, loader
 from kit.data.sampler import batches, epoch_order
-from kit.errors import KitError
-from kit.files import write_text
-from kit.progress import progress
-from kit.recipe import Recipe, Stage
-from kit.training import checkpoint, losses, metrics
+from kit.recipes.schema import Recipe, Stage
+from kit.training import checkpoint, fabric_setup, losses, metrics
 from kit.training.averaging import Average
 
 log = logging.getLogger("kit")
@@ -74,7 +74,7 @@ def train(
             raise KitError(f"fold {fold} {what} on {len(rows)} images, too few for {fabric.world_size} processes")
     seed = int(np.random.SeedSequence([recipe.seed, fold, number]).generate_state(1)[0])
     torch.manual_seed(seed)
-    network = engine.with_shared_batch_norm(networks.build(recipe.network, pretrained=start is None), fabric)
+    network = fabric_setup.with_shared_batch_norm(networks.build(recipe.network, pretrained=start is None), fabric)
     if start is not None:
         networks.load_weights(network, start)
     optimizer = torch.optim.Adam(network.parameters(), lr=stage.learning_rate)
@@ -87,7 +87,7 @@ def train(
     )
     history = state.get("history", [])
     first = len(history)
-    engine.set_loss_scale(fabric, state.get("precision", {}))
+    fabric_setup.set_loss_scale(fabric, state.get("precision", {}))
 
     augmentation = Augmentation(recipe.augmentation, stage.size)
 

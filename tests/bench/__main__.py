@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit.progress import progress
+from kit.core.progress import progress
 
 COLUMNS = ["what", "ours", "reference", "ratio", "limit"]
 

@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from kit import engine, networks, recipes
+from kit import networks, recipes
 from kit.data.cache import Cache
 from kit.inference import predict
-from kit.training import losses, stage
+from kit.training import fabric_setup, losses, stage
 
 SIZE, BATCH, STEPS = 128, 8, 6
 
@@ -40,7 +40,7 @@ def rows() -> list[dict[str, str]]:
     bare = _seconds(lambda: [bare_step() for _ in range(STEPS)]) / STEPS
     cache = Cache(images, masks, (b"",) * count, np.zeros(count, bool))
     data = stage.FoldData(cache, np.arange(count), np.arange(0), masks.any(axis=(1, 2)))
-    fabric = engine.launch(loaded)
+    fabric = fabric_setup.launch(loaded)
     with TemporaryDirectory() as folder:
         stage.train(fabric, loaded, 0, 0, data, Path(folder), None)
         import pandas as pd

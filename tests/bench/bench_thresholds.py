@@ -7,11 +7,11 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 
-from kit.inference.components import sweep
 from kit.inference.rules import ComponentRule
-from kit.inference.search import ComponentSearch
-from kit.inference.tables import Components, Histograms, dice
-from kit.inference.triplet import TripletSearch
+from kit.thresholds.components import sweep
+from kit.thresholds.search import ComponentSearch
+from kit.thresholds.tables import Components, Histograms, dice
+from kit.thresholds.triplet import TripletSearch
 
 IMAGES, SIZE = 12, 1024
 COMPETITION = 12_047

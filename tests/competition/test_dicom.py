@@ -1,21 +1,15 @@
-import importlib.util
 import threading
 import warnings
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pydicom
 import pytest
+from dicoms import write_dicom
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 from kit.competition import dicom
-from kit.errors import KitError
-
-spec = importlib.util.spec_from_file_location("dicoms", Path(__file__).with_name("dicoms.py"))
-dicoms = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(dicoms)
-write_dicom = dicoms.write_dicom
+from kit.core.errors import KitError
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kit.competition import labels, layout, rle
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 needs_real = pytest.mark.skipif(not SHARED.is_dir(), reason="the real X-rays are not here")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from kit.competition import rle
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 
 def slow_encode(mask):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
 from kit.competition import rle, scoring, submission
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 
 @given(arrays(bool, (4, 5)), arrays(bool, (4, 5)))

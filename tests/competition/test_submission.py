@@ -1,7 +1,7 @@
 import pytest
 
 from kit.competition import submission
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 IDS = ("a", "b", "c")
 GOOD = "ImageId,EncodedPixels\na,-1\nb,1 2 3 4\nc,0 64\n"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from kit.data.augment import Augmentation
+from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
 from kit.data.dataset import Samples, loader
 

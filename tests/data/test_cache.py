@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kit.competition import dicom, rle
+from kit.core.errors import KitError
 from kit.data import cache
 from kit.data.resize import resize_image, resize_mask
-from kit.errors import KitError
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from kit.competition import labels
+from kit.core.errors import KitError
 from kit.data import folds
-from kit.errors import KitError
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from kit.errors import KitError
+from kit.core.errors import KitError
+from kit.core.resumable import Rows, key_of
 from kit.inference import ensemble, maps
-from kit.rows import Rows, key_of
 
 
 def verdicts(count=60, seed=0):

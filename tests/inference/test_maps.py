@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.inference.maps import open_maps, save, to_levels, upsample
 
 

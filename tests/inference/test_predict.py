@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kit import networks, recipes
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.inference import predict
 
 TINY = "network.encoder=resnet18 network.decoder_channels=[16,16,8,8,8] stages.0.batch_size=3 stages.1.batch_size=3"

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from kit.errors import KitError
-from kit.files import write_json
+from kit.core.errors import KitError
+from kit.core.files import write_json
 from kit.inference import rules
 from kit.inference.rules import ComponentRule, ExpectedRule, ImageRule, TripletRule, level_of
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kit.inference.thresholds import KINDS, choose, write
 from kit.report.surfaces import draw, table
+from kit.thresholds.selection import KINDS, choose, write
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 
 from kit import recipes
 from kit.competition import rle, scoring
-from kit.errors import KitError
-from kit.files import read_json, write_json, write_text
+from kit.core.errors import KitError
+from kit.core.files import read_json, write_json, write_text
 from kit.inference import maps
 from kit.report import claims, paper, tables
 from kit.report.cells import Scored

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kit.recipe import Loss
+from kit.recipes.schema import Loss
 from kit.training import losses
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from kit.recipe import Threshold
+from kit.recipes.schema import Threshold
 from kit.training.metrics import binarize, dice_and_iou
 
 

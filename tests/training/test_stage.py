@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from kit import engine, networks, recipes
+from kit import networks, recipes
+from kit.core.errors import KitError
 from kit.data.cache import Cache
-from kit.errors import KitError
-from kit.training import checkpoint, stage
+from kit.training import checkpoint, fabric_setup, stage
 from kit.training.averaging import Average
 
 BASE = (
@@ -37,7 +37,7 @@ def data(count=16, size=32):
 
 def train(folder, overrides="", number=0, start=None, name="demo", fabric=None):
     loaded = recipes.load(name, BASE + overrides)
-    stage.train(fabric or engine.launch(loaded), loaded, number, 0, data(), folder, start)
+    stage.train(fabric or fabric_setup.launch(loaded), loaded, number, 0, data(), folder, start)
     return load_file(folder / "weights.safetensors"), pd.read_csv(folder / "metrics.csv")
 
 
@@ -120,9 +120,9 @@ def test_a_stage_killed_after_its_last_epoch_ends_in_the_same_weights(tmp_path, 
 def test_no_stage_depends_on_the_loss_scale_of_the_one_before():
     fabric = mixed_precision()
     fresh = fabric.strategy.precision.state_dict()
-    engine.set_loss_scale(fabric, fresh | {"scale": 2.0, "_growth_tracker": 7})
+    fabric_setup.set_loss_scale(fabric, fresh | {"scale": 2.0, "_growth_tracker": 7})
     assert fabric.strategy.precision.state_dict()["scale"] == 2.0
-    engine.set_loss_scale(fabric, {})
+    fabric_setup.set_loss_scale(fabric, {})
     assert fabric.strategy.precision.state_dict() == fresh
 
 
@@ -223,7 +223,7 @@ def test_batch_norm_shared_by_gpus_is_the_same_network(encoder):
     images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
     before, names = network(images)[0], list(network.state_dict())
     gpus = SimpleNamespace(world_size=2, device=torch.device("cuda"))
-    shared = engine.with_shared_batch_norm(network, gpus)
+    shared = fabric_setup.with_shared_batch_norm(network, gpus)
     assert not any(type(module) is nn.BatchNorm2d for module in shared.modules())
     assert list(shared.state_dict()) == names
     assert torch.equal(shared.eval()(images)[0], before)
@@ -236,7 +236,7 @@ def test_batch_norm_shared_by_gpus_is_the_same_network(encoder):
 def test_a_batch_that_processes_cannot_share_is_refused_before_any_training(monkeypatch, recipe, world, where):
     monkeypatch.setenv("WORLD_SIZE", str(world))
     with pytest.raises(KitError, match=where):
-        engine.launch(recipes.load(recipe))
+        fabric_setup.launch(recipes.load(recipe))
 
 
 def test_a_broken_checkpoint_is_one_clear_line(tmp_path):

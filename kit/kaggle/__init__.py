@@ -1,0 +1,1 @@
+"""The Kaggle client, its faults, and files up and down."""

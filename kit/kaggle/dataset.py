@@ -1,0 +1,154 @@
+"""A kernel's files as a private data set on Kaggle: created or versioned once, and checked file by file."""
+
+import time
+from itertools import count
+from pathlib import Path
+
+from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
+from kagglesdk.datasets.types.dataset_api_service import (
+    ApiCreateDatasetRequest,
+    ApiCreateDatasetVersionRequest,
+    ApiCreateDatasetVersionRequestBody,
+    ApiDatasetNewFile,
+    ApiGetDatasetStatusRequest,
+    ApiListDatasetFilesRequest,
+)
+from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus as Status
+
+from kit.core.errors import KitError
+from kit.kaggle import retry
+from kit.kaggle.client import Client
+from kit.kaggle.transfer import upload
+from kit.kaggle.waiting import waiting
+
+PATIENCE = 1800.0
+"""Seconds to wait for Kaggle to take the files in."""
+POLL = 2.0
+
+
+def push(client: Client, owner: str, slug: str, folder: Path) -> bool:
+    """Brings the data set to the content of a folder, and waits until Kaggle has it.
+
+    The folder's file names tell its content, so that a data set which lists the same names and sizes is the same.
+
+    Args:
+        client: The signed-in client.
+        owner: Account that the data set belongs to.
+        slug: Its name.
+        folder: A flat folder.
+
+    Returns:
+        Whether there was anything to upload.
+
+    Raises:
+        KitError: a file did not arrive, or Kaggle does not take them.
+    """
+    wanted = {path.name: path.stat().st_size for path in folder.iterdir()}
+    exists = status(client, owner, slug) is not None
+    fresh = not exists or listed(client, owner, slug) != wanted
+    if fresh:
+        tokens = [_upload(client, path) for path in sorted(folder.iterdir())]
+        _send(client, version_request(owner, slug, tokens) if exists else create_request(owner, slug, tokens), wanted)
+    with waiting("Kaggle takes the files in") as line:
+        for _ in count():
+            now = status(client, owner, slug)
+            if now in (Status.FAILED, Status.DELETED):
+                raise KitError(f"{owner}/{slug}: Kaggle says {now.name}: look at it on kaggle.com, then push again")
+            have = listed(client, owner, slug) if now == Status.READY else {}
+            if have == wanted:
+                return fresh
+            if line.seconds() > PATIENCE:
+                break
+            time.sleep(POLL)
+    wrong = sorted(name for name in wanted if have.get(name) != wanted[name])
+    raise KitError(f"{owner}/{slug}: is not complete after {PATIENCE:.0f} s: {', '.join(wrong) or now}: push again")
+
+
+def status(client: Client, owner: str, slug: str) -> Status | None:
+    """How far Kaggle is with a data set; None where there is none that the account may see."""
+    request = ApiGetDatasetStatusRequest()
+    request.owner_slug, request.dataset_slug = owner, slug
+    try:
+        return client.read(client.datasets.get_dataset_status, request).status
+    except retry.Refused as failure:
+        if failure.status in (403, 404):  # Kaggle forbids what does not exist.
+            return None
+        raise
+
+
+def listed(client: Client, owner: str, slug: str) -> dict[str, int]:
+    """Size of each file of the last version by its name."""
+    found: dict[str, int] = {}
+    token = ""
+    while True:
+        request = ApiListDatasetFilesRequest()
+        request.owner_slug, request.dataset_slug, request.page_size, request.page_token = owner, slug, 200, token
+        answer = client.read(client.datasets.list_dataset_files, request)
+        found |= {file.name: file.total_bytes for file in answer.dataset_files or []}
+        token = answer.next_page_token
+        if not token:
+            return found
+
+
+def create_request(owner: str, slug: str, tokens: list[str]) -> ApiCreateDatasetRequest:
+    """The request that creates the data set, private."""
+    request = ApiCreateDatasetRequest()
+    request.owner_slug, request.slug, request.title = owner, slug, slug
+    request.license_name, request.is_private = "other", True
+    request.files = [_file(token) for token in tokens]
+    return request
+
+
+def version_request(owner: str, slug: str, tokens: list[str]) -> ApiCreateDatasetVersionRequest:
+    """The request that adds a version, which holds just these files."""
+    request = ApiCreateDatasetVersionRequest()
+    request.owner_slug, request.dataset_slug = owner, slug
+    request.body = ApiCreateDatasetVersionRequestBody()
+    request.body.version_notes = "kit kernel push"
+    request.body.files = [_file(token) for token in tokens]
+    return request
+
+
+def upload_request(path: Path) -> ApiStartBlobUploadRequest:
+    """The request that asks where to put a file."""
+    request = ApiStartBlobUploadRequest()
+    request.type, request.name = ApiBlobType.DATASET, path.name
+    request.content_length = path.stat().st_size
+    request.last_modified_epoch_seconds = int(path.stat().st_mtime)
+    return request
+
+
+def _upload(client: Client, path: Path) -> str:
+    place = client.read(client.blobs.start_blob_upload, upload_request(path))
+    upload(place.create_url, path)
+    return place.token
+
+
+def _file(token: str) -> ApiDatasetNewFile:
+    file = ApiDatasetNewFile()
+    file.token = token
+    return file
+
+
+def _send(
+    client: Client, request: ApiCreateDatasetRequest | ApiCreateDatasetVersionRequest, wanted: dict[str, int]
+) -> None:
+    """Sends the request that makes the version; where the answer is lost, the file list tells whether it arrived."""
+    creates = isinstance(request, ApiCreateDatasetRequest)
+    owner, slug = request.owner_slug, request.slug if creates else request.dataset_slug
+
+    def attempt(number: int) -> None:
+        try:
+            answer = client.act(
+                client.datasets.create_dataset if creates else client.datasets.create_dataset_version, request
+            )
+        except retry.Unsettled as failure:
+            if status(client, owner, slug) is not None and listed(client, owner, slug) == wanted:
+                return
+            if failure.finished:
+                raise
+            raise KitError(f"{failure}; Kaggle does not list the files: the same command again looks first") from None
+        if answer.error or (answer.status or "ok").lower() == "error":
+            raise KitError(f"{owner}/{slug}: Kaggle does not take it: {answer.error or 'no reason given'}")
+
+    retry.persist(attempt)

@@ -1,0 +1,54 @@
+"""Who submits to which competition: `kaggle.yaml`, or flags over it. Credentials never stand here."""
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kit.core.errors import KitError
+
+PATH = Path("kaggle.yaml")
+Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
+
+
+class Settings(BaseModel):
+    """The content of `kaggle.yaml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    competition: Slug | None = None
+    """The last part of the competition's address."""
+    user: Slug | None = None
+    """Owner of the kernels and datasets; null: the account that the credentials belong to."""
+    timeout: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds without a byte after which a request is given up."""
+
+    def named_competition(self) -> str:
+        """The competition.
+
+        Raises:
+            KitError: none is named.
+        """
+        if self.competition is None:
+            raise KitError(f"{PATH}: no competition: write `competition: NAME` there, or give --competition NAME")
+        return self.competition
+
+
+def load(competition: str | None = None, user: str | None = None, path: Path = PATH) -> Settings:
+    """The settings of the file, if there is one, under what is given here.
+
+    Raises:
+        KitError: the file or a value is refused.
+    """
+    try:
+        content = yaml.safe_load(path.read_text()) or {} if path.exists() else {}
+        if not isinstance(content, dict):
+            raise KitError(f"{path}: is not a mapping: write `competition: NAME` and `user: NAME`")
+        given = {"competition": competition, "user": user}
+        return Settings.model_validate(content | {key: value for key, value in given.items() if value is not None})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise KitError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise KitError(f"{path}: {problems}: its keys are competition, user and timeout") from None

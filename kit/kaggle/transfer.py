@@ -1,0 +1,150 @@
+"""Files to and from Kaggle's storage: resumed where they broke off, and whole or not at all."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+from tqdm.utils import CallbackIOWrapper
+
+from kit.core import files
+from kit.core.errors import KitError
+from kit.kaggle.client import session as open_session
+from kit.kaggle.retry import Unsettled, explained, persist
+
+CHUNK = 1 << 16
+Opener = Callable[[], requests.Response]
+"""Sends the request whose answer streams a file."""
+
+
+def upload(url: str, path: Path) -> None:
+    """Puts a file where a StartUpload request has told, going on after whatever broke the transfer.
+
+    Raises:
+        Refused: the storage does not take it.
+        Unsettled: it did not get there after several tries.
+    """
+    name, size = f"upload of {path.name}", path.stat().st_size
+
+    def attempt(number: int) -> None:
+        with explained(name), open_session() as session:
+            start = _received(session, url, size) if number else 0
+            if start < size or not number:
+                _put(session, url, path, start, size)
+
+    persist(attempt)
+
+
+def _put(session: requests.Session, url: str, path: Path, start: int, size: int) -> None:
+    headers = {"Content-Range": f"bytes {start}-{size - 1}/{size}"} if start else {}
+    with open(path, "rb") as handle, _bar(path.name, start, size) as bar:
+        handle.seek(start)
+        response = session.put(url, data=CallbackIOWrapper(bar.update, handle, "read"), headers=headers)
+    _expect(response, 200, 201, 308)
+    foreign = response.content and "json" not in response.headers.get("Content-Type", "")
+    if response.status_code == 308 or foreign:  # The next attempt asks what has arrived.
+        raise Unsettled(f"kaggle: upload of {path.name}: did not arrive whole: run the same command again")
+
+
+def _received(session: requests.Session, url: str, size: int) -> int:
+    """How many bytes of a broken upload have arrived."""
+    response = session.put(url, headers={"Content-Range": f"bytes */{size}", "Content-Length": "0"})
+    _expect(response, 200, 201, 308)
+    if response.status_code != 308:
+        return size
+    last = response.headers.get("Range", "").rpartition("-")[2]
+    return int(last) + 1 if last.isdecimal() else 0
+
+
+def download(open_at: Opener, path: Path, check: Callable[[Path], None]) -> None:
+    """Writes what an address holds to `path`, once it is whole and passes the check.
+
+    What has arrived stands in `NAME.part` beside it, so that the next call goes on there, if the address still
+    holds the same (by its ETag or date).
+
+    Args:
+        open_at: Sends the request whose answer streams the file; asked again for each try.
+        path: The file.
+        check: Raises KitError if the file is not what it should be.
+
+    Raises:
+        KitError: it cannot be had whole.
+    """
+    part = path.with_name(f"{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = f"download of {path.name}"
+
+    def attempt(number: int) -> None:
+        with explained(name), open_at() as response:
+            _expect(response, 200)
+            size = _fetch(response, part)
+        if size is not None and part.stat().st_size != size:
+            raise Unsettled(f"kaggle: {name}: {part.stat().st_size} of {size} bytes: run the same command again")
+
+    persist(attempt)
+    try:
+        check(part)
+    except KitError:
+        part.unlink()
+        raise
+    finally:
+        _marker(part).unlink(missing_ok=True)
+    with open(part, "rb") as handle:
+        os.fsync(handle.fileno())
+    os.replace(part, path)
+
+
+def _fetch(response: requests.Response, part: Path) -> int | None:
+    """Streams an answer to the part file, from where that one ends if it is the same; gives the whole size."""
+    headers = {} if "Content-Encoding" in response.headers else response.headers  # They describe the packed bytes.
+    size = int(headers["Content-Length"]) if "Content-Length" in headers else None
+    identity = {"tag": headers.get("ETag") or headers.get("Last-Modified"), "size": size}
+    start = _resumable(part, identity)
+    if not start:
+        part.write_bytes(b"")
+        files.write_json(_marker(part), identity)
+        _stream(response, part, 0, size)
+    elif start != size:
+        with open_session() as session:
+            wanted = {"Range": f"bytes={start}-", "If-Range": identity["tag"], "Accept-Encoding": "identity"}
+            with session.get(response.url, headers=wanted, stream=True) as rest:
+                _expect(rest, 200, 206)
+                _stream(rest, part, start if rest.status_code == 206 else 0, size)
+    return size
+
+
+def _resumable(part: Path, identity: dict) -> int:
+    """Bytes of the part file that belong to the file of that identity."""
+    if identity["tag"] is None or not part.exists() or not _marker(part).exists():
+        return 0
+    try:
+        same = json.loads(_marker(part).read_text()) == identity
+    except ValueError:
+        same = False
+    have = part.stat().st_size
+    return have if same and (identity["size"] is None or have <= identity["size"]) else 0
+
+
+def _stream(response: requests.Response, part: Path, start: int, size: int | None) -> None:
+    with open(part, "r+b") as handle, _bar(part.stem, start, size) as bar:
+        handle.truncate(start)
+        handle.seek(start)
+        for chunk in response.iter_content(CHUNK):
+            handle.write(chunk)
+            bar.update(len(chunk))
+
+
+def _expect(response: requests.Response, *statuses: int) -> None:
+    if response.status_code not in statuses:
+        response.content  # noqa: B018  Read while the connection is open: it tells the reason.
+        raise requests.HTTPError(response=response)
+
+
+def _bar(name: str, start: int, size: int | None) -> tqdm:
+    return tqdm(total=size, initial=start, unit="B", unit_scale=True, desc=name, delay=2, leave=False, disable=None)
+
+
+def _marker(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")

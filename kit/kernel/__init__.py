@@ -1,0 +1,1 @@
+"""The offline Kaggle kernel: bundle, script, rehearsal, push."""

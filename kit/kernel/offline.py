@@ -1,0 +1,136 @@
+"""What a kernel runs on Kaggle: from test images and a bundle to a valid submission, without a network.
+
+Whatever goes wrong with an image, there is a row for it; whatever goes slowly, the submission is there in time.
+"""
+
+import logging
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kit.competition import dicom, layout, rle, submission
+from kit.core.errors import KitError
+from kit.core.files import read_json
+from kit.data.resize import resize_image
+from kit.inference import maps, predict, rules, system
+from kit.run import Run
+
+log = logging.getLogger("kit")
+
+PACKAGES = ("kit", "torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "pydicom", "safetensors")
+
+
+def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
+    """Predicts the test images with the bundle's networks and rule, and writes the submission.
+
+    Args:
+        bundle: Folder of the verified bundle.
+        competition: Folder of the competition's files, unpacked or as archives.
+        output: The submission to write.
+        deadline: When to stop predicting, by `time.monotonic()`; images that are left get an empty mask.
+
+    Raises:
+        KitError: there are no test images, or the submission is not valid.
+    """
+    begin = time.monotonic()
+    log.info("python %s, %s", sys.version.split()[0], ", ".join(f"{name} {_version(name)}" for name in PACKAGES))
+    log.info("device: %s", torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu")
+    shape = tuple(read_json(bundle / "manifest.json")["shape"])
+    ids, paths = find_test(competition)
+    log.info("%d images to predict, %d of them there", len(ids), len(paths))
+    masks, unread = _predict(bundle, paths, shape, deadline)
+    for reason in unread.values():
+        log.warning("left empty: %s", reason)
+    late = [id for id in paths if id not in masks and id not in unread]
+    if late:
+        log.warning("left empty, time was up: %d of %d images: %s", len(late), len(paths), " ".join(late))
+    if absent := [id for id in ids if id not in paths]:
+        log.warning("left empty, no such file: %s", " ".join(absent))
+    submission.write(output, [(id, masks.get(id, "-1")) for id in ids])
+    if problems := submission.validate(output, ids, shape):
+        raise KitError(f"{output}: is not valid: {problems[0]}")
+    seconds = time.monotonic() - begin
+    log.info(
+        "%s: %d rows, %d with a mask, in %.0f s", output, len(ids), sum(m != "-1" for m in masks.values()), seconds
+    )
+
+
+def find_test(folder: Path) -> tuple[list[str], dict[str, Path]]:
+    """Ids to submit, in their order, and the files that are there of them, sorted by id.
+
+    Args:
+        folder: The competition's folder; archives in it are unpacked elsewhere.
+
+    Raises:
+        KitError: there is no sample submission, or none of its images.
+    """
+    places = [folder, *_unpacked(folder)]
+    samples = sorted(path for place in places for path in place.rglob("*sample_submission.csv"))
+    if not samples:
+        raise KitError(f"{folder}: has no file *sample_submission.csv: attach the competition to the kernel")
+    ids = list(submission.read(max(samples, key=lambda path: "stage_2" in path.name)))
+    wanted = set(ids)
+    found = {id: path for place in places for id, path in layout.find_dicoms(place).items() if id in wanted}
+    if not found:
+        raise KitError(f"{folder}: has none of the {len(ids)} images of {samples[0].name}: attach the competition")
+    return ids, dict(sorted(found.items()))
+
+
+def _unpacked(folder: Path) -> Iterator[Path]:
+    for archive in sorted(folder.rglob("*.zip")):
+        target = Path(tempfile.mkdtemp(prefix="kit-"))
+        shutil.unpack_archive(archive, target)
+        yield target
+
+
+def _predict(
+    bundle: Path, paths: dict[str, Path], shape: tuple[int, int], deadline: float
+) -> tuple[dict[str, str], dict[str, KitError]]:
+    """RLE text of each image that was predicted in time, and why each unreadable one was not."""
+    brought, listed = Run(bundle), read_json(bundle / "manifest.json")["weights"]
+    recipe, rule, ids = brought.read_recipe(), rules.read(brought.thresholds), list(paths)
+    weights = {member: [bundle / name for name in names] for member, names in listed.items()}
+    whole = system.load(recipe, weights, brought.stack(recipe.tta) if recipe.is_gated else None)
+    unread: dict[str, KitError] = {}
+    masks: dict[str, str] = {}
+
+    def read(index: int) -> dict[int, np.ndarray]:
+        try:
+            pixels = dicom.read(paths[ids[index]], shape).pixels
+        except KitError as error:
+            unread[ids[index]] = error
+            pixels = np.zeros(shape, np.uint8)
+        return {size: resize_image(pixels, size) for size in whole.sizes}
+
+    def predict_from(first: int, batch: int) -> None:
+        for start, images in predict.batches(len(ids) - first, lambda i: read(first + i), batch, "predicting"):
+            for index, (levels, *presence) in enumerate(whole.inputs(images), first + start):
+                masks[ids[index]] = rle.encode(rule.mask(maps.upsample(levels, shape), *presence))
+                if time.monotonic() > deadline:
+                    return
+
+    batch = whole.batch_size
+    while True:
+        try:
+            predict_from(len(masks), batch)
+            break
+        except torch.cuda.OutOfMemoryError:
+            if batch == 1:
+                raise
+            batch //= 2
+            log.warning("not enough memory: going on with batches of %d", batch)
+    return {id: mask for id, mask in masks.items() if id not in unread}, unread
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "-"

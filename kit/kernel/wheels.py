@@ -1,0 +1,67 @@
+"""Wheels of what is installed here, made without a network: just what the rehearsal has proven goes to Kaggle."""
+
+import base64
+import hashlib
+import zipfile
+from importlib import metadata, resources
+from pathlib import Path
+
+import kit
+from kit.core.errors import KitError
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""Date of every file in a wheel, so that the same content gives the same bytes."""
+PURE = "Wheel-Version: 1.0\nGenerator: kit\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+
+
+def write_kit(folder: Path, build: str) -> Path:
+    """Writes the kit's own wheel: all of its modules and recipes.
+
+    Args:
+        folder: Where to.
+        build: Build tag in the file's name, hexadecimal.
+    """
+    content = {f"kit/{name}": path.read_bytes() for name, path in sources().items()}
+    about = f"Metadata-Version: 2.1\nName: kit\nVersion: {kit.__version__}\nRequires-Python: >=3.11\n"
+    return _write(folder, "kit", kit.__version__, content, about.encode(), f"0{build}-")
+
+
+def sources() -> dict[str, Path]:
+    """The kit's own modules and recipes, by their path in the package."""
+    root = Path(str(resources.files(kit)))
+    found = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".yaml"))
+    return {path.relative_to(root).as_posix(): path for path in found}
+
+
+def write_installed(folder: Path, name: str) -> Path:
+    """Writes the wheel of an installed package of Python alone.
+
+    Raises:
+        KitError: it has compiled parts, or its files are not known.
+    """
+    package = metadata.distribution(name)
+    if "Root-Is-Purelib: true" not in (package.read_text("WHEEL") or "") or not package.files:
+        raise KitError(f"{name}: is not a package of Python alone: a wheel for Kaggle's Python cannot be made of it")
+    content = {
+        file.as_posix(): Path(str(file.locate())).read_bytes()
+        for file in sorted(package.files)
+        if file.parts[0] != ".." and "__pycache__" not in file.parts and not file.parts[0].endswith(".dist-info")
+    }
+    return _write(folder, package.name, package.version, content, (package.read_text("METADATA") or "").encode())
+
+
+def _write(folder: Path, name: str, version: str, content: dict[str, bytes], about: bytes, build: str = "") -> Path:
+    stem = f"{name.replace('-', '_')}-{version}"
+    info = f"{stem}.dist-info"
+    content = content | {f"{info}/METADATA": about, f"{info}/WHEEL": PURE.encode()}
+    record = [f"{file},sha256={_digest(data)},{len(data)}" for file, data in content.items()]
+    content[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
+    path = folder / f"{stem}-{build}py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file, data in content.items():
+            archive.writestr(zipfile.ZipInfo(file, EPOCH), data, zipfile.ZIP_DEFLATED)
+    return path
+
+
+def _digest(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()

@@ -1,0 +1,220 @@
+"""The built-in competition: phantom chest X-rays with labels and a solution, in the layout of round 1.
+
+Image k of a seed depends on the seed, the split and k alone, whatever else is made beside it.
+"""
+
+import csv
+import io
+import os
+import tempfile
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
+
+from kit.competition import rle
+from kit.core.errors import KitError
+from kit.core.files import write_json, write_text
+from kit.core.progress import progress
+from kit.phantom.anatomy import Chest, stream
+from kit.phantom.film import Film
+from kit.phantom.findings import Region, draw_regions
+from kit.phantom.radiograph import expose
+
+# How many regions the images of a block have, in a drawn order: 22 % are positive, a quarter of them several times.
+_BLOCK = (0,) * 14 + (1,) * 3 + (2,)
+_MARK = "phantom.json"  # tells a demo from somebody's data
+_SPLITS = ("train", "test")
+_UID = "1.2.276.0.7230010.3.1.{kind}.8323329.{number}.1517875{second:03d}.{last:06d}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of the phantom competition: its label and header, and what it is drawn from."""
+
+    seed: int
+    split: int  # 0 = training, 1 = test
+    index: int
+
+    def stream(self, purpose: str) -> np.random.Generator:
+        """The random numbers of one purpose, the same whatever else was drawn."""
+        return stream((self.seed, self.split, self.index), purpose)
+
+    @cached_property
+    def patient(self) -> "Case":
+        """The first image of the same patient: now and then the image before this one shows the same chest."""
+        again = self.index > 0 and self.stream("again").random() < 0.12
+        return Case(self.seed, self.split, self.index - 1).patient if again else self
+
+    @cached_property
+    def person(self) -> tuple[str, bool, int]:
+        """The patient's id, whether female, and age in years."""
+        rng = self.patient.stream("person")
+        return (
+            str(uuid.UUID(bytes=rng.bytes(16), version=4)),
+            bool(rng.random() < 0.45),
+            int(np.clip(rng.normal(47, 16), 5, 90)),
+        )
+
+    @cached_property
+    def anteroposterior(self) -> bool:
+        """Whether taken from the front, as of a patient in bed."""
+        return bool(self.stream("view").random() < 0.4)
+
+    @cached_property
+    def uids(self) -> tuple[str, str, str]:
+        """The ids of image, series and study."""
+        rng, number = self.stream("ids"), 1000 + 2 * self.index + self.split
+        second, last = int(rng.integers(160, 300)), int(rng.integers(100_000, 1_000_000))
+        image, series, study = (
+            _UID.format(kind=kind, number=number, second=second, last=last - below)
+            for kind, below in ((4, 0), (3, 2), (2, 1))
+        )
+        return image, series, study
+
+    @cached_property
+    def chest(self) -> Chest:
+        """The patient's build, and how it was taken."""
+        first = self.patient
+        return Chest.draw(
+            first.stream("chest"), self.person[1], self.anteroposterior, (self.seed, self.split, first.index)
+        )
+
+    @cached_property
+    def regions(self) -> list[Region]:
+        """The pneumothorax, empty for a negative."""
+        block, place = divmod(self.index, len(_BLOCK))
+        count = int(stream((self.seed, self.split, block), "block").permutation(_BLOCK)[place])
+        rng = self.stream("regions")
+        return draw_regions(self.chest, count + (count > 1 and rng.random() < 0.3), rng)
+
+    @cached_property
+    def pose(self) -> np.ndarray:
+        """Where the patient stands on the film, a little turned, moved and scaled: (2, 3), in sides."""
+        rng = self.stream("pose")
+        turn, scale, centre = rng.normal(0, 0.035), rng.uniform(0.9, 1.12), np.array([0.5, 0.5])
+        turned = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        return np.column_stack((turned, centre - turned @ centre + rng.normal(0, 0.012, 2)))
+
+    def masks(self, size: int) -> list[np.ndarray]:
+        """One mask a region: bool (size, size)."""
+        return [Film(size, self.pose).mask(region.outline) for region in self.regions]
+
+    def pixels(self, size: int) -> np.ndarray:
+        """The radiograph: uint8 (size, size)."""
+        return expose(self.chest, self.regions, self.pose, size, self.stream("film"))
+
+
+def write(folder: Path | str, train: int = 240, test: int = 100, size: int = 1024, seed: int = 0) -> None:
+    """Writes a competition folder of phantoms: DICOM files, labels, a sample submission and the solution.
+
+    An earlier phantom folder is replaced; the folder is there as a whole or not at all.
+
+    Args:
+        folder: where; missing, empty, or an earlier phantom folder.
+        train: training images.
+        test: test images, 30 % of them public.
+        size: pixels a side.
+        seed: other seeds give other patients.
+
+    Raises:
+        KitError: the folder holds something else, or cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / _MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise KitError(f"{folder}: holds something that is not a phantom competition: name another folder")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+            new = Path(beside, "new")
+            _fill(new, {"train": train, "test": test, "size": size, "seed": seed})
+            if folder.exists():
+                folder.rename(Path(beside, "old"))
+            new.rename(folder)
+    except OSError as error:
+        raise KitError(f"{folder}: cannot be written ({error.strerror}): name another folder") from None
+
+
+def _fill(folder: Path, settings: dict[str, int]) -> None:
+    size = settings["size"]
+    training, tests = ([Case(settings["seed"], k, i) for i in range(settings[name])] for k, name in enumerate(_SPLITS))
+
+    def save(case: Case) -> list[str]:
+        image, series, study = case.uids
+        target = folder / f"dicom-images-{_SPLITS[case.split]}" / study / series / f"{image}.dcm"
+        target.parent.mkdir(parents=True)
+        pydicom.dcmwrite(target, header(case, case.pixels(size)), enforce_file_format=True)
+        return [rle.encode(mask) for mask in case.masks(size)] or ["-1"]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        saved = pool.map(save, training + tests)
+        bar = progress(saved, "phantoms", len(training + tests))
+        labels = dict(zip(training + tests, bar, strict=True))
+
+    twice = {case for case in training if not case.regions and case.stream("twice").random() < 0.05}
+    rows = [(case.uids[0], f" {text}") for case in training for text in labels[case] * (1 + (case in twice))]
+    _table(folder / "train-rle.csv", ("ImageId", " EncodedPixels"), rows)
+    usage = _usage(tests)
+    tests.sort(key=lambda case: case.uids)
+    _table(folder / "sample_submission.csv", ("ImageId", "EncodedPixels"), [(case.uids[0], "-1") for case in tests])
+    rows = [(case.uids[0], text, usage[case]) for case in tests for text in labels[case]]
+    _table(folder / "solution.csv", ("ImageId", "EncodedPixels", "Usage"), rows)
+    write_json(folder / _MARK, {"about": "phantom chest X-rays: drawn, of nobody", **settings})
+
+
+def _usage(tests: list[Case]) -> dict[Case, str]:
+    """Of the positives and of the negatives, the 1st, 4th and 7th of every ten are public."""
+    usage = {}
+    for positive in (False, True):
+        alike = [case for case in tests if bool(case.regions) == positive]
+        usage |= {case: "Public" if k % 10 in (0, 3, 6) else "Private" for k, case in enumerate(alike)}
+    return usage
+
+
+def _table(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([header, *rows])
+    write_text(path, text.getvalue())
+
+
+def header(case: Case, pixels: np.ndarray) -> Dataset:
+    """The DICOM file of a radiograph, uint8 (size, size), with the competition's tags (the paper's Figure 3)."""
+    image, series, study = case.uids
+    patient, female, age = case.person
+    view = "AP" if case.anteroposterior else "PA"
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = image
+    data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    data.SpecificCharacterSet = "ISO_IR 100"
+    data.SOPClassUID = SecondaryCaptureImageStorage
+    data.SOPInstanceUID = image
+    data.StudyDate, data.StudyTime, data.AccessionNumber = "19010101", "000000.00", ""
+    data.Modality, data.ConversionType, data.ReferringPhysicianName = "CR", "WSD", ""
+    data.SeriesDescription = f"view: {view}"
+    data.PatientName = data.PatientID = patient
+    data.PatientBirthDate, data.PatientSex = "", "F" if female else "M"
+    with pydicom.config.disable_value_validation():
+        data.PatientAge = str(age)  # without a unit, as in the competition
+    data.BodyPartExamined, data.ViewPosition = "CHEST", view
+    data.StudyInstanceUID, data.SeriesInstanceUID = study, series
+    data.StudyID, data.SeriesNumber, data.InstanceNumber, data.PatientOrientation = "", "1", "1", ""
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.Rows, data.Columns = pixels.shape
+    data.PixelSpacing = [round(0.143 * 1024 / pixels.shape[0], 3)] * 2
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
+    data.LossyImageCompression, data.LossyImageCompressionMethod = "01", "ISO_10918_1"
+    jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+    data.PixelData = encapsulate([jpeg.tobytes()])
+    data["PixelData"].is_undefined_length = True
+    return data

@@ -1,0 +1,132 @@
+"""The recipes that come with the kit, and how anyone's is read: a YAML file, scaled, overridden and validated.
+
+A recipe's file is merged over the defaults of `kit.recipes.schema`, scaled (`scale.size=0.25`), overridden by
+`KEY=VALUE` pairs (`stages.0.epochs=2`), and validated: unknown keys, wrong types and impossible values are refused
+with the key's path.
+"""
+
+import itertools
+from collections import Counter
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from kit.core.errors import KitError
+from kit.recipes.overrides import NOT_YAML, override
+from kit.recipes.schema import OF_THE_WHOLE, Recipe, Scale, Section, merged
+
+Part = TypeVar("Part", bound=Section)
+
+
+def names() -> list[str]:
+    """Names of the recipes that come with the kit, sorted."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
+
+
+def load(name: str, overrides: str = "") -> Recipe:
+    """The recipe of that name, or in that YAML file, with overrides applied.
+
+    Args:
+        name: A name of `names()`, or the path of a YAML file.
+        overrides: `KEY=VALUE` pairs separated by white space; values are YAML, list items go by number. Those of
+            `scale` are the factors of `Scale`, which come before all others.
+
+    Raises:
+        KitError: there is no such recipe, it is not a mapping, or a key or value is refused.
+
+    >>> load("exp5", "stages.1.epochs=20 network.encoder_weights=none").stages[1].epochs
+    20
+    """
+    if name.endswith((".yaml", ".yml")):
+        path, file = name, Path(name)
+    else:
+        path, file = f"recipe {name}", _folder() / f"{name}.yaml"
+    if not file.is_file():
+        raise KitError(
+            f"{path}: there is no such recipe: choose one of {', '.join(names())}, or the path of a .yaml file"
+        )
+    try:
+        content = yaml.load(file.read_text(), _UniqueKeys)
+    except NOT_YAML as error:
+        raise KitError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise KitError(f"{path}: a recipe is a mapping of keys to values, see `kit recipes exp5`")
+    content.setdefault("name", file.name.rsplit(".", 1)[0])
+    factors: dict[str, Any] = {}
+    for pair in overrides.split():
+        if pair.startswith("scale."):
+            override(factors, pair)
+    if factors:
+        scale = _validated(Scale, factors["scale"], path, ("scale",))
+        content = parse(content, path).scaled(scale).model_dump(mode="json")
+    for pair in overrides.split():
+        if not pair.startswith("scale."):
+            override(content, pair)
+    return parse(content, path)
+
+
+def parse(content: dict[str, Any], path: str) -> Recipe:
+    """The validated recipe of a mapping, its members included; `path` names it in errors."""
+    whole = _validated(Recipe, content, path)
+    for name, changes in whole.members.items():
+        before = itertools.takewhile(name.__ne__, whole.members)
+        for key in changes.keys() & OF_THE_WHOLE:
+            raise KitError(f"{path}: members.{name}.{key}: belongs to the ensemble as a whole: leave it out")
+        member = merged(whole.model_dump(mode="json", exclude={"members"}), changes)
+        start = _validated(Recipe, member, path, ("members", name)).start or ""
+        if start.startswith(f"{whole.name}/") and start.partition("/")[2] not in before:
+            raise KitError(f"{path}: members.{name}.start: {start} is not a member that is trained before it")
+    if whole.members and not whole.members_that("segment"):
+        raise KitError(f"{path}: members: none of them segments: give one role: segment")
+    return whole
+
+
+def _validated(kind: type[Part], content: dict[str, Any], path: str, inside: tuple[str, ...] = ()) -> Part:
+    """The part of a recipe that a mapping gives, which stands `inside` some key."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        errors = error.errors()
+        # A list with a refused item is refused as well: the item's own reason says it all.
+        places = [problem["loc"] for problem in errors]
+        own = [
+            p for p in errors if not any(len(at) > len(p["loc"]) and at[: len(p["loc"])] == p["loc"] for at in places)
+        ]
+        problems = [
+            f"{'.'.join(map(str, (*inside, *problem['loc']))) or 'the recipe'}: {_reason(problem)}" for problem in own
+        ]
+        raise KitError(f"{path}: " + "; ".join(problems)) from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands in a mapping twice, of which YAML would keep the last without a word."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, times in keys.items():
+            if times > 1:
+                raise yaml.composer.ComposerError(None, None, f"{key} is there {times} times", node.start_mark)
+        return node
+
+
+def read(path: Path) -> Recipe:
+    """The resolved recipe that a run has written."""
+    return load(str(path))
+
+
+def _folder() -> Any:
+    return resources.files("kit.recipes")
+
+
+def _reason(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "is not a key of a recipe, see `kit recipes exp5`"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "string_pattern_mismatch":
+        message = "is not a name: use letters, digits, - and _, a letter or digit first"
+    given = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
+    return f"{message[0].lower()}{message[1:]}{given}"

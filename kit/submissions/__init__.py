@@ -1,0 +1,1 @@
+"""The ledger, the local leaderboard, and submitting."""

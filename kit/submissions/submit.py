@@ -1,0 +1,122 @@
+"""Handing in a submission: checked, never twice by accident, and on the record before and after."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kit.competition import layout, submission
+from kit.core import files
+from kit.core.errors import KitError
+from kit.submissions import leaderboard, ledger
+
+Ask = Callable[[str], bool]
+"""Puts a yes-or-no question to a person; where there is none, the answer is no."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a submission ended."""
+
+    entry: ledger.Entry
+    fresh: bool
+    """False: nothing was handed in, since this very file had been before."""
+    path: Path
+    """The file; the ledger may know the same content by another name."""
+
+    def __str__(self) -> str:
+        place = f"{self.path}: "
+        if self.entry.file not in ("", str(self.path)):
+            place += f"has the content of {self.entry.file}: "
+        if not self.entry.submitted:
+            name = (self.entry.destination or "").partition("/")[2]
+            return f"{place}valid; {name} has no solution.csv to score against; the file is ready for TO=kaggle"
+        scores = " · ".join(
+            f"{name} {value:.4f}"
+            for name, value in (("public", self.entry.public), ("private", self.entry.private))
+            if value is not None
+        )
+        if self.fresh:
+            return f"{place}submitted to {self.entry.destination}: {scores or 'no score yet, see `kit scores`'}"
+        return (
+            f"{place}nothing to do: this very file was submitted to {self.entry.destination} before"
+            f" ({scores or 'no score yet, see `kit scores`'}); --again submits it once more"
+        )
+
+
+def never(question: str) -> bool:
+    """The answer where nobody can be asked."""
+    return False
+
+
+def submit_local(
+    path: Path,
+    competition: layout.Competition,
+    ledger_path: Path,
+    oof: dict[str, Any],
+    again: bool = False,
+    ask: Ask = never,
+) -> Outcome:
+    """Validates a submission and scores it on the built-in leaderboard, where the data have a solution.csv.
+
+    Args:
+        path: The submission file.
+        competition: The data that it answers.
+        ledger_path: Where its events are recorded.
+        oof: What its thresholds.json holds (`recipe`, `dice`, `nested_dice`), empty for a file from elsewhere.
+        again: Hand in a file that was handed in before.
+        ask: Puts that question to a person.
+
+    Raises:
+        KitError: the file is invalid; all its problems are told, and nothing is recorded.
+    """
+    destination = f"local/{competition.name}"
+    validate(path, competition)
+    digest = files.sha256(path)
+    before = ledger.find(ledger_path, digest, destination)
+    if before and before.submitted and not again and not ask(f"{path} was submitted before. Submit it again?"):
+        return Outcome(before, fresh=False, path=path)
+    if before is None:
+        record_built(path, competition.name, ledger_path, digest, oof)
+        ledger.append(ledger_path, "validated", digest, destination=destination)
+    scores = leaderboard.score(path, competition)
+    if scores is not None:
+        ledger.append(ledger_path, "submitted", digest, destination=destination)
+        ledger.append(
+            ledger_path, "scored", digest, destination=destination, public=scores.public, private=scores.private
+        )
+    return Outcome(ledger.find(ledger_path, digest, destination), fresh=True, path=path)
+
+
+def validate(path: Path, competition: layout.Competition) -> None:
+    """Refuses a submission that the competition would refuse.
+
+    Raises:
+        KitError: the file has problems; all of them are told, a line each.
+    """
+    problems = submission.validate(path, competition.sample_ids, competition.shape)
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise KitError(f"{path}: not submitted, it has {count}: mend the file\n{listed}")
+
+
+def record_built(path: Path, name: str, ledger_path: Path, digest: str, oof: dict[str, Any]) -> None:
+    """Tells the ledger which run wrote the file and how good it is on its own folds, unless that was its last word."""
+    run = f"{name}/{oof['recipe']}" if "recipe" in oof else ""
+    writers = [
+        (event.get("file"), event.get("run"))
+        for event in ledger.read(ledger_path)
+        if event["event"] == "built" and event["sha256"] == digest
+    ]
+    if writers[-1:] == [(str(path), run)]:
+        return
+    ledger.append(
+        ledger_path,
+        "built",
+        digest,
+        file=str(path),
+        run=run,
+        dice=oof.get("dice"),
+        nested_dice=oof.get("nested_dice"),
+    )

@@ -1,0 +1,1 @@
+"""The exact search for decision rules on maps with known truth."""

@@ -1,0 +1,120 @@
+"""Thresholds for anyone's maps: two arrays of one shape, and a fold file where there are folds."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.core.errors import KitError
+from kit.core.files import sha256
+from kit.inference.maps import Maps, open_maps, open_stack, stored
+from kit.thresholds import selection
+from kit.thresholds.selection import Result
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Masks of one file, (N, H, W); iteration gives bool (H, W), read when asked for."""
+
+    path: Path
+    array: np.ndarray
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for index in range(len(self.array)):
+            mask = stored(self.path, index)
+            top = mask.max()
+            if top > 1 and (top != 255 or np.any((mask > 0) & (mask < 255))):
+                raise KitError(f"{self.path}: mask {index} holds more than two values: give 0 and 1, or a bool array")
+            yield mask > 0
+
+
+def open_masks(path: Path, maps: Maps) -> Masks:
+    """Memory-maps the masks of some maps.
+
+    Raises:
+        KitError: not a readable .npy file, not bool or uint8, or of another shape than the maps.
+    """
+    array = open_stack(path)
+    if array.dtype not in (np.bool_, np.uint8):
+        raise KitError(f"{path}: masks are {array.dtype}: give bool, or uint8 of 0 and 1")
+    if array.shape != maps.array.shape:
+        raise KitError(f"{path}: masks are {array.shape}, the maps {maps.array.shape}: give both in one shape")
+    return Masks(path, array)
+
+
+def read_folds(path: Path, ids: Sequence[str], named: bool) -> tuple[list[int], list[str]]:
+    """Fold and patient of each map, from a file with columns image_id, fold and, if it likes, patient_id.
+
+    Args:
+        path: The fold file.
+        ids: Of the maps.
+        named: Whether the maps' ids are known; if not, the rows are in the order of the maps.
+
+    Raises:
+        KitError: the file cannot be read, lacks a column or an image, or repeats one.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"image_id": str, "patient_id": str, "fold": int})
+    except OSError as error:
+        raise KitError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise KitError(f"{path}: is not a fold file ({error}): give columns image_id, patient_id, fold") from None
+    if missing := {"image_id", "fold"} - set(table.columns):
+        raise KitError(f"{path}: lacks {', '.join(sorted(missing))}: give columns image_id, patient_id, fold")
+    if table.image_id.duplicated().any():
+        raise KitError(
+            f"{path}: {table.image_id[table.image_id.duplicated()].iloc[0]} stands there twice: keep one row"
+        )
+    if named:
+        if strange := sorted(set(ids) - set(table.image_id)):
+            raise KitError(f"{path}: {len(strange)} of the maps' ids are not there (first: {strange[0]}): add them")
+        table = table.set_index("image_id", drop=False).loc[list(ids)]
+    elif len(table) != len(ids):
+        raise KitError(
+            f"{path}: {len(table)} rows for {len(ids)} maps: give one a map, in their order, or ids beside them"
+        )
+    return table.fold.tolist(), table.get("patient_id", table.image_id).fillna(table.image_id).tolist()
+
+
+def choose(
+    maps_path: Path | None,
+    masks_path: Path | None,
+    kinds: Sequence[str],
+    out: Path | None,
+    folds_path: Path | None = None,
+    removal: Sequence[int] | None = None,
+    prevalence: float | None = None,
+) -> dict[Path, Result]:
+    """Searches the thresholds of some rules and writes what it finds: for one rule into `out`, else a subfolder each.
+
+    Args:
+        maps_path: .npy (N, H, W), uint8 levels or float probabilities.
+        masks_path: .npy (N, H, W), bool or uint8 of 0 and 1.
+        kinds: Names of rules.
+        out: Folder, made when missing.
+        folds_path: Fold file; without, images are split into five groups for the nested estimate.
+        removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
+        prevalence: Expected share of positives, if it is not that of these images.
+
+    Returns:
+        What was found, by the folder that it was written to.
+
+    Raises:
+        KitError: a file is not what it should be, or is not given.
+    """
+    if maps_path is None or masks_path is None or out is None:
+        raise KitError("thresholds of anyone's maps: give --maps, --masks and --out together")
+    maps = open_maps(maps_path)
+    masks = open_masks(masks_path, maps)
+    folds, patients = None, list(maps.ids)
+    if folds_path is not None:
+        folds, patients = read_folds(folds_path, maps.ids, maps.named)
+    found = selection.choose(maps, masks, patients, folds, kinds, removal, prevalence)
+    sources = {"maps": maps_path, "masks": masks_path} | ({"folds": folds_path} if folds_path else {})
+    hashes = {name: sha256(path) for name, path in sources.items()}
+    results = {out if len(kinds) == 1 else out / kind: result for kind, result in found.items()}
+    for folder, result in results.items():
+        selection.write(result, folder, None, hashes)
+    return results

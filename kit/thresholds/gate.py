@@ -1,0 +1,64 @@
+"""The gate of a classifier as one more threshold: an image below it is empty whatever its map says."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from kit.inference.rules import GatedRule
+from kit.thresholds.curves import TIE, middle, run_around
+from kit.thresholds.search import FLAT, Search, Surface
+
+GATES = np.arange(20) / 20
+"""The gates to choose from. For each the inner rule's search is exact on the images that it lets through."""
+
+
+class GatedSearch:
+    """The search of a rule behind a gate: for each gate, the images that it shuts count with an empty mask.
+
+    Args:
+        search: Of the inner rule, over the same images.
+        presence: P(the image has any pneumothorax), (N,).
+        empty: Dice of an empty mask for each image, (N,).
+    """
+
+    def __init__(self, search: Search, presence: np.ndarray, empty: np.ndarray):
+        self.search, self.presence, self.empty = search, presence, empty
+
+    def best(self, weights: np.ndarray) -> GatedRule:
+        """The best gate with its best inner rule; of equal gates the middle of the longest run."""
+        rules, before = [], None
+        for gate in GATES:
+            inner = self._inner(gate, weights)
+            # A gate that shuts no more images than the one before it has the same best inner rule.
+            if before is None or not np.array_equal(inner, before):
+                rule = self.search.best(inner)
+            rules.append(GatedRule(rule, float(gate)))
+            before = inner
+        heights = np.array([weights @ self.dice(rule) for rule in rules]) / weights.sum()
+        return rules[middle(heights >= heights.max() - TIE)]
+
+    def dice(self, rule: GatedRule) -> np.ndarray:
+        """Dice of each image, (N,)."""
+        return np.where(rule.opens(self.presence), self.search.dice(rule.rule), self.empty)
+
+    def surface(self, rule: GatedRule, weights: np.ndarray) -> Surface | None:
+        """Mean Dice over the inner rule's thresholds, the gate held."""
+        inner = self.search.surface(rule.rule, self._inner(rule.gate, weights))
+        if inner is None:
+            return None
+        opened = weights * rule.opens(self.presence)
+        shut = weights - opened
+        return replace(inner, dice=(opened.sum() * inner.dice + shut @ self.empty) / weights.sum())
+
+    def plateau(self, rule: GatedRule, weights: np.ndarray) -> dict[str, list[float]]:
+        """How far each threshold, and the gate, can move before more than `FLAT` of the mean Dice is lost."""
+        heights = np.array([weights @ self.dice(replace(rule, gate=float(gate))) for gate in GATES]) / weights.sum()
+        here = int(np.searchsorted(GATES, rule.gate))
+        start, stop = run_around(heights >= heights[here] - FLAT, here)
+        inner = self.search.plateau(rule.rule, self._inner(rule.gate, weights))
+        return {**inner, "gate": [float(GATES[start]), float(GATES[stop])]}
+
+    def _inner(self, gate: float, weights: np.ndarray) -> np.ndarray:
+        """Weights for the inner search: 0 where the gate is shut, unless it is shut for all, (N,)."""
+        opened = np.where(self.presence >= gate, weights, 0.0)
+        return opened if opened.any() else weights

@@ -1,0 +1,143 @@
+"""The exact search: every level, every `removal` that makes a difference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Protocol
+
+import numpy as np
+
+from kit.inference.maps import PROBABILITIES
+from kit.inference.rules import FULL_AREA, ComponentRule, ImageRule, Rule, level_of
+from kit.thresholds.curves import TIE, Steps, curve, middle, middle_removal, run_around
+from kit.thresholds.tables import Components, Histograms
+
+FLAT = 0.001
+"""A threshold's plateau reaches as far as this much Dice is lost."""
+GRID = np.array([0, *np.rint(2 ** np.arange(3, 18.5, 0.5)).astype(int)])
+"""Values of `removal` at which a surface is kept when none are asked for and too many make a difference."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Mean Dice at each point of a grid, as surface.npz holds it."""
+
+    levels: np.ndarray  # (256,) binarization in [0, 1]
+    removal: np.ndarray  # (R,) ascending
+    dice: np.ndarray  # (256, R), or (256 top, 256, R)
+
+
+class Search(Protocol):
+    """What a rule's search answers. `weights` (N,) say how much each image counts; 0 leaves it out."""
+
+    def best(self, weights: np.ndarray) -> Rule:
+        """The rule that is best on these images."""
+
+    def dice(self, rule: Rule) -> np.ndarray:
+        """Dice of each image under a rule of this kind, (N,)."""
+
+    def surface(self, rule: Rule, weights: np.ndarray) -> Surface | None:
+        """Mean Dice over a grid of thresholds that holds the rule's own; None where it has no thresholds."""
+
+    def plateau(self, rule: Rule, weights: np.ndarray) -> dict[str, list[float]]:
+        """How far each threshold can move, the others held, before more than `FLAT` of the mean Dice is lost."""
+
+
+class LevelSearch:
+    """The search of one rule with fixed levels and a `removal`.
+
+    Args:
+        kind: The rule; all its parameters but `removal` are levels, each an axis of the surface.
+        empty: Dice of an empty mask for each image, (N,).
+        removal: The values to choose from, ascending; None: all that make a difference.
+    """
+
+    def __init__(self, kind: type[Rule], empty: np.ndarray, removal: Sequence[int] | None = None):
+        self.kind = kind
+        self.axes = [field.name for field in fields(kind) if field.name != "removal"]
+        self.empty = empty
+        self.removal = None if removal is None else np.unique(removal)
+
+    def steps(self, *levels: int) -> Steps:
+        """Steps of all images at a level of each axis."""
+        raise NotImplementedError
+
+    def best(self, weights: np.ndarray) -> Rule:
+        """The best rule on these images; of equal ones the middle of the widest plateau, axis after axis."""
+        peaks = self.peaks(weights)  # (256,) or (256 top, 256)
+        levels: list[int] = []
+        while peaks.ndim:
+            heights = peaks.reshape(256, -1).max(axis=1)
+            levels.append(middle(heights >= heights.max() - TIE))
+            peaks = peaks[levels[-1]]
+        at_levels = curve(self.steps(*levels), self.empty, weights, self.removal)
+        return self.kind(*(float(PROBABILITIES[level]) for level in levels), removal=middle_removal(at_levels))
+
+    def dice(self, rule: Rule) -> np.ndarray:
+        """Dice of each image under a rule of this kind, (N,)."""
+        steps = self.steps(*self.levels_of(rule))
+        stands = steps.size >= rule.removal
+        return self.empty + np.bincount(steps.image[stands], steps.gain[stands], minlength=len(self.empty))
+
+    def levels_of(self, rule: Rule) -> list[int]:
+        """Where on the axes a rule lies."""
+        return [level_of(getattr(rule, axis)) for axis in self.axes]
+
+    def peaks(self, weights: np.ndarray) -> np.ndarray:
+        """The best mean Dice at each point of the axes, (256,) or (256 top, 256)."""
+        return np.array([curve(self.steps(v), self.empty, weights, self.removal).dice.max() for v in range(256)])
+
+    def at(self, weights: np.ndarray, removal: np.ndarray) -> np.ndarray:
+        """Mean Dice at each point of the axes and each of these values of `removal`, (..., 256, R)."""
+        return np.stack([curve(self.steps(v), self.empty, weights, removal).dice for v in range(256)])
+
+    def surface(self, rule: Rule, weights: np.ndarray) -> Surface:
+        """Mean Dice over the given values of `removal`; else over all that make a difference where they are few,
+        or over `GRID` where they are many, and in both cases at the rule's own."""
+        removal = self.removal
+        if removal is None:
+            sizes = np.unique(np.concatenate([np.unique(self.steps(*[v] * len(self.axes)).size) for v in range(256)]))
+            removal = np.array([0, *sizes, FULL_AREA + 1]) if len(sizes) < len(GRID) else GRID
+            removal = np.union1d(removal, [rule.removal])
+        return Surface(PROBABILITIES, removal, self.at(weights, removal))
+
+    def plateau(self, rule: Rule, weights: np.ndarray) -> dict[str, list[float]]:
+        """How far each threshold can move, the others held, before more than `FLAT` of the mean Dice is lost."""
+        ranges = {}
+        for name, level in zip(self.axes, self.levels_of(rule), strict=True):
+            moved = (replace(rule, **{name: float(probability)}) for probability in PROBABILITIES)
+            heights = np.array([weights @ self.dice(other) for other in moved]) / weights.sum()
+            start, stop = run_around(heights >= heights[level] - FLAT, level)
+            ranges[name] = [float(PROBABILITIES[start]), float(PROBABILITIES[stop])]
+        along = curve(self.steps(*self.levels_of(rule)), self.empty, weights, self.removal)
+        here = int(np.searchsorted(along.lower, rule.removal, "right")) - 1
+        start, stop = run_around(along.dice >= along.dice[here] - FLAT, here)
+        return {**ranges, "removal": [int(along.lower[start]), int(along.upper[stop])]}
+
+
+class ImageSearch(LevelSearch):
+    """The search of the `image` rule: each image has one step, its whole mask."""
+
+    def __init__(self, tables: Histograms, removal: Sequence[int] | None = None):
+        super().__init__(ImageRule, tables.empty, removal)
+        self.tables = tables
+
+    def steps(self, level: int) -> Steps:
+        """Steps of all images."""
+        return histogram_steps(self.tables, level, level)
+
+
+class ComponentSearch(LevelSearch):
+    """The search of the `component` rule: each image has a step for each distinct area of its components."""
+
+    def __init__(self, tables: Components, removal: Sequence[int] | None = None):
+        super().__init__(ComponentRule, tables.empty, removal)
+        self.tables = tables
+
+    def steps(self, level: int) -> Steps:
+        """Steps of all images."""
+        return Steps(*self.tables.at(level))
+
+
+def histogram_steps(tables: Histograms, top: int, level: int) -> Steps:
+    """One step an image: {v ≥ level} stands as long as {v ≥ top} is large enough."""
+    return Steps(np.arange(len(tables.empty)), tables.size(top), tables.gain(level))

@@ -1,0 +1,207 @@
+"""Choosing decision rules on maps with known truth, and the files that hold what was chosen."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.core.errors import KitError
+from kit.core.files import replacing, write_json
+from kit.core.progress import progress
+from kit.inference import rules
+from kit.inference.maps import upsample
+from kit.inference.rules import GatedRule, Rule
+from kit.thresholds import cross_validation
+from kit.thresholds.calibration import ExpectedSearch
+from kit.thresholds.gate import GatedSearch
+from kit.thresholds.search import ComponentSearch, ImageSearch, Search, Surface
+from kit.thresholds.tables import Components, Histograms
+from kit.thresholds.triplet import TripletSearch
+
+WORKERS = min(8, os.cpu_count() or 1)
+"""Threads that read maps; each holds one."""
+KINDS = tuple(rules.RULES)
+"""Names of the rules that can be searched."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A rule with the thresholds that were best, and how good they are."""
+
+    rule: Rule | GatedRule
+    dice: float
+    """Mean over the images that it was chosen on, positives and negatives weighted to the prevalence."""
+    interval: list[float]
+    """Bootstrap 95 % interval of `dice` over patients."""
+    nested_dice: float | None
+    """Mean where each fold's thresholds were chosen on the other folds; None with one patient."""
+    dice_positives: float | None
+    """Mean over the positives; None without positives."""
+    negatives_empty: float | None
+    """Share of the negatives whose mask is empty; None without negatives."""
+    masked: float
+    """Share of all images that get a mask, weighted as `dice`; of positives those whose mask meets the truth."""
+    prevalence: float | None
+    plateau: dict[str, list[float]]
+    """The range of each threshold, the others held, that loses no more than 0.001."""
+    surface: Surface | None
+    images: np.ndarray
+    """Dice of each image, (N,)."""
+
+
+def choose(
+    maps: Iterable[np.ndarray],
+    truth: Iterable[np.ndarray],
+    patients: Sequence[str],
+    folds: Sequence[int] | None = None,
+    kinds: Sequence[str] = ("image",),
+    removal: Sequence[int] | None = None,
+    prevalence: float | None = None,
+    presence: np.ndarray | None = None,
+) -> dict[str, Result]:
+    """Finds the best thresholds of each rule. Reads every map once and keeps only tables of counts.
+
+    Args:
+        maps: Levels, uint8 (h, w) each; enlarged to the size of the truth where they are smaller.
+        truth: Masks, bool (H, W) each, all of one size.
+        patients: Of each image, (N,).
+        folds: Of each image, (N,), for the nested estimate; without, patients are split into five groups.
+        kinds: Names of rules.
+        removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
+        prevalence: Expected share of positives, if it is not that of these images.
+        presence: P(the image has any pneumothorax) by a classifier, (N,): rules then have a `gate` too.
+
+    Returns:
+        A result for each of `kinds`.
+
+    Raises:
+        KitError: there are no images, or the prevalence makes no sense.
+    """
+    if not len(patients):
+        raise KitError("there are no maps to choose thresholds on: predict some first")
+    histograms = Histograms(len(patients))
+    components = Components(len(patients)) if "component" in kinds else None
+    _fill([table for table in (histograms, components) if table is not None], maps, truth, len(patients))
+    positive = histograms.truth > 0
+    weights = cross_validation.prevalence_weights(positive, prevalence)
+    groups = cross_validation.leave_out(folds, patients)
+    results = {}
+    for kind in progress(kinds, "searching", unit="rule"):
+        search = _search(kind, histograms, components, removal)
+        if presence is not None:
+            search = GatedSearch(search, np.asarray(presence, np.float64), histograms.empty)
+        rule = search.best(weights)
+        dice = search.dice(rule)
+        nested = cross_validation.nested_dice(search, groups, weights)
+        results[kind] = Result(
+            rule=rule,
+            dice=_mean(dice, weights),
+            interval=cross_validation.interval(dice, weights, patients),
+            nested_dice=None if nested is None else _mean(nested, weights),
+            dice_positives=float(dice[positive].mean()) if positive.any() else None,
+            negatives_empty=float(dice[~positive].mean()) if not positive.all() else None,
+            masked=_mean(np.where(positive, dice > 0, dice < 1), weights),
+            prevalence=prevalence,
+            plateau=search.plateau(rule, weights),
+            surface=search.surface(rule, weights),
+            images=dice,
+        )
+    return results
+
+
+def _fill(
+    tables: list[Histograms | Components], maps: Iterable[np.ndarray], truth: Iterable[np.ndarray], count: int
+) -> None:
+    """Takes each pair of map and truth into the tables, a few at a time side by side."""
+
+    def add(index: int, map: np.ndarray, mask: np.ndarray) -> None:
+        full = upsample(map, mask.shape)
+        for table in tables:
+            table.add(index, full, mask)
+
+    running: deque[Future] = deque()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for index, (map, mask) in enumerate(progress(zip(maps, truth, strict=True), "tables", count)):
+            if len(running) == WORKERS:
+                running.popleft().result()
+            running.append(pool.submit(add, index, map, mask))
+        for last in running:
+            last.result()
+
+
+def _search(kind: str, histograms: Histograms, components: Components | None, removal: Sequence[int] | None) -> Search:
+    if kind == "expected":
+        return ExpectedSearch(histograms)
+    if kind == "component":
+        return ComponentSearch(components, removal)
+    return {"image": ImageSearch, "triplet": TripletSearch}[kind](histograms, removal)
+
+
+def kinds_of(rule: str) -> tuple[str, ...]:
+    """The rules that an option means: one, or `all`.
+
+    Raises:
+        KitError: there is no such rule.
+    """
+    if rule not in (*KINDS, "all"):
+        raise KitError(f"--rule {rule}: is not known: give one of {', '.join(KINDS)}, all")
+    return KINDS if rule == "all" else (rule,)
+
+
+def removals_of(text: str | None) -> list[int] | None:
+    """The values that an option lists.
+
+    Raises:
+        KitError: one is not a whole number from 0 up.
+
+    >>> removals_of("0,512,1024")
+    [0, 512, 1024]
+    """
+    if text is None:
+        return None
+    values = [value.strip() for value in text.split(",")]
+    if not all(value.isdecimal() for value in values):
+        raise KitError(f"--removal {text}: give whole pixels of a 1024×1024 image, such as 0,512,1024")
+    return [int(value) for value in values]
+
+
+def write(result: Result, folder: Path, recipe: str | None, hashes: dict[str, str]) -> None:
+    """Writes surface.npz and thresholds.json into `folder`.
+
+    Args:
+        result: Of `choose`.
+        folder: Made when missing.
+        recipe: Name of the recipe that made the maps; None for anyone's maps.
+        hashes: SHA-256 of what the rule was chosen on, by name.
+    """
+    if result.surface is not None:
+        axes: dict[str, Any] = {"levels": result.surface.levels, "removal": result.surface.removal}
+        if result.surface.dice.ndim == 3:
+            axes["top"] = result.surface.levels
+        with replacing(folder / "surface.npz") as temporary, open(temporary, "wb") as handle:
+            np.savez_compressed(handle, dice=result.surface.dice, **axes)
+    write_json(
+        folder / "thresholds.json",
+        {
+            **rules.parameters(result.rule),
+            "dice": result.dice,
+            "interval": result.interval,
+            "nested_dice": result.nested_dice,
+            "dice_positives": result.dice_positives,
+            "negatives_empty": result.negatives_empty,
+            "masked": result.masked,
+            "plateau": result.plateau,
+            "prevalence": result.prevalence,
+            "recipe": recipe,
+            "hashes": hashes,
+        },
+    )
+
+
+def _mean(dice: np.ndarray, weights: np.ndarray) -> float:
+    return float(weights @ dice / weights.sum())

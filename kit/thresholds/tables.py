@@ -1,0 +1,96 @@
+"""Counts that say all about maps and their truth that the choice of a rule needs. The maps are read once."""
+
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from kit.inference.rules import size_of
+from kit.thresholds.components import sweep
+
+
+class Histograms:
+    """How many pixels, and how many of them foreground, each image has at and above every level.
+
+    All that the rules `image`, `triplet` and `expected` need. Filled an image at a time; 2 KiB an image.
+    """
+
+    def __init__(self, count: int):
+        self.area = np.zeros((256, count), np.int32)  # pixels with v >= level
+        self.overlap = np.zeros((256, count), np.int32)  # and in the truth
+        self.pixels = 0
+        """Of an image (H · W)."""
+
+    def add(self, index: int, map: np.ndarray, truth: np.ndarray) -> None:
+        """Counts image `index`: levels uint8 (H, W) and truth bool (H, W)."""
+        self.pixels = map.size
+        self.area[:, index] = _at_least(cv2.calcHist([map], [0], None, [256], [0, 256]).ravel())
+        rows = np.flatnonzero(truth.any(axis=1))
+        if len(rows):
+            inside = slice(rows[0], rows[-1] + 1)
+            self.overlap[:, index] = _at_least(np.bincount(map[inside][truth[inside]], minlength=256))
+
+    @property
+    def truth(self) -> np.ndarray:
+        """Foreground pixels of each image, (N,)."""
+        return self.overlap[0]
+
+    @property
+    def empty(self) -> np.ndarray:
+        """Dice of an empty mask for each image, (N,): 1 for a negative."""
+        return (self.truth == 0).astype(np.float64)
+
+    def size(self, level: int) -> np.ndarray:
+        """Area of {v ≥ level} of each image in pixels of a 1024×1024 image, (N,)."""
+        return size_of(self.area[level].astype(np.int64), self.pixels)
+
+    def gain(self, level: int | slice = slice(None)) -> np.ndarray:
+        """Dice of {v ≥ level} less Dice of an empty mask, (N,) at a level or (256, N) at all, float64."""
+        return dice(self.area[level], self.overlap[level], self.truth) - self.empty
+
+
+class Components:
+    """What each image's components are worth at every level. All that the rule `component` needs."""
+
+    def __init__(self, count: int):
+        self.empty = np.ones(count)
+        """Dice of an empty mask for each image."""
+        self.pixels = 0
+        """Of an image (H · W)."""
+        self._parts: list[tuple[np.ndarray, ...]] = [()] * count
+
+    def add(self, index: int, map: np.ndarray, truth: np.ndarray) -> None:
+        """Takes image `index`: levels uint8 (H, W) and truth bool (H, W)."""
+        self.pixels = map.size
+        foreground = np.count_nonzero(truth)
+        self.empty[index] = foreground == 0
+        level, area, kept, overlap = sweep(map, truth).T
+        with_it = dice(kept, overlap, foreground)
+        without = np.where(np.diff(level, prepend=-1) == 0, np.roll(with_it, 1), self.empty[index])
+        image = np.full(len(level), index, np.int32)
+        self._parts[index] = level.astype(np.uint8), image, area.copy(), with_it - without
+
+    def at(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Components at a level: image, area in pixels of a 1024×1024 image, and what they add to the Dice.
+
+        Components of an image with equal area are one entry; they add to the Dice of all larger ones. Arrays (K,).
+        """
+        levels, images, areas, gains = self._sorted
+        entries = slice(*np.searchsorted(levels, [level, level + 1]))
+        return images[entries], size_of(areas[entries].astype(np.int64), self.pixels), gains[entries]
+
+    @cached_property
+    def _sorted(self) -> list[np.ndarray]:
+        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+        order = np.argsort(columns[0], kind="stable")
+        return [column[order] for column in columns]
+
+
+def dice(area: np.ndarray, overlap: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """2 · overlap / (area + truth), 1 where both are empty."""
+    total = area.astype(np.float64) + truth
+    return np.divide(2.0 * overlap, total, out=np.ones_like(total), where=total > 0)
+
+
+def _at_least(histogram: np.ndarray) -> np.ndarray:
+    return np.cumsum(histogram[::-1].astype(np.int64))[::-1]

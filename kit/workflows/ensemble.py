@@ -1,0 +1,66 @@
+"""The flow of an ensemble: from its members' predictions to its own, out of fold and on any images."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.core.distributed import Team
+from kit.data import folds
+from kit.inference import ensemble, maps
+from kit.recipes.schema import Recipe
+from kit.run import Run
+from kit.thresholds import cross_validation
+
+
+def average(run: Run, recipe: Recipe, place: Callable[..., Path], team: Team) -> bool:
+    """Makes the mean of the segmenting members' maps, with and without TTA; whether any was missing.
+
+    Args:
+        run: The ensemble's.
+        recipe: The ensemble's.
+        place: Where a run keeps the maps: `Run.test`, or `Run.oof` of some fold.
+        team: The processes that share the work.
+    """
+    runs = [run.member(name) for name in recipe.members_that("segment")]
+    made = [
+        ensemble.average([place(member, tta=tta) for member in runs], place(run, tta=tta), team)
+        for tta in (True, False)
+    ]
+    return any(made)
+
+
+def stack_oof(run: Run, recipe: Recipe, split: folds.Folds) -> None:
+    """Stacks the classifying members on their OOF predictions.
+
+    Writes the stack, and P(pneumothorax) of each image by a stack that has not seen its fold.
+    """
+    names = recipe.members_that("classify")
+    table = split.table.set_index("image_id")
+    for tta in (True, False):
+        ids = {fold: maps.open_maps(run.oof(fold, tta)).ids for fold in split.numbers}
+        rows = table.loc[[id for some in ids.values() for id in some]]
+        members = np.concatenate(
+            [_columns([run.member(name).oof(fold, tta, "classify") for name in names]) for fold in ids]
+        )
+        positive = (rows.stratum != "negative").to_numpy()
+        ensemble.fit_stack(names, members, positive).write(run.stack(tta))
+        groups = cross_validation.leave_out(list(rows.fold), list(rows.patient_id))
+        nested = pd.Series(ensemble.nested_probability(members, positive, groups), rows.index)
+        for fold, some in ids.items():
+            maps.save(run.oof(fold, tta, "classify"), some, nested[list(some)].to_numpy())
+
+
+def stack_test(trained: Run, recipe: Recipe, target: Run) -> None:
+    """Writes P(pneumothorax) of the images that the members have predicted in `target`, by the trained stack."""
+    names = recipe.members_that("classify")
+    for tta in (True, False):
+        stack = ensemble.read_stack(trained.stack(tta))
+        members = _columns([target.member(name).test(tta, "classify") for name in names])
+        maps.save(target.test(tta, "classify"), maps.open_maps(target.test(tta)).ids, stack.probability(members))
+
+
+def _columns(paths: list[Path]) -> np.ndarray:
+    """The members' probabilities side by side, (N, M)."""
+    return np.stack([np.load(path) for path in paths], axis=1)

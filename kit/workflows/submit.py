@@ -1,0 +1,109 @@
+"""The flow of the verbs that hand something in or fetch it: `submit`, `scores` and `download`."""
+
+import logging
+from pathlib import Path
+
+from kit.core.errors import KitError
+from kit.core.files import copy, read_json
+from kit.kaggle import settings
+from kit.recipes.schema import Recipe
+from kit.submissions import ledger, submit
+from kit.workflows.predict import predict
+from kit.workflows.workspace import SUBMISSIONS, open_data, run_of
+
+log = logging.getLogger("kit")
+
+LEDGER = SUBMISSIONS / "ledger.jsonl"
+
+
+def hand_in(
+    data: Path,
+    recipe: Recipe,
+    to: str,
+    file: Path | None = None,
+    kernel: str | None = None,
+    chosen: settings.Settings | None = None,
+    again: bool = False,
+    yes: bool = False,
+    skip_bad: bool = False,
+    ask: submit.Ask = submit.never,
+) -> submit.Outcome:
+    """Predicts what is missing, validates the submission and hands it in.
+
+    Args:
+        data: The competition's folder.
+        recipe: Of the run.
+        to: `local` or `kaggle`.
+        file: A submission from elsewhere instead of the run's.
+        kernel: `OWNER/SLUG/VERSION` whose output is submitted instead.
+        chosen: Competition and user on Kaggle.
+        again: Hand in a file that was handed in before.
+        yes: Spend a submission of Kaggle's allowance without a question.
+        skip_bad: Images that cannot be read get an empty mask.
+        ask: Puts a question to a person.
+
+    Raises:
+        KitError: anything stands in the way.
+    """
+    if to not in ("local", "kaggle"):
+        raise KitError(f"TO={to}: choose local or kaggle")
+    if kernel and to == "local":
+        raise KitError(f"--kernel {kernel}: is submitted with TO=kaggle alone")
+    competition = open_data(data)
+    run = run_of(competition, recipe)
+    known = read_json(run.thresholds) if file is None and run.thresholds.exists() else {}
+    if to == "local":
+        path = file or predict(data, recipe, skip_bad=skip_bad)[0]
+        outcome = submit.submit_local(path, competition, LEDGER, known, again, ask)
+    else:
+        from kit.kaggle import kernel_output
+        from kit.kaggle.client import connect
+        from kit.submissions import kaggle
+
+        chosen = chosen or settings.load()
+        name = chosen.named_competition()
+        client = connect(chosen.timeout)
+        if kernel:
+            owner, slug, _ = kernel_output.split(kernel)
+            path = kernel_output.fetch_submission(client, owner, slug, competition)
+        else:
+            path = file or predict(data, recipe, skip_bad=skip_bad)[0]
+        outcome = kaggle.submit_kaggle(path, competition, LEDGER, known, client, name, again, yes, ask, kernel)
+    if file is None and kernel is None:
+        kept = SUBMISSIONS / competition.name
+        copy(path, kept / f"{recipe.name}.csv")
+        copy(run.thresholds, kept / f"{recipe.name}.thresholds.json")
+    return outcome
+
+
+def scores() -> str:
+    """The ledger as a table, after asking Kaggle for the scores that are missing in it."""
+    if any((entry.destination or "").startswith("kaggle/") for entry in ledger.entries(LEDGER)):
+        from kit.kaggle.client import connect
+        from kit.submissions import kaggle
+
+        try:
+            kaggle.refresh(LEDGER, lambda: connect(settings.load().timeout))
+        except KitError as error:
+            log.warning("%s; the table shows what was known before", error)
+    return ledger.table(LEDGER)
+
+
+def download(chosen: settings.Settings, dataset: str | None = None, out: Path | None = None) -> tuple[Path, bool]:
+    """Fetches the competition's files, or those of a data set `OWNER/SLUG`.
+
+    Returns:
+        The folder, and whether there was anything to do.
+
+    Raises:
+        KitError: anything stands in the way.
+    """
+    from kit.kaggle import download
+    from kit.kaggle.client import connect
+
+    name = chosen.named_competition() if dataset is None else dataset
+    folder = out or Path("data") / name.rpartition("/")[2]
+    client = connect(chosen.timeout)
+    if dataset is None:
+        return folder, download.download_competition(client, name, folder)
+    return folder, download.download_dataset(client, dataset, folder)

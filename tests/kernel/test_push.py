@@ -1,0 +1,222 @@
+"""Kernels through the real client: one data set version, one kernel version, whatever fails on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import made_kernel
+import pytest
+from kaggle_server import Fault, Reply
+
+from kit.competition import submission
+from kit.core import files
+from kit.core.errors import KitError
+from kit.kaggle import dataset
+from kit.kaggle.client import connect
+from kit.kernel import push
+from kit.submissions import kaggle, ledger
+
+DATASET, KERNEL = "ada/kit-lungs-exp5-files", "ada/kit-lungs-exp5"
+ACTS = ["CreateDataset", "SaveKernel"]
+STEPS = ["GetDatasetStatus", "StartBlobUpload", "PUT", *ACTS, "ListDatasetFiles", "GetKernelSessionStatus"]
+STEPS += ["ListKernelSessionOutput", "GET"]
+PASSING = [429, 500, 503, "lost", "cut", "stall", "text", "html"]
+
+
+@pytest.fixture
+def site(kaggle, csv, monkeypatch):
+    monkeypatch.setattr(push, "POLL", 0.01)
+    monkeypatch.setattr(dataset, "POLL", 0.01)
+    kaggle.run_kernel = lambda request: {"other.txt": b"x", "submission.csv": csv.read_bytes()}
+    return kaggle
+
+
+@pytest.fixture
+def kernel(home):
+    return made_kernel.write()
+
+
+@pytest.fixture
+def go(site, impatient, kernel, competition):
+    told = []
+
+    def call():
+        return push.push(connect(timeout=0.5), kernel, "ada", competition, told.append)
+
+    call.told = told
+    return call
+
+
+def assert_once(site, kernel, path):
+    assert [{path.name: path.read_bytes() for path in kernel.bundle.iterdir()}] == site.datasets[DATASET]
+    (version,) = site.kernels[KERNEL]
+    assert version["text"] == kernel.script.read_text()
+    assert path.read_bytes() == version["output"]["submission.csv"]
+
+
+def test_the_whole_way(site, go, kernel, competition, tmp_path):
+    path = go()
+    assert_once(site, kernel, path)
+    (created,) = site.dataset_requests
+    assert created["isPrivate"] is True
+    (saved,) = site.kernels[KERNEL]
+    assert saved["enableInternet"] is False
+    assert saved["isPrivate"] is True
+    assert saved["datasetDataSources"] == [DATASET]
+    assert saved["competitionDataSources"] == ["siim"]
+    book = tmp_path / "ledger.jsonl"
+    client = connect(timeout=0.5)
+    outcome = kaggle.submit_kaggle(path, competition, book, {}, client, "siim", yes=True, kernel=f"{KERNEL}/1")
+    assert (len(site.submissions), outcome.entry.public, outcome.entry.private) == (1, 0.5, 0.25)
+    assert "kaggle/siim" in ledger.table(book)
+
+
+@pytest.mark.parametrize("kind", PASSING)
+@pytest.mark.parametrize("step", STEPS)
+def test_what_passes_costs_nothing(site, go, kernel, step, kind):
+    site.faults = [Fault(step, kind)]
+    try:
+        path = go()
+    except KitError as failure:
+        # Only what makes a version may end in doubt, and what is no submission is refused; the same command goes on.
+        assert (step, kind) in {*((act, "cut") for act in ACTS), ("GET", "text"), ("GET", "html")}, failure
+        path = go()
+    assert_once(site, kernel, path)
+
+
+@pytest.mark.parametrize("kind", [401, 403, 404])
+@pytest.mark.parametrize("step", STEPS[1:])
+def test_a_refusal_stops_it_and_the_same_command_goes_on(site, go, kernel, step, kind):
+    site.faults = [Fault(step, kind, times=99)]
+    with pytest.raises(KitError, match=f"fault {kind}"):
+        go()
+    site.faults = []
+    assert_once(site, kernel, go())
+
+
+@pytest.mark.parametrize("kind", [500, 503, "lost", "stall", "text"])
+@pytest.mark.parametrize("act", ACTS)
+def test_a_reply_lost_after_the_act_is_found(site, go, kernel, act, kind):
+    site.faults = [Fault(act, kind, acted=True)]
+    assert_once(site, kernel, go())
+    assert site.count(act) == 1 + (kind == "text")
+
+
+def test_a_second_push_of_the_same_does_nothing(site, go, kernel):
+    go()
+    assert_once(site, kernel, go())
+    assert "up to date" in go.told[-4]
+    assert site.count("StartBlobUpload") == len(list(kernel.bundle.iterdir()))
+
+
+def test_a_changed_bundle_is_a_second_version_of_both(site, go, kernel):
+    go()
+    made_kernel.write(content="retrained")
+    site.faults = [Fault("CreateDatasetVersion", "lost")]
+    go()
+    assert len(site.datasets[DATASET]) == 2
+    assert len(site.kernels[KERNEL]) == 2
+    assert site.count("CreateDatasetVersion") == 1
+
+
+def test_a_file_that_kaggle_lost_is_noticed(site, go, monkeypatch):
+    monkeypatch.setattr(dataset, "PATIENCE", 0.05)
+    whole = site.RequestHandlerClass.content
+    monkeypatch.setattr(site.RequestHandlerClass, "content", lambda self, listed: whole(self, listed[1:]), raising=True)
+    with pytest.raises(KitError, match=r"is not complete .*fold0"):
+        go()
+    assert KERNEL not in site.kernels
+
+
+@pytest.mark.parametrize("status", ["FAILED", "DELETED"])
+def test_a_data_set_that_kaggle_cannot_take_in(site, go, monkeypatch, status):
+    calls = []
+
+    def answer(self, body):
+        calls.append(body)
+        return Reply(404, {"code": 404, "message": "none"}) if len(calls) == 1 else Reply(200, {"status": status})
+
+    monkeypatch.setattr(site.RequestHandlerClass, "GetDatasetStatus", answer)
+    with pytest.raises(KitError, match=f"Kaggle says {status}"):
+        go()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"error": "Maximum batch GPU session count of 2 reached."}, "GPU session count"),
+        ({"invalidDatasetSources": [DATASET]}, f"no such dataset: {DATASET}"),
+        ({"invalidCompetitionSources": ["siim"]}, "no such competition: siim"),
+    ],
+)
+def test_a_kernel_that_is_answered_with_an_error_is_no_kernel(site, go, monkeypatch, answer, reason):
+    monkeypatch.setattr(site.RequestHandlerClass, "SaveKernel", lambda self, body: Reply(200, answer))
+    with pytest.raises(KitError, match=f"does not take it: .*{reason}"):
+        go()
+
+
+def test_a_data_set_that_is_answered_with_an_error_is_none(site, go, monkeypatch):
+    answer = {"status": "error", "error": "The title is in use"}
+    monkeypatch.setattr(site.RequestHandlerClass, "CreateDataset", lambda self, body: Reply(200, answer))
+    with pytest.raises(KitError, match="does not take it: The title is in use"):
+        go()
+
+
+def test_a_kernel_that_fails_there_tells_why_and_runs_again_next_time(site, go, kernel):
+    site.faults = [Fault("SaveKernel", "hook", acted=True, hook=lambda: site.kernels[KERNEL][0].update(fail))]
+    fail = {"end": "ERROR", "failure": "out of memory"}
+    with pytest.raises(KitError, match=r"failed on Kaggle: .*\n  out of memory"):
+        go()
+    go()
+    assert len(site.kernels[KERNEL]) == 2
+    assert len(site.datasets[DATASET]) == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [({}, "has written nothing"), ({"submission.csv": b"<html>Sign in</html>"}, "not submitted")],
+)
+def test_an_output_that_is_no_submission_is_not_kept(site, go, output, reason):
+    site.run_kernel = lambda request: output
+    with pytest.raises(KitError, match=reason):
+        go()
+    assert not list(Path("build").rglob("submission.csv*"))
+
+
+def test_the_output_is_held_against_the_rehearsal(site, go, kernel, csv):
+    go()
+    assert "no rehearsal" in go.told[-2]
+    files.copy(csv, kernel.rehearsed)
+    go()
+    assert "the same as rehearsed" in go.told[-2]
+    submission.write(kernel.rehearsed, [("a", "-1"), ("b", "-1"), ("c", "12 8")])
+    go()
+    assert "1 of 3 masks differ" in go.told[-2]
+    submission.write(kernel.rehearsed, [("x", "-1")])
+    go()
+    assert "on other images" in go.told[-2]
+
+
+def test_a_dry_run_tells_each_request_and_sends_nothing(site, kernel):
+    names = [name for name, _ in push.requests(kernel, "ada")]
+    assert names == ["StartBlobUpload"] * 3 + ["CreateDataset", "SaveKernel"]
+    content = dict(push.requests(kernel, "ada"))
+    assert content["SaveKernel"]["enableInternet"] is False
+    assert content["CreateDataset"]["isPrivate"] is True
+    assert site.log == []
+
+
+@pytest.mark.parametrize(("step", "acted"), [*((step, True) for step in STEPS), *((act, False) for act in ACTS)])
+def test_a_killed_push_goes_on_and_is_one(site, kernel, tmp_path, step, acted):
+    def start():
+        path = str(Path(__file__).parents[2])
+        return subprocess.Popen([sys.executable, made_kernel.__file__], env=os.environ | {"PYTHONPATH": path})
+
+    running = []
+    site.faults = [Fault(step, "hook", acted=acted, hook=lambda: os.kill(running[0].pid, signal.SIGKILL))]
+    running.append(start())
+    assert running[0].wait(100) == -signal.SIGKILL
+    assert start().wait(100) == 0
+    assert_once(site, kernel, Path("build/output/kit-lungs-exp5/submission.csv"))

@@ -1,0 +1,240 @@
+"""Submissions through the real client: whatever fails on the way, one file is one submission."""
+
+import pytest
+from kaggle_server import Fault
+from lungs import OOF
+
+from kit.core.errors import KitError
+from kit.core.files import locked
+from kit.kaggle.client import connect
+from kit.submissions import kaggle as way
+from kit.submissions import ledger
+
+READS = ["IntrospectToken", "ListSubmissions", "GetSubmissionLimits", "StartSubmissionUpload"]
+REFUSALS = [401, 403, 404]
+PASSING = [429, 500, 503, "lost", "cut", "stall", "text", "html"]
+
+
+@pytest.fixture
+def book(tmp_path):
+    return tmp_path / "submissions" / "ledger.jsonl"
+
+
+@pytest.fixture
+def submit(kaggle, impatient, csv, competition, book):
+    def call(**options):
+        client = connect(timeout=0.5)
+        return way.submit_kaggle(csv, competition, book, OOF, client, "siim", **({"yes": True} | options))
+
+    return call
+
+
+@pytest.fixture
+def with_kernel(kaggle, csv):
+    kaggle.kernels["ada/kernel"] = [{"output": {"submission.csv": csv.read_bytes()}}]
+    return {"kernel": "ada/kernel/1"}
+
+
+def events(book):
+    return [event["event"] for event in ledger.read(book)]
+
+
+def assert_one_scored(kaggle, outcome):
+    assert len(kaggle.submissions) == 1
+    assert outcome.entry.submitted
+    assert outcome.entry.ref == 1000
+    assert (outcome.entry.public, outcome.entry.private) == (0.5, 0.25)
+
+
+def test_the_whole_way_of_a_file(kaggle, submit, csv, book):
+    outcome = submit()
+    assert outcome.fresh
+    assert_one_scored(kaggle, outcome)
+    assert kaggle.submissions[0]["content"] == csv.read_bytes()
+    description = kaggle.submissions[0]["description"]
+    assert "lungs/exp5" in description
+    assert outcome.entry.sha256 in description
+    assert events(book) == ["built", "validated", "submitted", "scored"]
+
+
+def test_the_whole_way_of_a_kernel(kaggle, submit, with_kernel):
+    assert_one_scored(kaggle, submit(**with_kernel))
+    assert kaggle.count("CreateSubmission") == 0
+
+
+@pytest.mark.parametrize("kind", PASSING)
+@pytest.mark.parametrize("method", [*READS, "PUT", "CreateSubmission"])
+def test_what_passes_costs_nothing(kaggle, submit, method, kind):
+    kaggle.faults = [Fault(method, kind)]
+    try:
+        outcome = submit()
+    except KitError as failure:
+        # Only the request that spends a submission may end in doubt; then the same command goes on.
+        assert (method, kind) in {("CreateSubmission", "cut")}, failure
+        outcome = submit()
+    assert_one_scored(kaggle, outcome)
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+@pytest.mark.parametrize("method", [*READS[1:], "PUT", "CreateSubmission"])
+def test_a_refusal_stops_it_and_the_same_command_goes_on(kaggle, submit, method, kind, book):
+    kaggle.faults = [Fault(method, kind, times=99)]
+    with pytest.raises(KitError, match=rf"fault {kind} \({kind}\)"):
+        submit()
+    assert kaggle.submissions == []
+    assert "submitted" not in events(book)
+    kaggle.faults = []
+    assert_one_scored(kaggle, submit())
+
+
+@pytest.mark.parametrize("method", [*READS, "PUT", "CreateSubmission"])
+def test_a_fault_that_stays_stops_it_and_nothing_is_submitted(kaggle, submit, method):
+    kaggle.faults = [Fault(method, 503, times=9999)]
+    with pytest.raises(KitError, match="fault 503"):
+        submit()
+    assert kaggle.submissions == []
+    kaggle.faults = []
+    assert_one_scored(kaggle, submit())
+
+
+@pytest.mark.parametrize("kind", [500, 503, "lost", "stall", "text"])
+@pytest.mark.parametrize("method", ["CreateSubmission", "CreateCodeSubmission"])
+def test_a_reply_lost_after_the_act_is_found_in_kaggles_list(kaggle, submit, with_kernel, method, kind):
+    kaggle.faults = [Fault(method, kind, acted=True)]
+    assert_one_scored(kaggle, submit(**(with_kernel if method == "CreateCodeSubmission" else {})))
+    assert kaggle.count(method) == 1 + (kind == "text")
+
+
+def test_an_act_that_is_late_is_found_by_the_next_call(kaggle, submit, monkeypatch):
+    """The server goes on with the request after we have given up."""
+    held = []
+
+    def hang_up(handler, body):
+        held.append((handler, body))
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kaggle_server.Handler.CreateSubmission", hang_up)
+        with pytest.raises(KitError, match="the same command again looks first"):
+            submit()
+    assert kaggle.submissions == []
+    handler, body = held[0]
+    handler.CreateSubmission(body)
+    assert_one_scored(kaggle, submit())
+    assert kaggle.count("CreateSubmission") == 1
+
+
+def test_no_ref_is_no_submission(kaggle, submit, monkeypatch):
+    from kaggle_server import Reply
+
+    monkeypatch.setattr(
+        "kaggle_server.Handler.CreateSubmission", lambda self, body: Reply(200, {"message": "Could not submit"})
+    )
+    with pytest.raises(KitError, match="not submitted: Could not submit"):
+        submit()
+
+
+def test_the_same_file_is_not_submitted_twice(kaggle, submit, book):
+    submit()
+    second = submit()
+    assert not second.fresh
+    assert_one_scored(kaggle, second)
+    assert events(book).count("submitted") == 1
+
+
+def test_the_same_file_is_found_without_the_ledger(kaggle, submit, book):
+    submit()
+    book.unlink()
+    second = submit()
+    assert not second.fresh
+    assert_one_scored(kaggle, second)
+
+
+def test_again_spends_a_second_submission_that_is_told_apart(kaggle, submit):
+    submit()
+    outcome = submit(again=True)
+    assert outcome.fresh
+    assert outcome.entry.ref == 1001
+    assert len({one["description"] for one in kaggle.submissions}) == 2
+    kaggle.faults = [Fault("CreateSubmission", "lost")]
+    assert submit(again=True).entry.ref == 1002
+    assert len(kaggle.submissions) == 3
+
+
+def test_an_exhausted_allowance_is_told_before_anything_is_sent(kaggle, submit, book):
+    kaggle.allowance = 0
+    with pytest.raises(KitError, match=r"no submission is left today .* renewed at 00:00 UTC, in \d+ h \d\d min"):
+        submit()
+    assert kaggle.count("StartSubmissionUpload") == 0
+    assert events(book) == []
+
+
+def test_an_allowance_that_runs_out_on_the_way_is_explained(kaggle, submit):
+    kaggle.faults = [
+        Fault(
+            "CreateSubmission",
+            400,
+            body='{"error": {"code": 400, "message": "Submission not allowed: Your team has used its daily Submission'
+            ' allowance (5) today", "status": "FAILED_PRECONDITION"}}',
+        )
+    ]
+    with pytest.raises(KitError, match=r"allowance \(5\) today \(400\): the daily allowance is renewed at 00:00 UTC"):
+        submit()
+    assert kaggle.submissions == []
+
+
+def test_a_question_shows_what_is_left_and_no_is_no(kaggle, submit):
+    asked = []
+    with pytest.raises(KitError, match="nobody agreed: --yes skips the question"):
+        submit(yes=False, ask=lambda question: bool(asked.append(question)))
+    assert asked == ["siim: 5 submissions left today (0 made). Submit?"]
+    assert kaggle.submissions == []
+    assert_one_scored(kaggle, submit(yes=False, ask=lambda question: True))
+
+
+def test_an_invalid_file_never_reaches_kaggle(kaggle, submit, csv):
+    csv.write_text("<html>Sign in</html>")
+    with pytest.raises(KitError, match="not submitted"):
+        submit()
+    assert kaggle.count("ListSubmissions") == 0
+
+
+def test_a_submission_that_kaggle_cannot_score(kaggle, submit, book):
+    verdict = {"status": "ERROR", "errorDescription": "Evaluation metric raised"}
+    kaggle.faults = [Fault("CreateSubmission", "hook", acted=True, hook=lambda: kaggle.submissions[0].update(verdict))]
+    with pytest.raises(KitError, match="cannot score it: Evaluation metric raised"):
+        submit()
+    with pytest.raises(KitError, match="cannot score it: Evaluation metric raised"):
+        submit()
+    assert len(kaggle.submissions) == 1
+    assert events(book).count("scored") == 1
+
+
+def test_a_score_that_comes_later_is_refreshed(kaggle, submit, book, monkeypatch):
+    monkeypatch.setattr(way, "PATIENCE", 0.0)
+    kaggle.polls_until_scored = 2
+    outcome = submit()
+    assert outcome.entry.submitted
+    assert outcome.entry.public is None
+    assert "kit scores" in str(outcome)
+    for _ in range(3):
+        way.refresh(book, lambda: connect(timeout=0.5))
+    assert ledger.find(book, outcome.entry.sha256, "kaggle/siim").private == 0.25
+    assert events(book).count("scored") == 1
+    way.refresh(book, lambda: pytest.fail("nothing is open, nobody needs to sign in"))
+
+
+def test_refresh_finds_what_was_received_without_our_knowing(kaggle, submit, book):
+    outcome = submit()
+    lines = book.read_text().splitlines()
+    book.write_text("\n".join(lines[:2]) + "\n")
+    assert not ledger.find(book, outcome.entry.sha256, "kaggle/siim").submitted
+    way.refresh(book, lambda: connect(timeout=0.5))
+    entry = ledger.find(book, outcome.entry.sha256, "kaggle/siim")
+    assert (entry.ref, entry.public) == (1000, 0.5)
+
+
+def test_two_at_once_are_one(kaggle, submit, book):
+    with locked(book), pytest.raises(KitError, match="another submission is under way"):
+        submit()
+    assert kaggle.submissions == []

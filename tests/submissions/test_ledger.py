@@ -1,0 +1,115 @@
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kit.core.errors import KitError
+from kit.submissions import ledger
+
+A, B = "a" * 64, "b" * 64
+ROOT = Path(__file__).parents[2]
+
+
+def test_events_are_whole_lines_in_their_order(tmp_path):
+    path = tmp_path / "new" / "ledger.jsonl"
+    ledger.append(path, "built", A, file="x.csv", dice=0.5)
+    ledger.append(path, "validated", A, destination="local/demo")
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["built", "validated"]
+    assert json.loads(lines[0]).items() >= {"sha256": A, "file": "x.csv", "dice": 0.5}.items()
+    assert ledger.read(path) == [json.loads(line) for line in lines]
+
+
+def test_no_ledger_has_no_events(tmp_path):
+    assert ledger.read(tmp_path / "none.jsonl") == []
+    assert ledger.entries(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize("torn", ['{"eve', "x", '{"event": "built"', "{}"])
+def test_a_torn_last_line_is_survived_by_reader_and_writer(tmp_path, torn):
+    path = tmp_path / "ledger.jsonl"
+    ledger.append(path, "built", A)
+    with open(path, "a") as handle:
+        handle.write(torn)
+    assert [event["sha256"] for event in ledger.read(path)] == [A]
+    ledger.append(path, "built", B)
+    assert [event["sha256"] for event in ledger.read(path)] == [A, B]
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_last_line_without_its_newline_is_kept(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    ledger.append(path, "built", A)
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    ledger.append(path, "built", B)
+    assert [event["sha256"] for event in ledger.read(path)] == [A, B]
+
+
+def test_a_broken_line_in_the_middle_is_an_error_with_its_number(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    ledger.append(path, "built", A)
+    with open(path, "a") as handle:
+        handle.write("gibberish\n")
+    ledger.append(path, "built", B)
+    with pytest.raises(KitError, match=r"ledger\.jsonl:2: "):
+        ledger.read(path)
+
+
+def test_a_ledger_that_cannot_be_written_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KitError, match="cannot be written"):
+        ledger.append(tmp_path / "file" / "ledger.jsonl", "built", A)
+
+
+def test_entries_fold_the_events_of_a_file_at_a_destination(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    ledger.append(path, "built", A, file="a.csv", run="demo/exp5", dice=0.8, nested_dice=0.7)
+    ledger.append(path, "built", B, file="b.csv", run="demo/x5")
+    ledger.append(path, "validated", A, destination="local/demo")
+    ledger.append(path, "validated", A, destination="kaggle/siim", description="d")
+    assert not ledger.find(path, A, "local/demo").submitted
+    ledger.append(path, "submitted", A, destination="local/demo")
+    ledger.append(path, "scored", A, destination="local/demo", public=0.1, private=0.2)
+    local, kaggle, waiting = ledger.entries(path)
+    assert (local.run, local.dice, local.nested_dice) == ("demo/exp5", 0.8, 0.7)
+    assert (local.submitted, local.public, local.private) == (True, 0.1, 0.2)
+    assert (kaggle.submitted, kaggle.public, kaggle.description) == (False, None, "d")
+    assert (waiting.sha256, waiting.destination, waiting.file) == (B, None, "b.csv")
+    assert ledger.find(path, B, "local/demo") is None
+
+
+def _append_many(path, digest):
+    for number in range(50):
+        ledger.append(path, "built", digest, number=number)
+
+
+def test_processes_that_append_at_once_lose_nothing(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_append_many, args=(path, digest)) for digest in (A, B)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    events = ledger.read(path)
+    for digest in (A, B):
+        assert [event["number"] for event in events if event["sha256"] == digest] == list(range(50))
+
+
+def test_a_killed_writer_leaves_a_ledger_that_goes_on(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    code = "import sys\nfrom kit.publish import ledger\nwhile True: ledger.append(sys.argv[1], 'built', 'c' * 64)"
+    writer = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT)
+    while not path.exists() or path.stat().st_size < 1000:
+        time.sleep(0.01)
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.wait()
+    before = len(ledger.read(path))
+    ledger.append(path, "built", A)
+    assert len(ledger.read(path)) == before + 1

@@ -1,0 +1,36 @@
+"""A kernel of a few bytes in the working folder. As a script: one push of it."""
+
+from pathlib import Path
+
+import lungs
+
+from kit.core import files
+from kit.kernel import bundle
+
+
+def write(content: str = "trained") -> bundle.Kernel:
+    """Writes its script, metadata and three files."""
+    kernel = bundle.Kernel("kit-lungs-exp5")
+    for path in kernel.bundle.glob("*"):
+        path.unlink()
+    files.write_text(kernel.bundle / "fold0.safetensors", f"{content:20}" * 1000)
+    files.write_text(kernel.bundle / f"kit-0.1.0-0{content}-py3-none-any.whl", "wheel")
+    listed = {path.name: files.sha256(path) for path in kernel.bundle.iterdir()}
+    files.write_json(kernel.manifest, {"files": listed})
+    files.write_text(kernel.script, bundle.script(kernel, "siim", files.sha256(kernel.manifest), 60.0))
+    files.write_json(kernel.metadata, bundle.metadata(kernel, "siim", "ada", gpu=False))
+    return kernel
+
+
+def main() -> None:
+    from kit.kaggle import dataset
+    from kit.kaggle.client import connect
+    from kit.kernel import push
+
+    push.POLL = dataset.POLL = 0.01
+    kernel = bundle.Kernel("kit-lungs-exp5")
+    push.push(connect(), kernel, "ada", lungs.competition(Path("lungs")), print)
+
+
+if __name__ == "__main__":
+    main()

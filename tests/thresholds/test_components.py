@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from kit.thresholds.components import sweep
+from kit.thresholds.tables import Components
+
+
+def labelled(map, truth, level):
+    """Rows of one level, by labelling it."""
+    labels, count = ndimage.label(map >= level, np.ones((3, 3)))
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    overlaps = np.bincount(labels[truth], minlength=count + 1)[1:]
+    distinct = sorted(set(areas.tolist()), reverse=True)
+    return [[level, area, areas[areas >= area].sum(), overlaps[areas >= area].sum()] for area in distinct]
+
+
+def assert_equal_to_labelling(map, truth, lowest=0):
+    want = [row for level in range(255, lowest - 1, -1) for row in labelled(map, truth, level)]
+    assert sweep(map, truth, lowest).tolist() == want
+
+
+FEW_LEVELS = st.sampled_from([0, 1, 2, 128, 254, 255])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    hnp.arrays(np.uint8, st.tuples(st.integers(1, 7), st.integers(1, 7)), elements=FEW_LEVELS),
+    st.integers(0, 2**32 - 1),
+)
+def test_any_map(map, seed):
+    assert_equal_to_labelling(map, np.random.default_rng(seed).random(map.shape) < 0.4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_has_more_components_than_rows_were_kept_for(seed):
+    rng = np.random.default_rng(seed)
+    assert_equal_to_labelling(rng.integers(0, 256, (40, 33), np.uint8), rng.random((40, 33)) < 0.3)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_blobs(seed, problem):
+    for map, truth in zip(*problem(seed, shape=(12, 10)), strict=True):
+        assert_equal_to_labelling(map, truth)
+
+
+def test_components_apart_by_one_pixel_are_as_many_as_can_be():
+    map = np.zeros((9, 9), np.uint8)
+    map[::2, ::2] = 200
+    map[0, 0] = 100
+    assert_equal_to_labelling(map, map > 0)
+
+
+def test_the_lowest_levels_can_be_left_out(problem):
+    map, truth = (stack[1] for stack in problem(2))
+    assert_equal_to_labelling(map, truth, lowest=13)
+
+
+def test_the_table_adds_up_to_the_dice_of_every_level_and_size(problem, slow):
+    maps, masks = problem(5)
+    table = Components(len(maps))
+    for index, (map, mask) in enumerate(zip(maps, masks, strict=True)):
+        table.add(index, map, mask)
+    for level in range(0, 256, 15):
+        image, size, gain = table.at(level)
+        for removal in np.unique(size):
+            stands = size >= removal
+            dice = table.empty + np.bincount(image[stands], gain[stands], minlength=len(maps))
+            want = [
+                slow.dice(slow.mask("component", map, removal, level), mask)
+                for map, mask in zip(maps, masks, strict=True)
+            ]
+            np.testing.assert_allclose(dice, want, atol=1e-12)

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from kit.core.errors import KitError
+from kit.thresholds.cross_validation import interval, leave_out, prevalence_weights
+from kit.thresholds.selection import KINDS, choose
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_nested_estimate_never_sees_what_it_scores(kind, problem, slow):
+    maps, masks = problem(8, count=12)
+    folds = np.arange(12) % 3
+    ids = [str(index) for index in range(12)]
+    dice = []
+    for fold in range(3):
+        others = folds != fold
+        chosen = choose(maps[others], masks[others], ids[:8], folds[others], [kind])[kind].rule
+        for map, mask in zip(maps[~others], masks[~others], strict=True):
+            dice.append(slow.dice(chosen.mask(map), mask))
+    found = choose(maps, masks, ids, folds, [kind])[kind]
+    assert found.nested_dice == pytest.approx(np.mean(dice), abs=1e-12)
+    assert found.nested_dice < found.dice
+
+
+def test_folds_are_left_out_and_else_patients():
+    patients = list("aabbccddeeff")
+    assert leave_out([0, 1] * 6, patients).tolist() == [0, 1] * 6
+    for folds in (None, [0] * 12):
+        groups = leave_out(folds, patients)
+        assert len(set(groups)) == 5
+        assert (groups[::2] == groups[1::2]).all()
+
+
+def test_one_patient_has_no_nested_estimate(problem):
+    maps, masks = problem(1)
+    assert choose(maps, masks, ["same"] * 6)["image"].nested_dice is None
+
+
+def test_the_interval_is_the_same_each_time_and_that_of_a_mean():
+    dice = np.random.default_rng(0).random(400)
+    patients = [f"p{index}" for index in range(400)]
+    low, high = interval(dice, np.ones(400), patients)
+    assert [low, high] == interval(dice, np.ones(400), patients)
+    assert [low, high] != interval(dice, np.ones(400), patients, seed=1)
+    spread = 1.96 * dice.std() / np.sqrt(400)
+    assert low == pytest.approx(dice.mean() - spread, abs=0.1 * spread)
+    assert high == pytest.approx(dice.mean() + spread, abs=0.1 * spread)
+
+
+def test_images_of_a_patient_are_drawn_together():
+    dice = np.random.default_rng(0).random(50)
+    patients = [f"p{index:02}" for index in range(50)]
+    once = interval(dice, np.ones(50), patients)
+    assert interval(np.repeat(dice, 4), np.ones(200), np.repeat(patients, 4)) == pytest.approx(once, abs=1e-12)
+
+
+def test_the_interval_weights_images():
+    assert interval(np.array([0.0, 1.0]), np.array([0.0, 1.0]), ["a", "a"]) == [1, 1]
+
+
+@pytest.mark.parametrize(("prevalence", "positive"), [(0.0, [0, 1]), (1.2, [0, 1]), (0.2, [0, 0]), (0.2, [1, 1])])
+def test_impossible_prevalence(prevalence, positive):
+    with pytest.raises(KitError, match="--prevalence"):
+        prevalence_weights(np.array(positive, bool), prevalence)

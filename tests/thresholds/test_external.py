@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+
+from kit.core.errors import KitError
+from kit.core.files import read_json, sha256
+from kit.inference.maps import save
+from kit.thresholds import external
+
+FOLDS = "image_id,patient_id,stratum,fold\n" + "".join(f"i{n},p{n // 2},negative,{n % 3}\n" for n in range(6))
+
+
+@pytest.fixture
+def files(tmp_path, problem):
+    """Writes arrays under names, and gives a function that searches them."""
+    maps, masks = problem(1)
+    np.save(tmp_path / "maps.npy", maps)
+    np.save(tmp_path / "masks.npy", masks)
+    (tmp_path / "folds.csv").write_text(FOLDS)
+
+    def choose(kinds=("image",), maps="maps.npy", masks="masks.npy", out="out", **options):
+        return external.choose(tmp_path / maps, tmp_path / masks, kinds, tmp_path / out, **options)
+
+    choose.folder = tmp_path
+    return choose
+
+
+def test_one_rule_is_written_into_the_folder_and_several_below_it(files):
+    assert list(files()) == [files.folder / "out"]
+    assert read_json(files.folder / "out/thresholds.json")["hashes"] == {
+        "maps": sha256(files.folder / "maps.npy"),
+        "masks": sha256(files.folder / "masks.npy"),
+    }
+    several = files(("image", "expected"), out="all")
+    assert list(several) == [files.folder / "all/image", files.folder / "all/expected"]
+    assert (files.folder / "all/image/surface.npz").is_file()
+
+
+def test_float_maps_and_uint8_masks_are_as_good(files):
+    maps, masks = np.load(files.folder / "maps.npy"), np.load(files.folder / "masks.npy")
+    np.save(files.folder / "float.npy", (maps / 255).astype(np.float32))
+    np.save(files.folder / "uint8.npy", masks.astype(np.uint8))
+    plain, other = (
+        next(iter(files(maps=m, masks=k).values())) for m, k in (("maps.npy", "masks.npy"), ("float.npy", "uint8.npy"))
+    )
+    assert plain.rule == other.rule
+    assert (plain.surface.dice == other.surface.dice).all()
+
+
+def test_folds_are_taken_in_order_or_by_id(files):
+    ordered = external.read_folds(files.folder / "folds.csv", ["0", "1", "2", "3", "4", "5"], named=False)
+    assert ordered == ([0, 1, 2, 0, 1, 2], ["p0", "p0", "p1", "p1", "p2", "p2"])
+    named = external.read_folds(files.folder / "folds.csv", ["i4", "i0"], named=True)
+    assert named == ([1, 0], ["p2", "p0"])
+    assert "folds" in read_json(next(iter(files(folds_path=files.folder / "folds.csv"))) / "thresholds.json")["hashes"]
+
+
+def test_without_patients_each_image_is_its_own(files):
+    (files.folder / "folds.csv").write_text("image_id,fold\na,0\nb,1\n")
+    assert external.read_folds(files.folder / "folds.csv", ["0", "1"], named=False) == ([0, 1], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("maps", "masks", "message"),
+    [
+        (np.zeros((2, 4, 4)), np.zeros((2, 4, 5), bool), r"masks\.npy: masks are \(2, 4, 5\), the maps \(2, 4, 4\)"),
+        (np.zeros((2, 4, 4)), np.zeros((3, 4, 4), bool), r"masks\.npy: masks are"),
+        (np.zeros((2, 4, 4), np.int64), np.zeros((2, 4, 4), bool), r"maps\.npy: maps are int64"),
+        (np.zeros((2, 4, 4)), np.zeros((2, 4, 4)), r"masks\.npy: masks are float64"),
+        (np.zeros((2, 4, 4)), np.full((2, 4, 4), 7, np.uint8), r"masks\.npy: mask 0 holds more than two values"),
+        (np.full((2, 4, 4), np.nan), np.zeros((2, 4, 4), bool), r"maps\.npy: image 0: .*without NaN"),
+        (np.full((2, 4, 4), 1.5), np.zeros((2, 4, 4), bool), r"maps\.npy: image 0: .*1\.5"),
+        (np.full((2, 4, 4), -0.5), np.zeros((2, 4, 4), bool), r"maps\.npy: image 0: .*-0\.5"),
+        (np.zeros((0, 4, 4)), np.zeros((0, 4, 4), bool), r"maps\.npy: is empty"),
+        (np.zeros((4, 4)), np.zeros((4, 4), bool), r"maps\.npy: has shape \(4, 4\)"),
+        (np.array([[[{}]]]), np.zeros((1, 1, 1), bool), r"maps\.npy: is not a \.npy file of numbers"),
+    ],
+)
+def test_other_arrays_are_refused(files, maps, masks, message):
+    np.save(files.folder / "maps.npy", maps)
+    np.save(files.folder / "masks.npy", masks)
+    with pytest.raises(KitError, match=message):
+        files()
+    assert not (files.folder / "out").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00"])
+def test_other_files_are_refused(files, content):
+    (files.folder / "maps.npy").write_bytes(content)
+    with pytest.raises(KitError, match=r"maps\.npy: is not a \.npy file"):
+        files()
+
+
+def test_a_cut_off_array_is_refused(files):
+    whole = (files.folder / "maps.npy").read_bytes()
+    (files.folder / "maps.npy").write_bytes(whole[:-1])
+    with pytest.raises(KitError, match=r"maps\.npy: is not a \.npy file"):
+        files()
+
+
+def test_missing_files(files):
+    with pytest.raises(KitError, match=r"none\.npy: cannot be read"):
+        files(maps="none.npy")
+    with pytest.raises(KitError, match=r"none\.csv: cannot be read"):
+        files(folds_path=files.folder / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image_id,patient_id\na,b\n", "lacks fold"),
+        (FOLDS + "i6,p3,negative,0\n", "7 rows for 6 maps"),
+        (FOLDS.replace("i5", "i4"), "i4 stands there twice"),
+        ("image_id,fold\na,x\n", "is not a fold file"),
+        ("", "is not a fold file"),
+    ],
+)
+def test_other_folds_are_refused(files, text, message):
+    (files.folder / "folds.csv").write_text(text)
+    with pytest.raises(KitError, match=rf"folds\.csv: {message}"):
+        files(folds_path=files.folder / "folds.csv")
+
+
+def test_folds_must_know_the_maps(files):
+    save(files.folder / "maps.npy", [f"x{n}" for n in range(6)], np.load(files.folder / "maps.npy"))
+    with pytest.raises(KitError, match=r"folds\.csv: 6 of the maps' ids are not there \(first: x0\)"):
+        files(folds_path=files.folder / "folds.csv")
+
+
+def test_masks_of_0_and_255_are_those_of_0_and_1(files):
+    masks = np.load(files.folder / "masks.npy").astype(np.uint8)
+    found = [next(iter(files().values())).dice]
+    np.save(files.folder / "masks.npy", masks * 255)
+    found.append(next(iter(files().values())).dice)
+    assert found[0] == found[1]

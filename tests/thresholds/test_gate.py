@@ -1,0 +1,89 @@
+"""The gate against the obvious slow search over gates and thresholds."""
+
+import numpy as np
+import pytest
+
+from kit.core.files import write_json
+from kit.inference import rules
+from kit.inference.rules import GatedRule, ImageRule
+from kit.thresholds import gate, selection
+
+SIZE = 12
+
+
+def images(count=14, seed=0):
+    """Maps, masks, and P(pneumothorax) that knows a little."""
+    random = np.random.default_rng(seed)
+    truth = np.zeros((count, SIZE, SIZE), bool)
+    truth[::2, 2:8, 3:9] = True
+    levels = random.integers(0, 256, (count, SIZE, SIZE)) // 4 + truth * random.integers(0, 190, (count, 1, 1))
+    levels[1::4, 6:, 6:] += 150  # false positives
+    presence = np.clip(random.random(count) * 0.6 + truth.any(axis=(1, 2)) * 0.3, 0, 1)
+    return levels.clip(0, 255).astype(np.uint8), truth, presence
+
+
+def dice(predicted, truth):
+    both = predicted.sum() + truth.sum()
+    return 2 * (predicted & truth).sum() / both if both else 1.0
+
+
+def choose(kind="image", seed=0, **options):
+    maps, truth, presence = images(seed=seed)
+    ids = [str(i) for i in range(len(maps))]
+    folds = np.arange(len(maps)) // 2 % 3
+    return selection.choose(maps, truth, ids, folds, [kind], presence=presence, **options)[kind]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_as_good_as_the_best_of_all_gates_and_thresholds(seed):
+    maps, truth, presence = images(seed=seed)
+    removal = [0, 60_000, 200_000]
+    best = max(
+        np.mean(
+            [
+                dice(GatedRule(ImageRule(level / 255, least), opening).mask(map, p), mask)
+                for map, mask, p in zip(maps, truth, presence, strict=True)
+            ]
+        )
+        for opening in gate.GATES
+        for level in range(256)
+        for least in removal
+    )
+    assert choose(seed=seed, removal=removal).dice == pytest.approx(best, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", selection.KINDS)
+def test_every_rule_keeps_its_promise_behind_a_gate(kind):
+    maps, truth, presence = images()
+    result = choose(kind)
+    real = [dice(result.rule.mask(map, p), mask) for map, mask, p in zip(maps, truth, presence, strict=True)]
+    np.testing.assert_allclose(result.images, real, atol=1e-12)
+    assert result.dice == pytest.approx(np.mean(real), abs=1e-12)
+    assert isinstance(result.rule, GatedRule)
+
+
+def test_the_surface_holds_the_promised_dice_and_the_plateau_the_gate():
+    result = choose()
+    at = (
+        np.searchsorted(result.surface.levels, result.rule.rule.binarization),
+        np.searchsorted(result.surface.removal, result.rule.rule.removal),
+    )
+    assert result.surface.dice[at] == pytest.approx(result.dice, abs=1e-12)
+    low, high = result.plateau["gate"]
+    assert low <= result.rule.gate <= high
+
+
+def test_a_gate_that_is_always_open_costs_nothing():
+    maps, truth, _ = images()
+    ids = [str(i) for i in range(len(maps))]
+    free = selection.choose(maps, truth, ids, kinds=["image"])["image"]
+    open_wide = selection.choose(maps, truth, ids, kinds=["image"], presence=np.ones(len(maps)))["image"]
+    assert (open_wide.rule.rule, open_wide.dice) == (free.rule, free.dice)
+
+
+def test_the_file_holds_the_gate_and_gives_the_same_rule(tmp_path):
+    result = choose()
+    selection.write(result, tmp_path, "x5", {})
+    assert rules.read(tmp_path / "thresholds.json") == result.rule
+    write_json(tmp_path / "plain.json", rules.parameters(result.rule.rule))
+    assert rules.read(tmp_path / "plain.json") == result.rule.rule

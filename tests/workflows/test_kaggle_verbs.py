@@ -1,0 +1,127 @@
+"""The verbs by their command line: what they print, and how they exit."""
+
+import sys
+from pathlib import Path
+
+import made_kernel
+import pytest
+from kaggle_server import zipped
+
+from kit import cli, phantom
+from kit.competition import layout, submission
+
+
+@pytest.fixture
+def kit(monkeypatch, capsys):
+    """Runs `kit ARGUMENTS`; gives exit code, output and error output."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["kit", *arguments])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        told = capsys.readouterr()
+        return done.value.code or 0, told.out, told.err
+
+    return call
+
+
+@pytest.fixture
+def guess(tmp_path, home):
+    """A valid submission to a small competition: every image empty."""
+    phantom.write(Path("tiny"), train=2, test=3, size=64)
+    path = tmp_path / "guess.csv"
+    submission.write(path, [(id, "-1") for id in layout.open_folder(Path("tiny")).sample_ids])
+    return path
+
+
+def test_a_file_goes_to_the_local_leaderboard_and_is_listed(kit, guess):
+    code, out, _ = kit("submit", "--data", "tiny", "--file", str(guess))
+    assert code == 0
+    assert "submitted to local/tiny: public" in out
+    code, out, _ = kit("submit", "--data", "tiny", "--file", str(guess))
+    assert (code, "nothing to do" in out) == (0, True)
+    code, out, _ = kit("scores")
+    assert "local/tiny" in out
+
+
+def test_a_file_goes_to_kaggle_by_the_small_file_of_settings(kit, guess, kaggle, impatient, caplog):
+    Path("kaggle.yaml").write_text("competition: siim\nuser: ada\ntimeout: 5\n")
+    arguments = ("submit", "--data", "tiny", "--file", str(guess), "--to", "kaggle")
+    code, _, err = kit(*arguments)
+    assert code == 2
+    assert "5 submissions left today" in caplog.text
+    assert err.strip().endswith("nobody agreed: --yes skips the question")
+    code, out, _ = kit(*arguments, "--yes")
+    assert code == 0
+    assert "submitted to kaggle/siim: public 0.5000 · private 0.2500" in out
+    assert len(kaggle.submissions) == 1
+    assert "kaggle/siim" in kit("scores")[1]
+
+
+def test_scores_are_shown_when_kaggle_cannot_be_asked(kit, guess, kaggle, impatient, monkeypatch, caplog):
+    kaggle.polls_until_scored = 10**9
+    monkeypatch.setattr("kit.submissions.kaggle.PATIENCE", 0.0)
+    kit("submit", "--data", "tiny", "--file", str(guess), "--to", "kaggle", "--yes", "--competition", "siim")
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    code, out, _ = kit("scores")
+    assert (code, "kaggle/siim" in out) == (0, True)
+    assert "no credentials" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--to", "moon"), "TO=moon: choose local or kaggle"),
+        (("--to", "kaggle"), "no competition: write `competition: NAME`"),
+        (("--to", "kaggle", "--competition", "siim"), "no credentials"),
+        (("--kernel", "ada/k/1"), "is submitted with TO=kaggle alone"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_with_two(kit, guess, arguments, message):
+    code, out, err = kit("submit", "--data", "tiny", "--file", str(guess), *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["competition: [", "compettition: siim", "- a", "timeout: -1", "competition: a/b"])
+def test_broken_settings_are_one_line(kit, guess, text):
+    Path("kaggle.yaml").write_text(text)
+    code, _, err = kit("submit", "--data", "tiny", "--file", str(guess))
+    assert code == 2
+    assert err.startswith("kit: kaggle.yaml: ")
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_download_is_complete_once(kit, kaggle, impatient):
+    kaggle.files = {"stage_2_train.csv": b"ImageId,EncodedPixels\n", "stage_2_images/a.dcm": b"x"}
+    assert "data/siim: complete\n" in kit("download", "--competition", "siim")[1]
+    assert Path("data/siim/stage_2_images/a.dcm").read_bytes() == b"x"
+    assert "nothing to do" in kit("download", "--competition", "siim")[1]
+    kaggle.mirrors["ada/train"] = zipped({"b.dcm": b"y"})
+    assert kit("download", "--dataset", "ada/train", "--out", "mirror")[0] == 0
+    assert Path("mirror/b.dcm").read_bytes() == b"y"
+
+
+def test_a_kernel_version_is_submitted(kit, guess, kaggle, impatient):
+    kaggle.kernels["ada/kit-tiny"] = [{"output": {"submission.csv": guess.read_bytes()}}]
+    arguments = ("submit", "--data", "tiny", "--to", "kaggle", "--competition", "siim", "--yes")
+    code, _, err = kit(*arguments, "--kernel", "ada/kit-tiny")
+    assert code == 2
+    assert "is not OWNER/SLUG/VERSION" in err
+    assert kit(*arguments, "--kernel", "ada/kit-tiny/1")[0] == 0
+    assert (kaggle.count("CreateCodeSubmission"), len(kaggle.submissions)) == (1, 1)
+
+
+def test_a_dry_run_of_a_push_needs_no_account(kit, home):
+    made_kernel.write()
+    code, out, _ = kit("kernel", "push", "--run", "runs/lungs/exp5", "--dry-run", "--user", "ada")
+    assert code == 0
+    assert '"slug": "ada/kit-lungs-exp5"' in out
+    assert '"enableInternet": false' in out
+
+
+def test_a_push_without_a_kernel_says_what_to_run(kit, home):
+    code, _, err = kit("kernel", "push", "--run", "runs/lungs/exp5", "--dry-run")
+    assert code == 2
+    assert "run `make kernel` first" in err

@@ -1,0 +1,258 @@
+"""The main job through the command line: folds, train, submit; again; killed; and with a user's mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kit import cli, phantom
+from kit.competition import submission
+from kit.inference import maps
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+about: Two stages at sizes for a test.
+folds: {count: 2}
+network: {encoder: resnet18, encoder_weights: null, decoder_channels: [16, 16, 8, 8, 8]}
+stages:
+  - {size: 32, epochs: 3, batch_size: 4, swa_epochs: 2, positive_share: 0.5}
+  - {size: 64, epochs: 1, batch_size: 4}
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A working folder with the data and the recipe."""
+    folder = tmp_path_factory.mktemp("work")
+    phantom.write(folder / "tiny", train=32, test=8, size=128, seed=2)
+    (folder / "test.yaml").write_text(RECIPE)
+    return folder
+
+
+@pytest.fixture
+def kit(place, monkeypatch, capsys):
+    """Runs a verb; gives exit code, output and errors."""
+    monkeypatch.chdir(place)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["kit", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+            sys.exit(0)
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+RUN = ("--data", "tiny", "--recipe", "test.yaml")
+
+
+def test_from_folds_to_a_score_and_then_nothing_to_do(kit, place):
+    code, out, _ = kit("folds", *RUN)
+    assert code == 0 and "folds/tiny.csv: written" in out and "multiple" in out
+    code, out, _ = kit("train", *RUN)
+    assert code == 0
+    assert all(f"fold {fold} stage {stage}: Dice" in out for fold in (0, 1) for stage in (1, 2)) and "OOF Dice" in out
+    code, out, _ = kit("submit", *RUN)
+    assert code == 0 and "public " in out and "private " in out
+
+    run = place / "runs/tiny/test"
+    table = pd.read_csv(place / "folds/tiny.csv")
+    for fold in (0, 1):
+        oof = maps.open_maps(run / f"oof/fold{fold}.npy")
+        assert oof.array.dtype == np.uint8 and oof.array.shape[1:] == (64, 64)
+        assert sorted(oof.ids) == table.image_id[table.fold == fold].tolist()
+        for stage in (1, 2):
+            files = {path.name for path in (run / f"fold{fold}/stage{stage}").iterdir()}
+            assert {"last.ckpt", "weights.safetensors", "metrics.csv"} <= files
+    found = json.loads((run / "thresholds.json").read_text())
+    assert found["recipe"] == "test" and 0 <= found["dice"] <= 1 and len(found["interval"]) == 2
+    ids = tuple(pd.read_csv(place / "tiny/sample_submission.csv").ImageId)
+    assert submission.validate(run / "submission.csv", ids, (128, 128)) == []
+    assert (place / "submissions/tiny/test.csv").read_bytes() == (run / "submission.csv").read_bytes()
+
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*.npy")} | {
+        path: path.stat().st_mtime_ns for path in run.rglob("weights.safetensors")
+    }
+    for verb in ("folds", "train", "submit"):
+        code, out, _ = kit(verb, *RUN)
+        assert code == 0 and "nothing to do" in out
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_two_processes_train_together_and_both_tell_every_bad_file(place):
+    """As `torchrun` starts them: each caches, trains and predicts its share."""
+    folder = place / "shared"
+    phantom.write(folder / "data", train=32, test=4, size=128, seed=3)
+    (folder / "test.yaml").write_text(RECIPE.replace("epochs: 3", "epochs: 2").replace("count: 2", "holdout: 0.5"))
+
+    def train(*arguments):
+        command = ["train", "--data", "data", "--recipe", "test.yaml"]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "kit"]
+        return subprocess.run(
+            [*launcher, *command, *arguments],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+        )
+
+    folds = [sys.executable, "-m", "kit", "folds", "--data", "data", "--recipe", "test.yaml"]
+    subprocess.run(folds, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    broken = sorted((folder / "data").rglob("dicom-images-train/**/*.dcm"), key=lambda path: path.stem)[:2]
+    for path in broken:
+        path.write_bytes(b"nonsense" * 40)
+    refused = train()
+    assert refused.returncode and all(path.stem in refused.stderr for path in broken)
+    done = train("--skip-bad")
+    assert done.returncode == 0, done.stderr
+    assert all(path.stem in done.stderr for path in broken)
+    run = folder / "runs/data/test"
+    metrics = pd.read_csv(run / "fold0/stage1/metrics.csv")
+    assert metrics.weights.tolist() == ["epoch", "epoch", "final"] and (run / "thresholds.json").is_file()
+    held = pd.read_csv(folder / "folds/data.csv").query("fold == 0").image_id
+    assert sorted(maps.open_maps(run / "oof/fold0.npy").ids) == sorted(set(held) - {path.stem for path in broken})
+
+
+def test_the_search_alone_prints_every_rule_and_draws(kit, place):
+    code, out, _ = kit("thresholds", *RUN)
+    assert code == 0
+    assert all(f"{rule}, {tta} TTA" in out for rule in ("image", "component", "triplet") for tta in ("with", "without"))
+    assert (place / "runs/tiny/test/thresholds/triplet/surface.png").stat().st_size > 1000
+
+
+def test_the_report_is_one_page_with_its_pictures(kit, place):
+    code, out, _ = kit("report", *RUN)
+    page = (place / out.strip()).read_text()
+    assert code == 0 and page.count("data:image/png;base64,") >= 3 and 'src="http' not in page
+    assert "OOF Dice" in page and "stages:" in page
+
+
+def test_any_folder_of_images_is_predicted_and_bad_files_are_told(kit, place, caplog):
+    folder = place / "clinic"
+    folder.mkdir()
+    images = sorted((place / "tiny").rglob("dicom-images-test/**/*.dcm"))[:3]
+    for number, image in enumerate(images):
+        (folder / f"patient{number}.dcm").write_bytes(image.read_bytes())
+    (folder / "patient1.dcm").write_bytes(b"nonsense" * 40)
+    code, _, err = kit("predict", *RUN, "--images", "clinic", "--out", "answers")
+    assert code == 2 and "patient1.dcm" in err and "--skip-bad" in err
+    code, out, _ = kit("predict", *RUN, "--images", "clinic", "--out", "answers", "--skip-bad")
+    assert code == 0 and "answers/submission.csv" in out and "left out" in caplog.text
+    rows = submission.read(place / "answers/submission.csv")
+    assert list(rows) == ["patient0", "patient1", "patient2"] and rows["patient1"] == "-1"
+    assert rows["patient0"] == submission.read(place / "runs/tiny/test/submission.csv")[images[0].stem]
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(kit, place, tmp_path, monkeypatch):
+    (place / "killed.yaml").write_text(RECIPE.replace("epochs: 3", "epochs: 6"))
+    (place / "whole.yaml").write_text(RECIPE.replace("epochs: 3", "epochs: 6"))
+    kit("folds", *RUN)
+    arguments = ("train", "--data", "tiny", "--fold", "0", "--recipe")
+    command = "import torch; torch.set_num_threads(1); from kit.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, *arguments, "killed.yaml"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+    )
+    stage = place / "runs/tiny/killed/fold0/stage1"
+    deadline = time.monotonic() + 240
+    while not (stage / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (stage / "last.ckpt").exists() and not (stage / "weights.safetensors").exists()
+    for name in ("killed.yaml", "whole.yaml"):
+        assert kit(*arguments, name)[0] == 0
+    for number in (1, 2):
+        killed, whole = (
+            load_file(place / f"runs/tiny/{name}/fold0/stage{number}/weights.safetensors")
+            for name in ("killed", "whole")
+        )
+        assert all(torch.equal(killed[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("folds", "--data", "nowhere"), "nowhere: is not a folder"),
+        (("train", *RUN, "--fold", "7"), "--fold 7"),
+        (("train", "--data", "tiny", "--recipe", "exp99"), "no such recipe"),
+        (("train", *RUN, "--set", "stages.0.epochs=9"), "was begun with other settings (stages.0.epochs: 3 → 9)"),
+        (("train", *RUN, "--set", "stages.0.sizes=64"), "stages.0.sizes"),
+        (("predict", "--data", "tiny", "--recipe", "demo"), "run `make train` first"),
+        (("thresholds", "--data", "tiny", "--recipe", "demo"), "run `make train` first"),
+        (("validate", "none.csv", "--data", "tiny"), "none.csv: cannot be read"),
+        (("submit", *RUN, "--to", "moon"), "local or kaggle"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(kit, arguments, message):
+    code, out, err = kit(*arguments)
+    assert code == 2 and out == ""
+    assert message in err and err.startswith("kit: ") and err.count("\n") == 1
+
+
+def test_validate_lists_every_problem(kit, place):
+    (place / "bad.csv").write_text("ImageId,EncodedPixels\nx,1 2 3\n")
+    code, out, _ = kit("validate", "bad.csv", "--data", "tiny")
+    assert code == 2 and "line 2: image x" in out and out.count("is missing") == 8
+
+
+def test_broken_weights_cost_no_map_that_is_there(kit, place):
+    kit("folds", *RUN), kit("train", *RUN)
+    run = place / "runs/tiny/test"
+    weights, before = run / "fold0/stage2/weights.safetensors", (run / "oof/fold0.npy").read_bytes()
+    good = weights.read_bytes()
+    weights.write_bytes(b"torn")
+    try:
+        code, _, err = kit("train", *RUN)
+    finally:
+        weights.write_bytes(good)
+    assert code == 2 and err.count("\n") == 1
+    assert "fold0/stage2/weights.safetensors: is not a file of weights" in err and "remove it and run" in err
+    assert (run / "oof/fold0.npy").read_bytes() == before
+
+
+def test_what_was_made_and_then_damaged_is_made_again(kit, place):
+    kit("folds", *RUN), kit("train", *RUN), kit("predict", *RUN)
+    run = place / "runs/tiny/test"
+    files = [
+        run / name for name in ("submission.csv", "test.ids.txt", "test.npy", "oof/fold1.ids.txt", "oof/fold1.npy")
+    ]
+    before = [file.read_bytes() for file in files]
+    for damage in (b"", b"\xff\xfe", None):
+        for file, content in zip(files, before, strict=True):
+            file.write_bytes(content[:-9] if damage is None else damage)
+        code, _, err = kit("thresholds", *RUN)
+        assert code == 2 and "oof/fold1" in err and "make train" in err and err.count("\n") == 1
+        assert kit("train", *RUN)[0] == kit("predict", *RUN)[0] == kit("thresholds", *RUN)[0] == 0
+        assert [file.read_bytes() for file in files] == before
+
+
+def test_other_folds_than_the_recipe_says_are_told(kit, caplog):
+    kit("folds", *RUN)
+    kit("train", *RUN, "--set", "folds.count=3")  # refused: the run has another recipe
+    assert "folds/tiny.csv: has 2 folds, where the recipe asks for 3 folds" in caplog.text
+    caplog.clear()
+    kit("train", *RUN)
+    assert "asks for" not in caplog.text
+
+
+def test_labels_that_changed_after_the_folds_stop_the_training(kit, place):
+    labels = place / "tiny/train-rle.csv"
+    before = labels.read_text()
+    labels.write_text(before + "\n")
+    try:
+        code, _, err = kit("train", *RUN)
+        assert code == 2 and "has changed since the folds were made" in err
+    finally:
+        labels.write_text(before)
