@@ -13,7 +13,7 @@ from kit.core.errors import KitError
 from kit.core.files import replacing
 from kit.recipes.schema import Network
 
-log = logging.getLogger("kit")
+log = logging.getLogger(__name__)
 
 # Mean and deviation of grey levels 0…255, one a channel.
 NORMALISATIONS = {
@@ -31,7 +31,7 @@ class Segmenter(nn.Module):
         network: The recipe's section.
     """
 
-    def __init__(self, net: nn.Module, network: Network):
+    def __init__(self, net: nn.Module, network: Network) -> None:
         super().__init__()
         self.net = net
         # Paper, Exp1: an added convolution maps 1 channel to 3. It starts as the plain copy.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kit import recipes
 from kit.core.errors import KitError
@@ -203,7 +204,7 @@ def _differences(old: Recipe, new: Recipe) -> list[str]:
     ]
 
 
-def _flat(value, path: str = "") -> dict:
+def _flat(value: Any, path: str = "") -> dict:
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         return {

@@ -56,7 +56,8 @@ def test_pixels_are_normalised_inside_and_grey_goes_to_three_channels():
     network.net.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 1, 32, 32), np.uint8))
     logits, image_logits = network(images)
-    assert logits.shape == (2, 1, 32, 32) and image_logits is None
+    assert logits.shape == (2, 1, 32, 32)
+    assert image_logits is None
     assert torch.allclose(seen[0], (images.float() / 255).expand(2, 3, 32, 32))
 
 

@@ -27,6 +27,7 @@ from pydicom.uid import JPEGBaseline8Bit
 from kit.core.errors import KitError
 from kit.core.progress import progress
 
+log = logging.getLogger(__name__)
 _LOCK = threading.Lock()
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1, "": 1}
 
@@ -118,7 +119,7 @@ def check(paths: dict[str, Path], shape: tuple[int, int], skip_bad: bool) -> dic
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         problems = list(progress(pool.map(problem, paths.values()), "checking files", len(paths)))
-    bad = {id: error for id, error in zip(paths, problems, strict=True) if error}
+    bad = {image_id: error for image_id, error in zip(paths, problems, strict=True) if error}
     report_bad(list(bad.values()), skip_bad)
     return bad
 
@@ -133,7 +134,7 @@ def report_bad(errors: list[KitError], skip_bad: bool) -> None:
         count = "1 file" if len(errors) == 1 else f"{len(errors)} files"
         raise KitError(f"{count} cannot be read; mend or use --skip-bad: " + "; ".join(map(str, errors)))
     for error in errors:
-        logging.getLogger("kit").warning("left out: %s", error)
+        log.warning("left out: %s", error)
 
 
 @contextmanager

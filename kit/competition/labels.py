@@ -5,6 +5,7 @@ with spaces before the second column's name and values, and with negative images
 """
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from kit.competition.rle import EMPTY
@@ -29,7 +30,7 @@ def read(path: Path | str) -> Labels:
     Raises:
         KitError: the file cannot be read, a row has other than two fields or no id, or there are no rows.
     """
-    return group((id, text) for _, (id, text) in rows(path))
+    return group((image_id, text) for _, (image_id, text) in rows(path))
 
 
 def rows(path: Path | str, columns: tuple[str, ...] = COLUMNS) -> list[tuple[int, tuple[str, ...]]]:
@@ -65,14 +66,14 @@ def rows(path: Path | str, columns: tuple[str, ...] = COLUMNS) -> list[tuple[int
     return found
 
 
-def group(pairs) -> Labels:
+def group(pairs: Iterable[tuple[str, str]]) -> Labels:
     """Collects pairs of image id and RLE text by image."""
     found: dict[str, dict[str, None]] = {}
-    for id, text in pairs:
-        regions = found.setdefault(id, {})
+    for image_id, text in pairs:
+        regions = found.setdefault(image_id, {})
         if text not in ("", EMPTY):
             regions[text] = None
-    return {id: tuple(regions) for id, regions in found.items()}
+    return {image_id: tuple(regions) for image_id, regions in found.items()}
 
 
 def stratum(regions: tuple[str, ...]) -> str:

@@ -95,7 +95,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
             f"{labels_path}: {len(missing)} of {len(regions)} labelled images have no DICOM file in "
             f"{' or '.join(layout.train)} ({_some(missing)}): fetch them, or use --allow-missing"
         )
-    train = {id: path for id, path in images.items() if id in regions}
+    train = {image_id: path for image_id, path in images.items() if image_id in regions}
     if not train:
         raise KitError(f"{folder}: no image in {' or '.join(layout.train)} has a row in {layout.labels}")
     test = find_dicoms(folder / layout.test) if layout.test else {}
@@ -112,7 +112,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
         train=train,
         test=test,
         unlabelled=tuple(sorted(images.keys() - regions.keys())),
-        labels={id: regions[id] for id in train},
+        labels={image_id: regions[image_id] for image_id in train},
         labels_path=labels_path,
         patients=read_patients(patients_path) if patients_path else None,
         sample_path=sample_path,

@@ -73,14 +73,14 @@ def read_solution(path: Path | str, seed: int = 0, public_share: float = 0.01) -
         ids = sorted(masks)
         count = max(1, round(public_share * len(ids))) if public_share else 0
         public = set(np.random.default_rng(seed).permutation(len(ids))[:count].tolist())
-        return Solution(masks, {id: PUBLIC if place in public else PRIVATE for place, id in enumerate(ids)})
+        return Solution(masks, {image_id: PUBLIC if place in public else PRIVATE for place, image_id in enumerate(ids)})
     usage: dict[str, str] = {}
     for line, row in table:
-        id, part = row["ImageId"], row["Usage"].lower()
+        image_id, part = row["ImageId"], row["Usage"].lower()
         if part not in (PUBLIC, PRIVATE, IGNORED):
             raise KitError(f"{path}:{line}: Usage is {row['Usage']!r}: Public or Private is wanted")
-        if usage.setdefault(id, part) != part:
-            raise KitError(f"{path}:{line}: image {id} is both {usage[id]} and {part}: keep one")
+        if usage.setdefault(image_id, part) != part:
+            raise KitError(f"{path}:{line}: image {image_id} is both {usage[image_id]} and {part}: keep one")
     return Solution(masks, usage)
 
 
@@ -95,26 +95,32 @@ def score(submission: Mapping[str, str], solution: Solution, shape: tuple[int, i
     Raises:
         KitError: an image is missing from the submission or from the solution, or a text is malformed.
     """
-    counted = [id for id, part in solution.usage.items() if part != IGNORED]
-    missing = [id for id in counted if id not in submission]
+    counted = [image_id for image_id, part in solution.usage.items() if part != IGNORED]
+    missing = [image_id for image_id in counted if image_id not in submission]
     if missing:
         raise KitError(f"the submission lacks {len(missing)} of the solution's images, as {missing[0]}: add their rows")
-    strange = [id for id in submission if id not in solution.usage]
+    strange = [image_id for image_id in submission if image_id not in solution.usage]
     if strange:
         raise KitError(
             f"the solution lacks {len(strange)} of the submission's images, as {strange[0]}: add their truth"
         )
-    images = {id: _image_dice(submission[id], solution.masks[id], shape, id) for id in counted}
+    images = {
+        image_id: _image_dice(submission[image_id], solution.masks[image_id], shape, image_id) for image_id in counted
+    }
     return Scores(
-        *(_mean([images[id] for id in counted if solution.usage[id] == part]) for part in (PUBLIC, PRIVATE)), images
+        *(
+            _mean([images[image_id] for image_id in counted if solution.usage[image_id] == part])
+            for part in (PUBLIC, PRIVATE)
+        ),
+        images,
     )
 
 
-def _image_dice(text: str, truth: tuple[str, ...], shape: tuple[int, int], id: str) -> float:
-    empty = not rle.area(text, shape, id)
+def _image_dice(text: str, truth: tuple[str, ...], shape: tuple[int, int], image_id: str) -> float:
+    empty = not rle.area(text, shape, image_id)
     if empty or not truth:  # most images: nothing needs to be drawn
         return float(empty and not truth)
-    return dice(rle.decode(text, shape, id), rle.union(truth, shape, id))
+    return dice(rle.decode(text, shape, image_id), rle.union(truth, shape, image_id))
 
 
 def _mean(values: list[float]) -> float | None:

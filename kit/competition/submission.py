@@ -31,7 +31,7 @@ class Problem:
 
 def write(path: Path | str, masks: Iterable[tuple[str, str]]) -> None:
     """Writes pairs of image id and RLE text, in their order."""
-    write_text(path, f"{HEADER}\n" + "".join(f"{id},{text or rle.EMPTY}\n" for id, text in masks))
+    write_text(path, f"{HEADER}\n" + "".join(f"{image_id},{text or rle.EMPTY}\n" for image_id, text in masks))
 
 
 def read(path: Path | str) -> dict[str, str]:
@@ -40,7 +40,7 @@ def read(path: Path | str) -> dict[str, str]:
     Raises:
         KitError: the file cannot be read or is not a CSV file of two columns.
     """
-    return {id: text for _, (id, text) in rows(path)}
+    return {image_id: text for _, (image_id, text) in rows(path)}
 
 
 def validate(path: Path | str, sample_ids: Sequence[str], shape: tuple[int, int] = rle.SHAPE) -> list[Problem]:
@@ -79,26 +79,26 @@ def validate(path: Path | str, sample_ids: Sequence[str], shape: tuple[int, int]
         problems.append(Problem(1, "", f"header is {','.join(lines[0][1])!r}, {HEADER!r} is wanted"))
         if len(lines[0][1]) == 2 and lines[0][1][0] in set(sample_ids):
             lines.insert(0, (0, []))  # there is no header: the first line is a row too
-    wanted = {id: place for place, id in enumerate(sample_ids)}
+    wanted = {image_id: place for place, image_id in enumerate(sample_ids)}
     seen: dict[str, int] = {}
     before = -1
     for number, fields in lines[1:]:
         if len(fields) != 2:
             problems.append(Problem(number, "", f"has {len(fields)} fields, 2 are wanted"))
             continue
-        id, mask = fields
-        problems += [Problem(number, id, reason) for reason in _mask_problems(mask, shape)]
-        if id in seen:
-            problems.append(Problem(number, id, f"is on line {seen[id]} already"))
+        image_id, mask = fields
+        problems += [Problem(number, image_id, reason) for reason in _mask_problems(mask, shape)]
+        if image_id in seen:
+            problems.append(Problem(number, image_id, f"is on line {seen[image_id]} already"))
             continue
-        seen[id] = number
-        if id not in wanted:
-            problems.append(Problem(number, id, "is not an id of the sample submission"))
+        seen[image_id] = number
+        if image_id not in wanted:
+            problems.append(Problem(number, image_id, "is not an id of the sample submission"))
             continue
-        if wanted[id] < before:
-            problems.append(Problem(number, id, "is out of the sample submission's order"))
-        before = max(before, wanted[id])
-    problems += [Problem(0, id, "is missing") for id in sample_ids if id not in seen]
+        if wanted[image_id] < before:
+            problems.append(Problem(number, image_id, "is out of the sample submission's order"))
+        before = max(before, wanted[image_id])
+    problems += [Problem(0, image_id, "is missing") for image_id in sample_ids if image_id not in seen]
     if len(lines) - 1 != len(wanted):
         problems.append(Problem(0, "", f"has {len(lines) - 1} rows, {len(wanted)} are wanted"))
     return problems

@@ -17,7 +17,7 @@ from typing import Any
 
 from kit.core.errors import KitError
 
-log = logging.getLogger("kit")
+log = logging.getLogger(__name__)
 
 
 @contextmanager

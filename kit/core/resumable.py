@@ -72,7 +72,7 @@ class Rows:
         shape: tuple[int, ...],
         team: Team = ALONE,
         dtype: type = np.uint8,
-    ):
+    ) -> None:
         self.path, self.ids, self._team = path, tuple(ids), team
         self._wanted = _stacked(keys)
         self._part = path.with_name(f".{path.name}.part")
@@ -129,7 +129,7 @@ def _ids_path(path: Path) -> Path:
 
 
 def _lines(ids: Sequence[str]) -> str:
-    return "".join(f"{id}\n" for id in ids)
+    return "".join(f"{image_id}\n" for image_id in ids)
 
 
 def _stacked(keys: Sequence[bytes]) -> np.ndarray:

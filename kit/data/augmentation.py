@@ -62,7 +62,7 @@ class Augmentation:
         size: Pixels a side of the samples.
     """
 
-    def __init__(self, groups: tuple[str, ...], size: int):
+    def __init__(self, groups: tuple[str, ...], size: int) -> None:
         steps = [step for name in sorted(groups) for step in _group(name, size)]
         self._transform = A.Compose(steps) if steps else None
 

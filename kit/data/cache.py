@@ -39,8 +39,8 @@ class Cache:
 def image_keys(competition: Competition) -> tuple[bytes, ...]:
     """What each training row is made from: the file's content and the image's label rows."""
 
-    def key(id: str) -> bytes:
-        return key_of(sha256(competition.train[id]), *competition.labels[id])
+    def key(image_id: str) -> bytes:
+        return key_of(sha256(competition.train[image_id]), *competition.labels[image_id])
 
     return tuple(_parallel(key, competition.train, "checking images"))
 

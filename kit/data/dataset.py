@@ -23,7 +23,7 @@ class Samples(Dataset):
         epoch: From 0.
     """
 
-    def __init__(self, cache: Cache, augmentation: Augmentation | None = None, seed: int = 0, epoch: int = 0):
+    def __init__(self, cache: Cache, augmentation: Augmentation | None = None, seed: int = 0, epoch: int = 0) -> None:
         self._cache, self._augmentation, self._seed, self._epoch = cache, augmentation, seed, epoch
 
     def __len__(self) -> int:

@@ -23,7 +23,7 @@ from kit.core.files import mark, origin, sha256, write_text
 COLUMNS = ["image_id", "patient_id", "stratum", "fold"]
 ONLY_TRAINING = -1
 
-log = logging.getLogger("kit")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def make(competition: Competition, count: int = 5, seed: int = 0, holdout: float
         {
             "image_id": ids,
             "patient_id": patients(competition),
-            "stratum": [labels.stratum(competition.labels[id]) for id in ids],
+            "stratum": [labels.stratum(competition.labels[image_id]) for image_id in ids],
         }
     )
     if table.patient_id.nunique() < parts:
@@ -110,8 +110,8 @@ def patients(competition: Competition) -> list[str]:
     """The patient of each training image: by patients.csv, else by the DICOM PatientID, else one of its own."""
     known = competition.patients
     if known is None:
-        known = {id: dicom.read_metadata(path).patient_id for id, path in competition.train.items()}
-    return [known.get(id) or id for id in competition.train]
+        known = {image_id: dicom.read_metadata(path).patient_id for image_id, path in competition.train.items()}
+    return [known.get(image_id) or image_id for image_id in competition.train]
 
 
 def provenance(competition: Competition, count: int, seed: int, holdout: float | None) -> dict:
@@ -164,7 +164,7 @@ def read(path: Path, competition: Competition) -> Folds:
     if list(table.image_id) != ids:
         strange = sorted(set(table.image_id) ^ set(ids)) or ["an id twice"]
         raise KitError(f"{path}: has other images than {competition.labels_path} ({strange[0]}): {again}")
-    strata = [labels.stratum(competition.labels[id]) for id in ids]
+    strata = [labels.stratum(competition.labels[image_id]) for image_id in ids]
     changed = table.image_id[table.stratum != strata]
     made_from = origin(path)
     if len(changed) or ("labels" in made_from and made_from["labels"] != sha256(competition.labels_path)):

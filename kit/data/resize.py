@@ -16,6 +16,7 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
 
     Args:
         mask: bool (H, W).
+        size: Pixels a side.
 
     Returns:
         bool (size, size); it has foreground wherever each component of `mask` lies.

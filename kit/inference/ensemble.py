@@ -51,9 +51,9 @@ def mean(maps: Sequence[np.ndarray]) -> np.ndarray:
     >>> mean([np.array([[10, 20]], np.uint8), np.array([[11, 30]], np.uint8)])
     array([[10, 25]], dtype=uint8)
     """
-    shape = max(map.shape for map in maps)
-    levels = [upsample(map, shape) for map in maps]
-    return np.rint(np.mean(levels, axis=0, dtype=np.float32)).astype(np.uint8)
+    shape = max(levels.shape for levels in maps)
+    enlarged = [upsample(levels, shape) for levels in maps]
+    return np.rint(np.mean(enlarged, axis=0, dtype=np.float32)).astype(np.uint8)
 
 
 @dataclass(frozen=True)

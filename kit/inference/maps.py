@@ -91,7 +91,7 @@ def stored(path: Path | str, index: int) -> np.ndarray:
 
 def save(path: Path | str, ids: Sequence[str], array: np.ndarray) -> None:
     """Writes maps (N, H, W) uint8 and their ids."""
-    write_text(Path(path).with_suffix(".ids.txt"), "".join(f"{id}\n" for id in ids))
+    write_text(Path(path).with_suffix(".ids.txt"), "".join(f"{image_id}\n" for image_id in ids))
     with replacing(path) as temporary, open(temporary, "wb") as handle:
         np.save(handle, array)
 
@@ -122,16 +122,16 @@ def to_levels(probabilities: np.ndarray) -> np.ndarray:
     return levels.astype(np.uint8)
 
 
-def upsample(map: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def upsample(levels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """A map at another size, bilinear on the levels.
 
     Args:
-        map: uint8 (h, w).
+        levels: uint8 (h, w).
         shape: Wanted (H, W).
 
     Returns:
         uint8 (H, W); the map itself where it has that shape.
     """
-    if map.shape == tuple(shape):
-        return map
-    return cv2.resize(map, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    if levels.shape == tuple(shape):
+        return levels
+    return cv2.resize(levels, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)

@@ -15,7 +15,7 @@ from kit.data.resize import resize_image
 from kit.recipes.schema import Recipe
 from kit.run import Run
 
-log = logging.getLogger("kit")
+log = logging.getLogger(__name__)
 
 
 def predict_oof(
@@ -114,4 +114,4 @@ def predict_maps(
 def readable(paths: dict[str, Path], shape: tuple[int, int], skip_bad: bool) -> dict[str, Path]:
     """The files that can be read; the others are an error, or are said to be left out."""
     bad = dicom.check(paths, shape, skip_bad)
-    return {id: path for id, path in paths.items() if id not in bad}
+    return {image_id: path for image_id, path in paths.items() if image_id not in bad}

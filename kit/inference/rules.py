@@ -22,7 +22,7 @@ class Rule(Protocol):
 
     name: ClassVar[str]
 
-    def mask(self, map: np.ndarray) -> np.ndarray:
+    def mask(self, levels: np.ndarray) -> np.ndarray:
         """From levels uint8 (H, W) to a bool mask (H, W)."""
 
 
@@ -56,10 +56,10 @@ class ImageRule:
     removal: int
     name: ClassVar[str] = "image"
 
-    def mask(self, map: np.ndarray) -> np.ndarray:
+    def mask(self, levels: np.ndarray) -> np.ndarray:
         """From levels uint8 (H, W) to a bool mask (H, W)."""
-        mask = map >= level_of(self.binarization)
-        return mask if size_of(int(np.count_nonzero(mask)), map.size) >= self.removal else np.zeros_like(mask)
+        mask = levels >= level_of(self.binarization)
+        return mask if size_of(int(np.count_nonzero(mask)), levels.size) >= self.removal else np.zeros_like(mask)
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class ComponentRule:
     removal: int
     name: ClassVar[str] = "component"
 
-    def mask(self, map: np.ndarray) -> np.ndarray:
+    def mask(self, levels: np.ndarray) -> np.ndarray:
         """From levels uint8 (H, W) to a bool mask (H, W)."""
-        mask = map >= level_of(self.binarization)
+        mask = levels >= level_of(self.binarization)
         _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
             mask.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
         )
-        keep = size_of(stats[:, cv2.CC_STAT_AREA].astype(np.int64), map.size) >= self.removal
+        keep = size_of(stats[:, cv2.CC_STAT_AREA].astype(np.int64), levels.size) >= self.removal
         keep[0] = False  # the background
         return keep[labels]
 
@@ -90,12 +90,12 @@ class TripletRule:
     removal: int
     name: ClassVar[str] = "triplet"
 
-    def mask(self, map: np.ndarray) -> np.ndarray:
+    def mask(self, levels: np.ndarray) -> np.ndarray:
         """From levels uint8 (H, W) to a bool mask (H, W)."""
-        sure = int(np.count_nonzero(map >= level_of(self.top)))
-        if size_of(sure, map.size) < self.removal:
-            return np.zeros(map.shape, bool)
-        return map >= level_of(self.binarization)
+        sure = int(np.count_nonzero(levels >= level_of(self.top)))
+        if size_of(sure, levels.size) < self.removal:
+            return np.zeros(levels.shape, bool)
+        return levels >= level_of(self.binarization)
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,10 @@ class ExpectedRule:
     bias: float
     name: ClassVar[str] = "expected"
 
-    def mask(self, map: np.ndarray) -> np.ndarray:
+    def mask(self, levels: np.ndarray) -> np.ndarray:
         """From levels uint8 (H, W) to a bool mask (H, W)."""
-        histogram = cv2.calcHist([map], [0], None, [256], [0, 256])  # (256, 1)
-        return map >= self.decide(np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1], map.size)[0]
+        histogram = cv2.calcHist([levels], [0], None, [256], [0, 256])  # (256, 1)
+        return levels >= self.decide(np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1], levels.size)[0]
 
     def decide(self, area: np.ndarray, pixels: int) -> np.ndarray:
         """The level at which each of N images is cut, (N,); 256 for an empty mask.
@@ -167,9 +167,9 @@ class GatedRule:
         """Whether the inner rule decides, for one probability or an array of them."""
         return presence >= self.gate
 
-    def mask(self, map: np.ndarray, presence: float) -> np.ndarray:
+    def mask(self, levels: np.ndarray, presence: float) -> np.ndarray:
         """From levels uint8 (H, W) and P(the image has any pneumothorax) to a bool mask (H, W)."""
-        return self.rule.mask(map) if self.opens(presence) else np.zeros(map.shape, bool)
+        return self.rule.mask(levels) if self.opens(presence) else np.zeros(levels.shape, bool)
 
 
 RULES = {rule.name: rule for rule in (ImageRule, ComponentRule, TripletRule, ExpectedRule)}

@@ -22,7 +22,7 @@ from kit.data.resize import resize_image
 from kit.inference import maps, predict, rules, system
 from kit.run import Run
 
-log = logging.getLogger("kit")
+log = logging.getLogger(__name__)
 
 PACKAGES = ("kit", "torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "pydicom", "safetensors")
 
@@ -48,12 +48,12 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
     masks, unread = _predict(bundle, paths, shape, deadline)
     for reason in unread.values():
         log.warning("left empty: %s", reason)
-    late = [id for id in paths if id not in masks and id not in unread]
+    late = [image_id for image_id in paths if image_id not in masks and image_id not in unread]
     if late:
         log.warning("left empty, time was up: %d of %d images: %s", len(late), len(paths), " ".join(late))
-    if absent := [id for id in ids if id not in paths]:
+    if absent := [image_id for image_id in ids if image_id not in paths]:
         log.warning("left empty, no such file: %s", " ".join(absent))
-    submission.write(output, [(id, masks.get(id, "-1")) for id in ids])
+    submission.write(output, [(image_id, masks.get(image_id, "-1")) for image_id in ids])
     if problems := submission.validate(output, ids, shape):
         raise KitError(f"{output}: is not valid: {problems[0]}")
     seconds = time.monotonic() - begin
@@ -77,7 +77,9 @@ def find_test(folder: Path) -> tuple[list[str], dict[str, Path]]:
         raise KitError(f"{folder}: has no file *sample_submission.csv: attach the competition to the kernel")
     ids = list(submission.read(max(samples, key=lambda path: "stage_2" in path.name)))
     wanted = set(ids)
-    found = {id: path for place in places for id, path in layout.find_dicoms(place).items() if id in wanted}
+    found = {
+        image_id: path for place in places for image_id, path in layout.find_dicoms(place).items() if image_id in wanted
+    }
     if not found:
         raise KitError(f"{folder}: has none of the {len(ids)} images of {samples[0].name}: attach the competition")
     return ids, dict(sorted(found.items()))
@@ -126,7 +128,7 @@ def _predict(
                 raise
             batch //= 2
             log.warning("not enough memory: going on with batches of %d", batch)
-    return {id: mask for id, mask in masks.items() if id not in unread}, unread
+    return {image_id: mask for image_id, mask in masks.items() if image_id not in unread}, unread
 
 
 def _version(name: str) -> str:

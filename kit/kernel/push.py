@@ -158,7 +158,7 @@ def compared(path: Path, rehearsed: Path) -> str:
     ours, theirs = submission.read(rehearsed), submission.read(path)
     if ours.keys() != theirs.keys():
         return "the rehearsal was on other images"
-    different = sum(ours[id] != theirs[id] for id in ours)
+    different = sum(ours[image_id] != theirs[image_id] for image_id in ours)
     return f"{different} of {len(ours)} masks differ from the rehearsal's" if different else "the same as rehearsed"
 
 

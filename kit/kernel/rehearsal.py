@@ -51,9 +51,9 @@ def rehearse(kernel: Kernel, images: dict[str, Path], reference: Path, first: in
         sandbox = Sandbox(Path(folder), can_isolate())
         say("in namespaces of its own" if sandbox.namespaces else "without namespaces: sockets are refused instead")
         for number, layout in enumerate(LAYOUTS):
-            wanted = {id: row for id, row in rows.items() if number == 0 or id in some}
+            wanted = {image_id: row for image_id, row in rows.items() if number == 0 or image_id in some}
             shutil.rmtree(sandbox.kaggle, ignore_errors=True)
-            there = {id: images[id] for id in wanted if id in images}
+            there = {image_id: images[image_id] for image_id in wanted if image_id in images}
             lay_out(sandbox.kaggle / "input", kernel, about["competition_sources"][0], list(wanted), there, layout)
             expected = Path(folder) / "expected.csv"
             submission.write(expected, wanted.items())
@@ -76,7 +76,7 @@ def play(sandbox: Sandbox, kernel: Kernel, layout: Layout, expected: Path) -> st
         raise KitError(f"{kernel.script}: has written no submission.csv in {layout}")
     if written.read_bytes() != expected.read_bytes():
         ours, theirs = submission.read(expected), submission.read(written)
-        wrong = [id for id in ours if theirs.get(id) != ours[id]]
+        wrong = [image_id for image_id in ours if theirs.get(image_id) != ours[image_id]]
         raise KitError(
             f"{kernel.script}: predicts other masks than `kit predict` for {len(wrong)} of {len(ours)} images"
         )
@@ -90,9 +90,9 @@ def lay_out(
     dataset = root / ("datasets/somebody" if layout.new else "") / kernel.dataset
     place = root / ("competitions" if layout.new else "") / competition
     sources = {path.name: path for path in sorted(kernel.bundle.iterdir())}
-    pictures = {f"{id}.dcm": path for id, path in images.items()}
+    pictures = {f"{image_id}.dcm": path for image_id, path in images.items()}
     place.mkdir(parents=True)
-    submission.write(place / "stage_2_sample_submission.csv", [(id, "-1") for id in ids])
+    submission.write(place / "stage_2_sample_submission.csv", [(image_id, "-1") for image_id in ids])
     if layout.archived:
         _pack(dataset / "archive.zip", sources)
         _pack(place / "stage_2_images.zip", pictures)

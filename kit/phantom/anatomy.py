@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from kit.phantom.film import band, curve, ellipse
 
@@ -69,15 +70,15 @@ class Chest:
         """One point on one side: (2,)."""
         return np.array((0.5 + side * u * self.half_width, self.top + v * self.height))
 
-    def place(self, side: int, points) -> np.ndarray:
+    def place(self, side: int, points: ArrayLike) -> np.ndarray:
         """A line in (u, v) on one side."""
         return np.array([0.5, self.top]) + np.asarray(points, float) * (side * self.half_width, self.height)
 
-    def both(self, points) -> list[np.ndarray]:
+    def both(self, points: ArrayLike) -> list[np.ndarray]:
         """A line in (u, v) on both sides."""
         return [self.place(side, points) for side in SIDES]
 
-    def across(self, points) -> np.ndarray:
+    def across(self, points: ArrayLike) -> np.ndarray:
         """What a line in (u, v) and its mirror image enclose."""
         right, left = self.both(points)
         return np.vstack((right, left[::-1]))

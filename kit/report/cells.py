@@ -69,7 +69,7 @@ class Scored:
         runs: Folder of its runs.
     """
 
-    def __init__(self, competition: Competition, runs: Path):
+    def __init__(self, competition: Competition, runs: Path) -> None:
         self.competition, self.runs = competition, runs
         self.dice = cache(self.dice)
 
@@ -120,7 +120,7 @@ class Scored:
         if isinstance(dice, str):
             return dice
         usages = (usage,) if usage else (scoring.PUBLIC, scoring.PRIVATE)
-        counted = dice[[self._solution.usage[id] in usages for id in dice.index]]
+        counted = dice[[self._solution.usage[image_id] in usages for image_id in dice.index]]
         return _mean(counted if len(counted) else f"no {usage or 'public or private'} images")
 
     def dice(self, name: str, tta: bool, reading: str, test: bool) -> pd.Series | str:
@@ -148,10 +148,10 @@ class Scored:
         shape, parts = self.competition.shape, []
         for file in files:
             stack = open_maps(file)
-            strange = [id for id in stack.ids if id not in labels]
+            strange = [image_id for image_id in stack.ids if image_id not in labels]
             if strange:
                 raise KitError(f"{file}: image {strange[0]} is not in {truth}: run `make train predict` again")
-            parts.append(score(stack, lambda id: rle.union(labels[id], shape, id), rule, presence))
+            parts.append(score(stack, lambda image_id: rle.union(labels[image_id], shape, image_id), rule, presence))
         return pd.concat(parts)
 
     @cached_property

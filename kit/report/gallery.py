@@ -1,6 +1,6 @@
 """What a run found, drawn on the radiographs: truth and out-of-fold mask side by side with their Dice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -26,15 +26,17 @@ def pick(run: Run, competition: Competition, tta: bool, count: int = 8) -> list[
         tta: Whether maps are those with TTA.
         count: How many.
     """
-    found = {id: mask for id, mask in masks(run, competition, tta) if competition.labels[id]}
-    truth = {id: rle.union(competition.labels[id], competition.shape, id) for id in found}
-    ranked = sorted(found, key=lambda id: (-scoring.dice(found[id], truth[id]), id))
+    found = {image_id: mask for image_id, mask in masks(run, competition, tta) if competition.labels[image_id]}
+    truth = {image_id: rle.union(competition.labels[image_id], competition.shape, image_id) for image_id in found}
+    ranked = sorted(found, key=lambda image_id: (-scoring.dice(found[image_id], truth[image_id]), image_id))
     places = np.linspace(0, len(ranked) - 1, min(count - 1, len(ranked))).round().astype(int)
-    negatives = [id for id in competition.labels if not competition.labels[id]][:1]
+    negatives = [image_id for image_id in competition.labels if not competition.labels[image_id]][:1]
     return [ranked[place] for place in places] + negatives
 
 
-def masks(run: Run, competition: Competition, tta: bool, wanted: Sequence[str] | None = None):
+def masks(
+    run: Run, competition: Competition, tta: bool, wanted: Sequence[str] | None = None
+) -> Iterator[tuple[str, np.ndarray]]:
     """Pairs of image id and out-of-fold mask, bool (H, W), by the run's chosen rule.
 
     Args:
@@ -47,9 +49,9 @@ def masks(run: Run, competition: Competition, tta: bool, wanted: Sequence[str] |
     for fold in run.predicted_folds():
         stack, presence = maps.open_maps(run.oof(fold, tta)), run.oof(fold, tta, "classify")
         given = [[value] for value in np.load(presence)] if presence.is_file() else [[]] * len(stack)
-        for index, id in enumerate(stack.ids):
-            if wanted is None or id in wanted:
-                yield id, rule.mask(maps.upsample(stack[index], competition.shape), *given[index])
+        for index, image_id in enumerate(stack.ids):
+            if wanted is None or image_id in wanted:
+                yield image_id, rule.mask(maps.upsample(stack[index], competition.shape), *given[index])
 
 
 def sheet(run: Run, competition: Competition, tta: bool, ids: Sequence[str], columns: int = 4) -> np.ndarray:
@@ -59,15 +61,15 @@ def sheet(run: Run, competition: Competition, tta: bool, ids: Sequence[str], col
         uint8 (rows · TILE, columns · TILE, 3), blue, green, red.
     """
     found = dict(masks(run, competition, tta, ids))
-    tiles = [tile(competition, id, found[id]) for id in ids if id in found]
+    tiles = [tile(competition, image_id, found[image_id]) for image_id in ids if image_id in found]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     return np.vstack([np.hstack(tiles[row : row + columns]) for row in range(0, len(tiles), columns)])
 
 
-def tile(competition: Competition, id: str, found: np.ndarray) -> np.ndarray:
+def tile(competition: Competition, image_id: str, found: np.ndarray) -> np.ndarray:
     """One image with both outlines and its Dice, uint8 (TILE, TILE, 3)."""
-    truth = rle.union(competition.labels[id], competition.shape, id)
-    pixels = dicom.read(competition.train[id]).pixels
+    truth = rle.union(competition.labels[image_id], competition.shape, image_id)
+    pixels = dicom.read(competition.train[image_id]).pixels
     canvas = cv2.cvtColor(cv2.resize(pixels, (TILE, TILE), interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
     for mask, colour in ((truth, TRUTH), (found, FOUND)):
         small = cv2.resize(mask.astype(np.uint8), (TILE, TILE), interpolation=cv2.INTER_AREA)

@@ -36,7 +36,7 @@ def metadata(competition: Competition) -> pd.DataFrame:
         Columns set (Training, Test), Gender (Female, Male), View Position, positive (None for test images).
     """
     rows: list[tuple[str, Path, bool | None]] = [
-        ("Training", path, bool(competition.labels[id])) for id, path in competition.train.items()
+        ("Training", path, bool(competition.labels[image_id])) for image_id, path in competition.train.items()
     ]
     rows += [("Test", path, None) for path in competition.test.values()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:

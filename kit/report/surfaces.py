@@ -1,11 +1,15 @@
 """What a threshold search found: rules side by side, and the Dice over their thresholds as a picture."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kit.core.files import read_json, replacing
 from kit.thresholds.search import FLAT
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SHOWN = 0.1
 """Dice below the best by more than this has one colour."""
@@ -71,7 +75,9 @@ def draw(folder: Path) -> Path | None:
     return path
 
 
-def _heat_map(axes, dice, label, values, best, levels, level) -> None:
+def _heat_map(
+    axes: "Axes", dice: np.ndarray, label: str, values: np.ndarray, best: float, levels: np.ndarray, level: float
+) -> None:
     """One panel: Dice (256 levels, `values`), its optimum at (`level`, `best`)."""
     high = dice.max()
     image = axes.imshow(

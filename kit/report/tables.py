@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from kit.competition.layout import Competition
 from kit.recipes.schema import Recipe
 from kit.report import claims, paper, stats
 from kit.report.cells import NO_RUN, READINGS, Cell, Scored
+
+if TYPE_CHECKING:
+    import torch
 
 EXPERIMENTS = claims.EXPERIMENTS
 REPETITIONS = 100
@@ -245,7 +249,7 @@ def _time(scored: Scored) -> str:
     return markdown(["paper", scored.competition.name], [[f"{paper.MILLISECONDS} ms at 512×512 on a Titan Xp", ours]])
 
 
-def _seconds(network, image) -> float:
+def _seconds(network: "torch.nn.Module", image: "torch.Tensor") -> float:
     """Time of one sample, from the image on the device to the logits back from it."""
     began = time.perf_counter()
     network(image)[0].cpu()

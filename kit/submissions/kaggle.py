@@ -27,7 +27,7 @@ from kit.kaggle.waiting import waiting
 from kit.submissions import ledger
 from kit.submissions.submit import Ask, Outcome, never, record_built, validate
 
-log = logging.getLogger("kit")
+log = logging.getLogger(__name__)
 
 LOOKS = (0.0, 2.0, 5.0)
 """Seconds before each look at Kaggle's list for a submission that may still be on its way into it."""

@@ -18,7 +18,7 @@ CERTAIN = 30.0
 class ExpectedSearch:
     """Fits the `expected` rule; it has no thresholds, so it has no surface and no plateau."""
 
-    def __init__(self, tables: Histograms):
+    def __init__(self, tables: Histograms) -> None:
         self.tables = tables
 
     def best(self, weights: np.ndarray) -> ExpectedRule:

@@ -34,11 +34,11 @@ def _representatives() -> np.ndarray:
 _JOIN = _representatives()
 
 
-def sweep(map: np.ndarray, truth: np.ndarray, lowest: int = 0) -> np.ndarray:
+def sweep(levels: np.ndarray, truth: np.ndarray, lowest: int = 0) -> np.ndarray:
     """What is left of {v ≥ level} without its 8-connected components smaller than any size, at every level.
 
     Args:
-        map: Levels, uint8 (H, W).
+        levels: uint8 (H, W).
         truth: bool (H, W).
         lowest: Levels below are left out.
 
@@ -51,17 +51,17 @@ def sweep(map: np.ndarray, truth: np.ndarray, lowest: int = 0) -> np.ndarray:
     array([[6, 1, 1, 1],
            [5, 1, 2, 1]], dtype=int32)
     """
-    levels = np.pad(map, 1).ravel()
-    pixels = np.flatnonzero(levels >= max(lowest, 1))
-    rows = _sweep(levels, np.pad(truth, 1).ravel(), pixels, map.shape[1] + 2, max(lowest, 1))
+    padded = np.pad(levels, 1).ravel()
+    pixels = np.flatnonzero(padded >= max(lowest, 1))
+    rows = _sweep(padded, np.pad(truth, 1).ravel(), pixels, levels.shape[1] + 2, max(lowest, 1))
     if lowest > 0:
         return rows
-    whole = np.array([[0, map.size, map.size, np.count_nonzero(truth)]], np.int32)  # the level 0 needs no sweep
+    whole = np.array([[0, levels.size, levels.size, np.count_nonzero(truth)]], np.int32)  # the level 0 needs no sweep
     return np.concatenate([rows, whole])
 
 
 @njit(cache=True, nogil=True)
-def _sweep(levels, truth, pixels, width, lowest):
+def _sweep(levels: np.ndarray, truth: np.ndarray, pixels: np.ndarray, width: int, lowest: int) -> np.ndarray:
     """Of the `pixels` ≥ lowest ≥ 1 of a flat map, `width` a row, with a border of zeros, which so never joins."""
     order, count_of = _by_level(levels, pixels)
     offset = _RING[:, 0] * width + _RING[:, 1]
@@ -114,7 +114,7 @@ def _sweep(levels, truth, pixels, width, lowest):
 
 
 @njit(cache=True, nogil=True)
-def _by_level(levels, pixels):
+def _by_level(levels: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pixels from the highest level down, in raster order within a level; and how many each level has."""
     count = np.zeros(256, np.int64)
     for pixel in pixels:
@@ -129,7 +129,7 @@ def _by_level(levels, pixels):
 
 
 @njit(cache=True, nogil=True)
-def _find(parent, node):
+def _find(parent: np.ndarray, node: int) -> int:
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = parent[node]
@@ -137,7 +137,7 @@ def _find(parent, node):
 
 
 @njit(cache=True, nogil=True)
-def _drop_joined(roots, alive, parent):
+def _drop_joined(roots: np.ndarray, alive: int, parent: np.ndarray) -> int:
     kept = 0
     for root in roots[:alive]:
         if parent[root] == root:
@@ -147,7 +147,7 @@ def _drop_joined(roots, alive, parent):
 
 
 @njit(cache=True, nogil=True)
-def _with_room(rows, needed):
+def _with_room(rows: np.ndarray, needed: int) -> np.ndarray:
     if needed <= len(rows):
         return rows
     larger = np.empty((2 * needed, 4), np.int32)
@@ -156,7 +156,7 @@ def _with_room(rows, needed):
 
 
 @njit(cache=True, nogil=True)
-def _sum_by_area(roots, area, overlap, rows):
+def _sum_by_area(roots: np.ndarray, area: np.ndarray, overlap: np.ndarray, rows: np.ndarray) -> int:
     """Writes a row for each distinct area, largest first, with the sums down to it; returns how many."""
     keys = np.empty(len(roots), np.int64)
     for i in range(len(roots)):

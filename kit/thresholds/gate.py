@@ -21,7 +21,7 @@ class GatedSearch:
         empty: Dice of an empty mask for each image, (N,).
     """
 
-    def __init__(self, search: Search, presence: np.ndarray, empty: np.ndarray):
+    def __init__(self, search: Search, presence: np.ndarray, empty: np.ndarray) -> None:
         self.search, self.presence, self.empty = search, presence, empty
 
     def best(self, weights: np.ndarray) -> GatedRule:

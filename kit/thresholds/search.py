@@ -51,7 +51,7 @@ class LevelSearch:
         removal: The values to choose from, ascending; None: all that make a difference.
     """
 
-    def __init__(self, kind: type[Rule], empty: np.ndarray, removal: Sequence[int] | None = None):
+    def __init__(self, kind: type[Rule], empty: np.ndarray, removal: Sequence[int] | None = None) -> None:
         self.kind = kind
         self.axes = [field.name for field in fields(kind) if field.name != "removal"]
         self.empty = empty
@@ -91,8 +91,10 @@ class LevelSearch:
         return np.stack([curve(self.steps(v), self.empty, weights, removal).dice for v in range(256)])
 
     def surface(self, rule: Rule, weights: np.ndarray) -> Surface:
-        """Mean Dice over the given values of `removal`; else over all that make a difference where they are few,
-        or over `GRID` where they are many, and in both cases at the rule's own."""
+        """Mean Dice over values of `removal`, the rule's own included.
+
+        These are the given ones; else all that make a difference where they are few, or `GRID` where they are many.
+        """
         removal = self.removal
         if removal is None:
             sizes = np.unique(np.concatenate([np.unique(self.steps(*[v] * len(self.axes)).size) for v in range(256)]))
@@ -117,7 +119,7 @@ class LevelSearch:
 class ImageSearch(LevelSearch):
     """The search of the `image` rule: each image has one step, its whole mask."""
 
-    def __init__(self, tables: Histograms, removal: Sequence[int] | None = None):
+    def __init__(self, tables: Histograms, removal: Sequence[int] | None = None) -> None:
         super().__init__(ImageRule, tables.empty, removal)
         self.tables = tables
 
@@ -129,7 +131,7 @@ class ImageSearch(LevelSearch):
 class ComponentSearch(LevelSearch):
     """The search of the `component` rule: each image has a step for each distinct area of its components."""
 
-    def __init__(self, tables: Components, removal: Sequence[int] | None = None):
+    def __init__(self, tables: Components, removal: Sequence[int] | None = None) -> None:
         super().__init__(ComponentRule, tables.empty, removal)
         self.tables = tables
 

@@ -119,17 +119,17 @@ def _fill(
 ) -> None:
     """Takes each pair of map and truth into the tables, a few at a time side by side."""
 
-    def add(index: int, map: np.ndarray, mask: np.ndarray) -> None:
-        full = upsample(map, mask.shape)
+    def add(index: int, levels: np.ndarray, mask: np.ndarray) -> None:
+        full = upsample(levels, mask.shape)
         for table in tables:
             table.add(index, full, mask)
 
     running: deque[Future] = deque()
     with ThreadPoolExecutor(WORKERS) as pool:
-        for index, (map, mask) in enumerate(progress(zip(maps, truth, strict=True), "tables", count)):
+        for index, (levels, mask) in enumerate(progress(zip(maps, truth, strict=True), "tables", count)):
             if len(running) == WORKERS:
                 running.popleft().result()
-            running.append(pool.submit(add, index, map, mask))
+            running.append(pool.submit(add, index, levels, mask))
         for last in running:
             last.result()
 

@@ -15,20 +15,20 @@ class Histograms:
     All that the rules `image`, `triplet` and `expected` need. Filled an image at a time; 2 KiB an image.
     """
 
-    def __init__(self, count: int):
+    def __init__(self, count: int) -> None:
         self.area = np.zeros((256, count), np.int32)  # pixels with v >= level
         self.overlap = np.zeros((256, count), np.int32)  # and in the truth
         self.pixels = 0
         """Of an image (H · W)."""
 
-    def add(self, index: int, map: np.ndarray, truth: np.ndarray) -> None:
+    def add(self, index: int, levels: np.ndarray, truth: np.ndarray) -> None:
         """Counts image `index`: levels uint8 (H, W) and truth bool (H, W)."""
-        self.pixels = map.size
-        self.area[:, index] = _at_least(cv2.calcHist([map], [0], None, [256], [0, 256]).ravel())
+        self.pixels = levels.size
+        self.area[:, index] = _at_least(cv2.calcHist([levels], [0], None, [256], [0, 256]).ravel())
         rows = np.flatnonzero(truth.any(axis=1))
         if len(rows):
             inside = slice(rows[0], rows[-1] + 1)
-            self.overlap[:, index] = _at_least(np.bincount(map[inside][truth[inside]], minlength=256))
+            self.overlap[:, index] = _at_least(np.bincount(levels[inside][truth[inside]], minlength=256))
 
     @property
     def truth(self) -> np.ndarray:
@@ -52,19 +52,19 @@ class Histograms:
 class Components:
     """What each image's components are worth at every level. All that the rule `component` needs."""
 
-    def __init__(self, count: int):
+    def __init__(self, count: int) -> None:
         self.empty = np.ones(count)
         """Dice of an empty mask for each image."""
         self.pixels = 0
         """Of an image (H · W)."""
         self._parts: list[tuple[np.ndarray, ...]] = [()] * count
 
-    def add(self, index: int, map: np.ndarray, truth: np.ndarray) -> None:
+    def add(self, index: int, levels: np.ndarray, truth: np.ndarray) -> None:
         """Takes image `index`: levels uint8 (H, W) and truth bool (H, W)."""
-        self.pixels = map.size
+        self.pixels = levels.size
         foreground = np.count_nonzero(truth)
         self.empty[index] = foreground == 0
-        level, area, kept, overlap = sweep(map, truth).T
+        level, area, kept, overlap = sweep(levels, truth).T
         with_it = dice(kept, overlap, foreground)
         without = np.where(np.diff(level, prepend=-1) == 0, np.roll(with_it, 1), self.empty[index])
         image = np.full(len(level), index, np.int32)

@@ -14,7 +14,7 @@ from kit.thresholds.tables import Histograms
 class TripletSearch(LevelSearch):
     """The search of the `triplet` rule: an image's mask stands as long as its sure part is large enough."""
 
-    def __init__(self, tables: Histograms, removal: Sequence[int] | None = None):
+    def __init__(self, tables: Histograms, removal: Sequence[int] | None = None) -> None:
         super().__init__(TripletRule, tables.empty, removal)
         self.tables = tables
 
@@ -43,7 +43,7 @@ class TripletSearch(LevelSearch):
 
 
 @njit(cache=True)
-def _highest_sums(area, order, gain):
+def _highest_sums(area: np.ndarray, order: np.ndarray, gain: np.ndarray) -> np.ndarray:
     """The highest sum of the gains (n, 256) of all images down to some area, or of none, at each top (256, n)."""
     highest = np.zeros((256, 256))
     for top in range(256):
@@ -59,7 +59,7 @@ def _highest_sums(area, order, gain):
 
 
 @njit(cache=True)
-def _sums_by_cell(cell, gain, count):
+def _sums_by_cell(cell: np.ndarray, gain: np.ndarray, count: int) -> np.ndarray:
     """Sums of the gains (n, 256) of the images in each cell, (256, count, 256), given each image's cell (256, n)."""
     sums = np.zeros((256, count, 256))
     for first in range(0, len(gain), 256):  # as many images as stay in the processor's cache

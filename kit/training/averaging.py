@@ -18,7 +18,7 @@ class Average:
     the states of the best epochs by validation Dice, the earlier of two equals; else the last epoch's weights.
     """
 
-    def __init__(self, stage: Stage):
+    def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._count = 0
         self._mean: State = {}

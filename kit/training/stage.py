@@ -14,7 +14,8 @@ import lightning_fabric
 import numpy as np
 import pandas as pd
 import torch
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, ReduceLROnPlateau
+from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from kit import networks
@@ -29,7 +30,7 @@ from kit.recipes.schema import Recipe, Stage
 from kit.training import checkpoint, fabric_setup, losses, metrics
 from kit.training.averaging import Average
 
-log = logging.getLogger("kit")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def train(
 
     augmentation = Augmentation(recipe.augmentation, stage.size)
 
-    def epoch_batches(epoch: int, rank: int, world: int):
+    def epoch_batches(epoch: int, rank: int, world: int) -> DataLoader:
         order = data.training[epoch_order(data.positive, stage.positive_share, seed, epoch)]
         return loader(Samples(data.cache, augmentation, seed, epoch), batches(order, stage.batch_size, rank, world))
 
@@ -162,7 +163,9 @@ def train(
 
 
 @torch.no_grad()
-def validate(fabric: lightning_fabric.Fabric, model, recipe: Recipe, stage: Stage, data: FoldData) -> dict[str, float]:
+def validate(
+    fabric: lightning_fabric.Fabric, model: torch.nn.Module, recipe: Recipe, stage: Stage, data: FoldData
+) -> dict[str, float]:
     """Mean loss, IoU and Dice over the fold's validation part, at the stage's size and the recipe's threshold."""
     model.eval()
     world, size = fabric.world_size, max(1, stage.batch_size // fabric.world_size)
@@ -180,7 +183,7 @@ def validate(fabric: lightning_fabric.Fabric, model, recipe: Recipe, stage: Stag
     return {"validation_loss": loss / count, "iou": iou / count, "dice": dice / count}
 
 
-def _scheduler(stage: Stage, optimizer: torch.optim.Optimizer):
+def _scheduler(stage: Stage, optimizer: torch.optim.Optimizer) -> LRScheduler:
     if stage.schedule == "cosine":
         return CosineAnnealingLR(optimizer, T_max=stage.epochs, eta_min=stage.final_learning_rate)
     if stage.schedule == "plateau":
@@ -188,7 +191,7 @@ def _scheduler(stage: Stage, optimizer: torch.optim.Optimizer):
     return ConstantLR(optimizer, factor=1.0)
 
 
-def _curves(fabric: lightning_fabric.Fabric, folder: Path, first: int):
+def _curves(fabric: lightning_fabric.Fabric, folder: Path, first: int) -> SummaryWriter | nullcontext:
     """TensorBoard curves, written by the first process; what a killed epoch has left there is purged."""
     return SummaryWriter(str(folder / "tensorboard"), purge_step=first + 1) if fabric.is_global_zero else nullcontext()
 

@@ -40,7 +40,7 @@ def stack_oof(run: Run, recipe: Recipe, split: folds.Folds) -> None:
     table = split.table.set_index("image_id")
     for tta in (True, False):
         ids = {fold: maps.open_maps(run.oof(fold, tta)).ids for fold in split.numbers}
-        rows = table.loc[[id for some in ids.values() for id in some]]
+        rows = table.loc[[image_id for some in ids.values() for image_id in some]]
         members = np.concatenate(
             [_columns([run.member(name).oof(fold, tta, "classify") for name in names]) for fold in ids]
         )

@@ -70,7 +70,7 @@ def half_change(run: Run, competition: layout.Competition) -> float:
         return files.read_json(report)["change"]
     sizes = {part.stages[-1].size for part in parts.values()}
     caches = cache.ensure(competition, sizes, CACHES / competition.name, skip_bad=True)
-    row_of = {id: row for row, id in enumerate(competition.train)}
+    row_of = {image_id: row for row, image_id in enumerate(competition.train)}
     stack, rule = run.stack(recipe.tta) if recipe.is_gated else None, rules.read(run.thresholds)
     changes: list[float] = []
     for fold in run.predicted_folds():

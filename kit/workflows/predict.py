@@ -19,7 +19,7 @@ from kit.thresholds import cross_validation
 from kit.workflows import ensemble, thresholds
 from kit.workflows.workspace import logged, open_data, run_of
 
-log = logging.getLogger("kit")
+log = logging.getLogger(__name__)
 
 
 def predict(
@@ -98,14 +98,14 @@ def write_submission(
     if target.submission.is_file() and is_current(target.submission, with_content()):
         return False
     rule, stack = rules.read(thresholds), maps.open_maps(source)
-    given = [(maps.upsample(map, shape) for map in stack)]
+    given = [(maps.upsample(levels, shape) for levels in stack)]
     if recipe.is_gated:
         given.append(np.load(presence))
     masks = {
-        id: rle.encode(rule.mask(*inputs))
-        for id, *inputs in progress(zip(stack.ids, *given, strict=True), "masks", len(stack))
+        image_id: rle.encode(rule.mask(*inputs))
+        for image_id, *inputs in progress(zip(stack.ids, *given, strict=True), "masks", len(stack))
     }
-    submission.write(target.submission, [(id, masks.get(id, "-1")) for id in order])
+    submission.write(target.submission, [(image_id, masks.get(image_id, "-1")) for image_id in order])
     mark(target.submission, with_content())
     _compare_share(sum(text != "-1" for text in masks.values()), len(masks), read_json(thresholds).get("masked"))
     return True

@@ -11,7 +11,7 @@ from kit.submissions import ledger, submit
 from kit.workflows.predict import predict
 from kit.workflows.workspace import SUBMISSIONS, open_data, run_of
 
-log = logging.getLogger("kit")
+log = logging.getLogger(__name__)
 
 LEDGER = SUBMISSIONS / "ledger.jsonl"
 

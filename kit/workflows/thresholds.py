@@ -83,11 +83,11 @@ def search(
         if lacking:
             raise KitError(f"{lacking[0]}: there are no out-of-fold maps of every fold yet: run `make train` first")
         stacks = [maps.open_maps(file) for file in files]
-        rows = split.table.set_index("image_id").loc[[id for stack in stacks for id in stack.ids]]
+        rows = split.table.set_index("image_id").loc[[image_id for stack in stacks for image_id in stack.ids]]
         presence = [run.oof(fold, tta, "classify") for fold in split.numbers] if recipe.is_gated else []
         results = selection.choose(
-            (map for stack in stacks for map in stack),
-            (rle.union(competition.labels[id], competition.shape, id) for id in rows.index),
+            (levels for stack in stacks for levels in stack),
+            (rle.union(competition.labels[image_id], competition.shape, image_id) for image_id in rows.index),
             list(rows.patient_id),
             list(rows.fold),
             kinds,

@@ -27,7 +27,7 @@ from kit.workflows.workspace import CACHES, RUNS, fold_file, logged, open_data, 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and most verbs do without
     from lightning_fabric import Fabric
 
-log = logging.getLogger("kit")
+log = logging.getLogger(__name__)
 
 
 def train(data: Path, recipe: Recipe, only_fold: int | None = None, skip_bad: bool = False) -> tuple[Run, bool]:

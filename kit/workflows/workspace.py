@@ -10,8 +10,6 @@ from kit.competition import layout
 from kit.recipes.schema import Recipe
 from kit.run import Run
 
-log = logging.getLogger("kit")
-
 DEMO = Path("data/demo")
 FOLDS, RUNS, SUBMISSIONS, CACHES = Path("folds"), Path("runs"), Path("submissions"), Path("data/cache")
 
@@ -43,9 +41,9 @@ def logged(run: Run) -> Iterator[None]:
     run.folder.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(run.log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    log.addHandler(handler)
+    logging.getLogger("kit").addHandler(handler)
     try:
         yield
     finally:
-        log.removeHandler(handler)
+        logging.getLogger("kit").removeHandler(handler)
         handler.close()

@@ -34,8 +34,8 @@ def _maps() -> tuple[np.ndarray, np.ndarray]:
     for index in range(IMAGES):
         coarse, fine = (cv2.GaussianBlur(rng.normal(size=(256, 256)), (0, 0), sigma) * sigma for sigma in (12, 2))
         logit = 11 * coarse + 2 * fine - (7 if index % 3 == 0 else 8)
-        map = np.rint(255 / (1 + np.exp(-logit))).astype(np.uint8)
-        maps[index] = cv2.resize(map, (SIZE, SIZE))
+        levels = np.rint(255 / (1 + np.exp(-logit))).astype(np.uint8)
+        maps[index] = cv2.resize(levels, (SIZE, SIZE))
         masks[index] = (maps[index] > 100) & (index % 3 == 0)
     return maps, masks
 
@@ -48,8 +48,8 @@ def _tables(maps: np.ndarray, masks: np.ndarray) -> dict[str, str]:
         def read() -> None:
             stored = (np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in ("maps", "masks"))
             tables = Histograms(IMAGES)
-            for index, (map, mask) in enumerate(zip(*stored, strict=True)):
-                tables.add(index, map, mask)
+            for index, (levels, mask) in enumerate(zip(*stored, strict=True)):
+                tables.add(index, levels, mask)
 
         ours = _seconds(read) / IMAGES
     return _row("tables of a 1024×1024 map on the disk", ours, limit="3 ms")
@@ -71,21 +71,23 @@ def _triplet() -> dict[str, str]:
 def _components(maps: np.ndarray, masks: np.ndarray) -> list[dict[str, str]]:
     def whole_surface() -> None:
         tables = Components(IMAGES)
-        for index, (map, mask) in enumerate(zip(maps, masks, strict=True)):
-            tables.add(index, map, mask)
+        for index, (levels, mask) in enumerate(zip(maps, masks, strict=True)):
+            tables.add(index, levels, mask)
         ComponentSearch(tables, REMOVALS).best(np.ones(IMAGES))
 
     whole_surface()
     ours = _seconds(whole_surface) / IMAGES
-    upper = _seconds(lambda: [sweep(map, mask, LOWEST) for map, mask in zip(maps, masks, strict=True)]) / IMAGES
+    upper = _seconds(lambda: [sweep(levels, mask, LOWEST) for levels, mask in zip(maps, masks, strict=True)]) / IMAGES
     some, step = maps[:3], 9
     labelling = {
-        level: _seconds(lambda level=level: [_label(map, level) for map in some]) / len(some)
+        level: _seconds(lambda level=level: [_label(levels, level) for levels in some]) / len(some)
         for level in range(4, 256, step)
     }
     all_levels = step * sum(labelling.values())
     upper_levels = step * sum(seconds for level, seconds in labelling.items() if level >= LOWEST)
-    setting = _seconds(lambda: [_one_setting(map, mask) for map, mask in zip(some, masks, strict=False)]) / len(some)
+    setting = _seconds(lambda: [_one_setting(levels, mask) for levels, mask in zip(some, masks, strict=False)]) / len(
+        some
+    )
     return [
         _row("component: 256 levels × 20 removals, an image; a labelling a level", ours, all_levels, "20×"),
         _row(f"component: sizes and overlaps at levels ≥ {LOWEST}; a labelling a level", upper, upper_levels, "300×"),
@@ -94,13 +96,13 @@ def _components(maps: np.ndarray, masks: np.ndarray) -> list[dict[str, str]]:
     ]
 
 
-def _label(map: np.ndarray, level: int) -> None:
-    cv2.connectedComponentsWithStatsWithAlgorithm((map >= level).view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT)
+def _label(levels: np.ndarray, level: int) -> None:
+    cv2.connectedComponentsWithStatsWithAlgorithm((levels >= level).view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT)
 
 
-def _one_setting(map: np.ndarray, mask: np.ndarray) -> None:
+def _one_setting(levels: np.ndarray, mask: np.ndarray) -> None:
     """What the loops do for each pair of thresholds: binarise, label, remove, Dice."""
-    predicted = ComponentRule(0.5, 1024).mask(map)
+    predicted = ComponentRule(0.5, 1024).mask(levels)
     dice(*(np.array([np.count_nonzero(array)]) for array in (predicted, predicted & mask, mask)))
 
 

@@ -33,7 +33,8 @@ class TestPixels:
         write_dicom(path, smooth, JPEGBaseline8Bit)
         expected = pydicom.dcmread(path).pixel_array
         read = dicom.read(path).pixels
-        assert read.dtype == np.uint8 and (read == expected).all()
+        assert read.dtype == np.uint8
+        assert (read == expected).all()
 
     def test_jpeg_2000(self, path, picture):
         assert (dicom.read(write_dicom(path, picture, JPEG2000Lossless)).pixels == picture).all()
@@ -57,7 +58,8 @@ class TestPixels:
         deep = np.arange(4096, dtype=np.uint16).reshape(64, 64)
         write_dicom(path, deep, bits=12, WindowCenter=2048, WindowWidth=1024)
         pixels = dicom.read(path).pixels.ravel().astype(int)
-        assert (pixels[:1535] == 0).all() and (pixels[2561:] == 255).all()
+        assert (pixels[:1535] == 0).all()
+        assert (pixels[2561:] == 255).all()
         # PS3.3 C.11.2.1.2: ((x - (c - 0.5)) / (w - 1) + 0.5) of the output's range.
         inside = np.arange(1540, 2555)
         expected = ((inside - 2047.5) / 1023 + 0.5) * 255
@@ -136,7 +138,8 @@ class TestBadFiles:
     def refused(self, path, reason, **options):
         with pytest.raises(KitError, match=reason) as refused:
             dicom.read(path, **options)
-        assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+        assert str(path) in str(refused.value)
+        assert "\n" not in str(refused.value)
 
     def test_missing_empty_and_other_files(self, path):
         self.refused(path, "No such file")
@@ -179,6 +182,7 @@ class TestBadFiles:
         paths = {"a": good, "b": empty, "c": other}
         with pytest.raises(KitError, match="2 files cannot be read") as refused:
             dicom.check(paths, (64, 96), skip_bad=False)
-        assert str(empty) in str(refused.value) and str(other) in str(refused.value)
+        assert str(empty) in str(refused.value)
+        assert str(other) in str(refused.value)
         assert set(dicom.check(paths, (64, 96), skip_bad=True)) == {"b", "c"}
         assert caplog.text.count("left out") == 2

@@ -37,7 +37,7 @@ class TestLabels:
         assert labels.read(write(tmp_path / "l.csv", text)) == self.EXPECTED
 
     def test_strata(self):
-        found = {id: labels.stratum(regions) for id, regions in self.EXPECTED.items()}
+        found = {image_id: labels.stratum(regions) for image_id, regions in self.EXPECTED.items()}
         assert found == {"a": "negative", "b": "multiple", "c": "single"}
 
     @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ class TestLayout:
         return list(phantoms.train.values())
 
     def put(self, images, folder, *ids):
-        for number, id in enumerate(ids):
+        for number, image_id in enumerate(ids):
             (folder / "s").mkdir(parents=True, exist_ok=True)
-            shutil.copy(images[number], folder / "s" / f"{id}.dcm")
+            shutil.copy(images[number], folder / "s" / f"{image_id}.dcm")
 
     def round2(self, images, folder, text="a,-1\nb,1 2\nc,-1\n"):
         write(folder / "stage_2_train.csv", text)
@@ -96,8 +96,11 @@ class TestLayout:
         assert found.name == "siim"
         assert list(found.train) == list(found.labels) == ["a", "b", "c"]
         assert found.unlabelled == ("u",)
-        assert list(found.test) == ["ID_1", "ID_2"] and found.sample_ids == ("ID_2", "ID_1")
-        assert found.shape == (128, 128) and found.patients is None and found.solution_path is None
+        assert list(found.test) == ["ID_1", "ID_2"]
+        assert found.sample_ids == ("ID_2", "ID_1")
+        assert found.shape == (128, 128)
+        assert found.patients is None
+        assert found.solution_path is None
 
     def test_round_1_keeps_its_test_images_and_answers_repeated_ids_once(self, images, tmp_path):
         write(tmp_path / "train-rle.csv", "ImageId, EncodedPixels\na, -1\nb, 1 2\n")
@@ -151,13 +154,14 @@ class TestLayout:
 class TestReal:
     def test_the_organisers_sample(self):
         found = layout.open_folder(SHARED / "siim-sample")
-        assert len(found.train) == 10 and found.shape == (1024, 1024)
-        for id, regions in found.labels.items():
-            assert rle.union(regions, found.shape, id).any() == bool(regions)
+        assert len(found.train) == 10
+        assert found.shape == (1024, 1024)
+        for image_id, regions in found.labels.items():
+            assert rle.union(regions, found.shape, image_id).any() == bool(regions)
 
     def test_a_part_of_round_2(self):
         found = layout.open_folder(SHARED / "siim")
         strata = [labels.stratum(regions) for regions in found.labels.values()]
         assert (len(found.train), len(found.unlabelled), len(found.test)) == (1254, 5, 450)
         assert (len(strata) - strata.count("negative"), strata.count("multiple")) == (336, 21)
-        assert len(set(found.patients[id] for id in found.train)) == 933
+        assert len(set(found.patients[image_id] for image_id in found.train)) == 933

@@ -35,7 +35,8 @@ def test_encoding_is_the_slow_one_and_decoding_gives_the_mask_back(mask, by_colu
     text = rle.encode(mask)
     assert text == slow_encode(mask)
     decoded = rle.decode(text, mask.shape)
-    assert decoded.dtype == bool and decoded.shape == mask.shape
+    assert decoded.dtype == bool
+    assert decoded.shape == mask.shape
     assert (decoded == mask).all()
 
 

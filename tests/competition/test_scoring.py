@@ -26,19 +26,19 @@ def solution(tmp_path):
 def test_scores_are_means_over_each_part(solution):
     random = np.random.default_rng(0)
     truth = {f"i{n}": [random.random((8, 8)) > 0.7 for _ in range(n % 3)] for n in range(12)}
-    guess = {id: random.random((8, 8)) > (0.6 if n % 2 else 2) for n, id in enumerate(truth)}
-    usage = {id: ("Public", "Private", "Ignored")[n % 3 if n < 9 else 1] for n, id in enumerate(truth)}
-    rows = [f"{id},{rle.encode(mask)},{usage[id]}" for id, masks in truth.items() for mask in masks]
-    rows += [f"{id},-1,{usage[id]}" for id, masks in truth.items() if not masks]
+    guess = {image_id: random.random((8, 8)) > (0.6 if n % 2 else 2) for n, image_id in enumerate(truth)}
+    usage = {image_id: ("Public", "Private", "Ignored")[n % 3 if n < 9 else 1] for n, image_id in enumerate(truth)}
+    rows = [f"{image_id},{rle.encode(mask)},{usage[image_id]}" for image_id, masks in truth.items() for mask in masks]
+    rows += [f"{image_id},-1,{usage[image_id]}" for image_id, masks in truth.items() if not masks]
     scores = scoring.score(
-        {id: rle.encode(mask) for id, mask in guess.items()},
+        {image_id: rle.encode(mask) for image_id, mask in guess.items()},
         solution("ImageId,EncodedPixels,Usage\n" + "\n".join(rows)),
         (8, 8),
     )
     expected = {"Public": [], "Private": [], "Ignored": []}
-    for id, masks in truth.items():
+    for image_id, masks in truth.items():
         whole = np.any([np.zeros((8, 8), bool), *masks], axis=0)
-        expected[usage[id]].append(scoring.dice(guess[id], whole))
+        expected[usage[image_id]].append(scoring.dice(guess[image_id], whole))
     assert scores.public == pytest.approx(np.mean(expected["Public"]), abs=1e-12)
     assert scores.private == pytest.approx(np.mean(expected["Private"]), abs=1e-12)
     assert len(scores.images) == 12 - len(expected["Ignored"])

@@ -62,7 +62,7 @@ def test_good_files(check):
 )
 def test_each_problem_is_found_with_its_line(check, text, line, image, reason):
     found = check(text)
-    assert any((at, id) == (line, image) and reason in why for at, id, why in found), found
+    assert any((at, image_id) == (line, image) and reason in why for at, image_id, why in found), found
 
 
 def test_all_problems_are_listed_and_nothing_else(check):

@@ -25,7 +25,7 @@ def test_folders_are_made_and_line_ends_kept(tmp_path):
 def test_json_round_trip_and_its_errors(tmp_path):
     write_json(tmp_path / "c.json", {"a": [1, 2.5]})
     assert read_json(tmp_path / "c.json") == {"a": [1, 2.5]}
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "c.json", {"a": float("nan")})
     assert read_json(tmp_path / "c.json") == {"a": [1, 2.5]}
     (tmp_path / "d.json").write_text("{")

@@ -14,14 +14,14 @@ from kit.data.resize import resize_image, resize_mask
 @pytest.fixture
 def few(phantoms, tmp_path):
     """Eight of the phantoms, positives among them, in a folder of their own."""
-    ids = sorted(phantoms.train, key=lambda id: (not phantoms.labels[id], id))[:4]
-    ids = sorted(ids + [id for id in phantoms.train if not phantoms.labels[id]][:4])
+    ids = sorted(phantoms.train, key=lambda image_id: (not phantoms.labels[image_id], image_id))[:4]
+    ids = sorted(ids + [image_id for image_id in phantoms.train if not phantoms.labels[image_id]][:4])
     paths = {}
-    for id in ids:
-        paths[id] = tmp_path / "images" / f"{id}.dcm"
-        paths[id].parent.mkdir(exist_ok=True)
-        shutil.copy(phantoms.train[id], paths[id])
-    return dataclasses.replace(phantoms, train=paths, labels={id: phantoms.labels[id] for id in ids})
+    for image_id in ids:
+        paths[image_id] = tmp_path / "images" / f"{image_id}.dcm"
+        paths[image_id].parent.mkdir(exist_ok=True)
+        shutil.copy(phantoms.train[image_id], paths[image_id])
+    return dataclasses.replace(phantoms, train=paths, labels={image_id: phantoms.labels[image_id] for image_id in ids})
 
 
 @pytest.fixture
@@ -34,10 +34,11 @@ def reads(monkeypatch):
 
 def test_each_row_is_the_resized_image_and_mask(few, tmp_path):
     for size, cached in cache.ensure(few, [64, 32], tmp_path / "cache").items():
-        for row, (id, path) in enumerate(few.train.items()):
+        for row, (image_id, path) in enumerate(few.train.items()):
             assert (cached.images[row] == resize_image(dicom.read(path).pixels, size)).all()
-            assert (cached.masks[row] == resize_mask(rle.union(few.labels[id], few.shape), size)).all()
-        assert isinstance(cached.images, np.memmap) and cached.images.dtype == cached.masks.dtype == np.uint8
+            assert (cached.masks[row] == resize_mask(rle.union(few.labels[image_id], few.shape), size)).all()
+        assert isinstance(cached.images, np.memmap)
+        assert cached.images.dtype == cached.masks.dtype == np.uint8
         assert not cached.bad.any()
 
 
@@ -78,7 +79,8 @@ def test_a_killed_build_goes_on(few, tmp_path, monkeypatch, reads):
     cached = cache.ensure(few, [32], tmp_path / "cache")[32]
     assert 0 < len(reads) < len(few.train)
     whole = cache.ensure(few, [32], tmp_path / "other")[32]
-    assert (cached.images == whole.images).all() and (cached.masks == whole.masks).all()
+    assert (cached.images == whole.images).all()
+    assert (cached.masks == whole.masks).all()
 
 
 def test_of_two_that_want_a_cache_at_once_one_makes_it(few, tmp_path, reads):
@@ -88,7 +90,8 @@ def test_of_two_that_want_a_cache_at_once_one_makes_it(few, tmp_path, reads):
     assert sorted(reads) == sorted(few.train.values())
     whole = cache.ensure(few, [32], tmp_path / "other")[32]
     for made in (first, second):
-        assert (made.images == whole.images).all() and (made.masks == whole.masks).all()
+        assert (made.images == whole.images).all()
+        assert (made.masks == whole.masks).all()
 
 
 def test_all_bad_files_are_told_and_skipped_on_request(few, tmp_path, caplog):
@@ -97,13 +100,14 @@ def test_all_bad_files_are_told_and_skipped_on_request(few, tmp_path, caplog):
     paths[3].write_bytes(paths[3].read_bytes()[:2000])
     with pytest.raises(KitError) as refused:
         cache.ensure(few, [32], tmp_path / "cache")
-    assert all(str(paths[i]) in str(refused.value) for i in (0, 3)) and "--skip-bad" in str(refused.value)
+    assert all(str(paths[i]) in str(refused.value) for i in (0, 3))
+    assert "--skip-bad" in str(refused.value)
     cached = cache.ensure(few, [32], tmp_path / "cache", skip_bad=True)[32]
     assert np.flatnonzero(cached.bad).tolist() == [0, 3]
     assert caplog.text.count("left out") == 2
 
 
 def test_malformed_labels_name_the_image(few, tmp_path):
-    id = next(iter(few.train))
-    with pytest.raises(KitError, match=id.replace(".", r"\.")):
-        cache.ensure(dataclasses.replace(few, labels=few.labels | {id: ("1 2 3",)}), [32], tmp_path / "cache")
+    image_id = next(iter(few.train))
+    with pytest.raises(KitError, match=image_id.replace(".", r"\.")):
+        cache.ensure(dataclasses.replace(few, labels=few.labels | {image_id: ("1 2 3",)}), [32], tmp_path / "cache")

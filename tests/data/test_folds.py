@@ -16,12 +16,14 @@ def crowd(phantoms):
     random = np.random.default_rng(0)
     ids = [f"i{number:03d}" for number in range(300)]
     rows = random.choice(["", "a", "a b"], 300, p=[0.7, 0.2, 0.1])
-    known = {id: tuple(f"{n} 5" for n, _ in enumerate(row.split())) for id, row in zip(ids, rows, strict=True)}
+    known = {
+        image_id: tuple(f"{n} 5" for n, _ in enumerate(row.split())) for image_id, row in zip(ids, rows, strict=True)
+    }
     return dataclasses.replace(
         phantoms,
         train=dict.fromkeys(ids, phantoms.labels_path),
         labels=known,
-        patients={id: f"p{random.integers(120)}" for id in ids},
+        patients={image_id: f"p{random.integers(120)}" for image_id in ids},
     )
 
 
@@ -59,7 +61,7 @@ def test_dicom_tells_the_patient_where_no_table_does(phantoms):
 
 
 def test_too_few_cases_of_a_stratum_are_a_warning(crowd, caplog):
-    few = {id: (() if number > 2 else ("1 2",)) for number, id in enumerate(crowd.train)}
+    few = {image_id: (() if number > 2 else ("1 2",)) for number, image_id in enumerate(crowd.train)}
     with caplog.at_level(logging.WARNING, "kit"):
         folds.make(dataclasses.replace(crowd, labels=few), count=5)
     assert "3 images are single, fewer than the 5 folds" in caplog.text

@@ -28,7 +28,8 @@ def test_no_component_vanishes(boxes, size):
     for top, left, height, width in boxes:
         mask[top : top + height, left : left + width] = True
     small = resize_mask(mask, size)
-    assert small.shape == (size, size) and small.dtype == bool
+    assert small.shape == (size, size)
+    assert small.dtype == bool
     assert small.any() == mask.any()
     count, components = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     for component in range(1, count):

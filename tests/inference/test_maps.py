@@ -13,11 +13,11 @@ def test_level_at_least_l_means_p_at_least_l_of_255(dtype):
     rng = np.random.default_rng(0)
     edges = (np.arange(256) / 255).astype(dtype)
     around = np.concatenate([edges, np.nextafter(edges[1:], dtype(0)), np.nextafter(edges[:-1], dtype(1))])
-    map = np.concatenate([around, rng.random(5000).astype(dtype)])[None]
-    levels = to_levels(map)
+    probabilities = np.concatenate([around, rng.random(5000).astype(dtype)])[None]
+    levels = to_levels(probabilities)
     assert levels.dtype == np.uint8
     for level in range(256):
-        assert ((levels >= level) == (map >= edges[level])).all()
+        assert ((levels >= level) == (probabilities >= edges[level])).all()
 
 
 @settings(max_examples=50, deadline=None)
@@ -64,6 +64,6 @@ def test_ids_must_be_as_many_as_maps(tmp_path):
 
 
 def test_enlarging_is_bilinear_and_of_the_wanted_shape():
-    map = np.array([[0, 200]], np.uint8)
-    assert upsample(map, (2, 4)).tolist() == [[0, 50, 150, 200]] * 2
-    assert upsample(map, (1, 2)) is map
+    levels = np.array([[0, 200]], np.uint8)
+    assert upsample(levels, (2, 4)).tolist() == [[0, 50, 150, 200]] * 2
+    assert upsample(levels, (1, 2)) is levels

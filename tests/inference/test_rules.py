@@ -28,41 +28,41 @@ class TestEveryRule:
         assert type(rule) is rules.RULES[rule.name]
 
     def test_a_mask_is_bool_of_the_maps_shape_and_leaves_the_map_alone(self, rule, problem):
-        map = problem(0, shape=(9, 5))[0][1]
-        before = map.copy()
-        mask = rule.mask(map)
+        levels = problem(0, shape=(9, 5))[0][1]
+        before = levels.copy()
+        mask = rule.mask(levels)
         assert mask.dtype == np.bool_
         assert mask.shape == (9, 5)
-        assert (map == before).all()
+        assert (levels == before).all()
 
     def test_it_says_what_its_words_say(self, rule, problem, slow):
         if rule.name == "expected":
             pytest.skip("has no words: see test_calibration")
-        levels = {"level": level_of(rule.binarization)}
+        thresholds = {"level": level_of(rule.binarization)}
         if rule.name == "triplet":
-            levels["top"] = level_of(rule.top)
+            thresholds["top"] = level_of(rule.top)
         outcomes = set()
         for seed in range(20):
-            for map in problem(seed)[0]:
-                want = slow.mask(rule.name, map, rule.removal, **levels)
-                assert (rule.mask(map) == want).all()
+            for levels in problem(seed)[0]:
+                want = slow.mask(rule.name, levels, rule.removal, **thresholds)
+                assert (rule.mask(levels) == want).all()
                 outcomes.add(bool(want.any()))
         assert outcomes == {True, False}
 
     def test_no_pixel_is_left_out_for_one_of_lower_probability(self, rule, problem):
         if rule.name == "component":
             pytest.skip("a small component may be surer than a large one")
-        for map in problem(3)[0]:
-            mask = rule.mask(map)
-            assert not mask.any() or mask.all() or map[mask].min() > map[~mask].max()
+        for levels in problem(3)[0]:
+            mask = rule.mask(levels)
+            assert not mask.any() or mask.all() or levels[mask].min() > levels[~mask].max()
 
     def test_a_map_without_a_finding_gives_an_empty_mask(self, rule):
         assert not rule.mask(np.zeros((16, 16), np.uint8)).any()
 
     def test_removal_means_the_same_at_every_size(self, rule, problem):
-        for map in problem(4)[0]:
-            larger = np.kron(map, np.ones((2, 2), np.uint8))
-            assert (rule.mask(larger) == np.kron(rule.mask(map), np.ones((2, 2), bool))).all()
+        for levels in problem(4)[0]:
+            larger = np.kron(levels, np.ones((2, 2), np.uint8))
+            assert (rule.mask(larger) == np.kron(rule.mask(levels), np.ones((2, 2), bool))).all()
 
     def test_it_can_be_kept_in_a_file(self, rule, tmp_path):
         write_json(tmp_path / "thresholds.json", {**rules.parameters(rule), "dice": 0.5})
@@ -76,18 +76,18 @@ def test_a_read_only_memory_map_is_as_good(tmp_path):
 
 
 def test_an_area_equal_to_removal_stays():
-    map = np.zeros((32, 32), np.uint8)
-    map[4, 4:7] = 255  # 3 pixels are 3072 of a 1024×1024 image
+    levels = np.zeros((32, 32), np.uint8)
+    levels[4, 4:7] = 255  # 3 pixels are 3072 of a 1024×1024 image
     for rule in (ImageRule, ComponentRule):
-        assert rule(0.5, 3072).mask(map).sum() == 3
-        assert not rule(0.5, 3073).mask(map).any()
-    assert TripletRule(1.0, 0.5, 3072).mask(map).any()
-    assert not TripletRule(1.0, 0.5, 3073).mask(map).any()
+        assert rule(0.5, 3072).mask(levels).sum() == 3
+        assert not rule(0.5, 3073).mask(levels).any()
+    assert TripletRule(1.0, 0.5, 3072).mask(levels).any()
+    assert not TripletRule(1.0, 0.5, 3073).mask(levels).any()
 
 
 def test_components_touch_at_corners():
-    map = np.eye(32, dtype=np.uint8) * 255
-    assert ComponentRule(0.5, 32 * 1024).mask(map).sum() == 32
+    levels = np.eye(32, dtype=np.uint8) * 255
+    assert ComponentRule(0.5, 32 * 1024).mask(levels).sum() == 32
 
 
 def test_every_level_is_its_own_probability():

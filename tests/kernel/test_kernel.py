@@ -72,7 +72,7 @@ def play(kernel, images, folder, form=LAYOUTS[0], isolated=None):
     """Runs the kernel in one layout and compares it with nothing but its own ids."""
     sandbox = Sandbox(folder, can_isolate() if isolated is None else isolated)
     expected = folder / "expected.csv"
-    submission.write(expected, [(id, "-1") for id in images])
+    submission.write(expected, [(image_id, "-1") for image_id in images])
     rehearsal.lay_out(sandbox.kaggle / "input", kernel, "siim", list(images), images, form)
     return rehearsal.play(sandbox, kernel, form, expected)
 
@@ -257,7 +257,7 @@ def test_a_path_of_this_machine_fails(kernel, images, here, tmp_path_factory, is
 def test_a_kernel_that_predicts_something_else_is_told(kernel, images, tmp_path, monkeypatch):
     def run(sandbox, script):
         (sandbox.kaggle / "working").mkdir()
-        rows = [(id, "-1" if number else "0 1") for number, id in enumerate(images)]
+        rows = [(image_id, "-1" if number else "0 1") for number, image_id in enumerate(images)]
         submission.write(sandbox.kaggle / "working" / "submission.csv", rows)
         return subprocess.CompletedProcess([], 0, "done")
 
@@ -306,7 +306,7 @@ def test_a_file_that_cannot_be_read_is_empty_and_listed(kernel, mount, caplog):
     assert rows[victim] == rows[absent] == "-1"
     assert list(rows) == list(whole)
     others = set(whole) - {victim, absent}
-    assert all(rows[id] == whole[id] for id in others)
+    assert all(rows[image_id] == whole[image_id] for image_id in others)
     assert any(victim in record.getMessage() for record in caplog.records)
     assert any("no such file" in record.getMessage() and absent in record.getMessage() for record in caplog.records)
 

@@ -96,7 +96,8 @@ def test_the_runner_up_classifies_with_three_networks_and_segments_with_five():
         *(("Unet", encoder) for encoder in (*classifiers, "efficientnet-b5")),
         ("DeepLabV3Plus", "resnext50_32x4d"),
     ]
-    assert whole.is_gated and not recipes.load("sneddy").is_gated
+    assert whole.is_gated
+    assert not recipes.load("sneddy").is_gated
 
 
 def test_a_member_is_the_recipe_with_its_changes_over_it():

@@ -30,8 +30,8 @@ def runs(phantoms, tmp_path_factory):
         ids = sorted(labels)
         for tta in (False, True):
             levels = np.zeros((len(ids), *phantoms.shape), np.uint8)
-            for i, id in enumerate(ids):
-                levels[i][np.roll(rle.union(labels[id], phantoms.shape), 3 if tta else 9, axis=1)] = 204
+            for i, image_id in enumerate(ids):
+                levels[i][np.roll(rle.union(labels[image_id], phantoms.shape), 3 if tta else 9, axis=1)] = 204
                 if random.random() < 0.5:
                     levels[i, :3, :3] = 230  # 576 pixels of 1024²
             where = target(0, tta) if target == run.oof else target(tta)
@@ -43,11 +43,11 @@ def runs(phantoms, tmp_path_factory):
 def count(run_maps, truth, removal=None):
     """Dice and IoU by sets of pixels; masks below `removal` pixels of 1024² emptied."""
     dice, iou = [], []
-    for id, map in zip(run_maps.ids, run_maps, strict=True):
-        predicted = set(np.flatnonzero(map >= 0.75 * 255))
-        if removal and len(predicted) * 1024 * 1024 / map.size < removal:
+    for image_id, levels in zip(run_maps.ids, run_maps, strict=True):
+        predicted = set(np.flatnonzero(levels >= 0.75 * 255))
+        if removal and len(predicted) * 1024 * 1024 / levels.size < removal:
             predicted = set()
-        real = set(np.flatnonzero(truth(id)))
+        real = set(np.flatnonzero(truth(image_id)))
         dice.append(2 * len(predicted & real) / (len(predicted) + len(real)) if predicted | real else 1)
         iou.append(len(predicted & real) / len(predicted | real) if predicted | real else 1)
     return np.mean(dice), np.mean(iou)
@@ -58,7 +58,7 @@ def count(run_maps, truth, removal=None):
 def test_a_cell_counts_pixels(phantoms, runs, tta, reading, removal):
     expected = count(
         maps.open_maps(Run(runs / "exp5").oof(0, tta)),
-        lambda id: rle.union(phantoms.labels[id], phantoms.shape),
+        lambda image_id: rle.union(phantoms.labels[image_id], phantoms.shape),
         removal,
     )
     assert Scored(phantoms, runs).validation("exp5", tta, reading) == pytest.approx(expected)
@@ -69,8 +69,8 @@ def test_public_and_private_are_the_leaderboards(phantoms, runs):
     stack = maps.open_maps(Run(runs / "exp5").test(True))
     rule = tables.Scored(phantoms, runs)
     rows = {
-        id: rle.encode(map >= 192) if np.sum(map >= 192) * 64 >= 2048 else "-1"
-        for id, map in zip(stack.ids, stack, strict=True)
+        image_id: rle.encode(levels >= 192) if np.sum(levels >= 192) * 64 >= 2048 else "-1"
+        for image_id, levels in zip(stack.ids, stack, strict=True)
     }
     scores = scoring.score(rows, solution, phantoms.shape)
     assert rule.test("exp5", True, "image", scoring.PUBLIC).dice == pytest.approx(scores.public)
@@ -104,8 +104,10 @@ def test_what_is_not_there_is_told(phantoms, runs, tmp_path):
 
 
 def test_maps_of_other_images_are_refused(phantoms, runs, tmp_path):
-    id, *_ = maps.open_maps(Run(runs / "exp5").oof(0)).ids
-    fewer = dataclasses.replace(phantoms, labels={key: rows for key, rows in phantoms.labels.items() if key != id})
+    image_id, *_ = maps.open_maps(Run(runs / "exp5").oof(0)).ids
+    fewer = dataclasses.replace(
+        phantoms, labels={key: rows for key, rows in phantoms.labels.items() if key != image_id}
+    )
     with pytest.raises(KitError, match=r"is not in .*train-rle"):
         Scored(fewer, runs).validation("exp5", True, "none")
     run = damaged(runs, tmp_path / "a")
@@ -149,7 +151,8 @@ def test_the_document_has_the_papers_layout_and_figures(phantoms, runs, monkeypa
     for block in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
         assert len({line.count("|") for line in block.strip().splitlines()}) == 1
     cell = Scored(phantoms, runs).validation("exp5", True, "component")
-    assert "| exp5 | 0.7638 | 0.7822 |" in text and f"{cell.iou:.4f} |" in text
+    assert "| exp5 | 0.7638 | 0.7822 |" in text
+    assert f"{cell.iou:.4f} |" in text
     assert "| exp1 | 0.7242 | 0.7395 | no run |" in text
     for figures in (paper.TABLE_6.values(), paper.TABLE_7.values(), (row[3] for row in paper.TABLE_11.values())):
         assert all(f"| {figure:.4f} |" in text for figure in figures)

@@ -12,22 +12,22 @@ def _dice(predicted, truth):
     return 1.0 if total == 0 else 2 * (predicted & truth).sum() / total
 
 
-def _mask(kind, map, removal, level, top=None):
+def _mask(kind, levels, removal, level, top=None):
     """The rule in its own words, with levels instead of probabilities."""
-    full = 1024 * 1024 / map.size
-    mask = map >= level
+    full = 1024 * 1024 / levels.size
+    mask = levels >= level
     if kind == "component":
         labels, count = ndimage.label(mask, np.ones((3, 3)))
         for label in range(1, count + 1):
             if (labels == label).sum() * full < removal:
                 mask = mask & (labels != label)
         return mask
-    judged = map >= top if kind == "triplet" else mask
+    judged = levels >= top if kind == "triplet" else mask
     return mask & (judged.sum() * full >= removal)
 
 
 def _mean_dice(kind, maps, masks, removal, level, top=None, weights=None):
-    dice = [_dice(_mask(kind, map, removal, level, top), mask) for map, mask in zip(maps, masks, strict=True)]
+    dice = [_dice(_mask(kind, levels, removal, level, top), mask) for levels, mask in zip(maps, masks, strict=True)]
     return np.average(dice, weights=weights)
 
 
@@ -36,15 +36,15 @@ def _problem(seed, count=6, shape=(8, 8)):
     rng = np.random.default_rng(seed)
     levels = np.sort(rng.choice(256, rng.integers(2, 7), replace=False)).astype(np.uint8)
     maps, masks = np.zeros((2, count, *shape), np.uint8)
-    for map, mask in zip(maps, masks, strict=True):
-        map[:] = levels[0] if rng.random() < 0.5 else 0
+    for drawn, mask in zip(maps, masks, strict=True):
+        drawn[:] = levels[0] if rng.random() < 0.5 else 0
         if rng.random() < 0.8:
             for level in levels[1:]:
                 row, column = rng.integers(0, shape)
-                map[row : row + rng.integers(1, 5), column : column + rng.integers(1, 5)] = level
-            map[rng.random(shape) < 0.2] = rng.choice(levels)
+                drawn[row : row + rng.integers(1, 5), column : column + rng.integers(1, 5)] = level
+            drawn[rng.random(shape) < 0.2] = rng.choice(levels)
         if rng.random() < 0.6:
-            mask[:] = (map >= rng.choice(levels)) ^ (rng.random(shape) < 0.1)
+            mask[:] = (drawn >= rng.choice(levels)) ^ (rng.random(shape) < 0.1)
     return maps, masks.astype(bool)
 
 

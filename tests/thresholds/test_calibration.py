@@ -9,8 +9,8 @@ from kit.thresholds.tables import Histograms
 
 def tables_of(maps, masks):
     tables = Histograms(len(maps))
-    for index, (map, mask) in enumerate(zip(maps, masks, strict=True)):
-        tables.add(index, map, mask)
+    for index, (levels, mask) in enumerate(zip(maps, masks, strict=True)):
+        tables.add(index, levels, mask)
     return tables
 
 
@@ -19,12 +19,12 @@ def drawn():
     """Maps of two regions whose pixels are foreground as often as their level says; two thirds are negatives."""
     rng = np.random.default_rng(0)
     maps, masks = np.zeros((60, 32, 32), np.uint8), np.zeros((60, 32, 32), bool)
-    for index, (map, mask) in enumerate(zip(maps, masks, strict=True)):
+    for index, (levels, mask) in enumerate(zip(maps, masks, strict=True)):
         if index % 3 == 0:
-            map[4:20, 4:20], map[8:16, 8:16] = 64, 191
-            mask[:] = rng.random((32, 32)) < map / 255
+            levels[4:20, 4:20], levels[8:16, 8:16] = 64, 191
+            mask[:] = rng.random((32, 32)) < levels / 255
         else:
-            map[4 : 4 + index % 5, 4:8] = 64
+            levels[4 : 4 + index % 5, 4:8] = 64
     return maps, masks
 
 
@@ -44,36 +44,36 @@ def test_positives_and_negatives_are_told_apart(drawn):
     filled = rule.filled(tables.area, tables.pixels)
     assert filled[::3].min() > 0.9
     assert np.delete(filled, np.s_[::3]).max() < 0.1
-    assert [bool(rule.mask(map).any()) for map in maps] == [index % 3 == 0 for index in range(60)]
+    assert [bool(rule.mask(levels).any()) for levels in maps] == [index % 3 == 0 for index in range(60)]
 
 
 def test_the_mask_is_that_of_the_highest_expected_dice(drawn):
-    map = drawn[0][0]
+    levels = drawn[0][0]
     rule = ExpectedRule((np.arange(256) / 255).tolist(), 1.0, [100], [0.0], 0.0)  # P(empty) = 1 / 2
-    p = map / 255
-    best = max(2 * p[map >= level].sum() / ((map >= level).sum() + p.sum()) for level in (0, 64, 191))
-    area = tables_of([map], [map > 0]).area
+    p = levels / 255
+    best = max(2 * p[levels >= level].sum() / ((levels >= level).sum() + p.sum()) for level in (0, 64, 191))
+    area = tables_of([levels], [levels > 0]).area
     assert rule.expected_dice(area).max() == pytest.approx(best, abs=1e-12)
-    assert not rule.mask(map).any()  # best / 2 is less than 1 / 2
+    assert not rule.mask(levels).any()  # best / 2 is less than 1 / 2
     sure = ExpectedRule(rule.foreground, 1.0, [100], [0.0], 3.0)
-    mask = sure.mask(map)
+    mask = sure.mask(levels)
     assert 2 * p[mask].sum() / (mask.sum() + p.sum()) == pytest.approx(best, abs=1e-12)
 
 
 def test_the_approximation_is_near_the_expectation_for_independent_pixels(drawn):
-    map = drawn[0][0]
+    levels = drawn[0][0]
     rule = ExpectedRule((np.arange(256) / 255).tolist(), 1.0, [100], [0.0], 0.0)
     rng = np.random.default_rng(1)
-    truths = rng.random((300, 32, 32)) < map / 255
-    mask = map >= 191
+    truths = rng.random((300, 32, 32)) < levels / 255
+    mask = levels >= 191
     real = np.mean([2 * (mask & truth).sum() / (mask.sum() + truth.sum()) for truth in truths])
-    assert rule.expected_dice(tables_of([map], [mask]).area)[191, 0] == pytest.approx(real, abs=0.005)
+    assert rule.expected_dice(tables_of([levels], [mask]).area)[191, 0] == pytest.approx(real, abs=0.005)
 
 
 def test_what_is_promised_is_what_the_masks_score(problem, slow):
     maps, masks = problem(3, count=15)
     found = choose(maps, masks, [str(index) for index in range(15)], None, ["expected"], prevalence=0.3)["expected"]
-    scored = [slow.dice(found.rule.mask(map), mask) for map, mask in zip(maps, masks, strict=True)]
+    scored = [slow.dice(found.rule.mask(levels), mask) for levels, mask in zip(maps, masks, strict=True)]
     np.testing.assert_allclose(found.images, scored, atol=1e-12)
     assert found.surface is None
     assert found.plateau == {}

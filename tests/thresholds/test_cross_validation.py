@@ -15,8 +15,8 @@ def test_the_nested_estimate_never_sees_what_it_scores(kind, problem, slow):
     for fold in range(3):
         others = folds != fold
         chosen = choose(maps[others], masks[others], ids[:8], folds[others], [kind])[kind].rule
-        for map, mask in zip(maps[~others], masks[~others], strict=True):
-            dice.append(slow.dice(chosen.mask(map), mask))
+        for levels, mask in zip(maps[~others], masks[~others], strict=True):
+            dice.append(slow.dice(chosen.mask(levels), mask))
     found = choose(maps, masks, ids, folds, [kind])[kind]
     assert found.nested_dice == pytest.approx(np.mean(dice), abs=1e-12)
     assert found.nested_dice < found.dice

@@ -41,8 +41,8 @@ def test_it_is_as_good_as_the_best_of_all_gates_and_thresholds(seed):
     best = max(
         np.mean(
             [
-                dice(GatedRule(ImageRule(level / 255, least), opening).mask(map, p), mask)
-                for map, mask, p in zip(maps, truth, presence, strict=True)
+                dice(GatedRule(ImageRule(level / 255, least), opening).mask(levels, p), mask)
+                for levels, mask, p in zip(maps, truth, presence, strict=True)
             ]
         )
         for opening in gate.GATES
@@ -56,7 +56,7 @@ def test_it_is_as_good_as_the_best_of_all_gates_and_thresholds(seed):
 def test_every_rule_keeps_its_promise_behind_a_gate(kind):
     maps, truth, presence = images()
     result = choose(kind)
-    real = [dice(result.rule.mask(map, p), mask) for map, mask, p in zip(maps, truth, presence, strict=True)]
+    real = [dice(result.rule.mask(levels, p), mask) for levels, mask, p in zip(maps, truth, presence, strict=True)]
     np.testing.assert_allclose(result.images, real, atol=1e-12)
     assert result.dice == pytest.approx(np.mean(real), abs=1e-12)
     assert isinstance(result.rule, GatedRule)

@@ -61,7 +61,7 @@ class TestEverySurface:
         for removal in (None, [0, 5000, 100000]):
             maps, masks = problem(20)
             found = searched(maps, masks, kind, removal)
-            scored = [slow.dice(found.rule.mask(map), mask) for map, mask in zip(maps, masks, strict=True)]
+            scored = [slow.dice(found.rule.mask(levels), mask) for levels, mask in zip(maps, masks, strict=True)]
             assert found.dice == pytest.approx(np.mean(scored), abs=1e-12)
             np.testing.assert_allclose(found.images, scored, atol=1e-12)
             assert removal is None or found.rule.removal in removal
@@ -86,9 +86,9 @@ class TestEverySurface:
             np.testing.assert_allclose(surface.dice[cell], want, atol=1e-12)
 
     def test_ties_are_broken_toward_the_middle_of_the_plateau(self, kind):
-        map = np.zeros((1, 32, 32), np.uint8)
-        map[0, 8:16, 8:16] = 200
-        found = searched(map, map > 0, kind)
+        levels = np.zeros((1, 32, 32), np.uint8)
+        levels[0, 8:16, 8:16] = 200
+        found = searched(levels, levels > 0, kind)
         area = 64 * 1024
         assert found.dice == 1
         assert level_of(found.rule.binarization) == (1 + 200) // 2
@@ -103,7 +103,7 @@ class TestEverySurface:
         found = searched(maps, np.zeros(maps.shape, bool), kind)
         assert found.dice == found.negatives_empty == found.nested_dice == 1
         assert found.dice_positives is None
-        assert not any(found.rule.mask(map).any() for map in maps)
+        assert not any(found.rule.mask(levels).any() for levels in maps)
 
     def test_many_values_of_removal_leave_a_grid_that_holds_the_best(self, kind):
         rng = np.random.default_rng(0)

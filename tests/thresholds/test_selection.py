@@ -20,7 +20,8 @@ def test_small_maps_are_judged_at_the_size_of_the_masks(problem, slow):
     _, masks = problem(1, shape=(20, 28))
     for kind, found in choose(maps, masks, IDS, None, KINDS).items():
         scored = [
-            slow.dice(found.rule.mask(upsample(map, (20, 28))), mask) for map, mask in zip(maps, masks, strict=True)
+            slow.dice(found.rule.mask(upsample(levels, (20, 28))), mask)
+            for levels, mask in zip(maps, masks, strict=True)
         ]
         assert found.dice == pytest.approx(np.mean(scored), abs=1e-12), kind
         assert found.rule.name == kind
@@ -33,9 +34,11 @@ def test_what_is_promised_is_what_the_submission_scores(kind, problem, tmp_path)
     _, masks = problem(5, shape=shape)
     write(choose(maps, masks, IDS, None, [kind])[kind], tmp_path, "demo", {})
     rule = rules.read(tmp_path / "thresholds.json")
-    rows = [(id, rle.encode(rule.mask(upsample(map, shape)))) for id, map in zip(IDS, maps, strict=True)]
+    rows = [
+        (image_id, rle.encode(rule.mask(upsample(levels, shape)))) for image_id, levels in zip(IDS, maps, strict=True)
+    ]
     submission.write(tmp_path / "submission.csv", rows)
-    truth = "".join(f"{id},{rle.encode(mask)},Private\n" for id, mask in zip(IDS, masks, strict=True))
+    truth = "".join(f"{image_id},{rle.encode(mask)},Private\n" for image_id, mask in zip(IDS, masks, strict=True))
     (tmp_path / "solution.csv").write_text("ImageId,EncodedPixels,Usage\n" + truth)
     solution = scoring.read_solution(tmp_path / "solution.csv")
     scored = scoring.score(submission.read(tmp_path / "submission.csv"), solution, shape).private
@@ -47,10 +50,10 @@ def test_measures_on_positives_and_negatives(problem):
     maps, masks = problem(2)
     positive = masks.any(axis=(1, 2))
     for found in choose(maps, masks, IDS, None, KINDS).values():
-        empty = [not found.rule.mask(map).any() for map in maps]
+        empty = [not found.rule.mask(levels).any() for levels in maps]
         assert found.negatives_empty == np.mean(np.array(empty)[~positive])
         assert found.dice_positives == pytest.approx(found.images[positive].mean())
-        meets = [(found.rule.mask(map) & mask).any() for map, mask in zip(maps, masks, strict=True)]
+        meets = [(found.rule.mask(levels) & mask).any() for levels, mask in zip(maps, masks, strict=True)]
         assert found.masked == pytest.approx(np.mean(np.where(positive, meets, ~np.array(empty))))
         assert found.interval[0] <= found.dice <= found.interval[1]
 
@@ -78,7 +81,7 @@ def test_histograms_stay_small():
 
 def test_maps_and_masks_must_be_as_many(problem):
     maps, masks = problem(1)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="shorter"):
         choose(maps[:5], masks, IDS)
 
 

@@ -84,7 +84,7 @@ class TestEveryRecipe:
                 assert metrics.weights.tolist() == ["epoch", "final"]
                 assert np.isfinite(metrics.validation_loss).all()
         sizes = [part.stages[-1].size for part in wanted.parts().values() if part.role == "segment"]
-        ids = [id for fold in (0, 1) for id in maps.open_maps(run.oof(fold)).ids]
+        ids = [image_id for fold in (0, 1) for image_id in maps.open_maps(run.oof(fold)).ids]
         assert sorted(ids) == sorted(layout.open_folder(data).train)
         assert maps.open_maps(run.oof(0)).array.shape[1:] == (max(sizes), max(sizes))
         assert ("gate" in json.loads(run.thresholds.read_text())) == wanted.is_gated
@@ -107,15 +107,15 @@ class TestEveryRecipe:
             presence = [[]] * len(stack)
             if wanted.is_gated:
                 presence = np.load(run.oof(fold, wanted.tta, "classify"))[:, None]
-            for id, map, given in zip(stack.ids, stack, presence, strict=True):
-                truth = rle.union(competition.labels[id], competition.shape)
-                mask = rule.mask(maps.upsample(map, competition.shape), *given)
+            for image_id, levels, given in zip(stack.ids, stack, presence, strict=True):
+                truth = rle.union(competition.labels[image_id], competition.shape)
+                mask = rule.mask(maps.upsample(levels, competition.shape), *given)
                 both = mask.sum() + truth.sum()
                 scores.append(2 * (mask & truth).sum() / both if both else 1.0)
         weights = np.ones(len(scores))
         if wanted.prevalence:
-            ids = [id for fold in (0, 1) for id in maps.open_maps(run.oof(fold)).ids]
-            positive = np.array([bool(competition.labels[id]) for id in ids])
+            ids = [image_id for fold in (0, 1) for image_id in maps.open_maps(run.oof(fold)).ids]
+            positive = np.array([bool(competition.labels[image_id]) for image_id in ids])
             share = positive.mean()
             weights = np.where(positive, wanted.prevalence / share, (1 - wanted.prevalence) / (1 - share))
         promised = json.loads(run.thresholds.read_text())["dice"]
@@ -128,7 +128,7 @@ def test_an_ensembles_maps_are_the_mean_of_its_segmenting_members(data):
     predict(data, wanted)
     for place in (lambda run: run.oof(1, False), lambda run: run.test()):
         members = [np.load(place(run.member(name))) for name in ("se50", "se101", "b3", "b5", "deeplab")]
-        mean = np.mean([[cv2.resize(map, (64, 64)) for map in stack] for stack in members], axis=0)
+        mean = np.mean([[cv2.resize(levels, (64, 64)) for levels in stack] for stack in members], axis=0)
         assert abs(np.load(place(run)).astype(int) - mean).max() <= 0.5
 
 
@@ -159,14 +159,14 @@ def test_halved_weights_are_judged_by_the_dice_of_what_they_predict(data, monkey
     competition = layout.open_folder(data)
     run, _ = train(data, tiny("demo", "name=halved"))
     run.thresholds.write_text(json.dumps({"rule": "image", "binarization": 0.5, "removal": 0}))
-    truth = {id: rle.union(rows, competition.shape) for id, rows in competition.labels.items()}
+    truth = {image_id: rle.union(rows, competition.shape) for image_id, rows in competition.labels.items()}
     whole = np.ones(competition.shape, bool)  # what weights of 0 predict, and so the probability 0.5 everywhere
     changes = []
     for fold in (0, 1):
         stack = maps.open_maps(run.oof(fold))
-        for id, map in zip(stack.ids, stack, strict=True):
-            before = scoring.dice(maps.upsample(map, competition.shape) >= 128, truth[id])
-            changes.append(scoring.dice(whole, truth[id]) - before)
+        for image_id, levels in zip(stack.ids, stack, strict=True):
+            before = scoring.dice(maps.upsample(levels, competition.shape) >= 128, truth[image_id])
+            changes.append(scoring.dice(whole, truth[image_id]) - before)
 
     def zeros(source, target, half):
         save_file({name: tensor * 0 for name, tensor in load_file(source).items()}, target)
@@ -189,7 +189,8 @@ def test_an_ensemble_becomes_a_kernel(data, monkeypatch):
         assert kernels.half_change(run, competition) == 0
     told = []
     kernel = kernels.build(run, data, Settings(), False, 60.0, told.append)
-    assert len(list(kernel.bundle.glob("*.safetensors"))) == 8 * 2 and "halving them changes" in told[0]
+    assert len(list(kernel.bundle.glob("*.safetensors"))) == 8 * 2
+    assert "halving them changes" in told[0]
 
 
 def test_a_fold_starts_from_the_named_recipes_last_weights(data):

@@ -30,7 +30,7 @@ def guess(tmp_path, home):
     """A valid submission to a small competition: every image empty."""
     phantom.write(Path("tiny"), train=2, test=3, size=64)
     path = tmp_path / "guess.csv"
-    submission.write(path, [(id, "-1") for id in layout.open_folder(Path("tiny")).sample_ids])
+    submission.write(path, [(image_id, "-1") for image_id in layout.open_folder(Path("tiny")).sample_ids])
     return path
 
 

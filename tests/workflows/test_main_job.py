@@ -58,24 +58,32 @@ RUN = ("--data", "tiny", "--recipe", "test.yaml")
 
 def test_from_folds_to_a_score_and_then_nothing_to_do(kit, place):
     code, out, _ = kit("folds", *RUN)
-    assert code == 0 and "folds/tiny.csv: written" in out and "multiple" in out
+    assert code == 0
+    assert "folds/tiny.csv: written" in out
+    assert "multiple" in out
     code, out, _ = kit("train", *RUN)
     assert code == 0
-    assert all(f"fold {fold} stage {stage}: Dice" in out for fold in (0, 1) for stage in (1, 2)) and "OOF Dice" in out
+    assert all(f"fold {fold} stage {stage}: Dice" in out for fold in (0, 1) for stage in (1, 2))
+    assert "OOF Dice" in out
     code, out, _ = kit("submit", *RUN)
-    assert code == 0 and "public " in out and "private " in out
+    assert code == 0
+    assert "public " in out
+    assert "private " in out
 
     run = place / "runs/tiny/test"
     table = pd.read_csv(place / "folds/tiny.csv")
     for fold in (0, 1):
         oof = maps.open_maps(run / f"oof/fold{fold}.npy")
-        assert oof.array.dtype == np.uint8 and oof.array.shape[1:] == (64, 64)
+        assert oof.array.dtype == np.uint8
+        assert oof.array.shape[1:] == (64, 64)
         assert sorted(oof.ids) == table.image_id[table.fold == fold].tolist()
         for stage in (1, 2):
             files = {path.name for path in (run / f"fold{fold}/stage{stage}").iterdir()}
             assert {"last.ckpt", "weights.safetensors", "metrics.csv"} <= files
     found = json.loads((run / "thresholds.json").read_text())
-    assert found["recipe"] == "test" and 0 <= found["dice"] <= 1 and len(found["interval"]) == 2
+    assert found["recipe"] == "test"
+    assert 0 <= found["dice"] <= 1
+    assert len(found["interval"]) == 2
     ids = tuple(pd.read_csv(place / "tiny/sample_submission.csv").ImageId)
     assert submission.validate(run / "submission.csv", ids, (128, 128)) == []
     assert (place / "submissions/tiny/test.csv").read_bytes() == (run / "submission.csv").read_bytes()
@@ -85,7 +93,8 @@ def test_from_folds_to_a_score_and_then_nothing_to_do(kit, place):
     }
     for verb in ("folds", "train", "submit"):
         code, out, _ = kit(verb, *RUN)
-        assert code == 0 and "nothing to do" in out
+        assert code == 0
+        assert "nothing to do" in out
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -112,13 +121,15 @@ def test_two_processes_train_together_and_both_tell_every_bad_file(place):
     for path in broken:
         path.write_bytes(b"nonsense" * 40)
     refused = train()
-    assert refused.returncode and all(path.stem in refused.stderr for path in broken)
+    assert refused.returncode
+    assert all(path.stem in refused.stderr for path in broken)
     done = train("--skip-bad")
     assert done.returncode == 0, done.stderr
     assert all(path.stem in done.stderr for path in broken)
     run = folder / "runs/data/test"
     metrics = pd.read_csv(run / "fold0/stage1/metrics.csv")
-    assert metrics.weights.tolist() == ["epoch", "epoch", "final"] and (run / "thresholds.json").is_file()
+    assert metrics.weights.tolist() == ["epoch", "epoch", "final"]
+    assert (run / "thresholds.json").is_file()
     held = pd.read_csv(folder / "folds/data.csv").query("fold == 0").image_id
     assert sorted(maps.open_maps(run / "oof/fold0.npy").ids) == sorted(set(held) - {path.stem for path in broken})
 
@@ -133,8 +144,11 @@ def test_the_search_alone_prints_every_rule_and_draws(kit, place):
 def test_the_report_is_one_page_with_its_pictures(kit, place):
     code, out, _ = kit("report", *RUN)
     page = (place / out.strip()).read_text()
-    assert code == 0 and page.count("data:image/png;base64,") >= 3 and 'src="http' not in page
-    assert "OOF Dice" in page and "stages:" in page
+    assert code == 0
+    assert page.count("data:image/png;base64,") >= 3
+    assert 'src="http' not in page
+    assert "OOF Dice" in page
+    assert "stages:" in page
 
 
 def test_any_folder_of_images_is_predicted_and_bad_files_are_told(kit, place, caplog):
@@ -145,11 +159,16 @@ def test_any_folder_of_images_is_predicted_and_bad_files_are_told(kit, place, ca
         (folder / f"patient{number}.dcm").write_bytes(image.read_bytes())
     (folder / "patient1.dcm").write_bytes(b"nonsense" * 40)
     code, _, err = kit("predict", *RUN, "--images", "clinic", "--out", "answers")
-    assert code == 2 and "patient1.dcm" in err and "--skip-bad" in err
+    assert code == 2
+    assert "patient1.dcm" in err
+    assert "--skip-bad" in err
     code, out, _ = kit("predict", *RUN, "--images", "clinic", "--out", "answers", "--skip-bad")
-    assert code == 0 and "answers/submission.csv" in out and "left out" in caplog.text
+    assert code == 0
+    assert "answers/submission.csv" in out
+    assert "left out" in caplog.text
     rows = submission.read(place / "answers/submission.csv")
-    assert list(rows) == ["patient0", "patient1", "patient2"] and rows["patient1"] == "-1"
+    assert list(rows) == ["patient0", "patient1", "patient2"]
+    assert rows["patient1"] == "-1"
     assert rows["patient0"] == submission.read(place / "runs/tiny/test/submission.csv")[images[0].stem]
 
 
@@ -170,7 +189,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(kit, place, tmp_path, mon
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert (stage / "last.ckpt").exists() and not (stage / "weights.safetensors").exists()
+    assert (stage / "last.ckpt").exists()
+    assert not (stage / "weights.safetensors").exists()
     for name in ("killed.yaml", "whole.yaml"):
         assert kit(*arguments, name)[0] == 0
     for number in (1, 2):
@@ -197,14 +217,19 @@ def test_a_killed_training_goes_on_to_the_same_weights(kit, place, tmp_path, mon
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(kit, arguments, message):
     code, out, err = kit(*arguments)
-    assert code == 2 and out == ""
-    assert message in err and err.startswith("kit: ") and err.count("\n") == 1
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert err.startswith("kit: ")
+    assert err.count("\n") == 1
 
 
 def test_validate_lists_every_problem(kit, place):
     (place / "bad.csv").write_text("ImageId,EncodedPixels\nx,1 2 3\n")
     code, out, _ = kit("validate", "bad.csv", "--data", "tiny")
-    assert code == 2 and "line 2: image x" in out and out.count("is missing") == 8
+    assert code == 2
+    assert "line 2: image x" in out
+    assert out.count("is missing") == 8
 
 
 def test_broken_weights_cost_no_map_that_is_there(kit, place):
@@ -217,8 +242,10 @@ def test_broken_weights_cost_no_map_that_is_there(kit, place):
         code, _, err = kit("train", *RUN)
     finally:
         weights.write_bytes(good)
-    assert code == 2 and err.count("\n") == 1
-    assert "fold0/stage2/weights.safetensors: is not a file of weights" in err and "remove it and run" in err
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "fold0/stage2/weights.safetensors: is not a file of weights" in err
+    assert "remove it and run" in err
     assert (run / "oof/fold0.npy").read_bytes() == before
 
 
@@ -233,7 +260,10 @@ def test_what_was_made_and_then_damaged_is_made_again(kit, place):
         for file, content in zip(files, before, strict=True):
             file.write_bytes(content[:-9] if damage is None else damage)
         code, _, err = kit("thresholds", *RUN)
-        assert code == 2 and "oof/fold1" in err and "make train" in err and err.count("\n") == 1
+        assert code == 2
+        assert "oof/fold1" in err
+        assert "make train" in err
+        assert err.count("\n") == 1
         assert kit("train", *RUN)[0] == kit("predict", *RUN)[0] == kit("thresholds", *RUN)[0] == 0
         assert [file.read_bytes() for file in files] == before
 
@@ -253,6 +283,7 @@ def test_labels_that_changed_after_the_folds_stop_the_training(kit, place):
     labels.write_text(before + "\n")
     try:
         code, _, err = kit("train", *RUN)
-        assert code == 2 and "has changed since the folds were made" in err
+        assert code == 2
+        assert "has changed since the folds were made" in err
     finally:
         labels.write_text(before)
