@@ -2,13 +2,31 @@
 #   make folds train submit                                      the built-in demo
 #   make folds train submit DATA=../siim RECIPE=exp5             the competition
 #   make train RECIPE=exp5 SET="stages.0.epochs=2 seed=1"        any value of a recipe
+# The variables that each verb takes; what is not given is left to the kit's own defaults.
 
-DATA   ?= data/demo
-RECIPE ?= demo
-FOLDS  ?=
-TO     ?= local
-SET    ?=
-ARGS   ?=
+takes_demo         := ARGS
+takes_download     := ARGS
+takes_stats        := DATA ARGS
+takes_folds        := DATA RECIPE SET FOLDS ARGS
+takes_train        := DATA RECIPE SET FOLD ARGS
+takes_thresholds   := DATA RECIPE SET ARGS
+takes_predict      := DATA RECIPE SET ARGS
+takes_validate     := FILE DATA ARGS
+takes_submit       := DATA RECIPE SET TO FILE ARGS
+takes_scores       := ARGS
+takes_kernel       := DATA RECIPE SET ARGS
+takes_kernel-check := DATA RECIPE SET ARGS
+takes_push         := DATA RECIPE SET ARGS
+takes_report       := DATA RECIPE SET ARGS
+takes_tables       := DATA ARGS
+takes_recipes      := RECIPE SET ARGS
+takes_bench        := ARGS
+takes_test         := ARGS
+takes_test-fast    := ARGS
+takes_coverage     := ARGS
+takes_help         :=
+takes_lint         :=
+takes_clean        :=
 
 # A spinning OpenMP thread takes the core that another one needs.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -16,10 +34,39 @@ export OMP_WAIT_POLICY ?= PASSIVE
 PYTHON ?= python3
 BIN    := .venv/bin
 KIT    := $(BIN)/python -m kit
-RUN    := --data $(DATA) --recipe $(RECIPE) $(if $(SET),--set "$(SET)")
 
-.PHONY: help demo download stats folds train thresholds predict validate submit scores kernel kernel-check push \
-        report tables recipes bench test lint clean
+# The rest of this part refuses what would be dropped in silence: a verb or a variable that nothing takes, and a
+# variable without a value, which is what an unset $FILE of the shell gives. Only the command line counts: of the
+# environment PYTHON and OMP_WAIT_POLICY are used, and a verb's variable that is set there is warned about.
+ANYWHERE := PYTHON KIT OMP_WAIT_POLICY
+MAY_BE_EMPTY := SET ARGS
+VERBS    := $(patsubst takes_%,%,$(filter takes_%,$(.VARIABLES)))
+ASKED    := $(or $(filter-out .venv/%,$(MAKECMDGOALS)),help)
+GIVEN    := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+TAKEN    := $(sort $(foreach verb,$(ASKED),$(takes_$(verb))))
+
+# $(call nearest,WORD,KNOWN): "; did you mean …?" where a known word is near.
+nearest  = $(shell $(PYTHON) -c 'import difflib, sys; word, *known = sys.argv[1:]; \
+           near = {k.lower(): k for k in known}; best = difflib.get_close_matches(word.lower(), near, 1); \
+           print("".join("; did you mean " + near[b] + "?" for b in best))' '$1' $2 2>/dev/null)
+$(foreach verb,$(filter-out $(VERBS),$(ASKED)),\
+  $(error there is no verb $(verb)$(call nearest,$(verb),$(VERBS)) (`make help` lists them)))
+$(foreach name,$(filter-out $(TAKEN) $(ANYWHERE),$(GIVEN)),\
+  $(error make $(ASKED) takes no $(name)$(call nearest,$(name),$(TAKEN)) ($(if $(TAKEN),it takes $(TAKEN),it takes none))))
+$(foreach name,$(filter-out $(MAY_BE_EMPTY),$(GIVEN)),\
+  $(if $(strip $($(name))),,$(error $(name)= is given without a value: give one, or leave it out)))
+$(foreach name,$(TAKEN),$(if $(filter environment,$(firstword $(origin $(name)))),\
+  $(warning $(name) of the environment is ignored: give it after `make $(ASKED)`)))
+
+# $(call option,NAME,--name): the option with the variable's value as one word, where it is given.
+quoted = '$(subst ','\'',$1)'
+option = $(if $(filter $1,$(GIVEN)),$2 $(call quoted,$($1)))
+DATA_   = $(call option,DATA,--data)
+RECIPE_ = $(call option,RECIPE,--recipe) $(if $(SET),$(call option,SET,--set))
+ARGS_   = $(if $(filter ARGS,$(GIVEN)),$(ARGS))
+
+.PHONY: $(VERBS)
+.NOTPARALLEL:
 
 help: .venv/ready
 	@$(KIT) --help
@@ -34,43 +81,56 @@ help: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-folds: .venv/ready
-	@$(KIT) folds --data $(DATA) --recipe $(RECIPE) $(if $(FOLDS),--folds $(FOLDS)) $(ARGS)
-
-train thresholds predict report: .venv/ready
-	@$(KIT) $@ $(RUN) $(ARGS)
-
-submit: .venv/ready
-	@$(KIT) submit $(RUN) --to $(TO) $(ARGS)
-
-demo scores recipes download: .venv/ready
-	@$(KIT) $@ $(ARGS)
+demo download scores: .venv/ready
+	@$(KIT) $@ $(ARGS_)
 
 stats tables: .venv/ready
-	@$(KIT) $@ --data $(DATA) $(ARGS)
+	@$(KIT) $@ $(DATA_) $(ARGS_)
+
+folds: .venv/ready
+	@$(KIT) folds $(DATA_) $(RECIPE_) $(call option,FOLDS,--folds) $(ARGS_)
+
+train: .venv/ready
+	@$(KIT) train $(DATA_) $(RECIPE_) $(call option,FOLD,--fold) $(ARGS_)
+
+thresholds predict report: .venv/ready
+	@$(KIT) $@ $(DATA_) $(RECIPE_) $(ARGS_)
 
 validate: .venv/ready
-	@$(KIT) validate $(FILE) --data $(DATA) $(ARGS)
+	@$(KIT) validate $(call option,FILE,) $(DATA_) $(ARGS_)
+
+submit: .venv/ready
+	@$(KIT) submit $(DATA_) $(RECIPE_) $(call option,TO,--to) $(call option,FILE,--file) $(ARGS_)
+
+recipes: .venv/ready
+	@$(KIT) recipes $(call option,RECIPE,) $(if $(SET),$(call option,SET,--set)) $(ARGS_)
 
 kernel: .venv/ready
-	@$(KIT) kernel build $(RUN) $(ARGS)
+	@$(KIT) kernel build $(DATA_) $(RECIPE_) $(ARGS_)
 
 kernel-check: .venv/ready
-	@$(KIT) kernel check $(RUN) $(ARGS)
+	@$(KIT) kernel check $(DATA_) $(RECIPE_) $(ARGS_)
 
 push: .venv/ready
-	@$(KIT) kernel push $(RUN) $(ARGS)
+	@$(KIT) kernel push $(DATA_) $(RECIPE_) $(ARGS_)
 
 bench: .venv/dev
-	@$(BIN)/python -m tests.bench $(ARGS)
+	@$(BIN)/python -m tests.bench $(ARGS_)
 
 test: .venv/dev
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS_)
+
+test-fast: .venv/dev
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile $(ARGS_)
+
+coverage: .venv/dev
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report term:skip-covered $(ARGS_)
 
 lint: .venv/dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
 
 clean:
-	rm -rf build data/cache runs/demo data/demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf build data/cache runs/demo data/demo .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
