@@ -6,11 +6,11 @@ from pathlib import Path
 import segmentation_models_pytorch as smp
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
-from kit.core.errors import KitError
-from kit.core.files import replacing
+from kit.core.errors import KitError, printable
+from kit.core.files import present, write_bytes
 from kit.recipes.schema import Network
 
 log = logging.getLogger(__name__)
@@ -129,10 +129,8 @@ def build(network: Network, pretrained: bool = True) -> Segmenter:
 
 def save_weights(path: Path, network: nn.Module) -> None:
     """Writes all weights and batch-norm statistics as safetensors."""
-    with replacing(path) as temporary:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, temporary
-        )
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_bytes(path, save(tensors))
 
 
 def load_weights(network: Segmenter, path: Path) -> Segmenter:
@@ -146,7 +144,7 @@ def load_weights(network: Segmenter, path: Path) -> Segmenter:
 
 
 def _load(module: nn.Module, path: Path, what: str, remedy: str) -> None:
-    if not path.is_file():
+    if not present(path):
         raise KitError(f"{what}: {path}: there is no such file")
     try:
         # Weights are data: nothing in them is ever run.
@@ -157,6 +155,10 @@ def _load(module: nn.Module, path: Path, what: str, remedy: str) -> None:
         raise KitError(
             f"{what}: {path}: holds more than weights, and is not opened: convert it to safetensors"
         ) from error
+    if not (isinstance(state, dict) and all(isinstance(key, str) for key in state)):
+        raise KitError(f"{what}: {path}: holds {type(state).__name__}, not tensors by name: {remedy}")
+    if strange := next((key for key, tensor in state.items() if not isinstance(tensor, torch.Tensor)), None):
+        raise KitError(f"{what}: {path}: {printable(strange)} is no tensor: give a state dict alone")
     # timm's encoders stand one level deeper in smp than in their own files.
     target = module.model if hasattr(module, "model") and not any(key.startswith("model.") for key in state) else module
     try:

@@ -1,8 +1,76 @@
-"""The one error that a user can mend."""
+"""The error that a user can mend, and the operating system's errors told as one."""
+
+import errno
+import os
+from pathlib import Path
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: make room, then run the same command again",
+    errno.EDQUOT: "your disk quota is used up: make room, then run the same command again",
+    errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows: raise the limit, then run again",
+    errno.EIO: "the disk reports an input/output error: check the disk, then run the same command again",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "permission denied: check its permissions, or choose another folder",
+    errno.EPERM: "operation not permitted: check its permissions, or choose another folder",
+    errno.ENOENT: "no such file or folder: check the path",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another folder or move the file away",
+    errno.EISDIR: "a folder lies where a file belongs: move it away",
+    errno.EEXIST: "a file lies where a folder belongs: move it away",
+    errno.ENOTEMPTY: "the folder is not empty: move its content away",
+    errno.ELOOP: "its symbolic links lead in a circle: mend the link",
+    errno.ENAMETOOLONG: "the name is too long for the file system: choose a shorter one",
+    errno.EMFILE: "too many files are open: raise `ulimit -n`, then run again",
+    errno.ENFILE: "too many files are open on this machine: close some, then run again",
+    errno.ENOMEM: "the machine is out of memory: free some, then run again",
+}
 
 
 class KitError(ValueError):
-    """A mistake of the user's or of a file: one line that says what is wrong, where, and what to do next.
+    """An error caused by user input or the machine: one line of what is wrong, where, and what to do next.
 
     `cli` prints it without a traceback and exits with 2. Every other exception is a bug of ours.
     """
+
+
+def printable(text: object) -> str:
+    r"""The text with undecodable bytes of file names, and control characters, written as escapes.
+
+    >>> print(printable("a\\udcffb\\tc"))
+    a\\udcffb\\tc
+    """
+    readable = str(text).encode("utf-8", "backslashreplace").decode()
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in readable)
+
+
+def advice(error: OSError) -> str:
+    """What an error of the operating system means, and what to do about it."""
+    return _ADVICE.get(error.errno or 0) or printable(error.strerror or error)
+
+
+def unwritable(path: Path | str, error: OSError) -> KitError:
+    """The error of a file or folder that cannot be written."""
+    return KitError(f"{printable(path)}: cannot be written: {advice(error)}")
+
+
+def unreadable(path: Path | str, error: OSError) -> KitError:
+    """The error of a file that cannot be read."""
+    return KitError(f"{printable(path)}: cannot be read: {advice(error)}")
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """The operating system's error that an exception is, or was raised because of; None where there is none.
+
+    Libraries hide it: `torch.save` on a full disk ends in a RuntimeError about its archive.
+    """
+    link: BaseException | None = error
+    while link is not None:  # Python lets no chain lead back to its start
+        if isinstance(link, OSError) and link.errno in _ADVICE:
+            return link
+        link = link.__cause__ or link.__context__
+    return None
+
+
+def of_system(error: OSError) -> KitError:
+    """An error of the operating system that no closer place has told, as one line."""
+    named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    return KitError(f"{printable(named)}: {advice(error)}" if named else advice(error))

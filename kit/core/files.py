@@ -1,48 +1,158 @@
 """Files that are never half-written, and their identity.
 
-A reader sees the old file or the new one, whatever happens to the writer: everything is written to a
-temporary file beside the target, flushed to the disk and renamed over it.
+A reader sees the old file or the new one, whatever happens to the writer: everything is written to a temporary file
+beside the target, flushed to the disk and renamed over it. Only regular files are opened: a FIFO would be waited for.
 """
 
-import fcntl
+import functools
 import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+import socket
+import stat
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from kit.core.errors import KitError
+import filelock
+
+from kit.core.errors import KitError, printable, system_error, unreadable, unwritable
 
 log = logging.getLogger(__name__)
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def present(path: Path | str) -> bool:
+    """Whether a regular file lies at `path`.
+
+    Raises:
+        KitError: something else has its name: a folder, a FIFO, a socket, a device, a link that leads nowhere.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if os.path.islink(path):
+            raise KitError(f"{printable(path)}: is a link that leads nowhere: remove it") from None
+        return False
+    except NotADirectoryError:
+        return False
+    except (OSError, ValueError) as error:
+        raise _unread(path, error) from None
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise KitError(f"{printable(path)}: is {kind}, not a file: move it away")
+    return True
+
+
+@contextmanager
+def opened(path: Path | str) -> Iterator[BinaryIO]:
+    """A regular file, open for reading.
+
+    Raises:
+        KitError: it is missing, no regular file, or cannot be read, now or while the block reads it.
+    """
+    try:
+        handle = os.fdopen(
+            os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb"
+        )  # a FIFO without a writer is not waited for
+    except (OSError, ValueError) as error:
+        raise _unread(path, error) from None
+    with handle:
+        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+            present(path)
+            raise KitError(f"{printable(path)}: is not a regular file: move it away")
+        try:
+            yield handle
+        except OSError as error:
+            if error.filename is None:
+                raise unreadable(path, error) from error
+            raise
+
+
+def _unread(path: Path | str, error: OSError | ValueError) -> KitError:
+    if isinstance(error, IsADirectoryError):
+        return KitError(f"{printable(path)}: is a folder, not a file: move it away")
+    if isinstance(error, OSError):
+        return unreadable(path, error)
+    return KitError(f"{printable(path)}: is not the name of a file ({error}): check the path")
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        KitError: as `opened`.
+    """
+    with opened(path) as handle:
+        return handle.read()
 
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """Gives a temporary path beside `path`; what was written there takes its place when the block ends well.
 
-    The folder is made when missing. When the block raises, `path` is left as it was.
+    The folder is made when missing, and what killed writers of `path` have left is removed. When the block raises,
+    `path` is left as it was.
+
+    Raises:
+        KitError: something else than a file lies there, or it cannot be written, whichever step fails.
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        present(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent.absolute())
+        temporary.touch()
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except Exception as error:
+        reason = None if isinstance(error, KitError) else system_error(error)
+        # A file that the block reads has an error of its own.
+        if reason is None or reason.filename not in (None, str(temporary), str(path), str(path.parent)):
+            raise
+        raise unwritable(path, reason) from error
+    finally:
+        with suppress(OSError):  # the next writer removes it
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path | str) -> Iterator[Path]:
+    """Gives a temporary folder beside `path`; it takes the place of the folder `path` when the block ends well.
 
     Raises:
         KitError: the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
+        _sweep(path.parent.absolute())
+        temporary = _temporary(path)
+        with tempfile.TemporaryDirectory(prefix=f"{temporary.name}.", dir=path.parent) as beside:
+            new = Path(beside, "new")
+            new.mkdir()
+            yield new
+            if path.exists():
+                path.rename(Path(beside, "old"))
+            new.rename(path)
     except OSError as error:
-        raise _unwritable(path, error) from None
-    try:
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
 
 
 @contextmanager
@@ -53,32 +163,39 @@ def locked(path: Path | str, busy: str | None = None) -> Iterator[None]:
 
     Args:
         path: What the block makes.
-        busy: What to say where another process is at it; None: wait until it has ended.
+        busy: What to say where another process holds it; None: wait for that process to finish.
 
     Raises:
-        KitError: another process is at it, or the folder cannot be written.
+        KitError: another process holds it, or the folder cannot be written.
     """
     path = Path(path)
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = open(path.with_name(f".{path.name}.lock"), "w")  # noqa: SIM115
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
             if busy is not None:
-                raise KitError(f"{path}: {busy}") from None
-            log.info("%s: another process is at it: waiting until it has ended", path)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+                raise KitError(f"{printable(path)}: {busy}") from None
+            log.info("%s: waiting for another process to finish", path)
+            lock.acquire()
+    except OSError as error:
+        raise unwritable(path, error) from None
+    try:
         yield
+    finally:
+        lock.release()
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Writes these bytes."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path | str, text: str) -> None:
     """Writes `text` as UTF-8 with its line ends as they are."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(text.encode())
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -93,23 +210,25 @@ def read_json(path: Path | str) -> Any:
         KitError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text())
-    except OSError as error:
-        raise KitError(f"{path}: cannot be read ({error.strerror})") from None
+        return json.loads(read_bytes(path))
+    except RecursionError:
+        reason = "nested too deeply"
     except ValueError as error:
-        raise KitError(f"{path}: is not JSON ({error}): remove it, and the verb that writes it makes it anew") from None
+        if isinstance(error, KitError):
+            raise
+        reason = printable(error)
+    raise KitError(f"{path}: is not JSON ({reason}): remove it and run the command that writes it") from None
 
 
 def copy(source: Path | str, target: Path | str) -> None:
     """Copies a file's bytes over `target`."""
-    with replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
+    with opened(source) as content, replacing(target) as temporary, open(temporary, "wb") as handle:
+        shutil.copyfileobj(content, handle)
 
 
 def is_current(path: Path, made_from: dict[str, Any]) -> bool:
     """Whether `path` is there and was marked as made from just this."""
-    beside = _origin(path)
-    return path.is_file() and beside.is_file() and read_json(beside) == made_from
+    return present(path) and origin(path) == made_from
 
 
 def mark(path: Path, made_from: dict[str, Any]) -> None:
@@ -118,19 +237,72 @@ def mark(path: Path, made_from: dict[str, Any]) -> None:
 
 
 def origin(path: Path) -> dict[str, Any]:
-    """What `path` was marked as made from; empty where nothing is known."""
-    return read_json(_origin(path)) if _origin(path).is_file() else {}
+    """What `path` was marked as made from; empty where nothing is known.
+
+    Raises:
+        KitError: the mark is not a JSON mapping.
+    """
+    beside = _origin(path)
+    made_from = read_json(beside) if present(beside) else {}
+    if not isinstance(made_from, dict):
+        raise KitError(f"{beside}: is not a mapping of names to values: remove it and run the same command again")
+    return made_from
 
 
-def _unwritable(path: Path, error: OSError) -> KitError:
-    return KitError(f"{path}: cannot be written ({error.strerror}): choose another folder or mend its rights")
+def sha256(path: Path | str) -> str:
+    """The SHA-256 of a regular file's bytes, in hexadecimal.
+
+    Raises:
+        KitError: as `opened`.
+    """
+    with opened(path) as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _origin(path: Path) -> Path:
     return path.with_suffix(".origin.json")
 
 
-def sha256(path: Path | str) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def _host() -> str:
+    return socket.gethostname().replace(".", "_")[:32]
+
+
+def _temporary(path: Path) -> Path:
+    """Where this process writes what becomes `path`; the name tells later processes whose it was."""
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Removes, once a process, what writers into a folder have left that ran on this machine and run no more."""
+    left = re.compile(rf"\..+\.{re.escape(_host())}-(\d{{1,10}})\.tmp(\..+)?", re.DOTALL)
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = left.fullmatch(entry.name)
+            if not name or _runs(int(name[1])):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Brings a rename to the disk, where the file system can; some know no flushing of folders."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

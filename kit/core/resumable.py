@@ -4,20 +4,29 @@ The cache and the probability maps are such arrays. A row whose stored key is th
 are still to be made. So a killed run goes on where it was, and a changed image, label or weight costs its own
 rows only. While rows are missing the array lies under a hidden name: what has the final name is complete.
 
+A row's key is written after the row has reached the disk: a machine that loses its power loses rows, and never
+keeps the key of a row that it has lost. So keys wait, until some rows or seconds have come together.
+
 Beside `x.npy`, an array of shape (N, ...), lie `x.ids.txt` (an id a line) and `x.keys` (32 bytes a row).
 """
 
 import hashlib
 import os
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from kit.core.arrays import create_array, open_array
 from kit.core.distributed import ALONE, Team
-from kit.core.files import replacing, write_text
+from kit.core.errors import KitError, unwritable
+from kit.core.files import present, read_bytes, replacing, write_bytes
 
 KEY_BYTES = 32
+_WAITING_ROWS, _WAITING_SECONDS = 64, 2.0
+"""How much a kill may cost, so that the disk is not waited for at each row."""
 
 
 def key_of(*parts: str | bytes) -> bytes:
@@ -35,8 +44,15 @@ def keys_path(path: Path) -> Path:
 
 
 def read_keys(path: Path) -> list[bytes]:
-    """The key of each row of a finished array."""
-    return [row.tobytes() for row in np.load(keys_path(path), mmap_mode="r")]
+    """The key of each row of a finished array.
+
+    Raises:
+        KitError: the file of keys is missing or broken.
+    """
+    keys = open_array(keys_path(path))
+    if keys.dtype != np.uint8 or keys.ndim != 2 or keys.shape[1] != KEY_BYTES:
+        raise KitError(f"{keys_path(path)}: does not hold the keys of {path.name}: remove both and run again")
+    return [row.tobytes() for row in keys]
 
 
 def is_complete(
@@ -46,9 +62,9 @@ def is_complete(
     beside = _ids_path(path)
     return (
         _fits(path, keys_path(path), (len(ids), *shape), np.dtype(dtype))
-        and bool((np.load(keys_path(path), mmap_mode="r") == _stacked(keys)).all())
-        and beside.is_file()
-        and beside.read_bytes() == _lines(ids).encode()
+        and bool((open_array(keys_path(path)) == _stacked(keys)).all())
+        and present(beside)
+        and read_bytes(beside) == _lines(ids)
     )
 
 
@@ -62,6 +78,9 @@ class Rows:
         shape: Of one row; () for a number.
         dtype: Of the values.
         team: The processes that make the rows together; each opens the array, makes its own share and finishes it.
+
+    Raises:
+        KitError: there is no room for the array, or it cannot be written.
     """
 
     def __init__(
@@ -77,59 +96,94 @@ class Rows:
         self._wanted = _stacked(keys)
         self._part = path.with_name(f".{path.name}.part")
         self._shape, self._dtype = (len(self.ids), *shape), np.dtype(dtype)
+        self._waiting: list[int] = []
+        self._flushed = time.monotonic()
+        self._lock = threading.Lock()
         if team.first and not is_complete(path, ids, keys, shape, dtype):
             self._start()
         team.barrier()
-        if self._part.exists():
-            self.array = np.lib.format.open_memmap(self._part, "r+")  # (N, *shape)
-            self._keys = np.lib.format.open_memmap(self._keys_path(), "r+")  # (N, 32)
+        if present(self._part):
+            self.array = open_array(self._part, "r+")  # (N, *shape)
+            self._keys = open_array(self._keys_path(), "r+")  # (N, 32)
         else:
-            self.array, self._keys = np.load(path, mmap_mode="r"), self._wanted
+            self.array, self._keys = open_array(path), self._wanted
 
     def missing(self) -> np.ndarray:
-        """Indices of the rows that are still to be made, ascending."""
+        """Indices of the rows that are still to be made, ascending; rows that wait for the disk are among them."""
         return np.flatnonzero((self._keys != self._wanted).any(axis=1))
 
     def put(self, index: int, row: np.ndarray) -> None:
-        """Stores a row unless it is made already; it counts as made only once all of it is there."""
+        """Stores a row unless it is made already; it counts as made only once all of it is on the disk."""
         if (self._keys[index] == self._wanted[index]).all():
             return
-        self._keys[index] = 0
         self.array[index] = row
-        self._keys[index] = self._wanted[index]
+        with self._lock:
+            self._waiting.append(index)
+            if len(self._waiting) >= _WAITING_ROWS or time.monotonic() - self._flushed > _WAITING_SECONDS:
+                self._flush()
+
+    def flush(self) -> None:
+        """Brings every stored row to the disk, then its key.
+
+        Raises:
+            KitError: the disk refuses them.
+        """
+        with self._lock:
+            self._flush()
 
     def finish(self) -> np.ndarray:
         """Gives the array its final name and returns it, read-only. Every process of the team calls it."""
+        self.flush()
         self._team.barrier()
-        if self._team.first and self._part.exists():
-            self.array.flush()
-            self._keys.flush()
-            write_text(_ids_path(self.path), _lines(self.ids))
-            os.replace(self._part, self.path)
+        if self._team.first and present(self._part):
+            write_bytes(_ids_path(self.path), _lines(self.ids))
+            try:
+                os.replace(self._part, self.path)
+            except OSError as error:
+                raise unwritable(self.path, error) from error
         self._team.barrier()
-        self.array = np.load(self.path, mmap_mode="r")
+        self.array = open_array(self.path)
         return self.array
+
+    def _flush(self) -> None:
+        if self._waiting:
+            try:
+                self.array.flush()
+                self._keys[self._waiting] = self._wanted[self._waiting]
+                self._keys.flush()
+            except OSError as error:
+                raise unwritable(self._part, error) from error
+            self._waiting.clear()
+        self._flushed = time.monotonic()
 
     def _keys_path(self) -> Path:
         return keys_path(self.path)
 
     def _start(self) -> None:
+        """Brings the array under its hidden name, with no key of a row that is about to be overwritten."""
+        present(self._part)
         if _fits(self.path, self._keys_path(), self._shape, self._dtype):
-            os.replace(self.path, self._part)
+            try:
+                os.replace(self.path, self._part)
+            except OSError as error:
+                raise unwritable(self._part, error) from error
         elif not _fits(self._part, self._keys_path(), self._shape, self._dtype):
             self.path.unlink(missing_ok=True)
             with replacing(self._keys_path()) as temporary:
-                np.lib.format.open_memmap(temporary, "w+", np.uint8, self._wanted.shape)
+                create_array(temporary, self._wanted.shape, np.uint8)
             with replacing(self._part) as temporary:
-                np.lib.format.open_memmap(temporary, "w+", self._dtype, self._shape)
+                create_array(temporary, self._shape, self._dtype)
+        keys = open_array(self._keys_path(), "r+")
+        keys[(keys != self._wanted).any(axis=1)] = 0
+        keys.flush()
 
 
 def _ids_path(path: Path) -> Path:
     return path.with_suffix(".ids.txt")
 
 
-def _lines(ids: Sequence[str]) -> str:
-    return "".join(f"{image_id}\n" for image_id in ids)
+def _lines(ids: Sequence[str]) -> bytes:
+    return "".join(f"{image_id}\n" for image_id in ids).encode()
 
 
 def _stacked(keys: Sequence[bytes]) -> np.ndarray:
@@ -138,9 +192,15 @@ def _stacked(keys: Sequence[bytes]) -> np.ndarray:
 
 
 def _fits(array: Path, keys: Path, shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether an array of this shape and type lies there, with as many keys."""
-    try:
-        rows, known = np.load(array, mmap_mode="r"), np.load(keys, mmap_mode="r")
-        return (rows.shape, rows.dtype, known.shape) == (shape, dtype, (shape[0], KEY_BYTES))
-    except (OSError, ValueError, EOFError):
+    """Whether an array of this shape and type lies there, with as many keys.
+
+    Raises:
+        KitError: something else than files has their names.
+    """
+    if not (present(array) and present(keys)):
         return False
+    try:
+        rows, known = open_array(array), open_array(keys)
+    except KitError:
+        return False
+    return (rows.shape, rows.dtype, known.shape, known.dtype) == (shape, dtype, (shape[0], KEY_BYTES), np.uint8)

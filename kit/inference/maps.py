@@ -4,6 +4,7 @@ A map is uint8, level v stands for p = v / 255. Maps of N images are one .npy fi
 with their ids beside it (`x.npy`, `x.ids.txt`, one id a line).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from kit.core.arrays import open_array, save_array
 from kit.core.errors import KitError
-from kit.core.files import replacing, write_text
+from kit.core.files import present, read_bytes, write_text
 
 PROBABILITIES = np.arange(256) / 255
 """What each level stands for."""
@@ -53,13 +55,17 @@ def open_maps(path: Path | str) -> Maps:
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise KitError(f"{path}: maps are {array.dtype}: give uint8 levels or float probabilities")
     beside = Path(path).with_suffix(".ids.txt")
+    named = present(beside)
     try:
-        ids = tuple(beside.read_text().split()) if beside.is_file() else tuple(map(str, range(len(array))))
-    except (OSError, ValueError) as error:
+        lines = read_bytes(beside).decode().removesuffix("\n").split("\n") if named else map(str, range(len(array)))
+    except UnicodeDecodeError as error:
         raise KitError(f"{beside}: is not a text of ids ({error}): `make train predict` mends that of a run") from None
+    ids = tuple(line.rstrip("\r") for line in lines)
     if len(ids) != len(array):
         raise KitError(f"{beside}: {len(ids)} ids for {len(array)} maps: give one a line, in the order of the maps")
-    return Maps(ids, array, str(path), named=beside.is_file())
+    if repeated := next((name for name, times in Counter(ids).items() if times > 1), None):
+        raise KitError(f"{beside}: {repeated} stands there twice: give each map an id of its own")
+    return Maps(ids, array, str(path), named)
 
 
 def open_stack(path: Path | str) -> np.ndarray:
@@ -69,16 +75,11 @@ def open_stack(path: Path | str) -> np.ndarray:
         KitError: it is anything else, or not a .npy file.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise KitError(f"{path}: cannot be read ({error.strerror or error}): give a .npy file") from None
-    except (ValueError, EOFError) as error:
-        raise KitError(
-            f"{path}: is not a .npy file of numbers ({error}): save it with numpy.save; "
-            "`make train predict` mends those of a run"
-        ) from None
-    if not isinstance(array, np.ndarray) or array.ndim != 3:
-        raise KitError(f"{path}: has shape {getattr(array, 'shape', '?')}: give one .npy array (images, height, width)")
+        array = open_array(path)
+    except KitError as error:
+        raise KitError(f"{error}; `make train predict` mends those of a run") from None
+    if array.ndim != 3:
+        raise KitError(f"{path}: has shape {array.shape}: give one .npy array (images, height, width)")
     if not array.size:
         raise KitError(f"{path}: is empty, of shape {array.shape}: give at least one image")
     return array
@@ -86,14 +87,13 @@ def open_stack(path: Path | str) -> np.ndarray:
 
 def stored(path: Path | str, index: int) -> np.ndarray:
     """One image (H, W) of a file (N, H, W), mapped anew, so that the memory it takes is given back with it."""
-    return np.load(path, mmap_mode="r")[index]
+    return open_array(path)[index]
 
 
 def save(path: Path | str, ids: Sequence[str], array: np.ndarray) -> None:
     """Writes maps (N, H, W) uint8 and their ids."""
     write_text(Path(path).with_suffix(".ids.txt"), "".join(f"{image_id}\n" for image_id in ids))
-    with replacing(path) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, array)
+    save_array(path, array)
 
 
 def to_levels(probabilities: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ Image k of a seed depends on the seed, the split and k alone, whatever else is m
 import csv
 import io
 import os
-import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
-from kit.competition import rle
+from kit.competition import dicom, rle
 from kit.core.errors import KitError
-from kit.core.files import write_json, write_text
+from kit.core.files import replacing_folder, write_json, write_text
 from kit.core.progress import progress
 from kit.phantom.anatomy import Chest, stream
 from kit.phantom.film import Film
@@ -131,16 +130,8 @@ def write(folder: Path | str, train: int = 240, test: int = 100, size: int = 102
     folder = Path(folder)
     if folder.exists() and not (folder / _MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise KitError(f"{folder}: holds something that is not a phantom competition: name another folder")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
-            new = Path(beside, "new")
-            _fill(new, {"train": train, "test": test, "size": size, "seed": seed})
-            if folder.exists():
-                folder.rename(Path(beside, "old"))
-            new.rename(folder)
-    except OSError as error:
-        raise KitError(f"{folder}: cannot be written ({error.strerror}): name another folder") from None
+    with replacing_folder(folder) as new:
+        _fill(new, {"train": train, "test": test, "size": size, "seed": seed})
 
 
 def _fill(folder: Path, settings: dict[str, int]) -> None:
@@ -204,7 +195,7 @@ def header(case: Case, pixels: np.ndarray) -> Dataset:
     data.SeriesDescription = f"view: {view}"
     data.PatientName = data.PatientID = patient
     data.PatientBirthDate, data.PatientSex = "", "F" if female else "M"
-    with pydicom.config.disable_value_validation():
+    with dicom.quiet():
         data.PatientAge = str(age)  # without a unit, as in the competition
     data.BodyPartExamined, data.ViewPosition = "CHEST", view
     data.StudyInstanceUID, data.SeriesInstanceUID = study, series

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from kit.core.arrays import save_arrays
 from kit.core.errors import KitError
-from kit.core.files import replacing, write_json
+from kit.core.files import write_json
 from kit.core.progress import progress
 from kit.inference import rules
 from kit.inference.maps import upsample
@@ -25,6 +26,8 @@ from kit.thresholds.triplet import TripletSearch
 
 WORKERS = min(8, os.cpu_count() or 1)
 """Threads that read maps; each holds one."""
+LONGEST = 9
+"""Digits of an area: more than those of any image."""
 KINDS = tuple(rules.RULES)
 """Names of the rules that can be searched."""
 
@@ -165,8 +168,8 @@ def removals_of(text: str | None) -> list[int] | None:
     if text is None:
         return None
     values = [value.strip() for value in text.split(",")]
-    if not all(value.isdecimal() for value in values):
-        raise KitError(f"--removal {text}: give whole pixels of a 1024×1024 image, such as 0,512,1024")
+    if not all(value.isdecimal() and len(value) <= LONGEST for value in values):
+        raise KitError(f"--removal {text[:80]}: give whole pixels of a 1024×1024 image, such as 0,512,1024")
     return [int(value) for value in values]
 
 
@@ -183,8 +186,7 @@ def write(result: Result, folder: Path, recipe: str | None, hashes: dict[str, st
         axes: dict[str, Any] = {"levels": result.surface.levels, "removal": result.surface.removal}
         if result.surface.dice.ndim == 3:
             axes["top"] = result.surface.levels
-        with replacing(folder / "surface.npz") as temporary, open(temporary, "wb") as handle:
-            np.savez_compressed(handle, dice=result.surface.dice, **axes)
+        save_arrays(folder / "surface.npz", dice=result.surface.dice, **axes)
     write_json(
         folder / "thresholds.json",
         {

@@ -32,7 +32,7 @@ def test_kept_memory_is_not_faulted_in_again():
     assert faults("keep") < 100 < faults("leave")
 
 
-@pytest.mark.parametrize("system, libc", [("Darwin", ""), ("Windows", ""), ("Linux", "musl")])
+@pytest.mark.parametrize(("system", "libc"), [("Darwin", ""), ("Windows", ""), ("Linux", "musl")])
 def test_elsewhere_nothing_happens(monkeypatch, system, libc):
     monkeypatch.setattr(allocator.platform, "system", lambda: system)
     monkeypatch.setattr(allocator.platform, "libc_ver", lambda: (libc, ""))

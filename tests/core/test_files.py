@@ -1,10 +1,29 @@
+import errno
+import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from kit.core import files
 from kit.core.errors import KitError
-from kit.core.files import locked, read_json, replacing, sha256, write_json, write_text
+from kit.core.files import (
+    copy,
+    is_current,
+    locked,
+    mark,
+    opened,
+    origin,
+    present,
+    read_json,
+    replacing,
+    replacing_folder,
+    sha256,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_writer_leaves_the_old_file_and_nothing_beside_it(tmp_path):
@@ -61,6 +80,137 @@ def test_a_file_in_the_place_of_a_folder_is_one_clear_line(tmp_path):
         write_text(tmp_path / "file" / "x.txt", "")
     with pytest.raises(KitError, match="cannot be written"), locked(tmp_path / "file" / "x.txt"):
         pass
+
+
+def test_what_a_dead_writer_left_is_removed_and_a_living_ones_stays(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    host = files._host()
+    left = [tmp_path / f".old.npy.{host}-{dead.pid}.tmp", tmp_path / f".demo.{host}-{dead.pid}.tmp.x1"]
+    kept = [tmp_path / f".a.{host}-1.tmp", tmp_path / f".a.elsewhere-{dead.pid}.tmp", tmp_path / ".a.tmp"]
+    for path in [left[0], *kept]:
+        path.write_text("half")
+    (left[1] / "new").mkdir(parents=True)
+    files._sweep.cache_clear()
+    write_text(tmp_path / "a.txt", "")
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, tmp_path / "a.txt"])
+
+
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    with replacing_folder(tmp_path / "demo") as new:
+        (new / "a").write_text("1")
+    with pytest.raises(RuntimeError), replacing_folder(tmp_path / "demo") as new:
+        (new / "b").write_text("2")
+        raise RuntimeError
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["a"]
+    with replacing_folder(tmp_path / "demo") as new:
+        (new / "b").write_text("2")
+    assert [path.name for path in tmp_path.rglob("*")] == ["demo", "b"]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EIO, "input/output error"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "check its permissions"),
+    ],
+)
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failing_disk_is_one_line_and_the_old_file_stays(tmp_path, monkeypatch, number, said, step):
+    target = tmp_path / "a.txt"
+    write_text(target, "old")
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, step, fail)
+        with pytest.raises(KitError, match=rf"a\.txt: cannot be written: .*{said}"):
+            write_text(target, "new")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_error_hidden_in_a_librarys_own_is_told(tmp_path):
+    with pytest.raises(KitError, match="the disk is full"), replacing(tmp_path / "a"):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904
+
+
+def test_the_full_device_is_told_as_a_full_disk(tmp_path):
+    def fill():
+        with open("/dev/full", "wb") as handle:
+            handle.write(b"x" * 2**20)
+
+    with pytest.raises(KitError, match="cannot be written: the disk is full"), replacing(tmp_path / "a"):
+        fill()
+
+
+def special(path, kind):
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "loop":
+        path.symlink_to(path)
+    elif kind == "dangling":
+        path.symlink_to(path.with_name("nowhere"))
+    else:
+        path.symlink_to("/dev/null")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("folder", "is a folder"),
+        ("fifo", "is a FIFO"),
+        ("loop", "lead in a circle"),
+        ("dangling", "leads nowhere|no such file"),
+        ("device", "is a device"),
+    ],
+)
+@pytest.mark.parametrize("use", [present, sha256, read_json, lambda path: copy(path, path.with_name("copy"))])
+def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path, kind, said, use):
+    path = special(tmp_path / "x.json", kind)
+    with pytest.raises(KitError, match=rf"x\.json: .*({said})"):
+        use(path)
+    assert not (tmp_path / "copy").exists()
+
+
+def test_impossible_names_are_one_line(tmp_path):
+    for name in ("a\0b", "a" * 300):
+        for use in (present, sha256):
+            with pytest.raises(KitError, match=r"not the name|too long"):
+                use(tmp_path / name)
+    with pytest.raises(KitError, match="too long"):
+        write_text(tmp_path / ("a" * 300), "")
+
+
+def test_a_mark_that_is_no_mapping_is_refused(tmp_path):
+    write_text(tmp_path / "a.csv", "")
+    mark(tmp_path / "a.csv", {"b": 1})
+    assert is_current(tmp_path / "a.csv", {"b": 1})
+    assert not is_current(tmp_path / "a.csv", {"b": 2})
+    for text in ("[]", "1", "null", '"a"'):
+        (tmp_path / "a.origin.json").write_text(text)
+        with pytest.raises(KitError, match=r"a\.origin\.json: is not a mapping"):
+            origin(tmp_path / "a.csv")
+    for text in ("[" * 100_000, "1" * 5000, "\ud800".encode("utf-8", "surrogatepass").decode("latin1")):
+        (tmp_path / "a.origin.json").write_text(text)
+        with pytest.raises(KitError, match=r"a\.origin\.json: is not JSON"):
+            origin(tmp_path / "a.csv")
+
+
+def test_an_error_while_a_file_is_read_names_it(tmp_path):
+    write_text(tmp_path / "a", "")
+    with pytest.raises(KitError, match=r"a: cannot be read: .*input/output"), opened(tmp_path / "a"):
+        raise OSError(errno.EIO, "Input/output error")
 
 
 def test_sha256_of_a_known_text(tmp_path):

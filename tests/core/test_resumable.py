@@ -1,6 +1,11 @@
-import numpy as np
+import os
 
-from kit.core.resumable import Rows, key_of
+import numpy as np
+import pytest
+
+from kit.core import resumable
+from kit.core.errors import KitError
+from kit.core.resumable import Rows, is_complete, key_of, keys_path, read_keys
 
 IDS = ["a", "b", "c"]
 
@@ -19,6 +24,9 @@ def test_what_has_the_final_name_is_complete(tmp_path):
     rows = Rows(path, IDS, keys("1", "2", "3"), (2, 2))
     assert rows.missing().tolist() == [0, 1, 2]
     rows.put(0, np.ones((2, 2)))
+    assert rows.missing().tolist() == [0, 1, 2]  # not on the disk yet
+    rows.flush()
+    assert rows.missing().tolist() == [1, 2]
     assert not path.exists()
     again = Rows(path, IDS, keys("1", "2", "3"), (2, 2))
     assert again.missing().tolist() == [1, 2]
@@ -79,3 +87,76 @@ def test_a_truncated_array_is_made_again(tmp_path):
 def test_keys_tell_parts_apart():
     assert key_of("ab", "c") != key_of("a", "bc")
     assert len(key_of("a")) == 32
+
+
+def test_blocks_are_reserved_before_they_are_mapped(tmp_path):
+    path = tmp_path / "maps.npy"
+    Rows(path, IDS, keys("1", "2", "3"), (512, 512))
+    part = os.stat(path.with_name(".maps.npy.part"))
+    assert part.st_blocks * 512 >= part.st_size > 3 * 512 * 512
+
+
+def test_a_key_reaches_the_disk_after_its_row(tmp_path, monkeypatch):
+    rows = Rows(tmp_path / "maps.npy", IDS, keys("1", "2", "3"), (2, 2))
+    order = []
+
+    class Watched(np.ndarray):
+        def flush(self):
+            order.append((self.shape[1:], rows.missing().tolist()))
+
+    rows.array, rows._keys = (np.asarray(array).view(Watched) for array in (rows.array, rows._keys))
+    rows.put(1, np.ones((2, 2)))
+    rows.flush()
+    assert order == [((2, 2), [0, 1, 2]), ((32,), [0, 2])]
+
+
+def test_a_row_about_to_be_overwritten_has_no_key_of_what_it_was(tmp_path):
+    path = tmp_path / "maps.npy"
+    rows = Rows(path, IDS, keys("1", "2", "3"), (2, 2))
+    fill(rows)
+    rows.finish()
+    changed = Rows(path, IDS, keys("1", "x", "3"), (2, 2))
+    changed.array[1] = 9  # and the process is killed
+    back = Rows(path, IDS, keys("1", "2", "3"), (2, 2))
+    assert back.missing().tolist() == [1]
+
+
+def test_waiting_rows_are_flushed_in_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(resumable, "_WAITING_ROWS", 2)
+    rows = Rows(tmp_path / "maps.npy", IDS, keys("1", "2", "3"), (2, 2))
+    left = []
+    for index in range(3):
+        rows.put(index, np.ones((2, 2)))
+        left.append(len(rows.missing()))
+    assert left == [3, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["maps.npy", "maps.keys", "maps.ids.txt", ".maps.npy.part"])
+@pytest.mark.parametrize("kind", ["folder", "fifo", "loop", "dangling"])
+def test_what_is_no_file_is_refused_and_not_opened(tmp_path, name, kind):
+    path, there = tmp_path / "maps.npy", tmp_path / name
+    rows = Rows(path, IDS, keys("1", "2", "3"), (2, 2))
+    fill(rows)
+    rows.finish()
+    there.unlink(missing_ok=True)
+    if kind == "folder":
+        there.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(there)
+    else:
+        there.symlink_to(there if kind == "loop" else tmp_path / "nowhere")
+    with pytest.raises(KitError, match=name.replace(".", r"\.")):
+        made = Rows(path, IDS, keys("1", "x", "3"), (2, 2))
+        is_complete(path, IDS, keys("1", "2", "3"), (2, 2))
+        fill(made)
+        made.finish()
+
+
+def test_broken_keys_are_one_clear_line(tmp_path):
+    np.save(tmp_path / "maps.keys.npy", np.zeros((3, 31), np.uint8))
+    (tmp_path / "maps.keys.npy").rename(tmp_path / "maps.keys")
+    with pytest.raises(KitError, match=r"does not hold the keys of maps\.npy"):
+        read_keys(tmp_path / "maps.npy")
+    keys_path(tmp_path / "maps.npy").write_bytes(b"torn")
+    with pytest.raises(KitError, match=r"maps\.keys: is not a \.npy file"):
+        read_keys(tmp_path / "maps.npy")

@@ -242,7 +242,7 @@ def test_nothing_is_left_when_drawing_fails(tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no film")
 
-    monkeypatch.setattr(phantom, "expose", fail)
+    monkeypatch.setattr(phantom.competition, "expose", fail)
     with pytest.raises(RuntimeError, match="no film"):
         phantom.write(tmp_path / "demo", train=1, test=1, size=64)
     assert not list(tmp_path.iterdir())

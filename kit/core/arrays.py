@@ -1,0 +1,74 @@
+"""Arrays in .npy and .npz files: read as data alone, written whole, their blocks reserved before they are mapped."""
+
+import io
+import os
+import tokenize
+from pathlib import Path
+
+import numpy as np
+
+from kit.core.errors import KitError, printable
+from kit.core.files import opened, write_bytes
+
+_BROKEN = (
+    ValueError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    SyntaxError,
+    tokenize.TokenError,
+)
+"""What numpy raises for headers that cannot be."""
+
+
+def open_array(path: Path | str, mode: str = "r") -> np.ndarray:
+    """Memory-maps the array of a .npy file.
+
+    Args:
+        path: The file.
+        mode: `r`, or `r+` to write into it.
+
+    Raises:
+        KitError: the file is missing, no regular file, or not a .npy file of numbers with all its bytes.
+    """
+    with opened(path):  # refuses what must not even be opened
+        pass
+    try:
+        with np.errstate(over="ignore"):  # of a shape that cannot be
+            return np.lib.format.open_memmap(path, mode)
+    except OSError as error:
+        raise KitError(f"{printable(path)}: cannot be mapped into memory ({error.strerror or error})") from None
+    except _BROKEN as error:
+        reason = printable(error)[:200] or type(error).__name__
+        raise KitError(
+            f"{printable(path)}: is not a .npy file of numbers ({reason}): save it with numpy.save"
+        ) from None
+
+
+def create_array(path: Path | str, shape: tuple[int, ...], dtype: np.dtype | type) -> None:
+    """Makes a .npy file of zeros at `path`, of which every block is reserved.
+
+    Without that, the disk would fill up while the mapped array is written, and the process die of SIGBUS.
+
+    Raises:
+        OSError: there is no room.
+    """
+    np.lib.format.open_memmap(path, "w+", dtype, shape)
+    with open(path, "r+b") as handle:
+        os.posix_fallocate(handle.fileno(), 0, os.fstat(handle.fileno()).st_size)
+
+
+def save_array(path: Path | str, array: np.ndarray) -> None:
+    """Writes an array that fits into memory as .npy."""
+    content = io.BytesIO()  # numpy's own writing to a full disk does not say why it fails
+    np.save(content, array, allow_pickle=False)
+    write_bytes(path, content.getvalue())
+
+
+def save_arrays(path: Path | str, **arrays: np.ndarray) -> None:
+    """Writes several arrays as one compressed .npz."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_bytes(path, content.getvalue())

@@ -1,0 +1,65 @@
+"""JSON files with a typed model: what a file holds is what its model says, or the error names file, key and reason."""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from kit.core.errors import KitError, printable
+from kit.core.files import read_bytes
+
+T = TypeVar("T")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""Whole numbers that every reader of JSON takes as they are."""
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_LARGEST = 64 * 2**20
+_TOLD = 5
+
+
+class Document(BaseModel):
+    """A JSON object: types are taken as they stand (no number from a text), and values that are not numbers refused.
+
+    Keys that the model does not know are left alone: later versions may write more.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+def read_document(path: Path | str, kind: type[T] | Any, remedy: str) -> T:
+    """The content of a JSON file as its model.
+
+    Args:
+        path: The file.
+        kind: A `Document`, or any type that pydantic knows.
+        remedy: What to do about a wrong file.
+
+    Raises:
+        KitError: the file cannot be read, or is not what its model says; names each wrong key and what was expected.
+    """
+    content = read_bytes(path)
+    if len(content) > _LARGEST:
+        raise KitError(f"{printable(path)}: is {len(content)} bytes, more than any such file: {remedy}")
+    try:
+        return TypeAdapter(kind).validate_json(content, strict=True)
+    except ValidationError as error:
+        raise KitError(f"{printable(path)}: {told(error)}: {remedy}") from None
+
+
+def told(error: ValidationError) -> str:
+    """What a model refuses: each key by its path with the reason, the first five of them."""
+    problems = [
+        f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {_reason(problem)}"
+        for problem in error.errors(include_url=False, include_context=False)
+    ]
+    more = f"; and {len(problems) - _TOLD} more" if len(problems) > _TOLD else ""
+    return printable("; ".join(problems[:_TOLD]) + more)
+
+
+def _reason(problem: Any) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    given = problem["input"]
+    shown = f" (got {str(given)[:60]!r})" if isinstance(given, str | int | float | bool) else ""
+    return message[0].lower() + message[1:] + (shown if problem["type"] != "json_invalid" else "")

@@ -1,0 +1,49 @@
+import pytest
+
+from kit.core.documents import Count, Document, Number, Share, read_document
+from kit.core.errors import KitError
+
+
+class Thing(Document):
+    name: str
+    share: Share
+    count: Count = 0
+    weights: tuple[Number, ...] = ()
+
+
+def test_a_document_is_read_as_its_model_and_later_keys_are_left_alone(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"name": "x", "share": 1, "weights": [1, -2.5], "later": {}}')
+    assert read_document(path, Thing, "write it again") == Thing(name="x", share=1.0, weights=(1.0, -2.5))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the file: invalid JSON"),
+        ("[]", "the file: input should be an object"),
+        ("null", "the file"),
+        ("{}", "name: field required; share: field required"),
+        ('{"name": 1, "share": 0.5}', "name: input should be a valid string (got '1')"),
+        ('{"name": "a", "share": "0.5"}', "share: input should be a valid number"),
+        ('{"name": "a", "share": NaN}', "share: input should be"),
+        ('{"name": "a", "share": 1.01}', "share: input should be less than or equal to 1 (got '1.01')"),
+        ('{"name": "a", "share": true}', "share: input should be a valid number"),
+        ('{"name": "a", "share": 1, "count": 1' + "0" * 3000 + "}", "count: "),
+        ('{"name": "a", "share": 1, "count": 1.5}', "count: input should be a valid integer"),
+        ('{"name": "a", "share": 1, "weights": [1, Infinity]}', "weights.1: input should be a finite number"),
+        ("[" * 100_000, "the file: invalid JSON"),
+        ('{"name": "\\ud800", "share": 1}', "the file: invalid JSON"),
+    ],
+)
+def test_a_wrong_one_names_file_key_and_what_was_expected(tmp_path, text, said):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(KitError) as refused:
+        read_document(path, Thing, "write it again")
+    line = str(refused.value)
+    assert line.startswith(f"{path}: ")
+    assert said in line
+    assert line.endswith(": write it again")
+    assert "\n" not in line
+    assert len(line) < 1000
