@@ -89,12 +89,17 @@ def folds(
     holdout: Annotated[float | None, typer.Option(help="Hold out this share instead of K folds.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; default: folds/NAME.csv.")] = None,
     allow_missing: AllowMissing = False,
+    hash_patients: Annotated[
+        bool, typer.Option("--hash-patients", help="Write a hash in the place of each patient's id.")
+    ] = False,
 ) -> None:
     """Split the training images: stratified by negative / single / multiple, grouped by patient."""
     from kit import recipes
     from kit.workflows import folds as folds_workflow
 
-    path, split, made = folds_workflow.make_folds(data, recipes.load(recipe), folds, seed, holdout, out, allow_missing)
+    path, split, made = folds_workflow.make_folds(
+        data, recipes.load(recipe), folds, seed, holdout, out, allow_missing, hash_patients
+    )
     print(f"{path}: {'written' if made else 'up to date, nothing to do'}\n{split.counts().to_string()}")
 
 

@@ -1,7 +1,8 @@
 """DICOM files of chest radiographs: pixels as 8-bit grey levels, bright where the body is dense, and who they show.
 
 The competition's headers break the standard (illegal UIDs, ages without a unit); this reader is quiet about that,
-and leaves pydicom's settings as they are for everyone else.
+and leaves pydicom's settings as they are for everyone else. pydicom converts an element when it is first asked for,
+so all that touches one stands inside `_refusing`. What it refuses never quotes an element: elements name patients.
 """
 
 import logging
@@ -9,27 +10,42 @@ import os
 import re
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-import cv2
 import numpy as np
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.encaps import generate_frames
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.pixels import apply_modality_lut, apply_voi_lut, get_decoder
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+)
 
-from kit.core.errors import KitError
+from kit.competition import jpeg
+from kit.core.errors import KitError, printable
+from kit.core.files import opened
 from kit.core.progress import progress
 
 log = logging.getLogger(__name__)
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1, "": 1}
+_MOST_PIXELS = 2**26
+"""8192 × 8192, more than any radiograph; what claims more would only exhaust the memory."""
+_UNDEFINED = 2**32 - 1
+_MOST_INFLATED = 2**28
+"""Bytes of a deflated file after inflation."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,8 @@ class Metadata:
     patient_id: str | None
     shape: tuple[int, int]
     """(height, width) in pixels."""
+    burned_in: bool
+    """Whether the header says that text which may name the patient is part of the picture."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +74,7 @@ class Radiograph(Metadata):
 
 
 def read(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:
-    """Reads a file: JPEG baseline, JPEG 2000 or uncompressed, 8 to 16 bits.
+    """Reads a file: JPEG baseline, JPEG 2000, RLE or uncompressed, 8 to 16 bits.
 
     MONOCHROME1 is inverted. Images of more than 8 bits are scaled to 8 by their window, else by their full range.
 
@@ -67,29 +85,24 @@ def read(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:
     Raises:
         KitError: the file is missing, empty, truncated, not DICOM, of another size, or not one grey image.
     """
-    with _quiet():
-        dataset = _dataset(path)
-        metadata = _metadata(dataset, path)
-        if shape is not None and metadata.shape != tuple(shape):
-            sizes = ["×".join(map(str, size)) for size in (metadata.shape, shape)]
-            raise KitError(f"{path}: is {sizes[0]} pixels, not {sizes[1]} as the others: leave it out or resize it")
-        if int(dataset.get("SamplesPerPixel") or 1) != 1 or int(dataset.get("NumberOfFrames") or 1) != 1:
-            raise KitError(f"{path}: is not one grey image (colour or several frames): convert it first")
-        if "PixelData" not in dataset:
-            raise KitError(f"{path}: has no pixels: fetch the file again")
-        inverted = _text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
-        baseline = dataset.file_meta.get("TransferSyntaxUID") == JPEGBaseline8Bit
-        try:
-            pixels = None if baseline else _scaled(dataset)
-        except Exception as error:  # every decoder has errors of its own
-            raise _undecodable(path, error) from error
-    if pixels is None:  # out of the lock: this is what takes the time, and it runs in parallel
-        try:
-            pixels = _jpeg(next(generate_frames(dataset.PixelData, number_of_frames=1)))
-        except Exception as error:
-            raise _undecodable(path, error) from error
-    if pixels.shape != metadata.shape:
-        raise KitError(f"{path}: pixels are {pixels.shape}, not {metadata.shape} as its header says: fetch it again")
+    with _refusing(path):
+        with quiet():
+            dataset = _dataset(path)
+            metadata = _metadata(dataset)
+            if shape is not None and metadata.shape != tuple(shape):
+                sizes = ["×".join(map(str, size)) for size in (metadata.shape, shape)]
+                raise _Refused(f"is {sizes[0]} pixels, not {sizes[1]} as the others: leave it out or resize it")
+            syntax = _check_grey_image(dataset)
+            inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
+            encapsulated = dataset.PixelData if syntax.is_encapsulated else b""
+            frame = next(generate_frames(encapsulated, number_of_frames=1)) if encapsulated else b""
+            if syntax in JPEG2000TransferSyntaxes:
+                jpeg.check_2000(frame, metadata.shape)
+            pixels = None if syntax == JPEGBaseline8Bit else _decoded(dataset)
+        if pixels is None:  # out of the lock: this is what takes the time, and it runs in parallel
+            pixels = jpeg.decode(frame, metadata.shape)
+        if pixels.shape != metadata.shape:
+            raise _Refused(f"pixels are {pixels.shape}, not {metadata.shape} as its header says: fetch it again")
     return Radiograph(**vars(metadata), pixels=255 - pixels if inverted else pixels)
 
 
@@ -97,10 +110,10 @@ def read_metadata(path: Path | str) -> Metadata:
     """The header alone, without decoding pixels.
 
     Raises:
-        KitError: the file is missing, empty, or not DICOM.
+        KitError: the file is missing, empty, broken, or holds no image.
     """
-    with _quiet():
-        return _metadata(_dataset(path, stop_before_pixels=True), path)
+    with _refusing(path), quiet():
+        return _metadata(_dataset(path, stop_before_pixels=True))
 
 
 def check(paths: dict[str, Path], shape: tuple[int, int], skip_bad: bool) -> dict[str, KitError]:
@@ -138,44 +151,116 @@ def report_bad(errors: list[KitError], skip_bad: bool) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences pydicom about illegal values. Its setting and Python's are global, so one thread at a time."""
-    with _LOCK, warnings.catch_warnings():
+def quiet() -> Iterator[None]:
+    """Lets pydicom read and write illegal values without a word.
+
+    Its setting and Python's filters of warnings are global, so one thread at a time.
+    """
+    with _LOCK, warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
-        before = pydicom.config.settings.reading_validation_mode
-        pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-        try:
-            yield
-        finally:
-            pydicom.config.settings.reading_validation_mode = before
+        yield
+
+
+class _Refused(ValueError):
+    """What is wrong with a file, and what to do next; `_refusing` adds its name."""
+
+
+@contextmanager
+def _refusing(path: Path | str) -> Iterator[None]:
+    """Turns whatever a broken file makes pydicom and its decoders raise into one line that names the file."""
+    try:
+        yield
+    except KitError:
+        raise
+    except (_Refused, jpeg.Undecodable) as error:
+        raise KitError(f"{printable(path)}: {error}") from None
+    except Exception as error:  # every part of pydicom, and every decoder, has errors of its own
+        kind = type(error).__name__
+        raise KitError(f"{printable(path)}: is truncated or broken ({kind}): fetch it again") from error
 
 
 def _dataset(path: Path | str, stop_before_pixels: bool = False) -> pydicom.Dataset:
-    try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
-    except InvalidDicomError:
-        empty = Path(path).stat().st_size == 0
-        raise KitError(f"{path}: {'is empty' if empty else 'is not a DICOM file'}: fetch it again") from None
-    except OSError as error:
-        raise KitError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # a broken header fails in many ways
-        raise KitError(f"{path}: is truncated or broken ({_line(error)}): fetch it again") from error
+    with opened(path) as handle:
+        size = os.fstat(handle.fileno()).st_size
+        if not size:
+            raise _Refused("is empty: fetch it again")
+        try:
+            _check_inflated(handle)
+            dataset = pydicom.dcmread(handle, stop_before_pixels=stop_before_pixels)
+        except InvalidDicomError:
+            raise _Refused("is not a DICOM file: fetch it again") from None
     if "Rows" not in dataset or "Columns" not in dataset:
-        raise KitError(f"{path}: is truncated or holds no image: fetch it again")
+        raise _Refused(_no_image(dataset))
     return dataset
 
 
-def _metadata(dataset: pydicom.Dataset, path: Path | str) -> Metadata:
+def _check_inflated(handle: BinaryIO) -> None:
+    """Refuses a deflated file that would fill the memory: pydicom inflates all of it at once."""
+    read_preamble(handle, force=False)
+    meta = read_dataset(handle, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while not inflate.eof and (some := inflate.unconsumed_tail or handle.read(2**16)):
+            total += len(inflate.decompress(some, 2**20))
+            if total > _MOST_INFLATED:
+                raise _Refused(f"inflates to more than {_MOST_INFLATED >> 20} MiB: no radiograph does: leave it out")
+    handle.seek(0)
+
+
+def _no_image(dataset: pydicom.Dataset) -> str:
+    """Why there is none: the file is of something else, or it ends before the image."""
+    for source in (dataset, dataset.file_meta):
+        kind = UID(str(source.get("SOPClassUID") or source.get("MediaStorageSOPClassUID") or ""))
+        if kind.name and kind.name != kind and "Image Storage" not in kind.name:
+            what = kind.name.removesuffix(" Storage")
+            what = "a structured report" if what.endswith(" SR") else what
+            return f"holds no image: {what}: leave it out"
+    last = dataset.get_item(max(dataset.keys(), default=0)) if len(dataset) else None
+    if isinstance(last, RawDataElement) and last.length != _UNDEFINED and len(last.value or b"") < last.length:
+        return "is truncated before its image: fetch it again"
+    return "holds no image: leave it out, or fetch it again"
+
+
+def _metadata(dataset: pydicom.Dataset) -> Metadata:
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    if not (rows > 0 and columns > 0 and rows * columns <= _MOST_PIXELS):
+        raise _Refused(f"says that it is {rows}×{columns} pixels, which no radiograph is: fetch it again")
+    return Metadata(
+        sex=_text(dataset, "PatientSex"),
+        age=age_in_years(_text(dataset, "PatientAge")),
+        view_position=_text(dataset, "ViewPosition"),
+        patient_id=_text(dataset, "PatientID"),
+        shape=(rows, columns),
+        burned_in=_text(dataset, "BurnedInAnnotation") == "YES",
+    )
+
+
+def _check_grey_image(dataset: pydicom.Dataset) -> UID:
+    """The transfer syntax of one grey image that can be decoded; anything else is refused."""
+    samples, frames = int(dataset.get("SamplesPerPixel") or 1), int(dataset.get("NumberOfFrames") or 1)
+    colours = str(dataset.get("PhotometricInterpretation") or "no colour space at all")
+    if samples != 1 or frames != 1:
+        raise _Refused("is not one grey image (colour or several frames): convert it first")
+    if colours not in ("MONOCHROME1", "MONOCHROME2"):
+        raise _Refused(f"is not a grey image ({printable(colours)[:20]}): convert it to MONOCHROME2 first")
+    if "PixelData" not in dataset:
+        raise _Refused("has no pixels: fetch it again")
+    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID") or ""))
+    deep = syntax == JPEGExtended12Bit and int(dataset.BitsStored) > 8
+    if syntax == JPEGBaseline8Bit or (syntax.is_valid and _decodable(syntax) and not deep):
+        bits = int(dataset.get("BitsAllocated") or 0)
+        if bits not in (8, 16, 32):
+            raise _Refused(f"has {bits} bits a pixel; 8, 16 and 32 are read: convert it first")
+        return syntax
+    name = syntax.name if syntax.name != syntax else "one that no standard names"
+    raise _Refused(f"has an unsupported transfer syntax: {name}: convert it to JPEG 2000 or an uncompressed one")
+
+
+def _decodable(syntax: UID) -> bool:
     try:
-        return Metadata(
-            sex=_text(dataset, "PatientSex"),
-            age=age_in_years(_text(dataset, "PatientAge")),
-            view_position=_text(dataset, "ViewPosition"),
-            patient_id=_text(dataset, "PatientID"),
-            shape=(int(dataset.Rows), int(dataset.Columns)),
-        )
-    except (TypeError, ValueError) as error:
-        raise KitError(f"{path}: has a broken header ({_line(error)}): fetch it again") from error
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
 
 
 def _text(dataset: pydicom.Dataset, name: str) -> str | None:
@@ -188,18 +273,20 @@ def age_in_years(text: str | None) -> int | None:
     >>> age_in_years("10"), age_in_years("045Y"), age_in_years("018M"), age_in_years("old")
     (10, 45, 1, None)
     """
-    match = re.fullmatch(r"(\d+)([DWMY]?)", text or "")
+    match = re.fullmatch(r"(\d{1,6})([DWMY]?)", text or "")
     return int(int(match[1]) * _YEARS[match[2]]) if match else None
 
 
-def _jpeg(frame: bytes) -> np.ndarray:
-    # A cut stream would be decoded to its end in grey, without a word.
-    if not frame.rstrip(b"\x00").endswith(b"\xff\xd9"):
-        raise ValueError("the JPEG stream ends too early")
-    pixels = cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise ValueError("not a JPEG stream")
-    return pixels
+def _decoded(dataset: pydicom.Dataset) -> np.ndarray:
+    """Grey levels as 8 bits by pydicom's decoders."""
+    needed = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated and len(dataset.PixelData) < needed:
+        found = len(dataset.PixelData)
+        raise _Refused(f"pixels cannot be decoded ({found} of {needed} bytes: it is truncated): fetch the file again")
+    try:
+        return _scaled(dataset)
+    except Exception as error:
+        raise _Refused(f"pixels cannot be decoded ({type(error).__name__}): fetch the file again") from error
 
 
 def _scaled(dataset: pydicom.Dataset) -> np.ndarray:
@@ -227,11 +314,3 @@ def _window_range(dataset: pydicom.Dataset) -> tuple[float, float]:
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
     return low * slope + intercept, high * slope + intercept
-
-
-def _undecodable(path: Path | str, error: Exception) -> KitError:
-    return KitError(f"{path}: pixels cannot be decoded ({_line(error)}): fetch the file again")
-
-
-def _line(error: Any) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -5,11 +5,13 @@ with spaces before the second column's name and values, and with negative images
 """
 
 import csv
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
 from kit.competition.rle import EMPTY
 from kit.core.errors import KitError
+from kit.core.files import opened
 
 STRATA = ("negative", "single", "multiple")
 COLUMNS = ("ImageId", "EncodedPixels")
@@ -42,7 +44,7 @@ def rows(path: Path | str, columns: tuple[str, ...] = COLUMNS) -> list[tuple[int
     names = {column.lower() for column in columns}
     found = []
     try:
-        with open(path, encoding="utf-8-sig", newline="") as handle:
+        with opened(path) as content, io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as handle:
             reader = csv.reader(handle, strict=True)
             for fields in reader:
                 values, here = tuple(field.strip() for field in fields), f"{path}:{reader.line_num}"
@@ -55,8 +57,6 @@ def rows(path: Path | str, columns: tuple[str, ...] = COLUMNS) -> list[tuple[int
                 if not values[0]:
                     raise KitError(f"{here}: the first of {','.join(columns)} is empty")
                 found.append((reader.line_num, values))
-    except OSError as error:
-        raise KitError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise KitError(f"{path}: is not a CSV file of {','.join(columns)} ({error})") from None
     except csv.Error as error:

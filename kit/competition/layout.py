@@ -12,12 +12,15 @@ In each, patients.csv (`ImageId,PatientId`) and solution.csv may stand beside th
 """
 
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.competition import dicom, labels
-from kit.core.errors import KitError
+from kit.competition import dicom, labels, rle
+from kit.core.errors import KitError, printable
+from kit.core.files import present
 
+PATIENT_COLUMNS = ("ImageId", "PatientId")
 _LISTED = 5
 
 
@@ -82,7 +85,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     folder = Path(folder)
     if not folder.is_dir():
         raise KitError(f"{folder}: is not a folder: give the competition's folder with --data (DATA= for make)")
-    layout = next((layout for layout in LAYOUTS if (folder / layout.labels).is_file()), None)
+    layout = next((layout for layout in LAYOUTS if present(folder / layout.labels)), None)
     if layout is None:
         wanted = "; ".join(f"{known.name}: {known.labels} with {' and '.join(known.train)}/" for known in LAYOUTS)
         raise KitError(f"{folder}: is not a competition's folder; looked for {wanted}")
@@ -99,6 +102,10 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     if not train:
         raise KitError(f"{folder}: no image in {' or '.join(layout.train)} has a row in {layout.labels}")
     test = find_dicoms(folder / layout.test) if layout.test else {}
+    shape = usual_shape(list(train.values()))
+    for image_id in train:
+        for text in regions[image_id]:  # a file that was cut in the middle of a row is told at once
+            _check_mask(text, shape, image_id, labels_path)
     sample_path = _there(folder / layout.sample) if layout.sample else None
     # Round 1's sample repeats an id for each mask of the truth; a submission answers it once.
     sample_ids = tuple(labels.read(sample_path)) if sample_path else tuple(test)
@@ -114,11 +121,11 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
         unlabelled=tuple(sorted(images.keys() - regions.keys())),
         labels={image_id: regions[image_id] for image_id in train},
         labels_path=labels_path,
-        patients=read_patients(patients_path) if patients_path else None,
+        patients=read_patients(patients_path, images.keys() | test.keys()) if patients_path else None,
         sample_path=sample_path,
         sample_ids=sample_ids,
         solution_path=_there(folder / "solution.csv"),
-        shape=usual_shape(list(train.values())),
+        shape=shape,
     )
 
 
@@ -128,27 +135,58 @@ def find_dicoms(*folders: Path) -> dict[str, Path]:
     A folder that does not exist has none.
 
     Raises:
-        KitError: an id is there twice.
+        KitError: an id is there twice, or a file has a name that no CSV file of ids can hold.
     """
     found: dict[str, Path] = {}
     for folder in folders:
         for path in folder.rglob("*.[dD][cC][mM]"):
+            if unfit := _unfit(path.stem):
+                raise KitError(f"{printable(path)}: {unfit}: rename the file")
             if found.setdefault(path.stem, path) != path:
                 raise KitError(f"{path}: the image is in {found[path.stem]} too: remove one of them")
     return dict(sorted(found.items()))
 
 
-def read_patients(path: Path) -> dict[str, str]:
+def read_patients(path: Path, images: Set[str]) -> dict[str, str]:
     """The patient of each image.
 
+    Args:
+        path: The file.
+        images: Ids of the data set's images.
+
     Raises:
-        KitError: the file is malformed, or an image has two patients.
+        KitError: the file is malformed, has another header, names none of the images, or an image has two patients.
     """
+    table = labels.rows(path, PATIENT_COLUMNS)
     patients: dict[str, str] = {}
-    for line, (image, patient) in labels.rows(path, ("ImageId", "PatientId")):
+    for line, (image, patient) in table:
+        if not patient:
+            raise KitError(f"{path}:{line}: {image} has no patient: name one, or leave the row out")
         if patients.setdefault(image, patient) != patient:
             raise KitError(f"{path}:{line}: {image} has two patients, {patients[image]} and {patient}: keep one")
+    first_line, first = table[0]
+    if first[0] not in images and not patients.keys().isdisjoint(images):
+        header = ",".join(PATIENT_COLUMNS)
+        raise KitError(f"{path}:{first_line}: {','.join(first)} is neither the header {header} nor one of the images")
+    if patients.keys().isdisjoint(images):
+        raise KitError(f"{path}: names none of the {len(images)} images ({first[0]} is none): is it of other data?")
     return patients
+
+
+def _unfit(image_id: str) -> str:
+    """Why an image_id cannot stand in a CSV file, a line an image; empty where it can."""
+    if any("\ud800" <= letter <= "\udfff" for letter in image_id):
+        return "the name is not UTF-8"
+    if any(letter < " " or letter == "\x7f" for letter in image_id):
+        return "the name has a control character"
+    return "" if image_id == image_id.strip() and image_id else "the name begins or ends with a space"
+
+
+def _check_mask(text: str, shape: tuple[int, int], image_id: str, path: Path) -> None:
+    try:
+        rle.runs(text, shape[0] * shape[1], image_id)
+    except KitError as error:
+        raise KitError(f"{path}: {error}: was the file cut? Fetch it again") from None
 
 
 def usual_shape(paths: list[Path]) -> tuple[int, int]:
@@ -169,7 +207,7 @@ def usual_shape(paths: list[Path]) -> tuple[int, int]:
 
 
 def _there(path: Path) -> Path | None:
-    return path if path.is_file() else None
+    return path if present(path) else None
 
 
 def _some(ids: list[str]) -> str:

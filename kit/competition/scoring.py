@@ -1,6 +1,7 @@
 """The competition's score: mean Dice over the images, on the public and the private part of the test set."""
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from kit.competition import rle
 from kit.competition.labels import COLUMNS, Labels, group, rows
 from kit.core.errors import KitError
+from kit.core.files import opened
 
 PUBLIC, PRIVATE, IGNORED = "public", "private", "ignored"
 
@@ -93,7 +95,7 @@ def score(submission: Mapping[str, str], solution: Solution, shape: tuple[int, i
         shape: (height, width) of the images.
 
     Raises:
-        KitError: an image is missing from the submission or from the solution, or a text is malformed.
+        KitError: an image is missing from the submission or from the solution, or a text of either is malformed.
     """
     counted = [image_id for image_id, part in solution.usage.items() if part != IGNORED]
     missing = [image_id for image_id in counted if image_id not in submission]
@@ -104,6 +106,12 @@ def score(submission: Mapping[str, str], solution: Solution, shape: tuple[int, i
         raise KitError(
             f"the solution lacks {len(strange)} of the submission's images, as {strange[0]}: add their truth"
         )
+    for image_id in counted:
+        for text in solution.masks[image_id]:  # where the submission is empty nobody would look at it
+            try:
+                rle.runs(text, shape[0] * shape[1], image_id)
+            except KitError as error:
+                raise KitError(f"the solution is malformed: {error}: fetch it again") from None
     images = {
         image_id: _image_dice(submission[image_id], solution.masks[image_id], shape, image_id) for image_id in counted
     }
@@ -129,7 +137,7 @@ def _mean(values: list[float]) -> float | None:
 
 def _header(path: Path | str) -> tuple[str, ...]:
     try:
-        with open(path, encoding="utf-8-sig", newline="") as handle:
+        with opened(path) as content, io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as handle:
             return tuple(field.strip() for field in next(csv.reader(handle), ()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise KitError(f"{path}: cannot be read ({error})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise KitError(f"{path}: is not a CSV file of {','.join((*COLUMNS, 'Usage'))} ({error})") from None

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kit.competition import rle
 from kit.competition.labels import COLUMNS, rows
-from kit.core.errors import KitError
-from kit.core.files import write_text
+from kit.core.errors import KitError, printable
+from kit.core.files import read_bytes, write_text
 
 HEADER = ",".join(COLUMNS)
 
@@ -26,12 +26,16 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"line {self.line}" if self.line else "the file"
-        return f"{place}: {f'image {self.image}: ' if self.image else ''}{self.reason}"
+        return printable(f"{place}: {f'image {self.image}: ' if self.image else ''}{self.reason}")
 
 
 def write(path: Path | str, masks: Iterable[tuple[str, str]]) -> None:
-    """Writes pairs of image id and RLE text, in their order."""
-    write_text(path, f"{HEADER}\n" + "".join(f"{image_id},{text or rle.EMPTY}\n" for image_id, text in masks))
+    """Writes pairs of image id and RLE text, in their order; an id with a comma or a quote is quoted."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [COLUMNS, *((image_id, mask or rle.EMPTY) for image_id, mask in masks)]
+    )
+    write_text(path, text.getvalue())
 
 
 def read(path: Path | str) -> dict[str, str]:
@@ -58,11 +62,7 @@ def validate(path: Path | str, sample_ids: Sequence[str], shape: tuple[int, int]
         KitError: the file cannot be read at all.
     """
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise KitError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        text = content.decode()
+        text = read_bytes(path).decode()
     except UnicodeDecodeError as error:
         return [Problem(0, "", f"is not a text file ({error.reason} at byte {error.start})")]
     if text.lstrip()[:1] == "<":

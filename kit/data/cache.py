@@ -19,6 +19,7 @@ from kit.core.errors import KitError
 from kit.core.files import locked, sha256
 from kit.core.progress import progress
 from kit.core.resumable import Rows, key_of
+from kit.data.folds import tell_burned_in
 from kit.data.resize import resize_image, resize_mask
 
 
@@ -40,7 +41,11 @@ def image_keys(competition: Competition) -> tuple[bytes, ...]:
     """What each training row is made from: the file's content and the image's label rows."""
 
     def key(image_id: str) -> bytes:
-        return key_of(sha256(competition.train[image_id]), *competition.labels[image_id])
+        try:
+            content = sha256(competition.train[image_id])
+        except KitError:  # told, with all others, when it is to be decoded
+            content = "unreadable"
+        return key_of(content, *competition.labels[image_id])
 
     return tuple(_parallel(key, competition.train, "checking images"))
 
@@ -81,18 +86,27 @@ def _made(
     missing = sorted({int(i) for pair in stores.values() for rows in pair for i in rows.missing()})
     team.barrier()
 
+    burned_in = []
+
     def make(index: int) -> KitError | None:
         try:
-            pixels = dicom.read(paths[index], competition.shape).pixels
+            image = dicom.read(paths[index], competition.shape)
         except KitError as error:
             return error
+        if image.burned_in:
+            burned_in.append(ids[index])
         mask = rle.union(competition.labels[ids[index]], competition.shape, ids[index])
         for size, (images, masks) in stores.items():
-            images.put(index, resize_image(pixels, size))
+            images.put(index, resize_image(image.pixels, size))
             masks.put(index, resize_mask(mask, size))
         return None
 
-    _parallel(make, team.share(missing), f"caching images at {', '.join(map(str, stores))} px")
+    try:
+        _parallel(make, team.share(missing), f"caching images at {', '.join(map(str, stores))} px")
+    finally:  # an interrupted process keeps what it has made
+        for rows in (rows for pair in stores.values() for rows in pair):
+            rows.flush()
+    tell_burned_in(sorted(burned_in))
     team.barrier()
     # What no process could read, each tries again, so that all of them know every reason.
     unread = sorted({int(i) for _, masks in stores.values() for i in masks.missing()})
@@ -102,7 +116,8 @@ def _made(
         bad = np.zeros(len(ids), bool)
         bad[masks.missing()] = True
         if not bad.any():
-            images.finish(), masks.finish()
+            images.finish()
+            masks.finish()
         caches[size] = Cache(images.array, masks.array, keys, bad)
     return caches
 

@@ -5,6 +5,8 @@ with a hold-out share, fold 0 is the held-out part and all other images are in f
 Beside it `folds/NAME.origin.json` says what they were made from, so that changed labels are noticed.
 """
 
+import hashlib
+import io
 import logging
 import warnings
 from dataclasses import dataclass
@@ -17,8 +19,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from kit.competition import dicom, labels
 from kit.competition.layout import Competition
-from kit.core.errors import KitError
-from kit.core.files import mark, origin, sha256, write_text
+from kit.core.errors import KitError, printable
+from kit.core.files import mark, origin, present, read_bytes, sha256, write_text
 
 COLUMNS = ["image_id", "patient_id", "stratum", "fold"]
 ONLY_TRAINING = -1
@@ -57,7 +59,13 @@ class Folds:
         return counts.reindex([*labels.STRATA, "all"], fill_value=0)
 
 
-def make(competition: Competition, count: int = 5, seed: int = 0, holdout: float | None = None) -> Folds:
+def make(
+    competition: Competition,
+    count: int = 5,
+    seed: int = 0,
+    holdout: float | None = None,
+    hash_patients: bool = False,
+) -> Folds:
     """Splits the labelled training images.
 
     Args:
@@ -66,6 +74,7 @@ def make(competition: Competition, count: int = 5, seed: int = 0, holdout: float
         seed: Of the shuffle; the same input and seed give the same folds.
         holdout: Share of the images to hold out instead (the paper: 0.2 in Exp1, 0.1 in the others), kept to the
             nearest fraction with a denominator of at most 20.
+        hash_patients: Write a hash in the place of each patient's id; the folds are the same.
 
     Raises:
         KitError: there are fewer patients than folds, or a count or share that makes no sense.
@@ -103,27 +112,67 @@ def make(competition: Competition, count: int = 5, seed: int = 0, holdout: float
             table.loc[rows, "fold"] = fold
     if holdout is not None:
         table["fold"] = np.where(table.fold < held, 0, ONLY_TRAINING)
+    if hash_patients:
+        table["patient_id"] = [pseudonym(patient) for patient in table.patient_id]
     return Folds(table)
 
 
 def patients(competition: Competition) -> list[str]:
     """The patient of each training image: by patients.csv, else by the DICOM PatientID, else one of its own."""
-    known = competition.patients
-    if known is None:
-        known = {image_id: dicom.read_metadata(path).patient_id for image_id, path in competition.train.items()}
-    return [known.get(image_id) or image_id for image_id in competition.train]
+    known = dict(competition.patients or {})
+    unknown = {image_id: path for image_id, path in competition.train.items() if image_id not in known}
+    if known and unknown:
+        log.warning(
+            "patients.csv: %d of %d training images have no row there: PatientID of their DICOM files groups them",
+            len(unknown),
+            len(competition.train),
+        )
+    headers = {}
+    for image_id, path in unknown.items():
+        try:
+            headers[image_id] = dicom.read_metadata(path)
+        except KitError as error:  # the training refuses it, or leaves it out
+            log.warning("%s; it counts as a patient of its own", error)
+    tell_burned_in([image_id for image_id, header in headers.items() if header.burned_in])
+    known |= {image_id: header.patient_id for image_id, header in headers.items() if header.patient_id}
+    return [known.get(image_id, image_id) for image_id in competition.train]
 
 
-def provenance(competition: Competition, count: int, seed: int, holdout: float | None) -> dict:
+def tell_burned_in(ids: list[str]) -> None:
+    """Warns of images whose headers say that text is part of the picture: no tool that blanks headers removes it."""
+    if ids:
+        log.warning(
+            "%d images say BurnedInAnnotation=YES (first: %s): look at them before you share them or pictures of them",
+            len(ids),
+            ids[0],
+        )
+
+
+def pseudonym(patient: str) -> str:
+    """16 hexadecimal digits in the place of a patient's id.
+
+    The same id always gives the same digits: who has a list of ids can find them out. It keeps names and numbers from
+    being read, not from being looked up.
+
+    >>> pseudonym("p1")
+    'f388bebeadfa43ce'
+    """
+    return hashlib.sha256(f"kit patient {patient}".encode()).hexdigest()[:16]
+
+
+def provenance(
+    competition: Competition, count: int, seed: int, holdout: float | None, hash_patients: bool = False
+) -> dict:
     """What folds are made from, as it is written beside them."""
     patients_file = competition.folder / "patients.csv"
     return {
         "labels": sha256(competition.labels_path),
-        "patients": sha256(patients_file) if patients_file.is_file() else None,
+        "patients": sha256(patients_file) if present(patients_file) else None,
         "images": len(competition.train),
         "folds": count if holdout is None else None,
         "holdout": holdout,
         "seed": seed,
+        **({"patients hashed": True} if hash_patients else {}),
     }
 
 
@@ -150,14 +199,18 @@ def read(path: Path, competition: Competition) -> Folds:
         KitError: the file is missing or malformed, names other images than the labels, splits a patient,
             or the labels have changed since the folds were made.
     """
-    if not path.is_file():
+    if not present(path):
         raise KitError(f"{path}: there are no folds yet: run `make folds` first")
     try:
-        table = pd.read_csv(path, dtype={"image_id": str, "patient_id": str, "stratum": str, "fold": int})
+        content = io.BytesIO(read_bytes(path))
+        table = pd.read_csv(content, dtype={"image_id": str, "patient_id": str, "stratum": str, "fold": int})
         table = table[COLUMNS].sort_values("image_id", ignore_index=True)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, OverflowError) as error:
+        if isinstance(error, KitError):
+            raise
         raise KitError(
-            f"{path}: is not a fold file with columns {','.join(COLUMNS)} ({error}): run `make folds` again"
+            f"{path}: is not a fold file with columns {','.join(COLUMNS)} ({printable(error)[:200]}): "
+            "run `make folds` again"
         ) from None
     again = "run `make folds` again"
     ids = list(competition.train)

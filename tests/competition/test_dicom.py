@@ -142,12 +142,12 @@ class TestBadFiles:
         assert "\n" not in str(refused.value)
 
     def test_missing_empty_and_other_files(self, path):
-        self.refused(path, "No such file")
+        self.refused(path, "no such file")
         path.write_bytes(b"")
         self.refused(path, "is empty")
         path.write_text("<html>not found</html>" * 20)
         self.refused(path, "not a DICOM file")
-        self.refused(path.parent, "directory")
+        self.refused(path.parent, "is a folder")
 
     @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", JPEGBaseline8Bit, JPEG2000Lossless])
     def test_truncated_anywhere(self, path, syntax):

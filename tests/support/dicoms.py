@@ -3,7 +3,15 @@
 import cv2
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
+
+COMPRESSED = (JPEG2000Lossless, RLELossless)
 
 
 def write_dicom(path, pixels, syntax=ExplicitVRLittleEndian, bits=None, **elements):
@@ -11,7 +19,7 @@ def write_dicom(path, pixels, syntax=ExplicitVRLittleEndian, bits=None, **elemen
     bits = bits or pixels.itemsize * 8
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == JPEG2000Lossless else syntax
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax in COMPRESSED else syntax
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SecondaryCaptureImageStorage
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3"
     dataset.Rows, dataset.Columns = pixels.shape[:2]
@@ -29,8 +37,8 @@ def write_dicom(path, pixels, syntax=ExplicitVRLittleEndian, bits=None, **elemen
     else:
         dataset.PixelData = pixels.tobytes()
         dataset["PixelData"].VR = "OW" if pixels.itemsize > 1 else "OB"
-        if syntax == JPEG2000Lossless:
-            dataset.compress(JPEG2000Lossless)
+        if syntax in COMPRESSED:
+            dataset.compress(syntax)
     for name, value in elements.items():
         setattr(dataset, name, value)
     dataset.save_as(path, enforce_file_format=True)
