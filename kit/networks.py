@@ -11,6 +11,7 @@ from torch import nn
 
 from kit.core.errors import KitError, printable
 from kit.core.files import present, write_bytes
+from kit.core.suggest import did_you_mean
 from kit.recipes.schema import Network
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ def build(network: Network, pretrained: bool = True) -> Segmenter:
     except KeyError:
         raise KitError(
             f"network.encoder: {network.encoder!r} is not an encoder of segmentation-models-pytorch"
+            f"{did_you_mean(network.encoder, smp.encoders.get_encoder_names())}"
         ) from None
     except Exception as error:
         if wanted == "imagenet":

@@ -7,6 +7,7 @@ with the key's path.
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,10 +16,12 @@ import yaml
 from pydantic import ValidationError
 
 from kit.core.errors import KitError
-from kit.recipes.overrides import NOT_YAML, override
+from kit.core.suggest import did_you_mean
+from kit.recipes.overrides import NOT_YAML, override, pairs, shorten
 from kit.recipes.schema import OF_THE_WHOLE, Recipe, Scale, Section, merged
 
 Part = TypeVar("Part", bound=Section)
+KEYS = {key for section in (Recipe, *Section.__subclasses__()) for key in section.model_fields}
 
 
 def names() -> list[str]:
@@ -26,13 +29,13 @@ def names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
 
 
-def load(name: str, overrides: str = "") -> Recipe:
+def load(name: str | Path, overrides: str | Sequence[str] = "") -> Recipe:
     """The recipe of that name, or in that YAML file, with overrides applied.
 
     Args:
         name: A name of `names()`, or the path of a YAML file.
-        overrides: `KEY=VALUE` pairs separated by white space; values are YAML, list items go by number. Those of
-            `scale` are the factors of `Scale`, which come before all others.
+        overrides: `KEY=VALUE` pairs separated by white space, in one text or several; values are YAML, list items go
+            by number. Those of `scale` are the factors of `Scale`, which come before all others.
 
     Raises:
         KitError: there is no such recipe, it is not a mapping, or a key or value is refused.
@@ -40,13 +43,15 @@ def load(name: str, overrides: str = "") -> Recipe:
     >>> load("exp5", "stages.1.epochs=20 network.encoder_weights=none").stages[1].epochs
     20
     """
+    name, given = str(name), pairs(overrides)
     if name.endswith((".yaml", ".yml")):
         path, file = name, Path(name)
     else:
         path, file = f"recipe {name}", _folder() / f"{name}.yaml"
     if not file.is_file():
         raise KitError(
-            f"{path}: there is no such recipe: choose one of {', '.join(names())}, or the path of a .yaml file"
+            f"{path}: there is no such recipe{did_you_mean(name, names())}: "
+            f"choose one of {', '.join(names())}, or the path of a .yaml file"
         )
     try:
         content = yaml.load(file.read_text(), _UniqueKeys)
@@ -56,15 +61,16 @@ def load(name: str, overrides: str = "") -> Recipe:
         raise KitError(f"{path}: a recipe is a mapping of keys to values, see `kit recipes exp5`")
     content.setdefault("name", file.name.rsplit(".", 1)[0])
     factors: dict[str, Any] = {}
-    for pair in overrides.split():
+    for pair in given:
         if pair.startswith("scale."):
             override(factors, pair)
     if factors:
         scale = _validated(Scale, factors["scale"], path, ("scale",))
         content = parse(content, path).scaled(scale).model_dump(mode="json")
-    for pair in overrides.split():
+    for pair in given:
         if not pair.startswith("scale."):
             override(content, pair)
+    shorten(content, given)
     return parse(content, path)
 
 
@@ -124,7 +130,8 @@ def _folder() -> Any:
 
 def _reason(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
-        return "is not a key of a recipe, see `kit recipes exp5`"
+        key = str(problem["loc"][-1])
+        return f"is not a key of a recipe{did_you_mean(key, KEYS)} (see `kit recipes exp5`)"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "string_pattern_mismatch":
         message = "is not a name: use letters, digits, - and _, a letter or digit first"

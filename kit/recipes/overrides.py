@@ -1,5 +1,7 @@
 """`SET="KEY=VALUE …"`: values written over those of a recipe before it is validated."""
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -8,6 +10,29 @@ from kit.core.errors import KitError
 
 NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 """What PyYAML raises: its own errors, and others for dates, tags and depths that cannot be."""
+
+
+def pairs(overrides: str | Sequence[str]) -> list[str]:
+    """The `KEY=VALUE` pairs of one text or of several; a value ends where white space and the next `KEY=` begin.
+
+    >>> pairs("seed=1 network.encoder_weights=my weights.pt stages=[{size: 64, epochs: 2}]")
+    ['seed=1', 'network.encoder_weights=my weights.pt', 'stages=[{size: 64, epochs: 2}]']
+    """
+    texts = [overrides] if isinstance(overrides, str) else overrides
+    return [pair for text in texts if text.strip() for pair in re.split(r"\s+(?=[\w.-]+=)", text.strip())]
+
+
+def shorten(content: dict[str, Any], given: Sequence[str]) -> None:
+    """Where an override has shortened a stage, its counts of epochs fall to the new length, in place.
+
+    So `stages.0.epochs=1` alone makes a valid recipe of one whose last two epochs are averaged.
+    """
+    keys = {pair.partition("=")[0] for pair in given}
+    for number, stage in enumerate(content["stages"] if isinstance(content.get("stages"), list) else []):
+        if f"stages.{number}.epochs" in keys and isinstance(stage, dict) and isinstance(stage.get("epochs"), int):
+            for count in {"swa_epochs", "best_checkpoints", "frozen_epochs"} & stage.keys():
+                if f"stages.{number}.{count}" not in keys and isinstance(stage[count], int):
+                    stage[count] = min(stage[count], max(stage["epochs"], 0))
 
 
 def override(content: dict[str, Any], pair: str) -> None:

@@ -188,7 +188,7 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("members={recipe.yaml:{}}", "members.recipe.yaml"),
         ("members={test.npy:{}}", "members.test.npy"),
         ("members.a.network.encodr=x", "members.a.network.encodr"),
-        ("members.a.stages=[{size: 64}]", "SET"),
+        ("members.a.stages=[{size: 64}]", "members.a.stages.0.epochs"),
         ("members.a.stages.0.size=64", "members.a.stages"),
         ("members.a.name=b", "members.a.name"),
         ("members.a.members.b.seed=1", "members.a.members"),

@@ -1,0 +1,10 @@
+"""The verbs: each parses its options, calls one function and prints what it returns. No logic.
+
+A module for each kind of verb registers its functions with `kit.cli.app.app`; `main` runs the one that is asked for.
+"""
+
+from kit.cli import data, runs, submissions, kernels  # noqa: I001  in the order of `kit --help`
+from kit.cli.app import app
+from kit.cli.process import main
+
+__all__ = ["app", "data", "kernels", "main", "runs", "submissions"]

@@ -1,0 +1,72 @@
+"""Verbs of the data: `demo`, `download`, `stats` and `folds`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.cli.app import app, verb
+from kit.cli.options import DEMO, UNCHANGED, AllowMissing, CompetitionName, Data, Overrides, RecipeName
+
+
+@verb(app, "demo")
+def write_demo(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = DEMO,
+    train: Annotated[int, typer.Option(min=1, help="Training images.")] = 240,
+    test: Annotated[int, typer.Option(min=1, help="Test images.")] = 100,
+    size: Annotated[int, typer.Option(min=64, help="Pixels a side.")] = 1024,
+    seed: Annotated[int, typer.Option(min=0, help="Another one draws other patients.")] = 0,
+) -> None:
+    """Write the built-in competition: phantom chest X-rays with labels and a solution."""
+    from kit import phantom
+
+    phantom.write(out, train, test, size, seed)
+    print(f"{out}: {train} training and {test} test images")
+
+
+@verb(app, "download")
+def fetch(
+    competition: CompetitionName = None,
+    dataset: Annotated[str | None, typer.Option(help="OWNER/SLUG of a mirror instead of the competition.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to fill; default: data/NAME.")] = None,
+) -> None:
+    """Fetch the competition's files from Kaggle, or a mirror with the training images."""
+    from kit.kaggle import settings
+    from kit.workflows import submit
+
+    folder, done = submit.download(settings.load(competition), dataset, out)
+    print(f"{folder}: {'complete' if done else 'complete, nothing to do'}")
+
+
+@verb(app, "stats")
+def print_stats(data: Data = DEMO, allow_missing: AllowMissing = False) -> None:
+    """Print the tables of a data set: images, positives, masks; sex × view × finding."""
+    from kit.report import stats
+    from kit.workflows import workspace
+
+    print(stats.tables(workspace.open_data(data, allow_missing)))
+
+
+@verb(app, "folds")
+def make_folds(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = UNCHANGED,
+    count: Annotated[int | None, typer.Option("--folds", min=2, help="How many; default: as the recipe says.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Of the shuffle; default: the recipe's.")
+    ] = None,
+    holdout: Annotated[float | None, typer.Option(help="Hold out this share instead of K folds.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; default: folds/NAME.csv.")] = None,
+    allow_missing: AllowMissing = False,
+    hash_patients: Annotated[
+        bool, typer.Option("--hash-patients", help="Write a hash in the place of each patient's id.")
+    ] = False,
+) -> None:
+    """Split the training images: stratified by negative / single / multiple, grouped by patient."""
+    from kit import recipes
+    from kit.workflows import folds
+
+    wanted = recipes.load(recipe, overrides)
+    path, split, made = folds.make_folds(data, wanted, count, seed, holdout, out, allow_missing, hash_patients)
+    print(f"{path}: {'written' if made else 'up to date, nothing to do'}\n{split.counts().to_string()}")

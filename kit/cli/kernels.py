@@ -1,0 +1,72 @@
+"""Verbs of the offline kernel: `kernel build`, `kernel check` and `kernel push`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.cli.app import app, verb
+from kit.cli.options import DEMO, UNCHANGED, CompetitionName, Data, Overrides, RecipeName, RunFolder, UserName
+
+group = typer.Typer(no_args_is_help=True, help="Build, rehearse and push the offline kernel of a run.")
+app.add_typer(group, name="kernel")
+
+
+@verb(group, "build")
+def build_kernel(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = UNCHANGED,
+    run: RunFolder = None,
+    competition: CompetitionName = None,
+    user: UserName = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Ask Kaggle for a GPU.")] = False,
+    time_limit: Annotated[float, typer.Option(min=0, help="Seconds; images that are left get no mask.")] = 30600,
+) -> None:
+    """Write the kernel and the data set that it needs: wheels, weights, recipe, thresholds, manifest."""
+    from kit.kaggle import settings
+    from kit.workflows import kernel
+
+    chosen = settings.load(competition, user)
+    built = kernel.build(kernel.find_run(run, data, recipe, overrides), data, chosen, gpu, time_limit, say)
+    print(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
+
+
+@verb(group, "check")
+def rehearse(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = UNCHANGED,
+    run: RunFolder = None,
+    images: Annotated[Path | None, typer.Option(help="A folder of DICOM files instead of the test images.")] = None,
+) -> None:
+    """Rehearse the kernel without a network, in each of Kaggle's folder layouts."""
+    from kit.workflows import kernel
+
+    kernel.check(kernel.find_run(run, data, recipe, overrides), data, images, say)
+    print("the kernel is fit for `kit kernel push`")
+
+
+@verb(group, "push")
+def push_kernel(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = UNCHANGED,
+    run: RunFolder = None,
+    user: UserName = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each request's content and send nothing.")] = False,
+) -> None:
+    """Upload the kernel and its files, wait for its run, fetch and check its submission."""
+    from kit.kaggle import settings
+    from kit.workflows import kernel
+
+    found, chosen = kernel.find_run(run, data, recipe, overrides), settings.load(user=user)
+    if dry_run:
+        print(kernel.push_requests(found, chosen))
+    else:
+        kernel.push(found, data, chosen, say)
+
+
+def say(line: str) -> None:
+    """Prints a line at once, where a verb tells more than its end."""
+    print(line, flush=True)

@@ -1,0 +1,72 @@
+"""The process around a verb: what is said where, signals, and exit codes.
+
+0 for success, 2 for an error caused by user input or a file (one line on stderr), 130 and 143 for a verb that was
+interrupted or terminated, and a traceback for a bug of ours.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from typer.exceptions import Abort, TyperException
+
+from kit.cli.app import app
+from kit.core.errors import KitError
+
+RESUME = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+def main() -> None:
+    """Runs the verb of the command line and ends the process with its exit code."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logger = logging.getLogger("kit")
+    logger.setLevel(logging.INFO)
+    if os.environ.get("RANK", "0") != "0":  # under torchrun every process runs the verb; the first speaks for all
+        logger.setLevel(logging.CRITICAL)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    try:
+        with stoppable():
+            code = app(prog_name="kit", standalone_mode=False)
+    except KitError as error:
+        if logger.isEnabledFor(logging.DEBUG):
+            logging.getLogger(__name__).debug("where it came from:", exc_info=True)
+        print(f"kit: {error}", file=sys.stderr)
+        code = 2
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        help_of = f" (see `{context.command_path} --help`)" if context else ""
+        if message := " ".join(error.format_message().split()):  # empty where the help was printed instead
+            print(f"kit: {message}{help_of}", file=sys.stderr)
+        code = error.exit_code
+    except Abort:  # a question that nobody answered
+        print("kit: no answer, nothing done", file=sys.stderr)
+        code = 2
+    sys.exit(code)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the block with a line that says how to go on, and with the exit code of the signal.
+
+    A signal that is ignored, as after `nohup`, stays so. Forked workers end as well, and leave the word to the
+    process that made them.
+    """
+    mine = os.getpid()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() == mine and os.environ.get("RANK", "0") == "0":
+            # Not print: the signal may have come amid one.
+            os.write(2, f"\nkit: {RESUME[signal.Signals(number)]}: run the same command to resume\n".encode())
+        raise SystemExit(128 + number)
+
+    ours = [number for number in RESUME if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)]
+    before = {number: signal.signal(number, stop) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

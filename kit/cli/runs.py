@@ -1,0 +1,115 @@
+"""Verbs of a run: `train`, `thresholds`, `predict`, `report`, `tables` and `recipes`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.cli.app import app, verb
+from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, SkipBad
+
+
+@verb(app, "tables")
+def fill_tables(data: Data = DEMO) -> None:
+    """Fill the paper's tables from the runs of a data set, as Markdown."""
+    from kit.report import tables
+    from kit.workflows import workspace
+
+    competition = workspace.open_data(data)
+    print(tables.tables(competition, workspace.RUNS / competition.name))
+
+
+@verb(app, "train")
+def train_all(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = UNCHANGED,
+    fold: Annotated[int | None, typer.Option(min=0, help="Train this fold alone.")] = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Train all stages of all folds, predict the out-of-fold maps and choose the thresholds."""
+    from kit import recipes
+    from kit.report import summary
+    from kit.workflows import train
+
+    run, done = train.train(data, recipes.load(recipe, overrides), fold, skip_bad)
+    print(summary.describe(run) if done else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
+
+
+@verb(app, "thresholds")
+def search_thresholds(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = UNCHANGED,
+    maps: Annotated[Path | None, typer.Option(help="Anyone's maps: .npy (N, H, W), uint8 or float.")] = None,
+    masks: Annotated[Path | None, typer.Option(help="Their truth: .npy (N, H, W), bool or uint8.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write for --maps; a subfolder a rule with all.")] = None,
+    rule: Annotated[str, typer.Option(help="image, component, triplet, expected or all.")] = "all",
+    folds: Annotated[Path | None, typer.Option(help="Fold file of --maps: image_id, patient_id, fold.")] = None,
+    removal: Annotated[str | None, typer.Option(help="Values to choose from: 0,512,…; default: all.")] = None,
+    prevalence: Annotated[float | None, typer.Option(help="Share of positives to expect, such as 0.22.")] = None,
+) -> None:
+    """Search the best thresholds of each rule, exactly, on a run's out-of-fold maps or on anyone's."""
+    from kit import recipes
+    from kit.report import surfaces
+    from kit.thresholds import external
+    from kit.thresholds.selection import kinds_of, removals_of
+    from kit.workflows import thresholds
+
+    kinds, removals = kinds_of(rule), removals_of(removal)
+    if maps or masks or out:
+        found = external.choose(maps, masks, kinds, out, folds, removals, prevalence)
+        folders = {result.rule.name: folder for folder, result in found.items()}
+    else:
+        wanted = recipes.load(recipe, overrides)
+        expected = wanted.prevalence if prevalence is None else prevalence
+        folders = thresholds.search_thresholds(data, wanted, kinds, removals, expected)
+    print(surfaces.table(folders))
+    for folder in folders.values():
+        surfaces.draw(folder)
+
+
+@verb(app, "predict")
+def predict_images(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = UNCHANGED,
+    images: Annotated[Path | None, typer.Option(help="Any folder of DICOM files instead of the test images.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for --images' maps and submission.csv.")] = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Predict test images with TTA and the chosen rule, and write the submission."""
+    from kit import recipes
+    from kit.workflows import predict
+
+    path, done = predict.predict(data, recipes.load(recipe, overrides), images, out, skip_bad)
+    print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
+
+
+@verb(app, "report")
+def write_report(
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = UNCHANGED,
+) -> None:
+    """Write one self-contained HTML page of a run."""
+    from kit import recipes
+    from kit.report import page
+    from kit.workflows import workspace
+
+    competition = workspace.open_data(data)
+    print(page.write(workspace.run_of(competition, recipes.load(recipe, overrides)), competition))
+
+
+@verb(app, "recipes")
+def print_recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this one resolved, as YAML.")] = None,
+    overrides: Overrides = UNCHANGED,
+) -> None:
+    """List the recipes, or print one resolved."""
+    from kit import recipes
+
+    if name is None:
+        print("\n".join(f"{known:14} {recipes.load(known).about}" for known in recipes.names()))
+    else:
+        print(recipes.load(name, overrides).dump(), end="")

@@ -1,0 +1,72 @@
+"""Verbs of a submission: `validate`, `submit` and `scores`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.cli.app import app, verb
+from kit.cli.options import DEMO, UNCHANGED, CompetitionName, Data, Overrides, RecipeName, SkipBad
+from kit.core.errors import KitError
+
+
+@verb(app, "validate")
+def check_file(
+    file: Annotated[Path, typer.Argument(help="The submission.")],
+    data: Data = DEMO,
+    sample: Annotated[Path | None, typer.Option(help="A sample submission instead of --data's.")] = None,
+) -> None:
+    """Check a submission file against its sample, and list every problem with its line."""
+    from kit.workflows import validate
+
+    problems = validate.validate(file, data, sample)
+    print("\n".join(map(str, problems)) or f"{file}: valid")
+    if problems:
+        raise typer.Exit(2)
+
+
+@verb(app, "submit")
+def hand_in(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the competition's files; must be given for Kaggle.", show_default="the demo"),
+    ] = None,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = UNCHANGED,
+    to: Annotated[str, typer.Option(help="local or kaggle.")] = "local",
+    file: Annotated[Path | None, typer.Option(help="A submission from elsewhere instead of the run's.")] = None,
+    kernel: Annotated[str | None, typer.Option(help="OWNER/SLUG/VERSION whose output is submitted.")] = None,
+    competition: CompetitionName = None,
+    again: Annotated[bool, typer.Option("--again", help="Submit a file that was submitted before.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Spend one of today's submissions without a question.")] = False,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Predict, validate, upload or score locally, and record public and private Dice."""
+    from kit import recipes
+    from kit.kaggle import settings
+    from kit.workflows import submit
+
+    competition_data = data_for(to, data)
+    wanted, chosen = recipes.load(recipe, overrides), settings.load(competition)
+    print(submit.hand_in(competition_data, wanted, to, file, kernel, chosen, again, yes, skip_bad, confirm))
+
+
+def data_for(to: str, data: Path | None) -> Path:
+    """The folder to submit for; nobody sends the demo's masks to Kaggle by leaving out --data."""
+    if to == "kaggle" and data is None:
+        raise KitError("--to kaggle: say with --data (make: DATA=…) which competition's files the submission is for")
+    return data or DEMO
+
+
+def confirm(question: str) -> bool:
+    """Asks a person; where there is none, the answer is no."""
+    return sys.stdin.isatty() and typer.confirm(question)
+
+
+@verb(app, "scores")
+def print_scores() -> None:
+    """Print the ledger as a table: OOF, nested, public, private."""
+    from kit.workflows import submit
+
+    print(submit.scores())

@@ -1,0 +1,134 @@
+"""The command line: versions, levels of output, mistyped words, and what a signal ends in."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kit as package
+from kit import cli
+
+HERE = os.environ | {"PYTHONPATH": str(Path(package.__file__).parents[1])}
+
+
+@pytest.fixture
+def kit(monkeypatch, capsys, tmp_path):
+    """Runs the command line in a folder of its own: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["kit", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_version(kit):
+    assert kit("--version") == (0, f"kit {package.__version__}\n", "")
+
+
+def test_without_a_verb_it_prints_the_help(kit):
+    code, out, _ = kit()
+    assert code == 0
+    assert "thresholds" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["trian"], "Did you mean 'train'?"),
+        (["train", "--recipie", "exp5"], "--recipe"),
+        (["kernel", "biuld"], "Did you mean 'build'?"),
+        (["recipes", "snedy"], "no such recipe; did you mean sneddy?"),
+        (
+            ["recipes", "demo", "--set", "stages.0.epoch=1"],
+            "stages.0.epoch: is not a key of a recipe; did you mean epochs?",
+        ),
+        (["recipes", "demo", "--set", "stage.0.epochs=1"], "stage: is not a key of a recipe; did you mean stages?"),
+        (["train", "--fold", "one"], "--fold"),
+        (["submit", "--to", "kaggle"], "--to kaggle: say with --data"),
+        (["submit", "--to", "kaggle", "--file", "mine.csv"], "--to kaggle: say with --data"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(kit, arguments, complaint):
+    code, out, errors = kit(*arguments)
+    assert (code, out) == (2, "")
+    assert complaint in errors
+    assert errors.startswith("kit: ")
+    assert len(errors.splitlines()) == 1
+
+
+def test_set_may_be_repeated_and_its_values_may_hold_spaces(kit):
+    code, out, _ = kit(
+        "recipes", "demo", "--set", "seed=3 precision=32-true", "--set", "network.encoder_weights=my w.pt"
+    )
+    assert code == 0
+    assert "\nseed: 3\n" in out
+    assert "precision: 32-true" in out
+    assert "encoder_weights: my w.pt" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [
+        (["recipes"], logging.INFO),
+        (["recipes", "--quiet"], logging.WARNING),
+        (["--quiet", "recipes"], logging.WARNING),
+        (["recipes", "--verbose"], logging.DEBUG),
+    ],
+)
+def test_levels_of_output(kit, arguments, level):
+    assert kit(*arguments)[0] == 0
+    assert logging.getLogger("kit").level == level
+
+
+def test_verbose_shows_where_an_error_came_from(kit, caplog):
+    code, _, errors = kit("recipes", "exp99", "--verbose")
+    assert code == 2
+    assert errors.endswith("or the path of a .yaml file\n")
+    assert "Traceback" in caplog.text
+
+
+def test_processes_but_the_first_are_silent(kit, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    code, out, _ = kit("recipes", "--verbose")
+    assert (code, out) == (0, "")
+    assert logging.getLogger("kit").level == logging.CRITICAL
+
+
+def test_it_is_ready_for_completion_in_a_shell(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "kit"],
+        env=HERE | {"_KIT_COMPLETE": "complete_bash", "COMP_WORDS": "kit recipes --s", "COMP_CWORD": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["--set"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_says_how_to_resume(number, code, word, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kit", "demo", "--out", "d", "--train", "100000"],
+        cwd=tmp_path,
+        env=HERE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not any(tmp_path.rglob("*")):  # it has begun
+        assert process.poll() is None, process.communicate()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert errors == f"\nkit: {word}: run the same command to resume\n"
