@@ -15,7 +15,7 @@ from types import FrameType
 from typer.exceptions import Abort, TyperException
 
 from kit.cli.app import app
-from kit.core.errors import KitError
+from kit.core.errors import KitError, of_system
 
 RESUME = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -30,11 +30,11 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         with stoppable():
-            code = app(prog_name="kit", standalone_mode=False)
-    except KitError as error:
+            code = app(prog_name="kit", standalone_mode=False) or 0  # None from a verb that ended well
+    except (KitError, OSError) as error:
         if logger.isEnabledFor(logging.DEBUG):
             logging.getLogger(__name__).debug("where it came from:", exc_info=True)
-        print(f"kit: {error}", file=sys.stderr)
+        print(f"kit: {of_system(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         code = 2
     except TyperException as error:
         context = getattr(error, "ctx", None)

@@ -1,5 +1,6 @@
 """The command line: versions, levels of output, mistyped words, and what a signal ends in."""
 
+import errno
 import logging
 import os
 import signal
@@ -24,7 +25,7 @@ def kit(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(sys, "argv", ["kit", *arguments])
         with pytest.raises(SystemExit) as end:
             cli.main()
-        return end.value.code or 0, *capsys.readouterr()
+        return end.value.code, *capsys.readouterr()
 
     return run
 
@@ -62,6 +63,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(kit, arguments, complaint):
     assert complaint in errors
     assert errors.startswith("kit: ")
     assert len(errors.splitlines()) == 1
+
+
+def test_a_full_disk_is_one_line(kit, monkeypatch):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/x.npy")
+
+    monkeypatch.setattr("kit.recipes.names", full)
+    assert kit("recipes")[::2] == (2, "kit: runs/x.npy: the disk is full: make room, then run the same command again\n")
 
 
 def test_set_may_be_repeated_and_its_values_may_hold_spaces(kit):
