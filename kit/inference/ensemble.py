@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from kit.core.distributed import ALONE, Team
+from kit.core.documents import Document, Number, read_document
 from kit.core.errors import KitError
-from kit.core.files import read_json, write_json
+from kit.core.files import write_json
 from kit.core.resumable import Rows, key_of, read_keys
 from kit.inference.maps import open_maps, upsample
 
@@ -84,16 +85,29 @@ class Stack:
         write_json(path, asdict(self))
 
 
-def read_stack(path: Path) -> Stack:
+class _StackFile(Document):
+    members: list[str]
+    weights: list[Number]
+    bias: Number
+
+
+def read_stack(path: Path, members: Sequence[str]) -> Stack:
     """The stack that was written to `path`.
 
+    Args:
+        path: The file.
+        members: Names of the classifiers whose verdicts it puts together.
+
     Raises:
-        KitError: the file is missing, or is none.
+        KitError: the file is missing, is none, or is of other members.
     """
-    content = read_json(path)
-    if not isinstance(content, dict) or content.keys() != {"members", "weights", "bias"}:
-        raise KitError(f"{path}: is not a stack of classifiers: run `make train` again")
-    return Stack(**content)
+    found = read_document(path, _StackFile, "run `make train` again")
+    if found.members != list(members) or len(found.weights) != len(members):
+        known = f"{len(found.weights)} weights for {', '.join(found.members)}"
+        raise KitError(
+            f"{path}: has {known}; the recipe's classifiers are {', '.join(members)}: run `make train` again"
+        )
+    return Stack(**found.model_dump())
 
 
 def fit_stack(names: Sequence[str], members: np.ndarray, positive: np.ndarray) -> Stack:

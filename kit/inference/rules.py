@@ -10,8 +10,7 @@ from typing import Any, ClassVar, Protocol
 import cv2
 import numpy as np
 
-from kit.core.errors import KitError
-from kit.core.files import read_json
+from kit.inference import thresholds_file
 from kit.inference.maps import PROBABILITIES
 
 FULL_AREA = 1024 * 1024
@@ -192,12 +191,7 @@ def read(path: Path | str) -> Rule | GatedRule:
     Raises:
         KitError: the file is missing, or is not one.
     """
-    content = read_json(path)
-    name = content.get("rule") if isinstance(content, dict) else None
-    if name not in RULES:
-        raise KitError(f"{path}: has rule {name!r}: write it with `kit thresholds`, rule one of {', '.join(RULES)}")
-    names = [field.name for field in fields(RULES[name])]
-    if missing := [key for key in names if key not in content]:
-        raise KitError(f"{path}: rule {name} lacks {', '.join(missing)}: write it anew with `kit thresholds`")
-    rule = RULES[name](**{key: content[key] for key in names})
-    return GatedRule(rule, content["gate"]) if "gate" in content else rule
+    found = thresholds_file.read(path)
+    kind = RULES[found.rule]
+    rule = kind(**{field.name: getattr(found, field.name) for field in fields(kind)})
+    return rule if found.gate is None else GatedRule(rule, found.gate)

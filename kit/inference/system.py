@@ -62,4 +62,4 @@ def load(recipe: Recipe, weights: Mapping[str, Sequence[Path]], stack: Path | No
         stack: File of the stack, where the recipe is gated.
     """
     models = {name: predict.load(part.network, weights[name]) for name, part in recipe.parts().items()}
-    return System(recipe, models, ensemble.read_stack(stack) if stack else None)
+    return System(recipe, models, ensemble.read_stack(stack, recipe.members_that("classify")) if stack else None)

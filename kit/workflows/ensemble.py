@@ -56,7 +56,7 @@ def stack_test(trained: Run, recipe: Recipe, target: Run) -> None:
     """Writes P(pneumothorax) of the images that the members have predicted in `target`, by the trained stack."""
     names = recipe.members_that("classify")
     for tta in (True, False):
-        stack = ensemble.read_stack(trained.stack(tta))
+        stack = ensemble.read_stack(trained.stack(tta), names)
         members = _columns([target.member(name).test(tta, "classify") for name in names])
         maps.save(target.test(tta, "classify"), maps.open_maps(target.test(tta)).ids, stack.probability(members))
 

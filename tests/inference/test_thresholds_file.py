@@ -1,0 +1,111 @@
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kit.core.errors import KitError
+from kit.core.files import write_json
+from kit.inference import rules, thresholds_file
+from kit.inference.rules import ComponentRule, ExpectedRule, GatedRule, ImageRule, TripletRule
+
+share = st.floats(0, 1)
+area = st.integers(0, 2**20)
+number = st.floats(-1e6, 1e6)
+levels = st.lists(st.integers(0, 255), max_size=4)
+inner = st.one_of(
+    st.builds(ImageRule, share, area),
+    st.builds(ComponentRule, share, area),
+    st.builds(TripletRule, share, share, area),
+    levels.flatmap(
+        lambda chosen: st.builds(
+            ExpectedRule,
+            st.lists(share, min_size=256, max_size=256),
+            st.floats(0, 10),
+            st.just(chosen),
+            st.lists(number, min_size=len(chosen), max_size=len(chosen)),
+            number,
+        )
+    ),
+)
+any_rule = st.one_of(inner, st.builds(GatedRule, inner, share))
+STRANGE = [None, True, "0.5", "", [], {}, [0.5], -1, 2, 1e308, math.nan, math.inf, 10**400, -(10**30), "\x1b[2J"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(rule=any_rule)
+def test_any_rule_is_read_as_it_was_written(tmp_path_factory, rule):
+    path = tmp_path_factory.mktemp("rule") / "thresholds.json"
+    write_json(path, rules.parameters(rule))
+    assert rules.read(path) == rule
+
+
+@settings(max_examples=150, deadline=None)
+@given(rule=any_rule, data=st.data())
+def test_a_mutated_file_is_read_as_a_rule_or_refused_in_one_line(tmp_path_factory, rule, data):
+    path = tmp_path_factory.mktemp("rule") / "thresholds.json"
+    content = rules.parameters(rule)
+    for _ in range(data.draw(st.integers(1, 3))):
+        key = data.draw(st.sampled_from([*content, "interval", "hashes", "masked"]))
+        change = data.draw(st.sampled_from(["drop", "value", "inside"]))
+        if change == "drop":
+            content.pop(key, None)
+        elif change == "inside" and isinstance(content.get(key), list) and content[key]:
+            content[key] = [data.draw(st.sampled_from(STRANGE)), *content[key][1:]]
+        else:
+            content[key] = data.draw(st.sampled_from(STRANGE))
+    text = json.dumps(content)
+    if data.draw(st.booleans()):
+        text = text[: data.draw(st.integers(0, len(text)))]
+    path.write_text(text)
+    try:
+        found = rules.read(path)
+    except KitError as error:
+        line = str(error)
+        assert line.startswith(f"{path}: ")
+        assert line.isprintable()
+        assert line.endswith(thresholds_file.REMEDY)
+    else:
+        values = rules.parameters(found)
+        for name in ("binarization", "top", "gate"):
+            assert 0 <= values.get(name, 0) <= 1
+        assert isinstance(values.get("removal", 0), int)
+        assert values.get("removal", 0) >= 0
+        assert all(0 <= value <= 1 for value in values.get("foreground", []))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"binarization": "abc"}, "binarization: input should be a valid number (got 'abc')"),
+        ({"binarization": math.nan}, "binarization: "),
+        ({"binarization": 2}, "binarization: input should be less than or equal to 1 (got '2')"),
+        ({"binarization": -1}, "binarization: input should be greater than or equal to 0 (got '-1')"),
+        ({"removal": math.inf}, "removal: "),
+        ({"removal": 10.5}, "removal: input should be a valid integer"),
+        ({"removal": 10**30}, "removal: "),
+        ({"gate": "0.5"}, "gate: input should be a valid number"),
+        ({"hashes": []}, "hashes: input should be an object"),
+        ({"interval": None, "dice": [1]}, "dice: input should be a valid number"),
+        ({"masked": "a"}, "masked: input should be a valid number"),
+        ({"rule": "best"}, "best"),
+        ({"rule": "expected", "foreground": [0.5], "trust": 1, "levels": [], "weights": [], "bias": 0}, "foreground"),
+        ({"rule": "expected", "trust": math.nan}, "trust"),
+        ({"rule": None}, "rule"),
+    ],
+)
+def test_wrong_values_are_named(tmp_path, changes, said):
+    path = tmp_path / "thresholds.json"
+    path.write_text(json.dumps({"rule": "image", "binarization": 0.5, "removal": 100} | changes))
+    with pytest.raises(KitError) as refused:
+        rules.read(path)
+    assert said in str(refused.value)
+
+
+def test_a_rule_without_its_measures_is_enough_to_predict_with_but_not_to_report(tmp_path):
+    path = tmp_path / "thresholds.json"
+    write_json(path, {"rule": "image", "binarization": 0.5, "removal": 100})
+    assert rules.read(path) == ImageRule(0.5, 100)
+    with pytest.raises(KitError, match="lacks dice, interval, nested_dice"):
+        thresholds_file.read_measured(path)
