@@ -1,78 +1,208 @@
-"""One self-contained HTML page of a run: what it is, how it learned, which rule was chosen, what it finds."""
+"""One self-contained HTML page of a run: what it scores, case by case, where it fails, how it learned, what it is."""
 
-import base64
-import html
-import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import cv2
-from matplotlib.figure import Figure
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from kit.competition.layout import Competition
 from kit.core.files import read_json, write_text
-from kit.report import gallery, summary, surfaces
+from kit.data.folds import Folds
+from kit.inference import rules
+from kit.inference.rules import ExpectedRule, GatedRule
+from kit.report import (
+    calibration,
+    cases,
+    comparison,
+    detection,
+    headline,
+    leaderboard,
+    learning,
+    live,
+    provenance,
+    stats,
+    subgroups,
+    surfaces,
+)
+from kit.report.cases import Cases
+from kit.report.comparison import Pair
+from kit.report.figures import Figure
 from kit.run import Run
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222 }
-img { max-width: 100% } pre { background: #f4f4f4; padding: 1em; overflow-x: auto; font-size: 13px }
-h2 { border-bottom: 1px solid #ddd; margin-top: 2em }
-"""
+from kit.submissions.ledger import Entry
 
 
-def write(run: Run, competition: Competition) -> Path:
-    """Writes report.html into the run's folder, pictures included, and returns its path.
+@dataclass
+class Book:
+    """The figures of a page in the order in which it takes them, each written to a folder as it comes."""
+
+    folder: Path
+    names: list[str] = field(default_factory=list)
+
+    def add(self, figures: Sequence[Figure | None]) -> list[Figure]:
+        """Writes the figures that there are, and gives them back."""
+        there = [figure for figure in figures if figure is not None]
+        for figure in there:
+            figure.write(self.folder)
+            self.names.append(figure.name)
+        return there
+
+
+def write(run: Run, competition: Competition, split: Folds, entries: Sequence[Entry]) -> Path:
+    """Writes report.html into the run's folder, and into report/ every figure as SVG and CSV, and cases.csv.
 
     Args:
         run: Trained, with thresholds.
         competition: Its data.
+        split: Its folds.
+        entries: The ledger's submissions.
+
+    Returns:
+        The page.
 
     Raises:
         KitError: the run lacks a file that the page shows.
     """
-    recipe = run.read_recipe()
-    found = read_json(run.thresholds)
-    searches = {folder.name: folder for folder in sorted((run.folder / "thresholds").iterdir())}
-    parts = [
-        f"<h1>{html.escape(recipe.name)} on {html.escape(competition.name)}</h1><p>{html.escape(recipe.about)}</p>",
-        f"<p>OOF Dice <b>{found['dice']:.4f}</b> ({found['interval'][0]:.4f} to {found['interval'][1]:.4f}) with rule "
-        f"<b>{html.escape(found['rule'])}</b>.</p>",
-        "<h2>What it finds</h2><p>Truth in green, the out-of-fold mask in red.</p>",
-    ]
-    ids = gallery.pick(run, competition, recipe.tta)
-    parts.append(_image(cv2.imencode(".png", gallery.sheet(run, competition, recipe.tta, ids))[1].tobytes()))
-    parts += ["<h2>Training</h2>", _image(curves(run))]
-    parts += ["<h2>Thresholds</h2>", f"<pre>{html.escape(surfaces.table(searches))}</pre>"]
-    for name, folder in searches.items():
-        picture = surfaces.draw(folder)
-        if picture is not None:
-            parts.append(f"<h3>{html.escape(name)}</h3>{_image(picture.read_bytes())}")
-    parts += ["<h2>Recipe</h2>", f"<pre>{html.escape(recipe.dump())}</pre>"]
+    folder = run.folder / "report"
+    found = cases.measure(run, competition, split)
+    cases.write(found, folder / "cases.csv")
+    book, recipe = Book(folder), run.read_recipe()
+    entry = headline.of_run(run, entries)
+    parts, positives = (subgroups.breakdown(table) for table in (found.table, found.table[found.positive]))
+    board = leaderboard.table(entries)
+    name = f"{competition.name}/{recipe.name}"
+    page = render(
+        "page.html",
+        title=f"{recipe.name} on {competition.name}",
+        about=recipe.about,
+        files=f"{folder.name}/",
+        recipe=recipe.dump(),
+        measures=headline.measures(run, found, entry),
+        reason=headline.reason(run),
+        headline_figures=book.add([headline.ladder(run, found, entry)]),
+        gallery=live.pack(run, found, competition),
+        images=len(found.table),
+        searches=headline.searches(run),
+        thresholds=thresholds(run, found, book),
+        groups=parts,
+        failure_figures=failures(parts, positives, found, book),
+        confusion=detection.confusion(found),
+        detection_figures=book.add([detection.roc(found), detection.reliability(found)] if _both(found) else []),
+        learning=learnings(run, split, book),
+        board=board,
+        board_figures=book.add([leaderboard.scatter(board, part, name) for part in ("public", "private")]),
+        this_run=name,
+        overview=stats.overview(competition),
+        breakdown=stats.breakdown(stats.metadata(competition)),
+        intended=provenance.intended(competition),
+        not_for=provenance.NOT_FOR,
+        licence=provenance.licence(competition),
+        software=provenance.software(),
+        machine=provenance.machine(),
+        hashes=provenance.hashes(run),
+    )
     target = run.folder / "report.html"
-    title = html.escape(f"{competition.name}/{recipe.name}")
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"
-    write_text(target, head + "\n".join(parts) + "</html>\n")
+    write_text(target, page)
     return target
 
 
-def curves(run: Run) -> bytes:
-    """Losses and validation Dice of every stage, a line a fold, as PNG."""
-    runs = [run, *(run.member(name) for name in run.read_recipe().members)]
-    stages = [(part, fold, number) for part in runs for fold, number in part.trained()]
-    figure = Figure(figsize=(11, max(3.5, 0.25 * len(stages))), layout="constrained")  # the legend has a line each
-    axes = figure.subplots(1, 3)
-    for part, fold, number in stages:
-        table = summary.metrics(part, fold, number)
-        table = table[table.weights == "epoch"]
-        member = "" if part is run else f"{part.folder.name} "
-        for axis, name in zip(axes, ("loss", "validation_loss", "dice"), strict=True):
-            axis.plot(table.epoch, table[name], label=f"{member}fold {fold} stage {number + 1}", marker=".")
-            axis.set(title=name.replace("_", " "), xlabel="epoch")
-    axes[0].legend(fontsize=7)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+def compare(pairs: Sequence[Pair], overview: pd.DataFrame, folder: Path) -> str:
+    """The page of a comparison, its figures written to `folder` as SVG and CSV.
+
+    Args:
+        pairs: Every two of the runs.
+        overview: A row a run.
+        folder: Beside the page.
+    """
+    book, sections = Book(folder), []
+    for pair in pairs:
+        figures = book.add([comparison.scatter(pair), comparison.forest(pair)])
+        content = {"figures": figures, "groups": comparison.by_group(pair), "extremes": comparison.extremes(pair)}
+        sections.append({**pair._asdict(), "wins": pair.wins, "verdict": pair.verdict, **content})
+    names = ", ".join(overview.run)
+    return render(
+        "compare.html", title=f"Comparison of {names}", runs=overview, pairs=sections, files=f"{folder.name}/"
+    )
 
 
-def _image(png: bytes) -> str:
-    return f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+def failures(parts: pd.DataFrame, positives: pd.DataFrame, found: Cases, book: Book) -> list[Figure]:
+    """Where the run fails: of all images, and where there are positives, of these alone."""
+    drawn = [subgroups.forest(parts, "dice-by-part", "All images")]
+    if found.positive.any():
+        drawn.append(subgroups.forest(positives, "dice-by-part-positives", "Images with a pneumothorax"))
+        drawn.append(subgroups.by_area(found))
+    return book.add(drawn)
+
+
+def thresholds(run: Run, found: Cases, book: Book) -> list[dict[str, Any]]:
+    """The figures of each rule that was searched on the maps that the run predicts with, the one in use first."""
+    chosen, tta = read_json(run.thresholds)["rule"], run.read_recipe().tta
+    names = [name for name in rules.RULES if (run.rule(name, tta) / "thresholds.json").is_file()]
+    sections = []
+    for name in sorted(names, key=lambda name: name != chosen):
+        folder, prefix = run.rule(name, tta), f"{name}-"
+        rule = rules.read(folder / "thresholds.json")
+        inner = rule.rule if isinstance(rule, GatedRule) else rule
+        if isinstance(inner, ExpectedRule):
+            figures = [calibration.foreground(inner, prefix), calibration.decisions(inner, found, prefix)]
+        else:
+            figures = [*surfaces.heat_maps(folder, prefix), *surfaces.slices(folder, prefix)]
+        sections.append(
+            {
+                "name": name,
+                "used": name == chosen,
+                "figures": book.add(figures),
+                **read_json(folder / "thresholds.json"),
+            }
+        )
+    return sections
+
+
+def learnings(run: Run, split: Folds, book: Book) -> list[dict[str, Any]]:
+    """Curves and speed of each network of the run: one without members is its own one member, called ""."""
+    sections = []
+    for name, part in run.read_recipe().parts().items():
+        history = learning.history(run.member(name))
+        if len(history):
+            prefix = f"{name}-" if name else ""
+            curves = book.add([learning.curve(history, measure, prefix) for measure in learning.MEASURES])
+            sections.append({"name": name, "figures": curves, "speed": learning.speed(run.member(name), part, split)})
+    return sections
+
+
+def render(template: str, **content: Any) -> str:
+    """A page from one of the templates in `assets/`, with its style and scripts inside."""
+    environment = Environment(
+        loader=PackageLoader("kit.report", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"score": _score, "share": headline.percent, "embedded": embedded, "cell": _cell}
+    environment.globals |= {"asset": lambda name: Markup(environment.loader.get_source(environment, name)[0])}
+    return environment.get_template(template).render(content)
+
+
+def embedded(value: Any) -> Markup:
+    """A value as JSON that may stand in a script element: nothing in it ends the element."""
+    return Markup(json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
+
+
+def _score(value: float | None) -> str:
+    return headline.text(None if value is None or pd.isna(value) else value)
+
+
+def _cell(value: Any) -> str:
+    """A table's cell: numbers short, nothing as a dash."""
+    if value is None or (not isinstance(value, str) and pd.isna(value)):
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _both(found: Cases) -> bool:
+    return bool(found.positive.any() and not found.positive.all())

@@ -1,18 +1,23 @@
 """What a threshold search found: rules side by side, and the Dice over their thresholds as a picture."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from kit.core.files import read_json, replacing
+from kit.core.files import read_json
+from kit.report import figures
+from kit.report.figures import Figure
 from kit.thresholds.search import FLAT
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 SHOWN = 0.1
 """Dice below the best by more than this has one colour."""
+AXES = {
+    "binarization": "binarization (B-TH)",
+    "removal": "removal (R-TH, pixels of 1024×1024)",
+    "top": "top",
+}
+"""What each threshold is called on an axis."""
 
 
 def table(folders: dict[str, Path]) -> str:
@@ -41,57 +46,108 @@ def _row(name: str, found: dict) -> tuple[str, ...]:
     )
 
 
-def draw(folder: Path) -> Path | None:
-    """Draws the surface of a search as surface.png: a heat map, the best thresholds and their plateau.
+def draw(folder: Path) -> list[Path]:
+    """Draws the surface of a search as SVG and CSV files beside its thresholds.json, and returns the pictures."""
+    drawn = heat_maps(folder)
+    for figure in drawn:
+        figure.write(folder)
+    return [folder / f"{figure.name}.svg" for figure in drawn]
 
-    The `triplet` has two panels: binarization against removal at the best top, and against top at the best removal.
+
+def heat_maps(folder: Path, prefix: str = "") -> list[Figure]:
+    """The mean Dice over a rule's thresholds: a heat map with the optimum, and around it the plateau.
+
+    The `triplet` has two: binarization against removal at the best top, and against top at the best removal.
 
     Args:
         folder: With thresholds.json and surface.npz.
+        prefix: Of the figures' names.
 
     Returns:
-        The picture; None for a rule without a surface.
+        None of them for a rule without a surface.
     """
     if not (folder / "surface.npz").is_file():
-        return None
-    from matplotlib.figure import Figure
-
+        return []
     found = read_json(folder / "thresholds.json")
     with np.load(folder / "surface.npz") as surface:
         levels, removal, dice = surface["levels"], surface["removal"], surface["dice"]
     level, size = np.searchsorted(levels, found["binarization"]), np.searchsorted(removal, found["removal"])
-    by_removal = ("removal (pixels of 1024×1024)", removal, size)
-    panels = [(dice, *by_removal)]
-    if dice.ndim == 3:
-        top = np.searchsorted(levels, found["top"])
-        panels = [(dice[top], *by_removal), (dice[:, :, size].T, "top", levels, top)]
-    figure = Figure(figsize=(6.4 * len(panels), 4.8), layout="constrained")
-    figure.suptitle(f"{found['rule']}: OOF Dice {found['dice']:.4f}, nested {_or_dash(found['nested_dice'])}")
-    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
-        _heat_map(axes, *panel, levels, level)
-    path = folder / "surface.png"
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    return path
+    if dice.ndim == 2:
+        return [_heat_map(f"{prefix}surface", found, dice, ("removal", removal, size), (levels, level))]
+    top = np.searchsorted(levels, found["top"])
+    return [
+        _heat_map(f"{prefix}surface", found, dice[top], ("removal", removal, size), (levels, level)),
+        _heat_map(f"{prefix}surface-top", found, dice[:, :, size].T, ("top", levels, top), (levels, level)),
+    ]
 
 
-def _heat_map(
-    axes: "Axes", dice: np.ndarray, label: str, values: np.ndarray, best: float, levels: np.ndarray, level: float
-) -> None:
-    """One panel: Dice (256 levels, `values`), its optimum at (`level`, `best`)."""
+@figures.styled
+def _heat_map(name: str, found: dict, dice: np.ndarray, across: tuple, up: tuple) -> Figure:
+    """One panel: Dice (256 levels, values across), its optimum at the places that both axes name."""
+    (label, values, best), (levels, level) = across, up
     high = dice.max()
+    figure, axes = figures.draw(height=3.6)
     image = axes.imshow(
         dice, origin="lower", aspect="auto", interpolation="nearest", vmin=max(dice.min(), high - SHOWN), vmax=high
     )
-    axes.figure.colorbar(image, ax=axes, label="mean Dice")
+    bar = figure.colorbar(image, ax=axes, label="mean Dice")
+    bar.outline.set_visible(False)
     if dice.shape[1] > 1 and dice.min() < high - FLAT:
         axes.contour(dice, levels=[high - FLAT], colors="white", linewidths=1)
-    axes.plot(best, level, "r+", markersize=12, markeredgewidth=2)
+    axes.plot(best, level, "+", color="#e11d2e", markersize=13, markeredgewidth=2.4)
     for axis, marks in ((axes.xaxis, values), (axes.yaxis, levels)):
-        places = np.unique(np.linspace(0, len(marks) - 1, 9).astype(int))
-        axis.set_ticks(places, [np.format_float_positional(marks[place], 3, trim="-") for place in places])
-    axes.set(xlabel=label, ylabel="binarization")
-    axes.tick_params(axis="x", rotation=45)
+        places = figures.marks(marks)
+        axis.set_ticks(places, [np.format_float_positional(marks[place], 2, trim="-") for place in places])
+    axes.grid(visible=False)
+    axes.set(xlabel=AXES[label], ylabel=AXES["binarization"])
+    axes.set_title(f"{found['rule']}: Dice {found['dice']:.4f}")
+    alt = f"Mean Dice is highest, {found['dice']:.4f}, at binarization {found['binarization']:.3f}"
+    alt += f" and {label} {found[label]:.4g}; within the white line no more than {FLAT} is lost."
+    grid = np.meshgrid(values, levels)
+    data = pd.DataFrame({label: grid[0].ravel(), "binarization": grid[1].ravel(), "dice": dice.ravel()})
+    return figures.finish(figure, name, f"Dice over {label} and binarization", alt, data)
+
+
+def slices(folder: Path, prefix: str = "") -> list[Figure]:
+    """The Dice along each threshold, the others at the optimum, with the plateau shaded; none without a surface."""
+    if not (folder / "surface.npz").is_file():
+        return []
+    found = read_json(folder / "thresholds.json")
+    with np.load(folder / "surface.npz") as surface:
+        axes = {name: surface[name] for name in surface.files if name != "dice"}
+        dice = surface["dice"]
+    names = [name for name in ("top", "binarization", "removal") if name in found]
+    values = {"top": axes["levels"], "binarization": axes["levels"], "removal": axes["removal"]}
+    best = [int(np.searchsorted(values[name], found[name])) for name in names]
+    return [
+        _slice(f"{prefix}along-{name}", found, name, values[name], np.moveaxis(dice, place, -1)[*_without(best, place)])
+        for place, name in enumerate(names)
+    ]
+
+
+@figures.styled
+def _slice(file: str, found: dict, name: str, values: np.ndarray, dice: np.ndarray) -> Figure:
+    figure, axes = figures.draw()
+    low, high = found["plateau"][name]
+    axes.axvspan(low, high, color=figures.colour(2), alpha=0.18, linewidth=0, label=f"plateau (within {FLAT})")
+    axes.plot(values, dice, color=figures.colour(0), drawstyle="default" if name != "removal" else "steps-mid")
+    axes.plot(
+        found[name], found["dice"], "o", color=figures.colour(1), markersize=7, label=f"optimum {found[name]:.4g}"
+    )
+    if name == "removal":
+        axes.set_xscale("symlog", linthresh=64)
+        axes.set_xticks([0, 64, 1024, 16384, 2**18], ["0", "64", "1024", "16k", "256k"])
+        axes.minorticks_off()
+    axes.set_ylim(max(0, dice.max() - 3 * SHOWN), dice.max() + 0.02)
+    axes.set(xlabel=AXES[name], ylabel="mean Dice")
+    axes.set_title(f"Along {name}")
+    axes.legend(loc="lower center")
+    alt = f"The Dice stays within {FLAT} of the optimum from {low:.4g} to {high:.4g}."
+    return figures.finish(figure, file, f"Dice along {name}", alt, pd.DataFrame({name: values, "dice": dice}))
+
+
+def _without(places: list[int], left_out: int) -> tuple[int, ...]:
+    return tuple(place for number, place in enumerate(places) if number != left_out)
 
 
 def _or_dash(value: float | None) -> str:

@@ -1,0 +1,179 @@
+"""Every image that a run has predicted out of fold: what it shows, what the map says, what the rule makes of it."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.competition import dicom, rle
+from kit.competition.layout import Competition
+from kit.core.errors import KitError
+from kit.core.files import read_json, write_text
+from kit.core.progress import progress
+from kit.data.folds import Folds
+from kit.inference import maps, rules
+from kit.inference.rules import FULL_AREA, GatedRule
+from kit.run import Run
+from kit.thresholds.calibration import ExpectedSearch
+from kit.thresholds.cross_validation import leave_out, prevalence_weights
+from kit.thresholds.tables import Histograms, dice
+
+COLUMNS = (
+    "image_id",
+    "patient_id",
+    "fold",
+    "stratum",
+    "sex",
+    "age",
+    "view",
+    "truth_area",
+    "mask_area",
+    "dice",
+    "image_probability",
+    "outcome",
+)
+OUTCOMES = ("found", "misplaced", "missed", "false positive", "kept empty")
+"""What became of an image: of those with a pneumothorax the first three, of those without the last two."""
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Cases:
+    """A row an image, and the counts that all curves are drawn from."""
+
+    table: pd.DataFrame
+    """`COLUMNS`, sorted by image_id. Areas are in pixels of a 1024×1024 image, probabilities in [0, 1]."""
+    counts: Histograms
+    """Pixels of each image at and above every level, in the table's order."""
+    source: pd.DataFrame
+    """Where each image's map lies, in the table's order: columns file and index."""
+    weights: np.ndarray
+    """How much each image counts, (N,): 1, or what brings the positives to the recipe's prevalence."""
+
+    @property
+    def positive(self) -> np.ndarray:
+        """Whether each image has a pneumothorax, bool (N,)."""
+        return (self.table.truth_area > 0).to_numpy()
+
+    def map(self, row: int) -> np.ndarray:
+        """The out-of-fold map of a row, uint8 levels (h, w)."""
+        file, index = self.source.iloc[row]
+        return maps.to_levels(maps.stored(file, index))
+
+
+def measure(run: Run, competition: Competition, split: Folds) -> Cases:
+    """Applies the run's rule to every out-of-fold map. Reads each map and each DICOM header once.
+
+    Args:
+        run: With OOF maps and thresholds.
+        competition: Its data.
+        split: Its folds.
+
+    Raises:
+        KitError: the run has no thresholds or no maps yet, or its maps are of other images than the labels.
+    """
+    recipe = run.read_recipe()
+    if not run.thresholds.is_file() or not run.predicted_folds():
+        raise KitError(f"{run.folder}: is not trained to its thresholds: run `make train` first")
+    rule = rules.read(run.thresholds)
+    source = pd.DataFrame(_stored(run, recipe.tta), columns=["image_id", "file", "index", "probability"])
+    source = source.sort_values("image_id", ignore_index=True)
+    known = split.table.set_index("image_id")
+    for image in source.image_id:
+        if image not in competition.labels or image not in known.index:
+            raise KitError(
+                f"{source.file[0]}: image {image} is not in {competition.labels_path}: run `make train` again"
+            )
+    counts = Histograms(len(source))
+
+    def row(index: int) -> tuple:
+        image = source.image_id[index]
+        header = dicom.read_metadata(competition.train[image])
+        truth = rle.union(competition.labels[image], competition.shape, image)
+        levels = maps.to_levels(maps.stored(source.file[index], source["index"][index]))
+        levels = maps.upsample(levels, truth.shape)
+        counts.add(index, levels, truth)
+        gate = (source.probability[index],) if isinstance(rule, GatedRule) else ()
+        mask = rule.mask(levels, *gate)
+        overlap, area = np.count_nonzero(mask & truth), np.count_nonzero(mask)
+        return header.sex or UNKNOWN, header.age, (header.view_position or UNKNOWN).upper(), overlap, area
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(progress(pool.map(row, range(len(source))), "measuring", len(source)))
+    sex, age, view, overlap, area = (np.array(column) for column in zip(*found, strict=True))
+    table = known.loc[source.image_id, ["patient_id", "fold", "stratum"]].reset_index()
+    table["sex"], table["age"], table["view"] = sex, pd.array(age, "Int64"), view
+    table["truth_area"] = rules.size_of(counts.truth.astype(np.int64), counts.pixels)
+    table["mask_area"] = rules.size_of(area.astype(np.int64), counts.pixels)
+    table["dice"] = dice(area, overlap, counts.truth)
+    positive = counts.truth > 0
+    gated = source.probability.notna().all()
+    table["image_probability"] = source.probability if gated else probability_of_finding(counts, table)
+    table["outcome"] = np.select(
+        [overlap > 0, positive & (area > 0), positive, area > 0], OUTCOMES[:-1], default=OUTCOMES[-1]
+    )
+    weights = prevalence_weights(positive, read_json(run.thresholds).get("prevalence"))
+    return Cases(table[list(COLUMNS)], counts, source[["file", "index"]], weights)
+
+
+def probability_of_finding(counts: Histograms, table: pd.DataFrame) -> np.ndarray:
+    """P(the image has any pneumothorax) by the areas of its map, float64 (N,).
+
+    The logistic regression of the `expected` rule, fitted for each fold on the images of the others.
+    """
+    groups = leave_out(list(table.fold), list(table.patient_id))
+    probability = np.empty(len(groups))
+    for group in np.unique(groups):
+        own = groups == group
+        rule = ExpectedSearch(counts).best(np.where(own, 0.0, 1.0) if not own.all() else np.ones(len(own)))
+        probability[own] = rule.filled(counts.area[:, own], counts.pixels)
+    return probability
+
+
+def write(cases: Cases, path: Path) -> None:
+    """Writes a row an image as CSV."""
+    write_text(path, cases.table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+
+
+def _stored(run: Run, tta: bool) -> Iterator[tuple]:
+    """Of each out-of-fold map its image, file and place, and where a classifier answered its probability, else NaN."""
+    for fold in run.predicted_folds():
+        path, classified = run.oof(fold, tta), run.oof(fold, tta, "classify")
+        ids = maps.open_maps(path).ids
+        known = np.load(classified) if classified.is_file() else np.full(len(ids), np.nan)
+        for index, image in enumerate(ids):
+            yield image, path, index, known[index]
+
+
+def summary(cases: Cases) -> dict[str, float | None]:
+    """What a score has to be held against; None where there are no such images.
+
+    Returns:
+        `dice` (weighted as the thresholds were chosen), `all_empty`, `dice_positives`, `negatives_empty`,
+        `masked` and `image_auc`, each in [0, 1].
+    """
+    from sklearn.metrics import roc_auc_score
+
+    table, positive, weights = cases.table, cases.positive, cases.weights
+    both = positive.any() and not positive.all()
+    return {
+        "dice": float(np.average(table.dice, weights=weights)),
+        "all_empty": float(np.average(~positive, weights=weights)),
+        "dice_positives": float(table.dice[positive].mean()) if positive.any() else None,
+        "negatives_empty": float(table.dice[~positive].mean()) if not positive.all() else None,
+        "masked": float(np.average(table.mask_area > 0, weights=weights)),
+        "image_auc": float(roc_auc_score(positive, table.image_probability)) if both else None,
+    }
+
+
+def area_text(pixels: float) -> str:
+    """An area as a share of the image.
+
+    >>> area_text(10486)
+    '1.00 %'
+    """
+    return f"{100 * pixels / FULL_AREA:.2f} %"

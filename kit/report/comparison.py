@@ -1,0 +1,160 @@
+"""Runs held against each other image by image: paired differences of Dice, who wins where, and how sure that is."""
+
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from kit.core.errors import KitError
+from kit.report import figures, subgroups
+from kit.report.figures import Figure
+from kit.thresholds.cross_validation import interval
+
+EQUAL = 1e-9
+"""Dice that differ by less are equal."""
+LISTED = 8
+"""Images that are named on each side."""
+
+
+class Pair(NamedTuple):
+    """Two runs on the images that both have predicted."""
+
+    first: str
+    second: str
+    table: pd.DataFrame
+    """A row an image: what `cases` tells of it, dice_first, dice_second and difference, the second less the first."""
+    mean: float
+    low: float
+    high: float
+    """Of the difference, with its 95 % bootstrap interval over patients."""
+
+    @property
+    def wins(self) -> tuple[int, int, int]:
+        """Images on which the first is better, both are equal, the second is better."""
+        difference = self.table.difference
+        return int((difference < -EQUAL).sum()), int((difference.abs() <= EQUAL).sum()), int((difference > EQUAL).sum())
+
+    @property
+    def verdict(self) -> str:
+        """Which run is better, or that the images do not tell."""
+        if self.low > 0 or self.high < 0:
+            return f"{self.second if self.low > 0 else self.first} is better"
+        return "not decided: the interval holds 0"
+
+
+def pairs(tables: dict[str, pd.DataFrame]) -> list[Pair]:
+    """Every two of some runs, in their order.
+
+    Args:
+        tables: The cases of each run, a row an image, by the run's name.
+
+    Raises:
+        KitError: two runs have no image in common.
+    """
+    return [pair(*names, *(tables[name] for name in names)) for names in combinations(tables, 2)]
+
+
+def pair(first: str, second: str, of_first: pd.DataFrame, of_second: pd.DataFrame) -> Pair:
+    """Two runs on the images that both have predicted.
+
+    Raises:
+        KitError: there are none.
+    """
+    columns = ["image_id", "dice", "mask_area", "outcome", "fold"]
+    table = of_first.merge(of_second[columns], on="image_id", suffixes=("_first", "_second"))
+    if table.empty:
+        raise KitError(f"{first} and {second} have predicted no image in common: compare runs on the same data")
+    table["difference"] = table.dice_second - table.dice_first
+    low, high = interval(table.difference.to_numpy(), np.ones(len(table)), list(table.patient_id))
+    return Pair(first, second, table, float(table.difference.mean()), low, high)
+
+
+def by_group(pair: Pair) -> pd.DataFrame:
+    """The difference in each part of the data.
+
+    Returns:
+        Columns group, part, images, first, second, difference, low, high.
+    """
+    table = pair.table
+    rows = []
+    for group, part_of in subgroups.GROUPS.items():
+        if group == "fold":  # the two may be split otherwise
+            continue
+        parts = part_of(table).astype("string")
+        for name in parts.dropna().unique():
+            part = table[parts == name]
+            low, high = interval(part.difference.to_numpy(), np.ones(len(part)), list(part.patient_id), 1000)
+            means = (float(part[column].mean()) for column in ("dice_first", "dice_second", "difference"))
+            rows.append((group, name, len(part), *means, low, high))
+    columns = ["group", "part", "images", "first", "second", "difference", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["group", "part"], ignore_index=True)
+
+
+def extremes(pair: Pair) -> pd.DataFrame:
+    """The images on which the two differ most, those that the second run wins first."""
+    table = pair.table.sort_values(["difference", "image_id"], ascending=[False, True])
+    ends = pd.concat([table.head(LISTED), table.tail(LISTED)]).drop_duplicates("image_id")
+    return ends.loc[
+        ends.difference.abs() > EQUAL,
+        ["image_id", "stratum", "truth_area", "dice_first", "dice_second", "difference"],
+    ]
+
+
+def text(pairs: list[Pair]) -> str:
+    """What the comparison finds, for a terminal."""
+    lines = []
+    for each in pairs:
+        first, equal, second = each.wins
+        table = each.table
+        lines += [
+            f"{each.second} against {each.first}, {len(table)} images:",
+            f"  mean Dice {table.dice_second.mean():.4f} against {table.dice_first.mean():.4f}: "
+            f"{each.mean:+.4f} [{each.low:+.4f}, {each.high:+.4f}], {each.verdict}",
+            f"  {each.second} wins on {second} images, {each.first} on {first}, {equal} are equal",
+            *("  " + line for line in by_group(each).round(4).to_string(index=False).splitlines()),
+        ]
+    return "\n".join(lines)
+
+
+@figures.styled
+def scatter(pair: Pair) -> Figure:
+    """The Dice of each image by both runs."""
+    figure, axes = figures.draw(height=4.0)
+    axes.plot([0, 1], [0, 1], color=figures.MUTED, linewidth=1, linestyle="--")
+    positive = pair.table.truth_area > 0
+    for number, (name, rows) in enumerate({"pneumothorax": positive, "none": ~positive}.items()):
+        part = pair.table[rows]
+        axes.scatter(
+            part.dice_first, part.dice_second, s=18, alpha=0.5, linewidths=0, color=figures.colour(number), label=name
+        )
+    axes.set(xlabel=f"Dice by {pair.first}", ylabel=f"Dice by {pair.second}", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    axes.set_title("Image by image: above the line the second wins")
+    axes.legend(loc="lower right")
+    first, equal, second = pair.wins
+    alt = f"{pair.second} wins on {second} images, {pair.first} on {first}, {equal} are equal."
+    columns = ["image_id", "truth_area", "dice_first", "dice_second", "difference"]
+    return figures.finish(figure, f"{_file(pair)}-images", "Dice image by image", alt, pair.table[columns])
+
+
+@figures.styled
+def forest(pair: Pair) -> Figure:
+    """The difference in each part of the data with its interval."""
+    rows = by_group(pair)
+    figure, axes = figures.draw(height=0.9 + 0.28 * len(rows))
+    places = np.arange(len(rows))[::-1]
+    axes.axvline(0, color=figures.MUTED, linewidth=1, linestyle="--")
+    axes.hlines(places, rows.low, rows.high, color=figures.colour(0), linewidth=2.2)
+    axes.plot(rows.difference, places, "o", color=figures.colour(0), markersize=5)
+    axes.set_yticks(places, [f"{row.group}: {row.part} ({row.images})" for row in rows.itertuples()])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"Dice of {pair.second} less that of {pair.first}")
+    axes.set_title("Who wins where")
+    sure = rows[(rows.low > 0) | (rows.high < 0)]
+    alt = f"In {len(sure)} of {len(rows)} parts the interval leaves 0 out."
+    return figures.finish(figure, f"{_file(pair)}-parts", "Difference by part of the data", alt, rows)
+
+
+def _file(pair: Pair) -> str:
+    return f"{pair.second}-against-{pair.first}".replace("/", "-")

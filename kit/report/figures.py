@@ -1,0 +1,130 @@
+"""Figures: drawn by matplotlib, kept as SVG and CSV beside the report, and shown in it in the page's own colours."""
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from kit.core.files import write_text
+
+INK, MUTED, GRID, PAPER = "#1c2430", "#5b6675", "#d9dfe7", "#fdfdfe"
+SERIES = ("#0b6fb8", "#d9622b", "#2f8f5b", "#8a4fc0", "#b08800", "#c2356f", "#3a8f9c", "#6b7280")
+TRUTH, FOUND = "#0891b2", "#ea580c"
+"""Of the truth and of a predicted mask: apart for every kind of colour vision, on grey X-rays too."""
+VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "line",
+    PAPER: "card",
+    **{colour: f"series-{number}" for number, colour in enumerate(SERIES)},
+}
+"""The page's CSS variable for each colour."""
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": GRID,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "legend.handlelength": 1.4,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+styled = matplotlib.rc_context(STYLE)
+"""Decorates a function that draws."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with the numbers behind it."""
+
+    name: str
+    """Of its files, without an ending."""
+    title: str
+    alt: str
+    """What a person who does not see it should know."""
+    svg: str
+    data: pd.DataFrame
+
+    def write(self, folder: Path) -> None:
+        """Writes NAME.svg and NAME.csv."""
+        write_text(folder / f"{self.name}.svg", self.svg)
+        write_text(folder / f"{self.name}.csv", self.data.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+
+    @property
+    def inline(self) -> str:
+        """The drawing as part of a page: in its colours, read out by its text, ids its own."""
+        body = self.svg[self.svg.index("<svg") :]
+        body = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{self.name}-", body)
+        for colour, name in VARIABLES.items():
+            body = body.replace(colour, f"var(--{name})")
+        body = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 var(--sans)", body)
+        body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+        head = re.search(r'viewBox="[^"]*"', body)[0]
+        label = html.escape(f"{self.title}. {self.alt}", quote=True)
+        return re.sub(r"<svg[^>]*>", lambda _: f'<svg {head} role="img" aria-label="{label}">', body, count=1)
+
+
+def draw(width: float = 4.7, height: float = 3.3) -> tuple[Canvas, Axes]:
+    """An empty figure with one pair of axes, in inches.
+
+    Every figure is one panel of this width: it can be read on a telephone and stands beside others on a wide screen.
+    """
+    figure = Canvas(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def finish(figure: Canvas, name: str, title: str, alt: str, data: pd.DataFrame) -> Figure:
+    """The figure as SVG, the same bytes for the same content."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return Figure(name, title, alt, buffer.getvalue(), data)
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Few ticks of a logarithmic axis, as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def colour(number: int) -> str:
+    """The colour of the n-th series; they repeat."""
+    return SERIES[number % len(SERIES)]
+
+
+def marks(values: Sequence[float], count: int = 6) -> list[int]:
+    """Indices of at most `count` evenly spaced values, for the ticks of an axis of categories.
+
+    >>> marks(range(11), 3)
+    [0, 5, 10]
+    """
+    last = len(values) - 1
+    return sorted({round(step * last / max(1, count - 1)) for step in range(count)})

@@ -1,0 +1,171 @@
+"""The first thing that a reader sees: what a run scores, and what that has to be held against."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from kit.competition import submission
+from kit.core.files import read_json, sha256
+from kit.report import cases, figures
+from kit.report.cases import Cases
+from kit.report.figures import Figure
+from kit.run import Run
+from kit.submissions.ledger import Entry
+
+
+class Measure(NamedTuple):
+    """A figure with its name and what it means."""
+
+    name: str
+    value: str
+    note: str
+
+
+def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
+    """The figures of the headline, the competition's own first.
+
+    Args:
+        run: With thresholds.
+        found: Its cases.
+        entry: Its submission in the ledger, if there is one.
+    """
+    chosen, summary = read_json(run.thresholds), cases.summary(found)
+    low, high = chosen["interval"]
+    shares = {"out of fold": chosen.get("masked"), "test set": test_share(run)}
+    return [
+        Measure("Competition Dice", text(chosen["dice"]), f"out of fold, 95 % interval {low:.4f} to {high:.4f}"),
+        Measure(
+            "Nested Dice", text(chosen["nested_dice"]), "each fold by thresholds of the others: the honest estimate"
+        ),
+        Measure("All-empty baseline", text(summary["all_empty"]), "what a submission without any mask scores here"),
+        Measure("Dice on positives", text(summary["dice_positives"]), "images with a pneumothorax alone"),
+        Measure("Negatives kept empty", text(summary["negatives_empty"]), "share of the images without one"),
+        Measure("Image AUC", text(summary["image_auc"]), "pneumothorax or not, by the out-of-fold probability"),
+        Measure("Public", text(entry and entry.public), "leaderboard, from the ledger"),
+        Measure("Private", text(entry and entry.private), "leaderboard, from the ledger"),
+        Measure(
+            "Images with a mask",
+            percent(shares["out of fold"]),
+            f"out of fold; {percent(shares['test set'])} of the test set",
+        ),
+    ]
+
+
+def of_run(run: Run, entries: Sequence[Entry]) -> Entry | None:
+    """The scored submission of a run: of its present submission.csv, else the last one scored; None without one."""
+    name = f"{run.folder.parent.name}/{run.folder.name}"
+    own = [entry for entry in entries if entry.run == name and (entry.public is not None or entry.private is not None)]
+    digest = sha256(run.submission) if run.submission.is_file() else None
+    return next((entry for entry in own if entry.sha256 == digest), own[-1] if own else None)
+
+
+def test_share(run: Run) -> float | None:
+    """Share of the test images that get a mask in the run's submission; None without one."""
+    if not run.submission.is_file():
+        return None
+    masks = submission.read(run.submission)
+    return sum(mask != "-1" for mask in masks.values()) / len(masks)
+
+
+def searches(run: Run) -> pd.DataFrame:
+    """What the search found for each rule, with and without TTA; the best nested Dice first.
+
+    Returns:
+        Columns rule, tta, thresholds, dice, low, high, nested, dice_positives, negatives_empty, used.
+    """
+    recipe, chosen = run.read_recipe(), read_json(run.thresholds)
+    rows = []
+    for path in sorted((run.folder / "thresholds").glob("*/thresholds.json")):
+        found = read_json(path)
+        tta = not path.parent.name.endswith("-plain")
+        rows.append(
+            {
+                "rule": found["rule"],
+                "tta": tta,
+                "thresholds": thresholds(found),
+                "dice": found["dice"],
+                "low": found["interval"][0],
+                "high": found["interval"][1],
+                "nested": found["nested_dice"],
+                "dice_positives": found["dice_positives"],
+                "negatives_empty": found["negatives_empty"],
+                "used": found["rule"] == chosen["rule"] and tta == recipe.tta,
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.sort_values(["nested", "dice"], ascending=False, ignore_index=True) if rows else table
+
+
+def thresholds(found: dict[str, Any]) -> str:
+    """The thresholds of a thresholds.json, in words."""
+    parts = [f"{key} {found[key]:.3f}" for key in ("top", "binarization", "gate") if key in found]
+    parts += [f"removal {found['removal']}"] if "removal" in found else []
+    return ", ".join(parts) or "decided image by image"
+
+
+def reason(run: Run) -> str:
+    """Which rule the run uses and why, in a sentence."""
+    table, chosen = searches(run), read_json(run.thresholds)
+    text = f"The masks are those of the rule “{chosen['rule']}” ({thresholds(chosen)})"
+    same = table[table.tta == run.read_recipe().tta] if len(table) else table
+    if len(same) < 2:
+        return f"{text}."
+    best, second = same.iloc[0], same.iloc[1]
+    if best.rule != chosen["rule"] or pd.isna(best.nested) or pd.isna(second.nested):
+        return f"{text}."
+    gap = best.nested - second.nested
+    return f"{text}: of {len(same)} rules it has the highest nested Dice, {gap:.4f} above “{second.rule}”."
+
+
+@figures.styled
+def ladder(run: Run, found: Cases, entry: Entry | None) -> Figure:
+    """All scores on one scale, with the interval of the out-of-fold Dice."""
+    chosen, summary = read_json(run.thresholds), cases.summary(found)
+    low, high = chosen["interval"]
+    scores = {
+        "all-empty": summary["all_empty"],
+        "out of fold": chosen["dice"],
+        "nested": chosen["nested_dice"],
+        "public": entry and entry.public,
+        "private": entry and entry.private,
+    }
+    there = {name: score for name, score in scores.items() if score is not None}
+    figure, axes = figures.draw(height=0.9 + 0.34 * len(there))
+    places = {name: -place for place, name in enumerate(there)}
+    axes.axvspan(low, high, color=figures.colour(0), alpha=0.13, linewidth=0)
+    for name, score in there.items():
+        colour = figures.MUTED if name == "all-empty" else figures.colour(1 if name in ("public", "private") else 0)
+        axes.hlines(places[name], 0, score, color=figures.GRID, linewidth=1)
+        axes.plot(score, places[name], "o", color=colour, markersize=8)
+        axes.annotate(
+            f"{score:.4f}", (score, places[name]), (7, 0), textcoords="offset points", va="center", fontsize=9
+        )
+    axes.set_yticks(list(places.values()), list(places))
+    left = min(low, *there.values())
+    axes.set_xlim(max(0, left - 0.1 * (1 - left)), 1 + 0.25 * (1 - left))
+    axes.set_ylim(-len(there) + 0.4, 0.6)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("mean Dice; shaded: 95 % interval of the out-of-fold Dice")
+    alt = ", ".join(f"{name} {score:.4f}" for name, score in there.items()) + "."
+    return figures.finish(
+        figure, "scores", "Scores on one scale", alt, pd.DataFrame(there.items(), columns=["score", "dice"])
+    )
+
+
+def text(value: float | None) -> str:
+    """A score with four digits, or a dash.
+
+    >>> text(0.5), text(None)
+    ('0.5000', '–')
+    """
+    return "–" if value is None else f"{value:.4f}"
+
+
+def percent(share: float | None) -> str:
+    """A share in per cent, or a dash.
+
+    >>> percent(0.217)
+    '21.7 %'
+    """
+    return "–" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,130 @@
+"""How a run learned: losses and validation scores of every stage and fold on one time axis, and how fast it went."""
+
+import numpy as np
+import pandas as pd
+
+from kit.data.folds import Folds
+from kit.data.sampler import epoch_order
+from kit.recipes.schema import Recipe
+from kit.report import figures, summary
+from kit.report.figures import Figure
+from kit.run import Run
+
+MEASURES = {
+    "loss": "Training loss",
+    "validation_loss": "Validation loss",
+    "dice": "Validation Dice",
+    "iou": "Validation IoU",
+}
+
+
+def history(run: Run) -> pd.DataFrame:
+    """Every epoch of every finished stage of a run without members.
+
+    Returns:
+        The columns of metrics.csv, with fold, stage (from 1) and `minutes` of training. All folds start a stage
+        together, where the slowest has ended the one before. A row whose `weights` are `final` has the time of the
+        last epoch.
+    """
+    parts, start = [], 0.0
+    trained = run.trained()
+    for number in sorted({number for _, number in trained}):
+        stage = []
+        for fold in (fold for fold, other in trained if other == number):
+            table = summary.metrics(run, fold, number)
+            minutes = start + table.seconds.fillna(0).cumsum() / 60
+            stage.append(table.assign(fold=fold, stage=number + 1, minutes=minutes))
+        start = max(part.minutes.iloc[-1] for part in stage)
+        parts += stage
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def speed(run: Run, recipe: Recipe, split: Folds) -> pd.DataFrame:
+    """A row a stage and fold: epochs, seconds, images a second (of training and validation together), final scores."""
+    rows = []
+    for fold, number in run.trained():
+        table, stage = summary.metrics(run, fold, number), recipe.stages[number]
+        training = split.training(fold)
+        order = epoch_order(split.positive[training], stage.positive_share, 0, 0)
+        epochs = table[table.weights == "epoch"]
+        images = len(order) + len(split.validation(fold))
+        last = table.iloc[-1]
+        rows.append(
+            {
+                "fold": fold,
+                "stage": number + 1,
+                "size": stage.size,
+                "epochs": len(epochs),
+                "seconds": float(epochs.seconds.sum()),
+                "images_per_second": images * len(epochs) / max(float(epochs.seconds.sum()), 1e-9),
+                "dice": float(last.dice),
+                "iou": float(last.iou),
+                "validation_loss": float(last.validation_loss),
+                "weights": "averaged" if stage.averages else "last epoch",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+@figures.styled
+def curve(history: pd.DataFrame, measure: str, prefix: str = "") -> Figure:
+    """One measure against time: a colour a fold, a line a stage, and a diamond where the final weights stand.
+
+    The axis leaves out values far from the middle half, so that an epoch that went astray does not flatten the others.
+
+    Args:
+        history: Of `history`.
+        measure: One of `MEASURES`.
+        prefix: Of the file's name, for a member of an ensemble.
+    """
+    figure, axes = figures.draw()
+    for place, (fold, of_fold) in enumerate(history.groupby("fold")):
+        for stage, part in of_fold.groupby("stage"):
+            epochs, final = part[part.weights == "epoch"], part[part.weights == "final"]
+            label = f"fold {fold}" if stage == of_fold.stage.min() else None
+            line, point = ("-", "o") if len(epochs) < 40 else ("-", None)
+            axes.plot(
+                epochs.minutes,
+                epochs[measure],
+                line,
+                marker=point,
+                markersize=3,
+                color=figures.colour(place),
+                label=label,
+            )
+            if measure != "loss":
+                axes.plot(
+                    final.minutes,
+                    final[measure],
+                    "D",
+                    color=figures.colour(place),
+                    markersize=7,
+                    markeredgecolor=figures.PAPER,
+                    zorder=4,
+                )
+    for stage, part in history.groupby("stage"):
+        if stage < history.stage.max():
+            axes.axvline(part.minutes.max(), color=figures.MUTED, linewidth=1, linestyle=":")
+    low, high = _robust(history[measure].dropna())
+    margin = 0.06 * max(high - low, 1e-3)
+    axes.set_ylim(max(0, low) - margin, high + margin)
+    axes.set(xlabel="minutes of training", xlim=(0, history.minutes.max() * 1.03))
+    axes.set_title(MEASURES[measure])
+    if measure == "loss":
+        axes.legend(ncols=2)
+    last = history[history.weights == "final"].groupby("stage")[measure].mean()
+    alt = "Mean of the final weights: " + ", ".join(
+        f"stage {stage} {value:.3f}" for stage, value in last.items() if not np.isnan(value)
+    )
+    alt = "One line a fold, stages one after the other." if measure == "loss" else f"{alt}."
+    columns = ["fold", "stage", "epoch", "weights", "minutes", measure]
+    return figures.finish(
+        figure, f"{prefix}learning-{measure.replace('_', '-')}", MEASURES[measure], alt, history[columns]
+    )
+
+
+def _robust(values: pd.Series) -> tuple[float, float]:
+    """The range of the values that lie within 1.5 interquartile ranges of the middle half."""
+    lower, upper = values.quantile([0.25, 0.75])
+    reach = 1.5 * (upper - lower)
+    return max(values.min(), lower - reach), min(values.max(), upper + reach)

@@ -1,0 +1,155 @@
+"""What the page's gallery needs to apply any thresholds in the browser: pictures, small maps, and exact counts.
+
+The Dice of an image under the rules `image`, `triplet` and `expected` follows from how many of its pixels, and how
+many of them foreground, lie at and above each level. These counts are in the page for every image, so the browser's
+figures are those of full size. The masks that it draws, and what `component` removes, come from maps of `MAP_SIDE`
+pixels a side.
+"""
+
+import base64
+import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from kit.competition import dicom, rle
+from kit.competition.layout import Competition
+from kit.core.files import read_json
+from kit.core.progress import progress
+from kit.inference import rules
+from kit.inference.rules import FULL_AREA, ExpectedRule, GatedRule, Rule
+from kit.report.cases import OUTCOMES, Cases
+from kit.run import Run
+
+MAP_SIDE = 128
+"""Pixels a side of the maps in the page."""
+PICTURED = 1500
+"""Images with a picture in the page; of more, those are left out on which nothing went wrong."""
+BUDGET = 6_000_000
+"""Bytes of all pictures together, which decides their size."""
+SIDES = {512: 20_000, 384: 12_500, 256: 6_000, 192: 3_900}
+"""Pixels a side that a picture may have, with about the bytes that it then takes."""
+QUALITY = 62
+"""Of the pictures, as WebP."""
+
+
+def pack(run: Run, cases: Cases, competition: Competition) -> dict[str, Any]:
+    """Everything that the gallery shows and counts, as JSON values.
+
+    Args:
+        run: With the searches of its thresholds.
+        cases: Measured on it.
+        competition: Its data.
+    """
+    rows = pictured(cases)
+    side = next((side for side, size in SIDES.items() if size * len(rows) <= BUDGET), min(SIDES))
+
+    def image(row: int) -> dict[str, Any]:
+        return _image(cases, competition, row, side)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        images = list(progress(pool.map(image, rows), "pictures", len(rows)))
+    return {
+        "images": images,
+        "mapSide": MAP_SIDE,
+        "pictureSide": side,
+        "pixels": cases.counts.pixels,
+        "fullArea": FULL_AREA,
+        "weights": cases.weights.round(6).tolist(),
+        "truth": cases.counts.truth.tolist(),
+        "probability": cases.table.image_probability.round(5).tolist(),
+        "outcomes": OUTCOMES,
+        "area": _deflated(_packed(cases.counts.area)),
+        "overlap": _deflated(_packed(cases.counts.overlap[:, cases.positive])),
+        "rules": rule_choices(run, cases),
+    }
+
+
+def pictured(cases: Cases) -> list[int]:
+    """Rows of the images that get a picture: all, or where there are too many those with the lowest Dice."""
+    order = np.lexsort((~cases.positive, cases.table.dice))
+    return sorted(order[:PICTURED].tolist())
+
+
+def rule_choices(run: Run, cases: Cases) -> list[dict[str, Any]]:
+    """The rules to choose from in the page, the run's own first, each with its best thresholds.
+
+    `component` comes with its surface, since its exact Dice does not follow from counts of pixels alone.
+    """
+    recipe = run.read_recipe()
+    chosen = rules.read(run.thresholds)
+    folders = {name: run.rule(name, recipe.tta) for name in rules.RULES}
+    names = sorted(
+        (name for name in folders if (folders[name] / "thresholds.json").is_file()), key=lambda n: n != chosen.name
+    )
+    return [_choice(rules.read(folders[name] / "thresholds.json"), folders[name], cases) for name in names]
+
+
+def _choice(rule: Rule | GatedRule, folder: Path, cases: Cases) -> dict[str, Any]:
+    inner = rule.rule if isinstance(rule, GatedRule) else rule
+    content: dict[str, Any] = {"name": rule.name, "dice": read_json(folder / "thresholds.json")["dice"]}
+    if isinstance(rule, GatedRule):
+        content["gate"] = rule.gate
+    if isinstance(inner, ExpectedRule):
+        return content | {"cut": inner.decide(cases.counts.area, cases.counts.pixels).tolist()}
+    content |= {"level": rules.level_of(inner.binarization), "removal": inner.removal}
+    if rule.name == "triplet":
+        content["top"] = rules.level_of(inner.top)
+    if rule.name == "component" and (folder / "surface.npz").is_file():
+        with np.load(folder / "surface.npz") as surface:
+            content |= {"removals": surface["removal"].tolist(), "surface": _deflated(surface["dice"].astype("<f4"))}
+    return content
+
+
+def _image(cases: Cases, competition: Competition, row: int, side: int) -> dict[str, Any]:
+    """One image's facts, its picture (WebP), its map and truth (deflated bytes), its truth's outlines."""
+    facts = cases.table.iloc[row]
+    pixels = dicom.read(competition.train[facts.image_id]).pixels
+    truth = rle.union(competition.labels[facts.image_id], competition.shape, facts.image_id)
+    small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
+    picture = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
+    levels = cv2.resize(cases.map(row), (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_AREA)
+    coarse = cv2.resize(truth.astype(np.float32), (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_AREA) >= 0.5
+    return {
+        "row": row,
+        "id": facts.image_id,
+        "fold": int(facts.fold),
+        "stratum": facts.stratum,
+        "sex": facts.sex,
+        "age": None if pd.isna(facts.age) else int(facts.age),
+        "view": facts["view"],
+        "patient": facts.patient_id,
+        "picture": base64.b64encode(picture).decode(),
+        "map": _deflated(np.stack([levels, coarse.astype(np.uint8)])),
+        "outline": outlines(truth),
+    }
+
+
+def outlines(mask: np.ndarray) -> list[list[int]]:
+    """The borders of a mask, each as x, y, x, y, … in thousandths of the image's sides. bool (H, W).
+
+    >>> outlines(np.zeros((4, 4), bool))
+    []
+    """
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    scale = 1000 / np.array(mask.shape[::-1])
+    smooth = [cv2.approxPolyDP(border, max(mask.shape) / 700, True) for border in found]
+    return [np.rint((border[:, 0] + 0.5) * scale).astype(int).ravel().tolist() for border in smooth if len(border) > 2]
+
+
+def _packed(at_least: np.ndarray) -> np.ndarray:
+    """Counts at each level alone, image after image, their four bytes in planes of their own: it packs best.
+
+    int (256, N) → uint8 (4, N · 256).
+    """
+    counts = -np.diff(at_least.astype(np.int64), axis=0, append=0).T  # (N, 256)
+    return np.ascontiguousarray(counts.astype("<u4")).view(np.uint8).reshape(-1, 4).T
+
+
+def _deflated(array: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 9)).decode()

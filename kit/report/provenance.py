@@ -1,0 +1,92 @@
+"""What a run is made of: recipe, data, software, machine, hashes; and the card that says what its model is for."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from kit import __version__
+from kit.competition.layout import Competition
+from kit.core.files import read_json, sha256
+from kit.run import Run
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "segmentation-models-pytorch",
+    "timm",
+    "lightning-fabric",
+    "albumentations",
+    "numpy",
+    "opencv-python-headless",
+    "pydicom",
+    "scikit-learn",
+)
+INTENDED = {
+    "phantom": (
+        "To try the kit out. The model has seen nothing but drawn phantoms: it says nothing about any patient, and its "
+        "scores say nothing about scores on real radiographs, which are far harder."
+    ),
+    "siim": (
+        "Research and teaching: to study segmentation of pneumothorax in frontal chest radiographs and to take part in "
+        "the SIIM-ACR challenge. The images are films of one hospital, scaled to one size and to eight bits; others "
+        "have not been studied."
+    ),
+}
+NOT_FOR = (
+    "This is not a medical device. It is neither cleared nor evaluated for diagnosis, triage or any decision about a "
+    "patient, and must not be used for one. Chest drains are a known shortcut: many images with a drain have a treated "
+    "pneumothorax, so that a score here overstates what is found before treatment."
+)
+LICENCES = {
+    "phantom": "The images are phantoms that the kit draws itself; they fall under its licence, Apache-2.0.",
+    "siim": (
+        "Pixels: NIH ChestX-ray14, National Institutes of Health Clinical Center, free to use with attribution. Masks: "
+        "SIIM, ACR and STR, under the rules of the challenge. Neither may be passed on with this page's model without "
+        "observing them. This page contains small copies of the images: treat it as the data."
+    ),
+}
+
+
+def software() -> dict[str, str]:
+    """The versions that this page was made with, by name."""
+    found = {"kit": __version__, "Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def machine() -> dict[str, str]:
+    """The machine that this page was made on."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": platform.processor() or platform.machine(),
+        "cores": str(os.cpu_count()),
+    }
+
+
+def hashes(run: Run) -> dict[str, str]:
+    """SHA-256 of what the run was made from and of what it answers, by name."""
+    found = {name: value for name, value in (read_json(run.inputs) if run.inputs.is_file() else {}).items()}
+    for path in (run.recipe_path, run.thresholds, run.submission):
+        if path.is_file():
+            found[path.name] = sha256(path)
+    return {name: str(value) for name, value in found.items()}
+
+
+def intended(competition: Competition) -> str:
+    """What the model is for."""
+    return INTENDED["phantom" if is_demo(competition.folder) else "siim"]
+
+
+def licence(competition: Competition) -> str:
+    """Under what terms the images are; those of the built-in demo are told by their folder."""
+    return LICENCES["phantom" if is_demo(competition.folder) else "siim"]
+
+
+def is_demo(folder: Path) -> bool:
+    """Whether a competition's folder was drawn by the kit."""
+    return (folder / "phantom.json").is_file()

@@ -1,0 +1,41 @@
+"""The verb `compare`: runs on the same data held against each other image by image, as text and as a page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from kit.core.errors import KitError
+from kit.core.files import write_text
+from kit.data import folds
+from kit.report import cases, comparison, page
+from kit.run import Run
+from kit.workflows.workspace import RUNS, fold_file, open_data
+
+
+def compare(data: Path, names: Sequence[str], out: Path | None = None) -> tuple[str, Path]:
+    """Compares the out-of-fold masks of two or more runs, each by its own rule.
+
+    Args:
+        data: The competition's folder.
+        names: Of the runs on it, or paths of their folders.
+        out: The page to write; None: runs/NAME/compare-RUN-RUN.html.
+
+    Returns:
+        What was found, as text, and the page.
+
+    Raises:
+        KitError: fewer than two runs, one that is not there or not trained, or no image in common.
+    """
+    if len(set(names)) < 2:
+        raise KitError("kit compare: give two or more different runs, such as `kit compare exp2 exp5`")
+    competition = open_data(data)
+    split = folds.read(fold_file(competition), competition)
+    place = RUNS / competition.name
+    runs = {Path(name).name: Run(Path(name) if Path(name).is_dir() else place / name) for name in names}
+    measured = {name: cases.measure(run, competition, split) for name, run in runs.items()}
+    pairs = comparison.pairs({name: found.table for name, found in measured.items()})
+    overview = pd.DataFrame([{"run": name, **cases.summary(found)} for name, found in measured.items()]).round(4)
+    target = out or place / f"compare-{'-'.join(runs)}.html"
+    write_text(target, page.compare(pairs, overview, target.with_suffix("")))
+    return comparison.text(pairs), target

@@ -1,0 +1,90 @@
+"""The verb `view`: images with their truth and what a run makes of them, as pictures."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kit.competition import dicom, rle, scoring
+from kit.competition.layout import Competition
+from kit.core.errors import KitError
+from kit.inference import maps, rules
+from kit.recipes.schema import Recipe
+from kit.report import gallery
+from kit.report.gallery import FOUND, TRUTH
+from kit.run import Run
+from kit.workflows.workspace import open_data, run_of
+
+
+def view(data: Path, recipe: Recipe, images: Sequence[str], out: Path | None = None) -> list[Path]:
+    """Draws training images with their out-of-fold masks, test images with the masks of the submission.
+
+    Args:
+        data: The competition's folder.
+        recipe: Of the run; where it has no map of an image, the truth is drawn alone.
+        images: Ids, or paths of DICOM files that are named so.
+        out: Folder of the pictures; None: view/ of the run.
+
+    Returns:
+        The pictures, one an image.
+
+    Raises:
+        KitError: the data have no such image.
+    """
+    competition = open_data(data)
+    run = run_of(competition, recipe)
+    solution = scoring.read_solution(competition.solution_path) if competition.solution_path else None
+    truths = {**(solution.masks if solution else {}), **competition.labels}
+    written = []
+    for image in map(_id, images):
+        radiograph = dicom.read(find(competition, image))
+        known = image in truths
+        truth = rle.union(truths.get(image, ()), radiograph.pixels.shape, image)
+        found = predicted(run, image, radiograph.pixels.shape)
+        layers = [
+            (mask, *style)
+            for mask, style in ((truth if known else None, (TRUTH, "truth")), (found, (FOUND, "mask")))
+            if mask is not None
+        ]
+        caption = image
+        if known and found is not None:
+            caption = f"Dice {scoring.dice(found, truth):.3f} · {image}"
+        target = (out or run.folder / "view") / f"{image}.png"
+        gallery.write(target, gallery.picture(radiograph.pixels, layers, caption))
+        written.append(target)
+    return written
+
+
+def find(competition: Competition, image: str) -> Path:
+    """The DICOM file of an image.
+
+    Raises:
+        KitError: there is none of that name.
+    """
+    files = {**competition.train, **competition.test}
+    if image not in files:
+        near = difflib.get_close_matches(image, files, 1, 0.0)
+        hint = f" (the nearest is {near[0]})" if near else ""
+        raise KitError(f"{image}: is no image of {competition.folder}{hint}: give an id, or the path of its DICOM file")
+    return files[image]
+
+
+def predicted(run: Run, image: str, shape: tuple[int, int]) -> np.ndarray | None:
+    """The run's mask of an image, bool (H, W), by its out-of-fold or test map; None where it has no such map."""
+    if not run.thresholds.is_file():
+        return None
+    recipe, rule = run.read_recipe(), rules.read(run.thresholds)
+    sources = [(run.oof(fold, recipe.tta), run.oof(fold, recipe.tta, "classify")) for fold in run.predicted_folds()]
+    sources.append((run.test(recipe.tta), run.test(recipe.tta, "classify")))
+    for path, classified in sources:
+        stack = maps.open_maps(path) if path.is_file() else None
+        if stack is not None and image in stack.ids:
+            index = stack.ids.index(image)
+            gate = (np.load(classified)[index],) if isinstance(rule, rules.GatedRule) else ()
+            return rule.mask(maps.upsample(stack[index], shape), *gate)
+    return None
+
+
+def _id(image: str) -> str:
+    return Path(image).stem if image.lower().endswith(".dcm") else image
