@@ -59,7 +59,7 @@ class Cases:
         """Whether each image has a pneumothorax, bool (N,)."""
         return (self.table.truth_area > 0).to_numpy()
 
-    def map(self, row: int) -> np.ndarray:
+    def levels(self, row: int) -> np.ndarray:
         """The out-of-fold map of a row, uint8 levels (h, w)."""
         file, index = self.source.iloc[row]
         return maps.to_levels(maps.stored(file, index))

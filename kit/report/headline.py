@@ -144,6 +144,7 @@ def ladder(run: Run, found: Cases, entry: Entry | None) -> Figure:
     axes.set_yticks(list(places.values()), list(places))
     left = min(low, *there.values())
     axes.set_xlim(max(0, left - 0.1 * (1 - left)), 1 + 0.25 * (1 - left))
+    axes.set_xticks([tick for tick in axes.get_xticks() if left - 0.1 * (1 - left) <= tick <= 1])
     axes.set_ylim(-len(there) + 0.4, 0.6)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("mean Dice; shaded: 95 % interval of the out-of-fold Dice")

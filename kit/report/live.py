@@ -113,7 +113,7 @@ def _image(cases: Cases, competition: Competition, row: int, side: int) -> dict[
     truth = rle.union(competition.labels[facts.image_id], competition.shape, facts.image_id)
     small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
     picture = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
-    levels = cv2.resize(cases.map(row), (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_AREA)
+    levels = cv2.resize(cases.levels(row), (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_AREA)
     coarse = cv2.resize(truth.astype(np.float32), (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_AREA) >= 0.5
     return {
         "row": row,

@@ -46,7 +46,7 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
     """Dice of each part of each group, and first of all images, as `COLUMNS`; a group of one part is left out.
 
     `dice` counts every image of the part once; `low` and `high` are its 95 % interval, patients drawn with all their
-    images.
+    images, and are missing where there is but one patient.
 
     Args:
         table: Of the cases: of all images, or of some.
@@ -62,7 +62,9 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
 
 def _row(group: str, part: str, table: pd.DataFrame) -> tuple:
     positive = table.truth_area > 0
-    low, high = interval(table.dice.to_numpy(), np.ones(len(table)), list(table.patient_id), RESAMPLES)
+    low = high = None  # one patient alone tells nothing of others
+    if table.patient_id.nunique() > 1:
+        low, high = interval(table.dice.to_numpy(), np.ones(len(table)), list(table.patient_id), RESAMPLES)
     return (
         group,
         str(part),
@@ -97,7 +99,7 @@ def forest(breakdown: pd.DataFrame, name: str, title: str) -> Figure:
     axes.set_ylim(places.min() - 0.7, 0.7)
     axes.set_xlim(max(0, rows.low.min() - 0.03), 1.01)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("mean Dice, 95 % interval; dashed: all images")
+    axes.set_xlabel("mean Dice, 95 % interval")
     axes.set_title(title)
     worst = rows.loc[rows.dice.idxmin()]
     alt = f"Lowest is {worst.group} {worst.part} with {worst.dice:.3f} on {worst.images} images; "

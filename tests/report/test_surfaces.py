@@ -1,8 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
-from PIL import Image
 
-from kit.report.surfaces import draw, table
+from kit.core.files import read_json
+from kit.report.surfaces import draw, slices, table
 from kit.thresholds.selection import KINDS, choose, write
 
 
@@ -17,16 +18,30 @@ def folders(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["image", "component", "triplet"])
-def test_a_surface_becomes_a_picture(folders, kind):
-    path = draw(folders[kind])
-    assert path == folders[kind] / "surface.png"
-    with Image.open(path) as picture:
-        assert picture.width > picture.height > 300
-        assert len(picture.convert("RGB").getcolors(10**6)) > 20
+def test_a_surface_becomes_pictures_with_their_numbers(folders, kind):
+    names = ["surface", "surface-top"] if kind == "triplet" else ["surface"]
+    assert draw(folders[kind]) == [folders[kind] / f"{name}.svg" for name in names]
+    found = read_json(folders[kind] / "thresholds.json")
+    for name in names:
+        assert "Dice" in (folders[kind] / f"{name}.svg").read_text()
+        table = pd.read_csv(folders[kind] / f"{name}.csv")
+        best = table.loc[table.dice.idxmax()]
+        assert best.dice == pytest.approx(found["dice"], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["image", "component", "triplet"])
+def test_the_slices_pass_through_the_optimum(folders, kind):
+    found = read_json(folders[kind] / "thresholds.json")
+    drawn = slices(folders[kind])
+    assert [figure.name for figure in drawn] == [f"along-{name}" for name in found["plateau"]]
+    for figure, name in zip(drawn, found["plateau"], strict=True):
+        at_best = figure.data[figure.data[name] == found[name]]
+        assert at_best.dice.item() == pytest.approx(found["dice"])
 
 
 def test_a_rule_without_thresholds_has_no_surface(folders):
-    assert draw(folders["expected"]) is None
+    assert draw(folders["expected"]) == []
+    assert slices(folders["expected"]) == []
 
 
 def test_rules_stand_side_by_side(folders):

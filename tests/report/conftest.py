@@ -1,0 +1,82 @@
+"""A finished run made by hand: maps that resemble the truth, all four rules searched on them, curves of two stages."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from kit import recipes
+from kit.competition import rle, submission
+from kit.competition.layout import Competition
+from kit.core.files import copy, write_text
+from kit.data import folds
+from kit.data.folds import Folds
+from kit.inference import maps
+from kit.report import cases, page
+from kit.report.cases import Cases
+from kit.run import Run
+from kit.submissions.ledger import Entry
+from kit.thresholds import selection
+
+QUICK = "network.encoder=resnet18 network.decoder_channels=[8,8,8,8,8] stages.0.size=32 stages.1.size=64"
+METRICS = "epoch,weights,learning_rate,loss,validation_loss,iou,dice,seconds\n"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run with all that a report needs."""
+
+    run: Run
+    competition: Competition
+    split: Folds
+    cases: Cases
+    entries: list[Entry]
+    page: Path
+
+
+def finish(run: Run, competition: Competition, split: Folds, seed: int) -> None:
+    """Fills the folder of a run."""
+    random = np.random.default_rng(seed)
+    write_text(run.recipe_path, recipes.load("exp5", f"{QUICK} name={run.folder.name}").dump())
+    stacks, rows = [], split.table[split.table.fold >= 0].sort_values(["fold", "image_id"])
+    for fold, part in rows.groupby("fold"):
+        levels = np.stack([_map(competition, image, random) for image in part.image_id])
+        maps.save(run.oof(fold), list(part.image_id), levels)
+        stacks.append(levels)
+        for stage in (1, 2):
+            epochs = [f"{n},epoch,0.001,{1 / n + fold},{2 / n},{0.3 + n / 9},{0.4 + n / 9},{n}" for n in (1, 2, 3)]
+            text = METRICS + "\n".join([*epochs, "3,final,0.001,,0.5,0.7,0.8,"]) + "\n"
+            write_text(run.stage(fold, stage - 1) / "metrics.csv", text)
+            write_text(run.weights(fold, stage - 1), "")
+    truth = (rle.union(competition.labels[image], competition.shape, image) for image in rows.image_id)
+    chosen = selection.choose(
+        np.concatenate(stacks), truth, list(rows.patient_id), list(rows.fold), selection.KINDS, [0, 512, 4096]
+    )
+    for kind, result in chosen.items():
+        selection.write(result, run.rule(kind), run.folder.name, {})
+    copy(run.rule("image") / "thresholds.json", run.thresholds)
+    submission.write(run.submission, [(image, "0 9" if n else "-1") for n, image in enumerate(competition.sample_ids)])
+
+
+def _map(competition: Competition, image: str, random: np.random.Generator) -> np.ndarray:
+    truth = rle.union(competition.labels[image], competition.shape, image).astype(np.float32)
+    soft = cv2.GaussianBlur(cv2.resize(truth, (64, 64)), (0, 0), 1.5) * random.uniform(0.2, 1.3)
+    noise = cv2.GaussianBlur(random.normal(0, 1, (64, 64)), (0, 0), 4) * random.uniform(0, 1.5)
+    return np.clip((soft + np.maximum(noise, 0)) * 255, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def finished(phantoms, tmp_path_factory) -> Finished:
+    """A run on the small phantoms, and its page; to be read only."""
+    run = Run(tmp_path_factory.mktemp("runs") / phantoms.name / "mine")
+    split = folds.make(phantoms, 2)
+    finish(run, phantoms, split, seed=0)
+    entries = [
+        Entry("a", "local/tiny", "a.csv", f"{phantoms.name}/mine", 0.8, 0.79, submitted=True, public=0.81, private=0.7),
+        Entry("b", "local/tiny", "b.csv", f"{phantoms.name}/other", 0.7, 0.69, submitted=True, public=0.7, private=0.6),
+        Entry("c", "local/tiny", "c.csv", f"{phantoms.name}/waiting", 0.9, submitted=True),
+    ]
+    written = page.write(run, phantoms, split, entries)
+    return Finished(run, phantoms, split, cases.measure(run, phantoms, split), entries, written)

@@ -1,0 +1,194 @@
+"""The page and its files without a browser: what is in them, and that the figures are those of the run."""
+
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kit.competition import rle
+from kit.core.errors import KitError
+from kit.inference import maps, rules
+from kit.report import cases, detection, headline, leaderboard, learning, page, subgroups
+from kit.run import Run
+
+
+def test_a_row_of_the_cases_counts_pixels(finished):
+    """Against sets of pixels, for every image."""
+    rule, table = rules.read(finished.run.thresholds), finished.cases.table.set_index("image_id")
+    shape, pixels = finished.competition.shape, np.prod(finished.competition.shape)
+    seen = 0
+    for fold in (0, 1):
+        stack = maps.open_maps(finished.run.oof(fold))
+        for image, levels in zip(stack.ids, stack, strict=True):
+            found = set(np.flatnonzero(rule.mask(maps.upsample(levels, shape))))
+            truth = set(np.flatnonzero(rle.union(finished.competition.labels[image], shape)))
+            row = table.loc[image]
+            assert row.dice == pytest.approx(2 * len(found & truth) / (len(found) + len(truth)) if found | truth else 1)
+            assert (row.mask_area, row.truth_area) == (len(found) * 2**20 // pixels, len(truth) * 2**20 // pixels)
+            wanted = "kept empty" if not found else "false positive"
+            if truth:
+                wanted = "missed" if not found else "found" if found & truth else "misplaced"
+            assert row.outcome == wanted
+            assert row.fold == fold
+            seen += 1
+    assert seen == len(table) == len(finished.competition.train)
+
+
+def test_the_dice_of_the_cases_is_that_of_the_thresholds(finished):
+    summary = cases.summary(finished.cases)
+    chosen = rules.read_json(finished.run.thresholds)
+    assert summary["dice"] == pytest.approx(chosen["dice"])
+    assert summary["dice_positives"] == pytest.approx(chosen["dice_positives"])
+    assert summary["negatives_empty"] == pytest.approx(chosen["negatives_empty"])
+    assert summary["all_empty"] == np.mean([not rows for rows in finished.competition.labels.values()])
+
+
+def test_cases_csv_has_a_row_an_image(finished):
+    table = pd.read_csv(finished.page.parent / "report/cases.csv", dtype={"image_id": str})
+    assert list(table.columns) == list(cases.COLUMNS)
+    assert table.image_id.tolist() == sorted(finished.competition.train)
+
+
+def test_every_figure_is_a_picture_and_a_table(finished):
+    folder = finished.page.parent / "report"
+    drawn = sorted(path.stem for path in folder.glob("*.svg"))
+    assert {"scores", "dice-by-part", "roc", "reliability", "learning-dice", "leaderboard-private"} <= set(drawn)
+    assert {f"{rule}-surface" for rule in ("image", "component", "triplet")} | {"expected-decisions"} <= set(drawn)
+    for name in drawn:
+        assert ET.parse(folder / f"{name}.svg").getroot().tag.endswith("svg")
+        assert len(pd.read_csv(folder / f"{name}.csv")) > 0, name
+
+
+class Outline(HTMLParser):
+    """Ids, headings, landmarks, and what is fetched or unnamed."""
+
+    def __init__(self):
+        super().__init__()
+        self.ids, self.headings, self.tags, self.links, self.unnamed = [], [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append(tag)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag != "a":
+            self.links += [attributes[name] for name in ("src", "href", "xlink:href") if name in attributes]
+        if (tag == "svg" and not attributes.get("aria-label")) or (tag == "img" and not attributes.get("alt")):
+            self.unnamed.append(attributes)
+
+
+def test_the_page_is_one_file_with_headings_landmarks_and_names(finished):
+    text = finished.page.read_text()
+    outline = Outline()
+    outline.feed(text)
+    assert [link for link in outline.links if not link.startswith(("data:", "#"))] == []
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert len(outline.ids) == len(set(outline.ids))
+    assert {"header", "nav", "main", "footer"} <= set(outline.tags)
+    assert outline.headings[0] == 1
+    assert max(np.diff(outline.headings)) <= 1
+    assert outline.unnamed == []
+    order = [re.search(f'<section id="{name}"', text).start() for name in SECTIONS]
+    assert order == sorted(order)
+
+
+SECTIONS = ("headline", "cases", "thresholds", "failures", "learning", "leaderboard", "provenance")
+
+
+def test_the_headline_says_what_a_score_is_held_against(finished):
+    text = finished.page.read_text()
+    found = {
+        measure.name: measure.value for measure in headline.measures(finished.run, finished.cases, finished.entries[0])
+    }
+    assert found["Public"] == "0.8100"
+    assert found["Private"] == "0.7000"
+    for name, value in found.items():
+        assert f"<dt>{name}</dt><dd><strong>{value}</strong>" in text
+    assert headline.test_share(finished.run) == 7 / 8
+
+
+def test_text_from_outside_cannot_leave_its_place(finished, tmp_path):
+    """A run may be called anything, and so may an image."""
+    assert "<" not in page.embedded({"id": "</script><script>alert(1)</script>"})
+    assert "&lt;b&gt;" in page.render(
+        "compare.html", title="<b>", runs=pd.DataFrame({"run": ["a"]}), pairs=[], files=""
+    )
+
+
+def test_a_run_without_thresholds_is_refused(finished, tmp_path):
+    with pytest.raises(KitError, match="is not trained to its thresholds"):
+        run = Run(tmp_path)
+        run.recipe_path.write_text(finished.run.recipe_path.read_text())
+        cases.measure(run, finished.competition, finished.split)
+
+
+def test_confusion_counts_images(finished):
+    found, outcome = detection.confusion(finished.cases), finished.cases.table.outcome
+    assert found["missed"] == (outcome == "missed").sum()
+    assert found["false"] == (outcome == "false positive").sum()
+    assert found["found"] + found["missed"] == finished.cases.positive.sum()
+    assert found["sensitivity"] == pytest.approx(found["found"] / finished.cases.positive.sum())
+
+
+def test_pixel_curves_are_those_of_all_pixels(finished):
+    """Against scikit-learn on every pixel."""
+    from sklearn.metrics import roc_auc_score
+
+    levels, truth = [], []
+    for row, image in enumerate(finished.cases.table.image_id):
+        levels.append(maps.upsample(finished.cases.levels(row), finished.competition.shape).ravel())
+        truth.append(rle.union(finished.competition.labels[image], finished.competition.shape).ravel())
+    levels, truth = np.concatenate(levels), np.concatenate(truth)
+    assert detection.area_under(detection.pixel_roc(finished.cases)) == pytest.approx(roc_auc_score(truth, levels))
+    bins = detection.pixel_reliability(finished.cases)
+    inside = (levels >= 0.1 * 255) & (levels < 0.2 * 255)
+    assert bins["count"][1] == inside.sum()
+    assert bins.observed[1] == pytest.approx(truth[inside].mean())
+    assert bins["count"].sum() == levels.size
+
+
+def test_image_reliability_has_bins_of_as_many_images(finished):
+    bins = detection.image_reliability(finished.cases)
+    assert bins["count"].sum() == 40
+    assert bins["count"].nunique() == 1
+    assert np.all(np.diff(bins.predicted) >= 0)
+    assert np.average(bins.observed, weights=bins["count"]) == pytest.approx(finished.cases.positive.mean())
+
+
+def test_groups_part_the_images(finished):
+    table = subgroups.breakdown(finished.cases.table)
+    whole = table.iloc[0]
+    for group in ("stratum", "sex", "view", "fold"):
+        parts = table[table.group == group]
+        assert parts.images.sum() == whole.images
+        assert np.average(parts.dice, weights=parts.images) == pytest.approx(whole.dice)
+    known = table.dropna(subset=["low"])
+    assert (known.low <= known.dice).all()
+    assert (known.dice <= known.high).all()
+
+
+def test_the_time_of_a_stage_starts_where_the_slowest_fold_ended(finished):
+    history = learning.history(finished.run)
+    assert history.groupby("stage").minutes.agg(["min", "max"]).to_numpy() * 60 == pytest.approx(
+        np.array([[1, 6], [7, 12]])
+    )
+    speed = learning.speed(finished.run, finished.run.read_recipe(), finished.split)
+    assert speed.images_per_second[0] == pytest.approx((20 + 20) * 3 / 6)
+
+
+def test_an_epoch_that_went_astray_does_not_set_the_axis():
+    values = pd.Series([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 900.0])
+    assert learning._robust(values)[1] < 2
+
+
+def test_only_scored_submissions_stand_on_the_leaderboard(finished):
+    table = leaderboard.table(finished.entries)
+    assert table.run.tolist() == ["tiny/mine", "tiny/other"]
+    assert leaderboard.scatter(table.head(1), "private", "") is None
+    assert headline.of_run(finished.run, finished.entries).sha256 == "a"
