@@ -1,0 +1,276 @@
+"""The page in a real browser, driven as a person does it: at three widths, light and dark, by mouse and by keyboard."""
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from kit.competition import rle
+from kit.inference import rules
+from kit.inference.maps import PROBABILITIES, upsample
+from kit.inference.rules import ComponentRule, ImageRule, TripletRule
+from kit.report import live
+
+selenium = pytest.importorskip("selenium.webdriver", reason="browser tests need selenium: make .venv/dev")
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select  # noqa: E402
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (BROWSER and DRIVER),
+    reason="browser tests need chromium and its driver: apt-get install chromium chromium-driver",
+)
+WIDTHS = (390, 1280, 1920)
+THEMES = ("light", "dark")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium that keeps a log of its console and of all requests."""
+    options = selenium.ChromeOptions()
+    options.binary_location = BROWSER
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = selenium.Chrome(options=options, service=Service(DRIVER))
+    driver.set_script_timeout(60)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def show(browser, finished):
+    """Opens the page at a width and in a theme and waits until its gallery stands."""
+
+    def opened(width=1280, theme="light"):
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        feature = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+        browser.get(finished.page.absolute().as_uri())
+        wait(lambda: browser.execute_script("return document.documentElement.dataset.ready") == "yes")
+        return browser
+
+    return opened
+
+
+def wait(holds, seconds=60):
+    """Until something holds; a machine may be slow."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def find(browser, selector):
+    return browser.find_element("css selector", selector)
+
+
+def tiles(browser, name):
+    """Of each tile in order one of its data attributes."""
+    return browser.execute_script(
+        f"return [...document.querySelectorAll('#tiles li')].map((tile) => tile.dataset.{name})"
+    )
+
+
+def masks(browser):
+    """Painted pixels of each tile's mask."""
+    script = "return [...document.querySelectorAll('#tiles canvas')].map((canvas) => Number(canvas.dataset.pixels))"
+    return browser.execute_script(script)
+
+
+def total(browser, place=0):
+    return browser.find_elements("css selector", "#totals dd")[place].text
+
+
+def slide(browser, name, *keys):
+    """Moves a slider by keyboard and leaves it, which is when the gallery is sorted anew."""
+    find(browser, f"#{name}").send_keys(*keys)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_is_quiet_fetches_nothing_and_fits(show, finished, width, theme):
+    browser = show(width, theme)
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert finished.page.absolute().as_uri() in asked
+    assert [url for url in asked if not url.startswith(("data:", finished.page.absolute().as_uri()))] == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    light = sum(json.loads(_colour(browser).replace("rgb(", "[").replace(")", "]"))) > 3 * 128
+    assert light == (theme == "light")
+
+
+def _colour(browser):
+    return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+
+def test_every_picture_has_a_text(show):
+    browser = show()
+    find(browser, "#tiles button").click()
+    wait(lambda: find(browser, "#viewer canvas").get_attribute("aria-label"))
+    unnamed = browser.execute_script(
+        "return [...document.querySelectorAll('img, svg, canvas')].filter((picture) => !(picture.alt || "
+        "picture.getAttribute('aria-label'))).map((picture) => picture.outerHTML.slice(0, 200))"
+    )
+    assert unnamed == []
+    assert browser.execute_script("return document.querySelectorAll('#tiles img').length") == 40
+
+
+def test_the_theme_is_switched_and_remembered(show):
+    browser = show(theme="light")
+    before = _colour(browser)
+    for _ in range(2):
+        find(browser, "#theme").click()
+    assert "dark" in find(browser, "#theme").get_attribute("aria-label")
+    assert _colour(browser) != before
+    find(browser, "#theme").click()
+    assert _colour(browser) == before
+
+
+def test_the_gallery_sorts(show, finished):
+    browser = show()
+    table = finished.cases.table.set_index("image_id")
+    dice = [float(value) for value in tiles(browser, "dice")]
+    assert len(dice) == 40
+    assert dice == sorted(dice)
+    assert table.dice[tiles(browser, "id")].to_numpy() == pytest.approx(np.array(dice), abs=1e-6)
+    wanted = {
+        "best": table.dice,
+        "large": table.truth_area,
+        "masked": table.mask_area,
+        "probability": table.image_probability.round(5),
+    }
+    for order, column in wanted.items():
+        Select(find(browser, "#sort")).select_by_value(order)
+        values = column[tiles(browser, "id")].to_numpy()
+        assert np.all(np.diff(values) <= 0), order
+    Select(find(browser, "#sort")).select_by_value("id")
+    assert tiles(browser, "id") == sorted(table.index)
+
+
+def test_the_gallery_filters(show, finished):
+    browser = show()
+    table = finished.cases.table.set_index("image_id")
+    wanted = {
+        ("outcome", "missed"): table.outcome == "missed",
+        ("outcome", "false positive"): table.outcome == "false positive",
+        ("outcome", "positives"): table.truth_area > 0,
+        ("sex", "F"): table.sex == "F",
+        ("view", "AP"): table["view"] == "AP",
+        ("fold", "1"): table.fold == 1,
+        ("area", "3 % and more"): table.truth_area >= 0.031 * 2**20,
+    }
+    for (name, value), chosen in wanted.items():
+        Select(find(browser, f"#{name}")).select_by_value(value)
+        assert sorted(tiles(browser, "id")) == sorted(table.index[chosen]), (name, value)
+        assert find(browser, "#count").text == f"{chosen.sum()} of 40 images"
+        Select(find(browser, f"#{name}")).select_by_index(0)
+    some = table.index[7]
+    find(browser, "#search").send_keys(some[-9:])
+    assert some in tiles(browser, "id")
+    assert all(image.endswith(some[-9:]) or some[-9:] in image for image in tiles(browser, "id"))
+
+
+def test_sliders_change_masks_and_scores(show, finished):
+    browser = show()
+    Select(find(browser, "#sort")).select_by_value("id")
+    before, score = masks(browser), total(browser)
+    slide(browser, "removal", Keys.HOME)
+    slide(browser, "level", Keys.HOME)
+    wait(lambda: masks(browser) == [256 * 256] * 40)
+    truth = finished.cases.counts.truth / finished.cases.counts.pixels
+    assert total(browser) == f"{np.mean(2 * truth / (1 + truth)):.4f}" != score
+    slide(browser, "removal", Keys.END)
+    wait(lambda: masks(browser) == [0] * 40)
+    assert total(browser) == f"{np.mean(truth == 0):.4f}"
+    find(browser, "#reset").click()
+    wait(lambda: masks(browser) == before)
+    assert total(browser) == score
+
+
+def test_scores_in_the_page_are_those_of_full_size(show, finished):
+    """Every image's Dice by thresholds at random, as the page's script counts it and as the rules do on the maps."""
+    browser, random = show(), np.random.default_rng(0)
+    script = """
+        const [rule, done] = arguments;
+        const data = JSON.parse(document.getElementById("data").textContent);
+        Counts.of(data).then((counts) => done([...Array(counts.length).keys()].map((row) => {
+          const cut = cutOf(rule, counts, data.probability, row);
+          return diceOf(counts.areaAt(row, cut), counts.overlapAt(row, cut), counts.truth[row]);
+        })));
+    """
+    for _ in range(4):
+        top, level = (int(value) for value in random.integers(1, 255, 2))
+        removal = int(2 ** random.uniform(3, 16))
+        for rule in (
+            ImageRule(PROBABILITIES[level], removal),
+            TripletRule(PROBABILITIES[top], PROBABILITIES[level], removal),
+        ):
+            given = {"name": rule.name, "level": level, "top": top, "removal": removal}
+            assert browser.execute_async_script(script, given) == pytest.approx(dice_of(finished, rule)), given
+    chosen = next(choice for choice in live.rule_choices(finished.run, finished.cases) if choice["name"] == "expected")
+    fitted = rules.read(finished.run.rule("expected") / "thresholds.json")
+    assert browser.execute_async_script(script, chosen) == pytest.approx(dice_of(finished, fitted))
+
+
+def dice_of(finished, rule):
+    shape, dice = finished.competition.shape, []
+    for row, image in enumerate(finished.cases.table.image_id):
+        mask = rule.mask(upsample(finished.cases.levels(row), shape))
+        truth = rle.union(finished.competition.labels[image], shape)
+        total = np.count_nonzero(mask) + np.count_nonzero(truth)
+        dice.append(2 * np.count_nonzero(mask & truth) / total if total else 1.0)
+    return dice
+
+
+def test_masks_in_the_page_are_those_of_the_rules(show):
+    """Of `component` on a small map, and a map enlarged, against the rules and OpenCV."""
+    browser, random = show(), np.random.default_rng(1)
+    levels = random.integers(0, 256, (32, 32)).astype(np.uint8)
+    for removal in (0, 2048, 9000):
+        given = {"name": "component", "level": 160, "removal": removal}
+        script = "return [...maskOf(Uint8Array.from(arguments[0]), 32, arguments[1].level, arguments[1], 2 ** 20)]"
+        found = browser.execute_script(script, levels.ravel().tolist(), given)
+        assert found == ComponentRule(PROBABILITIES[160], removal).mask(levels).astype(int).ravel().tolist()
+    large = browser.execute_script(
+        "return [...enlarged(Uint8Array.from(arguments[0]), 32, 96)]", levels.ravel().tolist()
+    )
+    assert np.abs(np.array(large).reshape(96, 96) - upsample(levels, (96, 96))).max() <= 1
+
+
+def test_a_component_rule_is_told_by_its_surface(show, finished):
+    browser = show()
+    Select(find(browser, "#rule")).select_by_value("component")
+    found = rules.read_json(finished.run.rule("component") / "thresholds.json")
+    wait(lambda: total(browser) == f"{found['dice']:.4f}")
+    slide(browser, "removal", Keys.HOME)
+    with np.load(finished.run.rule("component") / "surface.npz") as surface:
+        level = rules.level_of(found["binarization"])
+        wait(lambda: total(browser) == f"{surface['dice'][level, 0]:.4f}")
+
+
+def test_the_viewer_opens_moves_and_closes_by_keyboard(show):
+    browser = show()
+    ids = tiles(browser, "id")
+    first = find(browser, "#tiles button")
+    first.send_keys(Keys.ENTER)
+    wait(lambda: find(browser, "#viewer-title").text == ids[0])
+    views = browser.find_elements("css selector", "#viewer canvas")
+    assert [view.get_attribute("data-layer") for view in views] == ["image", "truth", "prediction", "probability"]
+    browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    wait(lambda: find(browser, "#viewer-title").text == ids[1])
+    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    wait(lambda: not find(browser, "#viewer").is_displayed())
+    assert browser.switch_to.active_element.get_attribute("aria-label").startswith(f"Open Image {ids[1]}")
+
+
+def test_it_prints(show):
+    browser = show()
+    paper = browser.execute_cdp_cmd("Page.printToPDF", {})["data"]
+    assert len(paper) > 20_000
