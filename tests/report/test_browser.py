@@ -49,8 +49,9 @@ def show(browser, finished):
     def opened(width=1280, theme="light"):
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        feature = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+        wishes = {"prefers-color-scheme": theme, "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in wishes.items()]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         browser.get(finished.page.absolute().as_uri())
         wait(lambda: browser.execute_script("return document.documentElement.dataset.ready") == "yes")
         return browser
