@@ -18,6 +18,8 @@ takes_kernel       := DATA RECIPE SET ARGS
 takes_kernel-check := DATA RECIPE SET ARGS
 takes_push         := DATA RECIPE SET ARGS
 takes_report       := DATA RECIPE SET ARGS
+takes_compare      := RUNS DATA ARGS
+takes_view         := IMAGE DATA RECIPE SET ARGS
 takes_tables       := DATA ARGS
 takes_recipes      := RECIPE SET ARGS
 takes_bench        := ARGS
@@ -95,6 +97,12 @@ train: .venv/ready
 
 thresholds predict report: .venv/ready
 	@$(KIT) $@ $(DATA_) $(RECIPE_) $(ARGS_)
+
+compare: .venv/ready
+	@$(KIT) compare $(RUNS) $(DATA_) $(ARGS_)
+
+view: .venv/ready
+	@$(KIT) view $(call option,IMAGE,) $(DATA_) $(RECIPE_) $(ARGS_)
 
 validate: .venv/ready
 	@$(KIT) validate $(call option,FILE,) $(DATA_) $(ARGS_)

@@ -53,6 +53,8 @@ def make(place):
         (["recipes", "RECIPE=exp5"], [["recipes", "exp5"]]),
         (["validate", "FILE=mine.csv"], [["validate", "mine.csv"]]),
         (["submit", "FILE=mine.csv", "TO=kaggle"], [["submit", "--to", "kaggle", "--file", "mine.csv"]]),
+        (["compare", "RUNS=exp2 exp5", "DATA=x"], [["compare", "exp2", "exp5", "--data", "x"]]),
+        (["view", "IMAGE=a.dcm"], [["view", "a.dcm"]]),
         (["stats", "DATA=my data"], [["stats", "--data", "my data"]]),
         (["stats", "DATA=it's, $$HOME"], [["stats", "--data", "it's, $HOME"]]),
         (["scores", "ARGS=--one --two"], [["scores", "--one", "--two"]]),

@@ -3,8 +3,8 @@
 A module for each kind of verb registers its functions with `kit.cli.app.app`; `main` runs the one that is asked for.
 """
 
-from kit.cli import data, runs, submissions, kernels  # noqa: I001  in the order of `kit --help`
+from kit.cli import data, runs, reports, submissions, kernels  # noqa: I001  in the order of `kit --help`
 from kit.cli.app import app
 from kit.cli.process import main
 
-__all__ = ["app", "data", "kernels", "main", "runs", "submissions"]
+__all__ = ["app", "data", "kernels", "main", "reports", "runs", "submissions"]

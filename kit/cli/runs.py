@@ -1,4 +1,4 @@
-"""Verbs of a run: `train`, `thresholds`, `predict`, `report`, `tables` and `recipes`."""
+"""Verbs of a run: `train`, `thresholds`, `predict`, `tables` and `recipes`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -84,21 +84,6 @@ def predict_images(
 
     path, done = predict.predict(data, recipes.load(recipe, overrides), images, out, skip_bad)
     print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
-
-
-@verb(app, "report")
-def write_report(
-    data: Data = DEMO,
-    recipe: RecipeName = "demo",
-    overrides: Overrides = UNCHANGED,
-) -> None:
-    """Write one self-contained HTML page of a run."""
-    from kit import recipes
-    from kit.report import page
-    from kit.workflows import workspace
-
-    competition = workspace.open_data(data)
-    print(page.write(workspace.run_of(competition, recipes.load(recipe, overrides)), competition))
 
 
 @verb(app, "recipes")

@@ -1,0 +1,47 @@
+"""Verbs to look at what runs make of images: `report`, `compare` and `view`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.cli.app import app, verb
+from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName
+
+
+@verb(app, "report")
+def write_report(data: Data = DEMO, recipe: RecipeName = "demo", overrides: Overrides = UNCHANGED) -> None:
+    """Write one self-contained HTML page of a run, and its figures as SVG and CSV."""
+    from kit import recipes
+    from kit.workflows import report
+
+    print(report.report(data, recipes.load(recipe, overrides)))
+
+
+@verb(app, "compare")
+def compare_runs(
+    runs: Annotated[list[str], typer.Argument(help="Names of two or more runs of the data set, or their folders.")],
+    data: Data = DEMO,
+    out: Annotated[Path | None, typer.Option(help="The page; default: runs/NAME/compare-RUN-RUN.html.")] = None,
+) -> None:
+    """Compare runs image by image: who wins where, with intervals, as text and as a page."""
+    from kit.workflows import compare
+
+    text, page = compare.compare(data, runs, out)
+    print(f"{text}\n{page}")
+
+
+@verb(app, "view")
+def view_images(
+    images: Annotated[list[str], typer.Argument(help="Ids of images, or paths of DICOM files that are named so.")],
+    data: Data = DEMO,
+    recipe: RecipeName = "demo",
+    overrides: Overrides = UNCHANGED,
+    out: Annotated[Path | None, typer.Option(help="Folder of the pictures; default: view/ of the run.")] = None,
+) -> None:
+    """Draw images with their truth and the mask that a run predicts, as PNG."""
+    from kit import recipes
+    from kit.workflows import view
+
+    for picture in view.view(data, recipes.load(recipe, overrides), images, out):
+        print(picture)
