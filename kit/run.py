@@ -10,7 +10,7 @@ from kit.core.files import read_json, write_json, write_text
 from kit.recipes.schema import Recipe
 
 # What may change in a trained run: it is read only after the training.
-AFTER_TRAINING = {"about", "tta", "prevalence"}
+AFTER_TRAINING = {"about", "tta", "prevalence", "threshold.transfer"}
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def _differences(old: Recipe, new: Recipe) -> list[str]:
     return [
         f"{key}: {before.get(key)} → {after.get(key)}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key.split(".")[0] not in AFTER_TRAINING
+        if before.get(key) != after.get(key) and AFTER_TRAINING.isdisjoint((key, key.split(".")[0]))
     ]
 
 

@@ -45,7 +45,10 @@ def probabilities(models: Sequence[Segmenter], images: np.ndarray, recipe: Recip
         with torch.autocast(device.type, half, enabled=half is not None):
             masks, image = model(both)
         logits = image if recipe.role == "classify" else masks[:, 0]  # (2B,) or (2B, H, W)
-        mean = mean + logits.float().sigmoid() / len(models)
+        probability = logits.float().sigmoid()
+        if recipe.image_evidence and recipe.role == "segment":
+            probability = (probability * image.float().sigmoid()[:, None, None]).sqrt()
+        mean = mean + probability / len(models)
     if not mean.isfinite().all():
         raise KitError(
             f"{recipe.name}: a network answers with NaN: train it again with a lower learning_rate, or with "

@@ -132,9 +132,11 @@ class ExpectedRule:
             area: Pixels with v ≥ level, int (256, N).
             pixels: Of an image.
         """
-        dice = self.expected_dice(area)  # (256, N)
-        filled = self.filled(area, pixels)  # (N,)
-        return np.where(self.trust * dice.max(axis=0) * filled >= 1 - filled, dice.argmax(axis=0), 256)
+        return np.where(self.worth(area, pixels) >= 1, self.expected_dice(area).argmax(axis=0), 256)
+
+    def worth(self, area: np.ndarray, pixels: int) -> np.ndarray:
+        """Expected Dice of the best mask, more than that of none by this less 1. (256, N) → (N,), in [0, 2]."""
+        return self.filled(area, pixels) * (1 + self.trust * self.expected_dice(area).max(axis=0))
 
     def expected_dice(self, area: np.ndarray) -> np.ndarray:
         """Dice of {v ≥ level} to expect before `trust`, given that the truth is not empty. (256, N) → (256, N)."""

@@ -170,6 +170,9 @@ class Threshold(Section):
     """R-TH: a mask with fewer pixels of a 1024×1024 image is emptied."""
     top: Share | None = None
     """The winner's: the area that `removal` asks for is counted from this probability on; null: from B-TH on."""
+    transfer: Literal["none", "share"] = "none"
+    """How the searched rule decides on a test set which images have a mask: `none`, by its own thresholds; `share`,
+    so many images as was best out of fold, those with the most evidence (docs/thresholds.md says when)."""
 
 
 OF_THE_WHOLE = {"name", "about", "folds", "precision", "tta", "prevalence", "members"}
@@ -196,6 +199,9 @@ class Recipe(Section):
     """Of the arithmetic; `auto`: 16-mixed on a GPU, 32-true on a CPU."""
     tta: bool = True
     """Average the prediction with that of the mirrored image (paper section 4.3)."""
+    image_evidence: bool = False
+    """Maps hold the geometric mean of a pixel's probability and that of the image, by the image head, to have any
+    pneumothorax, so that every rule sees both."""
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of positives that thresholds are chosen for; null: as in the training images."""
     threshold: Threshold = Threshold()
@@ -219,6 +225,8 @@ class Recipe(Section):
     def _sections_agree(self) -> "Recipe":
         if self.loss.image and not self.network.image_head:
             raise ValueError("loss.image needs network.image_head=true")
+        if self.image_evidence and not self.network.image_head:
+            raise ValueError("image_evidence needs network.image_head=true")
         if self.start == self.name:
             raise ValueError("start is the recipe itself: name another")
         if self.role == "classify" and not self.network.image_head:

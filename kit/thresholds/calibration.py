@@ -19,7 +19,7 @@ class ExpectedSearch:
     """Fits the `expected` rule; it has no thresholds, so it has no surface and no plateau."""
 
     def __init__(self, tables: Histograms) -> None:
-        self.tables = tables
+        self.tables, self.empty = tables, tables.empty
 
     def best(self, weights: np.ndarray) -> ExpectedRule:
         """The rule calibrated on the images with a weight."""
@@ -42,6 +42,11 @@ class ExpectedSearch:
         dice = self.tables.empty.copy()
         dice[stands] += self.tables.gain()[cut[stands], stands]
         return dice
+
+    def candidates(self, rule: ExpectedRule) -> tuple[np.ndarray, np.ndarray]:
+        """What the best mask of each image is worth, and its Dice, (N,) each."""
+        cut, images = rule.expected_dice(self.tables.area).argmax(axis=0), np.arange(len(self.tables.empty))
+        return rule.worth(self.tables.area, self.tables.pixels), self.tables.empty + self.tables.gain()[cut, images]
 
     def surface(self, rule: ExpectedRule, weights: np.ndarray) -> None:
         """There is none."""

@@ -1,11 +1,13 @@
 """How good a rule will be on images that it was not chosen on: nested estimate, interval, prevalence."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from kit.core.errors import KitError
+from kit.inference.rules import Rule
 from kit.thresholds.search import Search
+from kit.thresholds.transfer import matched_dice, share_of
 
 GROUPS = 5
 """Groups of patients for the nested estimate where there are no folds to leave out."""
@@ -37,14 +39,80 @@ def leave_out(folds: Sequence[int] | None, patients: Sequence[str]) -> np.ndarra
     return np.unique(patients, return_inverse=True)[1] % GROUPS
 
 
-def nested_dice(search: Search, groups: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
-    """Dice of each image (N,) under the rule that is best on all other groups; None if there is but one group."""
-    if len(np.unique(groups)) == 1:
+class Carried:
+    """What a search's best rule scores on images that it was not chosen on. Each choice is made once.
+
+    Args:
+        search: Of some kind of rule.
+        groups: Number of each image's group, (N,).
+        weights: How much each image counts, (N,).
+        match: Carry the share of images with a mask over to each group, instead of the rule's own cut.
+    """
+
+    def __init__(self, search: Search, groups: np.ndarray, weights: np.ndarray, match: bool = False) -> None:
+        self._search, self._groups, self._weights, self._match = search, groups, weights, match
+        self._dice: dict[frozenset[int], np.ndarray] = {}
+
+    def without(self, *left_out: int) -> np.ndarray:
+        """Dice of all images, (N,), under the rule that is best without some groups."""
+        key = frozenset(left_out)
+        if key not in self._dice:
+            weights = np.where(np.isin(self._groups, left_out), 0.0, self._weights)
+            rule = self._search.best(weights)
+            self._dice[key] = self.dice(rule, weights)
+        return self._dice[key]
+
+    def dice(self, rule: Rule, weights: np.ndarray) -> np.ndarray:
+        """Dice of all images, (N,), under a rule that was chosen on the images with a weight."""
+        if not self._match:
+            return self._search.dice(rule)
+        share = share_of(self._search, rule, weights)
+        return matched_dice(self._search, rule, share, self._groups, self._weights)
+
+    def nested(self) -> np.ndarray | None:
+        """Dice of each image, (N,), under the rule that is best on all other groups; None if there is but one."""
+        return _each(self._groups, self.without)
+
+
+def nested_choice(carried: Sequence[Carried], groups: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
+    """As `Carried.nested`, where the kind of rule, too, is the one that is best on all other groups.
+
+    It is chosen there as it is for good: by its nested Dice, or where one other group is left by its Dice.
+
+    Args:
+        carried: One a kind of rule.
+        groups: Number of each image's group, (N,).
+        weights: How much each image counts, (N,).
+
+    Returns:
+        Dice of each image, (N,); None if there is but one group.
+    """
+
+    def best_without(left_out: int) -> np.ndarray:
+        others = [number for number in np.unique(groups) if number != left_out]
+        nested = others if len(others) > 1 else []
+
+        def promise(kind: Carried) -> float:
+            dice = kind.without(left_out).copy()
+            for number in nested:
+                own = groups == number
+                dice[own] = kind.without(left_out, number)[own]
+            return float(np.where(groups == left_out, 0.0, weights) @ dice)
+
+        return max(carried, key=promise).without(left_out)
+
+    return _each(groups, best_without)
+
+
+def _each(groups: np.ndarray, without: Callable[[int], np.ndarray]) -> np.ndarray | None:
+    """The Dice of each group's images by what is chosen without that group."""
+    numbers = np.unique(groups)
+    if len(numbers) == 1:
         return None
     dice = np.empty(len(groups))
-    for group in np.unique(groups):
-        left_out = groups == group
-        dice[left_out] = search.dice(search.best(np.where(left_out, 0.0, weights)))[left_out]
+    for number in numbers:
+        own = groups == number
+        dice[own] = without(number)[own]
     return dice
 
 

@@ -41,6 +41,11 @@ class GatedSearch:
         """Dice of each image, (N,)."""
         return np.where(rule.opens(self.presence), self.search.dice(rule.rule), self.empty)
 
+    def candidates(self, rule: GatedRule) -> tuple[np.ndarray, np.ndarray]:
+        """Those of the inner rule, without evidence where the gate is shut."""
+        evidence, dice = self.search.candidates(rule.rule)
+        return np.where(rule.opens(self.presence), evidence, 0.0), dice
+
     def surface(self, rule: GatedRule, weights: np.ndarray) -> Surface | None:
         """Mean Dice over the inner rule's thresholds, the gate held."""
         inner = self.search.surface(rule.rule, self._inner(rule.gate, weights))

@@ -29,11 +29,20 @@ class Surface:
 class Search(Protocol):
     """What a rule's search answers. `weights` (N,) say how much each image counts; 0 leaves it out."""
 
+    empty: np.ndarray
+    """Dice of an empty mask for each image, (N,)."""
+
     def best(self, weights: np.ndarray) -> Rule:
         """The rule that is best on these images."""
 
     def dice(self, rule: Rule) -> np.ndarray:
         """Dice of each image under a rule of this kind, (N,)."""
+
+    def candidates(self, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+        """Evidence of each image, and the Dice of the mask that it has if it has any, (N,) each.
+
+        As `kit.inference.share.candidate` gives them.
+        """
 
     def surface(self, rule: Rule, weights: np.ndarray) -> Surface | None:
         """Mean Dice over a grid of thresholds that holds the rule's own; None where it has no thresholds."""
@@ -77,6 +86,15 @@ class LevelSearch:
         steps = self.steps(*self.levels_of(rule))
         stands = steps.size >= rule.removal
         return self.empty + np.bincount(steps.image[stands], steps.gain[stands], minlength=len(self.empty))
+
+    def candidates(self, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+        """The largest size of an image's steps, and its Dice with those of at least `removal` or else the largest."""
+        steps = self.steps(*self.levels_of(rule))
+        largest = np.zeros(len(self.empty), np.int64)
+        np.maximum.at(largest, steps.image, steps.size)
+        stands = steps.size >= np.minimum(rule.removal, largest)[steps.image]
+        gains = np.bincount(steps.image[stands], steps.gain[stands], minlength=len(self.empty))
+        return largest.astype(np.float64), self.empty + gains
 
     def levels_of(self, rule: Rule) -> list[int]:
         """Where on the axes a rule lies."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,9 +19,11 @@ from kit.inference.maps import upsample
 from kit.inference.rules import GatedRule, Rule
 from kit.thresholds import cross_validation
 from kit.thresholds.calibration import ExpectedSearch
+from kit.thresholds.cross_validation import Carried
 from kit.thresholds.gate import GatedSearch
 from kit.thresholds.search import ComponentSearch, ImageSearch, Search, Surface
 from kit.thresholds.tables import Components, Histograms
+from kit.thresholds.transfer import share_of
 from kit.thresholds.triplet import TripletSearch
 
 WORKERS = min(8, os.cpu_count() or 1)
@@ -43,6 +45,10 @@ class Result:
     """Bootstrap 95 % interval of `dice` over patients."""
     nested_dice: float | None
     """Mean where each fold's thresholds were chosen on the other folds; None with one patient."""
+    nested_choice: float | None
+    """As `nested_dice`, where the kind of rule was chosen on the other folds too; the same for all kinds."""
+    share: float | None
+    """Share of the images of a test set that get a mask; None: the rule's own cut says which do."""
     dice_positives: float | None
     """Mean over the positives; None without positives."""
     negatives_empty: float | None
@@ -55,6 +61,8 @@ class Result:
     surface: Surface | None
     images: np.ndarray
     """Dice of each image, (N,)."""
+    nested_images: np.ndarray | None
+    """Dice of each image in the nested estimate, (N,)."""
 
 
 def choose(
@@ -66,6 +74,7 @@ def choose(
     removal: Sequence[int] | None = None,
     prevalence: float | None = None,
     presence: np.ndarray | None = None,
+    transfer: Literal["none", "share"] = "none",
 ) -> dict[str, Result]:
     """Finds the best thresholds of each rule. Reads every map once and keeps only tables of counts.
 
@@ -78,6 +87,8 @@ def choose(
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         prevalence: Expected share of positives, if it is not that of these images.
         presence: P(the image has any pneumothorax) by a classifier, (N,): rules then have a `gate` too.
+        transfer: How the choice is carried over to a test set (`kit.inference.share`); `dice` and `nested_dice` are
+            what it scores on each fold taken for a test set.
 
     Returns:
         A result for each of `kinds`.
@@ -93,19 +104,25 @@ def choose(
     positive = histograms.truth > 0
     weights = cross_validation.prevalence_weights(positive, prevalence)
     groups = cross_validation.leave_out(folds, patients)
+    searches = {kind: _search(kind, histograms, components, removal) for kind in kinds}
+    if presence is not None:
+        probability = np.asarray(presence, np.float64)
+        searches = {kind: GatedSearch(search, probability, histograms.empty) for kind, search in searches.items()}
+    match = transfer == "share"
+    carried = {kind: Carried(search, groups, weights, match) for kind, search in searches.items()}
+    whole = cross_validation.nested_choice(list(carried.values()), groups, weights)
     results = {}
-    for kind in progress(kinds, "searching", unit="rule"):
-        search = _search(kind, histograms, components, removal)
-        if presence is not None:
-            search = GatedSearch(search, np.asarray(presence, np.float64), histograms.empty)
+    for kind, search in progress(searches.items(), "searching", len(searches), unit="rule"):
         rule = search.best(weights)
-        dice = search.dice(rule)
-        nested = cross_validation.nested_dice(search, groups, weights)
+        dice = carried[kind].dice(rule, weights)
+        nested = carried[kind].nested()
         results[kind] = Result(
             rule=rule,
             dice=_mean(dice, weights),
             interval=cross_validation.interval(dice, weights, patients),
             nested_dice=None if nested is None else _mean(nested, weights),
+            nested_choice=None if whole is None else _mean(whole, weights),
+            share=share_of(search, rule, weights) if match else None,
             dice_positives=float(dice[positive].mean()) if positive.any() else None,
             negatives_empty=float(dice[~positive].mean()) if not positive.all() else None,
             masked=_mean(np.where(positive, dice > 0, dice < 1), weights),
@@ -113,6 +130,7 @@ def choose(
             plateau=search.plateau(rule, weights),
             surface=search.surface(rule, weights),
             images=dice,
+            nested_images=nested,
         )
     return results
 
@@ -194,6 +212,8 @@ def write(result: Result, folder: Path, recipe: str | None, hashes: dict[str, st
             "dice": result.dice,
             "interval": result.interval,
             "nested_dice": result.nested_dice,
+            "nested_choice": result.nested_choice,
+            "share": result.share,
             "dice_positives": result.dice_positives,
             "negatives_empty": result.negatives_empty,
             "masked": result.masked,

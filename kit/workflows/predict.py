@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.competition import layout, rle, submission
+from kit.competition import layout, submission
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
 from kit.core.files import is_current, locked, mark, read_json, sha256
 from kit.core.progress import progress
 from kit.core.resumable import key_of, keys_path
 from kit.inference import maps, predictions, rules
+from kit.inference.share import MaskTexts
 from kit.recipes.schema import Recipe
 from kit.run import Run
 from kit.thresholds import cross_validation
@@ -68,12 +69,12 @@ def predict(
             made.append(ensemble.average(target, recipe, Run.test, ALONE))
         if recipe.is_gated:
             ensemble.stack_test(run, recipe, target)
-        made.append(write_submission(target, recipe, run.thresholds, order, competition.shape))
+        made.append(write_submission(target, recipe, run.thresholds, order, competition.shape, images is None))
     return target.submission, any(made)
 
 
 def write_submission(
-    target: Run, recipe: Recipe, thresholds: Path, order: Sequence[str], shape: tuple[int, int]
+    target: Run, recipe: Recipe, thresholds: Path, order: Sequence[str], shape: tuple[int, int], whole: bool
 ) -> bool:
     """Writes the masks of predicted images as a submission, unless it is there; whether it was to do.
 
@@ -83,6 +84,7 @@ def write_submission(
         thresholds: The rule from map to mask.
         order: Ids that the submission answers; an image without a map counts as healthy.
         shape: (H, W) of the images.
+        whole: They are a whole test set, of which a share that was chosen out of fold gets masks.
     """
     source, presence = target.test(recipe.tta), target.test(recipe.tta, "classify")
     made_from = {
@@ -90,6 +92,7 @@ def write_submission(
         "presence": sha256(presence) if recipe.is_gated else None,
         "thresholds": sha256(thresholds),
         "ids": key_of(*order).hex(),
+        "whole": whole,
     }
 
     def with_content() -> dict:
@@ -97,14 +100,16 @@ def write_submission(
 
     if target.submission.is_file() and is_current(target.submission, with_content()):
         return False
-    rule, stack = rules.read(thresholds), maps.open_maps(source)
+    stack, share = maps.open_maps(source), read_json(thresholds).get("share")
+    found = MaskTexts(rules.read(thresholds), share if whole else None)
+    if share is not None and not whole:
+        log.info("each image's mask depends on itself alone: a share of masks is only for a whole test set")
     given = [(maps.upsample(levels, shape) for levels in stack)]
     if recipe.is_gated:
         given.append(np.load(presence))
-    masks = {
-        image_id: rle.encode(rule.mask(*inputs))
-        for image_id, *inputs in progress(zip(stack.ids, *given, strict=True), "masks", len(stack))
-    }
+    for image_id, *inputs in progress(zip(stack.ids, *given, strict=True), "masks", len(stack)):
+        found.add(image_id, *inputs)
+    masks = found.decided()
     submission.write(target.submission, [(image_id, masks.get(image_id, "-1")) for image_id in order])
     mark(target.submission, with_content())
     _compare_share(sum(text != "-1" for text in masks.values()), len(masks), read_json(thresholds).get("masked"))

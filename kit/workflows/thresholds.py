@@ -8,7 +8,7 @@ import numpy as np
 from kit.competition import rle
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
-from kit.core.files import copy, is_current, mark, read_json, sha256
+from kit.core.files import copy, is_current, mark, read_json, sha256, write_json
 from kit.core.resumable import keys_path
 from kit.data import folds
 from kit.data.folds import Folds
@@ -31,6 +31,7 @@ def ensure(run: Run, recipe: Recipe, competition: Competition, split: Folds) -> 
         "prevalence": recipe.prevalence,
         "tta": recipe.tta,
         "rules": list(selection.KINDS),
+        "transfer": recipe.threshold.transfer,
     }
     if recipe.is_gated:
         made_from["presence"] = [sha256(run.oof(fold, recipe.tta, "classify")) for fold in split.numbers]
@@ -59,7 +60,8 @@ def search(
 ) -> dict[str, Path]:
     """Searches the thresholds of each rule on the OOF maps, with and without TTA, and keeps the best for `predict`.
 
-    The run's thresholds.json becomes the rule with the best nested Dice on the maps that the recipe predicts with.
+    The run's thresholds.json becomes the rule with the best nested Dice on the maps that the recipe predicts with;
+    its nested Dice there covers the choice among the rules, too.
 
     Args:
         run: With the OOF maps of every fold.
@@ -94,6 +96,7 @@ def search(
             removal,
             prevalence,
             np.concatenate([np.load(file) for file in presence]) if presence else None,
+            recipe.threshold.transfer,
         )
         hashes = {file.name: sha256(file) for file in files + presence} | {"labels": sha256(competition.labels_path)}
         for kind, result in results.items():
@@ -104,12 +107,12 @@ def search(
                 # One patient alone leaves nothing to estimate on: then the Dice itself has to do.
                 nested[folder] = result.dice if result.nested_dice is None else result.nested_dice
     best = max(nested, key=nested.__getitem__)
-    for target in (run.surface, run.thresholds):
-        source = best / target.name
-        if source.is_file():
-            copy(source, target)
-        else:
-            target.unlink(missing_ok=True)
+    if (best / run.surface.name).is_file():
+        copy(best / run.surface.name, run.surface)
+    else:
+        run.surface.unlink(missing_ok=True)
+    found = read_json(best / run.thresholds.name)
+    write_json(run.thresholds, found | {"nested_dice": found["nested_choice"]})
     return folders
 
 

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kit.inference.rules import ComponentRule, ExpectedRule, GatedRule, ImageRule, TripletRule
+from kit.inference.share import candidate, has_mask
+
+EXAMPLES = [
+    ImageRule(0.5, 300000),
+    ComponentRule(0.5, 60000),
+    ComponentRule(0.2, 200000),
+    TripletRule(0.7, 0.3, 100000),
+    ExpectedRule(np.linspace(0, 1, 256).tolist(), 0.9, [51, 153], [0.4, 0.5], -6.0),
+]
+
+
+@pytest.mark.parametrize("rule", EXAMPLES, ids=lambda rule: f"{rule.name}-{EXAMPLES.index(rule)}")
+def test_the_candidate_is_the_mask_where_its_evidence_reaches_the_cut(rule, problem):
+    cut = 1 if rule.name == "expected" else rule.removal
+    reached = set()
+    for seed in range(20):
+        for levels in problem(seed)[0]:
+            mask, evidence = candidate(rule, levels)
+            assert mask.any() or evidence < cut
+            expected = mask if evidence >= cut else np.zeros_like(mask)
+            assert (rule.mask(levels) == expected).all()
+            reached.add(evidence >= cut)
+    assert reached == {True, False}
+
+
+def test_the_largest_component_is_kept_where_none_is_large_enough():
+    levels = np.zeros((32, 32), np.uint8)
+    levels[2:4, 2:4] = levels[10, 10] = 255
+    mask, evidence = candidate(ComponentRule(0.5, 10**6), levels)
+    assert mask.sum() == 4
+    assert evidence == 4 * 1024
+
+
+def test_a_shut_gate_leaves_no_evidence():
+    levels = np.full((8, 8), 255, np.uint8)
+    rule = GatedRule(ImageRule(0.5, 0), 0.4)
+    assert candidate(rule, levels, 0.5)[1] == 1024 * 1024
+    assert candidate(rule, levels, 0.3)[1] == 0
+
+
+def test_an_empty_map_has_no_evidence():
+    for rule in EXAMPLES[:-1]:
+        assert candidate(rule, np.zeros((16, 16), np.uint8))[1] == 0
+
+
+@given(st.permutations(range(1, 30)), st.floats(0, 1))
+def test_so_many_images_as_the_share_says(evidence, share):
+    chosen = has_mask(np.array(evidence, float), share)
+    assert abs(chosen.sum() - share * len(evidence)) <= 0.5 + 1e-9
+    assert sorted(np.array(evidence)[chosen]) == sorted(evidence)[len(evidence) - chosen.sum() :]
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.floats(0, 1), st.randoms())
+def test_the_order_of_the_images_does_not_matter_and_equals_are_treated_alike(evidence, share, random):
+    before = dict(zip(evidence, has_mask(np.array(evidence, float), share).tolist(), strict=True))
+    random.shuffle(evidence)
+    assert [before[value] for value in evidence] == has_mask(np.array(evidence, float), share).tolist()
+    assert not before.get(0, False)
+
+
+def test_the_share_is_one_of_weights():
+    evidence, weights = np.array([4.0, 3.0, 2.0, 1.0]), np.array([0.5, 0.5, 0.5, 2.5])
+    assert has_mask(evidence, 0.25, weights).tolist() == [True, True, False, False]
+    assert has_mask(evidence, 0.25).tolist() == [True, False, False, False]
+
+
+def test_no_images():
+    assert has_mask(np.array([]), 0.5).tolist() == []
