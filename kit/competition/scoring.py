@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -141,3 +142,20 @@ def _header(path: Path | str) -> tuple[str, ...]:
             return tuple(field.strip() for field in next(csv.reader(handle), ()))
     except (UnicodeDecodeError, csv.Error) as error:
         raise KitError(f"{path}: is not a CSV file of {','.join((*COLUMNS, 'Usage'))} ({error})") from None
+
+
+def in_words(figures: Mapping[str, Any]) -> str:
+    """A mean Dice, with the figures beside it without which it says little.
+
+    Args:
+        figures: `dice`; `dice_positives` and `dice_all_empty`, that of predicting nothing, where they are known.
+
+    >>> in_words({"dice": 0.775, "dice_positives": 0.145, "dice_all_empty": 0.7778})
+    '0.7750 (positives 0.1450, all empty 0.7778)'
+    >>> in_words({"dice": 0.775, "dice_positives": None})
+    '0.7750'
+    """
+    names = {"positives": "dice_positives", "all empty": "dice_all_empty"}
+    known = {text: figures.get(key) for text, key in names.items()}
+    beside = ", ".join(f"{text} {value:.4f}" for text, value in known.items() if value is not None and value == value)
+    return f"{figures['dice']:.4f}" + (f" ({beside})" if beside else "")

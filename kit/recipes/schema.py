@@ -102,6 +102,8 @@ class Stage(Section):
     """First epochs in which the encoder does not learn."""
     positive_share: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of images with pneumothorax in an epoch; null: every image once."""
+    validate_every: Annotated[int, Field(ge=1)] = 1
+    """Epochs from one validation to the next; the last epoch always ends with one."""
 
     @field_validator("swa_epochs", "best_checkpoints", "frozen_epochs")
     @classmethod
@@ -124,6 +126,16 @@ class Stage(Section):
         if value > info.data.get("learning_rate", value):
             raise ValueError("is above learning_rate")
         return value
+
+    @model_validator(mode="after")
+    def _is_validated_as_often_as_needed(self) -> "Stage":
+        if self.validate_every > 1 and (self.best_checkpoints or self.schedule == "plateau"):
+            raise ValueError("validate_every is 1 with best_checkpoints or a plateau: they go by every epoch")
+        return self
+
+    def validates(self, epoch: int) -> bool:
+        """Whether an epoch, from 0, ends with a validation."""
+        return (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.epochs
 
     @property
     def averages(self) -> bool:

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from kit.competition.scoring import in_words
 from kit.core.errors import KitError
 from kit.core.files import read_json
 from kit.run import Run
@@ -22,7 +23,8 @@ def describe(run: Run) -> str:
         low, high = found["interval"]
         nested = f", nested {found['nested_dice']:.4f}" if found["nested_dice"] is not None else ""
         chosen = f"{found['rule']} ({rule})" if rule else found["rule"]
-        lines.append(f"rule {chosen}: OOF Dice {found['dice']:.4f} [{low:.4f}, {high:.4f}]{nested}")
+        share = f", on {found['share']:.1%} of a test set" if found.get("share") is not None else ""
+        lines.append(f"rule {chosen}{share}: OOF Dice {in_words(found)} [{low:.4f}, {high:.4f}]{nested}")
     return "\n".join(lines)
 
 
@@ -40,7 +42,7 @@ def metrics(run: Run, fold: int, number: int) -> pd.DataFrame:
         raise KitError(
             f"{path}: is not the metrics of a stage ({error}): remove {path.parent} to train it anew"
         ) from None
-    if len(numbers) < 2 or numbers[["iou", "dice"]].isna().any(axis=None):
+    if len(numbers) < 2 or numbers[["iou", "dice"]].iloc[-2:].isna().any(axis=None):
         raise KitError(f"{path}: is not the metrics of a finished stage: remove {path.parent} to train it anew")
     return table
 
@@ -50,6 +52,6 @@ def stage(run: Run, fold: int, number: int) -> str:
     table = metrics(run, fold, number)
     last = table.iloc[-1]
     return (
-        f"fold {fold} stage {number + 1}: Dice {last.dice:.4f}, IoU {last.iou:.4f}, loss {last.validation_loss:.4f} "
+        f"fold {fold} stage {number + 1}: Dice {in_words(last)}, IoU {last.iou:.4f}, loss {last.validation_loss:.4f} "
         f"after {int(last.epoch)} epochs in {table.seconds.sum():.0f} s"
     )

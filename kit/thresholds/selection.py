@@ -51,6 +51,8 @@ class Result:
     """Share of the images of a test set that get a mask; None: the rule's own cut says which do."""
     dice_positives: float | None
     """Mean over the positives; None without positives."""
+    dice_all_empty: float
+    """Mean of predicting nothing, weighted as `dice`."""
     negatives_empty: float | None
     """Share of the negatives whose mask is empty; None without negatives."""
     masked: float
@@ -124,6 +126,7 @@ def choose(
             nested_choice=None if whole is None else _mean(whole, weights),
             share=share_of(search, rule, weights) if match else None,
             dice_positives=float(dice[positive].mean()) if positive.any() else None,
+            dice_all_empty=_mean(histograms.empty, weights),
             negatives_empty=float(dice[~positive].mean()) if not positive.all() else None,
             masked=_mean(np.where(positive, dice > 0, dice < 1), weights),
             prevalence=prevalence,
@@ -215,6 +218,7 @@ def write(result: Result, folder: Path, recipe: str | None, hashes: dict[str, st
             "nested_choice": result.nested_choice,
             "share": result.share,
             "dice_positives": result.dice_positives,
+            "dice_all_empty": result.dice_all_empty,
             "negatives_empty": result.negatives_empty,
             "masked": result.masked,
             "plateau": result.plateau,

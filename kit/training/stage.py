@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from kit import networks
+from kit.competition.scoring import in_words
 from kit.core.errors import KitError
 from kit.core.files import write_text
 from kit.core.progress import progress
@@ -31,6 +32,9 @@ from kit.training import checkpoint, fabric_setup, losses, metrics
 from kit.training.averaging import Average
 
 log = logging.getLogger(__name__)
+
+UNKNOWN = dict.fromkeys(("validation_loss", "iou", "dice", "dice_positives", "dice_all_empty"))
+"""What `validate` finds, of an epoch that is not validated."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +121,13 @@ def train(
                 fabric.backward(loss)
                 optimizer.step()
                 total, steps = total + loss.detach(), steps + 1
+            found = validate(fabric, model, recipe, stage, data) if stage.validates(epoch) else UNKNOWN
             row = {
                 "epoch": epoch + 1,
                 "weights": "epoch",
                 "learning_rate": rate,
                 "loss": float(fabric.all_reduce(total / steps)),
-                **validate(fabric, model, recipe, stage, data),
+                **found,
                 "seconds": round(time.monotonic() - began, 2),
             }
             if isinstance(scheduler, ReduceLROnPlateau):
@@ -131,7 +136,8 @@ def train(
                 scheduler.step()
             average.add(network, epoch, row["dice"])
             history.append(row)
-            log.info("%s: loss %.4f, validation Dice %.4f in %.0f s", what, row["loss"], row["dice"], row["seconds"])
+            validated = f", validation Dice {in_words(row)}" if stage.validates(epoch) else ""
+            log.info("%s: loss %.4f%s in %.0f s", what, row["loss"], validated, row["seconds"])
             if fabric.is_global_zero:
                 _record(folder, curves, history)
                 checkpoint.save(
@@ -151,11 +157,9 @@ def train(
         torch.manual_seed(seed + stage.epochs)
         network.freeze_encoder(stage.frozen_epochs == stage.epochs)
         average.load_into(network, epoch_batches(stage.epochs, 0, 1))
-        row = (
-            history[-1]
-            | {"weights": "final", "loss": None, "seconds": None}
-            | validate(fabric, model, recipe, stage, data)
-        )
+        row = history[-1] | {"weights": "final", "loss": None, "seconds": None}
+        if stage.swa_epochs or stage.best_checkpoints:  # else they are those of the last epoch
+            row |= validate(fabric, model, recipe, stage, data)
         if fabric.is_global_zero:
             _record(folder, curves, [*history, row])
             networks.save_weights(folder / "weights.safetensors", network)
@@ -166,21 +170,34 @@ def train(
 def validate(
     fabric: lightning_fabric.Fabric, model: torch.nn.Module, recipe: Recipe, stage: Stage, data: FoldData
 ) -> dict[str, float]:
-    """Mean loss, IoU and Dice over the fold's validation part, at the stage's size and the recipe's threshold."""
+    """Means over the fold's validation part, at the stage's size and the recipe's threshold.
+
+    Returns:
+        `validation_loss`, `iou` and `dice` of all images, `dice_positives` (NaN without any), and `dice_all_empty`, the
+        Dice of predicting nothing.
+    """
     model.eval()
     world, size = fabric.world_size, max(1, stage.batch_size // fabric.world_size)
     mine = data.validation[fabric.global_rank :: world]
-    sums = torch.zeros(4, dtype=torch.float64, device=fabric.device)  # loss, IoU, Dice, images
+    sums = torch.zeros(6, dtype=torch.float64, device=fabric.device)  # of the images, of which some are positive
     for images, masks in loader(Samples(data.cache), [mine[i : i + size] for i in range(0, len(mine), size)]):
         masks = masks.to(fabric.device)
         logits, image_logits = model(images.to(fabric.device))
         loss = losses.total(recipe.loss, logits, image_logits, masks)
         predicted = metrics.binarize(logits.float().sigmoid(), recipe.threshold)
         dice, iou = metrics.dice_and_iou(predicted, masks.bool())
-        sums += torch.stack([loss * len(masks), iou.sum(), dice.sum(), torch.tensor(len(masks), device=fabric.device)])
-    loss, iou, dice, count = fabric.all_reduce(sums, reduce_op="sum").tolist()
+        positive = masks.flatten(1).amax(1) > 0
+        counts = torch.tensor(len(masks), device=fabric.device), positive.sum()
+        sums += torch.stack([loss * len(masks), iou.sum(), dice.sum(), dice[positive].sum(), *counts])
+    loss, iou, dice, on_positives, count, positives = fabric.all_reduce(sums, reduce_op="sum").tolist()
     count = max(count, 1)
-    return {"validation_loss": loss / count, "iou": iou / count, "dice": dice / count}
+    return {
+        "validation_loss": loss / count,
+        "iou": iou / count,
+        "dice": dice / count,
+        "dice_positives": on_positives / positives if positives else float("nan"),
+        "dice_all_empty": 1 - positives / count,
+    }
 
 
 def _scheduler(stage: Stage, optimizer: torch.optim.Optimizer) -> LRScheduler:
@@ -200,5 +217,6 @@ def _record(folder: Path, curves: SummaryWriter, history: list[dict]) -> None:
     write_text(folder / "metrics.csv", pd.DataFrame(history).to_csv(index=False, lineterminator="\n"))
     row = history[-1]
     if row["weights"] == "epoch":
-        for name in ("learning_rate", "loss", "validation_loss", "iou", "dice"):
-            curves.add_scalar(name, row[name], row["epoch"])
+        for name in ("learning_rate", "loss", *UNKNOWN):
+            if row[name] is not None:
+                curves.add_scalar(name, row[name], row["epoch"])
