@@ -23,9 +23,13 @@ class Thresholds(Document):
     dice: Share | None = None
     interval: tuple[Share, Share] | None = None
     nested_dice: Share | None = None
+    nested_choice: Share | None = None
+    dice_all_empty: Share | None = None
     dice_positives: Share | None = None
     negatives_empty: Share | None = None
     masked: Share | None = None
+    share: Share | None = None
+    """Share of the images of a whole test set that get a mask; None: the rule's own thresholds say which do."""
     plateau: dict[str, list[Number]] = Field(default_factory=dict)
     prevalence: Share | None = None
     recipe: str | None = None
