@@ -72,30 +72,26 @@ def _gated(rule: GatedRule, levels: np.ndarray, image_probability: float | None 
     return mask, evidence if rule.opens(image_probability) else 0.0
 
 
-def has_mask(evidence: np.ndarray, share: float, weights: np.ndarray | None = None) -> np.ndarray:
-    """The images that get a mask when this share of all do: those with the most evidence.
+def places(evidence: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """The smallest share of masks with which each image gets one, (N,) in (0, 1), infinite without evidence.
 
-    Images with equal evidence are treated alike, and none without evidence gets a mask.
+    Images with equal evidence have the same place. An image is in as soon as most of it is, so that a share of N
+    images means so many of them, rounded.
 
     Args:
         evidence: Of each image, (N,).
-        share: In [0, 1].
         weights: How much each image counts, (N,); None: all the same.
 
-    Returns:
-        bool (N,).
-
-    >>> has_mask(np.array([5.0, 0.0, 9.0, 1.0]), 0.5).tolist()
-    [True, False, True, False]
+    >>> places(np.array([5.0, 0.0, 9.0, 1.0]))
+    array([0.375,   inf, 0.125, 0.625])
     """
-    if weights is None:
-        weights = np.ones(len(evidence))
-    order = np.argsort(-evidence, kind="stable")
-    before = np.cumsum(weights[order]) - weights[order] / 2  # an image is in if most of it is
-    count = int(np.count_nonzero(before <= share * weights.sum()))
-    if not count:
-        return np.zeros(len(evidence), bool)
-    return (evidence >= evidence[order[count - 1]]) & (evidence > 0)
+    weights = np.ones(len(evidence)) if weights is None else weights
+    values, which = np.unique(-evidence, return_inverse=True)  # the most evidence first
+    order = np.argsort(which, kind="stable")
+    middle = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
+    first = np.full(len(values), np.inf)
+    np.minimum.at(first, which[order], middle)
+    return np.where(evidence > 0, first[which], np.inf)
 
 
 class MaskTexts:
@@ -129,6 +125,6 @@ class MaskTexts:
         """RLE text of each image so far, by its id; "-1" for an empty mask."""
         if self._share is None:
             return dict(self._texts)
-        chosen = has_mask(np.array(list(self._evidence.values())), self._share)
+        chosen = places(np.array(list(self._evidence.values()))) <= self._share
         masked = dict(zip(self._evidence, chosen, strict=True))
         return {image_id: text if masked[image_id] else "-1" for image_id, text in self._texts.items()}

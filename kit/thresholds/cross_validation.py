@@ -7,7 +7,7 @@ import numpy as np
 from kit.core.errors import KitError
 from kit.inference.rules import Rule
 from kit.thresholds.search import Search
-from kit.thresholds.transfer import matched_dice, share_of
+from kit.thresholds.transfer import best_share, matched_dice
 
 GROUPS = 5
 """Groups of patients for the nested estimate where there are no folds to leave out."""
@@ -66,7 +66,7 @@ class Carried:
         """Dice of all images, (N,), under a rule that was chosen on the images with a weight."""
         if not self._match:
             return self._search.dice(rule)
-        share = share_of(self._search, rule, weights)
+        share = best_share(self._search, rule, self._groups, weights)
         return matched_dice(self._search, rule, share, self._groups, self._weights)
 
     def nested(self) -> np.ndarray | None:

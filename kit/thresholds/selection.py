@@ -23,7 +23,7 @@ from kit.thresholds.cross_validation import Carried
 from kit.thresholds.gate import GatedSearch
 from kit.thresholds.search import ComponentSearch, ImageSearch, Search, Surface
 from kit.thresholds.tables import Components, Histograms
-from kit.thresholds.transfer import share_of
+from kit.thresholds.transfer import best_share
 from kit.thresholds.triplet import TripletSearch
 
 WORKERS = min(8, os.cpu_count() or 1)
@@ -124,7 +124,7 @@ def choose(
             interval=cross_validation.interval(dice, weights, patients),
             nested_dice=None if nested is None else _mean(nested, weights),
             nested_choice=None if whole is None else _mean(whole, weights),
-            share=share_of(search, rule, weights) if match else None,
+            share=best_share(search, rule, groups, weights) if match else None,
             dice_positives=float(dice[positive].mean()) if positive.any() else None,
             dice_all_empty=_mean(histograms.empty, weights),
             negatives_empty=float(dice[~positive].mean()) if not positive.all() else None,

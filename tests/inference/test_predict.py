@@ -38,3 +38,19 @@ def test_a_network_that_has_diverged_is_one_clear_line(recipe, models):
     torch.nn.init.constant_(broken.net.segmentation_head[0].bias, float("nan"))
     with pytest.raises(KitError, match=r"demo: a network answers with NaN: .* lower learning_rate"):
         predict.probabilities([*models, broken], np.zeros((1, 32, 32), np.uint8), recipe)
+
+
+def test_maps_with_image_evidence_are_geometric_means():
+    settings = recipes.load("demo", TINY + " network.image_head=true image_evidence=true")
+    models = [networks.build(settings.network).eval() for _ in range(2)]
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 64), np.uint8)
+    plain, _ = predict.probabilities(models, images, settings)
+    with torch.inference_mode():
+        answers = [model(torch.from_numpy(images)[:, None]) for model in models]
+    expected = sum(
+        (masks[:, 0].double().sigmoid() * image.double().sigmoid()[:, None, None]).sqrt() / 2
+        for masks, image in answers
+    )
+    assert np.abs(plain - expected.numpy()).max() < 1e-5
+    without, _ = predict.probabilities(models, images, settings.model_copy(update={"image_evidence": False}))
+    assert np.abs(plain - without).max() > 1e-3

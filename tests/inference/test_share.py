@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.inference.rules import ComponentRule, ExpectedRule, GatedRule, ImageRule, TripletRule
-from kit.inference.share import candidate, has_mask
+from kit.inference.share import MaskTexts, candidate, places
 
 EXAMPLES = [
     ImageRule(0.5, 300000),
@@ -51,24 +51,50 @@ def test_an_empty_map_has_no_evidence():
 
 @given(st.permutations(range(1, 30)), st.floats(0, 1))
 def test_so_many_images_as_the_share_says(evidence, share):
-    chosen = has_mask(np.array(evidence, float), share)
+    chosen = places(np.array(evidence, float)) <= share
     assert abs(chosen.sum() - share * len(evidence)) <= 0.5 + 1e-9
     assert sorted(np.array(evidence)[chosen]) == sorted(evidence)[len(evidence) - chosen.sum() :]
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.floats(0, 1), st.randoms())
 def test_the_order_of_the_images_does_not_matter_and_equals_are_treated_alike(evidence, share, random):
-    before = dict(zip(evidence, has_mask(np.array(evidence, float), share).tolist(), strict=True))
+    before = dict(zip(evidence, (places(np.array(evidence, float)) <= share).tolist(), strict=True))
     random.shuffle(evidence)
-    assert [before[value] for value in evidence] == has_mask(np.array(evidence, float), share).tolist()
+    assert [before[value] for value in evidence] == (places(np.array(evidence, float)) <= share).tolist()
     assert not before.get(0, False)
 
 
 def test_the_share_is_one_of_weights():
     evidence, weights = np.array([4.0, 3.0, 2.0, 1.0]), np.array([0.5, 0.5, 0.5, 2.5])
-    assert has_mask(evidence, 0.25, weights).tolist() == [True, True, False, False]
-    assert has_mask(evidence, 0.25).tolist() == [True, False, False, False]
+    assert (places(evidence, weights) <= 0.25).tolist() == [True, True, False, False]
+    assert (places(evidence) <= 0.25).tolist() == [True, False, False, False]
 
 
 def test_no_images():
-    assert has_mask(np.array([]), 0.5).tolist() == []
+    assert places(np.array([])).tolist() == []
+
+
+class TestMaskTexts:
+    """Masks of a set of images, decided one by one or together."""
+
+    LEVELS = {name: np.full((8, 8), 200, np.uint8) for name in "abcd"}  # noqa: RUF012
+
+    def decided(self, share):
+        found = MaskTexts(ImageRule(0.5, 10000), share)
+        for index, (name, levels) in enumerate(self.LEVELS.items()):
+            levels = levels.copy()
+            levels[index:] = 0  # the areas grow: 0, 1, 2 and 3 rows
+            found.add(name, levels)
+        assert len(found) == 4
+        assert "a" in found
+        assert "e" not in found
+        return [name for name, text in found.decided().items() if text != "-1"]
+
+    def test_without_a_share_each_image_is_decided_alone(self):
+        assert self.decided(None) == ["b", "c", "d"]
+
+    def test_with_one_the_surest_images_have_masks(self):
+        assert self.decided(0.5) == ["c", "d"]
+        assert self.decided(0.25) == ["d"]
+        assert self.decided(0.0) == []
+        assert self.decided(1.0) == ["b", "c", "d"]  # none without evidence

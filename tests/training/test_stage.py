@@ -252,3 +252,20 @@ def test_a_checkpoint_of_another_training_is_one_clear_line(monkeypatch, tmp_pat
     checkpoint.save(tmp_path / "last.ckpt", {"history": []})
     with pytest.raises(KitError, match=r"last\.ckpt: is not a checkpoint of this stage"):
         train(tmp_path)
+
+
+def test_validation_waits_for_its_epoch_and_the_weights_are_the_same(tmp_path):
+    every, measured = train(tmp_path / "every", "stages.0.swa_epochs=0")
+    seldom, metrics = train(tmp_path / "seldom", "stages.0.swa_epochs=0 stages.0.validate_every=2")
+    assert all(torch.equal(every[name], seldom[name]) for name in every)
+    assert metrics.dice.isna().tolist() == [True, False, False, False]  # three epochs, and the final weights
+    for row in (1, 2, 3):
+        names = ["validation_loss", "iou", "dice", "dice_positives", "dice_all_empty"]
+        assert metrics.loc[row, names].tolist() == measured.loc[row, names].tolist()
+    assert metrics.dice_all_empty[3] == 0.5
+
+
+def test_dice_on_positives_is_told_apart(tmp_path):
+    _, metrics = train(tmp_path, "stages.0.swa_epochs=0 threshold.binarization=1.0")
+    last = metrics.iloc[-1]
+    assert (last.dice, last.dice_positives, last.dice_all_empty) == (0.5, 0.0, 0.5)  # nothing reaches p = 1
