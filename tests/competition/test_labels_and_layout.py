@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -144,6 +145,58 @@ class TestLayout:
         write(tmp_path / "patients.csv", "ImageId,PatientId\na,P1\na,P2\n")
         with pytest.raises(KitError, match=r"patients\.csv:3: a has two patients"):
             layout.open_folder(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("image,patient\na,P1\nb,P1\n", r"patients\.csv:1: image,patient is neither the header ImageId,PatientId"),
+            ("ImageId,Patient\na,P1\n", r"patients\.csv:1: header is ImageId,Patient"),
+            ("ImageId,PatientId\nx,P1\ny,P2\n", "names none of the 6 images"),
+            ("ImageId,PatientId\na,\n", r"patients\.csv:2: a has no patient"),
+            ("", "has no rows"),
+        ],
+    )
+    def test_a_patient_table_that_would_group_nothing(self, images, tmp_path, text, said):
+        self.round2(images, tmp_path)
+        write(tmp_path / "patients.csv", text)
+        with pytest.raises(KitError, match=said):
+            layout.open_folder(tmp_path)
+
+    @pytest.mark.parametrize(
+        "name", ["patients.csv", "stage_2_train.csv", "stage_2_sample_submission.csv", "solution.csv"]
+    )
+    @pytest.mark.parametrize("kind", ["folder", "fifo", "loop", "lost"])
+    def test_what_is_no_file_is_refused_and_not_waited_for(self, images, tmp_path, name, kind):
+        path = self.round2(images, tmp_path) / name
+        path.unlink(missing_ok=True)
+        if kind == "folder":
+            path.mkdir()
+        elif kind == "fifo":
+            os.mkfifo(path)
+        else:
+            path.symlink_to(path if kind == "loop" else tmp_path / "nowhere")
+        with pytest.raises(KitError, match=name.replace(".", r"\.")):
+            layout.open_folder(tmp_path)
+
+    @pytest.mark.parametrize("cut", [";", "x", " 5"])
+    def test_labels_that_end_in_the_middle_of_a_row_are_refused_at_once(self, images, tmp_path, cut):
+        self.round2(images, tmp_path, f"a,-1\nc,-1\nb,1 2{cut}")
+        with pytest.raises(KitError, match=r"stage_2_train\.csv: image b: RLE pair .*: was the file cut\?"):
+            layout.open_folder(tmp_path)
+
+    def test_names_that_no_table_of_ids_can_hold(self, images, tmp_path):
+        for name in (b"a\xff.dcm", b"a\nb.dcm", b" a.dcm"):
+            folder = tmp_path / str(len(name) + name[1])
+            folder.mkdir()
+            shutil.copy(images[0], os.path.join(os.fsencode(folder), name))
+            with pytest.raises(KitError, match=r"the name .*: rename the file") as refused:
+                layout.find_dicoms(folder)
+            assert str(refused.value).isprintable()
+        good = tmp_path / "good"
+        good.mkdir()
+        for name in ("a b.dcm", "a,b.dcm", 'a"b.dcm', "ä.dcm"):
+            shutil.copy(images[0], good / name)
+        assert list(layout.find_dicoms(good)) == ["a b", 'a"b', "a,b", "ä"]
 
     def test_one_image_of_another_size_does_not_change_the_usual_one(self, images, tmp_path, phantoms):
         path = write(tmp_path / "broken.dcm", "")

@@ -90,3 +90,11 @@ def test_what_a_submission_lacks_is_named(solution, tmp_path):
     assert scoring.score(submission.read(tmp_path / "s.csv"), truth, (4, 4)).private == 1
     with pytest.raises(KitError, match="solution lacks 1 of the submission's images, as c"):
         scoring.score({"a": "-1", "b": "-1", "c": "-1"}, truth)
+
+
+def test_a_solution_with_a_malformed_mask_is_an_error_whatever_was_predicted(tmp_path):
+    (tmp_path / "solution.csv").write_text("ImageId,EncodedPixels,Usage\na,1 2 3,Public\nb,-1,Private\n")
+    solution = scoring.read_solution(tmp_path / "solution.csv")
+    for predicted in ("-1", "0 4"):
+        with pytest.raises(KitError, match="the solution is malformed: image a: RLE pair 2"):
+            scoring.score({"a": predicted, "b": "-1"}, solution, (8, 8))

@@ -1,11 +1,13 @@
 import dataclasses
 import logging
+import os
 
 import numpy as np
 import pandas as pd
 import pytest
+from dicoms import write_dicom
 
-from kit.competition import labels
+from kit.competition import dicom, labels
 from kit.core.errors import KitError
 from kit.data import folds
 
@@ -140,3 +142,53 @@ class TestRead:
     def test_a_missing_file_says_what_to_run(self, phantoms, tmp_path):
         with pytest.raises(KitError, match="run `make folds` first"):
             folds.read(tmp_path / "none.csv", phantoms)
+
+    @pytest.mark.parametrize("fold", ["1e30", str(2**70), "-" + "9" * 40, "0x1", "nan", ""])
+    def test_numbers_of_folds_that_cannot_be(self, file, phantoms, fold):
+        first, second, *rest = file.read_text().splitlines()
+        file.write_text("\n".join([first, second.rpartition(",")[0] + "," + fold, *rest]))
+        with pytest.raises(KitError, match="run `make folds` again"):
+            folds.read(file, phantoms)
+
+    @pytest.mark.parametrize("kind", ["folder", "fifo"])
+    def test_what_is_no_file(self, file, phantoms, kind):
+        file.unlink()
+        file.mkdir() if kind == "folder" else os.mkfifo(file)
+        with pytest.raises(KitError, match=r"tiny\.csv: is a"):
+            folds.read(file, phantoms)
+
+
+class TestPatients:
+    def with_header(self, phantoms, tmp_path, **elements):
+        """Four images whose headers say so."""
+        paths = {}
+        for number in range(4):
+            with dicom.quiet():
+                paths[f"i{number}"] = write_dicom(tmp_path / f"i{number}.dcm", np.zeros((8, 8), np.uint8), **elements)
+        return dataclasses.replace(phantoms, train=paths, labels=dict.fromkeys(paths, ()), patients=None)
+
+    def test_images_that_the_table_lacks_are_grouped_by_their_header(self, phantoms, tmp_path, caplog):
+        some = dataclasses.replace(self.with_header(phantoms, tmp_path, PatientID="x"), patients={"i0": "y"})
+        assert folds.patients(some) == ["y", "x", "x", "x"]
+        assert "3 of 4 training images have no row there" in caplog.text
+
+    def test_an_image_without_a_readable_header_is_a_patient_of_its_own(self, phantoms, tmp_path, caplog):
+        some = self.with_header(phantoms, tmp_path, PatientID="x")
+        some.train["i1"].write_bytes(b"torn")
+        assert folds.patients(some) == ["x", "i1", "x", "x"]
+        assert "i1.dcm: is not a DICOM file" in caplog.text
+
+    def test_text_in_the_picture_is_told(self, phantoms, tmp_path, caplog):
+        folds.patients(self.with_header(phantoms, tmp_path, BurnedInAnnotation="YES"))
+        assert "4 images say BurnedInAnnotation=YES (first: i0)" in caplog.text
+
+    def test_hashed_patients_make_the_same_folds_and_name_nobody(self, crowd, tmp_path):
+        plain, hashed = folds.make(crowd), folds.make(crowd, hash_patients=True)
+        assert (plain.table.fold == hashed.table.fold).all()
+        groups = [
+            table.groupby("patient_id").image_id.apply(tuple).sort_values().tolist()
+            for table in (plain.table, hashed.table)
+        ]
+        assert groups[0] == groups[1]
+        assert not set(plain.table.patient_id) & set(hashed.table.patient_id)
+        assert hashed.table.patient_id.str.fullmatch("[0-9a-f]{16}").all()

@@ -1,0 +1,144 @@
+"""Folds, train and submit on a disk whose n-th operation fails, kills, or forgets: then the same command again.
+
+Each fault ends in one line and exit code 2 (or in nothing, where it hit what can be done without), nothing that was
+there is changed, and the same command ends in the bytes of an undisturbed run. The suite takes some n; as a script
+this takes every one:
+
+    python tests/faults/test_every_operation.py
+"""
+
+import errno
+import hashlib
+import json
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from faulty_disk import Fault, run
+
+from kit import phantom
+
+RECIPE = """
+about: The smallest.
+folds: {count: 2}
+network: {encoder: tu-mobilenetv3_small_050, encoder_weights: null, decoder_channels: [8, 8, 8, 8, 8]}
+stages:
+  - {size: 32, epochs: 2, batch_size: 2, swa_epochs: 2}
+"""
+VERBS = ("folds", "train", "submit")
+KINDS = {
+    "input-output error": ("fail", errno.EIO),
+    "permission denied": ("fail", errno.EACCES),
+    "full disk": ("full", errno.ENOSPC),
+    "kill": ("kill", 0),
+    "power loss": ("power", 0),
+}
+STRIDES = {"folds": 5, "train": 97, "submit": 41}
+
+
+def command(verb: str) -> list[str]:
+    return [verb, "--data", "tiny", "--recipe", "small.yaml"]
+
+
+def pristine(folder: Path) -> Path:
+    """The data and the recipe."""
+    folder.mkdir(parents=True)
+    phantom.write(folder / "tiny", train=10, test=3, size=64, seed=2)
+    (folder / "small.yaml").write_text(RECIPE)
+    return folder
+
+
+def artefacts(folder: Path) -> dict[str, str]:
+    """What each finished file holds, but for times: hashes by name."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if not path.is_file() or any(part.startswith(".") for part in path.parts) or "tensorboard" in name:
+            continue
+        if path.name == "metrics.csv":
+            content = pd.read_csv(path).drop(columns="seconds").to_csv().encode()
+        elif path.name == "ledger.jsonl":
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            content = repr(sorted({(line["event"], line["sha256"], line.get("public")) for line in lines})).encode()
+        elif path.suffix in (".txt", ".ckpt") and path.name in ("log.txt", "last.ckpt"):
+            continue
+        else:
+            content = path.read_bytes()
+        found[name] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+def undisturbed(folder: Path) -> dict[str, dict[str, str]]:
+    """The artefacts after each verb."""
+    after = {}
+    for verb in VERBS:
+        ended = run(folder, command(verb))
+        assert ended.code == 0, ended.said
+        after[verb] = artefacts(folder)
+    return after
+
+
+def disturbed(folder: Path, reference: dict[str, dict[str, str]], kind: str, strides: dict[str, int]) -> Counter:
+    """Runs each verb with a fault at every `stride`-th operation of what is left to do, then to its end."""
+    counts: Counter = Counter()
+    what, number = KINDS[kind]
+    for verb in VERBS:
+        at = 1
+        while True:
+            before = artefacts(folder)
+            ended = run(folder, command(verb), Fault(what, at, number))
+            place = f"{verb}, {kind} at {at} ({ended.operations[at - 1 : at]}): {ended.said}"
+            if ended.code == 0 and len(ended.operations) < at:
+                break
+            if what in ("kill", "power"):
+                assert ended.code == 137, place
+            else:
+                assert ended.code in (0, 2), place
+                assert "Traceback" not in ended.said, place
+                errors = [line for line in ended.said.splitlines() if line.startswith("kit: ")]
+                assert len(errors) == (ended.code == 2), place
+            after = artefacts(folder)
+            for name, content in before.items():
+                whole = after.get(name) in (content, reference[verb].get(name)) or name.endswith("metrics.csv")
+                assert whole or name == "submissions/ledger.jsonl", f"{name} was changed: {place}"
+            counts[f"{kind}, exit {ended.code}"] += 1
+            at += strides[verb]
+        ended = run(folder, command(verb))
+        assert ended.code == 0, f"{verb} after {kind}: {ended.said}"
+        assert artefacts(folder) == reference[verb], f"{verb} after {kind}"
+    left = [path for path in folder.rglob(".*.tmp*")]
+    assert not left, f"left behind after {kind}: {left}"
+    return counts
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder to copy, and what an undisturbed run makes of it."""
+    folder = pristine(tmp_path_factory.mktemp("faults") / "pristine")
+    whole = shutil.copytree(folder, folder.with_name("whole"))
+    return folder, undisturbed(whole)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_command_afterwards_ends_in_the_same_bytes(made, kind):
+    folder, reference = made
+    counts = disturbed(shutil.copytree(folder, folder.with_name(kind.split()[0])), reference, kind, STRIDES)
+    assert counts.total() >= 5
+
+
+def main(strides: dict[str, int]) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = pristine(Path(place, "pristine"))
+        reference = undisturbed(shutil.copytree(folder, Path(place, "whole")))
+        for kind in KINDS:
+            print(dict(disturbed(shutil.copytree(folder, Path(place, kind)), reference, kind, strides)), flush=True)
+
+
+if __name__ == "__main__":
+    step = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    main({"folds": 1, "train": step, "submit": step})

@@ -1,0 +1,165 @@
+"""A disk whose n-th operation below a folder fails, kills the process, or loses what was not flushed.
+
+Operations are what Python asks of the system: opening for writing, writes, flushes, renames, removals, new folders,
+reserved blocks. `run` runs a command of the kit on such a disk, in a process of its own.
+"""
+
+import builtins
+import io
+import multiprocessing
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+PRELOAD = ["kit.cli", "kit.workflows.train", "kit.workflows.submit", "kit.training.stage", "kit.inference.predict"]
+
+
+@dataclass
+class Fault:
+    """What happens at operation `number` (from 1)."""
+
+    kind: str
+    """`fail` once, `full` for good, `kill`, `power` (killed, and files that were not flushed are empty)."""
+    number: int
+    errno: int = 0
+
+
+class FaultyDisk:
+    """Stands between Python and the system below `root`; `install` cannot be undone, processes end instead."""
+
+    def __init__(self, root: Path, fault: Fault | None):
+        self.root, self.fault, self.count = str(root), fault, 0
+        self.unflushed: set[str] = set()
+        self.trace: list[str] = []
+
+    def below(self, path) -> bool:
+        try:
+            return os.path.abspath(os.fsdecode(path)).startswith(self.root + os.sep)
+        except TypeError:
+            return False
+
+    def step(self, what: str, path) -> None:
+        """Counts an operation, and lets it happen or not."""
+        if not self.below(path):
+            return
+        done = f"{what} {os.path.relpath(os.fsdecode(path), self.root)}"
+        if self.trace[-2:] == [done, done]:  # a file of many tensors is written in hundreds of pieces
+            return
+        self.count += 1
+        self.trace.append(done)
+        fault = self.fault
+        if fault is None or self.count < fault.number:
+            return
+        if fault.kind == "full":
+            if what in ("write", "reserve", "mkdir", "open"):
+                raise OSError(fault.errno, os.strerror(fault.errno), os.fsdecode(path) if what != "write" else None)
+        elif self.count == fault.number:
+            if fault.kind == "fail":
+                raise OSError(fault.errno, os.strerror(fault.errno), os.fsdecode(path) if what != "write" else None)
+            if fault.kind == "power":
+                for name in self.unflushed:
+                    if os.path.exists(name):
+                        os.truncate(name, 0)
+            os._exit(137)
+
+    def install(self) -> None:
+        disk, real_open = self, builtins.open
+
+        class Raw(io.FileIO):
+            def write(self, data) -> int:
+                disk.step("write", self.name)
+                disk.unflushed.add(os.path.abspath(os.fsdecode(self.name)))
+                return super().write(data)
+
+        def faulty_open(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, *rest, **named):
+            if isinstance(file, int) or not set(mode) & set("wax+") or not disk.below(file):
+                return real_open(file, mode, buffering, encoding, errors, newline, *rest, **named)
+            disk.step("open", file)
+            raw = Raw(os.fspath(file), mode.replace("b", "").replace("t", ""))
+            buffered = (io.BufferedRandom if "+" in mode else io.BufferedWriter)(raw)
+            return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
+
+        builtins.open = io.open = faulty_open
+        descriptors = {}
+
+        def wrap(name, what, place=0):
+            real = getattr(os, name)
+
+            def call(*arguments, **named):
+                path = arguments[place] if arguments else named.get("path", "")
+                if isinstance(path, int):
+                    path = descriptors.get(path) or os.readlink(f"/proc/self/fd/{path}")
+                disk.step(what, path)
+                result = real(*arguments, **named)
+                if what == "flush":
+                    disk.unflushed.discard(os.path.abspath(os.fsdecode(path)))
+                if what == "rename":
+                    old, new = (os.path.abspath(os.fsdecode(one)) for one in arguments[:2])
+                    if old in disk.unflushed:
+                        disk.unflushed.discard(old)
+                        disk.unflushed.add(new)
+                return result
+
+            setattr(os, name, call)
+
+        wrap("fsync", "flush")
+        wrap("posix_fallocate", "reserve")
+        for name in ("replace", "rename"):
+            wrap(name, "rename", 1)
+        for name in ("unlink", "remove", "rmdir"):
+            wrap(name, "remove")
+        wrap("mkdir", "mkdir")
+
+
+def _child(folder: str, arguments: list[str], fault: Fault | None, says: str) -> None:
+    import logging
+
+    import torch
+
+    torch.set_num_threads(1)
+    os.chdir(folder)
+    told = open(says, "w", buffering=1)  # noqa: SIM115
+    sys.stdout = sys.stderr = told
+    from kit import cli
+
+    disk = FaultyDisk(Path(folder), fault)
+    disk.install()
+    sys.argv = ["kit", *arguments]
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    logging.shutdown()
+    Path(says).with_suffix(".count").write_text(f"{disk.count}\n" + "\n".join(disk.trace))
+    told.flush()
+    os._exit(code)
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    code: int
+    said: str
+    operations: list[str]
+
+
+def run(folder: Path, arguments: list[str], fault: Fault | None = None) -> Ended:
+    """Runs `kit ARGUMENTS` in a folder on that disk."""
+    says = folder.with_name(folder.name + ".said")
+    count = says.with_suffix(".count")
+    count.unlink(missing_ok=True)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    process = context.Process(target=_child, args=(str(folder), arguments, fault, str(says)))
+    process.start()
+    process.join(300)
+    assert process.exitcode is not None, "it hangs"
+    operations = count.read_text().splitlines()[1:] if count.exists() else []
+    return Ended(process.exitcode, says.read_text(), operations)
