@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -117,6 +119,38 @@ def test_a_pickle_with_code_is_never_run(tmp_path, capsys):
     with pytest.raises(KitError, match="not opened"):
         networks.load_weights(networks.build(SMALL), path)
     assert "run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ([torch.zeros(2)], "holds list, not tensors by name"),
+        (torch.zeros(2), "holds Tensor, not tensors by name"),
+        (7, "holds int, not tensors by name"),
+        (None, "holds NoneType, not tensors by name"),
+        ({0: torch.zeros(2)}, "holds dict, not tensors by name"),
+        ({"state_dict": {"a": torch.zeros(2)}, "epoch": 3}, "state_dict is no tensor"),
+        ({}, "is of another network"),
+    ],
+)
+def test_files_that_hold_something_else_than_tensors_by_name(tmp_path, content, said):
+    path = tmp_path / "weights.pth"
+    torch.save(content, path)
+    with pytest.raises(KitError, match=said):
+        networks.load_weights(networks.build(SMALL), path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "loop"])
+def test_weights_that_are_no_file_are_refused_and_not_waited_for(tmp_path, kind):
+    path = tmp_path / "weights.safetensors"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path)
+    with pytest.raises(KitError, match=r"weights\.safetensors: (is a|.*circle)"):
+        networks.load_weights(networks.build(SMALL), path)
 
 
 def test_encoder_weights_from_a_file(tmp_path):

@@ -20,9 +20,9 @@ class Epoch(BaseModel):
     weights: Literal["epoch"]
     learning_rate: float
     loss: float
-    validation_loss: float
-    iou: float
-    dice: float
+    validation_loss: float | None
+    iou: float | None
+    dice: float | None
     seconds: float
 
 

@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 
 from kit import networks
 from kit.competition.scoring import in_words
@@ -30,6 +29,7 @@ from kit.data.sampler import batches, epoch_order
 from kit.recipes.schema import Recipe, Stage
 from kit.training import checkpoint, fabric_setup, losses, metrics
 from kit.training.averaging import Average
+from kit.training.curves import Curves
 
 log = logging.getLogger(__name__)
 
@@ -208,12 +208,12 @@ def _scheduler(stage: Stage, optimizer: torch.optim.Optimizer) -> LRScheduler:
     return ConstantLR(optimizer, factor=1.0)
 
 
-def _curves(fabric: lightning_fabric.Fabric, folder: Path, first: int) -> SummaryWriter | nullcontext:
+def _curves(fabric: lightning_fabric.Fabric, folder: Path, first: int) -> Curves | nullcontext:
     """TensorBoard curves, written by the first process; what a killed epoch has left there is purged."""
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=first + 1) if fabric.is_global_zero else nullcontext()
+    return Curves(folder / "tensorboard", first + 1) if fabric.is_global_zero else nullcontext()
 
 
-def _record(folder: Path, curves: SummaryWriter, history: list[dict]) -> None:
+def _record(folder: Path, curves: Curves, history: list[dict]) -> None:
     write_text(folder / "metrics.csv", pd.DataFrame(history).to_csv(index=False, lineterminator="\n"))
     row = history[-1]
     if row["weights"] == "epoch":

@@ -1,5 +1,6 @@
 """The loop: it learns, and a killed one goes on to the same weights, bit for bit."""
 
+import os
 from types import SimpleNamespace
 
 import lightning_fabric
@@ -17,6 +18,7 @@ from kit.core.errors import KitError
 from kit.data.cache import Cache
 from kit.training import checkpoint, fabric_setup, stage
 from kit.training.averaging import Average
+from kit.training.curves import Curves
 
 BASE = (
     "network.encoder=resnet18 network.decoder_channels=[16,16,8,8,8] stages.0.size=32 stages.1.size=32 "
@@ -269,3 +271,52 @@ def test_dice_on_positives_is_told_apart(tmp_path):
     _, metrics = train(tmp_path, "stages.0.swa_epochs=0 threshold.binarization=1.0")
     last = metrics.iloc[-1]
     assert (last.dice, last.dice_positives, last.dice_all_empty) == (0.5, 0.0, 0.5)  # nothing reaches p = 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "loop"])
+def test_a_checkpoint_that_is_no_file_is_refused_and_nothing_is_trained(tmp_path, kind):
+    path = tmp_path / "last.ckpt"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path)
+    with pytest.raises(KitError, match=r"last\.ckpt: (is a|.*circle)"):
+        checkpoint.restore(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+EPOCH = {"epoch": 1, "weights": "epoch", "learning_rate": 0.1, "loss": 1.0, "validation_loss": 1.0, "iou": 0.5} | {
+    "dice": 0.5,
+    "seconds": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    "history",
+    [None, 3, "abc", [[1]], [{}], [EPOCH | {"epoch": "1"}], [EPOCH | {"loss": None}], [EPOCH | {"weights": "final"}]],
+)
+def test_a_history_that_cannot_be_is_one_clear_line(tmp_path, history):
+    checkpoint.save(tmp_path / "last.ckpt", {"history": [EPOCH]})
+    assert checkpoint.restore(tmp_path / "last.ckpt")["history"] == [EPOCH]
+    checkpoint.save(tmp_path / "last.ckpt", {"history": history})
+    with pytest.raises(KitError, match=r"last\.ckpt: is not a checkpoint of this stage"):
+        checkpoint.restore(tmp_path / "last.ckpt")
+
+
+def test_curves_are_what_tensorboard_reads_and_forget_what_a_killed_process_wrote(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for first in (1, 2):  # killed in the third step, and gone on from the second
+        with Curves(tmp_path, first) as curves:
+            for step in range(first, 4):
+                curves.add_scalar("loss", step + first / 10, step)
+    found = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
+    assert [(event.step, round(event.value, 3)) for event in found] == [(1, 1.1), (2, 2.2), (3, 3.2)]
+
+
+def test_curves_on_a_failing_disk_are_one_line(tmp_path):
+    (tmp_path / "tensorboard").write_text("a file where the folder belongs")
+    with pytest.raises(KitError, match="tensorboard/events.* cannot be written"):
+        Curves(tmp_path / "tensorboard", 1)

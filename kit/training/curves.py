@@ -1,0 +1,56 @@
+"""TensorBoard's curves of a stage, written as they come.
+
+TensorBoard's own writer is a thread: on a full disk it dies with a traceback, and nobody who trains is told.
+"""
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Self
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from kit.core.errors import unwritable
+
+
+class Curves:
+    """One file of events.
+
+    Args:
+        folder: Where TensorBoard looks for it.
+        first: The first step to come; TensorBoard forgets what a killed process has written of it and of later ones.
+
+    Raises:
+        KitError: the file cannot be written.
+    """
+
+    def __init__(self, folder: Path, first: int) -> None:
+        self._path = folder / f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{first}"
+        self._write(
+            Event(wall_time=time.time(), file_version="brain.Event:2"),
+            Event(wall_time=time.time(), step=first, session_log=SessionLog(status=SessionLog.START)),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left to do: every value is in the file."""
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        """Writes a value of a step."""
+        scalar = Summary.Value(tag=name, simple_value=value)
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[scalar])))
+
+    def _write(self, *events: Event) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self._path, "ab") as handle:
+                writer = RecordWriter(handle)
+                for event in events:
+                    writer.write(event.SerializeToString())
+        except OSError as error:
+            raise unwritable(self._path, error) from error
