@@ -41,7 +41,7 @@ def open_array(path: Path | str, mode: str = "r") -> np.ndarray:
     except OSError as error:
         raise KitError(f"{printable(path)}: cannot be mapped into memory ({error.strerror or error})") from None
     except _BROKEN as error:
-        reason = printable(error)[:200] or type(error).__name__
+        reason = printable(str(error).split(":")[0])[:120] or type(error).__name__
         raise KitError(
             f"{printable(path)}: is not a .npy file of numbers ({reason}): save it with numpy.save"
         ) from None
