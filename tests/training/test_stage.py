@@ -318,5 +318,5 @@ def test_curves_are_what_tensorboard_reads_and_forget_what_a_killed_process_wrot
 
 def test_curves_on_a_failing_disk_are_one_line(tmp_path):
     (tmp_path / "tensorboard").write_text("a file where the folder belongs")
-    with pytest.raises(KitError, match="tensorboard/events.* cannot be written"):
+    with pytest.raises(KitError, match=r"tensorboard/events.* cannot be written"):
         Curves(tmp_path / "tensorboard", 1)
