@@ -15,6 +15,7 @@ from types import FrameType
 from typer.exceptions import Abort, TyperException
 
 from kit.cli.app import app
+from kit.core.distributed import lost_process
 from kit.core.errors import KitError, of_system
 
 RESUME = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
@@ -35,6 +36,11 @@ def main() -> None:
         if logger.isEnabledFor(logging.DEBUG):
             logging.getLogger(__name__).debug("where it came from:", exc_info=True)
         print(f"kit: {of_system(error) if isinstance(error, OSError) else error}", file=sys.stderr)
+        code = 2
+    except RuntimeError as error:
+        if not lost_process(error):
+            raise
+        print("kit: another process of this run has ended: see its message, then run the same command", file=sys.stderr)
         code = 2
     except TyperException as error:
         context = getattr(error, "ctx", None)

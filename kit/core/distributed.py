@@ -30,4 +30,14 @@ class Team:
         return items[self.rank :: self.world]
 
 
+def lost_process(error: BaseException) -> bool:
+    """Whether an error says that another process of the team is gone: the libraries say so in words alone.
+
+    >>> lost_process(RuntimeError("[pair.cc:538] Connection closed by peer [127.0.0.1]:5000"))
+    True
+    """
+    return any(words in str(error) for words in _LOST)
+
+
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL communicator was aborted")
 ALONE = Team(0, 1, lambda: None)

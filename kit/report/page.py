@@ -131,9 +131,13 @@ def compare(pairs: Sequence[Pair], overview: pd.DataFrame, folder: Path) -> str:
 
 def failures(parts: pd.DataFrame, positives: pd.DataFrame, found: Cases, book: Book) -> list[Figure]:
     """Where the run fails: of all images, and where there are positives, of these alone."""
-    drawn = [subgroups.forest(parts, "dice-by-part", "All images")]
+    tables = (
+        (parts, "dice-by-part", "All images"),
+        (positives, "dice-by-part-positives", "Images with a pneumothorax"),
+    )
+    # Of a few images no part may be large enough to stand beside all of them.
+    drawn = [subgroups.forest(table, name, title) for table, name, title in tables if len(table) > 1]
     if found.positive.any():
-        drawn.append(subgroups.forest(positives, "dice-by-part-positives", "Images with a pneumothorax"))
         drawn.append(subgroups.by_area(found))
     return book.add(drawn)
 

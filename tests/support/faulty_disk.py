@@ -8,6 +8,7 @@ import builtins
 import io
 import multiprocessing
 import os
+import socket
 import sys
 import traceback
 from dataclasses import dataclass
@@ -113,12 +114,13 @@ class FaultyDisk:
         wrap("mkdir", "mkdir")
 
 
-def _child(folder: str, arguments: list[str], fault: Fault | None, says: str) -> None:
+def _child(folder: str, arguments: list[str], fault: Fault | None, says: str, environment: dict[str, str]) -> None:
     import logging
 
     import torch
 
     torch.set_num_threads(1)
+    os.environ.update(environment)
     os.chdir(folder)
     told = open(says, "w", buffering=1)  # noqa: SIM115
     sys.stdout = sys.stderr = told
@@ -152,14 +154,33 @@ class Ended:
 
 def run(folder: Path, arguments: list[str], fault: Fault | None = None) -> Ended:
     """Runs `kit ARGUMENTS` in a folder on that disk."""
-    says = folder.with_name(folder.name + ".said")
-    count = says.with_suffix(".count")
-    count.unlink(missing_ok=True)
+    (ended,) = run_team(folder, arguments, [fault])
+    return ended
+
+
+def run_team(folder: Path, arguments: list[str], faults: list[Fault | None]) -> list[Ended]:
+    """Runs it in as many processes as faults, one fault each; several find each other as under `torchrun`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    process = context.Process(target=_child, args=(str(folder), arguments, fault, str(says)))
-    process.start()
-    process.join(300)
-    assert process.exitcode is not None, "it hangs"
-    operations = count.read_text().splitlines()[1:] if count.exists() else []
-    return Ended(process.exitcode, says.read_text(), operations)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    world, started = str(len(faults)), []
+    for rank, fault in enumerate(faults):
+        says = folder.with_name(f"{folder.name}.said{rank}")
+        says.with_suffix(".count").unlink(missing_ok=True)
+        team = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+        team |= {"GROUP_WORLD_SIZE": "1", "GROUP_RANK": "0", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+        team |= {"MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test", "CUDA_VISIBLE_DEVICES": ""}
+        environment = team if len(faults) > 1 else {}
+        process = context.Process(target=_child, args=(str(folder), arguments, fault, str(says), environment))
+        process.start()
+        started.append((process, says))
+    ended = []
+    for process, says in started:
+        process.join(300)
+        assert process.exitcode is not None, "it hangs"
+        count = says.with_suffix(".count")
+        operations = count.read_text().splitlines()[1:] if count.exists() else []
+        ended.append(Ended(process.exitcode, says.read_text(), operations))
+    return ended
