@@ -135,5 +135,5 @@ def _reason(problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "string_pattern_mismatch":
         message = "is not a name: use letters, digits, - and _, a letter or digit first"
-    given = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
+    given = "" if isinstance(problem["input"], dict) else f" (got {repr(problem['input'])[:80]})"
     return f"{message[0].lower()}{message[1:]}{given}"

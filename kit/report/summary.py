@@ -1,10 +1,12 @@
 """What a run has reached, in a few lines of text."""
 
+import io
+
 import pandas as pd
 
 from kit.competition.scoring import in_words
 from kit.core.errors import KitError
-from kit.core.files import read_json
+from kit.core.files import read_bytes, read_json
 from kit.run import Run
 
 
@@ -36,9 +38,9 @@ def metrics(run: Run, fold: int, number: int) -> pd.DataFrame:
     """
     path = run.stage(fold, number) / "metrics.csv"
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(io.BytesIO(read_bytes(path)))
         numbers = table[["epoch", "loss", "validation_loss", "iou", "dice", "seconds"]].astype(float)
-    except (OSError, ValueError, KeyError) as error:
+    except (ValueError, KeyError) as error:
         raise KitError(
             f"{path}: is not the metrics of a stage ({error}): remove {path.parent} to train it anew"
         ) from None

@@ -1,5 +1,6 @@
 """Thresholds for anyone's maps: two arrays of one shape, and a fold file where there are folds."""
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kit.core.errors import KitError
-from kit.core.files import sha256
+from kit.core.files import read_bytes, sha256
 from kit.inference.maps import Maps, open_maps, open_stack, stored
 from kit.thresholds import selection
 from kit.thresholds.selection import Result
@@ -56,10 +57,11 @@ def read_folds(path: Path, ids: Sequence[str], named: bool) -> tuple[list[int], 
         KitError: the file cannot be read, lacks a column or an image, or repeats one.
     """
     try:
-        table = pd.read_csv(path, dtype={"image_id": str, "patient_id": str, "fold": int})
-    except OSError as error:
-        raise KitError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+        content = io.BytesIO(read_bytes(path))
+        table = pd.read_csv(content, dtype={"image_id": str, "patient_id": str, "fold": int})
+    except KitError:
+        raise
+    except (ValueError, OverflowError) as error:
         raise KitError(f"{path}: is not a fold file ({error}): give columns image_id, patient_id, fold") from None
     if missing := {"image_id", "fold"} - set(table.columns):
         raise KitError(f"{path}: lacks {', '.join(sorted(missing))}: give columns image_id, patient_id, fold")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kit import phantom
 from kit.competition import layout
+from kit.core.logs import LogFile
 from kit.recipes.schema import Recipe
 from kit.run import Run
 
@@ -38,9 +39,7 @@ def run_of(competition: layout.Competition, recipe: Recipe) -> Run:
 @contextmanager
 def logged(run: Run) -> Iterator[None]:
     """What is logged in the block goes to the run's log.txt too."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(run.log)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler = LogFile(run.log)
     logging.getLogger("kit").addHandler(handler)
     try:
         yield

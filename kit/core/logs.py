@@ -1,0 +1,34 @@
+"""The file that a verb's words are kept in."""
+
+import logging
+import sys
+from pathlib import Path
+
+from kit.core.errors import unwritable
+from kit.core.files import present
+
+
+class LogFile(logging.FileHandler):
+    """Appends to a log file with the time of each line; a disk that refuses is told, where logging would only print it.
+
+    Args:
+        path: The file; its folder is made when missing.
+
+    Raises:
+        KitError: something else than a file lies there, or it cannot be written, now or by a later line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            present(path)
+            super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise unwritable(path, error) from None
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: D102
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            raise unwritable(self.baseFilename, error) from error
+        super().handleError(record)

@@ -1,0 +1,40 @@
+import errno
+import logging
+import os
+
+import pytest
+
+from kit.core.errors import KitError
+from kit.core.logs import LogFile
+
+
+@pytest.fixture
+def logger(tmp_path):
+    handler, logger = LogFile(tmp_path / "run" / "log.txt"), logging.getLogger("kit.tests.logs")
+    logger.addHandler(handler)
+    yield logger
+    logger.removeHandler(handler)
+    handler.close()
+
+
+def test_lines_are_kept_with_their_time_and_names_that_are_no_text(logger, tmp_path):
+    logger.warning("a\udcff")
+    assert (tmp_path / "run" / "log.txt").read_text().endswith(" a\\udcff\n")
+
+
+def test_a_full_disk_is_told_by_the_line_that_it_refuses(logger, monkeypatch):
+    def fail(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(logger.handlers[0].stream, "write", fail, raising=False)
+    with pytest.raises(KitError, match=r"log\.txt: cannot be written: the disk is full"):
+        logger.warning("a")
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "log.txt")
+    with pytest.raises(KitError, match=r"log\.txt: is a FIFO"):
+        LogFile(tmp_path / "log.txt")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KitError, match=r"log\.txt: cannot be written"):
+        LogFile(tmp_path / "file" / "log.txt")
