@@ -24,7 +24,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.encaps import generate_frames
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
-from pydicom.pixels import apply_modality_lut, apply_voi_lut, get_decoder
+from pydicom.pixels import get_decoder
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -33,7 +33,7 @@ from pydicom.uid import (
     JPEGExtended12Bit,
 )
 
-from kit.competition import jpeg
+from kit.competition import jpeg, levels
 from kit.core.errors import KitError, printable
 from kit.core.files import opened
 from kit.core.progress import progress
@@ -284,33 +284,6 @@ def _decoded(dataset: pydicom.Dataset) -> np.ndarray:
         found = len(dataset.PixelData)
         raise _Refused(f"pixels cannot be decoded ({found} of {needed} bytes: it is truncated): fetch the file again")
     try:
-        return _scaled(dataset)
+        return levels.scaled(dataset)
     except Exception as error:
         raise _Refused(f"pixels cannot be decoded ({type(error).__name__}): fetch the file again") from error
-
-
-def _scaled(dataset: pydicom.Dataset) -> np.ndarray:
-    """Grey levels as 8 bits: as they are, or deeper ones by the file's window, else by their full range."""
-    if int(dataset.BitsStored) <= 8 and not int(dataset.PixelRepresentation):
-        return dataset.pixel_array.astype(np.uint8)
-    levels = apply_modality_lut(dataset.pixel_array, dataset)
-    if dataset.get("VOILUTSequence") or None not in (dataset.get("WindowCenter"), dataset.get("WindowWidth")):
-        values = apply_voi_lut(levels, dataset).astype(np.float64)
-        low, high = _window_range(dataset)
-    else:
-        values = levels.astype(np.float64)
-        low, high = values.min(), values.max()
-    if high == low:
-        return np.zeros(values.shape, np.uint8)
-    return np.rint(np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-
-
-def _window_range(dataset: pydicom.Dataset) -> tuple[float, float]:
-    """What a window maps its ends to: the full range of a table's or of the stored values, after rescaling."""
-    for table in ("VOILUTSequence", "ModalityLUTSequence"):
-        if dataset.get(table):
-            return 0.0, float(2 ** int(dataset[table][0].LUTDescriptor[2]) - 1)
-    bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation)
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-    return low * slope + intercept, high * slope + intercept

@@ -4,14 +4,11 @@ A reader sees the old file or the new one, whatever happens to the writer: every
 beside the target, flushed to the disk and renamed over it. Only regular files are opened: a FIFO would be waited for.
 """
 
-import functools
 import hashlib
 import json
 import logging
 import os
-import re
 import shutil
-import socket
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +19,7 @@ from typing import Any, BinaryIO
 import filelock
 
 from kit.core.errors import KitError, printable, system_error, unreadable, unwritable
+from kit.core.temporary import sweep, temporary_beside
 
 log = logging.getLogger(__name__)
 
@@ -110,11 +108,11 @@ def replacing(path: Path | str) -> Iterator[Path]:
         KitError: something else than a file lies there, or it cannot be written, whichever step fails.
     """
     path = Path(path)
-    temporary = _temporary(path)
+    temporary = temporary_beside(path)
     try:
         present(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent.absolute())
+        sweep(path.parent.absolute())
         temporary.touch()
         yield temporary
         with open(temporary, "rb") as handle:
@@ -142,8 +140,8 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent.absolute())
-        temporary = _temporary(path)
+        sweep(path.parent.absolute())
+        temporary = temporary_beside(path)
         with tempfile.TemporaryDirectory(prefix=f"{temporary.name}.", dir=path.parent) as beside:
             new = Path(beside, "new")
             new.mkdir()
@@ -261,41 +259,6 @@ def sha256(path: Path | str) -> str:
 
 def _origin(path: Path) -> Path:
     return path.with_suffix(".origin.json")
-
-
-def _host() -> str:
-    return socket.gethostname().replace(".", "_")[:32]
-
-
-def _temporary(path: Path) -> Path:
-    """Where this process writes what becomes `path`; the name tells later processes whose it was."""
-    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
-
-
-@functools.cache
-def _sweep(folder: Path) -> None:
-    """Removes, once a process, what writers into a folder have left that ran on this machine and run no more."""
-    left = re.compile(rf"\..+\.{re.escape(_host())}-(\d{{1,10}})\.tmp(\..+)?", re.DOTALL)
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            name = left.fullmatch(entry.name)
-            if not name or _runs(int(name[1])):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                with suppress(OSError):
-                    os.unlink(entry.path)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 def _sync_folder(folder: Path) -> None:

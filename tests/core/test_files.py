@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from kit.core import files
+from kit.core import temporary
 from kit.core.errors import KitError
 from kit.core.files import (
     copy,
@@ -85,13 +85,13 @@ def test_a_file_in_the_place_of_a_folder_is_one_clear_line(tmp_path):
 def test_what_a_dead_writer_left_is_removed_and_a_living_ones_stays(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    host = files._host()
+    host = temporary.host()
     left = [tmp_path / f".old.npy.{host}-{dead.pid}.tmp", tmp_path / f".demo.{host}-{dead.pid}.tmp.x1"]
     kept = [tmp_path / f".a.{host}-1.tmp", tmp_path / f".a.elsewhere-{dead.pid}.tmp", tmp_path / ".a.tmp"]
     for path in [left[0], *kept]:
         path.write_text("half")
     (left[1] / "new").mkdir(parents=True)
-    files._sweep.cache_clear()
+    temporary.sweep.cache_clear()
     write_text(tmp_path / "a.txt", "")
     assert sorted(tmp_path.iterdir()) == sorted([*kept, tmp_path / "a.txt"])
 
