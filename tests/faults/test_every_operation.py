@@ -129,6 +129,17 @@ def test_the_same_command_afterwards_ends_in_the_same_bytes(made, kind):
     assert counts.total() >= 5
 
 
+@pytest.mark.parametrize("at", [2, 9, 20])
+def test_what_a_killed_demo_leaves_is_removed_by_the_next(tmp_path, at):
+    work = tmp_path / "work"
+    work.mkdir()
+    demo = ["demo", "--out", "demo", "--train", "3", "--test", "1", "--size", "64"]
+    assert run(work, demo, Fault("kill", at)).code == 137
+    assert [path.name for path in work.iterdir()] != ["demo"]
+    assert run(work, demo).code == 0
+    assert [path.name for path in work.iterdir()] == ["demo"]
+
+
 def main(strides: dict[str, int]) -> None:
     import tempfile
 
