@@ -4,31 +4,19 @@ Each fault ends in one line and exit code 2 (or in nothing, where it hit what ca
 there is changed, and the same command ends in the bytes of an undisturbed run. The suite takes some n; as a script
 this takes every one:
 
-    python tests/faults/test_every_operation.py
+    PYTHONPATH=.:tests/support python tests/faults/test_every_operation.py
 """
 
 import errno
-import hashlib
-import json
 import shutil
 import sys
 from collections import Counter
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from faulty_disk import Fault, run
+from tiny_run import VERBS, artefacts, command, pristine, undisturbed
 
-from kit import phantom
-
-RECIPE = """
-about: The smallest.
-folds: {count: 2}
-network: {encoder: tu-mobilenetv3_small_050, encoder_weights: null, decoder_channels: [8, 8, 8, 8, 8]}
-stages:
-  - {size: 32, epochs: 2, batch_size: 2, swa_epochs: 2}
-"""
-VERBS = ("folds", "train", "submit")
 KINDS = {
     "input-output error": ("fail", errno.EIO),
     "permission denied": ("fail", errno.EACCES),
@@ -37,48 +25,6 @@ KINDS = {
     "power loss": ("power", 0),
 }
 STRIDES = {"folds": 5, "train": 139, "submit": 41}
-
-
-def command(verb: str) -> list[str]:
-    return [verb, "--data", "tiny", "--recipe", "small.yaml"]
-
-
-def pristine(folder: Path) -> Path:
-    """The data and the recipe."""
-    folder.mkdir(parents=True)
-    phantom.write(folder / "tiny", train=10, test=3, size=64, seed=2)
-    (folder / "small.yaml").write_text(RECIPE)
-    return folder
-
-
-def artefacts(folder: Path) -> dict[str, str]:
-    """What each finished file holds, but for times: hashes by name."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if not path.is_file() or any(part.startswith(".") for part in path.parts) or "tensorboard" in name:
-            continue
-        if path.name == "metrics.csv":
-            content = pd.read_csv(path).drop(columns="seconds").to_csv().encode()
-        elif path.name == "ledger.jsonl":
-            lines = [json.loads(line) for line in path.read_text().splitlines()]
-            content = repr(sorted({(line["event"], line["sha256"], line.get("public")) for line in lines})).encode()
-        elif path.suffix in (".txt", ".ckpt") and path.name in ("log.txt", "last.ckpt"):
-            continue
-        else:
-            content = path.read_bytes()
-        found[name] = hashlib.sha256(content).hexdigest()
-    return found
-
-
-def undisturbed(folder: Path) -> dict[str, dict[str, str]]:
-    """The artefacts after each verb."""
-    after = {}
-    for verb in VERBS:
-        ended = run(folder, command(verb))
-        assert ended.code == 0, ended.said
-        after[verb] = artefacts(folder)
-    return after
 
 
 def disturbed(folder: Path, reference: dict[str, dict[str, str]], kind: str, strides: dict[str, int]) -> Counter:
