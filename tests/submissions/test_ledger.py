@@ -104,9 +104,10 @@ def test_processes_that_append_at_once_lose_nothing(tmp_path):
 
 def test_a_killed_writer_leaves_a_ledger_that_goes_on(tmp_path):
     path = tmp_path / "ledger.jsonl"
-    code = "import sys\nfrom kit.publish import ledger\nwhile True: ledger.append(sys.argv[1], 'built', 'c' * 64)"
+    code = "import sys\nfrom kit.submissions import ledger\nwhile True: ledger.append(sys.argv[1], 'built', 'c' * 64)"
     writer = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT)
     while not path.exists() or path.stat().st_size < 1000:
+        assert writer.poll() is None, "the writer has ended"
         time.sleep(0.01)
     os.kill(writer.pid, signal.SIGKILL)
     writer.wait()
