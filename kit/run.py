@@ -2,15 +2,50 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kit import recipes
 from kit.core.errors import KitError
 from kit.core.files import read_json, write_json, write_text
 from kit.recipes.schema import Recipe
 
-# What may change in a trained run: it is read only after the training.
-AFTER_TRAINING = {"about", "tta", "prevalence", "threshold.transfer"}
+AFTER_TRAINING = ("about", "tta", "prevalence", "threshold.rule", "threshold.transfer")
+"""Keys of a recipe that may change in a trained run: they are read only after the training."""
+
+
+class Inputs(BaseModel):
+    """What a run was trained on, as inputs.json holds it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: str
+    """Hash of all training images and their label rows."""
+    folds: str
+    """SHA-256 of the fold file."""
+    fold_file: Annotated[str, Field(pattern=r"^[^/\x00]+$")]
+    """Its name in `folds/`."""
+    starts: dict[str, str] = {}
+    """SHA-256 of the weights that the folds started from, by what to call them."""
+
+    def changes(self, other: "Inputs") -> list[str]:
+        """What differs in other inputs, in words; weights that only one of the two names do not count."""
+        named = {"images or labels": (self.images, other.images), "folds": (self.folds, other.folds)}
+        named |= {name: (self.starts[name], other.starts[name]) for name in self.starts.keys() & other.starts.keys()}
+        return [name for name, (before, after) in named.items() if before != after]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All that predicts, whether it lies in a run or in a kernel's bundle."""
+
+    recipe: Recipe
+    weights: dict[str, list[Path]]
+    """Files of the networks to average, by the label of the part of the recipe."""
+    thresholds: Path
+    stacks: dict[bool, Path]
+    """How an ensemble's classifying members are put together, with and without TTA."""
 
 
 @dataclass(frozen=True)
@@ -19,24 +54,27 @@ class Run:
 
     folder: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+
     @property
     def recipe_path(self) -> Path:
         """The resolved recipe."""
         return self.folder / "recipe.yaml"
 
     @property
-    def inputs(self) -> Path:
-        """Hashes of the data that the run was begun with."""
+    def inputs_path(self) -> Path:
+        """What the run was trained on."""
         return self.folder / "inputs.json"
 
     @property
     def thresholds(self) -> Path:
-        """The chosen rule and its parameters."""
+        """The rule in use and its parameters."""
         return self.folder / "thresholds.json"
 
     @property
     def surface(self) -> Path:
-        """Mean OOF Dice at each point of the chosen rule's grid."""
+        """Mean OOF Dice at each point of the grid of the rule in use."""
         return self.folder / "surface.npz"
 
     @property
@@ -75,9 +113,16 @@ class Run:
             raise KitError(f"{self.folder / lacking / last}: its weights are missing: run `make train` again")
         return found
 
-    def networks(self, recipe: Recipe) -> dict[str, list[Path]]:
-        """The weights to predict with, by the member's name; of a recipe without members under the name ""."""
-        return {name: self.member(name).final_weights(part) for name, part in recipe.parts().items()}
+    def trained(self, recipe: Recipe) -> Trained:
+        """All that the run predicts with.
+
+        Raises:
+            KitError: a part is not trained to its end, or no thresholds were chosen.
+        """
+        weights = {part.label: self.part(part).final_weights(part) for part in recipe.parts()}
+        if not self.thresholds.is_file():
+            raise KitError(f"{self.folder}: is not trained to its thresholds: run `make train` first")
+        return Trained(recipe, weights, self.thresholds, {tta: self.stack(tta) for tta in (True, False)})
 
     def oof(self, fold: int, tta: bool = True, role: str = "segment") -> Path:
         """Out-of-fold predictions of a fold's validation part: maps, or for `classify` a probability an image."""
@@ -96,15 +141,15 @@ class Run:
         """How an ensemble's classifying members are put together."""
         return self.folder / f"stack{_suffix(tta)}.json"
 
-    def member(self, name: str) -> "Run":
-        """The run of an ensemble's member; of the name "" the run itself."""
-        return Run(self.folder / name)
+    def part(self, part: Recipe) -> "Run":
+        """The run of a part of the recipe: a member's lies in a folder of its own, any other is the run itself."""
+        return Run(self.folder / part.label) if "/" in part.name else self
 
     def rule(self, name: str, tta: bool = True) -> Path:
         """Folder of what the threshold search found for one rule."""
         return self.folder / "thresholds" / f"{name}{_suffix(tta)}"
 
-    def trained(self) -> list[tuple[int, int]]:
+    def finished_stages(self) -> list[tuple[int, int]]:
         """(fold, stage number) of every stage that is trained to its end, in order."""
         found = [path.parent for path in self.folder.glob("fold*/stage*/weights.safetensors")]
         return sorted((int(path.parent.name[4:]), int(path.name[5:]) - 1) for path in found)
@@ -119,12 +164,28 @@ class Run:
             raise KitError(f"{self.folder}: is not a run (no recipe.yaml): run `make train` first")
         return recipes.read(self.recipe_path)
 
-    def start(self, fold: int, made_from: dict) -> Path:
+    def read_inputs(self) -> Inputs:
+        """What the run was trained on.
+
+        Raises:
+            KitError: inputs.json is missing or is not what a training writes.
+        """
+        content = read_json(self.inputs_path)
+        try:
+            return Inputs.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise KitError(
+                f"{self.inputs_path}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}: it was written "
+                f"by another version of the kit, or edited: remove {self.folder} and train anew"
+            ) from None
+
+    def start(self, fold: int, inputs: Inputs) -> Path:
         """The last weights of a fold, for another recipe to start from.
 
         Args:
             fold: Number of the fold.
-            made_from: Hashes of the data of the run that starts.
+            inputs: What the run that starts is trained on.
 
         Raises:
             KitError: the fold is not trained to its end, or was trained on other data or folds.
@@ -138,20 +199,14 @@ class Run:
             raise KitError(
                 f"{self.folder}: fold {fold} is not trained to its end: run `make train` of this recipe first"
             )
-        stale = self._stale(made_from)
-        if stale:
+        if changed := self.read_inputs().changes(inputs):
             raise KitError(
-                f"{self.folder}: was trained with other {' and '.join(stale)}: train it anew to start from it"
+                f"{self.folder}: was trained with other {' and '.join(changed)}: train it anew to start from it"
             )
         return last
 
-    def _stale(self, made_from: dict) -> list[str]:
-        """Names of the data that are no longer what the run was begun with."""
-        known = read_json(self.inputs)
-        return [name for name, value in made_from.items() if known.get(name, value) != value]
-
     def agree(self, wanted: Recipe) -> None:
-        """Holds a recipe against the one that the run was begun with.
+        """Check that a recipe matches the run's.
 
         Raises:
             KitError: they differ in what matters to the training.
@@ -159,30 +214,38 @@ class Run:
         changed = _differences(self.read_recipe(), wanted)
         if changed:
             raise KitError(
-                f"{self.folder}: was begun with other settings ({'; '.join(changed)}): give those that it was trained "
-                f"with, remove {self.folder}, or give another run another name with SET='name=…'"
+                f"{self.folder}: was trained with other settings ({'; '.join(changed)}): use the same ones, remove "
+                f"{self.folder}, or name a new run with SET='name=…'"
             )
 
-    def begin(self, wanted: Recipe, made_from: dict) -> None:
-        """Writes what the run is, or holds it against what it was begun as.
+    def check_inputs(self, inputs: Inputs) -> None:
+        """Check that the data and folds are those that the run was trained on.
+
+        Raises:
+            KitError: they have changed.
+        """
+        if changed := self.read_inputs().changes(inputs):
+            raise KitError(
+                f"{self.folder}: was trained with other {' and '.join(changed)} than those of today "
+                f"(folds/{inputs.fold_file}): restore them, remove {self.folder}, or name a new run with SET='name=…'"
+            )
+
+    def begin(self, wanted: Recipe, inputs: Inputs) -> None:
+        """Write what the run is, or check it against what it was begun as, once there is an epoch to lose.
 
         Args:
             wanted: The recipe to train.
-            made_from: Hashes of the data that the run depends on.
+            inputs: What it is trained on.
 
         Raises:
             KitError: another recipe or other data were trained here.
         """
-        if self.recipe_path.is_file() and self.inputs.is_file():
+        begun = any(next(self.folder.rglob(name), None) for name in ("last.ckpt", "weights.safetensors"))
+        if begun and self.recipe_path.is_file() and self.inputs_path.is_file():
             self.agree(wanted)
-            stale = self._stale(made_from)
-            if stale:
-                raise KitError(
-                    f"{self.folder}: was begun with other {' and '.join(stale)}: remove {self.folder}, or give the run "
-                    "another name with SET='name=…'"
-                )
-            made_from = read_json(self.inputs) | made_from
-        write_json(self.inputs, made_from)
+            self.check_inputs(inputs)
+            inputs = inputs.model_copy(update={"starts": self.read_inputs().starts | inputs.starts})
+        write_json(self.inputs_path, inputs.model_dump())
         write_text(self.recipe_path, wanted.dump())
 
 
@@ -200,11 +263,12 @@ def _differences(old: Recipe, new: Recipe) -> list[str]:
     return [
         f"{key}: {before.get(key)} → {after.get(key)}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and AFTER_TRAINING.isdisjoint((key, key.split(".")[0]))
+        if before.get(key) != after.get(key) and key not in AFTER_TRAINING
     ]
 
 
-def _flat(value: Any, path: str = "") -> dict:
+def _flat(value: object, path: str = "") -> dict[str, object]:
+    """The leaves of nested mappings and lists, by their path."""
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         return {

@@ -42,9 +42,9 @@ def fetch(
 def print_stats(data: Data = DEMO, allow_missing: AllowMissing = False) -> None:
     """Print the tables of a data set: images, positives, masks; sex × view × finding."""
     from kit.report import stats
-    from kit.workflows import workspace
+    from kit.workflows.workspace import Workspace
 
-    print(stats.tables(workspace.open_data(data, allow_missing)))
+    print(stats.tables(Workspace().open_data(data, allow_missing)))
 
 
 @verb(app, "folds")
@@ -57,7 +57,7 @@ def make_folds(
         int | None, typer.Option(min=0, max=2**32 - 1, help="Of the shuffle; default: the recipe's.")
     ] = None,
     holdout: Annotated[float | None, typer.Option(help="Hold out this share instead of K folds.")] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; default: folds/NAME.csv.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; default: folds/NAME.csv, or NAME-SPLIT.csv.")] = None,
     allow_missing: AllowMissing = False,
     hash_patients: Annotated[
         bool, typer.Option("--hash-patients", help="Write a hash in the place of each patient's id.")
@@ -66,7 +66,10 @@ def make_folds(
     """Split the training images: stratified by negative / single / multiple, grouped by patient."""
     from kit import recipes
     from kit.workflows import folds
+    from kit.workflows.workspace import Workspace
 
     wanted = recipes.load(recipe, overrides)
-    path, split, made = folds.make_folds(data, wanted, count, seed, holdout, out, allow_missing, hash_patients)
+    path, split, made = folds.make_folds(
+        Workspace(), data, wanted, count, seed, holdout, out, allow_missing, hash_patients
+    )
     print(f"{path}: {'written' if made else 'up to date, nothing to do'}\n{split.counts().to_string()}")

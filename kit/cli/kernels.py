@@ -26,9 +26,12 @@ def build_kernel(
     """Write the kernel and the data set that it needs: wheels, weights, recipe, thresholds, manifest."""
     from kit.kaggle import settings
     from kit.workflows import kernel
+    from kit.workflows.workspace import Workspace
 
     chosen = settings.load(competition, user)
-    built = kernel.build(kernel.find_run(run, data, recipe, overrides), data, chosen, gpu, time_limit, say)
+    workspace = Workspace()
+    found = kernel.find_run(workspace, run, data, recipe, overrides)
+    built = kernel.build(workspace, found, data, chosen, gpu, time_limit, say)
     print(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
 
 
@@ -42,8 +45,10 @@ def rehearse(
 ) -> None:
     """Rehearse the kernel without a network, in each of Kaggle's folder layouts."""
     from kit.workflows import kernel
+    from kit.workflows.workspace import Workspace
 
-    kernel.check(kernel.find_run(run, data, recipe, overrides), data, images, say)
+    workspace = Workspace()
+    kernel.check(workspace, kernel.find_run(workspace, run, data, recipe, overrides), data, images, say)
     print("the kernel is fit for `kit kernel push`")
 
 
@@ -59,12 +64,14 @@ def push_kernel(
     """Upload the kernel and its files, wait for its run, fetch and check its submission."""
     from kit.kaggle import settings
     from kit.workflows import kernel
+    from kit.workflows.workspace import Workspace
 
-    found, chosen = kernel.find_run(run, data, recipe, overrides), settings.load(user=user)
+    workspace, chosen = Workspace(), settings.load(user=user)
+    found = kernel.find_run(workspace, run, data, recipe, overrides)
     if dry_run:
         print(kernel.push_requests(found, chosen))
     else:
-        kernel.push(found, data, chosen, say)
+        kernel.push(workspace, found, data, chosen, say)
 
 
 def say(line: str) -> None:

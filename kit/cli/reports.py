@@ -14,8 +14,9 @@ def write_report(data: Data = DEMO, recipe: RecipeName = "demo", overrides: Over
     """Write one self-contained HTML page of a run, and its figures as SVG and CSV."""
     from kit import recipes
     from kit.workflows import report
+    from kit.workflows.workspace import Workspace
 
-    print(report.report(data, recipes.load(recipe, overrides)))
+    print(report.report(Workspace(), data, recipes.load(recipe, overrides)))
 
 
 @verb(app, "compare")
@@ -26,8 +27,9 @@ def compare_runs(
 ) -> None:
     """Compare runs image by image: who wins where, with intervals, as text and as a page."""
     from kit.workflows import compare
+    from kit.workflows.workspace import Workspace
 
-    text, page = compare.compare(data, runs, out)
+    text, page = compare.compare(Workspace(), data, runs, out)
     print(f"{text}\n{page}")
 
 
@@ -42,6 +44,7 @@ def view_images(
     """Draw images with their truth and the mask that a run predicts, as PNG."""
     from kit import recipes
     from kit.workflows import view
+    from kit.workflows.workspace import Workspace
 
-    for picture in view.view(data, recipes.load(recipe, overrides), images, out):
+    for picture in view.view(Workspace(), data, recipes.load(recipe, overrides), images, out):
         print(picture)

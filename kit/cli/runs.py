@@ -13,10 +13,11 @@ from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, SkipBa
 def fill_tables(data: Data = DEMO) -> None:
     """Fill the paper's tables from the runs of a data set, as Markdown."""
     from kit.report import tables
-    from kit.workflows import workspace
+    from kit.workflows.workspace import Workspace
 
+    workspace = Workspace()
     competition = workspace.open_data(data)
-    print(tables.tables(competition, workspace.RUNS / competition.name))
+    print(tables.tables(competition, workspace.runs / competition.name))
 
 
 @verb(app, "train")
@@ -31,8 +32,9 @@ def train_all(
     from kit import recipes
     from kit.report import summary
     from kit.workflows import train
+    from kit.workflows.workspace import Workspace
 
-    run, done = train.train(data, recipes.load(recipe, overrides), fold, skip_bad)
+    run, done = train.train(Workspace(), data, recipes.load(recipe, overrides), fold, skip_bad)
     print(summary.describe(run) if done else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
 
 
@@ -48,23 +50,29 @@ def search_thresholds(
     folds: Annotated[Path | None, typer.Option(help="Fold file of --maps: image_id, patient_id, fold.")] = None,
     removal: Annotated[str | None, typer.Option(help="Values to choose from: 0,512,…; default: all.")] = None,
     prevalence: Annotated[float | None, typer.Option(help="Share of positives to expect, such as 0.22.")] = None,
+    use: Annotated[str | None, typer.Option(help="Put this rule in use for the run; best: that of the search.")] = None,
 ) -> None:
-    """Search the best thresholds of each rule, exactly, on a run's out-of-fold maps or on anyone's."""
+    """Search the best thresholds of each rule, exactly, on a run's out-of-fold maps or on anyone's.
+
+    Which rule a run predicts with changes with --use alone.
+    """
     from kit import recipes
     from kit.report import surfaces
     from kit.thresholds import external
     from kit.thresholds.selection import kinds_of, removals_of
     from kit.workflows import thresholds
+    from kit.workflows.workspace import Workspace
 
     kinds, removals = kinds_of(rule), removals_of(removal)
     if maps or masks or out:
         found = external.choose(maps, masks, kinds, out, folds, removals, prevalence)
         folders = {result.rule.name: folder for folder, result in found.items()}
+        print(surfaces.table(folders))
     else:
         wanted = recipes.load(recipe, overrides)
-        expected = wanted.prevalence if prevalence is None else prevalence
-        folders = thresholds.search_thresholds(data, wanted, kinds, removals, expected)
-    print(surfaces.table(folders))
+        explored = thresholds.explore(Workspace(), data, wanted, kinds, removals, prevalence, use)
+        folders = explored.folders
+        print(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.in_use.name}: {explored.why}")
     for folder in folders.values():
         surfaces.draw(folder)
 
@@ -81,8 +89,9 @@ def predict_images(
     """Predict test images with TTA and the chosen rule, and write the submission."""
     from kit import recipes
     from kit.workflows import predict
+    from kit.workflows.workspace import Workspace
 
-    path, done = predict.predict(data, recipes.load(recipe, overrides), images, out, skip_bad)
+    path, done = predict.predict(Workspace(), data, recipes.load(recipe, overrides), images, out, skip_bad)
     print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
 
 

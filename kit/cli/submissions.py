@@ -19,8 +19,9 @@ def check_file(
 ) -> None:
     """Check a submission file against its sample, and list every problem with its line."""
     from kit.workflows import validate
+    from kit.workflows.workspace import Workspace
 
-    problems = validate.validate(file, data, sample)
+    problems = validate.validate(Workspace(), file, data, sample)
     print("\n".join(map(str, problems)) or f"{file}: valid")
     if problems:
         raise typer.Exit(2)
@@ -46,10 +47,14 @@ def hand_in(
     from kit import recipes
     from kit.kaggle import settings
     from kit.workflows import submit
+    from kit.workflows.workspace import Workspace
 
     competition_data = data_for(to, data)
     wanted, chosen = recipes.load(recipe, overrides), settings.load(competition)
-    print(submit.hand_in(competition_data, wanted, to, file, kernel, chosen, again, yes, skip_bad, confirm))
+    outcome = submit.hand_in(
+        Workspace(), competition_data, wanted, to, file, kernel, chosen, again, yes, skip_bad, confirm
+    )
+    print(outcome)
 
 
 def data_for(to: str, data: Path | None) -> Path:
@@ -68,5 +73,6 @@ def confirm(question: str) -> bool:
 def print_scores() -> None:
     """Print the ledger as a table: OOF, nested, public, private."""
     from kit.workflows import submit
+    from kit.workflows.workspace import Workspace
 
-    print(submit.scores())
+    print(submit.scores(Workspace()))

@@ -12,7 +12,6 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,6 @@ from pydicom.uid import (
 from kit.competition import jpeg, levels
 from kit.core.errors import KitError, printable
 from kit.core.files import opened
-from kit.core.progress import progress
 
 log = logging.getLogger(__name__)
 _LOCK = threading.RLock()
@@ -114,27 +112,6 @@ def read_metadata(path: Path | str) -> Metadata:
     """
     with _refusing(path), quiet():
         return _metadata(_dataset(path, stop_before_pixels=True))
-
-
-def check(paths: dict[str, Path], shape: tuple[int, int], skip_bad: bool) -> dict[str, KitError]:
-    """Reads every file once and returns the errors of those that cannot be read, by id.
-
-    Raises:
-        KitError: there are such files and they are not to be skipped; it lists all of them.
-    """
-
-    def problem(path: Path) -> KitError | None:
-        try:
-            read(path, shape)
-        except KitError as error:
-            return error
-        return None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = list(progress(pool.map(problem, paths.values()), "checking files", len(paths)))
-    bad = {image_id: error for image_id, error in zip(paths, problems, strict=True) if error}
-    report_bad(list(bad.values()), skip_bad)
-    return bad
 
 
 def report_bad(errors: list[KitError], skip_bad: bool) -> None:

@@ -224,6 +224,19 @@ def copy(source: Path | str, target: Path | str) -> None:
         shutil.copyfileobj(content, handle)
 
 
+def set_aside(path: Path) -> None:
+    """Renames a file to `NAME.previous.SUFFIX`, so that a failure does not leave an old answer that looks fresh.
+
+    Raises:
+        KitError: the folder cannot be written.
+    """
+    if present(path):
+        try:
+            os.replace(path, path.with_name(f"{path.stem}.previous{path.suffix}"))
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+
 def is_current(path: Path, made_from: dict[str, Any]) -> bool:
     """Whether `path` is there and was marked as made from just this."""
     return present(path) and origin(path) == made_from

@@ -1,4 +1,4 @@
-"""A memory-mapped array whose rows are made once, each under a key that says what it was made from.
+"""Arrays on the disk whose rows are made once, each under a key that tells what it was made from.
 
 The cache and the probability maps are such arrays. A row whose stored key is the wanted one is done; all others
 are still to be made. So a killed run goes on where it was, and a changed image, label or weight costs its own
@@ -6,6 +6,8 @@ rows only. While rows are missing the array lies under a hidden name: what has t
 
 A row's key is written after the row has reached the disk: a machine that loses its power loses rows, and never
 keeps the key of a row that it has lost. So keys wait, until some rows or seconds have come together.
+
+A row whose source cannot be read is recorded as unreadable: it holds zeros, and its key says so.
 
 Beside `x.npy`, an array of shape (N, ...), lie `x.ids.txt` (an id a line) and `x.keys` (32 bytes a row).
 """
@@ -25,6 +27,8 @@ from kit.core.errors import KitError, unwritable
 from kit.core.files import present, read_bytes, replacing, write_bytes
 
 KEY_BYTES = 32
+_UNREADABLE = b"\xff" * 8
+"""How the key of an unreadable row begins; a SHA-256 does so once in 2^64."""
 _WAITING_ROWS, _WAITING_SECONDS = 64, 2.0
 """How much a kill may cost, so that the disk is not waited for at each row."""
 
@@ -55,20 +59,39 @@ def read_keys(path: Path) -> list[bytes]:
     return [row.tobytes() for row in keys]
 
 
+def unreadable(path: Path) -> np.ndarray:
+    """Which rows of a finished array have a source that could not be read, bool (N,)."""
+    return _marked(open_array(keys_path(path)))
+
+
 def is_complete(
-    path: Path, ids: Sequence[str], keys: Sequence[bytes], shape: tuple[int, ...], dtype: type = np.uint8
+    path: Path,
+    ids: Sequence[str],
+    keys: Sequence[bytes],
+    shape: tuple[int, ...],
+    dtype: type = np.uint8,
+    skip_unreadable: bool = False,
 ) -> bool:
-    """Whether the array lies at `path` with its ids and with every row, of that shape and type, made from its key."""
+    """Whether the array at `path` has these ids and every row, of that shape and type, made from its key.
+
+    Args:
+        path: The .npy file.
+        ids: One a row.
+        keys: The wanted key of each row.
+        shape: Of one row.
+        dtype: Of the values.
+        skip_unreadable: Whether rows that were recorded as unreadable count as made.
+    """
     beside = _ids_path(path)
     return (
         _fits(path, keys_path(path), (len(ids), *shape), np.dtype(dtype))
-        and bool((open_array(keys_path(path)) == _stacked(keys)).all())
+        and bool(_made(open_array(keys_path(path)), _stacked(keys), skip_unreadable).all())
         and present(beside)
         and read_bytes(beside) == _lines(ids)
     )
 
 
-class Rows:
+class ResumableArray:
     """The array at `path` with rows `ids` made from `keys`.
 
     Args:
@@ -76,8 +99,9 @@ class Rows:
         ids: One a row.
         keys: The wanted 32-byte key of each row.
         shape: Of one row; () for a number.
-        dtype: Of the values.
         team: The processes that make the rows together; each opens the array, makes its own share and finishes it.
+        dtype: Of the values.
+        skip_unreadable: Leave rows alone that were recorded as unreadable; otherwise they are tried again.
 
     Raises:
         KitError: there is no room for the array, or it cannot be written.
@@ -91,26 +115,31 @@ class Rows:
         shape: tuple[int, ...],
         team: Team = ALONE,
         dtype: type = np.uint8,
+        skip_unreadable: bool = False,
     ) -> None:
         self.path, self.ids, self._team = path, tuple(ids), team
-        self._wanted = _stacked(keys)
+        self._wanted, self._skip = _stacked(keys), skip_unreadable
         self._part = path.with_name(f".{path.name}.part")
         self._shape, self._dtype = (len(self.ids), *shape), np.dtype(dtype)
         self._waiting: list[int] = []
         self._flushed = time.monotonic()
         self._lock = threading.Lock()
-        if team.first and not is_complete(path, ids, keys, shape, dtype):
+        if team.first and not is_complete(path, ids, keys, shape, dtype, skip_unreadable):
             self._start()
         team.barrier()
         if present(self._part):
             self.array = open_array(self._part, "r+")  # (N, *shape)
             self._keys = open_array(self._keys_path(), "r+")  # (N, 32)
         else:
-            self.array, self._keys = open_array(path), self._wanted
+            self.array, self._keys = open_array(path), open_array(self._keys_path())
 
     def missing(self) -> np.ndarray:
         """Indices of the rows that are still to be made, ascending; rows that wait for the disk are among them."""
-        return np.flatnonzero((self._keys != self._wanted).any(axis=1))
+        return np.flatnonzero(~_made(self._keys, self._wanted, self._skip))
+
+    def unreadable(self) -> np.ndarray:
+        """Indices of the rows whose source could not be read, ascending."""
+        return np.flatnonzero(_marked(self._keys) & _made(self._keys, self._wanted, skip_unreadable=True))
 
     def put(self, index: int, row: np.ndarray) -> None:
         """Stores a row unless it is made already; it counts as made only once all of it is on the disk."""
@@ -121,6 +150,13 @@ class Rows:
             self._waiting.append(index)
             if len(self._waiting) >= _WAITING_ROWS or time.monotonic() - self._flushed > _WAITING_SECONDS:
                 self._flush()
+
+    def put_unreadable(self, index: int) -> None:
+        """Records that the source of a row cannot be read, unless the row is made or recorded already."""
+        if _made(self._keys[index : index + 1], self._wanted[index : index + 1], skip_unreadable=True)[0]:
+            return
+        self.array[index] = 0
+        self._keys[index] = _mark(self._wanted[index])
 
     def flush(self) -> None:
         """Brings every stored row to the disk, then its key.
@@ -174,7 +210,7 @@ class Rows:
             with replacing(self._part) as temporary:
                 create_array(temporary, self._shape, self._dtype)
         keys = open_array(self._keys_path(), "r+")
-        keys[(keys != self._wanted).any(axis=1)] = 0
+        keys[~_made(keys, self._wanted, skip_unreadable=True)] = 0
         keys.flush()
 
 
@@ -189,6 +225,24 @@ def _lines(ids: Sequence[str]) -> bytes:
 def _stacked(keys: Sequence[bytes]) -> np.ndarray:
     """Keys as uint8 (N, 32)."""
     return np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), KEY_BYTES)
+
+
+def _mark(keys: np.ndarray) -> np.ndarray:
+    """Keys (..., 32) as those of unreadable rows."""
+    marked = keys.copy()
+    marked[..., : len(_UNREADABLE)] = np.frombuffer(_UNREADABLE, np.uint8)
+    return marked
+
+
+def _marked(keys: np.ndarray) -> np.ndarray:
+    """Which keys (N, 32) are those of unreadable rows, bool (N,)."""
+    return (keys[:, : len(_UNREADABLE)] == 255).all(axis=1)
+
+
+def _made(known: np.ndarray, wanted: np.ndarray, skip_unreadable: bool) -> np.ndarray:
+    """Which rows are as wanted by their keys (N, 32), bool (N,)."""
+    made = (known == wanted).all(axis=1)
+    return made | (known == _mark(wanted)).all(axis=1) if skip_unreadable else made
 
 
 def _fits(array: Path, keys: Path, shape: tuple[int, ...], dtype: np.dtype) -> bool:

@@ -3,9 +3,8 @@
 A row is made from the bytes of its DICOM file and its label rows; when one of them changes, that row is made anew.
 """
 
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,13 @@ from kit.competition.layout import Competition
 from kit.core.distributed import ALONE, Team
 from kit.core.errors import KitError
 from kit.core.files import locked, sha256
+from kit.core.parallel import ordered
 from kit.core.progress import progress
-from kit.core.resumable import Rows, key_of
+from kit.core.resumable import ResumableArray, key_of
 from kit.data.folds import tell_burned_in
 from kit.data.resize import resize_image, resize_mask
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def image_keys(competition: Competition) -> tuple[bytes, ...]:
             content = "unreadable"
         return key_of(content, *competition.labels[image_id])
 
-    return tuple(_parallel(key, competition.train, "checking images"))
+    return tuple(_all(key, competition.train, "checking images"))
 
 
 def ensure(
@@ -67,22 +69,23 @@ def ensure(
     """
     keys = image_keys(competition)
     with locked(folder) if team.first else nullcontext():  # of processes that train a fold each, one makes it
-        return _made(competition, keys, sizes, folder, skip_bad, team)
+        return _made(competition, keys, sorted(set(sizes)), folder, skip_bad, team)
 
 
 def _made(
     competition: Competition,
     keys: tuple[bytes, ...],
-    sizes: Iterable[int],
+    sizes: Sequence[int],
     folder: Path,
     skip_bad: bool,
     team: Team,
 ) -> dict[int, Cache]:
     ids, paths = list(competition.train), list(competition.train.values())
-    stores = {
-        size: [Rows(folder / str(size) / name, ids, keys, (size, size), team) for name in ("images.npy", "masks.npy")]
-        for size in sorted(set(sizes))
-    }
+
+    def opened(size: int, name: str) -> ResumableArray:
+        return ResumableArray(folder / str(size) / name, ids, keys, (size, size), team, skip_unreadable=skip_bad)
+
+    stores = {size: (opened(size, "images.npy"), opened(size, "masks.npy")) for size in sizes}
     missing = sorted({int(i) for pair in stores.values() for rows in pair for i in rows.missing()})
     team.barrier()
 
@@ -92,6 +95,9 @@ def _made(
         try:
             image = dicom.read(paths[index], competition.shape)
         except KitError as error:
+            for pair in stores.values():
+                for rows in pair:
+                    rows.put_unreadable(index)
             return error
         if image.burned_in:
             burned_in.append(ids[index])
@@ -101,29 +107,28 @@ def _made(
             masks.put(index, resize_mask(mask, size))
         return None
 
+    mine, errors = team.share(missing), {}
     try:
-        _parallel(make, team.share(missing), f"caching images at {', '.join(map(str, stores))} px")
+        told = _all(make, mine, f"caching images at {', '.join(map(str, stores))} px")
+        errors = dict(zip(mine, told, strict=True))
     finally:  # an interrupted process keeps what it has made
         for rows in (rows for pair in stores.values() for rows in pair):
             rows.flush()
     tell_burned_in(sorted(burned_in))
     team.barrier()
-    # What no process could read, each tries again, so that all of them know every reason.
-    unread = sorted({int(i) for _, masks in stores.values() for i in masks.missing()})
-    dicom.report_bad([error for error in map(make, unread) if error], skip_bad)
+    # Every process tells all reasons: what another one could not read is read once more for its own.
+    unread = sorted({int(i) for _, masks in stores.values() for i in masks.unreadable()})
+    dicom.report_bad([error for i in unread if i in missing and (error := errors.get(i) or make(i))], skip_bad)
+    for index in (i for i in unread if i not in missing):
+        log.warning("left out: %s: could not be read before", paths[index])
     caches = {}
     for size, (images, masks) in stores.items():
         bad = np.zeros(len(ids), bool)
-        bad[masks.missing()] = True
-        if not bad.any():
-            images.finish()
-            masks.finish()
-        caches[size] = Cache(images.array, masks.array, keys, bad)
+        bad[masks.unreadable()] = True
+        caches[size] = Cache(images.finish(), masks.finish(), keys, bad)
     return caches
 
 
-def _parallel(function: Callable, items: Iterable, what: str) -> list:
-    """The results in order. Decoding and hashing release the interpreter's lock, so threads do."""
-    items = list(items)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(progress(pool.map(function, items), what, len(items)))
+def _all(function: Callable, items: Sequence | dict, what: str) -> list:
+    """The results of `function` for all items, in order, with a progress bar."""
+    return list(progress(ordered(function, items), what, len(items)))

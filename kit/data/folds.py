@@ -1,17 +1,22 @@
 """Folds that are stratified by negative / single / multiple and never share a patient.
 
-`folds/NAME.csv` has the columns image_id, patient_id, stratum, fold and is sorted by image_id. Folds count from 0;
-with a hold-out share, fold 0 is the held-out part and all other images are in fold -1, which validates nothing.
-Beside it `folds/NAME.origin.json` says what they were made from, so that changed labels are noticed.
+A data set's first split is `folds/NAME.csv`, others lie beside it as `folds/NAME-SPLIT.csv`. A fold file has the
+columns image_id, patient_id, stratum, fold and is sorted by image_id. Folds count from 0; with a hold-out share, fold 0
+is the held-out part and all other images are in fold -1, which validates nothing. Beside it `folds/NAME.origin.json`
+says what they were made from, so that changed labels are noticed.
 """
 
+import glob
 import hashlib
 import io
 import logging
+import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +29,8 @@ from kit.core.files import mark, origin, present, read_bytes, sha256, write_text
 
 COLUMNS = ["image_id", "patient_id", "stratum", "fold"]
 ONLY_TRAINING = -1
+SLUG = re.compile(r"(\d+fold|holdout[\d.]+)(-seed\d+)?")
+"""What the fold file of a further split has in its name."""
 
 log = logging.getLogger(__name__)
 
@@ -59,28 +66,48 @@ class Folds:
         return counts.reindex([*labels.STRATA, "all"], fill_value=0)
 
 
-def make(
-    competition: Competition,
-    count: int = 5,
-    seed: int = 0,
-    holdout: float | None = None,
-    hash_patients: bool = False,
-) -> Folds:
-    """Splits the labelled training images.
+@dataclass(frozen=True)
+class Split:
+    """How folds are made."""
 
-    Args:
-        competition: The competition's folder.
-        count: Number of folds.
-        seed: Of the shuffle; the same input and seed give the same folds.
-        holdout: Share of the images to hold out instead (the paper: 0.2 in Exp1, 0.1 in the others), kept to the
-            nearest fraction with a denominator of at most 20.
-        hash_patients: Write a hash in the place of each patient's id; the folds are the same.
+    count: int | None = 5
+    """Number of folds; None with a hold-out."""
+    holdout: float | None = None
+    """Share of the images to hold out instead (the paper: 0.2 in Exp1, 0.1 in the others), kept to the nearest
+    fraction with a denominator of at most 20."""
+    seed: int = 0
+    """Of the shuffle."""
+    hash_patients: bool = field(default=False, compare=False)
+    """Write a hash in the place of each patient's id; the folds are the same."""
+
+    def __post_init__(self) -> None:
+        if self.holdout is not None:
+            object.__setattr__(self, "count", None)
+
+    def __str__(self) -> str:
+        how = f"{self.count} folds" if self.holdout is None else f"a hold-out of {self.holdout:g}"
+        return f"{how} of seed {self.seed}" if self.seed else how
+
+    @property
+    def slug(self) -> str:
+        """What tells the fold files of a data set apart.
+
+        >>> Split(5).slug, Split(holdout=0.1, seed=3).slug
+        ('5fold', 'holdout10-seed3')
+        """
+        how = f"{self.count}fold" if self.holdout is None else f"holdout{100 * self.holdout:g}"
+        return f"{how}-seed{self.seed}" if self.seed else how
+
+
+def make(competition: Competition, split: Split) -> Folds:
+    """Splits the labelled training images; the same input and split give the same folds.
 
     Raises:
         KitError: there are fewer patients than folds, or a count or share that makes no sense.
     """
+    count, holdout = split.count, split.holdout
     if holdout is None:
-        if count < 2:
+        if count is None or count < 2:
             raise KitError(f"--folds {count}: at least 2 folds are needed, or a --holdout share")
         held, parts = 1, count
     else:
@@ -104,7 +131,7 @@ def make(
         if size < parts:
             short = f"the {parts} folds: some folds have" if holdout is None else f"{parts}: the held-out part may have"
             log.warning("%d images are %s, fewer than %s none", size, stratum, short)
-    splitter = StratifiedGroupKFold(n_splits=parts, shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(n_splits=parts, shuffle=True, random_state=split.seed)
     table["fold"] = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the strata that were named above
@@ -112,7 +139,7 @@ def make(
             table.loc[rows, "fold"] = fold
     if holdout is not None:
         table["fold"] = np.where(table.fold < held, 0, ONLY_TRAINING)
-    if hash_patients:
+    if split.hash_patients:
         table["patient_id"] = [pseudonym(patient) for patient in table.patient_id]
     return Folds(table)
 
@@ -160,36 +187,78 @@ def pseudonym(patient: str) -> str:
     return hashlib.sha256(f"kit patient {patient}".encode()).hexdigest()[:16]
 
 
-def provenance(
-    competition: Competition, count: int, seed: int, holdout: float | None, hash_patients: bool = False
-) -> dict:
+def provenance(competition: Competition, split: Split) -> dict[str, Any]:
     """What folds are made from, as it is written beside them."""
     patients_file = competition.folder / "patients.csv"
     return {
         "labels": sha256(competition.labels_path),
         "patients": sha256(patients_file) if present(patients_file) else None,
         "images": len(competition.train),
-        "folds": count if holdout is None else None,
-        "holdout": holdout,
-        "seed": seed,
-        **({"patients hashed": True} if hash_patients else {}),
+        "folds": split.count,
+        "holdout": split.holdout,
+        "seed": split.seed,
+        **({"patients hashed": True} if split.hash_patients else {}),
     }
 
 
-def difference(path: Path, count: int, holdout: float | None) -> str:
-    """How a fold file was made otherwise than with `count` or `holdout`; empty where it was not, or nobody knows."""
+def is_as_asked(path: Path, split: Split) -> bool:
+    """Whether a fold file was made in that way."""
+    return _made_as(path) == split
+
+
+def is_by_hand(path: Path) -> bool:
+    """Whether a fold file was brought along or edited: `make folds` did not write what it holds."""
     made_from = origin(path)
-    found, wanted = (made_from.get("folds"), made_from.get("holdout")), (None if holdout else count, holdout)
-    if not made_from or found == wanted:
+    return not made_from or made_from.get("content", sha256(path)) != sha256(path)
+
+
+def files_of(folder: Path, name: str) -> list[Path]:
+    """The fold files of a data set: `NAME.csv` first, then those of its other splits."""
+    others = (path for path in folder.glob(f"{glob.escape(name)}-*.csv"))
+    split = [path for path in others if SLUG.fullmatch(path.stem.removeprefix(f"{name}-"))]
+    return [path for path in (folder / f"{name}.csv", *sorted(split)) if path.is_file()]
+
+
+def choose(paths: Sequence[Path], split: Split) -> Path | None:
+    """The fold file to train on where folds are to be made in that way.
+
+    One made so; else one that differs in its seed alone; else the first, if it is by hand or the only one.
+
+    Args:
+        paths: Of a data set, its first split first.
+        split: What the recipe asks for.
+    """
+    for path in paths:
+        if is_as_asked(path, split):
+            return path
+    for path in paths:
+        made = _made_as(path)
+        if made is not None and (made.count, made.holdout) == (split.count, split.holdout):
+            return path
+    if paths and (len(paths) == 1 or is_by_hand(paths[0])):
+        return paths[0]
+    return None
+
+
+def difference(path: Path, split: Split) -> str:
+    """How a fold file was made otherwise than asked, seeds aside; empty where it was not, or nobody knows."""
+    made = _made_as(path)
+    if made is None or (made.count, made.holdout) == (split.count, split.holdout):
         return ""
-    has, asked = (f"{folds} folds" if share is None else f"a hold-out of {share:g}" for folds, share in (found, wanted))
-    return f"has {has}, where the recipe asks for {asked}"
+    return f"has {replace(made, seed=0)}, where the recipe asks for {replace(split, seed=0)}"
 
 
-def write(path: Path, folds: Folds, made_from: dict) -> None:
+def _made_as(path: Path) -> Split | None:
+    made_from = origin(path)
+    if not {"folds", "holdout", "seed"} <= made_from.keys():
+        return None
+    return Split(made_from["folds"], made_from["holdout"], made_from["seed"])
+
+
+def write(path: Path, folds: Folds, made_from: dict[str, Any]) -> None:
     """Writes the folds, and beside them what they were made from."""
     write_text(path, folds.table[COLUMNS].to_csv(index=False, lineterminator="\n"))
-    mark(path, made_from)
+    mark(path, made_from | {"content": sha256(path)})
 
 
 def read(path: Path, competition: Competition) -> Folds:

@@ -10,7 +10,7 @@ from kit.core.distributed import ALONE, Team
 from kit.core.documents import Document, Number, read_document
 from kit.core.errors import KitError
 from kit.core.files import write_json
-from kit.core.resumable import Rows, key_of, read_keys
+from kit.core.resumable import ResumableArray, key_of, read_keys, unreadable
 from kit.inference.maps import open_maps, upsample
 
 CERTAIN = 1e-6
@@ -37,11 +37,15 @@ def average(sources: Sequence[Path], target: Path, team: Team = ALONE) -> bool:
             raise KitError(f"{member.name}: has other images than {members[0].name}: remove both and predict again")
     shape = max(member.array.shape[1:] for member in members)
     keys = [key_of(*parts) for parts in zip(*map(read_keys, sources), strict=True)]
-    rows = Rows(target, members[0].ids, keys, shape, team)
+    left_out = np.any([unreadable(source) for source in sources], axis=0)  # (N,)
+    rows = ResumableArray(target, members[0].ids, keys, shape, team, skip_unreadable=True)
     todo = rows.missing().tolist()
     team.barrier()
     for index in team.share(todo):
-        rows.put(index, mean([member[index] for member in members]))
+        if left_out[index]:
+            rows.put_unreadable(index)
+        else:
+            rows.put(index, mean([member[index] for member in members]))
     rows.finish()
     return bool(todo)
 
@@ -49,12 +53,14 @@ def average(sources: Sequence[Path], target: Path, team: Team = ALONE) -> bool:
 def mean(maps: Sequence[np.ndarray]) -> np.ndarray:
     """The mean of some maps of one image, uint8 (h, w) each, at the size of the largest.
 
+    Rounded down, as every level is (`maps.to_levels`).
+
     >>> mean([np.array([[10, 20]], np.uint8), np.array([[11, 30]], np.uint8)])
     array([[10, 25]], dtype=uint8)
     """
     shape = max(levels.shape for levels in maps)
     enlarged = [upsample(levels, shape) for levels in maps]
-    return np.rint(np.mean(enlarged, axis=0, dtype=np.float32)).astype(np.uint8)
+    return (np.sum(enlarged, axis=0, dtype=np.uint32) // len(enlarged)).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,12 @@ import numpy as np
 from kit.core.arrays import open_array, save_array
 from kit.core.errors import KitError
 from kit.core.files import present, read_bytes, write_text
+from kit.core.resumable import keys_path, unreadable
 
 PROBABILITIES = np.arange(256) / 255
 """What each level stands for."""
+QUANTISER = "floor"
+"""How `to_levels` rounds: part of the key of every stored map, so that maps of another quantiser do not pass."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Maps:
     """The file."""
     named: bool
     """Whether the ids are those of images; otherwise they only count."""
+    unreadable: frozenset[str] = frozenset()
+    """Ids of images whose file could not be read: their maps are empty."""
 
     def __len__(self) -> int:
         return len(self.array)
@@ -54,18 +59,32 @@ def open_maps(path: Path | str) -> Maps:
     array = open_stack(path)
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise KitError(f"{path}: maps are {array.dtype}: give uint8 levels or float probabilities")
-    beside = Path(path).with_suffix(".ids.txt")
+    path = Path(path)
+    beside = path.with_suffix(".ids.txt")
     named = present(beside)
-    try:
-        lines = read_bytes(beside).decode().removesuffix("\n").split("\n") if named else map(str, range(len(array)))
-    except UnicodeDecodeError as error:
-        raise KitError(f"{beside}: is not a text of ids ({error}): `make train predict` mends that of a run") from None
-    ids = tuple(line.rstrip("\r") for line in lines)
+    ids = read_ids(path) if named else tuple(map(str, range(len(array))))
     if len(ids) != len(array):
         raise KitError(f"{beside}: {len(ids)} ids for {len(array)} maps: give one a line, in the order of the maps")
     if repeated := next((name for name, times in Counter(ids).items() if times > 1), None):
         raise KitError(f"{beside}: {repeated} stands there twice: give each map an id of its own")
-    return Maps(ids, array, str(path), named)
+    left_out = unreadable(path) if present(keys_path(path)) else np.zeros(len(array), bool)
+    if len(left_out) != len(array):
+        raise KitError(f"{keys_path(path)}: {len(left_out)} keys for {len(array)} maps: run `make train predict`")
+    return Maps(ids, array, str(path), named, frozenset(np.array(ids)[left_out].tolist()))
+
+
+def read_ids(path: Path) -> tuple[str, ...]:
+    """The ids beside a file of predictions, in the order of its rows.
+
+    Raises:
+        KitError: they are missing or are no text.
+    """
+    beside = path.with_suffix(".ids.txt")
+    try:
+        lines = read_bytes(beside).decode().removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise KitError(f"{beside}: is not a text of ids ({error}): `make train predict` mends that of a run") from None
+    return tuple(line.rstrip("\r") for line in lines)
 
 
 def open_stack(path: Path | str) -> np.ndarray:
@@ -97,9 +116,10 @@ def save(path: Path | str, ids: Sequence[str], array: np.ndarray) -> None:
 
 
 def to_levels(probabilities: np.ndarray) -> np.ndarray:
-    """The levels of a map: the highest L for which p ≥ L / 255, compared in the precision of the map.
+    """The levels of a map, or of several: the highest L for which p ≥ L / 255, compared in the precision of the map.
 
-    So "level ≥ L" and "p ≥ L / 255" are the same mask for every L, and a float map made as v / 255 gives v again.
+    The one quantiser of the kit, for its own maps and for anyone's. So "level ≥ L" and "p ≥ L / 255" are the same mask
+    for every L, and a float map made as v / 255 gives v again.
 
     Args:
         probabilities: Floats in [0, 1], or uint8 levels, which are returned as they are.

@@ -12,6 +12,7 @@ from kit import networks
 from kit.core import allocator
 from kit.core.errors import KitError
 from kit.core.progress import progress
+from kit.inference.maps import to_levels
 from kit.networks import Segmenter
 from kit.recipes.schema import Network, Recipe
 
@@ -60,11 +61,6 @@ def probabilities(models: Sequence[Segmenter], images: np.ndarray, recipe: Recip
     return plain.cpu().numpy(), ((plain + mirrored) / 2).cpu().numpy()
 
 
-def to_levels(probability: np.ndarray) -> np.ndarray:
-    """Probabilities in [0, 1] as levels: v stands for v / 255. float (...) → uint8 (...)."""
-    return np.rint(probability * 255).astype(np.uint8)
-
-
 def load(network: Network, weights: Sequence[Path]) -> list[Segmenter]:
     """Networks ready to predict, one a file of weights, on the GPU of this process or the CPU."""
     allocator.keep_freed_memory()
@@ -74,10 +70,24 @@ def load(network: Network, weights: Sequence[Path]) -> list[Segmenter]:
     ]
 
 
-def batches(count: int, read: Callable[[int], Any], batch_size: int, what: str) -> Iterator[tuple[int, list]]:
-    """The first index of each batch of `count` images, and what `read` gives for each image in it.
+def batches(
+    count: int,
+    read: Callable[[int], Any],
+    batch_size: int,
+    what: str,
+    unreadable: Callable[[int, KitError], None],
+) -> Iterator[tuple[list[int], list]]:
+    """Reads `count` images batch by batch; the next batch is read in threads while the caller works on this one.
 
-    The next batch is read in threads while the caller works on this one.
+    Args:
+        count: Number of images.
+        read: The i-th image; called from threads. It raises a KitError where the image cannot be read.
+        batch_size: Images at once.
+        what: Title of the progress bar.
+        unreadable: Takes the index and the error of an image that cannot be read; it is left out of its batch.
+
+    Yields:
+        The indices of a batch, and what `read` gives for each.
     """
     starts = range(0, count, batch_size)
     with ThreadPoolExecutor() as pool, progress(None, what, count) as bar:
@@ -88,7 +98,14 @@ def batches(count: int, read: Callable[[int], Any], batch_size: int, what: str) 
         ahead = ask(0) if count else []
         for start in starts:
             batch, ahead = ahead, ask(start + batch_size)
-            yield start, [future.result() for future in batch]
+            found: dict[int, Any] = {}
+            for index, future in enumerate(batch, start):
+                try:
+                    found[index] = future.result()
+                except KitError as error:
+                    unreadable(index, error)
+            if found:
+                yield list(found), list(found.values())
             bar.update(len(batch))
 
 
@@ -98,6 +115,7 @@ def maps(
     read: Callable[[int], np.ndarray],
     recipe: Recipe,
     what: str,
+    unreadable: Callable[[int, KitError], None],
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Predicts `count` images batch by batch.
 
@@ -107,11 +125,13 @@ def maps(
         read: The i-th image, uint8 (size, size); called from threads.
         recipe: Of the networks; they take as many images at once as in its last stage.
         what: Title of the progress bar.
+        unreadable: Takes the index and the error of an image that cannot be read.
 
     Yields:
         i, and its uint8 maps (size, size) without and with TTA; for `classify` its two float32 probabilities.
     """
-    for start, images in batches(count, read, recipe.stages[-1].batch_size, what):
-        pairs = zip(*probabilities(models, np.stack(images), recipe), strict=True)
-        for index, pair in enumerate(pairs, start):
-            yield index, *(pair if recipe.role == "classify" else map(to_levels, pair))
+    for indices, images in batches(count, read, recipe.stages[-1].batch_size, what, unreadable):
+        plain, averaged = probabilities(models, np.stack(images), recipe)
+        if recipe.role == "segment":
+            plain, averaged = to_levels(plain), to_levels(averaged)
+        yield from zip(indices, plain, averaged, strict=True)

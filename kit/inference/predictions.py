@@ -1,78 +1,76 @@
-"""From trained weights to maps and masks on the disk: out of fold, or of any DICOM files. What is there is kept."""
+"""From trained weights to predictions on the disk: out of fold, or of any files. What is there is kept."""
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kit.competition import dicom, layout
+from kit.competition import dicom
 from kit.core.distributed import Team
+from kit.core.errors import KitError
 from kit.core.files import sha256
-from kit.core.resumable import Rows, is_complete, key_of
-from kit.data import cache, folds
+from kit.core.parallel import ordered
+from kit.core.resumable import ResumableArray, is_complete, key_of
 from kit.data.resize import resize_image
+from kit.inference.maps import QUANTISER
 from kit.recipes.schema import Recipe
-from kit.run import Run
 
 log = logging.getLogger(__name__)
 
 
-def predict_oof(
-    run: Run,
-    recipe: Recipe,
-    split: folds.Folds,
-    cached: cache.Cache,
-    competition: layout.Competition,
-    fold: int,
-    team: Team,
-) -> bool:
-    """Makes the maps of a fold's validation part by the network that has not seen it; whether any was missing."""
-    rows = split.validation(fold)
-    rows = rows[~cached.bad[rows]]
-    ids = np.array(list(competition.train))[rows]
-    return predict_maps(
-        recipe,
-        [run.weights(fold, len(recipe.stages) - 1)],
-        (run.oof(fold, False, recipe.role), run.oof(fold, True, recipe.role)),
-        list(ids),
-        [cached.keys[row] for row in rows],
-        lambda index: np.array(cached.images[rows[index]]),
-        team,
-        f"fold {fold} OOF maps",
-    )
+@dataclass(frozen=True)
+class Images:
+    """Images to predict, read when asked for."""
+
+    ids: tuple[str, ...]
+    keys: tuple[bytes, ...]
+    """What each was made from."""
+    read: Callable[[int, int], np.ndarray]
+    """The i-th image at a size, uint8 (size, size). It raises a KitError where the image cannot be read."""
+    skip_unreadable: bool = False
+    """Record images that cannot be read instead of raising."""
 
 
-def predict_folder(
-    run: Run,
-    recipe: Recipe,
-    paths: dict[str, Path],
-    target: Run,
-    shape: tuple[int, int] | None,
-    team: Team,
-) -> bool:
-    """Makes the predictions of DICOM files by the mean of the folds' networks in `target`; whether any was missing."""
-    size = recipe.stages[-1].size
+def dicom_images(paths: dict[str, Path], shape: tuple[int, int] | None, skip_unreadable: bool) -> Images:
+    """DICOM files as images to predict.
+
+    Args:
+        paths: Files by id.
+        shape: (H, W) that each must have; None: any.
+        skip_unreadable: Record files that cannot be read instead of raising.
+
+    Raises:
+        KitError: a file cannot be opened, unless such files are skipped.
+    """
     files = list(paths.values())
-    return predict_maps(
-        recipe,
-        run.final_weights(recipe),
-        (target.test(False, recipe.role), target.test(True, recipe.role)),
-        list(paths),
-        [key_of(sha256(path)) for path in files],
-        lambda index: resize_image(dicom.read(files[index], shape).pixels, size),
-        team,
-        "predicting",
-    )
+
+    def key(path: Path) -> bytes:
+        try:
+            return key_of(sha256(path))
+        except OSError as error:
+            if skip_unreadable:
+                return key_of("unreadable", str(error.strerror))
+            raise KitError(f"{path}: cannot be read ({error.strerror}): use --skip-bad to leave it out") from None
+
+    def read(index: int, size: int) -> np.ndarray:
+        return resize_image(dicom.read(files[index], shape).pixels, size)
+
+    return Images(tuple(paths), tuple(ordered(key, files)), read, skip_unreadable)
 
 
-def predict_maps(
+def row_keys(weights: Sequence[Path], keys: Sequence[bytes]) -> list[bytes]:
+    """What the stored prediction of each image is made from: weights, image and quantiser."""
+    made_from = b"".join(key_of(sha256(path)) for path in weights)
+    return [key_of(QUANTISER, made_from, key) for key in keys]
+
+
+def predict_images(
     recipe: Recipe,
     weights: Sequence[Path],
     targets: tuple[Path, Path],
-    ids: list[str],
-    keys: list[bytes],
-    read: Callable[[int], np.ndarray],
+    images: Images,
     team: Team,
     what: str,
 ) -> bool:
@@ -82,36 +80,42 @@ def predict_maps(
         recipe: Of the networks.
         weights: Files of weights, averaged in the mean of their probabilities.
         targets: Files to make without and with TTA.
-        ids: Of the images.
-        keys: What each image was made from.
-        read: The i-th image, uint8 (size, size).
+        images: What to predict.
         team: The processes that share the work.
         what: Title of the progress bar.
 
     Returns:
-        Whether any map was missing.
+        Whether any prediction was missing.
+
+    Raises:
+        KitError: images cannot be read, each with its reason, and are not to be skipped; a file of weights is broken.
     """
-    stage = recipe.stages[-1]
-    shape, dtype = ((), np.float32) if recipe.role == "classify" else ((stage.size, stage.size), np.uint8)
-    made_from = b"".join(key_of(sha256(path)) for path in weights)
-    row_keys = [key_of(made_from, key) for key in keys]
-    if all(is_complete(target, ids, row_keys, shape, dtype) for target in targets):
+    size = recipe.stages[-1].size
+    shape, dtype = ((), np.float32) if recipe.role == "classify" else ((size, size), np.uint8)
+    keys, skip = row_keys(weights, images.keys), images.skip_unreadable
+    if all(is_complete(target, images.ids, keys, shape, dtype, skip) for target in targets):
         return False
     from kit.inference import predict
 
     models = predict.load(recipe.network, weights)  # before anything is changed: they may be broken
-    plain, averaged = (Rows(target, ids, row_keys, shape, team, dtype) for target in targets)
+    plain, averaged = (ResumableArray(target, images.ids, keys, shape, team, dtype, skip) for target in targets)
     todo = sorted({*plain.missing().tolist(), *averaged.missing().tolist()})
     team.barrier()
     mine = team.share(todo)
-    for i, without, with_tta in predict.maps(models, len(mine), lambda i: read(mine[i]), recipe, what):
-        plain.put(mine[i], without)
-        averaged.put(mine[i], with_tta)
-    plain.finish(), averaged.finish()
+    errors: list[KitError] = []
+
+    def record(index: int, error: KitError) -> None:
+        errors.append(error)
+        plain.put_unreadable(mine[index])
+        averaged.put_unreadable(mine[index])
+
+    predicted = predict.maps(models, len(mine), lambda index: images.read(mine[index], size), recipe, what, record)
+    for index, without_tta, with_tta in predicted:
+        plain.put(mine[index], without_tta)
+        averaged.put(mine[index], with_tta)
+    dicom.report_bad(errors, skip)
+    for index in sorted({*plain.unreadable().tolist()} - set(todo)):
+        log.warning("left out: %s: could not be read before", images.ids[index])
+    plain.finish()
+    averaged.finish()
     return bool(todo)
-
-
-def readable(paths: dict[str, Path], shape: tuple[int, int], skip_bad: bool) -> dict[str, Path]:
-    """The files that can be read; the others are an error, or are said to be left out."""
-    bad = dicom.check(paths, shape, skip_bad)
-    return {image_id: path for image_id, path in paths.items() if image_id not in bad}

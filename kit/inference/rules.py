@@ -21,8 +21,16 @@ class Rule(Protocol):
 
     name: ClassVar[str]
 
-    def mask(self, levels: np.ndarray) -> np.ndarray:
-        """From levels uint8 (H, W) to a bool mask (H, W)."""
+    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
+        """The mask of an image.
+
+        Args:
+            levels: uint8 (H, W).
+            image_probability: P(the image has any pneumothorax) by a classifier; only a gated rule asks for it.
+
+        Returns:
+            bool (H, W).
+        """
 
 
 def level_of(binarization: float) -> int:
@@ -55,7 +63,7 @@ class ImageRule:
     removal: int
     name: ClassVar[str] = "image"
 
-    def mask(self, levels: np.ndarray) -> np.ndarray:
+    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
         """From levels uint8 (H, W) to a bool mask (H, W)."""
         mask = levels >= level_of(self.binarization)
         return mask if size_of(int(np.count_nonzero(mask)), levels.size) >= self.removal else np.zeros_like(mask)
@@ -69,7 +77,7 @@ class ComponentRule:
     removal: int
     name: ClassVar[str] = "component"
 
-    def mask(self, levels: np.ndarray) -> np.ndarray:
+    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
         """From levels uint8 (H, W) to a bool mask (H, W)."""
         mask = levels >= level_of(self.binarization)
         _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
@@ -89,7 +97,7 @@ class TripletRule:
     removal: int
     name: ClassVar[str] = "triplet"
 
-    def mask(self, levels: np.ndarray) -> np.ndarray:
+    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
         """From levels uint8 (H, W) to a bool mask (H, W)."""
         sure = int(np.count_nonzero(levels >= level_of(self.top)))
         if size_of(sure, levels.size) < self.removal:
@@ -120,7 +128,7 @@ class ExpectedRule:
     bias: float
     name: ClassVar[str] = "expected"
 
-    def mask(self, levels: np.ndarray) -> np.ndarray:
+    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
         """From levels uint8 (H, W) to a bool mask (H, W)."""
         histogram = cv2.calcHist([levels], [0], None, [256], [0, 256])  # (256, 1)
         return levels >= self.decide(np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1], levels.size)[0]
@@ -164,19 +172,25 @@ class GatedRule:
         """That of the inner rule."""
         return self.rule.name
 
-    def opens(self, presence: Any) -> Any:
+    def opens(self, image_probability: Any) -> Any:
         """Whether the inner rule decides, for one probability or an array of them."""
-        return presence >= self.gate
+        return image_probability >= self.gate
 
-    def mask(self, levels: np.ndarray, presence: float) -> np.ndarray:
-        """From levels uint8 (H, W) and P(the image has any pneumothorax) to a bool mask (H, W)."""
-        return self.rule.mask(levels) if self.opens(presence) else np.zeros(levels.shape, bool)
+    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
+        """From levels uint8 (H, W) and P(the image has any pneumothorax) to a bool mask (H, W).
+
+        Raises:
+            ValueError: the probability is not given.
+        """
+        if image_probability is None:
+            raise ValueError("a gated rule needs the probability that the image has any pneumothorax")
+        return self.rule.mask(levels) if self.opens(image_probability) else np.zeros(levels.shape, bool)
 
 
 RULES = {rule.name: rule for rule in (ImageRule, ComponentRule, TripletRule, ExpectedRule)}
 
 
-def parameters(rule: Rule | GatedRule) -> dict[str, Any]:
+def parameters(rule: Rule) -> dict[str, Any]:
     """The rule as thresholds.json holds it; behind a gate with one number more.
 
     >>> parameters(GatedRule(ImageRule(0.5, 2048), 0.4))
@@ -187,7 +201,7 @@ def parameters(rule: Rule | GatedRule) -> dict[str, Any]:
     return {"rule": rule.name, **asdict(rule)}
 
 
-def read(path: Path | str) -> Rule | GatedRule:
+def read(path: Path | str) -> Rule:
     """The rule of a thresholds.json.
 
     Raises:

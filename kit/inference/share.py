@@ -113,12 +113,12 @@ class MaskTexts:
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._texts
 
-    def add(self, image_id: str, levels: np.ndarray, *image_probability: float) -> None:
+    def add(self, image_id: str, levels: np.ndarray, image_probability: float | None = None) -> None:
         """Takes an image: levels uint8 (H, W), and P(the image has any pneumothorax) for a gated rule."""
         if self._share is None:
-            mask = self._rule.mask(levels, *image_probability)
+            mask = self._rule.mask(levels, image_probability)
         else:
-            mask, self._evidence[image_id] = candidate(self._rule, levels, *image_probability)
+            mask, self._evidence[image_id] = candidate(self._rule, levels, image_probability)
         self._texts[image_id] = rle.encode(mask)
 
     def decided(self) -> dict[str, str]:

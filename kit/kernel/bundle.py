@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from kit.core import files
 from kit.core.errors import KitError
 from kit.kernel import kaggle_image, wheels
-from kit.run import Run
+from kit.run import Run, Trained
 
 KERNELS, BUNDLES = Path("kernels"), Path("build/kernel")
 TIME_LIMIT = 8.5 * 3600
@@ -104,13 +104,13 @@ def build(
     """
     chosen = check_complete(run)
     recipe, kernel = run.read_recipe(), kernel_of(run)
-    weights = run.networks(recipe)
+    weights = run.trained(recipe).weights
     fresh = kernel.bundle.with_name(f".{kernel.slug}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     listed: dict[str, list[str]] = {}
     for member, paths in weights.items():
-        listed[member] = [f"{member}.{path.parents[1].name}.safetensors".lstrip(".") for path in paths]
+        listed[member] = [f"{member}.{path.parents[1].name}.safetensors" for path in paths]
         for path, name in zip(paths, listed[member], strict=True):
             write_weights(path, fresh / name, half)
     for path in (run.recipe_path, *chosen):
@@ -128,6 +128,27 @@ def build(
     files.write_text(kernel.script, script(kernel, competition, files.sha256(kernel.manifest), time_limit))
     files.write_json(kernel.metadata, metadata(kernel, competition, user, gpu))
     return kernel
+
+
+def trained(kernel: Kernel) -> Trained:
+    """All that the bundle of a kernel predicts with.
+
+    Raises:
+        KitError: the bundle is not whole.
+    """
+    return read_bundle(kernel.bundle)
+
+
+def read_bundle(folder: Path) -> Trained:
+    """All that a bundle predicts with, here or on Kaggle.
+
+    Raises:
+        KitError: a file is missing.
+    """
+    brought, listed = Run(folder), files.read_json(folder / "manifest.json")["weights"]
+    weights = {label: [folder / name for name in names] for label, names in listed.items()}
+    stacks = {tta: brought.stack(tta) for tta in (True, False)}
+    return Trained(brought.read_recipe(), weights, brought.thresholds, stacks)
 
 
 def check_complete(run: Run) -> list[Path]:

@@ -21,7 +21,7 @@ from kit.core.files import read_json
 from kit.data.resize import resize_image
 from kit.inference import maps, predict, rules, system
 from kit.inference.share import MaskTexts
-from kit.run import Run
+from kit.kernel.bundle import read_bundle
 
 log = logging.getLogger(__name__)
 
@@ -97,39 +97,36 @@ def _predict(
     bundle: Path, paths: dict[str, Path], shape: tuple[int, int], deadline: float
 ) -> tuple[dict[str, str], dict[str, KitError]]:
     """RLE text of each image that was predicted in time, and why each unreadable one was not."""
-    brought, listed = Run(bundle), read_json(bundle / "manifest.json")["weights"]
-    recipe, rule, ids = brought.read_recipe(), rules.read(brought.thresholds), list(paths)
-    weights = {member: [bundle / name for name in names] for member, names in listed.items()}
-    whole = system.load(recipe, weights, brought.stack(recipe.tta) if recipe.is_gated else None)
+    trained = read_bundle(bundle)
+    whole, rule = system.load(trained), rules.read(trained.thresholds)
     unread: dict[str, KitError] = {}
-    masks = MaskTexts(rule, read_json(brought.thresholds).get("share"))  # the hidden test set comes as a whole
+    masks = MaskTexts(rule, read_json(trained.thresholds).get("share"))  # the hidden test set comes as a whole
 
-    def read(index: int) -> dict[int, np.ndarray]:
-        try:
-            pixels = dicom.read(paths[ids[index]], shape).pixels
-        except KitError as error:
-            unread[ids[index]] = error
-            pixels = np.zeros(shape, np.uint8)
-        return {size: resize_image(pixels, size) for size in whole.sizes}
+    def predict_from(todo: list[str], batch: int) -> None:
+        def read(index: int) -> dict[int, np.ndarray]:
+            pixels = dicom.read(paths[todo[index]], shape).pixels
+            return {size: resize_image(pixels, size) for size in whole.sizes}
 
-    def predict_from(first: int, batch: int) -> None:
-        for start, images in predict.batches(len(ids) - first, lambda i: read(first + i), batch, "predicting"):
-            for index, (levels, *presence) in enumerate(whole.inputs(images), first + start):
-                masks.add(ids[index], maps.upsample(levels, shape), *presence)
+        def left_out(index: int, error: KitError) -> None:
+            unread[todo[index]] = error
+
+        for indices, images in predict.batches(len(todo), read, batch, "predicting", left_out):
+            for index, (levels, probability) in zip(indices, whole.inputs(images), strict=True):
+                masks.add(todo[index], maps.upsample(levels, shape), probability)
                 if time.monotonic() > deadline:
                     return
 
     batch = whole.batch_size
     while True:
         try:
-            predict_from(len(masks), batch)
+            predict_from([image_id for image_id in paths if image_id not in masks and image_id not in unread], batch)
             break
         except torch.cuda.OutOfMemoryError:
             if batch == 1:
                 raise
             batch //= 2
             log.warning("not enough memory: going on with batches of %d", batch)
-    return {image_id: mask for image_id, mask in masks.decided().items() if image_id not in unread}, unread
+    return masks.decided(), unread
 
 
 def _version(name: str) -> str:

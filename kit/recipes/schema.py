@@ -250,24 +250,34 @@ class Recipe(Section):
         """Whether classifying members have a say in whether an image's mask is empty."""
         return bool(self.members and self.members_that("classify"))
 
-    def members_that(self, role: str) -> list[str]:
-        """Names of the members with that role."""
-        return [name for name, part in self.parts().items() if part.role == role]
-
-    def parts(self) -> dict[str, "Recipe"]:
-        """The recipes to train, by the member's name; without members the recipe itself under the name "".
+    @property
+    def label(self) -> str:
+        """The name without that of the ensemble.
 
         >>> from kit import recipes
-        >>> [part.loss.focal for part in recipes.load("sneddy").parts().values()]
+        >>> [part.label for part in recipes.load("sneddy").parts()], recipes.load("exp5").label
+        (['r34', 'r50', 'se50'], 'exp5')
+        """
+        return self.name.rpartition("/")[2]
+
+    def members_that(self, role: str) -> tuple["Recipe", ...]:
+        """The members with that role."""
+        return tuple(part for part in self.parts() if part.role == role)
+
+    def parts(self) -> tuple["Recipe", ...]:
+        """The recipes to train: an ensemble's members, or else the recipe itself.
+
+        >>> from kit import recipes
+        >>> [part.loss.focal for part in recipes.load("sneddy").parts()]
         [1.0, 2.0, 4.0]
         """
         if not self.members:
-            return {"": self}
+            return (self,)
         whole = self.model_dump(mode="json", exclude={"members"})
-        return {
-            name: Recipe.model_validate(merged(whole, changes) | {"name": f"{self.name}/{name}"})
+        return tuple(
+            Recipe.model_validate(merged(whole, changes) | {"name": f"{self.name}/{name}"})
             for name, changes in self.members.items()
-        }
+        )
 
     def scaled(self, scale: Scale) -> "Recipe":
         """The recipe with every stage in another size, those that members bring along included."""

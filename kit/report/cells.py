@@ -1,10 +1,8 @@
 """What a run reaches: the mean Dice and IoU of its maps under a rule, as the cells of tables need them."""
 
-import os
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,14 +10,16 @@ import numpy as np
 import pandas as pd
 
 from kit.competition import rle, scoring
+from kit.competition.labels import Labels
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.core.files import read_json
 from kit.core.progress import progress
 from kit.data import folds
 from kit.inference import rules
-from kit.inference.maps import Maps, open_maps, upsample
-from kit.inference.rules import ComponentRule, GatedRule, ImageRule, Rule
+from kit.inference.maps import read_ids
+from kit.inference.masks import stored_masks
+from kit.inference.rules import ComponentRule, ImageRule, Rule
 from kit.recipes.schema import Recipe
 from kit.run import Run
 
@@ -35,25 +35,24 @@ class Cell(NamedTuple):
 
 
 def score(
-    maps: Maps, truth: Callable[[str], np.ndarray], rule: Rule | GatedRule, presence: np.ndarray | None = None
+    rule: Rule,
+    maps_path: Path,
+    image_probabilities_path: Path,
+    shape: tuple[int, int],
+    truth: Callable[[str], np.ndarray],
 ) -> pd.Series:
-    """Dice of each image of some maps under a rule, by id, at the size of the truth.
+    """Dice of each image of some maps under a rule, by id, at full size.
 
     Args:
-        maps: Levels.
+        rule: From levels to mask.
+        maps_path: Levels.
+        image_probabilities_path: For a gated rule, P(the image has any pneumothorax).
+        shape: (H, W) of the images.
         truth: The mask of an image, bool (H, W).
-        rule: From map to mask.
-        presence: For a gated rule, P(the image has any pneumothorax), (N,).
     """
-
-    def one(index: int) -> float:
-        mask = truth(maps.ids[index])
-        given = () if presence is None else (presence[index],)
-        return scoring.dice(rule.mask(upsample(maps[index], mask.shape), *given), mask)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        dice = list(progress(pool.map(one, range(len(maps))), "scoring", len(maps)))
-    return pd.Series(dice, maps.ids)
+    found = stored_masks(rule, maps_path, image_probabilities_path, shape)
+    dice = {image_id: scoring.dice(mask, truth(image_id)) for image_id, mask in progress(found, "scoring")}
+    return pd.Series(dice, dtype=float)
 
 
 NO_RUN = "no run"
@@ -89,9 +88,9 @@ class Scored:
         """The runs, those that were made on the same folds together."""
         found: dict[str, list[str]] = {}
         for name in self.recipes():
-            inputs = self.run(name).inputs
-            if inputs.is_file():
-                found.setdefault(read_json(inputs).get("folds", ""), []).append(name)
+            run = self.run(name)
+            if run.inputs_path.is_file():
+                found.setdefault(run.read_inputs().folds, []).append(name)
         return list(found.values())
 
     def run(self, name: str) -> Run:
@@ -144,14 +143,13 @@ class Scored:
         rule = rules.read(run.thresholds) if reading == "chosen" else _rule(run.read_recipe(), reading)
         labels = self._solution.masks if test else self.competition.labels
         truth = self.competition.solution_path if test else self.competition.labels_path
-        presence = _presence(run.test(tta, "classify")) if isinstance(rule, GatedRule) else None
         shape, parts = self.competition.shape, []
         for file in files:
-            stack = open_maps(file)
-            strange = [image_id for image_id in stack.ids if image_id not in labels]
+            strange = [image_id for image_id in read_ids(file) if image_id not in labels]
             if strange:
                 raise KitError(f"{file}: image {strange[0]} is not in {truth}: run `make train predict` again")
-            parts.append(score(stack, lambda image_id: rle.union(labels[image_id], shape, image_id), rule, presence))
+            truth_of = partial(_truth, labels, shape)
+            parts.append(score(rule, file, run.test(tta, "classify"), shape, truth_of))
         return pd.concat(parts)
 
     @cached_property
@@ -160,10 +158,8 @@ class Scored:
         return scoring.read_solution(path) if path is not None else None
 
 
-def _presence(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise KitError(f"{path}: is missing: run `make predict` again")
-    return np.load(path)
+def _truth(labels: Labels, shape: tuple[int, int], image_id: str) -> np.ndarray:
+    return rle.union(labels[image_id], shape, image_id)
 
 
 def _rule(recipe: Recipe, reading: str) -> Rule:

@@ -99,10 +99,12 @@ def averaged(scored: Scored) -> list[Averaged]:
     """Every trained stage of every run, means over its folds."""
     rows = []
     for name, recipe in scored.recipes().items():
-        for member, part in recipe.parts().items():
-            run = scored.run(name).member(member)
+        for part in recipe.parts():
+            run = scored.run(name).part(part)
             for number, stage in enumerate(part.stages):
-                curves = [summary.metrics(run, fold, at).iloc[-2:].iou for fold, at in run.trained() if at == number]
+                curves = [
+                    summary.metrics(run, fold, at).iloc[-2:].iou for fold, at in run.finished_stages() if at == number
+                ]
                 if curves:
                     last, final = np.mean(curves, axis=0)
                     rows.append(Averaged(part.name, number + 1, stage.size, last, final if stage.averages else None))

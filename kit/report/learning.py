@@ -27,7 +27,7 @@ def history(run: Run) -> pd.DataFrame:
         last epoch.
     """
     parts, start = [], 0.0
-    trained = run.trained()
+    trained = run.finished_stages()
     for number in sorted({number for _, number in trained}):
         stage = []
         for fold in (fold for fold, other in trained if other == number):
@@ -42,7 +42,7 @@ def history(run: Run) -> pd.DataFrame:
 def speed(run: Run, recipe: Recipe, split: Folds) -> pd.DataFrame:
     """A row a stage and fold: epochs, seconds, images a second (of training and validation together), final scores."""
     rows = []
-    for fold, number in run.trained():
+    for fold, number in run.finished_stages():
         table, stage = summary.metrics(run, fold, number), recipe.stages[number]
         training = split.training(fold)
         order = epoch_order(split.positive[training], stage.positive_share, 0, 0)

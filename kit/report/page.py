@@ -167,14 +167,16 @@ def thresholds(run: Run, found: Cases, book: Book) -> list[dict[str, Any]]:
 
 
 def learnings(run: Run, split: Folds, book: Book) -> list[dict[str, Any]]:
-    """Curves and speed of each network of the run: one without members is its own one member, called ""."""
+    """Curves and speed of each network of the run."""
     sections = []
-    for name, part in run.read_recipe().parts().items():
-        history = learning.history(run.member(name))
+    recipe = run.read_recipe()
+    for part in recipe.parts():
+        own, name = run.part(part), part.label if recipe.members else ""
+        history = learning.history(own)
         if len(history):
             prefix = f"{name}-" if name else ""
             curves = book.add([learning.curve(history, measure, prefix) for measure in learning.MEASURES])
-            sections.append({"name": name, "figures": curves, "speed": learning.speed(run.member(name), part, split)})
+            sections.append({"name": name, "figures": curves, "speed": learning.speed(own, part, split)})
     return sections
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kit import __version__
 from kit.competition.layout import Competition
-from kit.core.files import read_json, sha256
+from kit.core.files import sha256
 from kit.run import Run
 
 PACKAGES = (
@@ -70,7 +70,7 @@ def machine() -> dict[str, str]:
 
 def hashes(run: Run) -> dict[str, str]:
     """SHA-256 of what the run was made from and of what it answers, by name."""
-    found = {name: value for name, value in (read_json(run.inputs) if run.inputs.is_file() else {}).items()}
+    found = run.read_inputs().model_dump(exclude={"starts"}) if run.inputs_path.is_file() else {}
     for path in (run.recipe_path, run.thresholds, run.submission):
         if path.is_file():
             found[path.name] = sha256(path)

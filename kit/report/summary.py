@@ -12,9 +12,11 @@ from kit.run import Run
 
 def describe(run: Run) -> str:
     """What a run has reached: each stage on its validation part, and the chosen rule."""
-    lines = [stage(run, *where) for where in run.trained()]
-    for name in run.read_recipe().members:
-        lines += [f"{name} {stage(run.member(name), *where)}" for where in run.member(name).trained()]
+    lines = []
+    for part in run.read_recipe().parts():
+        own = run.part(part)
+        member = f"{part.label} " if own != run else ""
+        lines += [f"{member}{stage(own, *where)}" for where in own.finished_stages()]
     if run.thresholds.is_file():
         found = read_json(run.thresholds)
         rule = ", ".join(

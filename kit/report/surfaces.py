@@ -20,14 +20,17 @@ AXES = {
 """What each threshold is called on an axis."""
 
 
-def table(folders: dict[str, Path]) -> str:
+def table(folders: dict[str, Path], in_use: Path | None = None) -> str:
     """The searches side by side, one a line.
 
     Args:
         folders: Each with a thresholds.json, by what to call it.
+        in_use: The one whose rule the run predicts with; its line begins with a star.
     """
     head = ("rule", "best thresholds", "OOF Dice", "95 % interval", "nested", "positives", "negatives empty")
-    rows = [head, *(_row(name, read_json(folder / "thresholds.json")) for name, folder in folders.items())]
+    rows = [head]
+    for name, folder in folders.items():
+        rows.append(_row(f"* {name}" if folder == in_use else name, read_json(folder / "thresholds.json")))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

@@ -195,7 +195,7 @@ def _table_11(scored: Scored) -> str:
         run, ours = known.get(name), NO_RUN
         if run is not None:
             cell = scored.test(name, run.tta, "chosen", scoring.PRIVATE)
-            side = max(part.stages[-1].size for part in run.parts().values())
+            side = max(part.stages[-1].size for part in run.parts())
             ours = cell if isinstance(cell, str) else f"{_dice(cell)} ({side}×{side})"
         rows.append([team, model, f"{size}×{size}", _four(dice), ours])
     header = ["Team", "Model", "Image size", "paper", f"{scored.competition.name}, rule as chosen on its OOF maps"]

@@ -17,12 +17,12 @@ class GatedSearch:
 
     Args:
         search: Of the inner rule, over the same images.
-        presence: P(the image has any pneumothorax), (N,).
+        image_probability: P(the image has any pneumothorax), (N,).
         empty: Dice of an empty mask for each image, (N,).
     """
 
-    def __init__(self, search: Search, presence: np.ndarray, empty: np.ndarray) -> None:
-        self.search, self.presence, self.empty = search, presence, empty
+    def __init__(self, search: Search, image_probability: np.ndarray, empty: np.ndarray) -> None:
+        self.search, self.image_probability, self.empty = search, image_probability, empty
 
     def best(self, weights: np.ndarray) -> GatedRule:
         """The best gate with its best inner rule; of equal gates the middle of the longest run."""
@@ -39,7 +39,7 @@ class GatedSearch:
 
     def dice(self, rule: GatedRule) -> np.ndarray:
         """Dice of each image, (N,)."""
-        return np.where(rule.opens(self.presence), self.search.dice(rule.rule), self.empty)
+        return np.where(rule.opens(self.image_probability), self.search.dice(rule.rule), self.empty)
 
     def candidates(self, rule: GatedRule) -> tuple[np.ndarray, np.ndarray]:
         """Those of the inner rule, without evidence where the gate is shut."""
@@ -51,7 +51,7 @@ class GatedSearch:
         inner = self.search.surface(rule.rule, self._inner(rule.gate, weights))
         if inner is None:
             return None
-        opened = weights * rule.opens(self.presence)
+        opened = weights * rule.opens(self.image_probability)
         shut = weights - opened
         return replace(inner, dice=(opened.sum() * inner.dice + shut @ self.empty) / weights.sum())
 
@@ -65,5 +65,5 @@ class GatedSearch:
 
     def _inner(self, gate: float, weights: np.ndarray) -> np.ndarray:
         """Weights for the inner search: 0 where the gate is shut, unless it is shut for all, (N,)."""
-        opened = np.where(self.presence >= gate, weights, 0.0)
+        opened = np.where(self.image_probability >= gate, weights, 0.0)
         return opened if opened.any() else weights

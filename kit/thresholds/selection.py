@@ -1,9 +1,6 @@
 """Choosing decision rules on maps with known truth, and the files that hold what was chosen."""
 
-import os
-from collections import deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +10,11 @@ import numpy as np
 from kit.core.arrays import save_arrays
 from kit.core.errors import KitError
 from kit.core.files import write_json
+from kit.core.parallel import ordered
 from kit.core.progress import progress
 from kit.inference import rules
 from kit.inference.maps import upsample
-from kit.inference.rules import GatedRule, Rule
+from kit.inference.rules import Rule
 from kit.thresholds import cross_validation
 from kit.thresholds.calibration import ExpectedSearch
 from kit.thresholds.cross_validation import Carried
@@ -26,8 +24,6 @@ from kit.thresholds.tables import Components, Histograms
 from kit.thresholds.transfer import best_share
 from kit.thresholds.triplet import TripletSearch
 
-WORKERS = min(8, os.cpu_count() or 1)
-"""Threads that read maps; each holds one."""
 LONGEST = 9
 """Digits of an area: more than those of any image."""
 KINDS = tuple(rules.RULES)
@@ -38,7 +34,7 @@ KINDS = tuple(rules.RULES)
 class Result:
     """A rule with the thresholds that were best, and how good they are."""
 
-    rule: Rule | GatedRule
+    rule: Rule
     dice: float
     """Mean over the images that it was chosen on, positives and negatives weighted to the prevalence."""
     interval: list[float]
@@ -75,7 +71,7 @@ def choose(
     kinds: Sequence[str] = ("image",),
     removal: Sequence[int] | None = None,
     prevalence: float | None = None,
-    presence: np.ndarray | None = None,
+    image_probability: np.ndarray | None = None,
     transfer: Literal["none", "share"] = "none",
 ) -> dict[str, Result]:
     """Finds the best thresholds of each rule. Reads every map once and keeps only tables of counts.
@@ -88,7 +84,7 @@ def choose(
         kinds: Names of rules.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         prevalence: Expected share of positives, if it is not that of these images.
-        presence: P(the image has any pneumothorax) by a classifier, (N,): rules then have a `gate` too.
+        image_probability: P(the image has any pneumothorax) by a classifier, (N,): rules then have a `gate` too.
         transfer: How the choice is carried over to a test set (`kit.inference.share`); `dice` and `nested_dice` are
             what it scores on each fold taken for a test set.
 
@@ -107,8 +103,8 @@ def choose(
     weights = cross_validation.prevalence_weights(positive, prevalence)
     groups = cross_validation.leave_out(folds, patients)
     searches = {kind: _search(kind, histograms, components, removal) for kind in kinds}
-    if presence is not None:
-        probability = np.asarray(presence, np.float64)
+    if image_probability is not None:
+        probability = np.asarray(image_probability, np.float64)
         searches = {kind: GatedSearch(search, probability, histograms.empty) for kind, search in searches.items()}
     match = transfer == "share"
     carried = {kind: Carried(search, groups, weights, match) for kind, search in searches.items()}
@@ -143,19 +139,15 @@ def _fill(
 ) -> None:
     """Takes each pair of map and truth into the tables, a few at a time side by side."""
 
-    def add(index: int, levels: np.ndarray, mask: np.ndarray) -> None:
+    def add(pair: tuple[int, tuple[np.ndarray, np.ndarray]]) -> None:
+        index, (levels, mask) = pair
         full = upsample(levels, mask.shape)
         for table in tables:
             table.add(index, full, mask)
 
-    running: deque[Future] = deque()
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for index, (levels, mask) in enumerate(progress(zip(maps, truth, strict=True), "tables", count)):
-            if len(running) == WORKERS:
-                running.popleft().result()
-            running.append(pool.submit(add, index, levels, mask))
-        for last in running:
-            last.result()
+    pairs = enumerate(zip(maps, truth, strict=True))
+    for _ in progress(ordered(add, pairs), "tables", count):
+        pass
 
 
 def _search(kind: str, histograms: Histograms, components: Components | None, removal: Sequence[int] | None) -> Search:

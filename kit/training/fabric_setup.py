@@ -63,10 +63,11 @@ def set_loss_scale(fabric: lightning_fabric.Fabric, state: dict) -> None:
 
 def _check_batches(recipe: Recipe, world: int) -> None:
     """Refuses, before hours of training, what a later stage could not do."""
-    for name, part in recipe.parts().items():
+    for part in recipe.parts():
         for number, stage in enumerate(part.stages):
             if stage.batch_size % world:
-                where = f"members.{name}.stages" if name and "stages" in recipe.members[name] else "stages"
+                own = "stages" in recipe.members.get(part.label, {})
+                where = f"members.{part.label}.stages" if own else "stages"
                 raise KitError(
                     f"{where}.{number}.batch_size: {stage.batch_size} images cannot be shared evenly by {world} "
                     f"processes: start another number, or set {-(-stage.batch_size // world) * world}"

@@ -7,16 +7,16 @@ import pandas as pd
 
 from kit.core.errors import KitError
 from kit.core.files import write_text
-from kit.data import folds
 from kit.report import cases, comparison, page
 from kit.run import Run
-from kit.workflows.workspace import RUNS, fold_file, open_data
+from kit.workflows.workspace import Workspace, check_maps, open_run
 
 
-def compare(data: Path, names: Sequence[str], out: Path | None = None) -> tuple[str, Path]:
+def compare(workspace: Workspace, data: Path | str, names: Sequence[str], out: Path | None = None) -> tuple[str, Path]:
     """Compares the out-of-fold masks of two or more runs, each by its own rule.
 
     Args:
+        workspace: Where things lie.
         data: The competition's folder.
         names: Of the runs on it, or paths of their folders.
         out: The page to write; None: runs/NAME/compare-RUN-RUN.html.
@@ -29,11 +29,13 @@ def compare(data: Path, names: Sequence[str], out: Path | None = None) -> tuple[
     """
     if len(set(names)) < 2:
         raise KitError("kit compare: give two or more different runs, such as `kit compare exp2 exp5`")
-    competition = open_data(data)
-    split = folds.read(fold_file(competition), competition)
-    place = RUNS / competition.name
+    place = workspace.runs / workspace.open_data(data).name
     runs = {Path(name).name: Run(Path(name) if Path(name).is_dir() else place / name) for name in names}
-    measured = {name: cases.measure(run, competition, split) for name, run in runs.items()}
+    measured = {}
+    for name, run in runs.items():
+        opened = open_run(workspace, data, run.read_recipe(), run)
+        check_maps(opened)
+        measured[name] = cases.measure(run, opened.competition, opened.split)
     pairs = comparison.pairs({name: found.table for name, found in measured.items()})
     overview = pd.DataFrame([{"run": name, **cases.summary(found)} for name, found in measured.items()]).round(4)
     target = out or place / f"compare-{'-'.join(runs)}.html"

@@ -4,39 +4,65 @@ import logging
 from pathlib import Path
 
 from kit.core.errors import KitError
-from kit.core.files import is_current
+from kit.core.files import origin
 from kit.data import folds
+from kit.data.folds import Folds, Split
 from kit.recipes.schema import Recipe
-from kit.workflows.workspace import fold_file, open_data
+from kit.workflows.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 
 def make_folds(
-    data: Path,
+    workspace: Workspace,
+    data: Path | str,
     recipe: Recipe,
-    count: int | None,
-    seed: int | None,
-    holdout: float | None,
-    out: Path | None,
+    count: int | None = None,
+    seed: int | None = None,
+    holdout: float | None = None,
+    out: Path | None = None,
     allow_missing: bool = False,
     hash_patients: bool = False,
-) -> tuple[Path, folds.Folds, bool]:
+) -> tuple[Path, Folds, bool]:
     """Makes the fold file of a data set; what is not said is as in the recipe.
+
+    A fold file that was brought along or edited by hand is never overwritten, and no split takes another's place.
+
+    Args:
+        workspace: Where things lie.
+        data: The competition's folder.
+        recipe: Whose folds are wanted.
+        count: Number of folds.
+        seed: Of the shuffle.
+        holdout: Share of the images to hold out instead.
+        out: File to write; None: `folds/NAME.csv`, or `folds/NAME-SPLIT.csv` where that is another split's.
+        allow_missing: Accept label rows without an image.
+        hash_patients: Write a hash in the place of each patient's id.
 
     Returns:
         The file, the folds, and whether they were made now.
+
+    Raises:
+        KitError: the options contradict each other, or the file is somebody's own.
     """
     if count is not None and holdout is not None:
         raise KitError(f"--folds {count} --holdout {holdout}: give one of them")
-    competition = open_data(data, allow_missing)
+    competition = workspace.open_data(data, allow_missing)
+    first = workspace.folds / f"{competition.name}.csv"
+    nothing_asked = count is None and holdout is None and seed is None and out is None
+    if nothing_asked and first.is_file() and folds.is_by_hand(first):
+        return first, folds.read(first, competition), False
     if count is None and holdout is None:
         holdout = recipe.folds.holdout
-    count, seed = count or recipe.folds.count, recipe.seed if seed is None else seed
-    path = out or fold_file(competition)
-    made_from = folds.provenance(competition, count, seed, holdout, hash_patients)
-    if is_current(path, made_from):
-        return path, folds.read(path, competition), False
+    split = Split(count or recipe.folds.count, holdout, recipe.seed if seed is None else seed, hash_patients)
+    path = out or workspace.split_file(competition, split)
+    made_from = folds.provenance(competition, split)
+    if path.is_file():
+        if folds.is_by_hand(path):
+            raise KitError(f"{path}: was edited or brought along, and is left as it is: remove it or give --out")
+        if origin(path).items() >= made_from.items():
+            return path, folds.read(path, competition), False
+        _check_owner(workspace, path, competition.folder)
     if competition.unlabelled:
         log.warning(
             "%s: %d of %d training images have no row there, and are left out (first: %s)",
@@ -45,6 +71,17 @@ def make_folds(
             len(competition.unlabelled) + len(competition.train),
             competition.unlabelled[0],
         )
-    split = folds.make(competition, count, seed, holdout, hash_patients)
-    folds.write(path, split, made_from)
-    return path, split, True
+    made = folds.make(competition, split)
+    folds.write(path, made, made_from | {"data": str(competition.folder.resolve())})
+    return path, made, True
+
+
+def _check_owner(workspace: Workspace, path: Path, folder: Path) -> None:
+    """Refuse to overwrite the folds of another data set whose folder has the same name.
+
+    Raises:
+        KitError: that folder is still there.
+    """
+    owner = Path(origin(path).get("data", folder))
+    if owner.resolve() != folder.resolve() and owner.is_dir():
+        raise KitError(f"{path}: are the folds of {owner}, a data set of the same name: rename one of the folders")

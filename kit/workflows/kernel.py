@@ -1,16 +1,13 @@
 """The flow of the verbs that make, rehearse and push an offline kernel."""
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-import kit
 from kit import recipes
 from kit.competition import layout, rle, scoring
 from kit.core import files
@@ -20,7 +17,8 @@ from kit.inference import maps, predict, rules, system
 from kit.kaggle.settings import Settings
 from kit.kernel import bundle, rehearsal
 from kit.run import Run
-from kit.workflows.workspace import CACHES, RUNS, open_data, run_of
+from kit.workflows.predict import predict_files
+from kit.workflows.workspace import Workspace, check_maps, open_run
 
 Say = Callable[[str], None]
 
@@ -28,17 +26,20 @@ HALF_LOSS = 1e-4
 """Weights are stored in half precision where the OOF Dice changes by no more."""
 
 
-def find_run(folder: Path | None, data: Path, recipe: str, overrides: str = "") -> Run:
+def find_run(workspace: Workspace, folder: Path | None, data: Path, recipe: str, overrides: str = "") -> Run:
     """The run in that folder, or else the recipe's run on the data."""
     if folder is not None:
         return Run(folder)
-    return run_of(open_data(data), recipes.load(recipe, overrides))
+    return workspace.run(workspace.open_data(data), recipes.load(recipe, overrides))
 
 
-def build(run: Run, data: Path, chosen: Settings, gpu: bool, time_limit: float, say: Say) -> bundle.Kernel:
+def build(
+    workspace: Workspace, run: Run, data: Path, chosen: Settings, gpu: bool, time_limit: float, say: Say
+) -> bundle.Kernel:
     """Writes a run's kernel and the files that it needs.
 
     Args:
+        workspace: Where things lie.
         run: Trained, with thresholds.
         data: The competition's folder, for the OOF Dice of weights in half precision.
         chosen: Competition and user on Kaggle.
@@ -49,38 +50,42 @@ def build(run: Run, data: Path, chosen: Settings, gpu: bool, time_limit: float, 
     Raises:
         KitError: the run is not complete or not of these data, or a needed package is missing.
     """
-    competition = open_data(data)
-    if run.folder.resolve().parent.name != competition.name:
+    if run.folder.resolve().parent.name != Path(data).resolve().name:
         raise KitError(f"{run.folder}: is not a run on {data}: give its data with --data")
+    recipe = run.read_recipe()
     bundle.check_complete(run)
-    change = half_change(run, competition)
+    run.trained(recipe)
+    opened = open_run(workspace, data, recipe, run)
+    check_maps(opened)
+    competition = opened.competition
+    change = half_change(workspace, run, competition)
     half = abs(change) <= HALF_LOSS
     say(f"weights in {'half' if half else 'full'} precision: halving them changes the OOF Dice by {change:+.6f}")
     name, user = chosen.competition or bundle.COMPETITION, chosen.user or bundle.ACCOUNT
     return bundle.build(run, competition.shape, half, name, user, gpu, time_limit)
 
 
-def half_change(run: Run, competition: layout.Competition) -> float:
+def half_change(workspace: Workspace, run: Run, competition: layout.Competition) -> float:
     """How the OOF Dice changes when the weights are rounded to half precision; measured once a run."""
     recipe, report = run.read_recipe(), run.folder / "half.json"
-    parts = recipe.parts()
-    made_from = {str(path): files.sha256(path) for paths in run.networks(recipe).values() for path in paths}
+    parts, trained = recipe.parts(), run.trained(recipe)
+    made_from = {str(path): files.sha256(path) for paths in trained.weights.values() for path in paths}
     made_from[run.thresholds.name] = files.sha256(run.thresholds)
     if files.is_current(report, made_from):
         return files.read_json(report)["change"]
-    sizes = {part.stages[-1].size for part in parts.values()}
-    caches = cache.ensure(competition, sizes, CACHES / competition.name, skip_bad=True)
+    sizes = {part.stages[-1].size for part in parts}
+    caches = cache.ensure(competition, sizes, workspace.cache(competition), skip_bad=True)
     row_of = {image_id: row for row, image_id in enumerate(competition.train)}
-    stack, rule = run.stack(recipe.tta) if recipe.is_gated else None, rules.read(run.thresholds)
+    rule = rules.read(run.thresholds)
     changes: list[float] = []
     for fold in run.predicted_folds():
-        full = {name: run.member(name).weights(fold, len(part.stages) - 1) for name, part in parts.items()}
+        full = {part.label: run.part(part).weights(fold, len(part.stages) - 1) for part in parts}
         with tempfile.TemporaryDirectory() as folder:
             halved = {name: Path(folder) / f"{name}.safetensors" for name in full}
             for name, path in full.items():
                 bundle.write_weights(path, halved[name], half=True)
             before, after = (
-                system.load(recipe, {name: [path] for name, path in weights.items()}, stack)
+                system.load(replace(trained, weights={name: [path] for name, path in weights.items()}))
                 for weights in (full, halved)
             )
         ids = maps.open_maps(run.oof(fold, recipe.tta)).ids
@@ -88,12 +93,13 @@ def half_change(run: Run, competition: layout.Competition) -> float:
         def read(i: int, ids: tuple[str, ...] = ids) -> dict[int, np.ndarray]:
             return {size: np.array(cached.images[row_of[ids[i]]]) for size, cached in caches.items()}
 
-        for start, images in predict.batches(len(ids), read, before.batch_size, f"fold {fold}, full and halved"):
-            for i, pair in enumerate(zip(before.inputs(images), after.inputs(images), strict=True), start):
+        what = f"fold {fold}, full and halved"
+        for indices, images in predict.batches(len(ids), read, before.batch_size, what, _never_unreadable):
+            for i, *pair in zip(indices, before.inputs(images), after.inputs(images), strict=True):
                 truth = rle.union(competition.labels[ids[i]], competition.shape)
                 was, becomes = (
-                    scoring.dice(rule.mask(maps.upsample(levels, competition.shape), *presence), truth)
-                    for levels, *presence in pair
+                    scoring.dice(rule.mask(maps.upsample(levels, competition.shape), probability), truth)
+                    for levels, probability in pair
                 )
                 changes.append(becomes - was)
     files.write_json(report, {"change": float(np.mean(changes))})
@@ -101,10 +107,16 @@ def half_change(run: Run, competition: layout.Competition) -> float:
     return float(np.mean(changes))
 
 
-def check(run: Run, data: Path, images: Path | None, say: Say) -> None:
+def _never_unreadable(index: int, error: KitError) -> None:
+    """Takes what a cache cannot do: fail to give an image that it holds."""
+    raise AssertionError(index) from error
+
+
+def check(workspace: Workspace, run: Run, data: Path, images: Path | None, say: Say) -> None:
     """Rehearses the run's kernel on test images.
 
     Args:
+        workspace: Where things lie.
         run: Whose kernel was built.
         data: The competition's folder.
         images: Any folder of DICOM files instead of its test images.
@@ -115,38 +127,18 @@ def check(run: Run, data: Path, images: Path | None, say: Say) -> None:
     """
     kernel = bundle.kernel_of(run)
     rehearsal.check_metadata(kernel)
-    there = layout.find_dicoms(images) if images else open_data(data).test
+    competition = workspace.open_data(data)
+    paths = layout.find_dicoms(images) if images else competition.test
+    order = tuple(paths) if images else competition.sample_ids
     with tempfile.TemporaryDirectory(prefix="kit-reference-") as folder:
-        reference = predicted(kernel, Path(folder), data, images)
-        some = max(part.stages[-1].batch_size for part in run.read_recipe().parts().values())
-        rehearsal.rehearse(kernel, there, reference, some, say)
-        files.copy(reference, kernel.rehearsed)
+        target = Run(Path(folder))
+        predict_files(bundle.trained(kernel), paths, order, target, competition.shape, skip_bad=True, whole=True)
+        some = max(part.stages[-1].batch_size for part in run.read_recipe().parts())
+        rehearsal.rehearse(kernel, paths, target.submission, some, say)
+        files.copy(target.submission, kernel.rehearsed)
 
 
-def predicted(kernel: bundle.Kernel, folder: Path, data: Path, images: Path | None) -> Path:
-    """What `kit predict` makes of the test images with the weights of the bundle."""
-    brought = Run(kernel.bundle)
-    recipe, listed = brought.read_recipe(), files.read_json(kernel.manifest)["weights"]
-    run = Run(folder / RUNS / data.resolve().name / recipe.name)
-    for member, part in recipe.parts().items():
-        for name in listed[member]:
-            fold = int(Path(name).stem.rpartition("fold")[2])
-            files.copy(kernel.bundle / name, run.member(member).weights(fold, len(part.stages) - 1))
-    for path in (brought.recipe_path, brought.thresholds, brought.stack(True), brought.stack(False)):
-        if path.is_file():
-            files.copy(path, run.folder / path.name)
-    command = [sys.executable, "-m", "kit", "predict", "--skip-bad", "--data", str(data.resolve())]
-    command += ["--recipe", str(brought.recipe_path.resolve())]
-    if images:
-        command += ["--images", str(images.resolve()), "--out", str(folder / "predicted")]
-    variables = os.environ | {"PYTHONPATH": str(Path(kit.__file__).parents[1]), "OMP_WAIT_POLICY": "PASSIVE"}
-    done = subprocess.run(command, cwd=folder, env=variables, text=True, capture_output=True)
-    if done.returncode:
-        raise KitError(f"kit predict: fails on the bundle: {done.stderr.strip().splitlines()[-1]}")
-    return folder / "predicted" / "submission.csv" if images else run.submission
-
-
-def push(run: Run, data: Path, chosen: Settings, say: Say) -> Path:
+def push(workspace: Workspace, run: Run, data: Path, chosen: Settings, say: Say) -> Path:
     """Brings the run's kernel to Kaggle and fetches what it writes there.
 
     Returns:
@@ -160,7 +152,7 @@ def push(run: Run, data: Path, chosen: Settings, say: Say) -> Path:
 
     kernel = bundle.kernel_of(run)
     rehearsal.check_metadata(kernel)
-    competition = open_data(data)
+    competition = workspace.open_data(data)
     client = connect(chosen.timeout)
     return push.push(client, kernel, chosen.user or client.user, competition, say)
 

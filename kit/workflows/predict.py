@@ -4,31 +4,36 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from kit.competition import layout, submission
+from kit.competition import layout, rle, submission
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
-from kit.core.files import is_current, locked, mark, read_json, sha256
+from kit.core.files import is_current, locked, mark, read_json, set_aside, sha256
 from kit.core.progress import progress
-from kit.core.resumable import key_of, keys_path
+from kit.core.resumable import key_of
 from kit.inference import maps, predictions, rules
+from kit.inference.masks import stored_inputs
 from kit.inference.share import MaskTexts
 from kit.recipes.schema import Recipe
-from kit.run import Run
+from kit.run import Run, Trained
 from kit.thresholds import cross_validation
 from kit.workflows import ensemble, thresholds
-from kit.workflows.workspace import logged, open_data, run_of
+from kit.workflows.workspace import Workspace, check_maps, logged, open_run
 
 log = logging.getLogger(__name__)
 
 
 def predict(
-    data: Path, recipe: Recipe, images: Path | None = None, out: Path | None = None, skip_bad: bool = False
+    workspace: Workspace,
+    data: Path | str,
+    recipe: Recipe,
+    images: Path | None = None,
+    out: Path | None = None,
+    skip_bad: bool = False,
 ) -> tuple[Path, bool]:
     """Predicts the test images, or any folder of DICOM files, and writes the submission.
 
     Args:
+        workspace: Where things lie.
         data: The competition's folder, whose run of the recipe is used.
         recipe: Of the run.
         images: A folder of DICOM files instead of the test images.
@@ -39,86 +44,127 @@ def predict(
         The submission, and whether anything was to do.
 
     Raises:
-        KitError: there is no trained run, or a file cannot be read.
+        KitError: there is no trained run, it is no longer what it was trained as, or a file cannot be read.
     """
-    competition = open_data(data)
-    run = run_of(competition, recipe)
-    run.agree(recipe)
+    opened = open_run(workspace, data, recipe)
+    trained, competition = opened.run.trained(recipe), opened.competition
+    check_maps(opened)
+    if not thresholds.fits(opened.run, recipe):
+        kind = "without" if recipe.tta else "with"
+        raise KitError(
+            f"{opened.run.thresholds}: was chosen on maps {kind} TTA: run `make train` with this setting of tta"
+        )
     if images is None:
-        paths, order = competition.test, competition.sample_ids
-        target = run
+        paths, order, target = competition.test, competition.sample_ids, opened.run
     else:
-        if not images.is_dir():
-            raise KitError(f"--images {images}: there is no such folder: give one with DICOM files")
-        paths = layout.find_dicoms(images)
-        order, target = tuple(paths), Run(out or Path("predictions") / images.name)
+        paths = find_images(images)
+        order, target = tuple(paths), Run(out or workspace.predictions / images.name)
     if not order:
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
-    if not run.thresholds.is_file():
-        raise KitError(f"{run.folder}: is not trained to its thresholds: run `make train` first")
-    if not thresholds.fits(run, recipe):
-        kind = "without" if recipe.tta else "with"
-        raise KitError(f"{run.thresholds}: was chosen on maps {kind} TTA: run `make train` with this setting of tta")
-    with logged(run), locked(target.test()):
-        paths = predictions.readable(paths, competition.shape, skip_bad)
-        made = [
-            predictions.predict_folder(run.member(name), part, paths, target.member(name), competition.shape, ALONE)
-            for name, part in recipe.parts().items()
-        ]
-        if recipe.members:
-            made.append(ensemble.average(target, recipe, Run.test, ALONE))
-        if recipe.is_gated:
-            ensemble.stack_test(run, recipe, target)
-        made.append(write_submission(target, recipe, run.thresholds, order, competition.shape, images is None))
-    return target.submission, any(made)
+    done = predict_files(trained, paths, order, target, competition.shape, skip_bad, whole=images is None)
+    return target.submission, done
 
 
-def write_submission(
-    target: Run, recipe: Recipe, thresholds: Path, order: Sequence[str], shape: tuple[int, int], whole: bool
+def find_images(folder: Path) -> dict[str, Path]:
+    """The DICOM files of any folder, by id.
+
+    Raises:
+        KitError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise KitError(f"--images {folder}: there is no such folder: give one with DICOM files")
+    return layout.find_dicoms(folder)
+
+
+def predict_files(
+    trained: Trained,
+    paths: dict[str, Path],
+    order: Sequence[str],
+    target: Run,
+    shape: tuple[int, int],
+    skip_bad: bool,
+    whole: bool,
 ) -> bool:
-    """Writes the masks of predicted images as a submission, unless it is there; whether it was to do.
+    """Makes the predictions and the submission of DICOM files; whether anything was missing.
 
     Args:
-        target: With the maps of the images.
-        recipe: That made them.
-        thresholds: The rule from map to mask.
+        trained: What predicts.
+        paths: The files, by id.
+        order: Ids that the submission answers; an image without a file counts as healthy.
+        target: Where maps and submission go.
+        shape: (H, W) of the images.
+        skip_bad: Files that cannot be read get an empty mask instead of an error.
+        whole: They are a whole test set, of which a share that was chosen out of fold gets masks.
+
+    Raises:
+        KitError: files cannot be read and are not to be skipped; weights are broken.
+    """
+    recipe = trained.recipe
+    with logged(target), locked(target.test()):
+        images = predictions.dicom_images(paths, shape, skip_bad)
+        made_from = _made_from(trained, images, order) | {"whole": str(whole)}
+        if not _is_current(target.submission, made_from):
+            set_aside(target.submission)
+        done = []
+        for part in recipe.parts():
+            own = target.part(part)
+            targets = (own.test(False, part.role), own.test(True, part.role))
+            weights = trained.weights[part.label]
+            done.append(predictions.predict_images(part, weights, targets, images, ALONE, "predicting"))
+        if recipe.members:
+            done.append(ensemble.average(target, recipe, Run.test, ALONE))
+        if recipe.is_gated:
+            ensemble.stack_test(trained, target)
+        if not target.submission.is_file():
+            write_submission(trained, target, order, shape, whole)
+            mark(target.submission, made_from | {"content": sha256(target.submission)})
+            done.append(True)
+    return any(done)
+
+
+def write_submission(trained: Trained, target: Run, order: Sequence[str], shape: tuple[int, int], whole: bool) -> None:
+    """Writes the masks of predicted images as a submission.
+
+    Args:
+        trained: Whose rule turns maps into masks.
+        target: With the predictions of the images.
         order: Ids that the submission answers; an image without a map counts as healthy.
         shape: (H, W) of the images.
         whole: They are a whole test set, of which a share that was chosen out of fold gets masks.
     """
-    source, presence = target.test(recipe.tta), target.test(recipe.tta, "classify")
-    made_from = {
-        "maps": [source.name, sha256(keys_path(source))],
-        "presence": sha256(presence) if recipe.is_gated else None,
-        "thresholds": sha256(thresholds),
-        "ids": key_of(*order).hex(),
-        "whole": whole,
-    }
-
-    def with_content() -> dict:
-        return made_from | {"content": sha256(target.submission)}
-
-    if target.submission.is_file() and is_current(target.submission, with_content()):
-        return False
-    stack, share = maps.open_maps(source), read_json(thresholds).get("share")
-    found = MaskTexts(rules.read(thresholds), share if whole else None)
+    tta, share = trained.recipe.tta, read_json(trained.thresholds).get("share")
     if share is not None and not whole:
         log.info("each image's mask depends on itself alone: a share of masks is only for a whole test set")
-    given = [(maps.upsample(levels, shape) for levels in stack)]
-    if recipe.is_gated:
-        given.append(np.load(presence))
-    for image_id, *inputs in progress(zip(stack.ids, *given, strict=True), "masks", len(stack)):
-        found.add(image_id, *inputs)
-    masks = found.decided()
-    submission.write(target.submission, [(image_id, masks.get(image_id, "-1")) for image_id in order])
-    mark(target.submission, with_content())
-    _compare_share(sum(text != "-1" for text in masks.values()), len(masks), read_json(thresholds).get("masked"))
-    return True
+    rule, count = rules.read(trained.thresholds), len(maps.read_ids(target.test(tta)))
+    texts = MaskTexts(rule, share if whole else None)
+    given = stored_inputs(rule, target.test(tta), target.test(tta, "classify"), shape)
+    for image_id, levels, probability in progress(given, "masks", count):
+        texts.add(image_id, levels, probability)
+    masks = texts.decided()
+    submission.write(target.submission, [(image_id, masks.get(image_id, rle.EMPTY)) for image_id in order])
+    masked = sum(text != rle.EMPTY for text in masks.values())
+    _compare_share(masked, len(masks), read_json(trained.thresholds).get("masked"))
+
+
+def _made_from(trained: Trained, images: predictions.Images, order: Sequence[str]) -> dict[str, str]:
+    """What a submission depends on, by its content."""
+    keys = [predictions.row_keys(trained.weights[part.label], images.keys) for part in trained.recipe.parts()]
+    return {
+        "recipe": key_of(trained.recipe.dump()).hex(),
+        "predictions": key_of(*(key for part in keys for key in part)).hex(),
+        "thresholds": sha256(trained.thresholds),
+        "stack": sha256(trained.stacks[trained.recipe.tta]) if trained.recipe.is_gated else "",
+        "ids": key_of(*order).hex(),
+    }
+
+
+def _is_current(path: Path, made_from: dict[str, str]) -> bool:
+    return path.is_file() and is_current(path, made_from | {"content": sha256(path)})
 
 
 def _compare_share(masked: int, images: int, expected: float | None) -> None:
     """Says how many images got a mask, and whether that is far from what the thresholds promise."""
-    if expected is None:
+    if expected is None or not images:
         log.info("%d of %d images get a mask", masked, images)
         return
     log.info(
@@ -131,5 +177,5 @@ def _compare_share(masked: int, images: int, expected: float | None) -> None:
     if cross_validation.is_unlikely(masked, images, expected):
         log.warning(
             "that is far from what the thresholds were chosen on: these images are of another kind, or the mean of "
-            "several networks is surer or less sure than each of them: see what a recipe with a hold-out gives"
+            "several networks is calibrated differently from each of them: see what a recipe with a hold-out gives"
         )

@@ -2,20 +2,26 @@
 
 from pathlib import Path
 
-from kit.data import folds
+from kit.core.files import set_aside
 from kit.recipes.schema import Recipe
 from kit.report import page
 from kit.submissions import ledger
-from kit.workflows.submit import LEDGER
-from kit.workflows.workspace import fold_file, open_data, run_of
+from kit.workflows.workspace import Workspace, check_maps, open_run
 
 
-def report(data: Path, recipe: Recipe) -> Path:
+def report(workspace: Workspace, data: Path | str, recipe: Recipe) -> Path:
     """Writes the page of a recipe's run on a data set and returns its path.
 
+    Args:
+        workspace: Where things lie.
+        data: The competition's folder.
+        recipe: Of the run.
+
     Raises:
-        KitError: the run is not trained to its thresholds, or lacks a file that the page shows.
+        KitError: the run is not trained to its thresholds, is no longer what it was trained as, or lacks a file that
+            the page shows.
     """
-    competition = open_data(data)
-    split = folds.read(fold_file(competition), competition)
-    return page.write(run_of(competition, recipe), competition, split, ledger.entries(LEDGER))
+    opened = open_run(workspace, data, recipe)
+    set_aside(opened.run.folder / "report.html")
+    check_maps(opened)
+    return page.write(opened.run, opened.competition, opened.split, ledger.entries(workspace.ledger))

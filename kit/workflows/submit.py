@@ -9,14 +9,13 @@ from kit.kaggle import settings
 from kit.recipes.schema import Recipe
 from kit.submissions import ledger, submit
 from kit.workflows.predict import predict
-from kit.workflows.workspace import SUBMISSIONS, open_data, run_of
+from kit.workflows.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-LEDGER = SUBMISSIONS / "ledger.jsonl"
-
 
 def hand_in(
+    workspace: Workspace,
     data: Path,
     recipe: Recipe,
     to: str,
@@ -31,6 +30,7 @@ def hand_in(
     """Predicts what is missing, validates the submission and hands it in.
 
     Args:
+        workspace: Where things lie.
         data: The competition's folder.
         recipe: Of the run.
         to: `local` or `kaggle`.
@@ -49,12 +49,12 @@ def hand_in(
         raise KitError(f"TO={to}: choose local or kaggle")
     if kernel and to == "local":
         raise KitError(f"--kernel {kernel}: is submitted with TO=kaggle alone")
-    competition = open_data(data)
-    run = run_of(competition, recipe)
+    competition = workspace.open_data(data)
+    run = workspace.run(competition, recipe)
     known = read_json(run.thresholds) if file is None and run.thresholds.exists() else {}
     if to == "local":
-        path = file or predict(data, recipe, skip_bad=skip_bad)[0]
-        outcome = submit.submit_local(path, competition, LEDGER, known, again, ask)
+        path = file or predict(workspace, data, recipe, skip_bad=skip_bad)[0]
+        outcome = submit.submit_local(path, competition, workspace.ledger, known, again, ask)
     else:
         from kit.kaggle import kernel_output
         from kit.kaggle.client import connect
@@ -67,26 +67,28 @@ def hand_in(
             owner, slug, _ = kernel_output.split(kernel)
             path = kernel_output.fetch_submission(client, owner, slug, competition)
         else:
-            path = file or predict(data, recipe, skip_bad=skip_bad)[0]
-        outcome = kaggle.submit_kaggle(path, competition, LEDGER, known, client, name, again, yes, ask, kernel)
+            path = file or predict(workspace, data, recipe, skip_bad=skip_bad)[0]
+        outcome = kaggle.submit_kaggle(
+            path, competition, workspace.ledger, known, client, name, again, yes, ask, kernel
+        )
     if file is None and kernel is None:
-        kept = SUBMISSIONS / competition.name
+        kept = workspace.submissions / competition.name
         copy(path, kept / f"{recipe.name}.csv")
         copy(run.thresholds, kept / f"{recipe.name}.thresholds.json")
     return outcome
 
 
-def scores() -> str:
+def scores(workspace: Workspace) -> str:
     """The ledger as a table, after asking Kaggle for the scores that are missing in it."""
-    if any((entry.destination or "").startswith("kaggle/") for entry in ledger.entries(LEDGER)):
+    if any((entry.destination or "").startswith("kaggle/") for entry in ledger.entries(workspace.ledger)):
         from kit.kaggle.client import connect
         from kit.submissions import kaggle
 
         try:
-            kaggle.refresh(LEDGER, lambda: connect(settings.load().timeout))
+            kaggle.refresh(workspace.ledger, lambda: connect(settings.load().timeout))
         except KitError as error:
             log.warning("%s; the table shows what was known before", error)
-    return ledger.table(LEDGER)
+    return ledger.table(workspace.ledger)
 
 
 def download(chosen: settings.Settings, dataset: str | None = None, out: Path | None = None) -> tuple[Path, bool]:

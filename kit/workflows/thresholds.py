@@ -1,44 +1,143 @@
-"""The flow of the threshold search: from a run's OOF maps to the rule that turns its test maps into masks."""
+"""The verb `thresholds`: from a run's OOF maps to the rule that turns its test maps into masks.
 
+Searching and choosing are two things. The search fills `thresholds/RULE/` of the run, with and without TTA. One of the
+rules is in use: the one with the best nested Dice, or the one that somebody has chosen with `--use`. It alone lies in
+thresholds.json, where `predict` finds it. Exploring with other options leaves all of that as it is.
+"""
+
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kit.competition import rle
-from kit.competition.layout import Competition
 from kit.core.errors import KitError
-from kit.core.files import copy, is_current, mark, read_json, sha256, write_json
+from kit.core.files import copy, is_current, locked, mark, read_json, sha256, write_json
 from kit.core.resumable import keys_path
-from kit.data import folds
-from kit.data.folds import Folds
 from kit.inference import maps
+from kit.inference.masks import read_image_probabilities
 from kit.recipes.schema import Recipe
 from kit.run import Run
 from kit.thresholds import selection
-from kit.workflows.workspace import fold_file, open_data, run_of
+from kit.workflows.workspace import OpenRun, Workspace, check_maps, logged, open_run
+
+log = logging.getLogger(__name__)
+
+BEST = "best"
+"""What `--use` calls the rule with the best nested Dice."""
 
 
-def ensure(run: Run, recipe: Recipe, competition: Competition, split: Folds) -> bool:
-    """Chooses the run's thresholds unless its OOF maps, labels and prevalence are those that they were chosen on.
+def ensure(opened: OpenRun) -> bool:
+    """Searches the thresholds of a run unless its maps, labels and prevalence are those that they were found on.
 
     Returns:
-        Whether they were chosen now.
+        Whether the search or the rule in use has changed.
     """
-    made_from = {
-        "oof": [sha256(keys_path(run.oof(fold, tta))) for fold in split.numbers for tta in (True, False)],
-        "labels": sha256(competition.labels_path),
-        "prevalence": recipe.prevalence,
-        "tta": recipe.tta,
-        "rules": list(selection.KINDS),
-        "transfer": recipe.threshold.transfer,
-    }
-    if recipe.is_gated:
-        made_from["presence"] = [sha256(run.oof(fold, recipe.tta, "classify")) for fold in split.numbers]
-    if is_current(run.thresholds, made_from):
+    with locked(opened.run.thresholds):
+        made_from, searched = _made_from(opened), opened.run.folder / "thresholds" / "search.json"
+        done = not (is_current(searched, made_from) and all(map(_is_whole, _folders(opened.run).values())))
+        if done:
+            search(opened, opened.run.folder / "thresholds")
+            write_json(searched, {"rules": list(selection.KINDS)})
+            mark(searched, made_from)
+        return put_in_use(opened, chosen_by_hand(opened.run)) or done
+
+
+@dataclass(frozen=True)
+class Explored:
+    """What a search found, beside the rule that the run predicts with."""
+
+    folders: dict[str, Path]
+    """Folder of each search, by what to call it."""
+    in_use: Path
+    """Folder of the search whose rule is in use."""
+    why: str
+    """Why that one."""
+
+
+def explore(
+    workspace: Workspace,
+    data: Path | str,
+    recipe: Recipe,
+    kinds: Sequence[str] = selection.KINDS,
+    removal: Sequence[int] | None = None,
+    prevalence: float | None = None,
+    use: str | None = None,
+) -> Explored:
+    """Searches the thresholds of some rules on a run's OOF maps; which rule is in use changes only where it is said.
+
+    Args:
+        workspace: Where things lie.
+        data: The competition's folder.
+        recipe: Of the run.
+        kinds: Names of rules.
+        removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
+        prevalence: Share of positives to expect; None: as the recipe says.
+        use: The rule to use from now on, or `best`; None: as it was.
+
+    Returns:
+        What was found, and which rule is in use.
+
+    Raises:
+        KitError: the run is not trained to its end or no longer what it was trained as, or `use` is no rule.
+    """
+    if use is not None and use not in (*selection.KINDS, BEST):
+        raise KitError(f"--use {use}: is not known: give one of {', '.join(selection.KINDS)}, or {BEST}")
+    if use is not None and (removal is not None or prevalence is not None):
+        raise KitError(f"--use {use}: takes the thresholds of the recipe's own search: leave out the other options")
+    opened = open_run(workspace, data, recipe)
+    check_maps(opened)
+    run = opened.run
+    with logged(run):
+        ensure(opened)
+        if use is not None:
+            with locked(run.thresholds):
+                put_in_use(opened, None if use == BEST else use)
+            log.info("%s: rule %s is in use, %s", run.folder, *in_use(run))
+        folders = _folders(run)
+        if removal is not None or prevalence is not None:
+            folders = search(opened, run.folder / "explored", kinds, removal, prevalence or recipe.prevalence)
+    rule, why = in_use(run)
+    shown = {name: path for name, path in folders.items() if _kind(path) in kinds}
+    return Explored(shown, run.rule(rule, recipe.tta), why)
+
+
+def in_use(run: Run) -> tuple[str, str]:
+    """The rule that a run predicts with, and why that one."""
+    found = read_json(run.thresholds)
+    by_hand = found.get("use") is not None
+    return found["rule"], f"chosen by hand (--use {BEST} goes back)" if by_hand else "it has the best nested Dice"
+
+
+def chosen_by_hand(run: Run) -> str | None:
+    """The rule that somebody has chosen for a run; None where the nested Dice decides."""
+    return read_json(run.thresholds).get("use") if run.thresholds.is_file() else None
+
+
+def put_in_use(opened: OpenRun, chosen: str | None) -> bool:
+    """Makes a searched rule the one that the run predicts with; whether it was another before.
+
+    Args:
+        opened: With a finished search.
+        chosen: A rule; None: the one with the best nested Dice.
+    """
+    run, tta = opened.run, opened.recipe.tta
+    rule = chosen or max(selection.KINDS, key=lambda kind: _merit(read_json(run.rule(kind, tta) / "thresholds.json")))
+    folder = run.rule(rule, tta)
+    content = read_json(folder / "thresholds.json") | {"use": chosen}
+    if chosen is None:  # the estimate covers the choice among the rules, too
+        content["nested_dice"] = content["nested_choice"]
+    if run.thresholds.is_file() and read_json(run.thresholds) == content:
         return False
-    search(run, recipe, competition, split, selection.KINDS, None, recipe.prevalence)
-    mark(run.thresholds, made_from)
+    surface = folder / run.surface.name
+    if surface.is_file():
+        copy(surface, run.surface)
+    else:
+        run.surface.unlink(missing_ok=True)
+    write_json(run.thresholds, content)
     return True
 
 
@@ -50,43 +149,32 @@ def fits(run: Run, recipe: Recipe) -> bool:
 
 
 def search(
-    run: Run,
-    recipe: Recipe,
-    competition: Competition,
-    split: Folds,
-    kinds: Sequence[str],
-    removal: Sequence[int] | None,
-    prevalence: float | None,
+    opened: OpenRun,
+    target: Path,
+    kinds: Sequence[str] = selection.KINDS,
+    removal: Sequence[int] | None = None,
+    prevalence: float | None = None,
 ) -> dict[str, Path]:
-    """Searches the thresholds of each rule on the OOF maps, with and without TTA, and keeps the best for `predict`.
-
-    The run's thresholds.json becomes the rule with the best nested Dice on the maps that the recipe predicts with;
-    its nested Dice there covers the choice among the rules, too.
+    """Searches the thresholds of each rule on the OOF maps, with and without TTA.
 
     Args:
-        run: With the OOF maps of every fold.
-        recipe: Of the run.
-        competition: The data set.
-        split: Its folds.
+        opened: The run with its data.
+        target: Folder to fill, a subfolder a search.
         kinds: Names of rules.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
-        prevalence: Share of positives to expect; None: as in the training images.
+        prevalence: Share of positives to expect; None: as the recipe says.
 
     Returns:
-        Where each search was written, by what to call it.
-
-    Raises:
-        KitError: a fold has no OOF maps yet.
+        Folder of each search, by what to call it.
     """
-    folders, nested = {}, {}
+    run, recipe, competition = opened.run, opened.recipe, opened.competition
+    folders = {}
     for tta in (True, False):
-        files = [run.oof(fold, tta) for fold in split.numbers]
-        lacking = [file for file in files if not file.is_file()]
-        if lacking:
-            raise KitError(f"{lacking[0]}: there are no out-of-fold maps of every fold yet: run `make train` first")
+        files = [run.oof(fold, tta) for fold in opened.split.numbers]
         stacks = [maps.open_maps(file) for file in files]
-        rows = split.table.set_index("image_id").loc[[image_id for stack in stacks for image_id in stack.ids]]
-        presence = [run.oof(fold, tta, "classify") for fold in split.numbers] if recipe.is_gated else []
+        rows = opened.split.table.set_index("image_id").loc[[i for stack in stacks for i in stack.ids]]
+        gates = [run.oof(fold, tta, "classify") for fold in opened.split.numbers] if recipe.is_gated else []
+        given = [read_image_probabilities(file, len(stack)) for file, stack in zip(gates, stacks, strict=bool(gates))]
         results = selection.choose(
             (levels for stack in stacks for levels in stack),
             (rle.union(competition.labels[image_id], competition.shape, image_id) for image_id in rows.index),
@@ -94,33 +182,52 @@ def search(
             list(rows.fold),
             kinds,
             removal,
-            prevalence,
-            np.concatenate([np.load(file) for file in presence]) if presence else None,
+            recipe.prevalence if prevalence is None else prevalence,
+            np.concatenate(given) if given else None,
             recipe.threshold.transfer,
         )
-        hashes = {file.name: sha256(file) for file in files + presence} | {"labels": sha256(competition.labels_path)}
+        hashes = {file.name: sha256(file) for file in files + gates} | {"labels": sha256(competition.labels_path)}
         for kind, result in results.items():
-            folder = run.rule(kind, tta)
-            folders[f"{kind}, {'with' if tta else 'without'} TTA"] = folder
+            folder = target / run.rule(kind, tta).name
             selection.write(result, folder, recipe.name, hashes)
-            if tta == recipe.tta:
-                # One patient alone leaves nothing to estimate on: then the Dice itself has to do.
-                nested[folder] = result.dice if result.nested_dice is None else result.nested_dice
-    best = max(nested, key=nested.__getitem__)
-    if (best / run.surface.name).is_file():
-        copy(best / run.surface.name, run.surface)
-    else:
-        run.surface.unlink(missing_ok=True)
-    found = read_json(best / run.thresholds.name)
-    write_json(run.thresholds, found | {"nested_dice": found["nested_choice"]})
+            folders[_title(kind, tta)] = folder
     return folders
 
 
-def search_thresholds(
-    data: Path, recipe: Recipe, kinds: Sequence[str], removal: Sequence[int] | None, prevalence: float | None
-) -> dict[str, Path]:
-    """Searches the thresholds of some rules on the run's OOF maps; where each search was written, by its name."""
-    competition = open_data(data)
-    run, split = run_of(competition, recipe), folds.read(fold_file(competition), competition)
-    run.agree(recipe)
-    return search(run, recipe, competition, split, kinds, removal, prevalence)
+def _made_from(opened: OpenRun) -> dict[str, Any]:
+    """What the search depends on, by its content."""
+    run, recipe = opened.run, opened.recipe
+    numbers = opened.split.numbers
+    made_from: dict[str, Any] = {
+        "oof": [sha256(keys_path(run.oof(fold, tta))) for fold in numbers for tta in (True, False)],
+        "labels": sha256(opened.competition.labels_path),
+        "prevalence": recipe.prevalence,
+        "rules": list(selection.KINDS),
+        "transfer": recipe.threshold.transfer,
+    }
+    if recipe.is_gated:
+        files = [run.oof(fold, tta, "classify") for fold in numbers for tta in (True, False)]
+        made_from["image_probabilities"] = [sha256(file) for file in files]
+    return made_from
+
+
+def _folders(run: Run) -> dict[str, Path]:
+    """Folder of each rule's search, by what to call it."""
+    return {_title(kind, tta): run.rule(kind, tta) for tta in (True, False) for kind in selection.KINDS}
+
+
+def _title(kind: str, tta: bool) -> str:
+    return f"{kind}, {'with' if tta else 'without'} TTA"
+
+
+def _kind(folder: Path) -> str:
+    return folder.name.removesuffix("-plain")
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / "thresholds.json").is_file()
+
+
+def _merit(found: dict[str, Any]) -> float:
+    """Nested Dice; one patient alone leaves nothing to estimate it on, and then the Dice itself has to do."""
+    return found["dice"] if found["nested_dice"] is None else found["nested_dice"]

@@ -7,22 +7,26 @@ does nothing; a step that was killed goes on where it was.
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kit.competition import layout
+import numpy as np
+
+from kit.competition.layout import Competition
 from kit.core.distributed import Team
 from kit.core.errors import KitError
 from kit.core.files import locked, sha256
-from kit.core.resumable import key_of
-from kit.data import cache, folds
+from kit.data.cache import Cache, ensure
+from kit.data.folds import Folds, read
 from kit.inference import predictions
+from kit.inference.predictions import Images
 from kit.recipes.schema import Recipe
 from kit.report import summary
-from kit.run import Run
+from kit.run import Inputs, Run
 from kit.workflows import ensemble, thresholds
-from kit.workflows.workspace import CACHES, RUNS, fold_file, logged, open_data, run_of
+from kit.workflows.workspace import OpenRun, Workspace, inputs_of, logged
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and most verbs do without
     from lightning_fabric import Fabric
@@ -30,10 +34,38 @@ if TYPE_CHECKING:  # it imports torch, which takes seconds, and most verbs do wi
 log = logging.getLogger(__name__)
 
 
-def train(data: Path, recipe: Recipe, only_fold: int | None = None, skip_bad: bool = False) -> tuple[Run, bool]:
-    """Trains every stage of every fold, then makes the OOF maps.
+@dataclass(frozen=True)
+class Session:
+    """What all networks of a run are trained on and with."""
+
+    workspace: Workspace
+    competition: Competition
+    split: Folds
+    folds: Sequence[int]
+    """Those to train now."""
+    caches: dict[int, Cache]
+    """By size."""
+    inputs: Inputs
+    fabric: "Fabric"
+    team: Team
+
+    @property
+    def image_keys(self) -> tuple[bytes, ...]:
+        """What each training image and its label rows are by their content."""
+        return next(iter(self.caches.values())).keys
+
+    def readable(self, rows: np.ndarray, cached: Cache) -> np.ndarray:
+        """Those of some row numbers whose image could be read."""
+        return rows[~cached.bad[rows]]
+
+
+def train(
+    workspace: Workspace, data: Path | str, recipe: Recipe, only_fold: int | None = None, skip_bad: bool = False
+) -> tuple[Run, bool]:
+    """Trains every stage of every fold, then makes the OOF maps and chooses the thresholds.
 
     Args:
+        workspace: Where things lie.
         data: The competition's folder.
         recipe: What to train.
         only_fold: Train that fold alone, as when each GPU or process takes one.
@@ -41,84 +73,122 @@ def train(data: Path, recipe: Recipe, only_fold: int | None = None, skip_bad: bo
 
     Returns:
         The run, and whether there was anything to do.
-    """
-    from kit.training import fabric_setup
 
-    competition = open_data(data)
-    split = folds.read(fold_file(competition), competition)
-    numbers = split.numbers if only_fold is None else [only_fold]
-    if not set(numbers) <= set(split.numbers):
-        raise KitError(f"--fold {only_fold}: the folds of {fold_file(competition)} are {split.numbers}")
-    if other := folds.difference(fold_file(competition), recipe.folds.count, recipe.folds.holdout):
-        log.warning("%s: %s", fold_file(competition), other)
-    run, parts = run_of(competition, recipe), recipe.parts()
-    fabric = fabric_setup.launch(recipe)
-    team = Team(fabric.global_rank, fabric.world_size, fabric.barrier)
-    sizes = {stage.size for part in parts.values() for stage in part.stages}
-    caches = cache.ensure(competition, sizes, CACHES / competition.name, skip_bad, team)
-    images = key_of(*next(iter(caches.values())).keys).hex()
-    made_from = {"images or labels": images, "folds": sha256(fold_file(competition))}
-    done = []
-    for name, part in parts.items():
-        done += train_part(run.member(name), part, competition, split, numbers, caches, made_from, fabric, team)
+    Raises:
+        KitError: the run was begun with another recipe, data or folds, or anything that it needs is missing.
+    """
+    competition = workspace.open_data(data)
+    run = workspace.run(competition, recipe)
+    session = _open(workspace, competition, recipe, run, only_fold, skip_bad)
+    done = [any(_train_part(session, run.part(part), part)) for part in recipe.parts()]
     with logged(run):
         if recipe.members:
-            if team.first:
-                run.begin(recipe, made_from)
-            team.barrier()
-            for fold in numbers:
-                done.append(ensemble.average(run, recipe, partial(Run.oof, fold=fold), team))
+            done += _gather(session, run, recipe)
         # The search wants every fold's predictions; it belongs to the process that makes the last of them.
-        complete = all(
-            run.member(name).oof(fold, tta, part.role).is_file()
-            for name, part in {**parts, "": recipe}.items()
-            for fold in split.numbers
-            for tta in (True, False)
-        )
-        if team.first and complete and recipe.role == "segment":
+        if session.team.first and recipe.role == "segment" and _is_predicted(run, recipe, session.split):
             if recipe.is_gated:
-                ensemble.stack_oof(run, recipe, split)
-            done.append(thresholds.ensure(run, recipe, competition, split))
+                ensemble.stack_oof(run, recipe, session.split)
+            done.append(thresholds.ensure(OpenRun(run, recipe, competition, session.split, session.image_keys)))
     return run, any(done)
 
 
-def train_part(
-    run: Run,
+def _open(
+    workspace: Workspace,
+    competition: Competition,
     recipe: Recipe,
-    competition: layout.Competition,
-    split: folds.Folds,
-    numbers: Sequence[int],
-    caches: dict[int, cache.Cache],
-    made_from: dict[str, str],
-    fabric: "Fabric",
-    team: Team,
-) -> list[bool]:
+    run: Run,
+    only_fold: int | None,
+    skip_bad: bool,
+) -> Session:
+    """Finds folds, starts the processes' team and makes what is missing of the cache."""
+    from kit.training import fabric_setup
+
+    # A run keeps to the folds that it was begun with.
+    begun = run.inputs_path.is_file() and run.recipe_path.is_file()
+    path = workspace.folds / run.read_inputs().fold_file if begun else workspace.fold_file(competition, recipe)
+    split = read(path, competition)
+    if only_fold is not None and only_fold not in split.numbers:
+        raise KitError(f"--fold {only_fold}: the folds of {path} are {split.numbers}")
+    fabric = fabric_setup.launch(recipe)
+    team = Team(fabric.global_rank, fabric.world_size, fabric.barrier)
+    sizes = {stage.size for part in recipe.parts() for stage in part.stages}
+    caches = ensure(competition, sizes, workspace.cache(competition), skip_bad, team)
+    inputs = inputs_of(next(iter(caches.values())).keys, path)
+    numbers = split.numbers if only_fold is None else [only_fold]
+    log.info("%s: %s, folds of %s", run.folder, ", ".join(f"fold {number}" for number in numbers), path)
+    return Session(workspace, competition, split, numbers, caches, inputs, fabric, team)
+
+
+def _train_part(session: Session, run: Run, recipe: Recipe) -> list[bool]:
     """Trains one network over its stages and folds, and predicts what it has not seen; whether each had to be done."""
+    starts: dict[int, Path | None] = dict.fromkeys(session.folds)
+    inputs = session.inputs
+    if recipe.start is not None:
+        source = session.workspace.run(session.competition, recipe.start)
+        found = {fold: source.start(fold, inputs) for fold in session.folds}
+        hashes = {f"weights of fold {fold} of {recipe.start}": sha256(path) for fold, path in found.items()}
+        starts, inputs = {**found}, inputs.model_copy(update={"starts": hashes})
+    if session.team.first:
+        run.begin(recipe, inputs)
+    session.team.barrier()
+    done = []
+    for fold in session.folds:
+        busy = "another process trains this fold: wait until it has finished"
+        with logged(run), locked(run.folder / f"fold{fold}", busy) if session.team.first else nullcontext():
+            done += _train_fold(session, run, recipe, fold, starts[fold])
+            done.append(_predict_fold(session, run, recipe, fold))
+    return done
+
+
+def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Path | None) -> list[bool]:
+    """Trains the stages of one fold that are not trained yet; `start` are the weights to begin with."""
     from kit.training import stage as stages
 
-    starts = {fold: None for fold in numbers}
-    if recipe.start is not None:
-        source = Run(RUNS / competition.name / recipe.start)
-        starts = {fold: source.start(fold, made_from) for fold in numbers}
-        made_from = made_from | {f"weights of fold {fold} of {recipe.start}": sha256(starts[fold]) for fold in numbers}
-    if team.first:
-        run.begin(recipe, made_from)
-    team.barrier()
     done = []
-    for fold in numbers:
-        busy = "another process trains this fold: wait until it has ended"
-        with logged(run), locked(run.folder / f"fold{fold}", busy) if team.first else nullcontext():
-            start = starts[fold]
-            for number, stage in enumerate(recipe.stages):
-                cached, weights = caches[stage.size], run.weights(fold, number)
-                if not weights.is_file():
-                    training, validation = (
-                        rows[~cached.bad[rows]] for rows in (split.training(fold), split.validation(fold))
-                    )
-                    data = stages.FoldData(cached, training, validation, split.positive[training])
-                    stages.train(fabric, recipe, number, fold, data, run.stage(fold, number), start)
-                    log.info("%s", f"{recipe.name.partition('/')[2]} {summary.stage(run, fold, number)}".strip())
-                    done.append(True)
-                start = weights
-            done.append(predictions.predict_oof(run, recipe, split, cached, competition, fold, team))
+    for number, stage in enumerate(recipe.stages):
+        weights = run.weights(fold, number)
+        if not weights.is_file():
+            cached = session.caches[stage.size]
+            training = session.readable(session.split.training(fold), cached)
+            validation = session.readable(session.split.validation(fold), cached)
+            data = stages.FoldData(cached, training, validation, session.split.positive[training])
+            stages.train(session.fabric, recipe, number, fold, data, run.stage(fold, number), start)
+            member = f"{recipe.label} " if "/" in recipe.name else ""
+            log.info("%s%s", member, summary.stage(run, fold, number))
+            done.append(True)
+        start = weights
     return done
+
+
+def _predict_fold(session: Session, run: Run, recipe: Recipe, fold: int) -> bool:
+    """Predicts a fold's validation part by the network that has not seen it; whether anything was missing."""
+    cached = session.caches[recipe.stages[-1].size]
+    rows = session.readable(session.split.validation(fold), cached)
+    ids = np.array(list(session.competition.train))[rows]
+    images = Images(
+        tuple(ids.tolist()),
+        tuple(cached.keys[row] for row in rows),
+        lambda index, size: np.array(session.caches[size].images[rows[index]]),
+    )
+    targets = (run.oof(fold, False, recipe.role), run.oof(fold, True, recipe.role))
+    weights = [run.weights(fold, len(recipe.stages) - 1)]
+    return predictions.predict_images(recipe, weights, targets, images, session.team, f"fold {fold} OOF maps")
+
+
+def _gather(session: Session, run: Run, recipe: Recipe) -> list[bool]:
+    """Averages the members' maps of each fold; whether each had to be done."""
+    if session.team.first:
+        run.begin(recipe, session.inputs)
+    session.team.barrier()
+    return [ensemble.average(run, recipe, partial(Run.oof, fold=fold), session.team) for fold in session.folds]
+
+
+def _is_predicted(run: Run, recipe: Recipe, split: Folds) -> bool:
+    """Whether every fold has its out-of-fold predictions, of all members and of the recipe as a whole."""
+    wanted = [(run.part(part), part.role) for part in recipe.parts()] + [(run, "segment")]
+    return all(
+        owner.oof(fold, tta, role).is_file()
+        for owner, role in (wanted if recipe.role == "segment" else wanted[:-1])
+        for fold in split.numbers
+        for tta in (True, False)
+    )

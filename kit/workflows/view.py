@@ -10,17 +10,21 @@ from kit.competition import dicom, rle, scoring
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.inference import maps, rules
+from kit.inference.masks import stored_masks
 from kit.recipes.schema import Recipe
 from kit.report import gallery
 from kit.report.gallery import FOUND, TRUTH
 from kit.run import Run
-from kit.workflows.workspace import open_data, run_of
+from kit.workflows.workspace import Workspace
 
 
-def view(data: Path, recipe: Recipe, images: Sequence[str], out: Path | None = None) -> list[Path]:
+def view(
+    workspace: Workspace, data: Path | str, recipe: Recipe, images: Sequence[str], out: Path | None = None
+) -> list[Path]:
     """Draws training images with their out-of-fold masks, test images with the masks of the submission.
 
     Args:
+        workspace: Where things lie.
         data: The competition's folder.
         recipe: Of the run; where it has no map of an image, the truth is drawn alone.
         images: Ids, or paths of DICOM files that are named so.
@@ -32,8 +36,8 @@ def view(data: Path, recipe: Recipe, images: Sequence[str], out: Path | None = N
     Raises:
         KitError: the data have no such image.
     """
-    competition = open_data(data)
-    run = run_of(competition, recipe)
+    competition = workspace.open_data(data)
+    run = workspace.run(competition, recipe)
     solution = scoring.read_solution(competition.solution_path) if competition.solution_path else None
     truths = {**(solution.masks if solution else {}), **competition.labels}
     written = []
@@ -78,11 +82,8 @@ def predicted(run: Run, image: str, shape: tuple[int, int]) -> np.ndarray | None
     sources = [(run.oof(fold, recipe.tta), run.oof(fold, recipe.tta, "classify")) for fold in run.predicted_folds()]
     sources.append((run.test(recipe.tta), run.test(recipe.tta, "classify")))
     for path, classified in sources:
-        stack = maps.open_maps(path) if path.is_file() else None
-        if stack is not None and image in stack.ids:
-            index = stack.ids.index(image)
-            gate = (np.load(classified)[index],) if isinstance(rule, rules.GatedRule) else ()
-            return rule.mask(maps.upsample(stack[index], shape), *gate)
+        if path.is_file() and image in maps.read_ids(path):
+            return dict(stored_masks(rule, path, classified, shape, [image])).get(image)
     return None
 
 

@@ -1,39 +1,184 @@
-"""Where things lie: a data set's folder, fold files, caches, runs and submissions."""
+"""Where things lie: the one object that knows the folders of data, folds, runs, caches and submissions."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from kit import phantom
 from kit.competition import layout
+from kit.competition.layout import Competition
+from kit.core.errors import KitError
+from kit.core.files import sha256
 from kit.core.logs import LogFile
+from kit.core.resumable import key_of, keys_path, read_keys
+from kit.data import cache, folds
+from kit.data.folds import Folds, Split
+from kit.inference import maps, predictions
 from kit.recipes.schema import Recipe
-from kit.run import Run
+from kit.run import Inputs, Run
 
-DEMO = Path("data/demo")
-FOLDS, RUNS, SUBMISSIONS, CACHES = Path("folds"), Path("runs"), Path("submissions"), Path("data/cache")
+log = logging.getLogger(__name__)
 
 
-def open_data(folder: Path, allow_missing: bool = True) -> layout.Competition:
-    """The competition's folder; the built-in demo is made when it is missing.
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with everything of the kit in it; by default the working folder.
 
-    Label rows without an image are an error when folds are made, unless they are allowed there; what comes after
-    goes by the fold file, which names the images.
+    >>> Workspace().runs
+    PosixPath('runs')
     """
-    if folder == DEMO and not folder.exists():
-        phantom.write(folder)
-    return layout.open_folder(folder, allow_missing)
+
+    root: Path = Path()
+
+    @property
+    def demo(self) -> Path:
+        """The built-in competition, made when missing."""
+        return self.root / "data" / "demo"
+
+    @property
+    def folds(self) -> Path:
+        """Fold files."""
+        return self.root / "folds"
+
+    @property
+    def runs(self) -> Path:
+        """Runs, in a folder a data set."""
+        return self.root / "runs"
+
+    @property
+    def submissions(self) -> Path:
+        """Submissions worth keeping, in a folder a data set, and the ledger."""
+        return self.root / "submissions"
+
+    @property
+    def ledger(self) -> Path:
+        """What was submitted where."""
+        return self.submissions / "ledger.jsonl"
+
+    @property
+    def caches(self) -> Path:
+        """Decoded training images, in a folder a data set."""
+        return self.root / "data" / "cache"
+
+    @property
+    def predictions(self) -> Path:
+        """Predictions of other folders than the test images."""
+        return self.root / "predictions"
+
+    def open_data(self, folder: Path | str, allow_missing: bool = True) -> Competition:
+        """Opens a competition's folder; the built-in demo is made when it is missing.
+
+        Label rows without an image are an error when folds are made, unless they are allowed there; what comes after
+        goes by the fold file, which names the images.
+
+        Raises:
+            KitError: the folder is none, or a file in it is malformed.
+        """
+        folder = Path(folder)
+        if folder == self.demo and not folder.exists():
+            phantom.write(folder)
+        return layout.open_folder(folder, allow_missing)
+
+    def run(self, competition: Competition, recipe: Recipe | str) -> Run:
+        """The run of a recipe, or of that name, on a data set."""
+        return Run(self.runs / competition.name / (recipe if isinstance(recipe, str) else recipe.name))
+
+    def cache(self, competition: Competition) -> Path:
+        """Folder of a data set's caches."""
+        return self.caches / competition.name
+
+    def fold_file(self, competition: Competition, recipe: Recipe) -> Path:
+        """The fold file that a recipe trains on, see `folds.choose`.
+
+        Raises:
+            KitError: there is none, or several of which none is as the recipe asks.
+        """
+        asked = Split(recipe.folds.count, recipe.folds.holdout, recipe.seed)
+        there = folds.files_of(self.folds, competition.name)
+        if not there:
+            raise KitError(f"{self.folds / competition.name}.csv: there are no folds yet: run `make folds` first")
+        chosen = folds.choose(there, asked)
+        if chosen is None:
+            listed = ", ".join(path.name for path in there)
+            raise KitError(
+                f"{self.folds}: {recipe.name} asks for {asked}, and there is none among {listed}: run `make folds` "
+                "with this recipe"
+            )
+        if difference := folds.difference(chosen, asked):
+            log.warning("%s: %s", chosen, difference)
+        return chosen
+
+    def split_file(self, competition: Competition, split: Split) -> Path:
+        """Where folds made in that way belong: `folds/NAME.csv`, or `folds/NAME-SPLIT.csv` where that is another's."""
+        first = self.folds / f"{competition.name}.csv"
+        if not first.exists() or folds.is_as_asked(first, split):
+            return first
+        return self.folds / f"{competition.name}-{split.slug}.csv"
 
 
-def fold_file(competition: layout.Competition) -> Path:
-    """`folds/NAME.csv` of a data set."""
-    return FOLDS / f"{competition.name}.csv"
+@dataclass(frozen=True)
+class OpenRun:
+    """A trained run with its data, checked to be what it was trained as."""
+
+    run: Run
+    recipe: Recipe
+    competition: Competition
+    split: Folds
+    image_keys: tuple[bytes, ...]
+    """What each training image and its label rows are by their content."""
 
 
-def run_of(competition: layout.Competition, recipe: Recipe) -> Run:
-    """The run of a recipe on a data set."""
-    return Run(RUNS / competition.name / recipe.name)
+def inputs_of(image_keys: Sequence[bytes], fold_file: Path) -> Inputs:
+    """What a training on these images and folds is trained on."""
+    return Inputs(images=key_of(*image_keys).hex(), folds=sha256(fold_file), fold_file=fold_file.name)
+
+
+def open_run(workspace: Workspace, data: Path | str, wanted: Recipe, run: Run | None = None) -> OpenRun:
+    """Opens the run of a recipe on a data set, for any verb that goes on from a training.
+
+    Args:
+        workspace: Where things lie.
+        data: The competition's folder.
+        wanted: The recipe, as it was trained.
+        run: The run; None: that of the recipe on the data.
+
+    Raises:
+        KitError: there is no such run, or its recipe, data, folds or weights are no longer those that it was trained
+            with; it says which.
+    """
+    competition = workspace.open_data(data)
+    run = run or workspace.run(competition, wanted)
+    run.agree(wanted)
+    path = workspace.folds / run.read_inputs().fold_file
+    split = folds.read(path, competition)
+    keys = cache.image_keys(competition)
+    run.check_inputs(inputs_of(keys, path))
+    return OpenRun(run, wanted, competition, split, keys)
+
+
+def check_maps(opened: OpenRun) -> None:
+    """Check that the run's out-of-fold predictions are those of its weights, its images and today's quantiser.
+
+    Raises:
+        KitError: they are not, or are missing.
+    """
+    key_by_id = dict(zip(opened.competition.train, opened.image_keys, strict=True))
+    for part in opened.recipe.parts():
+        run = opened.run.part(part)
+        for fold in opened.split.numbers:
+            weights = run.weights(fold, len(part.stages) - 1)
+            for path in (run.oof(fold, tta, part.role) for tta in (True, False)):
+                if not (path.is_file() and keys_path(path).is_file() and weights.is_file()):
+                    raise KitError(f"{path}: there are no out-of-fold maps of every fold yet: run `make train` first")
+                ids = maps.read_ids(path)
+                expected = predictions.row_keys([weights], [key_by_id.get(image_id, b"") for image_id in ids])
+                if read_keys(path) != expected:
+                    raise KitError(
+                        f"{path}: was not predicted from these weights and images by this version of the kit: run "
+                        "`make train` to predict it anew"
+                    )
 
 
 @contextmanager

@@ -174,15 +174,10 @@ class TestBadFiles:
         write_dicom(path, picture, NumberOfFrames=2)
         self.refused(path, "not one grey image")
 
-    def test_a_folder_reports_all_of_them(self, path, picture, caplog):
-        good, empty, other = path, path.with_name("b.dcm"), path.with_name("c.dcm")
-        write_dicom(good, picture)
-        write_dicom(other, picture[:32])
-        empty.write_bytes(b"")
-        paths = {"a": good, "b": empty, "c": other}
-        with pytest.raises(KitError, match="2 files cannot be read") as refused:
-            dicom.check(paths, (64, 96), skip_bad=False)
-        assert str(empty) in str(refused.value)
-        assert str(other) in str(refused.value)
-        assert set(dicom.check(paths, (64, 96), skip_bad=True)) == {"b", "c"}
+    def test_all_of_them_are_told(self, caplog):
+        errors = [KitError("b.dcm: is empty"), KitError("c.dcm: is 32×96 pixels")]
+        with pytest.raises(KitError, match=r"2 files cannot be read.*b\.dcm: is empty; c\.dcm: is 32×96 pixels"):
+            dicom.report_bad(errors, skip_bad=False)
+        dicom.report_bad(errors, skip_bad=True)
         assert caplog.text.count("left out") == 2
+        dicom.report_bad([], skip_bad=False)

@@ -10,6 +10,7 @@ from dicoms import write_dicom
 from kit.competition import dicom, labels
 from kit.core.errors import KitError
 from kit.data import folds
+from kit.data.folds import Split
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def crowd(phantoms):
 
 
 def test_no_patient_is_in_two_folds_and_strata_are_even(crowd):
-    table = folds.make(crowd, count=5, seed=0).table
+    table = folds.make(crowd, Split(count=5, seed=0)).table
     assert (table.groupby("patient_id").fold.nunique() == 1).all()
     assert table.image_id.tolist() == sorted(crowd.train)
     counts = pd.crosstab(table.stratum, table.fold)
@@ -40,7 +41,7 @@ def test_no_patient_is_in_two_folds_and_strata_are_even(crowd):
 
 def test_the_same_seed_gives_the_same_bytes_and_another_other_folds(crowd, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        folds.write(tmp_path / f"{name}.csv", folds.make(crowd, seed=seed), {})
+        folds.write(tmp_path / f"{name}.csv", folds.make(crowd, Split(seed=seed)), {})
     a, b, c = ((tmp_path / f"{name}.csv").read_bytes() for name in "abc")
     assert a == b != c
     assert a.startswith(b"image_id,patient_id,stratum,fold\n")
@@ -48,7 +49,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_other_folds(crowd, tmp_p
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.15])
 def test_a_holdout_share_validates_one_network(crowd, share):
-    split = folds.make(crowd, holdout=share, seed=3)
+    split = folds.make(crowd, Split(holdout=share, seed=3))
     assert split.numbers == [0]
     assert abs(len(split.validation(0)) / 300 - share) < 0.05
     assert set(split.table.fold) == {0, folds.ONLY_TRAINING}
@@ -57,7 +58,7 @@ def test_a_holdout_share_validates_one_network(crowd, share):
 
 
 def test_dicom_tells_the_patient_where_no_table_does(phantoms):
-    split = folds.make(phantoms, count=2)
+    split = folds.make(phantoms, Split(count=2))
     assert split.table.patient_id.nunique() < len(split.table)
     assert (split.table.groupby("patient_id").fold.nunique() == 1).all()
 
@@ -65,29 +66,29 @@ def test_dicom_tells_the_patient_where_no_table_does(phantoms):
 def test_too_few_cases_of_a_stratum_are_a_warning(crowd, caplog):
     few = {image_id: (() if number > 2 else ("1 2",)) for number, image_id in enumerate(crowd.train)}
     with caplog.at_level(logging.WARNING, "kit"):
-        folds.make(dataclasses.replace(crowd, labels=few), count=5)
+        folds.make(dataclasses.replace(crowd, labels=few), Split(count=5))
     assert "3 images are single, fewer than the 5 folds" in caplog.text
 
 
 def test_impossible_splits_are_refused(crowd):
     with pytest.raises(KitError, match="at least 2"):
-        folds.make(crowd, count=1)
+        folds.make(crowd, Split(count=1))
     with pytest.raises(KitError, match="patients cannot make"):
-        folds.make(dataclasses.replace(crowd, patients=dict.fromkeys(crowd.train, "one")), count=3)
+        folds.make(dataclasses.replace(crowd, patients=dict.fromkeys(crowd.train, "one")), Split(count=3))
     for share in (0.001, -1, 2, float("nan"), float("inf")):
         with pytest.raises(KitError, match="holdout"):
-            folds.make(crowd, holdout=share)
+            folds.make(crowd, Split(holdout=share))
 
 
 class TestRead:
     @pytest.fixture
     def file(self, phantoms, tmp_path):
         path = tmp_path / "tiny.csv"
-        folds.write(path, folds.make(phantoms, count=2), folds.provenance(phantoms, 2, 0, None))
+        folds.write(path, folds.make(phantoms, Split(count=2)), folds.provenance(phantoms, Split(2)))
         return path
 
     def test_what_was_written_is_read(self, file, phantoms):
-        assert folds.read(file, phantoms).table.equals(folds.make(phantoms, count=2).table)
+        assert folds.read(file, phantoms).table.equals(folds.make(phantoms, Split(count=2)).table)
 
     def test_changed_labels_are_an_error(self, file, phantoms, tmp_path):
         changed = tmp_path / "train-rle.csv"
@@ -133,11 +134,11 @@ class TestRead:
             folds.read(file, phantoms)
 
     def test_other_folds_than_a_recipe_asks_for_are_told(self, file):
-        assert folds.difference(file, 2, None) == ""
-        assert folds.difference(file, 5, None) == "has 2 folds, where the recipe asks for 5 folds"
-        assert folds.difference(file, 2, 0.1) == "has 2 folds, where the recipe asks for a hold-out of 0.1"
+        assert folds.difference(file, Split(2)) == ""
+        assert folds.difference(file, Split(5)) == "has 2 folds, where the recipe asks for 5 folds"
+        assert folds.difference(file, Split(holdout=0.1)) == "has 2 folds, where the recipe asks for a hold-out of 0.1"
         file.with_suffix(".origin.json").unlink()
-        assert folds.difference(file, 5, None) == ""
+        assert folds.difference(file, Split(5)) == ""
 
     def test_a_missing_file_says_what_to_run(self, phantoms, tmp_path):
         with pytest.raises(KitError, match="run `make folds` first"):
@@ -183,7 +184,7 @@ class TestPatients:
         assert "4 images say BurnedInAnnotation=YES (first: i0)" in caplog.text
 
     def test_hashed_patients_make_the_same_folds_and_name_nobody(self, crowd, tmp_path):
-        plain, hashed = folds.make(crowd), folds.make(crowd, hash_patients=True)
+        plain, hashed = folds.make(crowd, Split()), folds.make(crowd, Split(hash_patients=True))
         assert (plain.table.fold == hashed.table.fold).all()
         groups = [
             table.groupby("patient_id").image_id.apply(tuple).sort_values().tolist()
@@ -192,3 +193,45 @@ class TestPatients:
         assert groups[0] == groups[1]
         assert not set(plain.table.patient_id) & set(hashed.table.patient_id)
         assert hashed.table.patient_id.str.fullmatch("[0-9a-f]{16}").all()
+
+
+class TestSplits:
+    """Several splits of one data set stand side by side."""
+
+    @pytest.fixture
+    def files(self, phantoms, tmp_path):
+        for name, split in (("d", Split(2)), ("d-holdout10", Split(holdout=0.1)), ("d-2fold-seed7", Split(2, seed=7))):
+            folds.write(tmp_path / f"{name}.csv", folds.make(phantoms, split), folds.provenance(phantoms, split))
+        (tmp_path / "d-other.csv").write_text("of another data set")
+        return folds.files_of(tmp_path, "d")
+
+    def test_the_first_comes_first_and_other_data_sets_are_left_out(self, files):
+        assert [path.name for path in files] == ["d.csv", "d-2fold-seed7.csv", "d-holdout10.csv"]
+
+    @pytest.mark.parametrize(
+        ("split", "name"),
+        [
+            (Split(2), "d.csv"),
+            (Split(2, seed=7), "d-2fold-seed7.csv"),
+            (Split(2, seed=3), "d.csv"),  # another seed of the training does not ask for other folds
+            (Split(holdout=0.1), "d-holdout10.csv"),
+        ],
+    )
+    def test_the_one_that_is_asked_for_is_chosen(self, files, split, name):
+        assert folds.choose(files, split).name == name
+
+    def test_another_split_than_all_is_not_guessed(self, files):
+        assert folds.choose(files, Split(5)) is None
+        assert folds.choose(files[:1], Split(5)) == files[0]
+        assert folds.choose([], Split(5)) is None
+
+    def test_an_edited_first_file_is_honoured(self, files):
+        assert not folds.is_by_hand(files[0])
+        files[0].write_text(files[0].read_text() + "\n")
+        assert folds.is_by_hand(files[0])
+        assert folds.choose(files, Split(5)) == files[0]
+
+    def test_a_file_that_was_brought_along_is_honoured(self, files):
+        files[0].with_suffix(".origin.json").unlink()
+        assert folds.is_by_hand(files[0])
+        assert folds.choose(files, Split(5)) == files[0]

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from kit.core.errors import KitError
-from kit.core.resumable import Rows, key_of
+from kit.core.resumable import ResumableArray, key_of
 from kit.inference import ensemble, maps
 
 
@@ -74,7 +74,7 @@ def test_images_of_one_kind_cannot_be_stacked():
 
 def member(path, size, ids=("x", "y"), version="1"):
     random = np.random.default_rng(size)
-    rows = Rows(path, ids, [key_of(image_id, version) for image_id in ids], (size, size))
+    rows = ResumableArray(path, ids, [key_of(image_id, version) for image_id in ids], (size, size))
     for index in rows.missing():
         rows.put(index, random.integers(0, 256, (size, size), np.uint8))
     return path, rows.finish()

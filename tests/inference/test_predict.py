@@ -23,14 +23,32 @@ def models(recipe):
 
 def test_it_is_the_mean_over_networks_and_mirror_images(recipe, models):
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 64), np.uint8)
-    for index, plain, with_tta in predict.maps(models, 5, lambda i: images[i], recipe, "test"):
+    unreadable = []
+    found = predict.maps(models, 5, lambda i: images[i], recipe, "test", lambda *told: unreadable.append(told))
+    for index, plain, with_tta in found:
         image = torch.from_numpy(images[index])[None, None]
         with torch.inference_mode():
             straight = [model(image)[0].sigmoid()[0, 0] for model in models]
             mirrored = [model(image.flip(-1))[0].sigmoid()[0, 0].flip(-1) for model in models]
         for found, expected in ((plain, straight), (with_tta, straight + mirrored)):
             exact = torch.stack(expected).double().mean(0).numpy() * 255
-            assert np.abs(found - exact).max() <= 0.5 + 1e-3
+            assert (exact - found).min() >= -1e-3
+            assert (exact - found).max() <= 1 + 1e-3  # a level is the floor
+    assert not unreadable
+
+
+def test_an_image_that_cannot_be_read_costs_itself_alone(recipe, models):
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 64), np.uint8)
+
+    def read(index):
+        if index == 2:
+            raise KitError("c.dcm: is empty")
+        return images[index]
+
+    unreadable = []
+    found = predict.maps(models, 5, read, recipe, "test", lambda *told: unreadable.append(told))
+    assert [index for index, _, _ in found] == [0, 1, 3, 4]
+    assert [(index, str(error)) for index, error in unreadable] == [(2, "c.dcm: is empty")]
 
 
 def test_a_network_that_has_diverged_is_one_clear_line(recipe, models):

@@ -71,7 +71,7 @@ def _map(competition: Competition, image: str, random: np.random.Generator) -> n
 def finished(phantoms, tmp_path_factory) -> Finished:
     """A run on the small phantoms, and its page; to be read only."""
     run = Run(tmp_path_factory.mktemp("runs") / phantoms.name / "mine")
-    split = folds.make(phantoms, 2)
+    split = folds.make(phantoms, folds.Split(2))
     finish(run, phantoms, split, seed=0)
     entries = [
         Entry("a", "local/tiny", "a.csv", f"{phantoms.name}/mine", 0.8, 0.79, submitted=True, public=0.81, private=0.7),

@@ -31,7 +31,7 @@ def choose(kind="image", seed=0, **options):
     maps, truth, presence = images(seed=seed)
     ids = [str(i) for i in range(len(maps))]
     folds = np.arange(len(maps)) // 2 % 3
-    return selection.choose(maps, truth, ids, folds, [kind], presence=presence, **options)[kind]
+    return selection.choose(maps, truth, ids, folds, [kind], image_probability=presence, **options)[kind]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -77,7 +77,7 @@ def test_a_gate_that_is_always_open_costs_nothing():
     maps, truth, _ = images()
     ids = [str(i) for i in range(len(maps))]
     free = selection.choose(maps, truth, ids, kinds=["image"])["image"]
-    open_wide = selection.choose(maps, truth, ids, kinds=["image"], presence=np.ones(len(maps)))["image"]
+    open_wide = selection.choose(maps, truth, ids, kinds=["image"], image_probability=np.ones(len(maps)))["image"]
     assert (open_wide.rule.rule, open_wide.dice) == (free.rule, free.dice)
 
 

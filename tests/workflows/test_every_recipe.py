@@ -16,13 +16,14 @@ from kit.core.errors import KitError
 from kit.inference import maps, rules
 from kit.kaggle.settings import Settings
 from kit.recipes.schema import Network, Recipe
+from kit.run import Run
 from kit.workflows import kernel as kernels
 from kit.workflows.folds import make_folds
 from kit.workflows.predict import predict
-from kit.workflows.thresholds import search_thresholds
+from kit.workflows.thresholds import explore
 from kit.workflows.train import train
 from kit.workflows.validate import validate
-from kit.workflows.workspace import run_of
+from kit.workflows.workspace import Workspace
 
 SMALLEST = {"efficient": "tu-test_efficientnet", "": "tu-test_resnet"}
 """The smallest encoder of the family, else the smallest ResNet."""
@@ -44,10 +45,10 @@ def tiny(name: str, more: str = "") -> Recipe:
             overrides.extend(f"{prefix}stages.{i}.{key}={value}" for key, value in values.items())
 
     shrink("", whole.stages, whole.network.encoder, decoder=True)
-    for member, part in whole.parts().items():
-        if member:
-            own = whole.members[member].get("stages", [])
-            shrink(f"members.{member}.", own, part.network.encoder, part.network.decoder_channels is not None)
+    for part in whole.parts():
+        if whole.members:
+            own = whole.members[part.label].get("stages", [])
+            shrink(f"members.{part.label}.", own, part.network.encoder, part.network.decoder_channels is not None)
     return recipes.load(name, " ".join([*overrides, more]))
 
 
@@ -63,7 +64,7 @@ def data(folder, monkeypatch):
     path = folder / "tiny"
     if not path.exists():
         phantom.write(path, train=24, test=8, size=128)
-        make_folds(path, recipes.load("demo"), 2, None, None, None)
+        make_folds(Workspace(), path, recipes.load("demo"), 2)
     return path
 
 
@@ -72,44 +73,44 @@ class TestEveryRecipe:
     def test_from_training_to_submission(self, name, data):
         wanted = tiny(name)
         if wanted.start:
-            train(data, tiny(wanted.start))
-        run, done = train(data, wanted)
+            train(Workspace(), data, tiny(wanted.start))
+        run, done = train(Workspace(), data, wanted)
         assert done
-        for member, part in wanted.parts().items():
-            own = run.member(member)
-            assert own.trained() == [(fold, stage) for fold in (0, 1) for stage in range(len(part.stages))]
+        for part in wanted.parts():
+            own = run.part(part)
+            assert own.finished_stages() == [(fold, stage) for fold in (0, 1) for stage in range(len(part.stages))]
             assert own.read_recipe() == part
-            for fold, stage in own.trained():
+            for fold, stage in own.finished_stages():
                 metrics = pd.read_csv(own.stage(fold, stage) / "metrics.csv")
                 assert metrics.weights.tolist() == ["epoch", "final"]
                 assert np.isfinite(metrics.validation_loss).all()
-        sizes = [part.stages[-1].size for part in wanted.parts().values() if part.role == "segment"]
+        sizes = [part.stages[-1].size for part in wanted.parts() if part.role == "segment"]
         ids = [image_id for fold in (0, 1) for image_id in maps.open_maps(run.oof(fold)).ids]
         assert sorted(ids) == sorted(layout.open_folder(data).train)
         assert maps.open_maps(run.oof(0)).array.shape[1:] == (max(sizes), max(sizes))
         assert ("gate" in json.loads(run.thresholds.read_text())) == wanted.is_gated
 
-        submission, done = predict(data, wanted)
+        submission, done = predict(Workspace(), data, wanted)
         assert done
-        assert validate(submission, data) == []
+        assert validate(Workspace(), submission, data) == []
         assert len(submission.read_text().splitlines()) == 1 + 8
 
     def test_a_second_time_there_is_nothing_to_do(self, name, data):
-        assert not train(data, tiny(name))[1]
-        assert not predict(data, tiny(name))[1]
+        assert not train(Workspace(), data, tiny(name))[1]
+        assert not predict(Workspace(), data, tiny(name))[1]
 
     def test_the_search_promised_what_the_rule_gives(self, name, data):
         wanted, competition = tiny(name), layout.open_folder(data)
-        run = run_of(competition, wanted)
+        run = Workspace().run(competition, wanted)
         rule, scores = rules.read(run.thresholds), []
         for fold in (0, 1):
             stack = maps.open_maps(run.oof(fold, wanted.tta))
-            presence = [[]] * len(stack)
+            presence = [None] * len(stack)
             if wanted.is_gated:
-                presence = np.load(run.oof(fold, wanted.tta, "classify"))[:, None]
+                presence = np.load(run.oof(fold, wanted.tta, "classify"))
             for image_id, levels, given in zip(stack.ids, stack, presence, strict=True):
                 truth = rle.union(competition.labels[image_id], competition.shape)
-                mask = rule.mask(maps.upsample(levels, competition.shape), *given)
+                mask = rule.mask(maps.upsample(levels, competition.shape), given)
                 both = mask.sum() + truth.sum()
                 scores.append(2 * (mask & truth).sum() / both if both else 1.0)
         weights = np.ones(len(scores))
@@ -124,23 +125,23 @@ class TestEveryRecipe:
 
 def test_an_ensembles_maps_are_the_mean_of_its_segmenting_members(data):
     wanted = tiny("x5")
-    run, _ = train(data, wanted)
-    predict(data, wanted)
+    run, _ = train(Workspace(), data, wanted)
+    predict(Workspace(), data, wanted)
     for place in (lambda run: run.oof(1, False), lambda run: run.test()):
-        members = [np.load(place(run.member(name))) for name in ("se50", "se101", "b3", "b5", "deeplab")]
+        members = [np.load(place(Run(run.folder / name))) for name in ("se50", "se101", "b3", "b5", "deeplab")]
         mean = np.mean([[cv2.resize(levels, (64, 64)) for levels in stack] for stack in members], axis=0)
-        assert abs(np.load(place(run)).astype(int) - mean).max() <= 0.5
+        assert np.abs(mean - np.load(place(run)) - 0.5).max() <= 0.5
 
 
 def test_a_shut_gate_empties_an_image_in_prediction_too(data):
     wanted = tiny("x5")
-    run, _ = train(data, wanted)
+    run, _ = train(Workspace(), data, wanted)
     chosen = json.loads(run.thresholds.read_text())
-    predict(data, wanted)
+    predict(Workspace(), data, wanted)
     presence = np.load(run.test(True, "classify"))
     gate = float(np.median(presence))
     run.thresholds.write_text(json.dumps({"rule": "image", "binarization": 0.0, "removal": 0, "gate": gate}))
-    submission, _ = predict(data, wanted)
+    submission, _ = predict(Workspace(), data, wanted)
     masks = pd.read_csv(submission, dtype=str).EncodedPixels.tolist()
     assert [mask == "-1" for mask in masks] == [bool(value < gate) for value in presence]
     run.thresholds.write_text(json.dumps(chosen))
@@ -148,16 +149,16 @@ def test_a_shut_gate_empties_an_image_in_prediction_too(data):
 
 def test_other_folders_are_predicted_by_ensembles_too(data):
     wanted = tiny("x5")
-    train(data, wanted)
-    predict(data, wanted)
-    run = run_of(layout.open_folder(data), wanted)
-    submission, _ = predict(data, wanted, data / "dicom-images-test", data.parent / "elsewhere")
+    train(Workspace(), data, wanted)
+    predict(Workspace(), data, wanted)
+    run = Workspace().run(layout.open_folder(data), wanted)
+    submission, _ = predict(Workspace(), data, wanted, data / "dicom-images-test", data.parent / "elsewhere")
     assert sorted(submission.read_text().split()) == sorted(run.submission.read_text().split())
 
 
 def test_halved_weights_are_judged_by_the_dice_of_what_they_predict(data, monkeypatch):
     competition = layout.open_folder(data)
-    run, _ = train(data, tiny("demo", "name=halved"))
+    run, _ = train(Workspace(), data, tiny("demo", "name=halved"))
     run.thresholds.write_text(json.dumps({"rule": "image", "binarization": 0.5, "removal": 0}))
     truth = {image_id: rle.union(rows, competition.shape) for image_id, rows in competition.labels.items()}
     whole = np.ones(competition.shape, bool)  # what weights of 0 predict, and so the probability 0.5 everywhere
@@ -173,29 +174,29 @@ def test_halved_weights_are_judged_by_the_dice_of_what_they_predict(data, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(kernels.bundle, "write_weights", zeros)
-        change = kernels.half_change(run, competition)
+        change = kernels.half_change(Workspace(), run, competition)
     assert change == pytest.approx(np.mean(changes), abs=1e-3)
     assert abs(change) > 1e-3
-    assert kernels.half_change(run, competition) == change  # measured once
+    assert kernels.half_change(Workspace(), run, competition) == change  # measured once
     (run.folder / "half.json").unlink()
-    assert abs(kernels.half_change(run, competition)) < abs(change)
+    assert abs(kernels.half_change(Workspace(), run, competition)) < abs(change)
 
 
 def test_an_ensemble_becomes_a_kernel(data, monkeypatch):
     wanted, competition = tiny("x5"), layout.open_folder(data)
-    run, _ = train(data, wanted)
+    run, _ = train(Workspace(), data, wanted)
     with monkeypatch.context() as patch:
         patch.setattr(kernels.bundle, "write_weights", lambda source, target, half: shutil.copy(source, target))
-        assert kernels.half_change(run, competition) == 0
+        assert kernels.half_change(Workspace(), run, competition) == 0
     told = []
-    kernel = kernels.build(run, data, Settings(), False, 60.0, told.append)
+    kernel = kernels.build(Workspace(), run, data, Settings(), False, 60.0, told.append)
     assert len(list(kernel.bundle.glob("*.safetensors"))) == 8 * 2
     assert "halving them changes" in told[0]
 
 
 def test_a_fold_starts_from_the_named_recipes_last_weights(data):
-    source, _ = train(data, tiny("exp2"))
-    target, _ = train(data, tiny("exp3", "name=held stages.0.learning_rate=1e-12"))
+    source, _ = train(Workspace(), data, tiny("exp2"))
+    target, _ = train(Workspace(), data, tiny("exp3", "name=held stages.0.learning_rate=1e-12"))
     name = "net.decoder.blocks.0.conv1.0.weight"
     for fold in (0, 1):
         first, second = (load_file(run.weights(fold, 0))[name] for run in (source, target))
@@ -206,38 +207,38 @@ def test_a_start_that_was_trained_anew_is_told(data):
     def source(seed):
         return tiny("exp2", f"name=source seed={seed} stages.0.swa_epochs=0")
 
-    first, _ = train(data, source(0))
+    first, _ = train(Workspace(), data, source(0))
     target = tiny("exp3", "name=follower start=source")
-    train(data, target)
+    train(Workspace(), data, target)
     shutil.rmtree(first.folder)
-    train(data, source(1))
-    with pytest.raises(KitError, match=r"follower: was begun with other weights of fold 0 of source"):
-        train(data, target)
+    train(Workspace(), data, source(1))
+    with pytest.raises(KitError, match=r"follower: was trained with other weights of fold 0 of source"):
+        train(Workspace(), data, target)
 
 
 def test_a_run_is_predicted_as_it_was_trained(data):
     wanted = tiny("demo", "name=kept")
-    run, _ = train(data, wanted)
-    path, _ = predict(data, wanted)
+    run, _ = train(Workspace(), data, wanted)
+    path, _ = predict(Workspace(), data, wanted)
     before = {file: file.read_bytes() for file in (path, run.test(True), run.test(False))}
     for other in ("stages.1.size=32", "network.normalisation=imagenet", "seed=3"):
-        for verb in (predict, lambda *given: search_thresholds(*given, ("image",), None, None)):
-            with pytest.raises(KitError, match="was begun with other settings"):
-                verb(data, tiny("demo", f"name=kept {other}"))
+        for verb in (predict, explore):
+            with pytest.raises(KitError, match="was trained with other settings"):
+                verb(Workspace(), data, tiny("demo", f"name=kept {other}"))
     with pytest.raises(KitError, match="chosen on maps with TTA"):
-        predict(data, tiny("demo", "name=kept tta=false"))
+        predict(Workspace(), data, tiny("demo", "name=kept tta=false"))
     assert {file: file.read_bytes() for file in before} == before
-    train(data, tiny("demo", "name=kept tta=false"))
-    assert predict(data, tiny("demo", "name=kept tta=false"))[1]
+    train(Workspace(), data, tiny("demo", "name=kept tta=false"))
+    assert predict(Workspace(), data, tiny("demo", "name=kept tta=false"))[1]
 
 
 def test_a_fold_whose_weights_are_gone_is_told(data):
-    run, _ = train(data, tiny("sneddy"))
-    lost = run.member("r50").weights(1, 3)
+    run, _ = train(Workspace(), data, tiny("sneddy"))
+    lost = Run(run.folder / "r50").weights(1, 3)
     kept = lost.rename(lost.with_name("kept"))
     for use in (
-        lambda: predict(data, tiny("sneddy")),
-        lambda: kernels.build(run, data, Settings(), False, 60.0, print),
+        lambda: predict(Workspace(), data, tiny("sneddy")),
+        lambda: kernels.build(Workspace(), run, data, Settings(), False, 60.0, print),
     ):
         with pytest.raises(KitError, match=r"r50/fold1/stage4: its weights are missing"):
             use()
@@ -246,19 +247,19 @@ def test_a_fold_whose_weights_are_gone_is_told(data):
 
 def test_a_start_that_cannot_be_is_told(data):
     with pytest.raises(KitError, match=r"absent.*make train"):
-        train(data, recipes.load("demo", "name=a start=absent"))
-    train(data, tiny("x5"))
+        train(Workspace(), data, recipes.load("demo", "name=a start=absent"))
+    train(Workspace(), data, tiny("x5"))
     with pytest.raises(KitError, match=r"x5: is an ensemble: .* start=x5/classify-se50"):
-        train(data, recipes.load("demo", "name=b start=x5"))
-    source, _ = train(data, tiny("exp2"))
+        train(Workspace(), data, recipes.load("demo", "name=b start=x5"))
+    source, _ = train(Workspace(), data, tiny("exp2"))
     with pytest.raises(KitError, match=r"exp2: was trained with other folds: train it anew"):
-        source.start(0, {"folds": "others"})
+        source.start(0, source.read_inputs().model_copy(update={"folds": "others"}))
 
 
 REAL = {
     (part.network.model_copy(update={"encoder_weights": None})): None
     for name in recipes.names()
-    for part in recipes.load(name).parts().values()
+    for part in recipes.load(name).parts()
 }
 
 

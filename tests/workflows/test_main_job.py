@@ -208,7 +208,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(kit, place, tmp_path, mon
         (("folds", "--data", "nowhere"), "nowhere: is not a folder"),
         (("train", *RUN, "--fold", "7"), "--fold 7"),
         (("train", "--data", "tiny", "--recipe", "exp99"), "no such recipe"),
-        (("train", *RUN, "--set", "stages.0.epochs=9"), "was begun with other settings (stages.0.epochs: 3 → 9)"),
+        (("train", *RUN, "--set", "stages.0.epochs=9"), "was trained with other settings (stages.0.epochs: 3 → 9)"),
         (("train", *RUN, "--set", "stages.0.sizes=64"), "stages.0.sizes"),
         (("predict", "--data", "tiny", "--recipe", "demo"), "run `make train` first"),
         (("thresholds", "--data", "tiny", "--recipe", "demo"), "run `make train` first"),
