@@ -104,6 +104,10 @@ def build(network: Network, pretrained: bool = True) -> Segmenter:
         if network.architecture not in ("Unet", "UnetPlusPlus"):
             raise KitError(f"network.attention: {network.architecture} has none: set it to null")
         options["decoder_attention_type"] = network.attention
+    if network.output_stride is not None:
+        if not network.architecture.startswith("DeepLab"):
+            raise KitError(f"network.output_stride: {network.architecture} has none: set it to null")
+        options["encoder_output_stride"] = network.output_stride
     if network.image_head:
         options["aux_params"] = {"classes": 1, "pooling": "avg"}
     wanted = network.encoder_weights if pretrained else None

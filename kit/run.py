@@ -92,11 +92,20 @@ class Run:
         return self.folder / f"fold{fold}" / f"stage{number + 1}"
 
     def weights(self, fold: int, number: int) -> Path:
-        """The averaged weights of a stage."""
+        """The averaged weights of a stage; where the predictions of several are averaged, those of the best."""
         return self.stage(fold, number) / "weights.safetensors"
 
+    def left(self, fold: int, number: int) -> list[Path]:
+        """All weights that a stage has left, to average the predictions of."""
+        return sorted(self.stage(fold, number).glob("weights*.safetensors"))
+
+    def passed_on(self, fold: int, number: int) -> Path:
+        """The weights that the next stage starts from."""
+        best = self.stage(fold, number) / "best.safetensors"
+        return best if best.is_file() else self.weights(fold, number)
+
     def final_weights(self, recipe: Recipe) -> list[Path]:
-        """The weights of each trained fold's last stage.
+        """The weights of each trained fold's last stage, one or several a fold.
 
         Raises:
             KitError: no fold has been trained to its end, or the run is an ensemble.
@@ -105,7 +114,7 @@ class Run:
             members = ", ".join(f"{self.folder.name}/{name}" for name in recipe.members)
             raise KitError(f"{self.folder}: is an ensemble: its weights are those of {members}")
         last = f"stage{len(recipe.stages)}"
-        found = sorted(self.folder.glob(f"fold*/{last}/weights.safetensors"))
+        found = sorted(self.folder.glob(f"fold*/{last}/weights*.safetensors"))
         if not found:
             raise KitError(f"{self.folder}: no fold is trained to the end of {last}: run `make train` first")
         predicted = {path.stem.split("-")[0] for path in self.folder.glob("oof/fold*.npy")}
@@ -194,8 +203,8 @@ class Run:
         if recipe.members:
             first = next(iter(recipe.members))
             raise KitError(f"{self.folder}: is an ensemble: start from one of its members, start={recipe.name}/{first}")
-        last = self.weights(fold, len(recipe.stages) - 1)
-        if not last.is_file():
+        last = self.passed_on(fold, len(recipe.stages) - 1)
+        if not self.weights(fold, len(recipe.stages) - 1).is_file():
             raise KitError(
                 f"{self.folder}: fold {fold} is not trained to its end: run `make train` of this recipe first"
             )

@@ -15,6 +15,8 @@ from kit.core.errors import KitError
 from kit.core.files import opened
 
 PUBLIC, PRIVATE, IGNORED = "public", "private", "ignored"
+FULL_AREA = 1024 * 1024
+"""Pixels of the competition's images; areas are counted in them whatever the size of a map."""
 
 
 @dataclass(frozen=True)

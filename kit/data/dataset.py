@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,6 +10,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """What one fold trains and validates on, at one size."""
+
+    cache: Cache
+    training: np.ndarray
+    """Row numbers."""
+    validation: np.ndarray
+    """Row numbers."""
+    positive: np.ndarray
+    """bool (len(training),): has pneumothorax."""
 
 
 class Samples(Dataset):

@@ -13,17 +13,20 @@ from kit.core.files import write_json
 from kit.core.resumable import ResumableArray, key_of, read_keys, unreadable
 from kit.inference.maps import open_maps, upsample
 
+ROUNDING = 1e-9
+"""More than the rounding of a weighted mean of levels; a mean that is a whole level keeps it."""
 CERTAIN = 1e-6
 """Probabilities are kept this far from 0 and 1, where logits end."""
 
 
-def average(sources: Sequence[Path], target: Path, team: Team = ALONE) -> bool:
+def average(sources: Sequence[Path], target: Path, team: Team = ALONE, weights: Sequence[float] | None = None) -> bool:
     """Makes the mean of some members' maps, at the size of the largest.
 
     Args:
         sources: Maps of the same images, .npy (N, h, w) uint8 each.
         target: The file to make.
         team: The processes that share the work.
+        weights: How much each member counts; None: all the same.
 
     Returns:
         Whether any map was missing.
@@ -36,7 +39,8 @@ def average(sources: Sequence[Path], target: Path, team: Team = ALONE) -> bool:
         if member.ids != members[0].ids:
             raise KitError(f"{member.name}: has other images than {members[0].name}: remove both and predict again")
     shape = max(member.array.shape[1:] for member in members)
-    keys = [key_of(*parts) for parts in zip(*map(read_keys, sources), strict=True)]
+    counted = [] if weights is None else [repr(list(weights))]
+    keys = [key_of(*counted, *parts) for parts in zip(*map(read_keys, sources), strict=True)]
     left_out = np.any([unreadable(source) for source in sources], axis=0)  # (N,)
     rows = ResumableArray(target, members[0].ids, keys, shape, team, skip_unreadable=True)
     todo = rows.missing().tolist()
@@ -45,22 +49,31 @@ def average(sources: Sequence[Path], target: Path, team: Team = ALONE) -> bool:
         if left_out[index]:
             rows.put_unreadable(index)
         else:
-            rows.put(index, mean([member[index] for member in members]))
+            rows.put(index, mean([member[index] for member in members], weights))
     rows.finish()
     return bool(todo)
 
 
-def mean(maps: Sequence[np.ndarray]) -> np.ndarray:
+def mean(maps: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
     """The mean of some maps of one image, uint8 (h, w) each, at the size of the largest.
 
     Rounded down, as every level is (`maps.to_levels`).
 
+    Args:
+        maps: Of the members.
+        weights: How much each counts; None: all the same.
+
     >>> mean([np.array([[10, 20]], np.uint8), np.array([[11, 30]], np.uint8)])
     array([[10, 25]], dtype=uint8)
+    >>> mean([np.array([[10, 20]], np.uint8), np.array([[11, 30]], np.uint8)], [0.6, 0.2])
+    array([[10, 22]], dtype=uint8)
     """
     shape = max(levels.shape for levels in maps)
     enlarged = [upsample(levels, shape) for levels in maps]
-    return (np.sum(enlarged, axis=0, dtype=np.uint32) // len(enlarged)).astype(np.uint8)
+    if weights is None:
+        return (np.sum(enlarged, axis=0, dtype=np.uint32) // len(enlarged)).astype(np.uint8)
+    total = np.tensordot(np.asarray(weights, np.float64), np.stack(enlarged), axes=1)
+    return np.floor(total / sum(weights) + ROUNDING).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Protocol
 import cv2
 import numpy as np
 
+from kit.competition.scoring import FULL_AREA
 from kit.inference import thresholds_file
 from kit.inference.maps import PROBABILITIES
-
-FULL_AREA = 1024 * 1024
+from kit.recipes.schema import Threshold
 
 
 class Rule(Protocol):
@@ -187,6 +187,29 @@ class GatedRule:
         return self.rule.mask(levels) if self.opens(image_probability) else np.zeros(levels.shape, bool)
 
 
+@dataclass(frozen=True)
+class CleanedRule:
+    """Another rule whose contours that enclose at most `smallest_contour` pixels go: regions dropped, holes filled."""
+
+    rule: Rule
+    smallest_contour: int
+    """Pixels of a 1024×1024 image."""
+
+    @property
+    def name(self) -> str:
+        """That of the inner rule."""
+        return self.rule.name
+
+    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
+        """From levels uint8 (H, W) to a bool mask (H, W)."""
+        mask = self.rule.mask(levels, image_probability).view(np.uint8)
+        contours, _ = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+        limit = self.smallest_contour * levels.size / FULL_AREA
+        kept = [contour for contour in contours if cv2.contourArea(contour) > limit]
+        # Filled together: a hole whose contour is kept stays a hole.
+        return cv2.drawContours(np.zeros_like(mask), kept, -1, 1, cv2.FILLED).astype(bool)
+
+
 RULES = {rule.name: rule for rule in (ImageRule, ComponentRule, TripletRule, ExpectedRule)}
 
 
@@ -198,6 +221,8 @@ def parameters(rule: Rule) -> dict[str, Any]:
     """
     if isinstance(rule, GatedRule):
         return {**parameters(rule.rule), "gate": rule.gate}
+    if isinstance(rule, CleanedRule):
+        return {**parameters(rule.rule), "smallest_contour": rule.smallest_contour}
     return {"rule": rule.name, **asdict(rule)}
 
 
@@ -210,4 +235,24 @@ def read(path: Path | str) -> Rule:
     found = thresholds_file.read(path)
     kind = RULES[found.rule]
     rule = kind(**{field.name: getattr(found, field.name) for field in fields(kind)})
+    rule = CleanedRule(rule, found.smallest_contour) if found.smallest_contour else rule
     return rule if found.gate is None else GatedRule(rule, found.gate)
+
+
+def fixed(threshold: Threshold, gated: bool) -> Rule:
+    """The rule that a recipe gives itself.
+
+    Args:
+        threshold: The recipe's section.
+        gated: Whether classifying members have a say.
+
+    >>> fixed(Threshold(binarization=0.75, removal=2048), gated=False)
+    ImageRule(binarization=0.75, removal=2048)
+    """
+    rule: Rule = (
+        ImageRule(threshold.binarization, threshold.removal)
+        if threshold.top is None
+        else TripletRule(threshold.top, threshold.binarization, threshold.removal)
+    )
+    rule = CleanedRule(rule, threshold.smallest_contour) if threshold.smallest_contour else rule
+    return GatedRule(rule, threshold.gate) if gated and threshold.gate is not None else rule

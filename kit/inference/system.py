@@ -55,7 +55,8 @@ class System:
                 image_probabilities.append(found)
             else:
                 maps.append(to_levels(found))
-        means = (ensemble.mean(levels) for levels in zip(*maps, strict=True))
+        weights = self.recipe.weights
+        means = (ensemble.mean(levels, weights) for levels in zip(*maps, strict=True))
         if self.stack is None:
             return ((levels, None) for levels in means)
         stacked = self.stack.probability(np.stack(image_probabilities, axis=1))

@@ -20,6 +20,8 @@ class Thresholds(Document):
 
     gate: Share | None = None
     """P(the image has any pneumothorax) from which on the rule decides; None: no gate."""
+    smallest_contour: Count = 0
+    """Contours that enclose no more pixels of a 1024×1024 image are dropped or filled; 0: none."""
     dice: Share | None = None
     interval: tuple[Share, Share] | None = None
     nested_dice: Share | None = None

@@ -110,7 +110,7 @@ def build(
     fresh.mkdir(parents=True)
     listed: dict[str, list[str]] = {}
     for member, paths in weights.items():
-        listed[member] = [f"{member}.{path.parents[1].name}.safetensors" for path in paths]
+        listed[member] = [f"{member}.{path.parents[1].name}{path.name.removeprefix('weights')}" for path in paths]
         for path, name in zip(paths, listed[member], strict=True):
             write_weights(path, fresh / name, half)
     for path in (run.recipe_path, *chosen):

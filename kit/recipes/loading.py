@@ -82,7 +82,8 @@ def parse(content: dict[str, Any], path: str) -> Recipe:
         for key in changes.keys() & OF_THE_WHOLE:
             raise KitError(f"{path}: members.{name}.{key}: belongs to the ensemble as a whole: leave it out")
         member = merged(whole.model_dump(mode="json", exclude={"members"}), changes)
-        start = _validated(Recipe, member, path, ("members", name)).start or ""
+        part = _validated(Recipe, member, path, ("members", name))
+        start = "" if part.start_data else part.start or ""
         if start.startswith(f"{whole.name}/") and start.partition("/")[2] not in before:
             raise KitError(f"{path}: members.{name}.start: {start} is not a member that is trained before it")
     if whole.members and not whole.members_that("segment"):

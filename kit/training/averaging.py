@@ -1,4 +1,8 @@
-"""Averages of weights: SWA over the last epochs (paper section 4.3), or the best checkpoints (the winner)."""
+"""What a stage leaves: its last weights, an average of several checkpoints, or the best of them all.
+
+SWA is the average over the last epochs (paper section 4.3) or over chosen ones (the runner-up); the winner averages
+the predictions of the best checkpoints.
+"""
 
 from collections.abc import Iterable
 
@@ -11,53 +15,63 @@ from kit.recipes.schema import Stage
 State = dict[str, torch.Tensor]
 
 
-class Average:
-    """The checkpoints of a stage that its final weights are the mean of.
+class Checkpoints:
+    """The weights of a stage that are worth keeping while it goes on.
 
-    With `swa_epochs` a running mean of the weights at the end of each of the last epochs; with `best_checkpoints`
-    the states of the best epochs by validation Dice, the earlier of two equals; else the last epoch's weights.
+    Of the epochs of `swa_epochs` a running mean; of the epochs with the best score the states, the earlier of two
+    equals; and of the network itself the last.
     """
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self._wanted = max(stage.best_checkpoints, int(stage.passes_on == "best"))
         self._count = 0
         self._mean: State = {}
         self._best: list[tuple[float, int, State]] = []
 
-    def add(self, network: nn.Module, epoch: int, dice: float) -> None:
+    def add(self, network: nn.Module, epoch: int, score: float) -> None:
         """Takes the weights at the end of an epoch.
 
         Args:
             network: Whose weights they are.
             epoch: From 0.
-            dice: On the validation part, after this epoch.
+            score: On the validation part, after this epoch.
         """
-        if epoch >= self._stage.epochs - self._stage.swa_epochs:
+        if epoch + 1 in self._stage.swa:
             self._count += 1
             state = _copy(network)
             self._mean = {
                 name: mean + (state[name] - mean) / self._count if mean.is_floating_point() else state[name]
                 for name, mean in (self._mean or state).items()
             }
-        if self._stage.best_checkpoints:
-            best = [*self._best, (dice, epoch, _copy(network))]
-            self._best = sorted(best, key=lambda entry: (-entry[0], entry[1]))[: self._stage.best_checkpoints]
+        if self._wanted:
+            best = [*self._best, (score, epoch, _copy(network))]
+            self._best = sorted(best, key=lambda entry: (-entry[0], entry[1]))[: self._wanted]
 
-    def load_into(self, network: nn.Module, batches: Iterable) -> None:
-        """Gives the network the average, with batch-norm statistics recomputed over `batches` of (images, masks).
+    @property
+    def best(self) -> State:
+        """The single epoch with the best score, for a stage that passes it on."""
+        return self._best[0][2]
 
-        An average of one checkpoint is that checkpoint, with the statistics that it was trained with.
+    def left(self, network: nn.Module, batches: Iterable) -> list[State]:
+        """The weights that the stage leaves: those of one network, or of several whose predictions are averaged.
+
+        Args:
+            network: As it is after the last epoch; an average goes through it, to have its batch-norm statistics
+                recomputed. An average of one checkpoint is that checkpoint, with the statistics it was trained with.
+            batches: Pairs (images, masks) of the training part.
         """
-        states = [self._mean] if self._stage.swa_epochs else [state for _, _, state in self._best]
+        states = [state for _, _, state in self._best[: self._stage.best_checkpoints]]
+        if self._stage.averaged == "predictions":
+            return states
+        if self._stage.swa:
+            states = [self._mean]
         if not states:
-            return
-        mean = {
-            name: torch.stack([state[name] for state in states]).mean(0) if tensor.is_floating_point() else tensor
-            for name, tensor in states[0].items()
-        }
-        network.load_state_dict(mean)
+            return [_copy(network)]
+        network.load_state_dict(mean(states))
         if self._stage.averages:
             _update_batch_norm(network, batches)
+        return [_copy(network)]
 
     def state_dict(self) -> dict:
         """For the checkpoint."""
@@ -67,6 +81,14 @@ class Average:
         """Goes on from a checkpoint."""
         self._count, self._mean = state["count"], state["mean"]
         self._best = [tuple(entry) for entry in state["best"]]
+
+
+def mean(states: list[State]) -> State:
+    """The mean of the weights; of counters, which have none, the first."""
+    return {
+        name: torch.stack([state[name] for state in states]).mean(0) if tensor.is_floating_point() else tensor
+        for name, tensor in states[0].items()
+    }
 
 
 @torch.no_grad()

@@ -1,4 +1,11 @@
-"""BCE + Dice (paper equations 1 to 3), and the terms that the winning systems add."""
+"""BCE + Dice (paper equations 1 to 3), and the terms that the winning systems add.
+
+Masks are 0 or 1, of the logits' shape (B, 1, H, W); every term is a scalar. What each is for empty masks:
+- `bce` and `focal` are means over pixels, whatever the truth;
+- `dice` without any foreground is the share of the pixels that is predicted;
+- `lovasz` without foreground is the largest hinge error of a pixel, the limit that its definition gives, averaged
+  with the hinge of the background, which is all of the image.
+"""
 
 import torch
 from torch.nn import functional as F
@@ -9,12 +16,12 @@ FOCAL_GAMMA = 2.0
 
 
 def bce(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy, mean over pixels (equation 1). Both (B, 1, H, W) → scalar."""
+    """Binary cross-entropy, mean over pixels (equation 1)."""
     return F.binary_cross_entropy_with_logits(logits, masks)
 
 
-def dice(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Dice loss of each image, mean over images (equation 2), with probabilities as the predicted set.
+def dice(logits: torch.Tensor, masks: torch.Tensor, over: str = "image", areas: str = "sums") -> torch.Tensor:
+    """Dice loss (equation 2), with probabilities as the predicted set.
 
     1 - 2 |X ∩ Y| / (|X| + |Y|) is constant for an empty mask Y. There the loss is |X| / (H · W), the share of the
     image that is predicted, so that images without pneumothorax teach against false positives too. Its gradient is
@@ -23,21 +30,51 @@ def dice(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     Args:
         logits: (B, 1, H, W).
         masks: (B, 1, H, W), 0 or 1.
+        over: `image`: of each image, then the mean over images; `batch`: of all pixels of the batch at once, so that
+            the large masks of a batch outweigh the small ones and a batch is empty only where all its images are.
+        areas: |X| is the sum of the probabilities (`sums`) or of their squares (`squares`).
 
     Returns:
         Scalar in [0, 1].
     """
-    predicted = logits.sigmoid().flatten(1)  # (B, HW)
-    truth = masks.flatten(1)  # (B, HW)
-    overlap, area, true_area = (predicted * truth).sum(1), predicted.sum(1), truth.sum(1)  # (B,)
+    parts = len(logits) if over == "image" else 1
+    predicted, truth = logits.sigmoid().reshape(parts, -1), masks.reshape(parts, -1)  # (B, HW) or (1, BHW)
+    area = (predicted if areas == "sums" else predicted.square()).sum(1)
+    overlap, true_area = (predicted * truth).sum(1), truth.sum(1)
     full = 1 - 2 * overlap / (area + true_area).clamp(min=1e-6)
     return torch.where(true_area > 0, full, area / truth.shape[1]).mean()
 
 
 def focal(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Focal loss, gamma 2, mean over pixels: cross-entropy weighted by (1 - p of the true class)². → scalar."""
+    """Focal loss, gamma 2, mean over pixels, or images: cross-entropy weighted by (1 - p of the true class)²."""
     entropy = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
     return ((1 - torch.exp(-entropy)) ** FOCAL_GAMMA * entropy).mean()
+
+
+def lovasz(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Symmetric Lovász hinge: the mean of the hinge of the mask and of that of its complement, mean over images.
+
+    The hinge is the convex surrogate of 1 - IoU by Berman et al. (2018): errors 1 - z · (±1) in falling order, each
+    weighted by what it adds to 1 - IoU when it becomes wrong after all larger ones.
+
+    Args:
+        logits: (B, 1, H, W).
+        masks: (B, 1, H, W), 0 or 1.
+    """
+    scores, truth = logits.flatten(1), masks.flatten(1)  # (B, HW)
+    return (_lovasz_hinge(scores, truth) + _lovasz_hinge(-scores, 1 - truth)) / 2
+
+
+def _lovasz_hinge(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """(B, N) and (B, N) → scalar."""
+    errors, order = (1 - scores * (2 * truth - 1)).sort(dim=1, descending=True)
+    truth = truth.gather(1, order)
+    total = truth.sum(1, keepdim=True)
+    # 1 - IoU when the first k + 1 pixels of this order are wrong, and what the k-th adds to it.
+    union = total + (1 - truth).cumsum(1)
+    jaccard = 1 - (total - truth.cumsum(1)) / union
+    weights = torch.diff(jaccard, dim=1, prepend=torch.zeros_like(total))
+    return (errors.relu() * weights).sum(1).mean()
 
 
 def total(weights: Loss, logits: torch.Tensor, image_logits: torch.Tensor | None, masks: torch.Tensor) -> torch.Tensor:
@@ -53,12 +90,14 @@ def total(weights: Loss, logits: torch.Tensor, image_logits: torch.Tensor | None
         Scalar.
     """
     logits, masks = logits.float(), masks.float()
-    terms = [
-        weight * term(logits, masks)
-        for weight, term in ((weights.bce, bce), (weights.dice, dice), (weights.focal, focal))
-        if weight
-    ]
-    if weights.image:
-        positive = masks.flatten(1).amax(1)  # (B,)
-        terms.append(weights.image * F.binary_cross_entropy_with_logits(image_logits.float(), positive))
+    terms = []
+    for weight, term in ((weights.bce, bce), (weights.focal, focal), (weights.lovasz, lovasz)):
+        if weight:
+            terms.append(weight * term(logits, masks))
+    if weights.dice:
+        terms.append(weights.dice * dice(logits, masks, weights.dice_over, weights.dice_areas))
+    positive = masks.flatten(1).amax(1)  # (B,)
+    for weight, term in ((weights.image, bce), (weights.image_focal, focal)):
+        if weight:
+            terms.append(weight * term(image_logits.float(), positive))
     return torch.stack(terms).sum()

@@ -6,29 +6,31 @@ For a predicted set of pixels X and the truth Y of one image,
 
 both 1 where X and Y are empty and 0 where only one of them is. The paper leaves IoU of empty masks open; with the
 competition's convention for both, IoU = Dice / (2 - Dice) holds for each image. Reported are means over images.
+
+`binarize` is the rules `image` and `triplet` for a batch on the device that trains.
 """
 
 import torch
 
-from kit.recipes.schema import Threshold
-
-FULL_AREA = 1024 * 1024
+from kit.competition.scoring import FULL_AREA
 
 
-def binarize(probabilities: torch.Tensor, threshold: Threshold) -> torch.Tensor:
+def binarize(probabilities: torch.Tensor, binarization: float, removal: int, top: float | None = None) -> torch.Tensor:
     """{p ≥ binarization}, emptied where fewer than `removal` pixels of a 1024×1024 image have p ≥ `top`.
 
     Args:
         probabilities: (B, 1, H, W) in [0, 1].
-        threshold: The recipe's section.
+        binarization: In [0, 1].
+        removal: In pixels of a 1024×1024 image.
+        top: In [0, 1]; None: as `binarization`.
 
     Returns:
         bool (B, 1, H, W).
     """
-    masks = probabilities >= threshold.binarization
-    sure = masks if threshold.top is None else probabilities >= threshold.top
-    areas = sure.flatten(1).sum(1) * (FULL_AREA / masks[0].numel())  # (B,)
-    return masks & (areas >= threshold.removal)[:, None, None, None]
+    masks = probabilities >= binarization
+    sure = masks if top is None else probabilities >= top
+    areas = sure.flatten(1).sum(1) * FULL_AREA // masks[0].numel()  # (B,)
+    return masks & (areas >= removal)[:, None, None, None]
 
 
 def dice_and_iou(predicted: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -25,7 +25,7 @@ def average(run: Run, recipe: Recipe, place: Callable[..., Path], team: Team) ->
     """
     runs = [run.part(part) for part in recipe.members_that("segment")]
     made = [
-        ensemble.average([place(member, tta=tta) for member in runs], place(run, tta=tta), team)
+        ensemble.average([place(member, tta=tta) for member in runs], place(run, tta=tta), team, recipe.weights)
         for tta in (True, False)
     ]
     return any(made)

@@ -17,6 +17,7 @@ from kit.inference import maps, predict, rules, system
 from kit.kaggle.settings import Settings
 from kit.kernel import bundle, rehearsal
 from kit.run import Run
+from kit.workflows import thresholds
 from kit.workflows.predict import predict_files
 from kit.workflows.workspace import Workspace, check_maps, open_run
 
@@ -30,7 +31,11 @@ def find_run(workspace: Workspace, folder: Path | None, data: Path, recipe: str,
     """The run in that folder, or else the recipe's run on the data."""
     if folder is not None:
         return Run(folder)
-    return workspace.run(workspace.open_data(data), recipes.load(recipe, overrides))
+    wanted = recipes.load(recipe, overrides)
+    run = workspace.run(workspace.open_data(data), wanted)
+    if run.thresholds.is_file() and thresholds.asked_for(run) != wanted.threshold.rule:
+        thresholds.put_recipes_rule_in_use(open_run(workspace, data, wanted, run))
+    return run
 
 
 def build(
@@ -79,15 +84,13 @@ def half_change(workspace: Workspace, run: Run, competition: layout.Competition)
     rule = rules.read(run.thresholds)
     changes: list[float] = []
     for fold in run.predicted_folds():
-        full = {part.label: run.part(part).weights(fold, len(part.stages) - 1) for part in parts}
+        full = {part.label: run.part(part).left(fold, len(part.stages) - 1) for part in parts}
         with tempfile.TemporaryDirectory() as folder:
-            halved = {name: Path(folder) / f"{name}.safetensors" for name in full}
-            for name, path in full.items():
-                bundle.write_weights(path, halved[name], half=True)
-            before, after = (
-                system.load(replace(trained, weights={name: [path] for name, path in weights.items()}))
-                for weights in (full, halved)
-            )
+            halved = {name: [Path(folder) / name / path.name for path in paths] for name, paths in full.items()}
+            for name, paths in full.items():
+                for path, target in zip(paths, halved[name], strict=True):
+                    bundle.write_weights(path, target, half=True)
+            before, after = (system.load(replace(trained, weights=weights)) for weights in (full, halved))
         ids = maps.open_maps(run.oof(fold, recipe.tta)).ids
 
         def read(i: int, ids: tuple[str, ...] = ids) -> dict[int, np.ndarray]:

@@ -49,6 +49,7 @@ def predict(
     opened = open_run(workspace, data, recipe)
     trained, competition = opened.run.trained(recipe), opened.competition
     check_maps(opened)
+    thresholds.put_recipes_rule_in_use(opened)
     if not thresholds.fits(opened.run, recipe):
         kind = "without" if recipe.tta else "with"
         raise KitError(

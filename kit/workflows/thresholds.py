@@ -13,19 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from kit.competition import rle
+from kit.competition import rle, scoring
 from kit.core.errors import KitError
 from kit.core.files import copy, is_current, locked, mark, read_json, sha256, write_json
 from kit.core.resumable import keys_path
-from kit.inference import maps
-from kit.inference.masks import read_image_probabilities
+from kit.inference import maps, rules
+from kit.inference.masks import read_image_probabilities, stored_masks
 from kit.recipes.schema import Recipe
 from kit.run import Run
-from kit.thresholds import selection
+from kit.thresholds import cross_validation, selection
 from kit.workflows.workspace import OpenRun, Workspace, check_maps, logged, open_run
 
 log = logging.getLogger(__name__)
 
+FIXED = "fixed"
+"""What a recipe calls the thresholds that it gives itself."""
 BEST = "best"
 """What `--use` calls the rule with the best nested Dice."""
 
@@ -41,9 +43,25 @@ def ensure(opened: OpenRun) -> bool:
         done = not (is_current(searched, made_from) and all(map(_is_whole, _folders(opened.run).values())))
         if done:
             search(opened, opened.run.folder / "thresholds")
+            measure_fixed(opened)
             write_json(searched, {"rules": list(selection.KINDS)})
             mark(searched, made_from)
         return put_in_use(opened, chosen_by_hand(opened.run)) or done
+
+
+def put_recipes_rule_in_use(opened: OpenRun) -> None:
+    """Makes the rule that the recipe's `threshold.rule` names the one that the run predicts with.
+
+    Raises:
+        KitError: it has not been searched or measured yet.
+    """
+    rule = opened.recipe.threshold.rule
+    wanted = opened.run.rule(rule, opened.recipe.tta) / "thresholds.json"
+    if rule != "searched" and not wanted.is_file():
+        raise KitError(f"{wanted}: is missing: run `make train` to find the thresholds of {rule}")
+    with locked(opened.run.thresholds):
+        if put_in_use(opened, chosen_by_hand(opened.run)):
+            log.info("%s: rule %s is in use, %s", opened.run.folder, *in_use(opened.run))
 
 
 @dataclass(frozen=True)
@@ -108,8 +126,15 @@ def explore(
 def in_use(run: Run) -> tuple[str, str]:
     """The rule that a run predicts with, and why that one."""
     found = read_json(run.thresholds)
+    if (asked := asked_for(run)) != "searched":
+        return asked, "as threshold.rule of the recipe says"
     by_hand = found.get("use") is not None
     return found["rule"], f"chosen by hand (--use {BEST} goes back)" if by_hand else "it has the best nested Dice"
+
+
+def asked_for(run: Run) -> str:
+    """The `threshold.rule` by which the rule in use was taken."""
+    return read_json(run.thresholds).get("asked", "searched")
 
 
 def chosen_by_hand(run: Run) -> str | None:
@@ -124,11 +149,15 @@ def put_in_use(opened: OpenRun, chosen: str | None) -> bool:
         opened: With a finished search.
         chosen: A rule; None: the one with the best nested Dice.
     """
-    run, tta = opened.run, opened.recipe.tta
-    rule = chosen or max(selection.KINDS, key=lambda kind: _merit(read_json(run.rule(kind, tta) / "thresholds.json")))
+    run, tta, asked = opened.run, opened.recipe.tta, opened.recipe.threshold.rule
+    rule = (
+        asked
+        if asked != "searched"
+        else chosen or max(selection.KINDS, key=lambda kind: _merit(read_json(run.rule(kind, tta) / "thresholds.json")))
+    )
     folder = run.rule(rule, tta)
-    content = read_json(folder / "thresholds.json") | {"use": chosen}
-    if chosen is None:  # the estimate covers the choice among the rules, too
+    content = read_json(folder / "thresholds.json") | {"use": chosen, "asked": asked}
+    if chosen is None and asked == "searched":  # the estimate covers the choice among the rules, too
         content["nested_dice"] = content["nested_choice"]
     if run.thresholds.is_file() and read_json(run.thresholds) == content:
         return False
@@ -194,6 +223,44 @@ def search(
     return folders
 
 
+def measure_fixed(opened: OpenRun) -> None:
+    """Writes what the recipe's own thresholds are worth out of fold, with and without TTA.
+
+    Nothing is chosen on the images, so that the nested Dice is the Dice.
+    """
+    run, recipe, competition = opened.run, opened.recipe, opened.competition
+    rule = rules.fixed(recipe.threshold, recipe.is_gated)
+    patient = dict(zip(opened.split.table.image_id, opened.split.table.patient_id, strict=True))
+    for tta in (True, False):
+        dice: dict[str, float] = {}
+        masked = []
+        files = [run.oof(fold, tta) for fold in opened.split.numbers]
+        for fold, file in zip(opened.split.numbers, files, strict=True):
+            for image_id, mask in stored_masks(rule, file, run.oof(fold, tta, "classify"), competition.shape):
+                dice[image_id] = scoring.dice(
+                    mask, rle.union(competition.labels[image_id], competition.shape, image_id)
+                )
+                masked.append(bool(mask.any()))
+        values = np.array(list(dice.values()))
+        positive = np.array([bool(competition.labels[image_id]) for image_id in dice])
+        weights = cross_validation.prevalence_weights(positive, recipe.prevalence)
+        mean = float(np.average(values, weights=weights))
+        content = {
+            **rules.parameters(rule),
+            "dice": mean,
+            "interval": cross_validation.interval(values, weights, [patient[image_id] for image_id in dice]),
+            "nested_dice": mean,
+            "dice_positives": float(values[positive].mean()) if positive.any() else None,
+            "negatives_empty": float(values[~positive].mean()) if not positive.all() else None,
+            "masked": float(np.average(masked, weights=weights)),
+            "plateau": {},
+            "prevalence": recipe.prevalence,
+            "recipe": recipe.name,
+            "hashes": {file.name: sha256(file) for file in files} | {"labels": sha256(competition.labels_path)},
+        }
+        write_json(run.rule(FIXED, tta) / "thresholds.json", content)
+
+
 def _made_from(opened: OpenRun) -> dict[str, Any]:
     """What the search depends on, by its content."""
     run, recipe = opened.run, opened.recipe
@@ -204,6 +271,7 @@ def _made_from(opened: OpenRun) -> dict[str, Any]:
         "prevalence": recipe.prevalence,
         "rules": list(selection.KINDS),
         "transfer": recipe.threshold.transfer,
+        "fixed": recipe.threshold.model_dump(mode="json", exclude={"rule", "candidates"}),
     }
     if recipe.is_gated:
         files = [run.oof(fold, tta, "classify") for fold in numbers for tta in (True, False)]
@@ -213,7 +281,8 @@ def _made_from(opened: OpenRun) -> dict[str, Any]:
 
 def _folders(run: Run) -> dict[str, Path]:
     """Folder of each rule's search, by what to call it."""
-    return {_title(kind, tta): run.rule(kind, tta) for tta in (True, False) for kind in selection.KINDS}
+    kinds = (*selection.KINDS, FIXED)
+    return {_title(kind, tta): run.rule(kind, tta) for tta in (True, False) for kind in kinds}
 
 
 def _title(kind: str, tta: bool) -> str:

@@ -156,7 +156,7 @@ def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Pa
             member = f"{recipe.label} " if "/" in recipe.name else ""
             log.info("%s%s", member, summary.stage(run, fold, number))
             done.append(True)
-        start = weights
+        start = run.passed_on(fold, number)
     return done
 
 
@@ -171,7 +171,7 @@ def _predict_fold(session: Session, run: Run, recipe: Recipe, fold: int) -> bool
         lambda index, size: np.array(session.caches[size].images[rows[index]]),
     )
     targets = (run.oof(fold, False, recipe.role), run.oof(fold, True, recipe.role))
-    weights = [run.weights(fold, len(recipe.stages) - 1)]
+    weights = run.left(fold, len(recipe.stages) - 1)
     return predictions.predict_images(recipe, weights, targets, images, session.team, f"fold {fold} OOF maps")
 
 

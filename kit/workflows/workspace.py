@@ -168,12 +168,12 @@ def check_maps(opened: OpenRun) -> None:
     for part in opened.recipe.parts():
         run = opened.run.part(part)
         for fold in opened.split.numbers:
-            weights = run.weights(fold, len(part.stages) - 1)
+            weights = run.left(fold, len(part.stages) - 1)
             for path in (run.oof(fold, tta, part.role) for tta in (True, False)):
-                if not (path.is_file() and keys_path(path).is_file() and weights.is_file()):
+                if not (path.is_file() and keys_path(path).is_file() and weights):
                     raise KitError(f"{path}: there are no out-of-fold maps of every fold yet: run `make train` first")
                 ids = maps.read_ids(path)
-                expected = predictions.row_keys([weights], [key_by_id.get(image_id, b"") for image_id in ids])
+                expected = predictions.row_keys(weights, [key_by_id.get(image_id, b"") for image_id in ids])
                 if read_keys(path) != expected:
                     raise KitError(
                         f"{path}: was not predicted from these weights and images by this version of the kit: run "

@@ -1,12 +1,21 @@
+import cv2
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from torch.utils.data import DataLoader
 
+from kit.data import augmentation
 from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
 from kit.data.dataset import Samples, loader
+from kit.recipes.schema import Affine, Crop, Distortion, Exposure, Flip, Light, Magnitudes
 
-GROUPS = [("A1",), ("A2",), ("A3",), ("A4",), ("A1", "A2", "A3", "A4"), ("aggressive",)]
+GROUPS = [
+    *((name,) for name in augmentation.GROUPS),
+    ("A1", "A2", "A3", "A4"),
+    ("A1", "A2", "A3", "affine"),  # the winner's
+    ("exposure", "blur", "A1", "affine"),  # the runner-up's
+]
 
 
 def sample(size=64):
@@ -71,3 +80,151 @@ def test_workers_and_order_do_not_change_a_sample():
     assert all((a == b).all() for a, b in zip(alone, workers, strict=True))
     assert (samples[5][0] == alone[1][1]).all()
     assert (alone[0][0] != Samples(cache, Augmentation(("A1", "A2", "A3", "A4"), 64), seed=3, epoch=2)[0][0]).any()
+
+
+SIZE = 256
+INSIDE = slice(64, SIZE - 64)
+"""Far enough from the edges that nothing there was mirrored."""
+
+
+def places(transform, seed):
+    """Where each pixel of a transformed image comes from, (x, y), by sending ramps of coordinates through it."""
+    y, x = np.indices((SIZE, SIZE)).astype(np.float32)
+    transform.set_random_seed(seed)
+    sent = transform(image=np.stack([x, y, x], axis=-1))["image"]
+    return sent[..., 0], sent[..., 1]
+
+
+def one_of(group, number):
+    """A single transform of a group that takes one of several, always applied."""
+    return augmentation.A.Compose([group.transforms[number]])
+
+
+def moved(transform, seeds):
+    """Displacements in x of the inner pixels over some samples."""
+    x = np.arange(SIZE)[INSIDE]
+    return np.stack([places(transform, seed)[0][INSIDE, INSIDE] - x for seed in seeds])
+
+
+def test_the_elastic_transform_moves_pixels_as_far_as_that_of_2019():
+    random = np.random.default_rng(0)
+    slow = [120 * gaussian_filter(random.uniform(-1, 1, (SIZE, SIZE)), 6)[INSIDE, INSIDE] for _ in range(20)]
+    elastic = one_of(augmentation._distortion(Distortion(elastic_affine=0), SIZE), 0)
+    assert moved(elastic, range(20)).std() == pytest.approx(np.std(slow), rel=0.05)
+    assert 3.1 < np.std(slow) < 3.5
+    with_affine = one_of(augmentation._distortion(Distortion(), SIZE), 0)
+    assert 3.3 < moved(with_affine, range(20)).std() < 4.5
+
+
+def test_the_affine_part_of_the_elastic_transform_is_that_of_2019():
+    """Three points move by up to 3.6 px each; the image goes with them."""
+    only_affine = one_of(augmentation._distortion(Distortion(elastic_alpha=0), SIZE), 0)
+    random, spread = np.random.default_rng(0), []
+    _y, x = np.indices((SIZE, SIZE)).astype(np.float32)
+    for _ in range(60):
+        reach = SIZE // 3
+        corners = np.float32([[1, 1], [1, -1], [-1, -1]]) * reach + SIZE // 2
+        matrix = cv2.getAffineTransform(corners, corners + random.uniform(-3.6, 3.6, (3, 2)).astype(np.float32))
+        spread.append(cv2.warpAffine(x, matrix, (SIZE, SIZE))[INSIDE, INSIDE] - x[INSIDE, INSIDE])
+    found = moved(only_affine, range(60))
+    assert found.std() == pytest.approx(np.std(spread), rel=0.2)
+    corner = [places(only_affine, seed)[0][SIZE // 2 + 85, SIZE // 2 + 85] - (SIZE // 2 + 85) for seed in range(40)]
+    assert 2 < np.abs(corner).max() < 3.8
+
+
+def slow_grid(random):
+    """Grid distortion of 2019: each of five steps is stretched on its own, and nothing brings the end back."""
+    column, previous, step = np.zeros(SIZE), 0.0, SIZE // 5
+    for i, start in enumerate(range(0, SIZE, step)):
+        stop = min(start + step, SIZE)
+        current = SIZE if stop == SIZE and i == 5 else previous + step * (1 + random.uniform(-0.3, 0.3))
+        column[start:stop] = np.linspace(previous, current, stop - start)
+        previous = current
+    return column
+
+
+def test_grid_distortion_is_not_normalised():
+    random = np.random.default_rng(0)
+    slow = np.std([slow_grid(random)[INSIDE] - np.arange(SIZE)[INSIDE] for _ in range(200)])
+    grid = one_of(augmentation._distortion(Distortion(), SIZE), 1)
+    assert moved(grid, range(60)).std() == pytest.approx(slow, rel=0.25)
+
+
+def test_optical_distortion_is_radial_with_up_to_two():
+    optical, found = one_of(augmentation._distortion(Distortion(), SIZE), 2), []
+    y, x = (np.indices((SIZE, SIZE)) - SIZE / 2) / SIZE
+    square = x**2 + y**2
+    for seed in range(20):
+        seen = (places(optical, seed)[0] - SIZE / 2) / SIZE
+        k = (seen[128, 190] / x[128, 190] - 1) / (square + square**2)[128, 190]
+        expected = x * (1 + k * (square + square**2))
+        np.testing.assert_allclose(seen[INSIDE, INSIDE], expected[INSIDE, INSIDE], atol=0.01)
+        found.append(k)
+    assert 1.2 < max(np.abs(found)) < 2.1
+    assert min(found) < 0 < max(found)
+
+
+MIDDLE = slice(112, 144)
+
+
+def linear(transform, seed):
+    """The matrix and the shift by which the places of the inner pixels follow from their own."""
+    sent = np.stack(places(transform, seed), axis=-1)[MIDDLE, MIDDLE].reshape(-1, 2)
+    y, x = np.indices((SIZE, SIZE))[:, MIDDLE, MIDDLE].reshape(2, -1)
+    own = np.stack([x - 127.5, y - 127.5, np.ones_like(x)], axis=-1)
+    solution, *_ = np.linalg.lstsq(own, sent - 127.5, rcond=None)
+    return solution[:2].T, solution[2]
+
+
+@pytest.mark.parametrize(
+    "settings", [Affine(probability=1), Affine(probability=1, shift=0.2, scale=0.2, rotation=20, border="black")]
+)
+def test_shift_scale_and_rotation_reach_their_limits_and_no_further(settings):
+    transform = augmentation.A.Compose([augmentation._affine(settings, SIZE)])
+    angles, scales, shifts = [], [], []
+    for seed in range(60):
+        matrix, shift = linear(transform, seed)
+        scale = np.sqrt(np.linalg.det(matrix))
+        angles.append(abs(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))))
+        scales.append(abs(1 / scale - 1))
+        shifts.append(np.abs(np.linalg.inv(matrix) @ shift).max() / SIZE)
+    for found, limit in ((angles, settings.rotation), (scales, settings.scale), (shifts, settings.shift)):
+        assert 0.8 * limit < max(found) < 1.05 * limit
+
+
+def test_a_crop_is_at_least_as_high_as_its_smallest_share():
+    transform = augmentation.A.Compose([augmentation._crop(Crop(probability=1), SIZE)])
+    heights = [np.ptp(places(transform, seed)[1]) + 1 for seed in range(60)]
+    assert 175 <= min(heights) < 190
+    assert 240 < max(heights) <= 256
+
+
+@pytest.mark.parametrize("name", ["exposure", "blur", "A2"])
+def test_what_changes_grey_levels_leaves_the_mask_alone(name):
+    image, mask = sample()
+    results = [Augmentation((name,), 64)(image, mask, seed) for seed in range(30)]
+    assert all((found == mask).all() for _, found in results)
+    assert len({changed.tobytes() for changed, _ in results}) > 5
+
+
+@pytest.mark.parametrize(
+    "magnitudes",
+    [Magnitudes(A1=Flip(probability=0.25)), Magnitudes(A1=Flip(probability=0.75)), Magnitudes(A1=Flip(probability=0))],
+)
+def test_a_group_comes_as_often_as_its_probability(magnitudes):
+    image, mask = sample()
+    changed = [(Augmentation(("A1",), 64, magnitudes)(image, mask, seed)[0] != image).any() for seed in range(200)]
+    assert np.mean(changed) == pytest.approx(magnitudes.A1.probability, abs=0.1)
+
+
+def test_gamma_and_brightness_stay_within_their_limits():
+    flat, mask = np.full((32, 32), 102, np.uint8), np.zeros((32, 32), np.uint8)
+    light = Magnitudes(A2=Light(probability=1, contrast=0, brightness=0.1, gamma=(0.5, 2)))
+    levels = [int(Augmentation(("A2",), 32, light)(flat, mask, seed)[0][0, 0]) for seed in range(60)]
+    # 255 · 0.4² = 41, 255 · 0.4^0.5 = 161, and 102 ± 25.5
+    assert 41 <= min(levels) < 70
+    assert 130 < max(levels) <= 162
+    exposure = Magnitudes(exposure=Exposure(probability=1, brightness=0, contrast=0, gamma=(1, 1), clahe=1))
+    assert {int(Augmentation(("exposure",), 32, exposure)(flat, mask, seed)[0][0, 0]) for seed in range(9)} <= {
+        *range(96, 109)
+    }

@@ -1,4 +1,5 @@
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -97,3 +98,16 @@ def test_maps_of_other_images_are_refused(tmp_path):
     sources = [member(tmp_path / "a.npy", 16)[0], member(tmp_path / "b.npy", 16, ("x", "z"))[0]]
     with pytest.raises(KitError, match=r"b\.npy: has other images"):
         ensemble.average(sources, tmp_path / "mean.npy")
+
+
+def test_members_count_as_their_weights_say():
+    random = np.random.default_rng(0)
+    stacks = random.integers(0, 256, (3, 5, 8, 8), np.uint8)
+    weights = (0.4, 0.2, 0.15)
+    for index in range(5):
+        found = ensemble.mean(stacks[:, index], weights)
+        for place in np.ndindex(8, 8):
+            exact = sum(
+                Fraction(str(w)) * int(v) for w, v in zip(weights, stacks[(slice(None), index, *place)], strict=True)
+            )
+            assert found[place] == exact / Fraction("0.75") // 1

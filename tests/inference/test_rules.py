@@ -7,6 +7,7 @@ from kit.core.errors import KitError
 from kit.core.files import write_json
 from kit.inference import rules
 from kit.inference.rules import ComponentRule, ExpectedRule, ImageRule, TripletRule, level_of
+from kit.recipes.schema import Threshold
 
 EXAMPLES = [
     ImageRule(0.5, 2048),
@@ -109,3 +110,29 @@ def test_other_files_are_refused(tmp_path, content, message):
     path.write_text(json.dumps(content))
     with pytest.raises(KitError, match=message):
         rules.read(path)
+
+
+def test_small_contours_are_dropped_and_small_holes_filled():
+    mask = np.zeros((100, 100), np.uint8)
+    mask[10:60, 10:60] = 255  # a region
+    mask[20:40, 20:40] = 0  # with a large hole, whose contour runs through the pixels around it
+    mask[45:50, 45:50] = 0  # and a small one
+    mask[25:30, 25:30] = 255  # with a small region inside the large hole
+    mask[80:85, 80:85] = 255  # and a small region elsewhere
+    expected = mask > 0
+    expected[45:50, 45:50] = True
+    expected[25:30, 25:30] = expected[80:85, 80:85] = False
+    area = 100 * 1024 * 1024 // 100**2  # 100 pixels of this image
+    found = rules.CleanedRule(rules.ImageRule(0.5, 0), area).mask(mask)
+    assert (found == expected).all()
+    assert (rules.CleanedRule(rules.ImageRule(0.5, 0), 0).mask(mask)[80:85, 80:85]).all()
+
+
+def test_a_recipes_own_rule_survives_its_file(tmp_path):
+    threshold = Threshold(top=0.7, removal=800, binarization=0.3, smallest_contour=100, gate=0.65)
+    for gated in (False, True):
+        rule = rules.fixed(threshold, gated)
+        path = tmp_path / "thresholds.json"
+        path.write_text(json.dumps(rules.parameters(rule)))
+        assert rules.read(path) == rule
+        assert isinstance(rule, rules.GatedRule) == gated

@@ -1,8 +1,11 @@
+import math
+
 import pytest
 
 from kit import recipes
 from kit.core.errors import KitError
 from kit.recipes.schema import Stage
+from kit.training import schedules
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -61,54 +64,117 @@ def test_the_augmentation_study_takes_its_group_as_a_parameter():
     assert (study.stages[0].learning_rate, study.stages[0].final_learning_rate) == (1e-4, 1e-5)
 
 
-def test_the_winner_is_three_networks_with_their_own_losses_and_chains():
-    parts = recipes.load("sneddy").parts()
-    assert {name: part.network.encoder for name, part in parts.items()} == {
-        "r34": "resnet34",
-        "r50": "resnet50",
-        "se50": "se_resnext50_32x4d",
+def test_the_winner_is_four_networks_with_their_own_losses_and_weights():
+    whole = recipes.load("sneddy")
+    parts = {part.label: part for part in whole.parts()}
+    assert [part.weight for part in parts.values()] == [0.4, 0.2, 0.2, 0.2]
+    assert {name: (part.network.encoder, part.network.normalisation) for name, part in parts.items()} == {
+        "r34": ("resnet34", "unit"),
+        "r34-valid": ("resnet34", "unit"),
+        "r50": ("resnet50", "imagenet"),
+        "se50": ("se_resnext50_32x4d", "unit"),
     }
-    losses = {(part.loss.bce, part.loss.dice, part.loss.focal) for part in parts.values()}
-    assert losses == {(3, 1, 4), (1, 1, 1), (2, 1, 2)}
+    losses = [(part.loss.bce, part.loss.dice, part.loss.focal, part.loss.dice_over) for part in parts.values()]
+    assert losses == [(1, 1, 1, "batch"), (3, 1, 4, "batch"), (2, 1, 2, "batch"), (3, 1, 4, "batch")]
     assert parts["se50"].network.attention == "scse"
     assert [stage.size for stage in parts["r34"].stages] == [512, 1024, 1024, 1024, 1024]
     assert parts["r34"].stages[1].frozen_epochs
+    assert not parts["r50"].stages[0].frozen_epochs
     for part in parts.values():
-        uptraining = part.stages[-3:]
-        assert [stage.positive_share for stage in uptraining] == [0.6, 0.4, 0.5]
+        assert (part.optimizer.name, part.optimizer.weight_decay, part.optimizer.clip) == ("adam", 5e-6, 0.1)
+        first, uptraining = part.stages[-4], part.stages[-3:]
+        assert (first.schedule, first.watch, first.plateau.factor, first.plateau.patience) == (
+            "plateau",
+            "score",
+            0.1,
+            3,
+        )
+        assert [stage.positive_share for stage in part.stages[-4:]] == [0.8, 0.6, 0.4, 0.5]
         assert [stage.learning_rate for stage in uptraining] == [1e-5, 1e-5, 1e-6]
-        assert all(stage.best_checkpoints == 3 for stage in part.stages)
-        rule = part.threshold
-        assert (rule.top, rule.removal, rule.binarization) == (0.7, 800, 0.3)
+        assert {(stage.periods, stage.restarts, stage.final_learning_rate) for stage in uptraining} == {
+            ((8,), False, 1e-7)
+        }
+        assert [stage.early_stopping for stage in part.stages[-4:]] == [11, 13, 13, 13]
+        assert {(stage.best_checkpoints, stage.averaged) for stage in part.stages} == {(3, "predictions")}
+        assert part.augmentation == ("A1", "A2", "A3", "affine")
+    rule = whole.threshold
+    assert (rule.top, rule.removal, rule.binarization, rule.smallest_contour) == (0.7, 800, 0.3, 100)
+    assert len(rule.candidates) == 8
 
 
 def test_the_runner_up_classifies_with_three_networks_and_segments_with_five():
     whole = recipes.load("x5")
     by_role = {"classify": [], "segment": []}
-    for part in whole.parts().values():
-        by_role[part.role].append((part.network.architecture, part.network.encoder))
-        shares = {stage.positive_share for stage in part.stages}
-        assert shares == ({None} if part.role == "classify" else {1.0})
-        assert part.network.image_head == (part.role == "classify") == bool(part.loss.image)
-    classifiers = ["se_resnext50_32x4d", "se_resnext101_32x4d", "efficientnet-b3"]
-    assert by_role["classify"] == [("Unet", encoder) for encoder in classifiers]
-    assert by_role["segment"] == [
-        *(("Unet", encoder) for encoder in (*classifiers, "efficientnet-b5")),
-        ("DeepLabV3Plus", "resnext50_32x4d"),
+    for part in whole.parts():
+        classifies = part.role == "classify"
+        by_role[part.role].append((part.network.architecture, part.network.encoder, part.stages[0].size))
+        (stage,) = part.stages
+        assert stage.positive_share == (None if classifies else 1.0)
+        assert part.network.image_head == part.loss.needs_image_head
+        assert stage.learning_rate == 5e-4
+        assert (stage.epochs, stage.swa) == ((34, (25, *range(30, 35))) if classifies else (44, (35, 40, 44)))
+        assert stage.last_learning_rates == (1e-5, 1e-5, 5e-6, 5e-6)
+        terms = (part.loss.bce, part.loss.dice, part.loss.image_focal)
+        assert terms == ((1, 0, 1) if classifies else (0, 1, 0))
+        assert classifies or part.loss.dice_areas == "squares"
+        assert part.augmentation == ("exposure", "blur", "A1", "affine")
+        assert (part.magnitudes.affine.shift, part.magnitudes.affine.rotation) == (0.2, 20)
+    assert by_role["classify"] == [
+        ("Unet", "se_resnext50_32x4d", 768),
+        ("Unet", "se_resnext101_32x4d", 768),
+        ("Unet", "efficientnet-b3", 1024),
     ]
+    assert by_role["segment"] == [
+        ("Unet", "se_resnext50_32x4d", 1024),
+        ("Unet", "se_resnext101_32x4d", 1024),
+        ("Unet", "efficientnet-b3", 1024),
+        ("Unet", "efficientnet-b5", 768),
+        ("DeepLabV3Plus", "se_resnext50_32x4d", 1024),
+    ]
+    assert (whole.threshold.binarization, whole.threshold.gate, whole.tta) == (0.4, 0.65, False)
+    assert whole.parts()[-1].network.output_stride == 8
     assert whole.is_gated
     assert not recipes.load("sneddy").is_gated
+
+
+def runner_ups_rates(epochs, lowest):
+    """The rates that the published scheduler gives: its own reset leaves the period at 5, whatever T_mult says."""
+    rates = [lowest + (5e-4 - lowest) * (1 + math.cos(math.pi * (epoch % 5) / 5)) / 2 for epoch in range(epochs - 4)]
+    return [*rates, 1e-5, 1e-5, 5e-6, 5e-6]
+
+
+def test_the_runner_ups_rates_are_those_of_the_published_loop():
+    for part in recipes.load("x5").parts():
+        (stage,) = part.stages
+        found = [schedules.learning_rate(stage, [0.0] * epoch) for epoch in range(stage.epochs)]
+        expected = runner_ups_rates(stage.epochs, 1e-5 if part.role == "classify" else 1e-6)
+        assert found == pytest.approx(expected)
+
+
+def test_the_light_system_is_a_segmenter_of_positives_behind_a_classifier():
+    segment, classify = recipes.load("resnet18").parts()
+    assert {part.network.encoder for part in (segment, classify)} == {"resnet18"}
+    assert {part.stages[0].size for part in (segment, classify)} == {768}
+    assert (segment.role, segment.stages[0].positive_share) == ("segment", 1.0)
+    assert (classify.role, classify.stages[0].positive_share) == ("classify", 0.5)
+    assert segment.loss.lovasz == classify.loss.lovasz == 0.1
+
+
+def test_an_ensemble_goes_on_from_another_data_sets_member_by_member():
+    parts = recipes.load("sneddy", "start=sneddy start_data=round1").parts()
+    assert {(part.start, part.start_data) for part in parts} == {(f"sneddy/{part.label}", "round1") for part in parts}
+    assert recipes.load("exp5", "start=exp5 start_data=round1").start == "exp5"
 
 
 def test_a_member_is_the_recipe_with_its_changes_over_it():
     whole = recipes.load(
         "demo", 'members.a.network.encoder=resnet18 members.b.stages=[{"size":32,"epochs":1,"batch_size":2}]'
     )
-    a, b = whole.parts().values()
+    a, b = whole.parts()
     changed = whole.network.model_copy(update={"encoder": "resnet18"})
     assert a == whole.model_copy(update={"name": "demo/a", "network": changed, "members": {}})
     assert (b.name, [stage.size for stage in b.stages], b.network) == ("demo/b", [32], whole.network)
-    assert recipes.load("demo").parts() == {"": recipes.load("demo")}
+    assert recipes.load("demo").parts() == (recipes.load("demo"),)
 
 
 def test_overrides_reach_lists_and_nested_keys():
@@ -132,11 +198,13 @@ def test_scaling_keeps_the_ratios_of_every_stage():
 
 def test_scaling_reaches_the_stages_of_members_and_comes_before_other_values():
     whole = recipes.load("sneddy", "stages.4.epochs=2 scale.learning_rate=10 scale.epochs=0.04 scale.size=0.125")
-    parts = whole.parts()
+    parts = {part.label: part for part in whole.parts()}
     assert [stage.size for stage in parts["r34"].stages] == [64, 128, 128, 128, 128]
     assert [stage.epochs for stage in parts["se50"].stages] == [2, 2, 2, 2, 2]
+    assert [stage.early_stopping for stage in parts["se50"].stages] == [1, 1, 1, 1, 1]
+    assert [stage.periods for stage in parts["se50"].stages[2:]] == [(1,), (1,), (1,)]
     assert [stage.learning_rate for stage in parts["r50"].stages] == pytest.approx([1e-3, 1e-4, 1e-4, 1e-5])
-    assert [stage.final_learning_rate for stage in parts["r50"].stages] == pytest.approx([0, 1e-6, 1e-6, 0])
+    assert [stage.final_learning_rate for stage in parts["r50"].stages] == pytest.approx([1e-6, 1e-6, 1e-6, 1e-6])
     assert [stage.best_checkpoints for stage in parts["r50"].stages] == [2, 2, 2, 2]
     assert parts["r34"].stages[1].frozen_epochs == 1
 
@@ -161,6 +229,19 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("stages.0.size=100", "stages.0.size"),
         ("stages.0.swa_epochs=101", "stages.0.swa_epochs"),
         ("stages.1.frozen_epochs=71", "stages.1.frozen_epochs"),
+        ("stages.0.swa_epochs=[1,101]", "stages.0.swa_epochs"),
+        ("stages.0.swa_epochs=[0]", "stages.0.swa_epochs"),
+        ("stages.0.swa_epochs=[]", "stages.0.swa_epochs"),
+        ("stages.0.early_stopping=5", "stages.0: early_stopping may end the stage before its swa_epochs"),
+        ("stages.0.averaged=predictions", "stages.0: averaged=predictions needs best_checkpoints"),
+        ("stages.0.schedule=plateau stages.0.last_learning_rates=[1e-5]", "stages.0: last_learning_rates has no place"),
+        ("stages.0.epochs=1 stages.0.swa_epochs=0 stages.0.last_learning_rates=[1e-5,1e-6]", "last_learning_rates"),
+        ("stages.0.periods=[0]", "stages.0.periods.0"),
+        ("stages.0.plateau.factor=1", "stages.0.plateau.factor"),
+        ("stages.0.plateau.patience=0", "stages.0.plateau.patience"),
+        ("stages.0.watch=dice", "stages.0.watch"),
+        ("threshold.rule=best", "threshold.rule"),
+        ("threshold.candidates=[[0.7,800]]", "threshold.candidates.0"),
         ("stages.1.best_checkpoints=2", "stages.1.best_checkpoints"),
         ("stages.0.batch_size=0", "stages.0.batch_size"),
         ("stages.0.learning_rate=-1", "stages.0.learning_rate"),
@@ -174,6 +255,11 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("threshold.binarization=1.5", "threshold.binarization"),
         ("loss.bce=.nan", "loss.bce"),
         ("loss.image=1", "loss.image"),
+        ("loss.image_focal=1", "loss.image_focal"),
+        ("loss.dice_over=pixel", "loss.dice_over"),
+        ("optimizer.name=sgd", "optimizer.name"),
+        ("optimizer.weight_decay=-1", "optimizer.weight_decay"),
+        ("optimizer.clip=0", "optimizer.clip"),
         ("network.encoder.name=x", "network.encoder"),
         ("augmentation=[A9]", "augmentation.0"),
         ("stages=[]", "stages"),
@@ -182,6 +268,8 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("role=classify", "role=classify needs network.image_head"),
         ("start=../elsewhere", "start"),
         ("start=exp5", "start is the recipe itself"),
+        ("start_data=round1", "start_data needs start"),
+        ("members.a.weight=0", "members.a.weight"),
         ("members.a.start=exp5/a", "members.a.start: exp5/a is not a member that is trained before it"),
         ("members.a.start=exp5/b members.b.seed=1", "members.a.start"),
         ("start=exp5/a members.a.seed=1 members.b.seed=1", "members.a.start"),
@@ -228,7 +316,7 @@ def test_unknown_recipes_and_files_that_are_none(tmp_path):
 
 def test_a_member_may_start_from_one_before_it():
     pair = recipes.load("exp5", "members.a.seed=1 members.b.start=exp5/a").parts()
-    assert [part.start for part in pair.values()] == [None, "exp5/a"]
+    assert [part.start for part in pair] == [None, "exp5/a"]
 
 
 STAGE = "size: 64, epochs: 1, batch_size: 2"

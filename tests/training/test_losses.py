@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -75,7 +76,66 @@ def test_the_image_head_learns_whether_any_pixel_is_positive():
     assert total.item() == pytest.approx(2 * expected.item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("term", [losses.bce, losses.dice, losses.focal])
+def slow_dice(logits, masks, power):
+    """Equation (2) over all the pixels given, with areas of probabilities to some power."""
+    p = 1 / (1 + np.exp(-logits.detach().double().numpy().ravel()))
+    y = masks.double().numpy().ravel()
+    return 1 - 2 * (p * y).sum() / ((p**power).sum() + y.sum()) if y.any() else (p**power).sum() / len(y)
+
+
+@pytest.mark.parametrize(("areas", "power"), [("sums", 1), ("squares", 2)])
+@pytest.mark.parametrize("empty", [(), (1,), range(4)])
+def test_dice_over_images_and_over_the_batch(areas, power, empty):
+    logits, masks = batch(empty=empty)
+    each = [slow_dice(logits[i], masks[i], power) for i in range(4)]
+    assert losses.dice(logits, masks, "image", areas).item() == pytest.approx(np.mean(each), rel=1e-5)
+    assert losses.dice(logits, masks, "batch", areas).item() == pytest.approx(slow_dice(logits, masks, power), rel=1e-5)
+    chosen = Loss(bce=0, dice=2, dice_over="batch", dice_areas=areas)
+    assert losses.total(chosen, logits, None, masks).item() == pytest.approx(
+        2 * slow_dice(logits, masks, power), rel=1e-5
+    )
+
+
+def slow_lovasz_hinge(scores, truth):
+    """The Lovász extension by its definition: 1 - IoU of {error ≥ t} wrong, integrated over all t from 0."""
+    errors = 1 - scores * (2 * truth - 1)
+    levels = np.unique(np.append(errors[errors > 0], 0))
+    value = 0.0
+    for low, high in itertools.pairwise(levels):
+        wrong = errors >= high
+        value += (high - low) * (1 - (truth * ~wrong).sum() / ((truth > 0) | wrong).sum())
+    return value
+
+
+@pytest.mark.parametrize("empty", [(), (2,), range(4)])
+def test_lovasz_is_its_definition(empty):
+    logits, masks = batch(size=8, empty=empty)
+    expected = []
+    for scores, truth in zip(logits.detach().double().numpy(), masks.double().numpy(), strict=True):
+        both = slow_lovasz_hinge(scores.ravel(), truth.ravel()), slow_lovasz_hinge(-scores.ravel(), 1 - truth.ravel())
+        expected.append(np.mean(both))
+    assert losses.lovasz(logits, masks).item() == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_lovasz_without_foreground_is_the_worst_pixel_and_the_mean_one():
+    logits, _ = batch()
+    hinge = (1 + logits.detach()).relu().flatten(1)
+    expected = ((hinge.amax(1) + hinge.mean(1)) / 2).mean()
+    assert losses.lovasz(logits, torch.zeros_like(logits)).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_image_head_can_learn_by_focal_loss_too():
+    logits, masks = batch(empty=(0, 2))
+    image_logits = torch.tensor([0.3, -0.2, 1.0, 2.0])
+    total = losses.total(Loss(bce=0, dice=0, image_focal=3), logits, image_logits, masks)
+    right = [
+        1 / (1 + math.exp(z if empty else -z)) for z, empty in zip(image_logits.tolist(), [1, 0, 1, 0], strict=True)
+    ]
+    expected = np.mean([-((1 - p) ** 2) * math.log(p) for p in right])
+    assert total.item() == pytest.approx(3 * expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("term", [losses.bce, losses.dice, losses.focal, losses.lovasz])
 def test_extreme_logits_stay_finite(term):
     for value in (-1e4, 1e4):
         for truth in (0.0, 1.0):

@@ -1,33 +1,51 @@
+"""Dice, IoU and the rules, wherever they are written again for speed, against one obvious reference."""
+
 import numpy as np
+import pytest
 import torch
 
-from kit.recipes.schema import Threshold
+from kit.competition import scoring
+from kit.inference.rules import ImageRule, TripletRule
+from kit.thresholds import tables
 from kit.training.metrics import binarize, dice_and_iou
 
 
-def test_dice_and_iou_against_sets():
+def slow_dice(predicted, truth):
+    x, y = set(np.flatnonzero(predicted)), set(np.flatnonzero(truth))
+    return 2 * len(x & y) / (len(x) + len(y)) if x | y else 1
+
+
+def slow_iou(predicted, truth):
+    x, y = set(np.flatnonzero(predicted)), set(np.flatnonzero(truth))
+    return len(x & y) / len(x | y) if x | y else 1
+
+
+def test_every_dice_of_the_kit_is_the_same():
     random = np.random.default_rng(0)
     predicted, truth = random.random((6, 1, 8, 8)) > 0.6, random.random((6, 1, 8, 8)) > 0.6
     predicted[0] = truth[0] = False
     truth[1] = False
+    predicted[2] = False
+    expected = [slow_dice(*pair) for pair in zip(predicted, truth, strict=True)]
     dice, iou = dice_and_iou(torch.tensor(predicted), torch.tensor(truth))
-    for i in range(6):
-        x, y = set(np.flatnonzero(predicted[i])), set(np.flatnonzero(truth[i]))
-        assert dice[i].item() == np.float32(2 * len(x & y) / (len(x) + len(y)) if x | y else 1)
-        assert iou[i].item() == np.float32(len(x & y) / len(x | y) if x | y else 1)
+    areas = [part.sum(axis=(1, 2, 3)) for part in (predicted, predicted & truth, truth)]
+    np.testing.assert_allclose(dice, expected, rtol=1e-6)
+    np.testing.assert_allclose([scoring.dice(p[0], t[0]) for p, t in zip(predicted, truth, strict=True)], expected)
+    np.testing.assert_allclose(tables.dice(*areas), expected)
+    np.testing.assert_allclose(iou, [slow_iou(*pair) for pair in zip(predicted, truth, strict=True)], rtol=1e-6)
 
 
-def test_removal_counts_pixels_of_a_full_size_image():
-    probabilities = torch.zeros(2, 1, 128, 128)
-    probabilities[0, 0, :4, :8] = 0.5  # 32 pixels of 128², 2048 of 1024²
-    probabilities[1, 0, :4, :8] = 0.5
-    probabilities[1, 0, 0, 0] = 0.49
-    kept = binarize(probabilities, Threshold(binarization=0.5, removal=2048)).flatten(1).sum(1)
-    assert kept.tolist() == [32, 0]
-
-
-def test_top_says_from_which_probability_on_the_area_counts():
-    probabilities = torch.full((2, 1, 128, 128), 0.4)
-    probabilities[:, 0, :4, :8] = torch.tensor([0.7, 0.69])[:, None, None]  # 2048 pixels of 1024²
-    kept = binarize(probabilities, Threshold(binarization=0.3, removal=2048, top=0.7)).flatten(1).sum(1)
-    assert kept.tolist() == [128 * 128, 0]
+@pytest.mark.parametrize("side", [32, 96, 1024])
+@pytest.mark.parametrize("rule", [ImageRule(0.5, 2048), ImageRule(0.0, 0), TripletRule(0.7, 0.3, 2048)])
+def test_rules_of_a_batch_are_those_of_maps(side, rule):
+    """Levels stand for v / 255; the areas of the first images are just below and just at the removal."""
+    random = np.random.default_rng(side)
+    levels = random.integers(0, 256, (4, side, side), np.uint8)
+    enough = -(-2048 * side * side // 1024**2)
+    for image, count in enumerate((enough - 1, enough)):
+        levels[image] = 0
+        levels[image].flat[:count] = 255
+    probabilities = torch.from_numpy(levels / 255)[:, None]
+    found = binarize(probabilities, rule.binarization, rule.removal, getattr(rule, "top", None))
+    for mask, image in zip(found[:, 0].numpy(), levels, strict=True):
+        assert (mask == rule.mask(image)).all()

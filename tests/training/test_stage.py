@@ -16,8 +16,8 @@ from torch.optim.swa_utils import update_bn
 from kit import networks, recipes
 from kit.core.errors import KitError
 from kit.data.cache import Cache
-from kit.training import checkpoint, fabric_setup, stage
-from kit.training.averaging import Average
+from kit.training import checkpoint, fabric_setup, optimizers, stage
+from kit.training.averaging import Checkpoints
 from kit.training.curves import Curves
 
 BASE = (
@@ -72,9 +72,14 @@ def killed_in_the_second_epoch(monkeypatch, folder, overrides="", fabric=None):
     "overrides",
     [
         "stages.0.swa_epochs=2",
+        "stages.0.swa_epochs=[1,3]",
         "stages.0.swa_epochs=0",
         "stages.0.swa_epochs=0 stages.0.best_checkpoints=2",
-        "stages.0.schedule=plateau stages.0.frozen_epochs=2",
+        "stages.0.swa_epochs=0 stages.0.best_checkpoints=2 stages.0.averaged=predictions",
+        "stages.0.swa_epochs=2 stages.0.passes_on=best",
+        "stages.0.schedule=plateau stages.0.plateau.patience=1 stages.0.plateau.threshold=9 stages.0.frozen_epochs=2",
+        "stages.0.swa_epochs=0 stages.0.epochs=9 stages.0.early_stopping=2 stages.0.watch=score "
+        "threshold.binarization=1 stages.0.periods=[1,2]",  # a score of 0.5 for ever
     ],
 )
 def test_a_killed_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, overrides):
@@ -82,7 +87,9 @@ def test_a_killed_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, overr
     killed_in_the_second_epoch(monkeypatch, tmp_path / "killed", overrides)
     resumed, resumed_metrics = train(tmp_path / "killed", overrides)
     assert whole.keys() == resumed.keys()
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    for path in (tmp_path / "whole").glob("*.safetensors"):
+        one, other = load_file(path), load_file(tmp_path / "killed" / path.name)
+        assert all(torch.equal(one[name], other[name]) for name in one)
     pd.testing.assert_frame_equal(whole_metrics.drop(columns="seconds"), resumed_metrics.drop(columns="seconds"))
 
 
@@ -119,6 +126,26 @@ def test_a_stage_killed_after_its_last_epoch_ends_in_the_same_weights(tmp_path, 
     pd.testing.assert_frame_equal(whole_metrics.drop(columns="seconds"), resumed_metrics.drop(columns="seconds"))
 
 
+@pytest.mark.parametrize("fabric", [None, mixed_precision])
+def test_no_step_is_made_with_a_larger_gradient_than_the_clip(tmp_path, monkeypatch, fabric):
+    def norms(folder, overrides):
+        seen = []
+
+        class Watched(torch.optim.Adam):
+            def step(self, *args, **kwargs):
+                gradients = [weight.grad for group in self.param_groups for weight in group["params"]]
+                seen.append(torch.cat([g.flatten() for g in gradients if g is not None]).norm().item())
+                return super().step(*args, **kwargs)
+
+        monkeypatch.setitem(optimizers.KINDS, "adam", Watched)
+        train(folder, overrides, fabric=fabric and fabric())
+        return np.array(seen)
+
+    free, clipped = norms(tmp_path / "free", ""), norms(tmp_path / "clipped", "optimizer.clip=0.1")
+    assert free.max() > 0.2
+    np.testing.assert_allclose(clipped.max(), 0.1, rtol=1e-3)
+
+
 def test_no_stage_depends_on_the_loss_scale_of_the_one_before():
     fabric = mixed_precision()
     fresh = fabric.strategy.precision.state_dict()
@@ -147,6 +174,78 @@ def test_it_learns_and_writes_what_it_did(tmp_path):
     assert list((tmp_path / "tensorboard").iterdir())
 
 
+def outputs(weights, name="demo", overrides=""):
+    """Probabilities of the validation images by some weights, (N, H, W)."""
+    loaded, fold = recipes.load(name, BASE + overrides), data()
+    network = networks.build(loaded.network)
+    network.load_state_dict(weights)
+    images = torch.from_numpy(np.array(fold.cache.images[fold.validation]))[:, None]
+    with torch.no_grad():
+        return network.eval()(images)[0].sigmoid()[:, 0].numpy()
+
+
+@pytest.fixture(scope="module")
+def five_epochs(tmp_path_factory):
+    """A folder with the weights of each of five epochs, epoch1.safetensors and so on, and their metrics."""
+    folder = tmp_path_factory.mktemp("five")
+    for epochs in range(1, 6):  # the rate is constant, so that a shorter stage is the beginning of a longer one
+        train(folder / str(epochs), f"{FIVE} stages.0.epochs={epochs}")
+    return folder
+
+
+FIVE = "stages.0.swa_epochs=0 stages.0.schedule=constant stages.0.learning_rate=0.003 threshold.binarization=0.3"
+
+
+def test_all_of_the_best_are_left_and_their_predictions_are_what_is_scored(tmp_path, five_epochs):
+    overrides = f"{FIVE} stages.0.epochs=5 stages.0.best_checkpoints=3 stages.0.averaged=predictions"
+    _, metrics = train(tmp_path, overrides)
+    order = metrics[:5].sort_values(["score", "epoch"], ascending=[False, True]).epoch[:3].tolist()
+    left = [load_file(tmp_path / f"weights{suffix}.safetensors") for suffix in ("", "-2", "-3")]
+    for weights, epoch in zip(left, order, strict=True):
+        expected = load_file(five_epochs / str(epoch) / "weights.safetensors")
+        assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    mean = np.mean([outputs(weights) for weights in left], axis=0)
+    truth, scores = np.array(data().cache.masks[data().validation]) > 0, []
+    for probability, mask in zip(mean, truth, strict=True):
+        predicted = probability >= 0.3
+        both = predicted.sum() + mask.sum()
+        scores.append(2 * (predicted & mask).sum() / both if both else 1)
+    assert metrics.dice.iloc[-1] == pytest.approx(np.mean(scores), abs=1e-6)
+    assert not np.allclose(mean, outputs({k: torch.stack([w[k] for w in left]).float().mean(0) for k in left[0]}))
+
+
+def test_the_single_best_is_what_is_passed_on(tmp_path, five_epochs):
+    whole, metrics = train(tmp_path, f"{FIVE} stages.0.epochs=5 stages.0.swa_epochs=[1,5] stages.0.passes_on=best")
+    best = metrics[:5].sort_values(["score", "epoch"], ascending=[False, True]).epoch.iloc[0]
+    passed_on, expected = (
+        load_file(path) for path in (tmp_path / "best.safetensors", five_epochs / str(best) / "weights.safetensors")
+    )
+    assert all(torch.equal(passed_on[name], expected[name]) for name in expected)
+    ends = [load_file(five_epochs / epoch / "weights.safetensors") for epoch in "15"]
+    name = "net.decoder.blocks.0.conv1.0.weight"
+    assert torch.allclose(whole[name], (ends[0][name] + ends[1][name]) / 2, atol=1e-6)
+
+
+def test_the_score_is_the_best_of_the_candidates(tmp_path):
+    weights, metrics = train(tmp_path, f"{FIVE} stages.0.epochs=1 threshold.candidates=[[0,0,0],[1,99,0.5]]")
+    truth, scores = np.array(data().cache.masks[data().validation]) > 0, []
+    for top, removal, binarization in ((0, 0, 0), (1, 99, 0.5)):
+        dice = []
+        for probability, mask in zip(outputs(weights), truth, strict=True):
+            predicted = (probability >= binarization) & ((probability >= top).sum() * 1024 >= removal)
+            both = predicted.sum() + mask.sum()
+            dice.append(2 * (predicted & mask).sum() / both if both else 1)
+        scores.append(np.mean(dice))
+    assert scores[0] < scores[1]
+    assert metrics.score[0] == pytest.approx(scores[1], abs=1e-6)
+
+
+def test_a_stage_ends_when_its_score_has_stood_still(tmp_path):
+    overrides = "stages.0.swa_epochs=0 stages.0.epochs=9 stages.0.early_stopping=2 stages.0.watch=score"
+    _, metrics = train(tmp_path, f"{overrides} threshold.binarization=1 threshold.removal=1048576")
+    assert metrics.weights.tolist() == ["epoch"] * 3 + ["final"]
+
+
 def test_a_second_stage_starts_from_the_given_weights(tmp_path):
     first, _ = train(tmp_path / "one")
     second, _ = train(
@@ -172,14 +271,15 @@ def test_an_encoder_frozen_all_along_does_not_change(tmp_path):
 def test_averages_are_means_of_the_chosen_epochs(key):
     settings = {"swa_epochs": 0, "best_checkpoints": 0} | {key: 2}
     loaded = recipes.load("demo", BASE + " ".join(f"stages.0.{name}={value}" for name, value in settings.items()))
-    average, states = Average(loaded.stages[0]), []
+    average, states = Checkpoints(loaded.stages[0]), []
     for epoch, dice in enumerate((0.9, 0.1, 0.5)):
         torch.manual_seed(epoch)
         network = networks.build(loaded.network)
         states.append({name: tensor.clone() for name, tensor in network.named_parameters()})
         average.add(network, epoch, dice)
     images = torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8)
-    average.load_into(network, [(images, images)])
+    (left,) = average.left(network, [(images, images)])
+    network.load_state_dict(left)
     chosen = (1, 2) if key == "swa_epochs" else (0, 2)
     for name, parameter in network.named_parameters():
         expected = torch.stack([states[epoch][name] for epoch in chosen]).double().mean(0)
@@ -196,15 +296,15 @@ def test_batch_norm_of_an_average_is_as_torch_would_recompute_it():
     images = torch.randint(0, 256, (12, 1, 32, 32), dtype=torch.uint8)
     batches = [(images[i : i + 4], None) for i in range(0, 12, 4)]
     network = networks.build(loaded.network)
-    average = Average(loaded.stages[0])
+    average = Checkpoints(loaded.stages[0])
     average.add(network, 1, 0.5)
     average.add(network, 2, 0.5)
     reference = networks.build(loaded.network)
     reference.load_state_dict(network.state_dict())
     update_bn(batches, reference)
-    average.load_into(network, batches)
+    (left,) = average.left(network, batches)
     expected = reference.state_dict()
-    assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
+    assert all(torch.equal(value, expected[name]) for name, value in left.items())
 
 
 def test_an_average_keeps_the_statistics_of_a_frozen_encoder(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -41,7 +42,9 @@ def tiny(name: str, more: str = "") -> Recipe:
         for i, stage in enumerate(stages):
             stage = stage if isinstance(stage, dict) else stage.model_dump()
             ones = [key for key in ("swa_epochs", "best_checkpoints", "frozen_epochs") if stage.get(key)]
-            values = {"size": 64 if i else 32, "epochs": 1, "batch_size": 6, **dict.fromkeys(ones, 1)}
+            size = 64 if i or stage["size"] == 1024 else 32
+            values = {"size": size, "epochs": 1, "batch_size": 6, **dict.fromkeys(ones, 1)}
+            values |= {"last_learning_rates": []} if stage.get("last_learning_rates") else {}
             overrides.extend(f"{prefix}stages.{i}.{key}={value}" for key, value in values.items())
 
     shrink("", whole.stages, whole.network.encoder, decoder=True)
@@ -123,14 +126,66 @@ class TestEveryRecipe:
         assert np.average(scores, weights=weights) == pytest.approx(promised, abs=1e-9)
 
 
-def test_an_ensembles_maps_are_the_mean_of_its_segmenting_members(data):
-    wanted = tiny("x5")
+def by_hand(threshold, levels, image_probability):
+    """The mask by a recipe's own thresholds, counted pixel by pixel."""
+    if threshold.gate is not None and image_probability is not None and image_probability < threshold.gate:
+        return np.zeros(levels.shape, bool)
+    top = threshold.binarization if threshold.top is None else threshold.top
+    counted = sum(1 for level in levels.ravel().tolist() if level / 255 >= top)
+    enough = counted * 1024 * 1024 / levels.size >= threshold.removal
+    return (levels / 255 >= threshold.binarization) & enough
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_the_recipes_own_thresholds_can_be_submitted(name, data):
+    """`threshold.rule=fixed` of a trained run, and back to the rule that the search found."""
+    wanted, competition = tiny(name, "threshold.rule=fixed"), layout.open_folder(data)
+    if wanted.start:
+        train(Workspace(), data, tiny(wanted.start))
+    run, _ = train(Workspace(), data, tiny(name))
+    searched = json.loads(run.thresholds.read_text())
+    submission, _ = predict(Workspace(), data, wanted)
+    own, rows = wanted.threshold, pd.read_csv(submission, dtype=str).set_index("ImageId").EncodedPixels
+    chosen = json.loads(run.thresholds.read_text())
+    keys = ("rule", "binarization", "removal", "smallest_contour")
+    assert [chosen.get(key, 0) for key in keys] == [
+        "image" if own.top is None else "triplet",
+        own.binarization,
+        own.removal,
+        own.smallest_contour,
+    ]
+    stack = maps.open_maps(run.test(wanted.tta))
+    given = np.load(run.test(wanted.tta, "classify")).tolist() if wanted.is_gated else [None] * len(stack)
+    for image_id, levels, probability in zip(stack.ids, stack, given, strict=True):
+        expected = by_hand(own, maps.upsample(levels, competition.shape), probability)
+        if own.smallest_contour:  # what is dropped or filled is small
+            expected = rules.CleanedRule(Kept(expected), own.smallest_contour).mask(levels)
+        assert (rle.decode(rows[image_id], competition.shape) == expected).all()
+    assert predict(Workspace(), data, tiny(name))[1]
+    assert json.loads(run.thresholds.read_text()) == searched
+
+
+@dataclass
+class Kept:
+    """A rule that gives one mask."""
+
+    found: np.ndarray
+
+    def mask(self, levels, image_probability=None):
+        return self.found
+
+
+@pytest.mark.parametrize("name", ["sneddy", "x5"])
+def test_an_ensembles_maps_are_the_mean_of_its_segmenting_members(name, data):
+    wanted = tiny(name)
     run, _ = train(Workspace(), data, wanted)
     predict(Workspace(), data, wanted)
+    parts = wanted.members_that("segment")
     for place in (lambda run: run.oof(1, False), lambda run: run.test()):
-        members = [np.load(place(Run(run.folder / name))) for name in ("se50", "se101", "b3", "b5", "deeplab")]
-        mean = np.mean([[cv2.resize(levels, (64, 64)) for levels in stack] for stack in members], axis=0)
-        assert np.abs(mean - np.load(place(run)) - 0.5).max() <= 0.5
+        members = [np.load(place(run.part(part))) for part in parts]
+        resized = [[cv2.resize(levels, (64, 64)) for levels in stack] for stack in members]
+        mean = np.average(resized, axis=0, weights=[part.weight for part in parts])
+        assert abs(np.load(place(run)).astype(int) - mean).max() <= 1
 
 
 def test_a_shut_gate_empties_an_image_in_prediction_too(data):
@@ -138,7 +193,7 @@ def test_a_shut_gate_empties_an_image_in_prediction_too(data):
     run, _ = train(Workspace(), data, wanted)
     chosen = json.loads(run.thresholds.read_text())
     predict(Workspace(), data, wanted)
-    presence = np.load(run.test(True, "classify"))
+    presence = np.load(run.test(wanted.tta, "classify"))
     gate = float(np.median(presence))
     run.thresholds.write_text(json.dumps({"rule": "image", "binarization": 0.0, "removal": 0, "gate": gate}))
     submission, _ = predict(Workspace(), data, wanted)

@@ -1,0 +1,19 @@
+"""The optimiser of a recipe."""
+
+import torch
+from torch import nn
+
+from kit.recipes.schema import Optimizer
+
+KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+def build(settings: Optimizer, network: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    """The optimiser of a network's weights.
+
+    Args:
+        settings: The recipe's section.
+        network: Whose weights it changes.
+        learning_rate: Of the first epoch.
+    """
+    return KINDS[settings.name](network.parameters(), lr=learning_rate, weight_decay=settings.weight_decay)

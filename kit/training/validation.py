@@ -1,0 +1,69 @@
+"""What a network is worth on the validation part of a fold, at the size of the stage."""
+
+from collections.abc import Sequence
+
+import lightning_fabric
+import torch
+from torch import nn
+
+from kit.data.dataset import FoldData, Samples, loader
+from kit.recipes.schema import Recipe, Stage
+from kit.training import losses, metrics
+
+UNKNOWN = dict.fromkeys(("validation_loss", "iou", "dice", "dice_positives", "dice_all_empty", "score"))
+"""What `validate` finds, of an epoch that is not validated."""
+
+
+@torch.no_grad()
+def validate(
+    fabric: lightning_fabric.Fabric, models: Sequence[nn.Module], recipe: Recipe, stage: Stage, data: FoldData
+) -> dict[str, float]:
+    """Means over the images of the validation part, shared by all processes.
+
+    Args:
+        fabric: Of the training.
+        models: Whose predictions are averaged; of their losses the mean counts.
+        recipe: Whose thresholds and candidates turn probabilities into masks.
+        stage: Of the batch size.
+        data: Of the fold.
+
+    Returns:
+        `validation_loss`; `iou` and `dice` by the recipe's thresholds; `dice_positives` (NaN without any), and
+        `dice_all_empty`, the Dice of predicting nothing; `score`, which chooses checkpoints: the best
+        Dice of the recipe's candidates, or without any `dice` itself.
+    """
+    for model in models:
+        model.eval()
+    rule = recipe.threshold
+    world, size = fabric.world_size, max(1, stage.batch_size // fabric.world_size)
+    mine = data.validation[fabric.global_rank :: world]
+    sums = torch.zeros(6 + len(rule.candidates), dtype=torch.float64, device=fabric.device)
+    for images, masks in loader(Samples(data.cache), [mine[i : i + size] for i in range(0, len(mine), size)]):
+        images, masks = images.to(fabric.device), masks.to(fabric.device)
+        loss, probabilities = torch.zeros((), device=fabric.device), torch.zeros(masks.shape, device=fabric.device)
+        for model in models:
+            logits, image_logits = model(images)
+            loss += losses.total(recipe.loss, logits, image_logits, masks) / len(models)
+            probabilities += logits.float().sigmoid() / len(models)
+
+        truth = masks.bool()
+        dice, iou = metrics.dice_and_iou(
+            metrics.binarize(probabilities, rule.binarization, rule.removal, rule.top), truth
+        )
+        others = [
+            metrics.dice_and_iou(metrics.binarize(probabilities, binarization, removal, top), truth)[0].sum()
+            for top, removal, binarization in rule.candidates
+        ]
+        positive = masks.flatten(1).amax(1) > 0
+        counts = torch.tensor(len(masks), device=fabric.device), positive.sum(), dice[positive].sum()
+        sums += torch.stack([*counts, loss * len(masks), iou.sum(), dice.sum(), *others])
+    count, positives, on_positives, *totals = fabric.all_reduce(sums, reduce_op="sum").tolist()
+    loss, iou, dice, *others = (total / max(count, 1) for total in totals)
+    return {
+        "validation_loss": loss,
+        "iou": iou,
+        "dice": dice,
+        "dice_positives": on_positives / positives if positives else float("nan"),
+        "dice_all_empty": 1 - positives / max(count, 1),
+        "score": max(others, default=dice),
+    }

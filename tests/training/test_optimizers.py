@@ -1,0 +1,36 @@
+"""Adam and AdamW against their papers' formulas, and the clipping of gradients."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kit.recipes.schema import Optimizer
+from kit.training import optimizers
+
+
+def slow_adam(weight, gradients, rate, decay, decoupled):
+    """Kingma and Ba (2015), with L2 regularisation, or the decoupled decay of Loshchilov and Hutter (2019)."""
+    first = second = 0.0
+    for step, gradient in enumerate(gradients, 1):
+        if decoupled:
+            weight = weight - rate * decay * weight
+        else:
+            gradient = gradient + decay * weight
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        weight = weight - rate * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+    return weight
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("decay", [0, 0.1])
+def test_steps_are_the_papers(name, decay):
+    network, start = nn.Linear(3, 1, bias=False).double(), np.array([0.5, -1.0, 2.0])
+    gradients = np.random.default_rng(0).normal(size=(5, 3))
+    network.weight.data = torch.tensor(start)[None]
+    optimizer = optimizers.build(Optimizer(name=name, weight_decay=decay), network, 0.01)
+    for gradient in gradients:
+        network.weight.grad = torch.tensor(gradient)[None]
+        optimizer.step()
+    expected = slow_adam(start, gradients, 0.01, decay, name == "adamw")
+    np.testing.assert_allclose(network.weight[0].detach(), expected, rtol=1e-9)
