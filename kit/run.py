@@ -214,6 +214,18 @@ class Run:
             )
         return last
 
+    def counterpart(self, fold: int) -> int:
+        """The fold of this run that a fold of a run on another data set starts from: the same, counted round.
+
+        Raises:
+            KitError: no fold is trained to its end.
+        """
+        last = len(self.read_recipe().stages) - 1
+        folds = sorted(number for number, stage in self.finished_stages() if stage == last)
+        if not folds:
+            raise KitError(f"{self.folder}: no fold is trained to its end: run `make train` of this run first")
+        return folds[fold % len(folds)]
+
     def agree(self, wanted: Recipe) -> None:
         """Check that a recipe matches the run's.
 

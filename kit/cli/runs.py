@@ -84,6 +84,9 @@ def predict_images(
     overrides: Overrides = UNCHANGED,
     images: Annotated[Path | None, typer.Option(help="Any folder of DICOM files instead of the test images.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for --images' maps and submission.csv.")] = None,
+    trained_on: Annotated[
+        str | None, typer.Option(help="Predict with the recipe's run on this other data set, such as round 1's.")
+    ] = None,
     skip_bad: SkipBad = False,
 ) -> None:
     """Predict test images with TTA and the chosen rule, and write the submission."""
@@ -91,7 +94,11 @@ def predict_images(
     from kit.workflows import predict
     from kit.workflows.workspace import Workspace
 
-    path, done = predict.predict(Workspace(), data, recipes.load(recipe, overrides), images, out, skip_bad)
+    wanted = recipes.load(recipe, overrides)
+    if trained_on is not None:
+        path, done = predict.predict_by(Workspace(), data, wanted, trained_on, skip_bad)
+    else:
+        path, done = predict.predict(Workspace(), data, wanted, images, out, skip_bad)
     print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
 
 

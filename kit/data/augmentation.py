@@ -11,7 +11,7 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from kit.recipes.schema import Affine, Blur, Crop, Distortion, Exposure, Flip, Light, Magnitudes
+from kit.recipes.magnitudes import Affine, Blur, Crop, Distortion, Exposure, Flip, Light, Magnitudes
 
 REFLECT = cv2.BORDER_REFLECT_101
 

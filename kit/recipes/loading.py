@@ -18,7 +18,9 @@ from pydantic import ValidationError
 from kit.core.errors import KitError
 from kit.core.suggest import did_you_mean
 from kit.recipes.overrides import NOT_YAML, override, pairs, shorten
-from kit.recipes.schema import OF_THE_WHOLE, Recipe, Scale, Section, merged
+from kit.recipes.schema import OF_THE_WHOLE, Recipe, merged
+from kit.recipes.section import Section
+from kit.recipes.stage import Scale
 
 Part = TypeVar("Part", bound=Section)
 KEYS = {key for section in (Recipe, *Section.__subclasses__()) for key in section.model_fields}

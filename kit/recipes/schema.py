@@ -8,20 +8,11 @@ import re
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Factor = Annotated[float, Field(gt=0, le=100)]
-Count = Annotated[int, Field(ge=0)]
-Epochs = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A part of a recipe: frozen, and closed to keys that it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from kit.recipes.magnitudes import Magnitudes
+from kit.recipes.section import Count, Positive, Section, Share, Weight
+from kit.recipes.stage import Scale, Stage
 
 
 class Network(Section):
@@ -97,254 +88,6 @@ class Optimizer(Section):
     """Gradients whose norm over all weights is larger are scaled down to it; null: never."""
 
 
-class Scale(Section):
-    """Factors that make a recipe smaller, or larger, and keep the ratios of its stages as far as whole numbers go."""
-
-    size: Factor = 1.0
-    """Of pixels a side, to the nearest multiple of 32, at least 32."""
-    batch_size: Factor = 1.0
-    epochs: Factor = 1.0
-    """Of every count of epochs; none that is there vanishes."""
-    learning_rate: Factor = 1.0
-
-
-class Plateau(Section):
-    """When a plateau lowers the rate, in the sense of Keras' ReduceLROnPlateau."""
-
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    patience: Epochs = 5
-    """The rate falls at the end of so many epochs in a row without improvement, and the count begins anew."""
-    threshold: Weight = 1e-4
-    """An improvement is more than this, absolute, better than the best before."""
-
-
-class Stage(Section):
-    """One training at one size, from the weights of the stage before (paper section 4.3)."""
-
-    size: Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
-    """Pixels a side."""
-    epochs: Epochs
-    batch_size: Annotated[int, Field(ge=1)]
-    """Images a step, over all processes together."""
-    learning_rate: Positive = 1e-3
-    final_learning_rate: Weight = 0.0
-    """The lowest rate: where a cosine ends, and where a plateau stops falling."""
-    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
-    """`cosine`: annealed once an epoch; `plateau`: lowered when `watch` stands still."""
-    periods: tuple[Epochs, ...] = ()
-    """Epochs in which each fall of a cosine reaches the lowest rate, the last for all that follow: `[5, 10, 20]`
-    grows, `[5]` repeats; none: one fall over the whole stage."""
-    restarts: bool = True
-    """Whether the next fall of a cosine starts at the full rate again; false: the rate rises as it fell, in as many
-    epochs."""
-    last_learning_rates: tuple[Positive, ...] = ()
-    """Of the last epochs, one each, instead of the schedule's."""
-    plateau: Plateau = Plateau()
-    watch: Literal["validation_loss", "score"] = "validation_loss"
-    """What a plateau and early stopping go by: the loss, or the score that chooses checkpoints."""
-    early_stopping: Epochs | None = None
-    """The stage ends after so many epochs in a row without a better `watch`; null: never before `epochs`."""
-    swa_epochs: Count | Annotated[tuple[Epochs, ...], Field(min_length=1)] = 0
-    """Weights are the average of those at the end of the last so many epochs, or of the epochs listed, from 1; 0: those
-    of the last epoch."""
-    best_checkpoints: Count = 0
-    """So many epochs with the best score are kept, see `averaged`; 0: off."""
-    averaged: Literal["weights", "predictions"] = "weights"
-    """What of the best checkpoints is averaged: their weights into one network, or the predictions of all of them."""
-    passes_on: Literal["weights", "best"] = "weights"
-    """What the next stage starts from: `weights.safetensors`, or the single epoch with the best score. Of averaged
-    predictions both are the same."""
-    frozen_epochs: Count = 0
-    """First epochs in which the encoder does not learn."""
-    positive_share: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of images with pneumothorax in an epoch; null: every image once."""
-    validate_every: Annotated[int, Field(ge=1)] = 1
-    """Epochs from one validation to the next; the last epoch always ends with one."""
-
-    @field_validator("swa_epochs", "best_checkpoints", "frozen_epochs", "last_learning_rates")
-    @classmethod
-    def _epochs_suffice(cls, value: Any, info: ValidationInfo) -> Any:
-        epochs = info.data.get("epochs")  # missing when it was refused itself
-        wanted = value if isinstance(value, int) else max(value, default=0)
-        wanted = len(value) if info.field_name == "last_learning_rates" else wanted
-        if epochs is not None and wanted > epochs:
-            raise ValueError(f"is more than the {epochs} epochs of the stage")
-        return value
-
-    @field_validator("best_checkpoints")
-    @classmethod
-    def _one_average(cls, value: int, info: ValidationInfo) -> int:
-        if value and info.data.get("swa_epochs"):
-            raise ValueError("swa_epochs chooses the weights too: set one of them to 0")
-        return value
-
-    @field_validator("final_learning_rate")
-    @classmethod
-    def _rate_falls(cls, value: float, info: ValidationInfo) -> float:
-        if value > info.data.get("learning_rate", value):
-            raise ValueError("is above learning_rate")
-        return value
-
-    @model_validator(mode="after")
-    def _keys_agree(self) -> "Stage":
-        if self.swa_epochs and self.early_stopping:
-            raise ValueError("early_stopping may end the stage before its swa_epochs: use best_checkpoints with it")
-        if self.last_learning_rates and self.schedule == "plateau":
-            raise ValueError("last_learning_rates has no place after a plateau, which ends nowhere")
-        if self.averaged == "predictions" and not self.best_checkpoints:
-            raise ValueError("averaged=predictions needs best_checkpoints")
-        watched = self.best_checkpoints or self.early_stopping or self.passes_on == "best"
-        if self.validate_every > 1 and (watched or self.schedule == "plateau"):
-            raise ValueError(
-                "validate_every is 1 with best_checkpoints, passes_on=best, early_stopping or a plateau: they go by every "
-                "epoch"
-            )
-        return self
-
-    def validates(self, epoch: int) -> bool:
-        """Whether an epoch, from 0, ends with a validation."""
-        return (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.epochs
-
-    @property
-    def swa(self) -> tuple[int, ...]:
-        """The epochs, from 1, whose weights are averaged; none without SWA.
-
-        >>> Stage(size=256, epochs=100, batch_size=64, swa_epochs=3).swa
-        (98, 99, 100)
-        """
-        if isinstance(self.swa_epochs, int):
-            return tuple(range(self.epochs - self.swa_epochs + 1, self.epochs + 1))
-        return tuple(sorted(set(self.swa_epochs)))
-
-    @property
-    def averages(self) -> bool:
-        """Whether the weights that it leaves are the mean of several checkpoints."""
-        return len(self.swa) > 1 or (self.averaged == "weights" and self.best_checkpoints > 1)
-
-    def scaled(self, scale: Scale) -> "Stage":
-        """The stage in another size.
-
-        >>> Stage(size=512, epochs=70, batch_size=16, swa_epochs=3).scaled(Scale(size=0.25, epochs=0.1)).swa_epochs
-        1
-        """
-
-        def count(epochs: int) -> int:
-            return max(1, round(epochs * scale.epochs)) if epochs else 0
-
-        swa = self.swa_epochs
-        rates = [rate * scale.learning_rate for rate in self.last_learning_rates]
-        wanted = min(count(len(rates)), count(self.epochs))
-        return self.model_copy(
-            update={
-                "size": max(32, 32 * round(self.size * scale.size / 32)),
-                "epochs": count(self.epochs),
-                "batch_size": max(1, round(self.batch_size * scale.batch_size)),
-                "learning_rate": self.learning_rate * scale.learning_rate,
-                "final_learning_rate": self.final_learning_rate * scale.learning_rate,
-                "periods": tuple(map(count, self.periods)),
-                "last_learning_rates": tuple(rates[i * len(rates) // wanted] for i in range(wanted)),
-                "plateau": self.plateau.model_copy(update={"patience": count(self.plateau.patience)}),
-                "early_stopping": None if self.early_stopping is None else count(self.early_stopping),
-                "swa_epochs": count(swa) if isinstance(swa, int) else tuple(sorted({count(epoch) for epoch in swa})),
-                "best_checkpoints": min(self.best_checkpoints, count(self.epochs)),
-                "frozen_epochs": count(self.frozen_epochs),
-            }
-        )
-
-
-Range = tuple[float, float]
-
-
-class Flip(Section):
-    """A1: the horizontal flip."""
-
-    probability: Share = 0.5
-
-
-class Light(Section):
-    """A2: one of random contrast, random gamma and random brightness."""
-
-    probability: Share = 0.3
-    contrast: Share = 0.2
-    """Contrast changes by a factor of up to 1 ± this."""
-    gamma: Range = (0.8, 1.2)
-    brightness: Share = 0.2
-    """Brightness changes by up to ± this share of the highest grey level."""
-
-
-class Distortion(Section):
-    """A3: one of elastic transform, grid distortion and optical distortion, as albumentations made them in 2019."""
-
-    probability: Share = 0.3
-    elastic_alpha: Weight = 120.0
-    """Of the elastic transform: uniform noise in ± this, in pixels whatever the size, before it is smoothed."""
-    elastic_sigma: Annotated[float, Field(ge=1)] = 6.0
-    """Pixels of the Gaussian that smooths the noise. With both defaults the displacement has a deviation of 3.3 px."""
-    elastic_affine: Weight = 3.6
-    """Three points around the centre move by up to ± this many pixels first, and the image with them."""
-    grid: Share = 0.3
-    """Each of five steps of the grid is longer or shorter by up to this share."""
-    optical: Weight = 2.0
-    """Radial distortion of up to ± this."""
-
-
-class Crop(Section):
-    """A4: random sized crop, back at the size of the stage."""
-
-    probability: Share = 0.25
-    smallest: Annotated[float, Field(gt=0, le=1)] = 0.6875
-    """Share of the height that the smallest crop has: 176 of 256 pixels."""
-
-
-class Affine(Section):
-    """Shift, scale and rotation, by the winner's magnitudes."""
-
-    probability: Share = 0.5
-    shift: Share = 0.0625
-    """Of up to ± this share of each side."""
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """By a factor of up to 1 ± this."""
-    rotation: Annotated[float, Field(ge=0, le=180)] = 45.0
-    """Of up to ± so many degrees."""
-    border: Literal["reflect", "black"] = "reflect"
-    """What comes into view."""
-
-
-class Exposure(Section):
-    """One of gamma, brightness with contrast, and CLAHE, by the runner-up's magnitudes."""
-
-    probability: Share = 0.5
-    gamma: Range = (0.6, 1.2)
-    brightness: Share = 0.2
-    contrast: Share = 0.2
-    clahe: Annotated[float, Field(ge=1)] = 4.0
-    """Highest clip limit of CLAHE on 4×4 tiles."""
-
-
-class Blur(Section):
-    """One of mean, motion and median blur, as the runner-up's."""
-
-    probability: Share = 0.5
-    kernel: Literal[3, 5, 7] = 3
-    """Pixels a side."""
-
-
-class Magnitudes(Section):
-    """How strong each group of augmentation is, and how often a sample gets it.
-
-    The paper gives neither for its groups A1 to A4. The defaults are those of the public pipeline of 2019 that has the
-    same transforms in the same groups and order.
-    """
-
-    A1: Flip = Flip()
-    A2: Light = Light()
-    A3: Distortion = Distortion()
-    A4: Crop = Crop()
-    affine: Affine = Affine()
-    exposure: Exposure = Exposure()
-    blur: Blur = Blur()
-
-
 class Folds(Section):
     """How the training images are split: K folds, or one hold-out part."""
 
@@ -404,12 +147,12 @@ class Recipe(Section):
     """Of the arithmetic; `auto`: 16-mixed on a GPU, 32-true on a CPU."""
     tta: bool = True
     """Average the prediction with that of the mirrored image (paper section 4.3)."""
-    image_evidence: bool = False
-    """Maps hold the geometric mean of a pixel's probability and that of the image, by the image head, to have any
-    pneumothorax, so that every rule sees both."""
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of positives that thresholds are chosen for; null: as in the training images."""
     threshold: Threshold = Threshold()
+    image_evidence: bool = False
+    """Maps hold the geometric mean of a pixel's probability and that of the image, by the image head, to have any
+    pneumothorax, so that every rule sees both."""
     start: Annotated[str, Field(pattern=rf"^{NAME}(/{NAME})?$")] | None = None
     """Each fold starts from the last weights of this recipe's run on the same data and folds (paper, Exp3)."""
     start_data: Annotated[str, Field(pattern=rf"^{NAME}$")] | None = None
@@ -420,7 +163,7 @@ class Recipe(Section):
     """What a member gives its ensemble: probability maps, or the probability that the image has any pneumothorax."""
     weight: Positive = 1.0
     """How much a segmenting member's maps count in the mean of its ensemble."""
-    members: dict[Annotated[str, Field(pattern=rf"^{MEMBER}$")], dict[str, Any]] = {}
+    members: dict[Annotated[str, Field(pattern=rf"^{MEMBER}$")], dict[str, Any]] = Field(default_factory=dict)
     """Of an ensemble, by name: what each changes in this recipe."""
 
     @field_validator("members")

@@ -84,6 +84,17 @@ class Scored:
             if name.startswith("augmentation")
         }
 
+    def trained_on(self, name: str) -> dict[str, str]:
+        """Runs of a recipe that have predicted these test images, by name: on which data set each was trained."""
+        others = {path.parent.name for path in self.runs.glob(f"{name}@*/recipe.yaml")}
+        return {other: other.partition("@")[2] for other in sorted(others)} | {name: self.competition.name}
+
+    def rule(self, name: str) -> str:
+        """The rule in use of a run, in words: how it came to be, and its name."""
+        found = read_json(self.run(name).thresholds)
+        asked = found.get("asked", "searched")
+        return f"{'fixed' if asked == 'fixed' else 'searched'} rule {found['rule']}"
+
     def splits(self) -> list[list[str]]:
         """The runs, those that were made on the same folds together."""
         found: dict[str, list[str]] = {}

@@ -28,6 +28,34 @@ TABLE_2 = {
     "Number of cases has single mask in training set": (1_755, 2_045),
     "Number of cases has multiple masks in training set": (624, 624),
 }
+MASKS = (11_582, 12_954)
+"""Label rows of the training set: a mask a region, and one row for each healthy image."""
+# Name: (output size, filters; of a decoder's block the filters that come in and go out)
+TABLE_3 = {
+    "Input": ("512×512", ""),
+    "Conv1": ("256×256", "64"),
+    "MaxPool": ("128×128", ""),
+    "Encoder1": ("128×128", "64"),
+    "Encoder2": ("64×64", "128"),
+    "Encoder3": ("32×32", "256"),
+    "Encoder4": ("16×16", "512"),
+    "Decoder1": ("32×32", "768 → 256"),
+    "Decoder2": ("64×64", "384 → 128"),
+    "Decoder3": ("128×128", "192 → 64"),
+    "Decoder4": ("256×256", "128 → 32"),
+    "Decoder5": ("512×512", "32 → 16"),
+    "Conv2": ("512×512", "1"),
+}
+PARAMETERS = 24.4e6
+MINUTES = (4, 8)
+"""An epoch of Exp5's two stages, on a Titan Xp."""
+# Group: technique
+TABLE_9 = {
+    "A1": "Horizontal Flip",
+    "A2": "Random Contrast, Random Gamma, and Random Brightness",
+    "A3": "Elastic Transform, Optical Distortion, Grid Distortion",
+    "A4": "Random Sized Crop",
+}
 # Experiment: IoU (without TTA, with TTA)
 TABLE_5 = {
     "exp1": (0.7242, 0.7395),

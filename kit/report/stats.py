@@ -23,6 +23,7 @@ def overview(competition: Competition) -> pd.Series:
             "Number of negative cases in training set": int(counts.get("negative", 0)),
             "Number of cases has single mask in training set": int(counts.get("single", 0)),
             "Number of cases has multiple masks in training set": int(counts.get("multiple", 0)),
+            "Number of masks in training set": sum(max(1, len(rows)) for rows in competition.labels.values()),
             "Number of images without a label row, left out": len(competition.unlabelled),
         },
         name=competition.name,

@@ -1,6 +1,5 @@
 """The paper's tables in its own layout, as Markdown: its figures, and beside them those of the runs that exist."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,14 +10,14 @@ from kit import recipes
 from kit.competition import scoring
 from kit.competition.layout import Competition
 from kit.recipes.schema import Recipe
-from kit.report import claims, paper, stats
+from kit.report import claims, model, paper, stats
 from kit.report.cells import NO_RUN, READINGS, Cell, Scored
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 EXPERIMENTS = claims.EXPERIMENTS
-REPETITIONS = 100
+MASKS = "Number of masks in training set"
 TICK = {False: "✗", True: "✓"}
 
 
@@ -33,18 +32,20 @@ def tables(competition: Competition, runs: Path) -> str:
     sections = {
         f"Table 1: sex and view position ({here} below the paper's)": _table_1(competition),
         "Table 2: the data set": _table_2(competition),
+        "Table 3: the network of exp5": _table_3(),
         "Table 4: settings": _table_4(scored),
         "Table 5: IoU on the validation images": _table_5(scored),
         "Table 6: Dice on the test images, with TTA": _table_6(scored),
         "Table 7: IoU on the validation images, exp5": _table_7(scored),
         "Table 8: Dice on the test images, exp5": _table_8(scored),
+        "Table 9: augmentation groups, and their magnitudes here": _table_9(),
         "Table 10: augmentation": _table_10(scored),
         "Table 11: comparison with the winners, private Dice": _table_11(scored),
         "Stages: IoU on the validation images while training, before and after the weights are averaged": _stages(
             scored
         ),
         "The paper's claims: difference of Dice with its 95 % interval": _claims(scored),
-        f"Prediction time a sample, mean of {REPETITIONS}": _time(scored),
+        "Parameters, training and prediction time of exp5": _time(scored),
     }
     introduction = (
         f'Figures under "paper" are the paper\'s, on its own data; those under "{here}" come from the runs in '
@@ -91,8 +92,34 @@ def _table_2(competition: Competition) -> str:
         if attribute in paper.TABLE_2
         else [attribute, None, None, f"{count:,}"]
         for attribute, count in ours.items()
+        if attribute != MASKS
     ]
+    rows.append([MASKS, *(f"{count:,}" for count in paper.MASKS), f"{ours[MASKS]:,}"])
+    positive, single, multiple = (
+        "Number of positive cases in training set",
+        "Number of cases has single mask in training set",
+        "Number of cases has multiple masks in training set",
+    )
+    for share, part in (("Single masks among positives", single), ("Multiple masks among positives", multiple)):
+        known = [f"{paper.TABLE_2[part][i] / paper.TABLE_2[positive][i]:.2%}" for i in (0, 1)]
+        rows.append([share, *known, f"{ours[part] / ours[positive]:.2%}" if ours[positive] else "-"])
     return markdown(["Attribute", "paper, Round-1", "paper, Round-2", competition.name], rows)
+
+
+def _table_3() -> str:
+    ours = {name: cells for name, *cells in model.layers(recipes.load("exp5"))}
+    rows = [[name, *cells, *ours.get(name, ["-", "-"])] for name, cells in paper.TABLE_3.items()]
+    header = ["Layer", "paper: output size", "paper: filters", "the kit's: output size", "the kit's: filters"]
+    return markdown(header, rows)
+
+
+def _table_9() -> str:
+    magnitudes = recipes.load("exp5").magnitudes.model_dump()
+    rows = [
+        [group, technique, ", ".join(f"{name} {value}" for name, value in magnitudes[group].items())]
+        for group, technique in paper.TABLE_9.items()
+    ]
+    return markdown(["Group", "Technique", "the kit's magnitudes"], rows)
 
 
 def _table_4(scored: Scored) -> str:
@@ -164,10 +191,11 @@ def _table_8(scored: Scored) -> str:
         [f"paper, {train_set}", TICK[tta], None, *map(_four, figures)]
         for (train_set, tta), figures in paper.TABLE_8.items()
     ]
-    for reading in ("image", "component"):
-        for tta in (False, True):
-            parts = [scored.test("exp5", tta, reading, usage) for usage in (scoring.PUBLIC, scoring.PRIVATE)]
-            rows.append([scored.competition.name, TICK[tta], reading, *map(_dice, parts)])
+    for name, train_set in scored.trained_on("exp5").items():
+        for reading in ("image", "component"):
+            for tta in (False, True):
+                parts = [scored.test(name, tta, reading, usage) for usage in (scoring.PUBLIC, scoring.PRIVATE)]
+                rows.append([train_set, TICK[tta], reading, *map(_dice, parts)])
     return markdown(["Train set", "TTA", "R-TH", "Public", "Private"], rows)
 
 
@@ -191,14 +219,15 @@ def _table_10(scored: Scored) -> str:
 
 def _table_11(scored: Scored) -> str:
     known, rows = scored.recipes(), []
-    for name, (team, model, size, dice) in paper.TABLE_11.items():
+    for name, (team, network, size, dice) in paper.TABLE_11.items():
         run, ours = known.get(name), NO_RUN
         if run is not None:
             cell = scored.test(name, run.tta, "chosen", scoring.PRIVATE)
             side = max(part.stages[-1].size for part in run.parts())
-            ours = cell if isinstance(cell, str) else f"{_dice(cell)} ({side}×{side})"
-        rows.append([team, model, f"{size}×{size}", _four(dice), ours])
-    header = ["Team", "Model", "Image size", "paper", f"{scored.competition.name}, rule as chosen on its OOF maps"]
+            rule = "" if isinstance(cell, str) else f" ({side}×{side}, {scored.rule(name)})"
+            ours = f"{_dice(cell)}{rule}"
+        rows.append([team, network, f"{size}×{size}", _four(dice), ours])
+    header = ["Team", "Model", "Image size", "paper", f"{scored.competition.name}, by the rule in use"]
     return markdown(header, rows)
 
 
@@ -232,28 +261,31 @@ def _claims(scored: Scored) -> str:
 
 
 def _time(scored: Scored) -> str:
-    run = scored.recipes().get("exp5")
-    ours = NO_RUN
-    if run is not None:
-        import torch
+    name, competition = "exp5", scored.competition
+    recipe, run = scored.recipes().get(name), scored.run(name)
+    published = recipes.load(name)
+    rows = [["trainable parameters", f"{paper.PARAMETERS / 1e6:.1f} million"]]
+    rows[0].append(f"{model.parameters(recipe or published) / 1e6:.1f} million")
+    for number, minutes in enumerate(paper.MINUTES):
+        ours = model.minutes_an_epoch(run, number) if recipe else None
+        where = f"minutes an epoch, stage {number + 1}"
+        rows.append([where, f"{minutes} on a Titan Xp", NO_RUN if ours is None else f"{ours:.2f} on {_device()}"])
+    paths = list((competition.test or competition.train).values())[: model.SAMPLES]
+    found = {}
+    if recipe is not None and run.finished_stages() and run.thresholds.is_file():
+        found = model.milliseconds(run, recipe, paths, competition.shape)
+        where = f"at {recipe.stages[-1].size}×{recipe.stages[-1].size} on {_device()}, mean of {len(paths)} images"
+    whole = f"{sum(found.values()):.1f} {where}" if found else NO_RUN
+    rows.append(["milliseconds a sample", f"{paper.MILLISECONDS} at 512×512 on a Titan Xp", whole])
+    rows += [[f"of these {step}", None, f"{found[step]:.1f}" if found else NO_RUN] for step in model.STEPS]
+    return markdown(["", "paper", competition.name], rows)
 
-        from kit import networks
 
-        size, device = run.stages[-1].size, torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = networks.build(run.network, pretrained=False).eval().to(device)
-        image = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=device)
-        with torch.inference_mode():
-            seconds = [_seconds(network, image) for _ in range(REPETITIONS + 1)][1:]  # the first one warms up
-        name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-        ours = f"{1000 * np.mean(seconds):.1f} ms at {size}×{size} on {name}"
-    return markdown(["paper", scored.competition.name], [[f"{paper.MILLISECONDS} ms at 512×512 on a Titan Xp", ours]])
+def _device() -> str:
+    """What this machine computes on."""
+    import torch
 
-
-def _seconds(network: "torch.nn.Module", image: "torch.Tensor") -> float:
-    """Time of one sample, from the image on the device to the logits back from it."""
-    began = time.perf_counter()
-    network(image)[0].cpu()
-    return time.perf_counter() - began
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"a CPU, {torch.get_num_threads()} threads"
 
 
 def _here(scored: Scored, columns: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kit.recipes.schema import Stage
+from kit.recipes.stage import Stage
 
 State = dict[str, torch.Tensor]
 

@@ -23,6 +23,7 @@ class Epoch(BaseModel):
     validation_loss: float | None
     iou: float | None
     dice: float | None
+    score: float | None
     seconds: float
 
 

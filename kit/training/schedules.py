@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from kit.recipes.schema import Stage
+from kit.recipes.stage import Stage
 
 
 def learning_rate(stage: Stage, watched: Sequence[float]) -> float:

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from kit.data.dataset import FoldData, Samples, loader
-from kit.recipes.schema import Recipe, Stage
+from kit.recipes.schema import Recipe
+from kit.recipes.stage import Stage
 from kit.training import losses, metrics
 
 UNKNOWN = dict.fromkeys(("validation_loss", "iou", "dice", "dice_positives", "dice_all_empty", "score"))

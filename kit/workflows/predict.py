@@ -7,7 +7,7 @@ from pathlib import Path
 from kit.competition import layout, rle, submission
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
-from kit.core.files import is_current, locked, mark, read_json, set_aside, sha256
+from kit.core.files import copy, is_current, locked, mark, read_json, set_aside, sha256
 from kit.core.progress import progress
 from kit.core.resumable import key_of
 from kit.inference import maps, predictions, rules
@@ -63,6 +63,39 @@ def predict(
     if not order:
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
     done = predict_files(trained, paths, order, target, competition.shape, skip_bad, whole=images is None)
+    return target.submission, done
+
+
+def predict_by(
+    workspace: Workspace, data: Path | str, recipe: Recipe, trained_on: str, skip_bad: bool = False
+) -> tuple[Path, bool]:
+    """Predicts the test images with the recipe's run on another data set, as round 1's networks on round 2's images.
+
+    What it makes lies in `runs/NAME/RECIPE@OTHER/`, where `tables` finds it.
+
+    Args:
+        workspace: Where things lie.
+        data: The competition's folder with the test images.
+        recipe: Of the run.
+        trained_on: Name of the other data set.
+        skip_bad: Files that cannot be read get an empty mask instead of an error.
+
+    Returns:
+        The submission, and whether anything was to do.
+
+    Raises:
+        KitError: there is no such run, it was trained as another recipe, or there are no test images.
+    """
+    competition = workspace.open_data(data)
+    source = Run(workspace.runs / trained_on / recipe.name)
+    source.agree(recipe)
+    trained = source.trained(recipe)
+    if not competition.sample_ids:
+        raise KitError(f"{competition.folder}: has no test images: nothing can be predicted")
+    target = Run(workspace.runs / competition.name / f"{recipe.name}@{trained_on}")
+    copy(source.recipe_path, target.recipe_path)
+    copy(source.thresholds, target.thresholds)
+    done = predict_files(trained, competition.test, competition.sample_ids, target, competition.shape, skip_bad)
     return target.submission, done
 
 

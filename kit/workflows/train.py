@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from kit.competition.layout import Competition
 from kit.core.distributed import Team
@@ -124,8 +125,7 @@ def _train_part(session: Session, run: Run, recipe: Recipe) -> list[bool]:
     starts: dict[int, Path | None] = dict.fromkeys(session.folds)
     inputs = session.inputs
     if recipe.start is not None:
-        source = session.workspace.run(session.competition, recipe.start)
-        found = {fold: source.start(fold, inputs) for fold in session.folds}
+        found = {fold: _start(session, recipe, fold) for fold in session.folds}
         hashes = {f"weights of fold {fold} of {recipe.start}": sha256(path) for fold, path in found.items()}
         starts, inputs = {**found}, inputs.model_copy(update={"starts": hashes})
     if session.team.first:
@@ -138,6 +138,33 @@ def _train_part(session: Session, run: Run, recipe: Recipe) -> list[bool]:
             done += _train_fold(session, run, recipe, fold, starts[fold])
             done.append(_predict_fold(session, run, recipe, fold))
     return done
+
+
+def _start(session: Session, recipe: Recipe, fold: int) -> Path:
+    """The weights that a fold of a recipe with a `start` starts from."""
+    start = str(recipe.start)
+    if recipe.start_data is None:
+        return session.workspace.run(session.competition, start).start(fold, session.inputs)
+    source = Run(session.workspace.runs / recipe.start_data / start)
+    there = source.counterpart(fold)
+    inputs = source.read_inputs()
+    path = session.workspace.folds / inputs.fold_file
+    if path.is_file():
+        table = pd.read_csv(path, dtype={"image_id": str})
+        seen = set(table.image_id[table.fold != there])
+        here = session.split.table.image_id.iloc[session.split.validation(fold)]
+        if known := sum(image_id in seen for image_id in here):
+            log.warning(
+                "fold %d starts from fold %d of %s, which has trained on %d of the %d images that validate it: its "
+                "out-of-fold figures flatter",
+                fold,
+                there,
+                source.folder,
+                known,
+                len(here),
+            )
+    # Its own inputs: that the weights are of other data is what is wanted.
+    return source.start(there, inputs)
 
 
 def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Path | None) -> list[bool]:

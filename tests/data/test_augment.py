@@ -8,7 +8,7 @@ from kit.data import augmentation
 from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
 from kit.data.dataset import Samples, loader
-from kit.recipes.schema import Affine, Crop, Distortion, Exposure, Flip, Light, Magnitudes
+from kit.recipes.magnitudes import Affine, Crop, Distortion, Exposure, Flip, Light, Magnitudes
 
 GROUPS = [
     *((name,) for name in augmentation.GROUPS),

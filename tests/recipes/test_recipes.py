@@ -4,7 +4,7 @@ import pytest
 
 from kit import recipes
 from kit.core.errors import KitError
-from kit.recipes.schema import Stage
+from kit.recipes.stage import Stage
 from kit.training import schedules
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, ReduceLROnPlateau
 
-from kit.recipes.schema import Stage
+from kit.recipes.stage import Stage
 from kit.training import schedules
 
 

@@ -389,6 +389,7 @@ def test_a_checkpoint_that_is_no_file_is_refused_and_nothing_is_trained(tmp_path
 
 EPOCH = {"epoch": 1, "weights": "epoch", "learning_rate": 0.1, "loss": 1.0, "validation_loss": 1.0, "iou": 0.5} | {
     "dice": 0.5,
+    "score": 0.5,
     "seconds": 1.0,
 }
 

@@ -20,7 +20,7 @@ from kit.recipes.schema import Network, Recipe
 from kit.run import Run
 from kit.workflows import kernel as kernels
 from kit.workflows.folds import make_folds
-from kit.workflows.predict import predict
+from kit.workflows.predict import predict, predict_by
 from kit.workflows.thresholds import explore
 from kit.workflows.train import train
 from kit.workflows.validate import validate
@@ -256,6 +256,27 @@ def test_a_fold_starts_from_the_named_recipes_last_weights(data):
     for fold in (0, 1):
         first, second = (load_file(run.weights(fold, 0))[name] for run in (source, target))
         assert torch.allclose(first, second, atol=1e-6)
+
+
+def test_round_1_predicts_and_goes_on_with_round_2(data, caplog):
+    """Weights of one data set start a run on another, and predict its test images as they are."""
+    other = data.with_name("later")
+    if not other.exists():
+        shutil.copytree(data, other)  # the same images: all that validate have trained
+        make_folds(Workspace(), other, recipes.load("demo"), 3)
+    source, _ = train(Workspace(), data, tiny("exp2"))
+    path, _ = predict_by(Workspace(), other, tiny("exp2"), data.name)
+    assert path.parent.name == f"exp2@{data.name}"
+    predict(Workspace(), data, tiny("exp2"))
+    assert path.read_text() == source.submission.read_text()
+
+    wanted = tiny("exp2", f"name=second start=exp2 start_data={data.name} stages.0.learning_rate=1e-12")
+    target, _ = train(Workspace(), other, wanted)
+    name = "net.decoder.blocks.0.conv1.0.weight"
+    for fold, start in ((0, 0), (1, 1), (2, 0)):
+        first, second = load_file(source.weights(start, 0))[name], load_file(target.weights(fold, 0))[name]
+        assert torch.allclose(first, second, atol=1e-6)
+    assert "has trained on" in caplog.text
 
 
 def test_a_start_that_was_trained_anew_is_told(data):

@@ -1,0 +1,99 @@
+"""How strong augmentation is: a section a group of transforms."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kit.recipes.section import Section, Share, Weight
+
+Range = tuple[float, float]
+
+
+class Flip(Section):
+    """A1: the horizontal flip."""
+
+    probability: Share = 0.5
+
+
+class Light(Section):
+    """A2: one of random contrast, random gamma and random brightness."""
+
+    probability: Share = 0.3
+    contrast: Share = 0.2
+    """Contrast changes by a factor of up to 1 ± this."""
+    gamma: Range = (0.8, 1.2)
+    brightness: Share = 0.2
+    """Brightness changes by up to ± this share of the highest grey level."""
+
+
+class Distortion(Section):
+    """A3: one of elastic transform, grid distortion and optical distortion, as albumentations made them in 2019."""
+
+    probability: Share = 0.3
+    elastic_alpha: Weight = 120.0
+    """Of the elastic transform: uniform noise in ± this, in pixels whatever the size, before it is smoothed."""
+    elastic_sigma: Annotated[float, Field(ge=1)] = 6.0
+    """Pixels of the Gaussian that smooths the noise. With both defaults the displacement has a deviation of 3.3 px."""
+    elastic_affine: Weight = 3.6
+    """Three points around the centre move by up to ± this many pixels first, and the image with them."""
+    grid: Share = 0.3
+    """Each of five steps of the grid is longer or shorter by up to this share."""
+    optical: Weight = 2.0
+    """Radial distortion of up to ± this."""
+
+
+class Crop(Section):
+    """A4: random sized crop, back at the size of the stage."""
+
+    probability: Share = 0.25
+    smallest: Annotated[float, Field(gt=0, le=1)] = 0.6875
+    """Share of the height that the smallest crop has: 176 of 256 pixels."""
+
+
+class Affine(Section):
+    """Shift, scale and rotation, by the winner's magnitudes."""
+
+    probability: Share = 0.5
+    shift: Share = 0.0625
+    """Of up to ± this share of each side."""
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """By a factor of up to 1 ± this."""
+    rotation: Annotated[float, Field(ge=0, le=180)] = 45.0
+    """Of up to ± so many degrees."""
+    border: Literal["reflect", "black"] = "reflect"
+    """What comes into view."""
+
+
+class Exposure(Section):
+    """One of gamma, brightness with contrast, and CLAHE, by the runner-up's magnitudes."""
+
+    probability: Share = 0.5
+    gamma: Range = (0.6, 1.2)
+    brightness: Share = 0.2
+    contrast: Share = 0.2
+    clahe: Annotated[float, Field(ge=1)] = 4.0
+    """Highest clip limit of CLAHE on 4×4 tiles."""
+
+
+class Blur(Section):
+    """One of mean, motion and median blur, as the runner-up's."""
+
+    probability: Share = 0.5
+    kernel: Literal[3, 5, 7] = 3
+    """Pixels a side."""
+
+
+class Magnitudes(Section):
+    """How strong each group of augmentation is, and how often a sample gets it.
+
+    The paper gives neither for its groups A1 to A4. The defaults are those of the public pipeline of 2019 that has the
+    same transforms in the same groups and order.
+    """
+
+    A1: Flip = Flip()
+    A2: Light = Light()
+    A3: Distortion = Distortion()
+    A4: Crop = Crop()
+    affine: Affine = Affine()
+    exposure: Exposure = Exposure()
+    blur: Blur = Blur()
