@@ -11,6 +11,8 @@ takes_folds        := DATA RECIPE SET FOLDS ARGS
 takes_train        := DATA RECIPE SET FOLD ARGS
 takes_thresholds   := DATA RECIPE SET ARGS
 takes_predict      := DATA RECIPE SET ARGS
+takes_experiments  := DATA SET
+takes_study        := DATA SET
 takes_validate     := FILE DATA ARGS
 takes_submit       := DATA RECIPE SET TO FILE ARGS
 takes_scores       := ARGS
@@ -97,6 +99,18 @@ train: .venv/ready
 
 thresholds predict report: .venv/ready
 	@$(KIT) $@ $(DATA_) $(RECIPE_) $(ARGS_)
+
+# Exp1 to Exp5, and the augmentation study; what is done is passed over, what was interrupted goes on.
+SET_ = $(if $(SET),$(call option,SET,--set))
+experiments: .venv/ready
+	@set -e; for recipe in exp1 exp2 exp3 exp4 exp5; do for verb in folds train predict; do \
+	  $(KIT) $$verb $(DATA_) --recipe $$recipe $(SET_); done; done
+
+study: .venv/ready
+	@set -e; $(KIT) folds $(DATA_) --recipe augmentation $(SET_); for groups in '' A1 A2 A1,A2 A3 A4; do \
+	  for verb in train predict; do $(KIT) $$verb $(DATA_) --recipe augmentation \
+	    --set "name=augmentation$${groups:+-}$$(echo $$groups | tr -d ,) augmentation=[$$groups] "$(call quoted,$(SET)); \
+	  done; done
 
 compare: .venv/ready
 	@$(KIT) compare $(RUNS) $(DATA_) $(ARGS_)

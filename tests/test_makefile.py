@@ -41,6 +41,23 @@ def make(place):
     return run
 
 
+def test_experiments_and_study_are_one_command_each(make):
+    code, calls, _ = make("experiments", "DATA=x", "SET=seed=1 a='b c'")
+    names = [f"exp{number}" for number in range(1, 6)]
+    assert code == 0
+    assert calls == [
+        [verb, "--data", "x", "--recipe", name, "--set", "seed=1 a='b c'"]
+        for name in names
+        for verb in ("folds", "train", "predict")
+    ]
+    _, calls, _ = make("study", "SET=seed=1")
+    assert [call[0] for call in calls] == ["folds"] + ["train", "predict"] * 6
+    assert [call[-1] for call in calls[1::2]] == [
+        f"name=augmentation{name} augmentation=[{groups}] seed=1"
+        for name, groups in (("", ""), ("-A1", "A1"), ("-A2", "A2"), ("-A1A2", "A1,A2"), ("-A3", "A3"), ("-A4", "A4"))
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
