@@ -1,0 +1,188 @@
+"""Nobody submits what they did not mean: folds, rules and answers that changed under a run."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kit import phantom, recipes
+from kit.competition import submission
+from kit.core.errors import KitError
+from kit.core.resumable import keys_path
+from kit.workflows.folds import make_folds
+from kit.workflows.predict import predict
+from kit.workflows.report import report
+from kit.workflows.thresholds import explore, in_use
+from kit.workflows.train import train
+from kit.workflows.workspace import Workspace
+
+TINY = [
+    'stages=[{"size":32,"epochs":1,"batch_size":4}]',
+    "network.encoder=tu-test_resnet",
+    "network.decoder_channels=[8,8,8,8,8]",
+    "network.encoder_weights=none",
+]
+
+
+def recipe(more=""):
+    return recipes.load("demo", [*TINY, *more.split()])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A workspace with a trained run, to be copied."""
+    root = tmp_path_factory.mktemp("work")
+    phantom.write(root / "tiny", train=24, test=6, size=64, seed=3)
+    workspace = Workspace(root)
+    make_folds(workspace, root / "tiny", recipe())
+    run, _ = train(workspace, root / "tiny", recipe())
+    predict(workspace, root / "tiny", recipe())
+    return run.folder
+
+
+@pytest.fixture
+def place(trained, tmp_path):
+    """A workspace of its own, its data and its run."""
+    root = tmp_path / "work"
+    shutil.copytree(trained.parents[2], root)
+    workspace = Workspace(root)
+    data = root / "tiny"
+    return workspace, data, workspace.run(workspace.open_data(data), recipe())
+
+
+VERBS = (predict, explore, report, train)
+
+
+class TestFolds:
+    def test_no_split_takes_the_place_of_another(self, place):
+        workspace, data, run = place
+        before = (workspace.folds / "tiny.csv").read_bytes()
+        path, split, made = make_folds(workspace, data, recipe("folds.holdout=0.2"))
+        assert made
+        assert path.name == "tiny-holdout20.csv"
+        assert split.numbers == [0]
+        assert make_folds(workspace, data, recipe("seed=5"))[0].name == "tiny-2fold-seed5.csv"
+        assert make_folds(workspace, data, recipe("folds.holdout=0.2"))[0::2] == (path, False)
+        assert (workspace.folds / "tiny.csv").read_bytes() == before
+        for verb in VERBS:
+            verb(workspace, data, recipe())
+        assert run.read_inputs().fold_file == "tiny.csv"
+        held, _ = train(workspace, data, recipe("name=held folds.holdout=0.2"))
+        assert held.read_inputs().fold_file == "tiny-holdout20.csv"
+
+    @pytest.mark.parametrize("verb", VERBS)
+    def test_folds_that_changed_under_a_run_are_refused_by_every_verb(self, place, verb):
+        workspace, data, run = place
+        file = workspace.folds / "tiny.csv"
+        table = pd.read_csv(file)
+        table["fold"] = 1 - table.fold
+        table.to_csv(file, index=False)
+        chosen, answer = run.thresholds.read_bytes(), run.submission.read_bytes()
+        with pytest.raises(KitError, match=r"was trained with other folds .*tiny\.csv"):
+            verb(workspace, data, recipe())
+        assert (run.thresholds.read_bytes(), run.submission.read_bytes()) == (chosen, answer)
+
+    def test_an_edited_file_is_used_and_never_overwritten(self, place):
+        workspace, data, _ = place
+        file = workspace.folds / "tiny.csv"
+        file.write_text(file.read_text() + "\n")
+        before = file.read_bytes()
+        assert make_folds(workspace, data, recipe("folds.count=3"))[::2] == (file, False)
+        with pytest.raises(KitError, match="left as it is"):
+            make_folds(workspace, data, recipe(), out=file)
+        run, _ = train(workspace, data, recipe("name=other folds.count=3"))
+        assert run.read_inputs().fold_file == "tiny.csv"
+        assert file.read_bytes() == before
+
+    def test_two_data_sets_of_one_name_do_not_share(self, place):
+        workspace, _, _ = place
+        other = workspace.root / "elsewhere" / "tiny"
+        phantom.write(other, train=24, test=6, size=64, seed=4)
+        with pytest.raises(KitError, match="a data set of the same name"):
+            make_folds(workspace, other, recipe())
+        for verb in VERBS:
+            with pytest.raises(KitError, match="has other images"):
+                verb(workspace, other, recipe())
+
+
+class TestData:
+    @pytest.mark.parametrize("verb", VERBS)
+    def test_an_image_that_changed_is_noticed_by_every_verb(self, place, verb):
+        workspace, data, _ = place
+        first, second = sorted(data.rglob("dicom-images-train/**/*.dcm"))[:2]
+        first.write_bytes(second.read_bytes())
+        with pytest.raises(KitError, match="was trained with other images or labels"):
+            verb(workspace, data, recipe())
+
+    @pytest.mark.parametrize("verb", VERBS[:3])
+    def test_weights_that_changed_are_noticed(self, place, verb):
+        workspace, data, run = place
+        shutil.copy(run.weights(0, 0), run.weights(1, 0))
+        with pytest.raises(KitError, match="was not predicted from these weights"):
+            verb(workspace, data, recipe())
+
+    def test_maps_of_another_quantiser_are_refused(self, place):
+        workspace, data, run = place
+        keys = np.load(keys_path(run.oof(0)))
+        keys[:, 0] ^= 1
+        with open(keys_path(run.oof(0)), "wb") as handle:
+            np.save(handle, keys)
+        with pytest.raises(KitError, match=r"by this version of the kit: run `make train`"):
+            predict(workspace, data, recipe())
+        assert train(workspace, data, recipe())[1]
+        predict(workspace, data, recipe())
+
+
+class TestRule:
+    def test_exploring_leaves_the_choice_alone(self, place):
+        workspace, data, run = place
+        before = run.thresholds.read_bytes()
+        for options in ({}, {"kinds": ("image",)}, {"removal": [0, 64]}, {"prevalence": 0.4}):
+            explored = explore(workspace, data, recipe(), **options)
+            assert run.thresholds.read_bytes() == before
+            assert explored.why == "it has the best nested Dice"
+            assert explored.in_use == run.rule(json.loads(before)["rule"])
+
+    def test_choosing_is_said_recorded_and_undone_by_a_word(self, place):
+        workspace, data, run = place
+        best = json.loads(run.thresholds.read_text())["rule"]
+        other = "image" if best != "image" else "triplet"
+        assert explore(workspace, data, recipe(), use=other).in_use == run.rule(other)
+        assert in_use(run) == (other, "chosen by hand (--use best goes back)")
+        assert not train(workspace, data, recipe())[1]  # a choice outlives it
+        assert json.loads(run.thresholds.read_text())["rule"] == other
+        explore(workspace, data, recipe(), use="best")
+        assert in_use(run) == (best, "it has the best nested Dice")
+
+    def test_what_cannot_be_chosen_is_refused(self, place):
+        workspace, data, run = place
+        before = run.thresholds.read_bytes()
+        with pytest.raises(KitError, match="--use imgae: is not known"):
+            explore(workspace, data, recipe(), use="imgae")
+        with pytest.raises(KitError, match="leave out the other options"):
+            explore(workspace, data, recipe(), use="image", removal=[0])
+        assert run.thresholds.read_bytes() == before
+
+
+class TestAnswers:
+    def test_after_a_failure_no_old_submission_looks_fresh(self, place):
+        workspace, data, run = place
+        before = run.submission.read_bytes()
+        assert not predict(workspace, data, recipe())[1]
+        victim = sorted(data.rglob("dicom-images-test/**/*.dcm"))[0]
+        victim.write_bytes(b"torn")
+        with pytest.raises(KitError, match=victim.name):
+            predict(workspace, data, recipe())
+        assert not run.submission.exists()
+        assert (run.folder / "submission.previous.csv").read_bytes() == before
+
+    def test_a_file_that_cannot_be_read_is_recorded_and_not_decoded_again(self, place, monkeypatch):
+        workspace, data, run = place
+        victim = sorted(data.rglob("dicom-images-test/**/*.dcm"))[0]
+        victim.write_bytes(b"torn")
+        assert predict(workspace, data, recipe(), skip_bad=True)[1]
+        assert submission.read(run.submission)[victim.stem] == "-1"
+        monkeypatch.setattr("kit.competition.dicom.read", lambda *given: pytest.fail("an image was decoded"))
+        assert not predict(workspace, data, recipe(), skip_bad=True)[1]
