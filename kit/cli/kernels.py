@@ -22,6 +22,7 @@ def build_kernel(
     user: UserName = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Ask Kaggle for a GPU.")] = False,
     time_limit: Annotated[float, typer.Option(min=0, help="Seconds; images that are left get no mask.")] = 30600,
+    notebook: Annotated[bool, typer.Option("--notebook", help="Write a notebook, with pictures, to be read.")] = False,
 ) -> None:
     """Write the kernel and the data set that it needs: wheels, weights, recipe, thresholds, manifest."""
     from kit.kaggle import settings
@@ -31,7 +32,7 @@ def build_kernel(
     chosen = settings.load(competition, user)
     workspace = Workspace()
     found = kernel.find_run(workspace, run, data, recipe, overrides)
-    built = kernel.build(workspace, found, data, chosen, gpu, time_limit, say)
+    built = kernel.build(workspace, found, data, chosen, gpu, time_limit, notebook, say)
     print(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
 
 
@@ -71,7 +72,8 @@ def push_kernel(
     if dry_run:
         print(kernel.push_requests(found, chosen))
     else:
-        kernel.push(workspace, found, data, chosen, say)
+        variables = f"DATA={data} RECIPE={recipe}" + (f' SET="{" ".join(overrides)}"' if overrides else "")
+        kernel.push(workspace, found, data, chosen, variables, say)
 
 
 def say(line: str) -> None:

@@ -104,6 +104,19 @@ def validate(path: Path | str, sample_ids: Sequence[str], shape: tuple[int, int]
     return problems
 
 
+def check(path: Path | str, sample_ids: Sequence[str], shape: tuple[int, int] = rle.SHAPE) -> None:
+    """Refuses a submission that the competition would refuse.
+
+    Raises:
+        KitError: the file has problems; all of them are told, a line each.
+    """
+    problems = validate(path, sample_ids, shape)
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise KitError(f"{path}: is not a valid submission, it has {count}: correct the file\n{listed}")
+
+
 def _mask_problems(text: str, shape: tuple[int, int]) -> list[str]:
     if not text.strip() or text.strip().lower() == "nan":
         return [f"mask is {text!r}: write -1 for an empty one"]

@@ -21,7 +21,9 @@ AUTOCAST = {"auto": torch.float16, "16-mixed": torch.float16, "bf16-mixed": torc
 
 
 @torch.inference_mode()
-def probabilities(models: Sequence[Segmenter], images: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+def probabilities(
+    models: Sequence[Segmenter], images: np.ndarray, recipe: Recipe, mirrored: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean probability of the networks for each pixel, or for `classify` that the image has any pneumothorax.
 
     Images and their mirror images go through a network as one batch (paper section 4.3).
@@ -30,6 +32,7 @@ def probabilities(models: Sequence[Segmenter], images: np.ndarray, recipe: Recip
         models: In evaluation mode, on one device.
         images: uint8 (B, H, W).
         recipe: Of the networks; its role and its precision count.
+        mirrored: Predict the mirror images too; else both answers are those without TTA, in half the time.
 
     Returns:
         Two float32 arrays (B, H, W), for `classify` (B,), in [0, 1]: without TTA, and averaged with the mirror images.
@@ -39,7 +42,7 @@ def probabilities(models: Sequence[Segmenter], images: np.ndarray, recipe: Recip
     """
     device = next(models[0].parameters()).device
     batch = torch.from_numpy(images)[:, None].to(device)  # (B, 1, H, W)
-    both = torch.cat([batch, batch.flip(-1)])  # (2B, 1, H, W)
+    both = torch.cat([batch, batch.flip(-1)]) if mirrored else batch  # (2B or B, 1, H, W)
     mean = torch.zeros((), device=device)
     for model in models:
         half = AUTOCAST.get(recipe.precision) if device.type == "cuda" else None
@@ -55,10 +58,10 @@ def probabilities(models: Sequence[Segmenter], images: np.ndarray, recipe: Recip
             f"{recipe.name}: a network answers with NaN: train it again with a lower learning_rate, or with "
             "SET='precision=32-true'"
         )
-    plain, mirrored = mean.chunk(2)
-    if recipe.role == "segment":
-        mirrored = mirrored.flip(-1)
-    return plain.cpu().numpy(), ((plain + mirrored) / 2).cpu().numpy()
+    plain, mirror = mean.chunk(2) if mirrored else (mean, mean)
+    if recipe.role == "segment" and mirrored:
+        mirror = mirror.flip(-1)
+    return plain.cpu().numpy(), ((plain + mirror) / 2).cpu().numpy()
 
 
 def load(network: Network, weights: Sequence[Path]) -> list[Segmenter]:

@@ -22,6 +22,13 @@ class System:
     """Networks to average, by the label of the part of the recipe that they belong to."""
     stack: Stack | None
     """Of the classifying members."""
+    mirrored: bool = True
+    """Predicts the mirror images too, where the recipe says so."""
+
+    @property
+    def effort(self) -> int:
+        """How often an image goes through a network."""
+        return sum(map(len, self.models.values())) * (2 if self.mirrored else 1)
 
     @property
     def sizes(self) -> set[int]:
@@ -49,7 +56,7 @@ class System:
             stage = part.stages[-1]
             resized = np.stack([image[stage.size] for image in images])  # (B, size, size)
             batches = [resized[i : i + stage.batch_size] for i in range(0, len(resized), stage.batch_size)]
-            both = [predict.probabilities(self.models[part.label], batch, part) for batch in batches]
+            both = [predict.probabilities(self.models[part.label], batch, part, self.mirrored) for batch in batches]
             found = np.concatenate([with_tta if self.recipe.tta else plain for plain, with_tta in both])
             if part.role == "classify":
                 image_probabilities.append(found)

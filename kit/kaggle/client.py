@@ -7,7 +7,8 @@ through `Client.read`, which repeats it until it is answered, or `Client.act`, w
 
 import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import metadata
 from typing import Any
 
 import requests
@@ -16,13 +17,12 @@ from kagglesdk.kaggle_http_client import KaggleHttpClient
 from requests.adapters import HTTPAdapter
 
 from kit.core.errors import KitError
+from kit.kaggle import credentials
 from kit.kaggle.retry import explained, persist
 
 CONNECT_TIMEOUT = 10.0
-NO_CREDENTIALS = (
-    "kaggle: no credentials: create a token on kaggle.com (Settings, API) and put it in ~/.kaggle/access_token"
-    " or the environment variable KAGGLE_API_TOKEN"
-)
+PINNED = {"kaggle": "2.2.4", "kagglesdk": "0.1.37"}
+"""The versions whose insides `connect` relies on."""
 
 
 class Client:
@@ -31,16 +31,16 @@ class Client:
     Args:
         kaggle: The client of `kagglesdk`, whose services give the methods to call.
         user: Name of the account, the owner of its kernels and datasets.
-        secrets: Texts that no message may show.
+        timeout: Seconds without a byte after which a request is given up.
     """
 
-    def __init__(self, kaggle: KaggleClient, user: str, secrets: tuple[str, ...] = ()) -> None:
+    def __init__(self, kaggle: KaggleClient, user: str, timeout: float) -> None:
         self.competitions = kaggle.competitions.competition_api_client
         self.datasets = kaggle.datasets.dataset_api_client
         self.kernels = kaggle.kernels.kernels_api_client
         self.blobs = kaggle.blobs.blob_api_client
         self.user = user
-        self._secrets = secrets
+        self._timeout = timeout
 
     def read(self, method: Callable[[Any], Any], request: Any) -> Any:
         """The answer to a request that changes nothing, repeated while there is hope.
@@ -49,7 +49,7 @@ class Client:
             Refused: Kaggle says no.
             Unsettled: no answer after several tries.
         """
-        return self._call(method, request, repeat=True)
+        return persist(lambda _: self.ask(method, request))
 
     def act(self, method: Callable[[Any], Any], request: Any) -> Any:
         """The answer to a request that changes something: repeated only where the first had provably no effect.
@@ -60,17 +60,35 @@ class Client:
             Refused: Kaggle says no, and has done nothing.
             Unsettled: it may or may not have been done; the caller must look.
         """
-        return self._call(method, request, repeat=False)
+        return persist(lambda _: self.ask(method, request), repeat=False)
 
-    def _call(self, method: Callable[[Any], Any], request: Any, repeat: bool) -> Any:
-        def attempt(number: int) -> Any:
-            with explained(method.__name__.replace("_", " "), self._secrets):
-                try:
-                    return method(request)
-                except (KeyError, TypeError, AttributeError) as error:  # An answer that the client cannot take apart.
-                    raise ValueError from error
+    def pages(self, method: Callable[[Any], Any], request: Any) -> Iterator[Any]:
+        """The answer's pages, one after the other; a page is the answer to a `read`."""
+        while True:
+            answer = self.read(method, request)
+            yield answer
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
 
-        return persist(attempt, repeat)
+    def ask(self, method: Callable[[Any], Any], request: Any) -> Any:
+        """The answer to a request that is sent once; for what is repeated as a part of more.
+
+        Raises:
+            Refused: Kaggle says no.
+            Unsettled: there is no answer that can be understood.
+        """
+        with explained(method.__name__.replace("_", " ")):
+            try:
+                return method(request)
+            except (KeyError, TypeError, AttributeError) as error:  # An answer that the client cannot take apart.
+                raise ValueError from error
+
+    def storage(self) -> requests.Session:
+        """A session with our time-outs and without credentials: for the storage that files go to and come from."""
+        session = requests.Session()
+        _mount(session, self._timeout)
+        return session
 
 
 def connect(timeout: float = 60.0) -> Client:
@@ -80,13 +98,16 @@ def connect(timeout: float = 60.0) -> Client:
         timeout: Seconds without a byte after which a request is given up.
 
     Raises:
-        KitError: there are no credentials, or they cannot be checked.
+        KitError: there are no credentials, they cannot be checked, or the client is of another version.
     """
-    _TimedAdapter.timeout = (min(CONNECT_TIMEOUT, timeout), timeout)
+    _check_versions()
+    credentials.warn_of_readable_files()
     try:
-        api = persist(_sign_in)
-    except SystemExit:
-        raise KitError(NO_CREDENTIALS) from None
+        api = persist(lambda _: _sign_in(timeout))
+    except SystemExit as end:
+        if end.code != 1:  # Not the package's own, but a signal's.
+            raise
+        raise KitError(f"kaggle: {credentials.absence()}") from None
     except OSError as error:
         raise KitError(f"kaggle: its folder cannot be made ({error}): set KAGGLE_CONFIG_DIR to one that can") from None
     user, key, token = (api.config_values.get(name) for name in ("username", "key", "token"))
@@ -97,49 +118,58 @@ def connect(timeout: float = 60.0) -> Client:
         password=key,
         api_token=token,
     )
-    return Client(kaggle, user or "", tuple(secret for secret in (key, token) if secret))
+    session = kaggle.http_client().__enter__()._session
+    if token is None:  # The client would send a token that Kaggle has just rejected.
+        session.auth = (user, key)
+    _mount(session, timeout)
+    return Client(kaggle, user or "", timeout)
 
 
-def _sign_in(attempt: int) -> Any:
-    # The package prints its help where it finds no credentials.
-    with explained("sign in"), contextlib.redirect_stdout(io.StringIO()):
-        from kaggle.api.kaggle_api_extended import KaggleApi
-
-        api = KaggleApi()
-        api.authenticate()
-        return api
+def _check_versions() -> None:
+    for name, version in PINNED.items():
+        if metadata.version(name) != version:
+            raise KitError(f"{name} {metadata.version(name)}: {version} is needed: pip install -r requirements.txt")
 
 
-class _TimedAdapter(HTTPAdapter):
-    """Gives up a request that gets no byte for `timeout` seconds; Kaggle's client would wait for ever."""
+def _sign_in(timeout: float) -> Any:
+    """The package's API object; the package checks a token as soon as it is imported, with sessions of its own."""
+    init = KaggleHttpClient._init_session
 
-    timeout: tuple[float, float] = (CONNECT_TIMEOUT, 60.0)
+    def init_with_timeout(client: KaggleHttpClient) -> None:
+        init(client)
+        _mount(client._session, timeout)
 
-    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        kwargs["timeout"] = kwargs.get("timeout") or self.timeout
-        return super().send(*args, **kwargs)
+    KaggleHttpClient._init_session = init_with_timeout
+    try:
+        # The package prints its help where it finds no credentials.
+        with explained("sign in"), contextlib.redirect_stdout(io.StringIO()):
+            from kaggle.api.kaggle_api_extended import KaggleApi
+
+            api = KaggleApi()
+            api.authenticate()
+            return api
+    finally:
+        KaggleHttpClient._init_session = init
 
 
-def session() -> requests.Session:
-    """A session with our time-outs and without credentials: for the storage that uploads and downloads use."""
-    return _timed(requests.Session())
+class _Adapter(HTTPAdapter):
+    """Gives up a request that gets no byte for a while, and blots out the credentials that an answer echoes."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = (min(CONNECT_TIMEOUT, timeout), timeout)
+        super().__init__()
+
+    def send(
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any
+    ) -> requests.Response:
+        response = super().send(request, stream, timeout or self._timeout, *args, **kwargs)
+        secrets = credentials.carried(request)
+        if secrets and (not stream or response.status_code >= 400):
+            response._content = credentials.masked(response.content, secrets)
+            response.reason = credentials.masked((response.reason or "").encode(), secrets).decode()
+        return response
 
 
-def _timed(plain: requests.Session) -> requests.Session:
+def _mount(session: requests.Session, timeout: float) -> None:
     for scheme in ("http://", "https://"):
-        plain.mount(scheme, _TimedAdapter())
-    return plain
-
-
-_init_session = KaggleHttpClient._init_session
-
-
-def _init_timed_session(client: KaggleHttpClient) -> None:
-    """`KaggleHttpClient._init_session` with our adapter; the token is checked during import, hence the patch."""
-    fresh = client._session is None
-    _init_session(client)
-    if fresh:
-        _timed(client._session)
-
-
-KaggleHttpClient._init_session = _init_timed_session
+        session.mount(scheme, _Adapter(timeout))

@@ -1,7 +1,7 @@
 """A kernel's files as a private data set on Kaggle: created or versioned once, and checked file by file."""
 
+import hashlib
 import time
-from itertools import count
 from pathlib import Path
 
 from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
@@ -16,17 +16,20 @@ from kagglesdk.datasets.types.dataset_api_service import (
 from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus as Status
 
 from kit.core.errors import KitError
-from kit.kaggle import retry
+from kit.kaggle import acting
 from kit.kaggle.client import Client
+from kit.kaggle.retry import Refused
 from kit.kaggle.transfer import upload
 from kit.kaggle.waiting import waiting
 
 PATIENCE = 1800.0
 """Seconds to wait for Kaggle to take the files in."""
 POLL = 2.0
+LIMIT = 100 * 10**9
+"""Bytes of a private data set that Kaggle takes (100 GB, and as much for all of an account's)."""
 
 
-def push(client: Client, owner: str, slug: str, folder: Path) -> bool:
+def push(client: Client, owner: str, slug: str, folder: Path, journal: acting.Journal) -> bool:
     """Brings the data set to the content of a folder, and waits until Kaggle has it.
 
     The folder's file names tell its content, so that a data set which lists the same names and sizes is the same.
@@ -36,6 +39,7 @@ def push(client: Client, owner: str, slug: str, folder: Path) -> bool:
         owner: Account that the data set belongs to.
         slug: Its name.
         folder: A flat folder.
+        journal: Remembers a version that may have been made.
 
     Returns:
         Whether there was anything to upload.
@@ -44,19 +48,34 @@ def push(client: Client, owner: str, slug: str, folder: Path) -> bool:
         KitError: a file did not arrive, or Kaggle does not take them.
     """
     wanted = {path.name: path.stat().st_size for path in folder.iterdir()}
-    exists = status(client, owner, slug) is not None
-    fresh = not exists or listed(client, owner, slug) != wanted
+    if sum(wanted.values()) > LIMIT:
+        raise KitError(f"{folder}: is larger than the {LIMIT / 1e9:.0f} GB that Kaggle takes: leave weights out")
+
+    def look() -> bool | None:
+        there = status(client, owner, slug) is not None and listed(client, owner, slug) == wanted
+        return True if there else None
+
+    act = f"files {hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:12]}"
+    fresh = acting.seek(what := f"the files of {owner}/{slug}", look, journal.begun(act)) is None
     if fresh:
         tokens = [_upload(client, path) for path in sorted(folder.iterdir())]
-        _send(client, version_request(owner, slug, tokens) if exists else create_request(owner, slug, tokens), wanted)
-    with waiting("Kaggle takes the files in") as line:
-        for _ in count():
+        make = version_request if status(client, owner, slug) is not None else create_request
+        request = make(owner, slug, tokens)
+        acting.once(what, look, lambda: journal.record(act), lambda: _send(client, request), lambda: journal.close(act))
+    journal.close(act)
+    _wait(client, owner, slug, wanted)
+    return fresh
+
+
+def _wait(client: Client, owner: str, slug: str, wanted: dict[str, int]) -> None:
+    with waiting("Kaggle takes the files in", "run the same command to resume") as line:
+        while True:
             now = status(client, owner, slug)
             if now in (Status.FAILED, Status.DELETED):
                 raise KitError(f"{owner}/{slug}: Kaggle says {now.name}: look at it on kaggle.com, then push again")
             have = listed(client, owner, slug) if now == Status.READY else {}
             if have == wanted:
-                return fresh
+                return
             if line.seconds() > PATIENCE:
                 break
             time.sleep(POLL)
@@ -70,7 +89,7 @@ def status(client: Client, owner: str, slug: str) -> Status | None:
     request.owner_slug, request.dataset_slug = owner, slug
     try:
         return client.read(client.datasets.get_dataset_status, request).status
-    except retry.Refused as failure:
+    except Refused as failure:
         if failure.status in (403, 404):  # Kaggle forbids what does not exist.
             return None
         raise
@@ -78,16 +97,10 @@ def status(client: Client, owner: str, slug: str) -> Status | None:
 
 def listed(client: Client, owner: str, slug: str) -> dict[str, int]:
     """Size of each file of the last version by its name."""
-    found: dict[str, int] = {}
-    token = ""
-    while True:
-        request = ApiListDatasetFilesRequest()
-        request.owner_slug, request.dataset_slug, request.page_size, request.page_token = owner, slug, 200, token
-        answer = client.read(client.datasets.list_dataset_files, request)
-        found |= {file.name: file.total_bytes for file in answer.dataset_files or []}
-        token = answer.next_page_token
-        if not token:
-            return found
+    request = ApiListDatasetFilesRequest()
+    request.owner_slug, request.dataset_slug, request.page_size = owner, slug, 200
+    pages = client.pages(client.datasets.list_dataset_files, request)
+    return {file.name: file.total_bytes for page in pages for file in page.dataset_files or []}
 
 
 def create_request(owner: str, slug: str, tokens: list[str]) -> ApiCreateDatasetRequest:
@@ -120,7 +133,7 @@ def upload_request(path: Path) -> ApiStartBlobUploadRequest:
 
 def _upload(client: Client, path: Path) -> str:
     place = client.read(client.blobs.start_blob_upload, upload_request(path))
-    upload(place.create_url, path)
+    upload(client, place.create_url, path)
     return place.token
 
 
@@ -130,25 +143,12 @@ def _file(token: str) -> ApiDatasetNewFile:
     return file
 
 
-def _send(
-    client: Client, request: ApiCreateDatasetRequest | ApiCreateDatasetVersionRequest, wanted: dict[str, int]
-) -> None:
-    """Sends the request that makes the version; where the answer is lost, the file list tells whether it arrived."""
-    creates = isinstance(request, ApiCreateDatasetRequest)
-    owner, slug = request.owner_slug, request.slug if creates else request.dataset_slug
-
-    def attempt(number: int) -> None:
-        try:
-            answer = client.act(
-                client.datasets.create_dataset if creates else client.datasets.create_dataset_version, request
-            )
-        except retry.Unsettled as failure:
-            if status(client, owner, slug) is not None and listed(client, owner, slug) == wanted:
-                return
-            if failure.finished:
-                raise
-            raise KitError(f"{failure}; Kaggle does not list the files: the same command again looks first") from None
-        if answer.error or (answer.status or "ok").lower() == "error":
-            raise KitError(f"{owner}/{slug}: Kaggle does not take it: {answer.error or 'no reason given'}")
-
-    retry.persist(attempt)
+def _send(client: Client, request: ApiCreateDatasetRequest | ApiCreateDatasetVersionRequest) -> bool:
+    if isinstance(request, ApiCreateDatasetRequest):
+        answer = client.act(client.datasets.create_dataset, request)
+    else:
+        answer = client.act(client.datasets.create_dataset_version, request)
+    if answer.error or (answer.status or "ok").lower() == "error":
+        reason = answer.error or "no reason given"
+        raise Refused(f"the data set: Kaggle does not take it: {reason}: correct what it names")
+    return True

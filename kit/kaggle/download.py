@@ -1,8 +1,12 @@
 """The competition's files, or a data set's, fetched as one archive: resumed, checked and unpacked safely."""
 
+import contextlib
+import lzma
 import shutil
 import stat
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import requests
@@ -14,6 +18,15 @@ from kit.core.errors import KitError
 from kit.core.progress import progress
 from kit.kaggle import transfer
 from kit.kaggle.client import Client
+
+RATIO, SMALL = 50, 100 * 2**20
+"""An archive may unpack to so many times its size, and to so many bytes in any case; DICOM files give about 2."""
+LONGEST_NAME = 255
+"""Bytes of a file's name."""
+
+
+class Broken(KitError):
+    """An archive that is not what it should be, and is not worth keeping."""
 
 
 def download_competition(client: Client, name: str, folder: Path) -> bool:
@@ -34,13 +47,13 @@ def download_competition(client: Client, name: str, folder: Path) -> bool:
     def open_archive() -> requests.Response:
         request = ApiDownloadDataFilesRequest()
         request.competition_name = name
-        return client.read(client.competitions.download_data_files, request)
+        return client.ask(client.competitions.download_data_files, request)
 
     listed = list_files(client, name)
     missing = [path for path, size in listed.items() if _size(folder / path) != size]
     if not missing:
         return False
-    fetch(open_archive, folder / f"{name}.zip")
+    fetch(client, open_archive, folder / f"{name}.zip")
     if missing := [path for path, size in listed.items() if _size(folder / path) != size]:
         raise KitError(f"{folder}: {missing[0]} and {len(missing) - 1} more are not as Kaggle lists them: try again")
     return True
@@ -62,56 +75,53 @@ def download_dataset(client: Client, name: str, folder: Path) -> bool:
     def open_archive() -> requests.Response:
         request = ApiDownloadDatasetRequest()
         request.owner_slug, request.dataset_slug = owner, slug
-        return client.read(client.datasets.download_dataset, request)
+        return client.ask(client.datasets.download_dataset, request)
 
     marker = folder / f".{slug}.json"
     if marker.exists() and all(_size(folder / path) == size for path, size in files.read_json(marker).items()):
         return False
-    files.write_json(marker, fetch(open_archive, folder / f"{slug}.zip"))
+    files.write_json(marker, fetch(client, open_archive, folder / f"{slug}.zip"))
     return True
 
 
 def list_files(client: Client, name: str) -> dict[str, int]:
     """Size of each file of a competition by its path."""
-    found: dict[str, int] = {}
-    token = ""
-    while True:
-        request = ApiListDataFilesRequest()
-        request.competition_name, request.page_size, request.page_token = name, 200, token
-        answer = client.read(client.competitions.list_data_files, request)
-        found |= {file.name: file.total_bytes for file in answer.files or []}
-        token = answer.next_page_token
-        if not token:
-            return found
+    request = ApiListDataFilesRequest()
+    request.competition_name, request.page_size = name, 200
+    pages = client.pages(client.competitions.list_data_files, request)
+    return {file.name: file.total_bytes for page in pages for file in page.files or []}
 
 
-def fetch(open_archive: transfer.Opener, archive: Path) -> dict[str, int]:
-    """Downloads an archive, unpacks it where it lies and removes it; gives the size of each of its files."""
+def fetch(client: Client, open_archive: transfer.Opener, archive: Path) -> dict[str, int]:
+    """Downloads an archive, unpacks it where it lies and removes it; gives the size of each of its files.
+
+    Raises:
+        KitError: it cannot be had, or it is broken or not safe; nothing is left of it then.
+    """
     if not archive.exists():
-        transfer.download(open_archive, archive, check_archive)
-    sizes = unpack(archive, archive.parent)
+        transfer.download(client, open_archive, archive, check_archive)
+    try:
+        sizes = unpack(archive, archive.parent)
+    except Broken:
+        archive.unlink()
+        raise
     archive.unlink()
     return sizes
 
 
 def check_archive(path: Path) -> None:
-    """Refuses what is not a whole zip archive.
+    """Refuses what is not a whole zip archive that is safe to unpack.
 
     Raises:
-        KitError: with what it is instead.
+        Broken: with what it is instead.
+        KitError: there is no room for its files.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except (zipfile.BadZipFile, EOFError):
-        with open(path, "rb") as handle:
-            start = handle.read(40)
-        what = "empty" if not start else f"not a zip archive (it begins with {start.decode(errors='replace')!r})"
-        raise KitError(
-            f"{path}: is {what}: accept the competition's rules on kaggle.com, then run the same command again"
-        ) from None
-    if broken:
-        raise KitError(f"{path}: {broken} in it is broken: run the same command again")
+    with _explained(path), zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            _check_name(path, member)
+        _check_sizes(path, archive.infolist())
+        if broken := archive.testzip():
+            raise Broken(f"{path}: {broken} in it is broken: run the same command again")
 
 
 def unpack(path: Path, folder: Path) -> dict[str, int]:
@@ -121,16 +131,14 @@ def unpack(path: Path, folder: Path) -> dict[str, int]:
         Size of each file by its path in the folder.
 
     Raises:
-        KitError: a path leads out of the folder, or is a link; nothing is unpacked then.
+        Broken: a path leads out of the folder, or is a link, or a file is not what it should be.
+        KitError: there is no room for its files.
     """
-    with zipfile.ZipFile(path) as archive:
+    with _explained(path), zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:
-            parts = PurePosixPath(member.filename.replace("\\", "/"))
-            if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
-                raise KitError(f"{path}: {member.filename!r} leads out of the folder: the archive is not to be trusted")
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise KitError(f"{path}: {member.filename!r} is a link: the archive is not to be trusted")
+            _check_name(path, member)
+        _check_sizes(path, members)
         for member in progress(members, "unpacking", unit="file"):
             target = folder / member.filename
             if _size(target) == member.file_size:
@@ -138,6 +146,43 @@ def unpack(path: Path, folder: Path) -> dict[str, int]:
             with archive.open(member) as source, files.replacing(target) as temporary, open(temporary, "wb") as handle:
                 shutil.copyfileobj(source, handle, transfer.CHUNK)
         return {member.filename: member.file_size for member in members}
+
+
+def _check_name(path: Path, member: zipfile.ZipInfo) -> None:
+    name = PurePosixPath(member.filename.replace("\\", "/"))
+    if not name.parts or name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+        raise Broken(f"{path}: {member.filename!r} leads out of the folder: the archive is not to be trusted")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise Broken(f"{path}: {member.filename!r} is a link: the archive is not to be trusted")
+    if max(len(part.encode()) for part in name.parts) > LONGEST_NAME:
+        raise Broken(f"{path}: {member.filename[:40]!r}… is too long a name: the archive is not to be trusted")
+
+
+def _check_sizes(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    packed, unpacked = path.stat().st_size, sum(member.file_size for member in members)
+    if unpacked > max(SMALL, RATIO * packed):
+        raise Broken(f"{path}: {packed} bytes would unpack to {unpacked}: the archive is not to be trusted")
+    if unpacked > (free := shutil.disk_usage(path.parent).free):
+        raise KitError(f"{path}: its files need {unpacked / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: make room")
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns what the zip library raises into a line for the user."""
+    try:
+        yield
+    except (zipfile.BadZipFile, EOFError) as error:
+        with open(path, "rb") as handle:
+            start = handle.read(40)
+        if start.startswith(b"PK"):
+            raise Broken(f"{path}: is broken ({error}): run the same command again") from None
+        what = "empty" if not start else f"not a zip archive (it begins with {start.decode(errors='replace')!r})"
+        raise Broken(
+            f"{path}: is {what}: accept the competition's rules on kaggle.com, then run the same command again"
+        ) from None
+    except (zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError) as error:
+        # RuntimeError and NotImplementedError: an encrypted file, or packed by a method that is not known here.
+        raise Broken(f"{path}: cannot be unpacked ({error}): run the same command again") from None
 
 
 def _size(path: Path) -> int | None:

@@ -1,23 +1,24 @@
-"""What a kernel's version has written: fetched, and checked for being what it should be."""
+"""What a kernel's version has written: its log, and its submission, fetched and checked."""
 
+import contextlib
+import json
 import re
 from pathlib import Path
 
 import requests
 from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
 
-from kit.competition import layout
+from kit.competition import layout, submission
 from kit.core.errors import KitError
 from kit.kaggle import transfer
-from kit.kaggle.client import Client, session
-from kit.submissions.submit import validate
+from kit.kaggle.client import Client
 
 SUBMISSION = "submission.csv"
 FOLDER = Path("build/output")
 
 
-def fetch_submission(client: Client, owner: str, slug: str, competition: layout.Competition) -> Path:
-    """Downloads the submission.csv of a kernel's last version and checks it as a submission.
+def fetch_submission(client: Client, owner: str, slug: str, version: int, competition: layout.Competition) -> Path:
+    """Downloads the submission.csv of a kernel's version and checks it as a submission.
 
     Kaggle has answered a refused download with a page of HTML and the status of success; such a thing is not kept.
 
@@ -25,36 +26,38 @@ def fetch_submission(client: Client, owner: str, slug: str, competition: layout.
         client: The signed-in client.
         owner: Account that the kernel belongs to.
         slug: The kernel's name in its address.
+        version: Number of its version.
         competition: The data that it answers.
 
     Raises:
         KitError: there is no such kernel or file, or it is not a valid submission.
     """
-    urls, _ = list_output(client, owner, slug)
+    urls, _ = list_output(client, owner, slug, version)
     if SUBMISSION not in urls:
-        raise KitError(f"{owner}/{slug}: has written {', '.join(urls) or 'nothing'}, no {SUBMISSION}: see its log")
+        wrote = ", ".join(urls) or "nothing"
+        raise KitError(f"{owner}/{slug}/{version}: has written {wrote}, no {SUBMISSION}: see its log")
     path = FOLDER / slug / SUBMISSION
 
     def open_output() -> requests.Response:
-        return session().get(urls[SUBMISSION], stream=True)
+        return client.storage().get(urls[SUBMISSION], stream=True)
 
     path.unlink(missing_ok=True)
-    transfer.download(open_output, path, lambda part: validate(part, competition))
+    transfer.download(
+        client, open_output, path, lambda part: submission.check(part, competition.sample_ids, competition.shape)
+    )
     return path
 
 
-def list_output(client: Client, owner: str, slug: str) -> tuple[dict[str, str], str]:
-    """Address of each file that the last version has written, by its name, and its log."""
+def list_output(client: Client, owner: str, slug: str, version: int) -> tuple[dict[str, str], str]:
+    """Address of each file that a version has written, by its name, and its log as text."""
+    request = ApiListKernelSessionOutputRequest()
+    request.user_name, request.kernel_slug, request.version_label = owner, slug, str(version)
     urls: dict[str, str] = {}
-    log, token = "", ""
-    while True:
-        request = ApiListKernelSessionOutputRequest()
-        request.user_name, request.kernel_slug, request.page_token = owner, slug, token
-        answer = client.read(client.kernels.list_kernel_session_output, request)
-        urls |= {file.file_name: file.url for file in answer.files or []}
-        log, token = log or answer.log or "", answer.next_page_token
-        if not token:
-            return urls, log
+    log = ""
+    for page in client.pages(client.kernels.list_kernel_session_output, request):
+        urls |= {file.file_name: file.url for file in page.files or []}
+        log = log or page.log or ""
+    return urls, _readable(log)
 
 
 def split(kernel: str) -> tuple[str, str, int]:
@@ -70,3 +73,10 @@ def split(kernel: str) -> tuple[str, str, int]:
     if not found:
         raise KitError(f"--kernel {kernel}: is not OWNER/SLUG/VERSION, as in ada/kit-demo/3")
     return found[1], found[2], int(found[3])
+
+
+def _readable(log: str) -> str:
+    """A log's text; Kaggle gives a JSON list of what was printed, with its stream and time."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return "".join(part["data"] for part in json.loads(log))
+    return log

@@ -1,16 +1,16 @@
-"""How a request to Kaggle can fail, what the user is told, and what may be tried again."""
+"""How a request to Kaggle can fail, what the user is told, and what may be tried again: the one retry layer."""
 
 import contextlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import requests
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3 import Retry
+from urllib3.exceptions import ConnectTimeoutError, InvalidHeader, NewConnectionError
 
 from kit.core.errors import KitError
 
@@ -27,6 +27,9 @@ ADVICE = {
     404: "check the names in kaggle.yaml",
     429: "too many requests: try again later",
 }
+"""What to do about a refusal of Kaggle's, by the status of the answer."""
+STORAGE_ADVICE = dict.fromkeys((400, 401, 403, 404, 410), "its address may have expired: run the same command again")
+"""What to do about a refusal of the storage, whose addresses are good for a while and need no credentials."""
 
 
 class Failure(KitError):
@@ -53,12 +56,7 @@ class Refused(Failure):
 
 
 class Unsettled(Failure):
-    """There is no answer that tells whether Kaggle did what it was asked for.
-
-    `finished` tells that Kaggle is done with the request (it answered, if badly): what it did can be seen now.
-    """
-
-    finished = False
+    """There is no answer that tells whether Kaggle did what it was asked for."""
 
 
 def persist(attempt: Callable[[int], T], repeat: bool = True) -> T:
@@ -72,56 +70,56 @@ def persist(attempt: Callable[[int], T], repeat: bool = True) -> T:
         Refused: at once, but for a 429.
         Unsettled: after the last attempt.
     """
-    for number, wait in enumerate((*WAITS, None)):
+    for number, wait in enumerate(WAITS):
         try:
             return attempt(number)
         except (Refused, Unsettled) as failure:
             pause = failure.wait or wait
             again = failure.harmless or (repeat and isinstance(failure, Unsettled))
-            if not again or wait is None or pause > LONGEST_WAIT:
+            if not again or pause > LONGEST_WAIT:
                 raise
         time.sleep(pause)
-    raise AssertionError
+    return attempt(len(WAITS))
 
 
 @contextlib.contextmanager
-def explained(name: str, secrets: tuple[str, ...] = ()) -> Iterator[None]:
-    """Turns what the HTTP library raises into Refused or Unsettled, without the secrets.
+def explained(name: str, advice: Mapping[int, str] = ADVICE) -> Iterator[None]:
+    """Turns what the HTTP library raises into Refused or Unsettled.
 
     Args:
         name: What was asked for, for the message.
-        secrets: Texts that no message may show.
+        advice: What to do about a refusal, by its status.
     """
     try:
         yield
-        return
     except requests.HTTPError as error:
-        failure = explain(name, error.response)
+        if error.response is None:
+            raise _unreadable(name) from None
+        raise explain(name, error.response, advice) from None
     except requests.JSONDecodeError:
-        failure = _unreadable(name)
+        raise _unreadable(name) from None
     except requests.RequestException as error:
-        harmless = _unsent(error)
-        failure = Unsettled(f"kaggle: {name}: no answer ({type(error).__name__}): check the network", harmless)
+        kind = type(error).__name__
+        raise Unsettled(f"kaggle: {name}: no answer ({kind}): check the network", _unsent(error)) from None
     except KitError:
         raise
     except ValueError:
-        failure = _unreadable(name)
-    for secret in secrets:
-        failure.args = (str(failure).replace(secret, "***"),)
-    raise failure from None
+        raise _unreadable(name) from None
 
 
-def explain(name: str, response: requests.Response) -> Refused | Unsettled:
+def explain(name: str, response: requests.Response, advice: Mapping[int, str] = ADVICE) -> Refused | Unsettled:
     """What a failed answer means, with the reason that Kaggle gives in its body."""
     status = response.status_code
     reason, wait = _reason(response), _retry_after(response)
     message = f"kaggle: {name}: {reason} ({status})"
     if status >= 500:
-        failure = Unsettled(f"{message}: try again later", wait=wait, status=status)
-        failure.finished = status not in (502, 504)  # Those are a gateway's, which does not know either.
-        return failure
-    advice = reset_text() if "allowance" in reason.lower() else ADVICE.get(status, "mend what it names")
-    return Refused(f"{message}: {advice}", harmless=status == 429, wait=wait, status=status)
+        return Unsettled(f"{message}: try again later", wait=wait, status=status)
+    next_step = advice.get(status, "correct what it names")
+    if "allowance" in reason.lower():
+        next_step = reset_text()
+    if "from notebooks" in reason.lower():
+        next_step = "submit the output of a kernel: `make kernel kernel-check`, then `make push`"
+    return Refused(f"{message}: {next_step}", harmless=status == 429, wait=wait, status=status)
 
 
 def reset_text() -> str:
@@ -133,11 +131,9 @@ def reset_text() -> str:
 
 def _retry_after(response: requests.Response) -> float | None:
     """Seconds that the answer asks to wait, by its Retry-After: a number or a date."""
-    text = response.headers.get("Retry-After", "")
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(text))
-    with contextlib.suppress(TypeError, ValueError):
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    text = response.headers.get("Retry-After")
+    with contextlib.suppress(InvalidHeader):
+        return Retry().parse_retry_after(text) if text else None
     return None
 
 
@@ -148,9 +144,7 @@ def _unsent(error: requests.RequestException) -> bool:
 
 
 def _unreadable(name: str) -> Unsettled:
-    failure = Unsettled(f"kaggle: {name}: the answer is not what it should be: try again later")
-    failure.finished = True
-    return failure
+    return Unsettled(f"kaggle: {name}: the answer is not what it should be: try again later")
 
 
 def _reason(response: requests.Response) -> str:

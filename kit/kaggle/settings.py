@@ -1,15 +1,26 @@
 """Who submits to which competition: `kaggle.yaml`, or flags over it. Credentials never stand here."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from kit.core.errors import KitError
 
 PATH = Path("kaggle.yaml")
-Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
+
+
+def _slug(text: str) -> str:
+    if "/" in text:
+        raise ValueError(f"{text!r} is an address: give its last part, {text.rstrip('/').rpartition('/')[2]!r}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", text):
+        raise ValueError(f"{text!r} is not a name as in an address on kaggle.com: letters, digits and hyphens")
+    return text
+
+
+Slug = Annotated[str, AfterValidator(_slug)]
 
 
 class Settings(BaseModel):
@@ -50,5 +61,6 @@ def load(competition: str | None = None, user: str | None = None, path: Path = P
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise KitError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        told = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+        problems = "; ".join(f"{key}: {problem}" for key, problem in told)
         raise KitError(f"{path}: {problems}: its keys are competition, user and timeout") from None

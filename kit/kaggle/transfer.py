@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import requests
@@ -11,15 +12,15 @@ from tqdm.utils import CallbackIOWrapper
 
 from kit.core import files
 from kit.core.errors import KitError
-from kit.kaggle.client import session as open_session
-from kit.kaggle.retry import Unsettled, explained, persist
+from kit.kaggle.client import Client
+from kit.kaggle.retry import STORAGE_ADVICE, Unsettled, explained, persist
 
 CHUNK = 1 << 16
 Opener = Callable[[], requests.Response]
-"""Sends the request whose answer streams a file."""
+"""Sends, once, the request whose answer streams a file."""
 
 
-def upload(url: str, path: Path) -> None:
+def upload(client: Client, url: str, path: Path) -> None:
     """Puts a file where a StartUpload request has told, going on after whatever broke the transfer.
 
     Raises:
@@ -29,7 +30,7 @@ def upload(url: str, path: Path) -> None:
     name, size = f"upload of {path.name}", path.stat().st_size
 
     def attempt(number: int) -> None:
-        with explained(name), open_session() as session:
+        with explained(name, STORAGE_ADVICE), client.storage() as session:
             start = _received(session, url, size) if number else 0
             if start < size or not number:
                 _put(session, url, path, start, size)
@@ -58,13 +59,14 @@ def _received(session: requests.Session, url: str, size: int) -> int:
     return int(last) + 1 if last.isdecimal() else 0
 
 
-def download(open_at: Opener, path: Path, check: Callable[[Path], None]) -> None:
+def download(client: Client, open_at: Opener, path: Path, check: Callable[[Path], None]) -> None:
     """Writes what an address holds to `path`, once it is whole and passes the check.
 
     What has arrived stands in `NAME.part` beside it, so that the next call goes on there, if the address still
     holds the same (by its ETag or date).
 
     Args:
+        client: The signed-in client.
         open_at: Sends the request whose answer streams the file; asked again for each try.
         path: The file.
         check: Raises KitError if the file is not what it should be.
@@ -77,9 +79,9 @@ def download(open_at: Opener, path: Path, check: Callable[[Path], None]) -> None
     name = f"download of {path.name}"
 
     def attempt(number: int) -> None:
-        with explained(name), open_at() as response:
+        with explained(name, STORAGE_ADVICE), _on_disk(path), open_at() as response:
             _expect(response, 200)
-            size = _fetch(response, part)
+            size = _fetch(client, response, part)
         if size is not None and part.stat().st_size != size:
             raise Unsettled(f"kaggle: {name}: {part.stat().st_size} of {size} bytes: run the same command again")
 
@@ -96,7 +98,7 @@ def download(open_at: Opener, path: Path, check: Callable[[Path], None]) -> None
     os.replace(part, path)
 
 
-def _fetch(response: requests.Response, part: Path) -> int | None:
+def _fetch(client: Client, response: requests.Response, part: Path) -> int | None:
     """Streams an answer to the part file, from where that one ends if it is the same; gives the whole size."""
     headers = {} if "Content-Encoding" in response.headers else response.headers  # They describe the packed bytes.
     size = int(headers["Content-Length"]) if "Content-Length" in headers else None
@@ -107,7 +109,7 @@ def _fetch(response: requests.Response, part: Path) -> int | None:
         files.write_json(_marker(part), identity)
         _stream(response, part, 0, size)
     elif start != size:
-        with open_session() as session:
+        with client.storage() as session:
             wanted = {"Range": f"bytes={start}-", "If-Range": identity["tag"], "Accept-Encoding": "identity"}
             with session.get(response.url, headers=wanted, stream=True) as rest:
                 _expect(rest, 200, 206)
@@ -134,6 +136,17 @@ def _stream(response: requests.Response, part: Path, start: int, size: int | Non
         for chunk in response.iter_content(CHUNK):
             handle.write(chunk)
             bar.update(len(chunk))
+
+
+@contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
+    """Turns a full disk, or one that cannot be written, into a line for the user."""
+    try:
+        yield
+    except requests.RequestException:  # Those are OSErrors too.
+        raise
+    except OSError as error:
+        raise KitError(f"{path}: cannot be written ({error.strerror}): free some space or choose another") from None
 
 
 def _expect(response: requests.Response, *statuses: int) -> None:

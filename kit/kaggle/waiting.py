@@ -1,10 +1,13 @@
 """A line that shows how long something of Kaggle's takes."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
+
+log = logging.getLogger(__name__)
 
 
 class Line:
@@ -24,7 +27,16 @@ class Line:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[Line]:
-    """Shows `what` and the time, on a terminal alone, after two seconds."""
+def waiting(what: str, interrupted: str) -> Iterator[Line]:
+    """Shows `what` and the time, on a terminal alone, after two seconds.
+
+    Args:
+        what: What is waited for.
+        interrupted: What to tell a person who does not wait any longer.
+    """
     with tqdm(desc=what, bar_format="{desc} {elapsed}", delay=2, leave=False, disable=None) as bar:
-        yield Line(bar)
+        try:
+            yield Line(bar)
+        except (KeyboardInterrupt, SystemExit):  # The second is what a signal becomes in a verb.
+            log.warning("interrupted: %s", interrupted)
+            raise

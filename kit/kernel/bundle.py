@@ -1,10 +1,9 @@
-"""An offline kernel: the script that Kaggle runs, and the flat data set with everything that the script needs."""
+"""An offline kernel: the code that Kaggle runs, and the flat data set with everything that the code needs."""
 
 import hashlib
 import re
 import shutil
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -12,15 +11,14 @@ from safetensors.torch import load_file, save_file
 
 from kit.core import files
 from kit.core.errors import KitError
-from kit.kernel import kaggle_image, wheels
+from kit.kernel import code, kaggle_image, metadata, wheels
 from kit.run import Run, Trained
 
 KERNELS, BUNDLES = Path("kernels"), Path("build/kernel")
 TIME_LIMIT = 8.5 * 3600
 """Seconds; Kaggle ends a session after nine hours."""
-ACCOUNT = "your-account"
-"""Stands for the owner until one is known; a push puts the real one there."""
-COMPETITION = "siim-acr-pneumothorax-segmentation"
+LARGEST_CODE = 10**6
+"""Bytes of a script or a notebook that Kaggle takes."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,23 @@ class Kernel:
 
     @property
     def folder(self) -> Path:
-        """The script and its metadata."""
+        """The code and its metadata."""
         return KERNELS / self.slug
 
     @property
     def script(self) -> Path:
-        """The one file that Kaggle runs."""
+        """The code as a script."""
         return self.folder / f"{self.slug}.py"
+
+    @property
+    def notebook(self) -> Path:
+        """The code as a notebook."""
+        return self.folder / f"{self.slug}.ipynb"
+
+    @property
+    def code(self) -> Path:
+        """The one file that Kaggle runs: the notebook, if that was built."""
+        return self.notebook if self.notebook.is_file() else self.script
 
     @property
     def metadata(self) -> Path:
@@ -64,8 +72,13 @@ class Kernel:
         return BUNDLES / f"{self.slug}.rehearsed.csv"
 
     @property
+    def journal(self) -> Path:
+        """Which acts of a push were begun and are not known to have ended."""
+        return BUNDLES / f"{self.slug}.acts.json"
+
+    @property
     def manifest(self) -> Path:
-        """SHA-256 of each of its files."""
+        """SHA-256 of each of its files, and of the run's files that they were made from."""
         return self.bundle / "manifest.json"
 
 
@@ -83,10 +96,11 @@ def build(
     run: Run,
     shape: tuple[int, int],
     half: bool,
-    competition: str = COMPETITION,
-    user: str = ACCOUNT,
+    competition: str = metadata.COMPETITION,
+    user: str = metadata.ACCOUNT,
     gpu: bool = False,
     time_limit: float = TIME_LIMIT,
+    notebook: bool = False,
 ) -> Kernel:
     """Writes a run's kernel and bundle anew.
 
@@ -98,36 +112,52 @@ def build(
         user: The account that will own the kernel.
         gpu: Ask for a GPU.
         time_limit: Seconds after which the kernel leaves the remaining images empty.
+        notebook: Write a notebook instead of a script.
 
     Raises:
         KitError: the run is not complete, or a needed package is missing.
     """
     chosen = check_complete(run)
     recipe, kernel = run.read_recipe(), kernel_of(run)
-    weights = run.trained(recipe).weights
     fresh = kernel.bundle.with_name(f".{kernel.slug}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     listed: dict[str, list[str]] = {}
-    for member, paths in weights.items():
+    for member, paths in run.trained(recipe).weights.items():
         listed[member] = [f"{member}.{path.parents[1].name}{path.name.removeprefix('weights')}" for path in paths]
         for path, name in zip(paths, listed[member], strict=True):
             write_weights(path, fresh / name, half)
     for path in (run.recipe_path, *chosen):
         files.copy(path, fresh / path.name)
-    for name in kaggle_image.brought():
+    for name in kaggle_image.BROUGHT:
         wheels.write_installed(fresh, name)
     # The name of one file tells all the content, so that a list of names tells whether Kaggle has this bundle.
     content = [*sorted(fresh.iterdir()), *wheels.sources().values()]
     wheels.write_kit(fresh, hashlib.sha256("".join(map(files.sha256, content)).encode()).hexdigest()[:12])
     about = {"kernel": kernel.slug, "run": "/".join(run.folder.parts[-2:]), "shape": list(shape), "half": half}
     hashes = {path.name: files.sha256(path) for path in sorted(fresh.iterdir())}
-    files.write_json(fresh / "manifest.json", {**about, "weights": listed, "files": hashes})
+    manifest = {**about, "weights": listed, "files": hashes, "made_from": _made_from(run)}
+    files.write_json(fresh / "manifest.json", manifest)
     shutil.rmtree(kernel.bundle, ignore_errors=True)
     fresh.rename(kernel.bundle)
-    files.write_text(kernel.script, script(kernel, competition, files.sha256(kernel.manifest), time_limit))
-    files.write_json(kernel.metadata, metadata(kernel, competition, user, gpu))
+    text = code.script(kernel.dataset, competition, files.sha256(kernel.manifest), time_limit)
+    write_code(kernel, text, competition, user, gpu, notebook)
     return kernel
+
+
+def write_code(kernel: Kernel, text: str, competition: str, user: str, gpu: bool, notebook: bool) -> None:
+    """Writes a kernel's script, or the notebook made of it, and its metadata.
+
+    Raises:
+        KitError: it is larger than Kaggle takes.
+    """
+    target, other = (kernel.notebook, kernel.script) if notebook else (kernel.script, kernel.notebook)
+    text = code.notebook(text, kernel.slug) if notebook else text
+    if len(text.encode()) > LARGEST_CODE:
+        raise KitError(f"{target}: is larger than the {LARGEST_CODE} bytes that Kaggle takes")
+    other.unlink(missing_ok=True)
+    files.write_text(target, text)
+    files.write_json(kernel.metadata, metadata.write(kernel.slug, kernel.dataset, target.name, competition, user, gpu))
 
 
 def trained(kernel: Kernel) -> Trained:
@@ -164,36 +194,35 @@ def check_complete(run: Run) -> list[Path]:
     return [run.thresholds, *stacks]
 
 
-def script(kernel: Kernel, competition: str, manifest: str, time_limit: float) -> str:
-    """The kernel's source, with its constants filled in."""
-    text = (resources.files("kit.kernel") / "script.py").read_text()
-    for blank, value in (
-        ("slug-of-the-dataset", kernel.dataset),
-        ("slug-of-the-competition", competition),
-        ("sha256-of-the-manifest", manifest),
-        ("TIME_LIMIT = 0.0", f"TIME_LIMIT = {time_limit}"),
-    ):
-        text = text.replace(blank, value)
-    return text
+def check_current(run: Run, kernel: Kernel) -> None:
+    """Refuses a kernel whose bundle was changed, or whose run was changed, since it was built.
+
+    A run that is not on this machine is not asked.
+
+    Raises:
+        KitError: with the first file that differs.
+    """
+    manifest, again = files.read_json(kernel.manifest), "run `make kernel` again"
+    if files.sha256(kernel.manifest) not in kernel.code.read_text():
+        raise KitError(f"{kernel.code}: belongs to another bundle than {kernel.bundle}: {again}")
+    there = {path.name for path in kernel.bundle.iterdir()} - {kernel.manifest.name}
+    for name, expected in manifest["files"].items():
+        if name not in there or files.sha256(kernel.bundle / name) != expected:
+            raise KitError(f"{kernel.bundle / name}: is not as it was built: {again}")
+    if extra := there - manifest["files"].keys():
+        raise KitError(f"{kernel.bundle / min(extra)}: is no file of the kernel: {again}")
+    if run.folder.is_dir():
+        now, then = _made_from(run), manifest["made_from"]
+        if changed := [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)]:
+            raise KitError(f"{run.folder / changed[0]}: was changed after the kernel was built: {again}")
 
 
-def metadata(kernel: Kernel, competition: str, user: str, gpu: bool) -> dict:
-    """What kernel-metadata.json holds. Kaggle's default for the internet is yes, so that it is always said."""
-    return {
-        "id": f"{user}/{kernel.slug}",
-        "title": kernel.slug,
-        "code_file": kernel.script.name,
-        "language": "python",
-        "kernel_type": "script",
-        "is_private": True,
-        "enable_gpu": gpu,
-        "enable_tpu": False,
-        "enable_internet": False,
-        "dataset_sources": [f"{user}/{kernel.dataset}"],
-        "competition_sources": [competition],
-        "kernel_sources": [],
-        "model_sources": [],
-    }
+def _made_from(run: Run) -> dict[str, str]:
+    """SHA-256 of each of the run's files that a kernel is made from, by its path in the run's folder."""
+    weights = [path for paths in run.trained(run.read_recipe()).weights.values() for path in paths]
+    chosen = [path for path in (run.thresholds, run.stack(True), run.stack(False)) if path.is_file()]
+    paths = [*weights, run.recipe_path, *chosen]
+    return {path.relative_to(run.folder).as_posix(): files.sha256(path) for path in paths}
 
 
 def write_weights(source: Path, target: Path, half: bool) -> None:

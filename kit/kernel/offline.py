@@ -1,6 +1,8 @@
 """What a kernel runs on Kaggle: from test images and a bundle to a valid submission, without a network.
 
-Whatever goes wrong with an image, there is a row for it; whatever goes slowly, the submission is there in time.
+Whatever goes wrong with an image, there is a row for it; whatever goes slowly, the submission is there in time: it is
+written at once, with empty masks, and again as it fills; and where the time would not do for all images, they are
+predicted with fewer folds, then without TTA.
 """
 
 import logging
@@ -8,7 +10,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -19,13 +22,17 @@ from kit.competition import dicom, layout, submission
 from kit.core.errors import KitError
 from kit.core.files import read_json
 from kit.data.resize import resize_image
-from kit.inference import maps, predict, rules, system
+from kit.inference import ensemble, maps, predict, rules, system
 from kit.inference.share import MaskTexts
+from kit.inference.system import System
 from kit.kernel.bundle import read_bundle
 
 log = logging.getLogger(__name__)
 
 PACKAGES = ("kit", "torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "pydicom", "safetensors")
+EVERY = 60.0
+"""Seconds between two writings of the submission."""
+clock = time.monotonic
 
 
 def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
@@ -40,27 +47,29 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
     Raises:
         KitError: there are no test images, or the submission is not valid.
     """
-    begin = time.monotonic()
+    begin = clock()
     log.info("python %s, %s", sys.version.split()[0], ", ".join(f"{name} {_version(name)}" for name in PACKAGES))
     log.info("device: %s", torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu")
     shape = tuple(read_json(bundle / "manifest.json")["shape"])
     ids, paths = find_test(competition)
     log.info("%d images to predict, %d of them there", len(ids), len(paths))
-    masks, unread = _predict(bundle, paths, shape, deadline)
+
+    def publish(masks: dict[str, str]) -> None:
+        submission.write(output, [(name, masks.get(name, "-1")) for name in ids])
+
+    publish({})
+    masks, unread = _predict(bundle, paths, shape, deadline, publish)
     for reason in unread.values():
         log.warning("left empty: %s", reason)
-    late = [image_id for image_id in paths if image_id not in masks and image_id not in unread]
+    late = [name for name in paths if name not in masks and name not in unread]
     if late:
         log.warning("left empty, time was up: %d of %d images: %s", len(late), len(paths), " ".join(late))
-    if absent := [image_id for image_id in ids if image_id not in paths]:
+    if absent := [name for name in ids if name not in paths]:
         log.warning("left empty, no such file: %s", " ".join(absent))
-    submission.write(output, [(image_id, masks.get(image_id, "-1")) for image_id in ids])
-    if problems := submission.validate(output, ids, shape):
-        raise KitError(f"{output}: is not valid: {problems[0]}")
-    seconds = time.monotonic() - begin
-    log.info(
-        "%s: %d rows, %d with a mask, in %.0f s", output, len(ids), sum(m != "-1" for m in masks.values()), seconds
-    )
+    publish(masks)
+    submission.check(output, ids, shape)
+    filled = sum(mask != "-1" for mask in masks.values())
+    log.info("%s: %d rows, %d with a mask, in %.0f s", output, len(ids), filled, clock() - begin)
 
 
 def find_test(folder: Path) -> tuple[list[str], dict[str, Path]]:
@@ -78,9 +87,7 @@ def find_test(folder: Path) -> tuple[list[str], dict[str, Path]]:
         raise KitError(f"{folder}: has no file *sample_submission.csv: attach the competition to the kernel")
     ids = list(submission.read(max(samples, key=lambda path: "stage_2" in path.name)))
     wanted = set(ids)
-    found = {
-        image_id: path for place in places for image_id, path in layout.find_dicoms(place).items() if image_id in wanted
-    }
+    found = {name: path for place in places for name, path in layout.find_dicoms(place).items() if name in wanted}
     if not found:
         raise KitError(f"{folder}: has none of the {len(ids)} images of {samples[0].name}: attach the competition")
     return ids, dict(sorted(found.items()))
@@ -94,15 +101,22 @@ def _unpacked(folder: Path) -> Iterator[Path]:
 
 
 def _predict(
-    bundle: Path, paths: dict[str, Path], shape: tuple[int, int], deadline: float
+    bundle: Path,
+    paths: dict[str, Path],
+    shape: tuple[int, int],
+    deadline: float,
+    publish: Callable[[dict[str, str]], None],
 ) -> tuple[dict[str, str], dict[str, KitError]]:
     """RLE text of each image that was predicted in time, and why each unreadable one was not."""
     trained = read_bundle(bundle)
     whole, rule = system.load(trained), rules.read(trained.thresholds)
+    ladder = lighter(whole, trained.stacks[False])
     unread: dict[str, KitError] = {}
     masks = MaskTexts(rule, read_json(trained.thresholds).get("share"))  # the hidden test set comes as a whole
 
     def predict_from(todo: list[str], batch: int) -> None:
+        begun = written = clock()
+
         def read(index: int) -> dict[int, np.ndarray]:
             pixels = dicom.read(paths[todo[index]], shape).pixels
             return {size: resize_image(pixels, size) for size in whole.sizes}
@@ -111,10 +125,17 @@ def _predict(
             unread[todo[index]] = error
 
         for indices, images in predict.batches(len(todo), read, batch, "predicting", left_out):
-            for index, (levels, probability) in zip(indices, whole.inputs(images), strict=True):
+            for index, (levels, probability) in zip(indices, ladder[0].inputs(images), strict=True):
                 masks.add(todo[index], maps.upsample(levels, shape), probability)
-                if time.monotonic() > deadline:
+                if clock() > deadline:
                     return
+            now = clock()
+            left = len(paths) - len(masks) - len(unread)
+            step_down(ladder, (now - begun) / max(1, len(indices)), left, deadline - now)
+            begun = now
+            if now - written > EVERY:
+                publish(masks.decided())
+                written = now
 
     batch = whole.batch_size
     while True:
@@ -127,6 +148,43 @@ def _predict(
             batch //= 2
             log.warning("not enough memory: going on with batches of %d", batch)
     return masks.decided(), unread
+
+
+def lighter(whole: System, plain_stack: Path) -> list[System]:
+    """The system, and what is left of it with ever fewer folds, and at last without TTA.
+
+    Args:
+        whole: With all its networks.
+        plain_stack: File of the classifying members' stack without TTA, where the recipe is gated.
+    """
+    most = max(map(len, whole.models.values()))
+    cut = [
+        replace(whole, models={name: models[:folds] for name, models in whole.models.items()})
+        for folds in range(most, 0, -1)
+    ]
+    if not whole.recipe.tta:
+        return cut
+    stack = ensemble.read_stack(plain_stack, whole.stack.members) if whole.stack else None
+    return [*cut, replace(cut[-1], mirrored=False, stack=stack)]
+
+
+def step_down(ladder: list[System], seconds: float, images: int, left: float) -> None:
+    """Removes from the ladder's top what takes too long for the images that are left.
+
+    Args:
+        ladder: Systems by their effort, the first of which has been predicting.
+        seconds: That an image has taken it.
+        images: Still to be predicted.
+        left: Seconds to do it in.
+    """
+    unit = seconds / ladder[0].effort
+    before = ladder[0]
+    while len(ladder) > 1 and unit * ladder[0].effort * images > left:
+        ladder.pop(0)
+    if ladder[0] is not before:
+        folds = max(map(len, ladder[0].models.values()))
+        tta = "with" if ladder[0].mirrored else "without"
+        log.warning("too slow for %d more images in %.0f s: going on with %d folds, %s TTA", images, left, folds, tta)
 
 
 def _version(name: str) -> str:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 
 from kagglesdk.kernels.types.kernels_api_service import (
@@ -16,9 +15,11 @@ from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus as Status
 from kit.competition import layout, submission
 from kit.core import files
 from kit.core.errors import KitError
-from kit.kaggle import dataset, kernel_output, retry
+from kit.kaggle import acting, dataset, kernel_output
 from kit.kaggle.client import Client
+from kit.kaggle.retry import Refused
 from kit.kaggle.waiting import waiting
+from kit.kernel import identity
 from kit.kernel.bundle import Kernel
 
 PATIENCE = 13 * 3600.0
@@ -29,7 +30,7 @@ FAILED = (Status.ERROR, Status.CANCEL_REQUESTED, Status.CANCEL_ACKNOWLEDGED)
 
 def push(
     client: Client, kernel: Kernel, owner: str, competition: layout.Competition, say: Callable[[str], None]
-) -> Path:
+) -> tuple[Path, int]:
     """Uploads a kernel's files and script unless Kaggle has them, waits for its run and fetches its submission.
 
     Args:
@@ -40,22 +41,22 @@ def push(
         say: Takes a line of progress.
 
     Returns:
-        The submission that the kernel has written.
+        The submission that the kernel has written, and the number of its version.
 
     Raises:
-        KitError: Kaggle does not take it, it fails there, or it writes no valid submission.
+        KitError: Kaggle does not take it, it fails there, it writes no valid submission, or whether Kaggle has taken
+            it cannot be known.
     """
-    fresh = dataset.push(client, owner, kernel.dataset, kernel.bundle)
-    say(f"{owner}/{kernel.dataset}: {'uploaded' if fresh else 'up to date'}, its files are those of the manifest")
-    version = pushed_version(client, kernel, owner)
-    if version is None:
-        version = save(client, kernel, owner)
+    journal = acting.Journal(kernel.journal)
+    with files.locked(kernel.journal, busy="another push is under way: wait for it to finish"):
+        fresh = dataset.push(client, owner, kernel.dataset, kernel.bundle, journal)
+        say(f"{owner}/{kernel.dataset}: {'uploaded' if fresh else 'up to date'}, its files are those of the manifest")
+        version = save(client, kernel, owner, journal)
     say(f"{owner}/{kernel.slug}/{version}: runs")
-    wait(client, kernel, owner)
-    path = kernel_output.fetch_submission(client, owner, kernel.slug, competition)
+    wait(client, kernel, owner, version)
+    path = kernel_output.fetch_submission(client, owner, kernel.slug, version, competition)
     say(f"{path}: a valid submission; {compared(path, kernel.rehearsed)}")
-    say(f"submit it with: make submit TO=kaggle ARGS='--kernel {owner}/{kernel.slug}/{version}'")
-    return path
+    return path, version
 
 
 def requests(kernel: Kernel, owner: str) -> list[tuple[str, dict]]:
@@ -72,82 +73,89 @@ def save_request(kernel: Kernel, owner: str) -> ApiSaveKernelRequest:
     about = files.read_json(kernel.metadata)
     request = ApiSaveKernelRequest()
     request.slug, request.new_title = f"{owner}/{kernel.slug}", about["title"]
-    request.text = kernel.script.read_text()
+    request.text = identity.stamped(kernel.code.read_text(), about)
     request.language, request.kernel_type = about["language"], about["kernel_type"]
     request.is_private, request.enable_internet = about["is_private"], about["enable_internet"]
     request.enable_gpu, request.enable_tpu = about["enable_gpu"], about["enable_tpu"]
+    request.machine_shape = about["machine_shape"] or None
+    request.docker_image_pinning_type = about["docker_image_pinning_type"]
     request.dataset_data_sources = [f"{owner}/{kernel.dataset}"]
     request.competition_data_sources = about["competition_sources"]
     return request
 
 
-def save(client: Client, kernel: Kernel, owner: str) -> int:
-    """Saves a version of the kernel, which runs it, and gives its number.
+def save(client: Client, kernel: Kernel, owner: str, journal: acting.Journal) -> int:
+    """Saves a version of the kernel, which runs it, unless Kaggle has it; gives its number.
+
+    A version that failed on Kaggle is saved, and so run, once more.
 
     Raises:
-        KitError: Kaggle does not take it.
+        KitError: Kaggle does not take it, or whether it has cannot be known.
     """
     request = save_request(kernel, owner)
+    ours = identity.of(request.text)
+    newest, theirs = newest_version(client, kernel, owner)
+    failed = newest > 0 and session(client, kernel, owner, newest)[0] in FAILED
+    act = f"version {newest + 1 if failed or theirs != ours else newest} {ours}"
+    what = f"the version of {owner}/{kernel.slug}"
 
-    def attempt(number: int) -> int:
-        try:
-            answer = client.act(client.kernels.save_kernel, request)
-        except retry.Unsettled as failure:
-            version = pushed_version(client, kernel, owner)
-            if version is not None:
-                return version
-            if failure.finished:
-                raise
-            raise KitError(f"{failure}; Kaggle does not show the kernel: the same command again looks first") from None
+    def look() -> int | None:
+        number, found = newest_version(client, kernel, owner)
+        return number if found == ours and (number > newest or not failed) else None
+
+    def send() -> int:
+        answer = client.act(client.kernels.save_kernel, request)
         if problem := _problem(answer):
-            raise KitError(f"{owner}/{kernel.slug}: Kaggle does not take it: {problem}")
-        return answer.version_number or 1
+            raise Refused(f"{owner}/{kernel.slug}: Kaggle does not take it: {problem}")
+        return answer.version_number or newest + 1
 
-    return retry.persist(attempt)
+    version = acting.seek(what, look, journal.begun(act))
+    if version is None:
+        version = acting.once(what, look, lambda: journal.record(act), send, lambda: journal.close(act))
+    journal.close(act)
+    return version
 
 
-def pushed_version(client: Client, kernel: Kernel, owner: str) -> int | None:
-    """Number of Kaggle's last version, if it is this very script and has not failed; else None."""
+def newest_version(client: Client, kernel: Kernel, owner: str) -> tuple[int, str]:
+    """Number and identity of Kaggle's newest version; 0 where there is none."""
     request = ApiGetKernelRequest()
     request.user_name, request.kernel_slug = owner, kernel.slug
     try:
         answer = client.read(client.kernels.get_kernel, request)
-    except retry.Refused as failure:
+    except Refused as failure:
         if failure.status in (403, 404):  # Kaggle forbids what does not exist.
-            return None
+            return 0, ""
         raise
-    same = answer.blob is not None and _lines(answer.blob.source or "") == _lines(kernel.script.read_text())
-    if not same or session(client, kernel, owner)[0] in FAILED:
-        return None
-    return answer.metadata.current_version_number or 1
+    return answer.metadata.current_version_number or 1, identity.of(answer.blob.source if answer.blob else "")
 
 
-def session(client: Client, kernel: Kernel, owner: str) -> tuple[Status, str]:
-    """How the last version's run stands, and why it failed."""
+def session(client: Client, kernel: Kernel, owner: str, version: int) -> tuple[Status, str]:
+    """How the run of a version stands, and why it failed."""
     request = ApiGetKernelSessionStatusRequest()
-    request.user_name, request.kernel_slug = owner, kernel.slug
+    request.user_name, request.kernel_slug, request.version_label = owner, kernel.slug, str(version)
     answer = client.read(client.kernels.get_kernel_session_status, request)
     return answer.status, answer.failure_message or ""
 
 
-def wait(client: Client, kernel: Kernel, owner: str) -> None:
-    """Returns when the last version's run is complete.
+def wait(client: Client, kernel: Kernel, owner: str, version: int) -> None:
+    """Returns when the run of a version is complete.
 
     Raises:
         KitError: it failed; the end of its log is told.
     """
-    with waiting("on Kaggle:") as line:
-        for _ in count():
-            now, reason = session(client, kernel, owner)
-            line.say(f"{owner}/{kernel.slug} on Kaggle: {now.name.lower()}")
+    name = f"{owner}/{kernel.slug}/{version}"
+    with waiting("on Kaggle:", f"{name} runs on: run the same command to resume") as line:
+        while True:
+            now, reason = session(client, kernel, owner, version)
+            line.say(f"{name} on Kaggle: {now.name.lower()}")
             if now == Status.COMPLETE:
                 return
             if now in FAILED:
-                _, log = kernel_output.list_output(client, owner, kernel.slug)
+                _, log = kernel_output.list_output(client, owner, kernel.slug, version)
                 told = "\n  ".join([reason or now.name, *log.strip().splitlines()[-10:]])
-                raise KitError(f"{owner}/{kernel.slug}: failed on Kaggle: mend it, build and push again:\n  {told}")
+                raise KitError(f"{name}: failed on Kaggle: correct it, build and push again:\n  {told}")
             if line.seconds() > PATIENCE:
-                raise KitError(f"{owner}/{kernel.slug}: is {now.name.lower()} after {PATIENCE:.0f} s: push again later")
+                raise KitError(f"{name}: is {now.name.lower()} after {PATIENCE:.0f} s: push again later")
             time.sleep(POLL)
 
 
@@ -158,7 +166,7 @@ def compared(path: Path, rehearsed: Path) -> str:
     ours, theirs = submission.read(rehearsed), submission.read(path)
     if ours.keys() != theirs.keys():
         return "the rehearsal was on other images"
-    different = sum(ours[image_id] != theirs[image_id] for image_id in ours)
+    different = sum(ours[name] != theirs[name] for name in ours)
     return f"{different} of {len(ours)} masks differ from the rehearsal's" if different else "the same as rehearsed"
 
 
@@ -170,7 +178,3 @@ def _problem(answer: ApiSaveKernelResponse) -> str:
     problems = [answer.error] if answer.error else []
     problems += [f"no such {kind}: {', '.join(sources)}" for kind, sources in invalid.items() if sources]
     return "; ".join(problems)
-
-
-def _lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.strip().splitlines()]

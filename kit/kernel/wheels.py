@@ -47,13 +47,30 @@ def write_installed(folder: Path, name: str) -> Path:
         for file in sorted(package.files)
         if file.parts[0] != ".." and "__pycache__" not in file.parts and not file.parts[0].endswith(".dist-info")
     }
-    return _write(folder, package.name, package.version, content, (package.read_text("METADATA") or "").encode())
+    licences = {
+        f"licenses/{file.name}": Path(str(file.locate())).read_bytes()
+        for file in sorted(package.files)
+        if file.parts[0].endswith(".dist-info") and file.name.upper().startswith(("LICEN", "COPYING", "NOTICE"))
+    }
+    if not licences:
+        raise KitError(f"{name}: has no licence file, and must not go to Kaggle without it")
+    about = (package.read_text("METADATA") or "").encode()
+    return _write(folder, package.name, package.version, content, about, licences=licences)
 
 
-def _write(folder: Path, name: str, version: str, content: dict[str, bytes], about: bytes, build: str = "") -> Path:
+def _write(
+    folder: Path,
+    name: str,
+    version: str,
+    content: dict[str, bytes],
+    about: bytes,
+    build: str = "",
+    licences: dict[str, bytes] | None = None,
+) -> Path:
     stem = f"{name.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
-    content = content | {f"{info}/METADATA": about, f"{info}/WHEEL": PURE.encode()}
+    beside = {"METADATA": about, "WHEEL": PURE.encode(), **(licences or {})}
+    content = content | {f"{info}/{file}": data for file, data in beside.items()}
     record = [f"{file},sha256={_digest(data)},{len(data)}" for file, data in content.items()]
     content[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
     path = folder / f"{stem}-{build}py3-none-any.whl"

@@ -1,8 +1,12 @@
 """A submission's way to Kaggle: sent once, found again after whatever went wrong, its score waited for."""
 
+import contextlib
 import logging
+import math
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,24 +21,22 @@ from kagglesdk.competitions.types.competition_api_service import (
 )
 from kagglesdk.competitions.types.submission_status import SubmissionStatus
 
-from kit.competition import layout
+from kit.competition import layout, submission
 from kit.core import files
 from kit.core.errors import KitError
-from kit.kaggle import kernel_output, retry
+from kit.kaggle import acting, kernel_output, retry
 from kit.kaggle.client import Client
 from kit.kaggle.transfer import upload
 from kit.kaggle.waiting import waiting
 from kit.submissions import ledger
-from kit.submissions.submit import Ask, Outcome, never, record_built, validate
+from kit.submissions.submit import Ask, Outcome, never, record_built
 
 log = logging.getLogger(__name__)
 
-LOOKS = (0.0, 2.0, 5.0)
-"""Seconds before each look at Kaggle's list for a submission that may still be on its way into it."""
 PATIENCE = 900.0
 """Seconds to wait for a score."""
 POLL = 1.0
-"""Seconds between the first two looks for a score; each pause is longer than the one before, up to 15 of them."""
+"""Seconds between the first two looks for a score; each pause is longer, up to 15 of them."""
 PAGE = 20
 """Submissions on a page of Kaggle's list, where it does not say that there is another."""
 
@@ -69,60 +71,114 @@ def submit_kaggle(
         kernel: `OWNER/SLUG/VERSION` of the kernel whose output the file is; None: the file itself is uploaded.
 
     Raises:
-        KitError: the file is invalid, the allowance is used up, nobody agreed, or Kaggle does not take it.
+        KitError: the file is invalid, the allowance is used up, nobody agreed, Kaggle does not take it, or whether
+            it has taken it cannot be known.
     """
-    destination = f"kaggle/{name}"
-    validate(path, competition)
-    digest = files.sha256(path)
+    with tempfile.TemporaryDirectory(prefix="kit-submit-") as folder:
+        sent = (
+            Path(folder) / path.name
+        )  # What is checked, hashed and sent are the same bytes, whatever happens to path.
+        files.copy(path, sent)
+        submission.check(sent, competition.sample_ids, competition.shape)
+        place = _Place(client, name, ledger_path, files.sha256(sent))
+        with files.locked(ledger_path, busy="another submission is under way: wait for it to finish"):
+            fresh = _submit(place, path, sent, competition.name, oof, again, yes, ask, kernel)
+    return Outcome(_scored(place), fresh, path)
 
-    def scored(fresh: bool) -> Outcome:
-        entry = _scored(client, name, ledger_path, ledger.find(ledger_path, digest, destination))
-        return Outcome(entry, fresh, path)
 
-    with files.locked(ledger_path, busy="another submission is under way: wait until it ends"):
-        entry = ledger.find(ledger_path, digest, destination)
-        if entry and not entry.submitted:
-            arrived = _look(client, name, entry.description)
-            if arrived:
-                ledger.append(ledger_path, "submitted", digest, destination=destination, ref=arrived[-1].ref)
-                return scored(fresh=True)
-        earlier = [one for one in submissions(client, name) if digest in (one.description or "")]
-        known = bool(earlier) or (entry is not None and entry.submitted)
-        if known and not again and not ask(f"{path} was submitted to {name} before. Submit it again?"):
-            if entry is None or not entry.submitted:
-                record_built(path, competition.name, ledger_path, digest, oof)
-                ledger.append(ledger_path, "submitted", digest, destination=destination, ref=earlier[-1].ref)
-            return scored(fresh=False)
-        _spend(client, name, yes, ask)
-        record_built(path, competition.name, ledger_path, digest, oof)
-        run = f"{competition.name}/{oof['recipe']}" if "recipe" in oof else path.name
-        description = f"kit {run} #{len(earlier) + 1} sha256 {digest}"
-        ledger.append(ledger_path, "validated", digest, destination=destination, description=description)
-        if kernel is None:
-            ref = _send_file(client, name, path, description)
-        else:
-            ref = _send_kernel(client, name, kernel, path.name, description)
-        ledger.append(ledger_path, "submitted", digest, destination=destination, ref=ref)
-    return scored(fresh=True)
+def _submit(
+    place: "_Place",
+    path: Path,
+    sent: Path,
+    data_name: str,
+    oof: dict[str, Any],
+    again: bool,
+    yes: bool,
+    ask: Ask,
+    kernel: str | None,
+) -> bool:
+    """Brings it about that Kaggle and the ledger have the submission; whether it was not there before."""
+    entry = place.entry()
+    if entry and entry.begun is not None:
+
+        def arrived() -> ApiSubmission | None:
+            return next((one for one in place.listed() if one.description == entry.description), None)
+
+        if found := acting.seek(f"the submission of {path}", arrived, entry.begun):
+            place.received(path, found.ref)
+            return True
+    earlier = {one.ref for one in place.listed()} | place.recorded()
+    if earlier and not again and not ask(f"{path} was submitted to {place.name} before. Submit it again?"):
+        if not place.recorded():
+            record_built(path, data_name, place.book, place.digest, oof)
+            place.received(path, max(earlier))
+        return False
+    _spend(place.client, place.name, yes, ask)
+    record_built(path, data_name, place.book, place.digest, oof)
+    run = f"{data_name}/{oof['recipe']}" if "recipe" in oof else path.name
+    description = f"kit {run} #{len(earlier) + 1} sha256 {place.digest}"
+    send = _file_sender(place, sent, description) if kernel is None else _kernel_sender(place, kernel, description)
+    ref = acting.once(
+        f"the submission of {path}",
+        look=lambda: next((one.ref for one in place.listed() if one.ref not in earlier), None),
+        record=lambda: place.record("validated", description=description),
+        send=send,
+        close=lambda: place.record("refused"),
+    )
+    place.received(path, ref)
+    return True
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where one file goes, and what the ledger and Kaggle know of it there."""
+
+    client: Client
+    name: str
+    book: Path
+    digest: str
+
+    @property
+    def destination(self) -> str:
+        return f"kaggle/{self.name}"
+
+    def entry(self) -> ledger.Entry | None:
+        return ledger.find(self.book, self.digest, self.destination)
+
+    def recorded(self) -> set[int]:
+        """Numbers of its submissions that the ledger knows."""
+        ours = [one for one in ledger.entries(self.book) if one.sha256 == self.digest]
+        return {one.ref for one in ours if one.destination == self.destination and one.ref is not None}
+
+    def listed(self) -> list[ApiSubmission]:
+        """Its submissions in Kaggle's list."""
+        return [one for one in submissions(self.client, self.name) if self.digest in (one.description or "")]
+
+    def record(self, event: ledger.Kind, **fields: Any) -> None:
+        ledger.append(self.book, event, self.digest, destination=self.destination, **fields)
+
+    def received(self, path: Path, ref: int) -> None:
+        """Tells the ledger that Kaggle has it."""
+        try:
+            self.record("submitted", ref=ref)
+        except KitError as error:
+            told = f"{path}: submitted to {self.destination} as {ref}, which cannot be recorded: {error}"
+            raise KitError(f"{told}; then run the same command: it finds the submission") from None
 
 
 def submissions(client: Client, name: str) -> list[ApiSubmission]:
     """All submissions of the account to a competition, the oldest first."""
     found: dict[int, ApiSubmission] = {}
-    token = ""
     for page in count(1):
         request = ApiListSubmissionsRequest()
         request.competition_name = name
-        if token:
-            request.page_token = token
-        else:
+        if page > 1:  # Kaggle has told of no further page where there may be one.
             request.page = page
-        answer = client.read(client.competitions.list_submissions, request)
-        listed = answer.submissions or []
+        answers = client.pages(client.competitions.list_submissions, request)
+        listed = [one for answer in answers for one in answer.submissions or []]
         fresh = {one.ref: one for one in listed if one.ref not in found}
-        found.update(fresh)
-        token = answer.next_page_token
-        if not fresh or (not token and len(listed) < PAGE):
+        found |= fresh
+        if not fresh or len(listed) != PAGE:
             return [found[ref] for ref in sorted(found)]
     raise AssertionError
 
@@ -146,19 +202,9 @@ def refresh(ledger_path: Path, connect: Callable[[], Client]) -> None:
     for name, unknown in still_open.items():
         listed = submissions(client, name)
         for entry in unknown:
-            theirs = [one for one in listed if entry.ref == one.ref or entry.sha256 in (one.description or "")]
+            theirs = [one for one in listed if entry.ref == one.ref or entry.description == one.description]
             if theirs:
                 _record(ledger_path, entry, theirs[-1])
-
-
-def _look(client: Client, name: str, description: str) -> list[ApiSubmission]:
-    """Submissions of that description; where there is none, a few looks later."""
-    for wait in LOOKS:
-        time.sleep(wait)
-        found = [one for one in submissions(client, name) if one.description == description]
-        if found:
-            return found
-    return []
 
 
 def _spend(client: Client, name: str, yes: bool, ask: Ask) -> None:
@@ -175,84 +221,81 @@ def _spend(client: Client, name: str, yes: bool, ask: Ask) -> None:
         raise KitError(f"{name}: not submitted: nobody agreed: --yes skips the question")
 
 
-def _send_file(client: Client, name: str, path: Path, description: str) -> int:
+def _file_sender(place: _Place, path: Path, description: str) -> Callable[[], int]:
+    """Uploads a file, which has no effect, and gives the act that submits it."""
     start = ApiStartSubmissionUploadRequest()
-    start.competition_name = name
-    start.file_name = path.name
+    start.competition_name, start.file_name = place.name, path.name
     start.content_length = path.stat().st_size
     start.last_modified_epoch_seconds = int(path.stat().st_mtime)
-    place = client.read(client.competitions.start_submission_upload, start)  # Without effect until it is submitted.
-    upload(place.create_url, path)
+    target = place.client.read(place.client.competitions.start_submission_upload, start)
+    upload(place.client, target.create_url, path)
     request = ApiCreateSubmissionRequest()
-    request.competition_name = name
-    request.blob_file_tokens = place.token
+    request.competition_name, request.blob_file_tokens = place.name, target.token
     request.submission_description = description
-    return _send(client, name, client.competitions.create_submission, request)
+    return lambda: _send(place, place.client.competitions.create_submission, request)
 
 
-def _send_kernel(client: Client, name: str, kernel: str, file_name: str, description: str) -> int:
+def _kernel_sender(place: _Place, kernel: str, description: str) -> Callable[[], int]:
+    """The act that submits a kernel's output."""
     request = ApiCreateCodeSubmissionRequest()
-    request.competition_name = name
+    request.competition_name, request.file_name = place.name, kernel_output.SUBMISSION
     request.kernel_owner, request.kernel_slug, request.kernel_version = kernel_output.split(kernel)
-    request.file_name = file_name
     request.submission_description = description
-    return _send(client, name, client.competitions.create_code_submission, request)
+    return lambda: _send(place, place.client.competitions.create_code_submission, request)
 
 
-def _send(client: Client, name: str, method: Callable[[Any], Any], request: Any) -> int:
-    """Sends the request that spends a submission; repeats it only when Kaggle's list proves that it had no effect."""
-
-    def attempt(number: int) -> int:
-        try:
-            answer = client.act(method, request)
-        except retry.Unsettled as failure:
-            arrived = _look(client, name, request.submission_description)
-            if arrived:
-                return arrived[-1].ref
-            if failure.finished:
-                raise
-            raise KitError(
-                f"{failure}; Kaggle does not list the submission: the same command again looks first"
-            ) from None
-        if not answer.ref:
-            raise KitError(f"{name}: not submitted: {answer.message or 'Kaggle gives no reason'}: mend what it names")
-        return answer.ref
-
-    return retry.persist(attempt)
+def _send(place: _Place, method: Callable[[Any], Any], request: Any) -> int:
+    answer = place.client.act(method, request)
+    if not answer.ref:
+        reason = answer.message or "Kaggle gives no reason"
+        raise retry.Refused(f"{place.name}: not submitted: {reason}: correct what it names")
+    return answer.ref
 
 
-def _scored(client: Client, name: str, ledger_path: Path, entry: ledger.Entry) -> ledger.Entry:
+def _scored(place: _Place) -> ledger.Entry:
     """Waits for the score and records it; a failure to learn it does not undo the submission."""
+    entry = place.entry()
+    assert entry is not None
     try:
         if entry.public is None:
-            _record(ledger_path, entry, _wait(client, name, entry.ref))
+            _record(place.book, entry, _wait(place, entry.ref))
     except retry.Failure as failure:
         log.warning("%s; the submission stands, `kit scores` asks for its score", failure)
-    entry = ledger.find(ledger_path, entry.sha256, entry.destination)
+    entry = place.entry()
+    assert entry is not None
     if entry.error:
         raise KitError(f"{entry.file}: submitted, but Kaggle cannot score it: {entry.error}")
     return entry
 
 
-def _wait(client: Client, name: str, ref: int) -> ApiSubmission | None:
+def _wait(place: _Place, ref: int | None) -> ApiSubmission | None:
     """The submission once it is scored; as it is after fifteen minutes."""
-    with waiting("waiting for the score") as line:
+    with waiting("waiting for the score", "the submission stands; `make scores` asks for its score") as line:
         for pause in count(1):
-            found = next((one for one in submissions(client, name) if one.ref == ref), None)
+            found = next((one for one in place.listed() if one.ref == ref), None)
             if (found and found.status != SubmissionStatus.PENDING) or line.seconds() > PATIENCE:
                 return found
             time.sleep(POLL * min(pause, 15))
     raise AssertionError
 
 
-def _record(ledger_path: Path, entry: ledger.Entry, theirs: ApiSubmission | None) -> None:
+def _record(book: Path, entry: ledger.Entry, theirs: ApiSubmission | None) -> None:
     """Tells the ledger what is new about a submission."""
     if theirs is None:
         return
+    about = {"destination": entry.destination, "ref": theirs.ref}
     if not entry.submitted:
-        ledger.append(ledger_path, "submitted", entry.sha256, destination=entry.destination, ref=theirs.ref)
-    public, private = (float(score) if score else None for score in (theirs.public_score, theirs.private_score))
+        ledger.append(book, "submitted", entry.sha256, **about)
+    public, private = _number(theirs.public_score), _number(theirs.private_score)
     error = (theirs.error_description or "no reason given") if theirs.status == SubmissionStatus.ERROR else ""
     if (public, private, error) != (entry.public, entry.private, entry.error):
         scores = {"public": public, "private": private} | ({"error": error} if error else {})
-        ledger.append(ledger_path, "scored", entry.sha256, destination=entry.destination, **scores)
+        ledger.append(book, "scored", entry.sha256, **about, **scores)
+
+
+def _number(score: str | None) -> float | None:
+    """A score; None while there is none, and for what is no number."""
+    with contextlib.suppress(ValueError, TypeError):
+        if math.isfinite(number := float(score or "")):
+            return number
+    return None

@@ -4,51 +4,82 @@ A submission is its file's SHA-256. Its events, in their order, and what each ho
 
     built      file, run, dice, nested_dice     a run has written the file
     validated  destination, description         it was checked, and is about to go to the destination
+    refused    destination                      the destination has certainly not received it
     submitted  destination, ref                 the destination has received it
-    scored     destination, public, private     its scores, or the `error` that stands in their way, are known
+    scored     destination, ref, public, private    its scores, or the `error` that stands in their way, are known
 
-A `validated` that no `submitted` follows is an upload that may or may not have arrived: whoever goes on has to
-ask the destination. Every line is on the disk before the next step begins.
+A `validated` that neither `refused` nor `submitted` follows is an upload that may or may not have arrived: whoever
+goes on has to ask the destination. Every line is on the disk before the next step begins.
 """
 
 import fcntl
-import json
 import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, BinaryIO, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kit.core.errors import KitError
+
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+Kind = Literal["built", "validated", "refused", "submitted", "scored"]
+Score = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Event(BaseModel):
+    """A line of the ledger; what a later version of the kit adds to it is kept out."""
+
+    model_config = ConfigDict(frozen=True)
+
+    time: str = ""
+    """UTC."""
+    event: Kind
+    sha256: str
+    destination: str | None = None
+    """`local/NAME` of a data set or `kaggle/NAME` of a competition."""
+    file: str = ""
+    run: str = ""
+    """`NAME/RECIPE`, empty for a file that no run is known of."""
+    dice: Score | None = None
+    """Out-of-fold Dice."""
+    nested_dice: Score | None = None
+    """Dice with the thresholds of each fold chosen on the others."""
+    description: str = ""
+    """What the destination knows the submission by."""
+    ref: int | None = None
+    """The destination's own number of the submission."""
+    public: Score | None = None
+    private: Score | None = None
+    error: str = ""
+    """Why the destination cannot score it."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the ledger tells of one file at one destination, all its events folded into one."""
+    """What the ledger tells of one submission, all its events folded into one."""
 
     sha256: str
     destination: str | None = None
-    """`local/NAME` of a data set or `kaggle/NAME` of a competition; None: not validated for any yet."""
+    """None: not validated for any yet."""
     file: str = ""
     run: str = ""
-    """`NAME/RECIPE`, empty for a file that no run is known of."""
     dice: float | None = None
-    """Out-of-fold Dice."""
     nested_dice: float | None = None
-    """Dice with the thresholds of each fold chosen on the others."""
     description: str = ""
     submitted: bool = False
+    begun: float | None = None
+    """When an upload was begun whose end is not known, in seconds since 1970."""
     ref: int | None = None
-    """The destination's own number of the submission."""
     public: float | None = None
     private: float | None = None
     error: str = ""
-    """Why the destination cannot score it."""
     time: str = ""
     """Of the last event, UTC."""
 
 
-def append(path: Path | str, event: str, sha256: str, **fields: Any) -> None:
+def append(path: Path | str, event: Kind, sha256: str, **fields: Any) -> None:
     """Writes one event at the end of the ledger and returns when it is on the disk.
 
     Several processes may append at once. What a killed writer has left of a line is removed first.
@@ -57,23 +88,20 @@ def append(path: Path | str, event: str, sha256: str, **fields: Any) -> None:
         KitError: the ledger cannot be written.
     """
     path = Path(path)
-    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    line = json.dumps({"time": time, "event": event, "sha256": sha256, **fields}, allow_nan=False) + "\n"
+    line = Event(time=datetime.now(UTC).strftime(TIME), event=event, sha256=sha256, **fields)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a+b") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             _mend(handle)
-            handle.write(line.encode())
+            handle.write(line.model_dump_json(exclude_unset=True).encode() + b"\n")
             handle.flush()
             os.fsync(handle.fileno())
     except OSError as error:
-        raise KitError(
-            f"{path}: cannot be written ({error.strerror}): mend its rights, nothing was submitted"
-        ) from None
+        raise KitError(f"{path}: cannot be written ({error.strerror}): check its permissions") from None
 
 
-def read(path: Path | str) -> list[dict[str, Any]]:
+def read(path: Path | str) -> list[Event]:
     """All events, the oldest first; none where there is no ledger. A torn last line is left out.
 
     Raises:
@@ -84,41 +112,51 @@ def read(path: Path | str) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise KitError(f"{path}: cannot be read ({error.strerror})") from None
+        raise KitError(f"{path}: cannot be read ({error.strerror}): check its permissions") from None
     events = []
     for number, line in enumerate(lines, start=1):
         event = _event(line)
         if event is not None:
             events.append(event)
         elif line.strip() and number < len(lines):
-            raise KitError(f"{path}:{number}: is not an event of the ledger: mend or remove the line")
+            raise KitError(f"{path}:{number}: is not an event of the ledger: correct or remove the line")
     return events
 
 
 def entries(path: Path | str) -> list[Entry]:
-    """An entry for each file and destination, in the order in which they came up."""
+    """An entry for each submission, in the order in which they came up.
+
+    A file that was validated again after it was submitted is a submission of its own.
+    """
     built: dict[str, Entry] = {}
-    placed: dict[tuple[str, str], Entry] = {}
+    placed: dict[tuple[str, str], list[Entry]] = {}
     for event in read(path):
-        known = {key: value for key, value in event.items() if key in Entry.__dataclass_fields__}
-        sha256, destination = event["sha256"], event.get("destination")
-        if destination is None:
-            built[sha256] = Entry(**known)
+        known = event.model_dump(exclude_unset=True, exclude={"event"})
+        if event.destination is None:
+            built[event.sha256] = Entry(**known)
             continue
-        before = placed.get((sha256, destination)) or built.get(sha256) or Entry(sha256)
-        known["submitted"] = event["event"] in ("submitted", "scored")
-        placed[sha256, destination] = replace(before, **known)
+        attempts = placed.setdefault((event.sha256, event.destination), [])
+        if not attempts or (event.event == "validated" and attempts[-1].submitted):
+            attempts.append(built.get(event.sha256) or Entry(event.sha256))
+        place = next((i for i, one in enumerate(attempts) if event.ref is not None and one.ref == event.ref), -1)
+        attempts[place] = replace(
+            attempts[place],
+            **known,
+            submitted=event.event in ("submitted", "scored"),
+            begun=_seconds(event.time) if event.event == "validated" else None,
+        )
     waiting = [entry for sha256, entry in built.items() if all(sha256 != key[0] for key in placed)]
-    return [*placed.values(), *waiting]
+    return [*(entry for attempts in placed.values() for entry in attempts), *waiting]
 
 
 def find(path: Path | str, sha256: str, destination: str) -> Entry | None:
-    """What the ledger tells of that file at that destination."""
-    return next((entry for entry in entries(path) if (entry.sha256, entry.destination) == (sha256, destination)), None)
+    """The last submission of that file to that destination."""
+    found = [entry for entry in entries(path) if (entry.sha256, entry.destination) == (sha256, destination)]
+    return found[-1] if found else None
 
 
 def table(path: Path | str) -> str:
-    """The ledger for a person: a line for each file and destination."""
+    """The ledger for a person: a line for each submission."""
     rows = [
         {
             "run": entry.run or "-",
@@ -143,17 +181,21 @@ def _cell(value: str | float | None) -> str:
     return value if isinstance(value, str) else "-" if value is None else f"{value:.4f}"
 
 
-def _event(line: bytes) -> dict[str, Any] | None:
+def _seconds(time: str) -> float:
+    return datetime.strptime(time, TIME).replace(tzinfo=UTC).timestamp() if time else 0.0
+
+
+def _event(line: bytes) -> Event | None:
     try:
-        event = json.loads(line)
-    except ValueError:
+        return Event.model_validate_json(line)
+    except ValidationError:
         return None
-    return event if isinstance(event, dict) and {"event", "sha256"} <= event.keys() else None
 
 
-def _mend(handle: Any) -> None:
+def _mend(handle: BinaryIO) -> None:
     """Ends the file with a whole line: a torn event goes, one that lacks only its newline stays."""
-    content = handle.seek(0) or handle.read()
+    handle.seek(0)
+    content = handle.read()
     tail = content[content.rfind(b"\n") + 1 :]
     if _event(tail) is not None:
         handle.write(b"\n")

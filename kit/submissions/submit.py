@@ -7,8 +7,7 @@ from typing import Any
 
 from kit.competition import layout, submission
 from kit.core import files
-from kit.core.errors import KitError
-from kit.submissions import leaderboard, ledger
+from kit.submissions import leaderboard, ledger, standings
 
 Ask = Callable[[str], bool]
 """Puts a yes-or-no question to a person; where there is none, the answer is no."""
@@ -36,6 +35,8 @@ class Outcome:
             for name, value in (("public", self.entry.public), ("private", self.entry.private))
             if value is not None
         )
+        if self.entry.destination == f"kaggle/{standings.COMPETITION}" and self.entry.private is not None:
+            scores += f" ({standings.describe(self.entry.private)})"
         if self.fresh:
             return f"{place}submitted to {self.entry.destination}: {scores or 'no score yet, see `kit scores`'}"
         return (
@@ -71,7 +72,7 @@ def submit_local(
         KitError: the file is invalid; all its problems are told, and nothing is recorded.
     """
     destination = f"local/{competition.name}"
-    validate(path, competition)
+    submission.check(path, competition.sample_ids, competition.shape)
     digest = files.sha256(path)
     before = ledger.find(ledger_path, digest, destination)
     if before and before.submitted and not again and not ask(f"{path} was submitted before. Submit it again?"):
@@ -88,26 +89,13 @@ def submit_local(
     return Outcome(ledger.find(ledger_path, digest, destination), fresh=True, path=path)
 
 
-def validate(path: Path, competition: layout.Competition) -> None:
-    """Refuses a submission that the competition would refuse.
-
-    Raises:
-        KitError: the file has problems; all of them are told, a line each.
-    """
-    problems = submission.validate(path, competition.sample_ids, competition.shape)
-    if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        raise KitError(f"{path}: not submitted, it has {count}: mend the file\n{listed}")
-
-
 def record_built(path: Path, name: str, ledger_path: Path, digest: str, oof: dict[str, Any]) -> None:
     """Tells the ledger which run wrote the file and how good it is on its own folds, unless that was its last word."""
     run = f"{name}/{oof['recipe']}" if "recipe" in oof else ""
     writers = [
-        (event.get("file"), event.get("run"))
+        (event.file, event.run)
         for event in ledger.read(ledger_path)
-        if event["event"] == "built" and event["sha256"] == digest
+        if event.event == "built" and event.sha256 == digest
     ]
     if writers[-1:] == [(str(path), run)]:
         return

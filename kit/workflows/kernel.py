@@ -15,7 +15,7 @@ from kit.core.errors import KitError
 from kit.data import cache
 from kit.inference import maps, predict, rules, system
 from kit.kaggle.settings import Settings
-from kit.kernel import bundle, rehearsal
+from kit.kernel import bundle, environment, metadata, rehearsal
 from kit.run import Run
 from kit.workflows import thresholds
 from kit.workflows.predict import predict_files
@@ -39,7 +39,14 @@ def find_run(workspace: Workspace, folder: Path | None, data: Path, recipe: str,
 
 
 def build(
-    workspace: Workspace, run: Run, data: Path, chosen: Settings, gpu: bool, time_limit: float, say: Say
+    workspace: Workspace,
+    run: Run,
+    data: Path,
+    chosen: Settings,
+    gpu: bool,
+    time_limit: float,
+    notebook: bool,
+    say: Say,
 ) -> bundle.Kernel:
     """Writes a run's kernel and the files that it needs.
 
@@ -50,6 +57,7 @@ def build(
         chosen: Competition and user on Kaggle.
         gpu: Ask Kaggle for a GPU.
         time_limit: Seconds after which the kernel leaves the remaining images empty.
+        notebook: Write a notebook instead of a script.
         say: Takes a line of what was found.
 
     Raises:
@@ -66,8 +74,8 @@ def build(
     change = half_change(workspace, run, competition)
     half = abs(change) <= HALF_LOSS
     say(f"weights in {'half' if half else 'full'} precision: halving them changes the OOF Dice by {change:+.6f}")
-    name, user = chosen.competition or bundle.COMPETITION, chosen.user or bundle.ACCOUNT
-    return bundle.build(run, competition.shape, half, name, user, gpu, time_limit)
+    name, user = chosen.competition or metadata.COMPETITION, chosen.user or metadata.ACCOUNT
+    return bundle.build(run, competition.shape, half, name, user, gpu, time_limit, notebook)
 
 
 def half_change(workspace: Workspace, run: Run, competition: layout.Competition) -> float:
@@ -128,8 +136,7 @@ def check(workspace: Workspace, run: Run, data: Path, images: Path | None, say: 
     Raises:
         KitError: the kernel would fail, or predicts something else than `kit predict`.
     """
-    kernel = bundle.kernel_of(run)
-    rehearsal.check_metadata(kernel)
+    kernel = checked(run)
     competition = workspace.open_data(data)
     paths = layout.find_dicoms(images) if images else competition.test
     order = tuple(paths) if images else competition.sample_ids
@@ -137,12 +144,31 @@ def check(workspace: Workspace, run: Run, data: Path, images: Path | None, say: 
         target = Run(Path(folder))
         predict_files(bundle.trained(kernel), paths, order, target, competition.shape, skip_bad=True, whole=True)
         some = max(part.stages[-1].batch_size for part in run.read_recipe().parts())
-        rehearsal.rehearse(kernel, paths, target.submission, some, say)
-        files.copy(target.submission, kernel.rehearsed)
+        rehearsal.rehearse(kernel, paths, target.submission, some, environment.image(say), say)
 
 
-def push(workspace: Workspace, run: Run, data: Path, chosen: Settings, say: Say) -> Path:
+def checked(run: Run) -> bundle.Kernel:
+    """The run's kernel, if its metadata, its bundle and its run are as they were built.
+
+    Raises:
+        KitError: they are not, or there is no kernel.
+    """
+    kernel = bundle.kernel_of(run)
+    rehearsal.check_metadata(kernel)
+    bundle.check_current(run, kernel)
+    return kernel
+
+
+def push(workspace: Workspace, run: Run, data: Path, chosen: Settings, variables: str, say: Say) -> Path:
     """Brings the run's kernel to Kaggle and fetches what it writes there.
+
+    Args:
+        workspace: Where the demo lies.
+        run: Whose kernel was built.
+        data: The competition's folder.
+        chosen: User on Kaggle.
+        variables: Of `make`, that name the run: DATA, RECIPE, SET.
+        say: Takes a line of progress.
 
     Returns:
         The submission that the kernel has written.
@@ -153,18 +179,18 @@ def push(workspace: Workspace, run: Run, data: Path, chosen: Settings, say: Say)
     from kit.kaggle.client import connect
     from kit.kernel import push
 
-    kernel = bundle.kernel_of(run)
-    rehearsal.check_metadata(kernel)
+    kernel = checked(run)
     competition = workspace.open_data(data)
     client = connect(chosen.timeout)
-    return push.push(client, kernel, chosen.user or client.user, competition, say)
+    owner = chosen.user or client.user
+    path, version = push.push(client, kernel, owner, competition, say)
+    say(f"submit it with: make submit TO=kaggle {variables} ARGS='--kernel {owner}/{kernel.slug}/{version}'")
+    return path
 
 
 def push_requests(run: Run, chosen: Settings) -> str:
     """What `push` would send: the name and the content of each request."""
     from kit.kernel import push
 
-    kernel = bundle.kernel_of(run)
-    rehearsal.check_metadata(kernel)
-    sent = push.requests(kernel, chosen.user or bundle.ACCOUNT)
+    sent = push.requests(checked(run), chosen.user or metadata.ACCOUNT)
     return "\n".join(f"{name} {json.dumps(content, indent=2)}" for name, content in sent)

@@ -49,6 +49,8 @@ def hand_in(
         raise KitError(f"TO={to}: choose local or kaggle")
     if kernel and to == "local":
         raise KitError(f"--kernel {kernel}: is submitted with TO=kaggle alone")
+    if to == "kaggle" and data == workspace.demo:
+        raise KitError(f"TO=kaggle: needs DATA: {data} holds phantoms, which no competition on Kaggle asks for")
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
     known = read_json(run.thresholds) if file is None and run.thresholds.exists() else {}
@@ -58,14 +60,17 @@ def hand_in(
     else:
         from kit.kaggle import kernel_output
         from kit.kaggle.client import connect
+        from kit.kernel.bundle import kernel_of
         from kit.submissions import kaggle
 
         chosen = chosen or settings.load()
         name = chosen.named_competition()
         client = connect(chosen.timeout)
         if kernel:
-            owner, slug, _ = kernel_output.split(kernel)
-            path = kernel_output.fetch_submission(client, owner, slug, competition)
+            owner, slug, version = kernel_output.split(kernel)
+            if (owner, slug) != (chosen.user or client.user, kernel_of(run).slug):
+                known = {}
+            path = kernel_output.fetch_submission(client, owner, slug, version, competition)
         else:
             path = file or predict(workspace, data, recipe, skip_bad=skip_bad)[0]
         outcome = kaggle.submit_kaggle(

@@ -1,3 +1,4 @@
+import base64
 import os
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from kagglesdk.competitions.types.competition_api_service import (
     ApiCreateCodeSubmissionRequest,
     ApiGetSubmissionLimitsRequest,
 )
+from kagglesdk.kaggle_http_client import KaggleHttpClient
 
 from kit.core.errors import KitError
+from kit.kaggle import client as client_module
 from kit.kaggle import retry
 from kit.kaggle.client import connect
 
@@ -70,7 +73,8 @@ def test_a_stall_ends_by_our_time_out_and_is_repeated(client, kaggle):
 
 
 @pytest.mark.parametrize(
-    ("kind", "advice"), [(400, "mend"), (401, "token"), (403, "accept its rules"), (404, "kaggle.yaml")]
+    ("kind", "advice"),
+    [(400, "correct what it names"), (401, "token"), (403, "accept its rules"), (404, "kaggle.yaml")],
 )
 def test_a_refusal_is_final_and_tells_kaggles_reason(client, kaggle, kind, advice):
     kaggle.faults = [Fault("GetSubmissionLimits", kind, times=9)]
@@ -113,15 +117,107 @@ def test_an_act_that_was_rate_limited_is_repeated(client, with_kernel):
     assert len(with_kernel.submissions) == 1
 
 
-def test_no_message_shows_a_credential(client, kaggle):
-    kaggle.faults = [Fault("GetSubmissionLimits", 400, body=f"the token {TOKEN} is bad")]
-    with pytest.raises(retry.Refused, match=r"the token \*\*\* is bad"):
+def spellings(secret):
+    """The secret, and what is left of each of its three spellings in base64 whatever stands around it."""
+    whole = [base64.b64encode(b"x" * before + secret.encode()).decode() for before in range(3)]
+    return [secret, *(text[4:-4] for text in whole)]
+
+
+@pytest.mark.parametrize("method", ["IntrospectToken", "GetSubmissionLimits"])
+@pytest.mark.parametrize("status", [400, 500])
+def test_no_message_shows_a_credential_that_the_site_echoes(kaggle, impatient, method, status):
+    kaggle.faults = [Fault(method, "echo" if status == 400 else status, times=9, body=f"the token {TOKEN} is bad")]
+    with pytest.raises(KitError) as caught:
+        limits(connect())
+    assert not [text for text in spellings(TOKEN) if text in str(caught.value)]
+
+
+def test_a_key_is_masked_as_a_token_is(kaggle, impatient, monkeypatch):
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    monkeypatch.setenv("KAGGLE_USERNAME", "ada")
+    monkeypatch.setenv("KAGGLE_KEY", "0123456789abcdef-the-key")
+    kaggle.faults = [
+        Fault("GetSubmissionLimits", "echo"),
+        Fault("GetSubmissionLimits", 400, body="0123456789abcdef-the-key"),
+    ]
+    for _ in range(2):
+        with pytest.raises(retry.Refused, match=r"\*\*\*") as caught:
+            limits(connect())
+        basic = base64.b64encode(b"ada:0123456789abcdef-the-key").decode()
+        assert not [text for text in [basic, *spellings("0123456789abcdef-the-key")] if text in str(caught.value)]
+
+
+def test_a_lasting_rate_limit_is_asked_five_times_by_reads_and_by_acts(client, with_kernel):
+    with_kernel.faults = [Fault(name, 429, times=99) for name in ("GetSubmissionLimits", "CreateCodeSubmission")]
+    for ask, name in ((limits, "GetSubmissionLimits"), (spend, "CreateCodeSubmission")):
+        with pytest.raises(retry.Refused, match="too many requests"):
+            ask(client)
+        assert with_kernel.count(name) == 5
+
+
+def test_an_expired_token_is_told_by_its_place(kaggle, home, monkeypatch):
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_expired")
+    with pytest.raises(KitError, match=r"the token in KAGGLE_API_TOKEN is not accepted \(expired or revoked\)"):
+        connect()
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    (home / ".kaggle").mkdir()
+    (home / ".kaggle" / "access_token").write_text("KGAT_expired")
+    with pytest.raises(KitError, match=r"the token in .*access_token is not accepted"):
+        connect()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [("{", "is not JSON"), ("{}", "has no username and no key"), ("[]", "has no username")]
+)
+def test_a_malformed_key_file_is_told(home, content, problem):
+    (home / "kaggle.json").write_text(content)
+    with pytest.raises(KitError, match=f"kaggle.json {problem}"):
+        connect()
+
+
+def test_a_valid_key_is_used_where_a_token_is_rejected(kaggle, monkeypatch):
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_expired")
+    monkeypatch.setenv("KAGGLE_USERNAME", "ada")
+    monkeypatch.setenv("KAGGLE_KEY", "0123456789abcdef-the-key")
+    with pytest.raises(retry.Refused, match="Unauthenticated"):
+        limits(connect())
+    assert kaggle.authorizations[-1].startswith("Basic ")
+
+
+def test_a_file_that_others_can_read_is_told(kaggle, home, caplog):
+    (home / ".kaggle").mkdir()
+    path = home / ".kaggle" / "access_token"
+    path.write_text(TOKEN)
+    path.chmod(0o644)
+    connect()
+    assert f"chmod 600 {path}" in caplog.text
+    path.chmod(0o600)
+    caplog.clear()
+    connect()
+    assert "chmod" not in caplog.text
+
+
+def test_another_version_of_the_client_is_refused(home, monkeypatch):
+    monkeypatch.setitem(client_module.PINNED, "kaggle", "2.2.5")
+    with pytest.raises(KitError, match=r"2\.2\.5 is needed: pip install -r requirements.txt"):
+        connect()
+
+
+def test_nothing_of_the_client_stays_patched(client):
+    assert KaggleHttpClient._init_session.__module__ == KaggleHttpClient.__module__
+
+
+def test_a_refusal_of_what_takes_notebooks_only_says_what_to_do(client, kaggle):
+    kaggle.faults = [
+        Fault("GetSubmissionLimits", 400, body="This competition only accepts Submissions from Notebooks.")
+    ]
+    with pytest.raises(retry.Refused, match="`make kernel kernel-check`, then `make push`"):
         limits(client)
 
 
 def test_nothing_is_printed_even_where_kaggle_is_told_to_be_verbose(kaggle):
     code = (
-        "from kit.publish.client import connect\n"
+        "from kit.kaggle.client import connect\n"
         "from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionLimitsRequest as R\n"
         "client = connect()\nclient.read(client.competitions.get_submission_limits, R())"
     )

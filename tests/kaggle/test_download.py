@@ -1,12 +1,14 @@
+import io
 import random
 import stat
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 from kaggle_server import Fault, zipped
 
 from kit.core.errors import KitError
-from kit.kaggle import download
+from kit.kaggle import download, transfer
 
 FILES = {
     "stage_2_train.csv": b"ImageId,EncodedPixels\n",
@@ -122,3 +124,86 @@ def test_no_links(tmp_path):
 def test_a_dataset_has_an_owner(client, folder, name):
     with pytest.raises(KitError, match="is not OWNER/SLUG"):
         download.download_dataset(client, name, folder)
+
+
+def corrupt(packed):
+    """Damages the deflated data of the only member, and leaves its directory as it was."""
+    content = bytearray(packed)
+    start = 30 + len("a.dcm")
+    content[start : start + 20] = b"\xff" * 20
+    return bytes(content)
+
+
+def deflated(files):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return packed.getvalue()
+
+
+def encrypted(packed):
+    """Sets the flag of encryption in the member's header and in the directory."""
+    content = bytearray(packed)
+    content[6] |= 1
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    return bytes(content)
+
+
+STRANGE = {
+    "a member that is the folder itself": zipped({".": b"x"}),
+    "corrupt deflate": corrupt(deflated({"a.dcm": b"abc" * 1000})),
+    "an encrypted file": encrypted(deflated({"a.dcm": b"abc" * 1000})),
+    "a name of 300 characters": zipped({"x" * 300: b"x"}),
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_strange_archive_is_one_line_and_is_not_kept(siim, client, folder, what):
+    siim.mirrors["ada/train"] = STRANGE[what]
+    with pytest.raises(KitError) as caught:
+        download.download_dataset(client, "ada/train", folder)
+    assert "\n" not in str(caught.value)
+    assert content(folder) == {}
+    siim.mirrors["ada/train"] = zipped(FILES)
+    assert download.download_dataset(client, "ada/train", folder)
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_strange_archive_that_lies_there_is_one_line_and_is_removed(siim, client, folder, what):
+    folder.mkdir(parents=True)
+    (folder / "train.zip").write_bytes(STRANGE[what])
+    with pytest.raises(KitError):
+        download.download_dataset(client, "ada/train", folder)
+    assert content(folder) == {}
+
+
+def test_an_archive_that_would_fill_the_disk_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "SMALL", 2**20)
+    path = tmp_path / "bomb.zip"
+    path.write_bytes(deflated({"a.dcm": bytes(10 * 2**20)}))
+    for check in (download.check_archive, lambda path: download.unpack(path, tmp_path / "out")):
+        with pytest.raises(KitError, match="would unpack to 10485760: the archive is not to be trusted"):
+            check(path)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(download, "SMALL", 2**30)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
+    with pytest.raises(KitError, match=r"its files need 0\.0 GB, 0\.0 GB are free: make room"):
+        download.unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lasting_rate_limit_is_asked_five_times(siim, client, folder):
+    siim.faults = [Fault("DownloadDataFiles", 429, times=99)]
+    with pytest.raises(KitError, match="too many requests"):
+        download.download_competition(client, "siim", folder)
+    assert siim.count("DownloadDataFiles") == 5
+
+
+def test_a_full_disk_is_one_line(siim, client, folder, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(transfer, "_stream", full)
+    with pytest.raises(KitError, match="No space left on device"):
+        download.download_competition(client, "siim", folder)

@@ -7,19 +7,23 @@ import subprocess
 import sys
 import time
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import small_run
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from safetensors.torch import load_file
 
 from kit.competition import dicom, layout, submission
 from kit.core import files
 from kit.core.errors import KitError
 from kit.data.resize import resize_image
-from kit.inference import system
-from kit.kernel import bundle, kaggle_image, offline, rehearsal, wheels
+from kit.inference import predict, system
+from kit.kernel import bundle, code, environment, kaggle_image, offline, rehearsal, wheels
 from kit.kernel.rehearsal import LAYOUTS, Layout
 from kit.kernel.sandbox import Sandbox, can_isolate
 from kit.workflows import kernel as kernels
@@ -68,13 +72,17 @@ def seal(kernel):
     kernel.script.write_text(kernel.script.read_text().replace(old, files.sha256(kernel.manifest)))
 
 
-def play(kernel, images, folder, form=LAYOUTS[0], isolated=None):
-    """Runs the kernel in one layout and compares it with nothing but its own ids."""
-    sandbox = Sandbox(folder, can_isolate() if isolated is None else isolated)
-    expected = folder / "expected.csv"
-    submission.write(expected, [(image_id, "-1") for image_id in images])
+@pytest.fixture
+def isolated():
+    if not can_isolate():
+        pytest.skip("this system gives no namespaces")
+
+
+def play(kernel, images, folder, form=LAYOUTS[0]):
+    """Runs the kernel in one layout, on this machine's packages; gives its rows and what it printed."""
+    sandbox = Sandbox(folder, environment.local(folder / "image"))
     rehearsal.lay_out(sandbox.kaggle / "input", kernel, "siim", list(images), images, form)
-    return rehearsal.play(sandbox, kernel, form, expected)
+    return rehearsal.play(sandbox, kernel, form)
 
 
 def test_a_bundle_is_flat_and_its_manifest_tells_every_file(kernel):
@@ -101,7 +109,7 @@ def test_the_kernel_is_private_offline_and_one_short_file(kernel):
     assert {path.name for path in kernel.folder.iterdir()} == {about["code_file"], "kernel-metadata.json"}
     text = kernel.script.read_text()
     compile(text, about["code_file"], "exec")
-    assert len(text.splitlines()) < 120
+    assert len(text.splitlines()) < 150
     assert files.sha256(kernel.manifest) in text
 
 
@@ -137,19 +145,20 @@ def test_a_run_without_thresholds_is_refused(here):
         bundle.build(run, SHAPE, half=True)
 
 
-def test_what_is_brought_is_what_the_image_lacks(monkeypatch):
-    assert kaggle_image.brought() == ["segmentation-models-pytorch"]
-    assert not {"segmentation-models-pytorch", "kaggle", "typer", "lightning-fabric"} & kaggle_image.provided().keys()
-    monkeypatch.setitem(kaggle_image.IMAGE, "timm", "0.8.0")
-    with pytest.raises(KitError, match=r"needs timm>=0\.9, but Kaggle's image has 0\.8\.0"):
-        kaggle_image.brought()
+def test_what_is_brought_requires_nothing_that_the_image_lacks():
+    there = {canonicalize_name(name): version.replace("*", "0") for name, version in kaggle_image.PINNED.items()}
+    unpinned = set(map(canonicalize_name, kaggle_image.UNPINNED)) | {"huggingface-hub"}  # timm requires that too.
+    for name in kaggle_image.BROUGHT:
+        for required in map(Requirement, metadata.requires(name)):
+            if required.marker is None or required.marker.evaluate({"extra": ""}):
+                known = canonicalize_name(required.name)
+                assert known in unpinned or there[known] in required.specifier
 
 
-def test_what_the_image_lacks_is_brought_with_what_it_needs_in_turn(monkeypatch):
-    monkeypatch.delitem(kaggle_image.IMAGE, "timm")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kaggle_image, "provided", lambda: {"torch": None, "torchvision": None})
-        assert {"timm", "huggingface-hub", "numpy"} <= set(kaggle_image.brought())
+def test_licences_go_with_what_is_brought(kernel):
+    with zipfile.ZipFile(next(kernel.bundle.glob("segmentation*.whl"))) as wheel:
+        (licence,) = [name for name in wheel.namelist() if "/licenses/" in name]
+        assert b"MIT" in wheel.read(licence)
 
 
 def test_a_wheel_of_an_installed_package_installs_and_is_complete(tmp_path):
@@ -180,11 +189,12 @@ def test_compiled_packages_are_refused(tmp_path):
         wheels.write_installed(tmp_path, "numpy")
 
 
-def test_the_rehearsal_passes_in_every_layout(here, kernel):
+def test_the_rehearsal_passes_in_every_layout(isolated, here, kernel, monkeypatch):
     told = []
+    monkeypatch.setattr(environment, "image", lambda say: environment.local(here / "image"))
     kernels.check(small_run.Run(Path("runs/tiny/small")), Path("data/tiny"), None, told.append)
-    assert len(told) == 1 + len(LAYOUTS)
-    assert all("as predicted here" in line for line in told[1:])
+    assert len(told) == len(LAYOUTS)
+    assert all("as predicted here" in line for line in told)
     rows = submission.read(kernel.rehearsed)
     assert len(rows) == 5
     assert any(text != "-1" for text in rows.values())
@@ -213,25 +223,23 @@ def test_a_changed_file_fails(kernel, images, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("code", "isolated"),
+    "reach",
     [
-        ("import urllib.request; urllib.request.urlopen('https://example.org')", True),
-        ("try:\n    import socket; socket.create_connection(('192.0.2.1', 80))\nexcept OSError: pass", False),
+        "import urllib.request; urllib.request.urlopen('https://example.org')",
+        "try:\n    import socket; socket.create_connection(('192.0.2.1', 80))\nexcept OSError: pass",
     ],
 )
-def test_an_import_that_reaches_for_the_network_fails_even_if_it_is_hidden(kernel, images, tmp_path, code, isolated):
-    if isolated and not can_isolate():
-        pytest.skip("this system gives no namespaces")
+def test_an_import_that_reaches_for_the_network_fails_even_if_it_is_hidden(isolated, kernel, images, tmp_path, reach):
     old = next(kernel.bundle.glob("kit*.whl"))
     with zipfile.ZipFile(old) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
-    content["kit/publish/__init__.py"] += f"\n{code}\nraise SystemExit(0)\n".encode()
+    content["kit/kernel/__init__.py"] += f"\n{reach}\nraise SystemExit(0)\n".encode()
     with zipfile.ZipFile(old, "w") as archive:
         for name, data in content.items():
             archive.writestr(name, data)
     seal(kernel)
     with pytest.raises(KitError, match="reaches for the network"):
-        play(kernel, images, tmp_path, isolated=isolated)
+        play(kernel, images, tmp_path)
 
 
 @pytest.mark.parametrize("form", LAYOUTS[:2])
@@ -244,26 +252,91 @@ def test_a_path_of_one_layout_fails_in_the_others(kernel, images, tmp_path, form
         play(kernel, images, tmp_path, form)
 
 
-@pytest.mark.parametrize("isolated", [True, False])
-def test_a_path_of_this_machine_fails(kernel, images, here, tmp_path_factory, isolated):
-    if isolated and not can_isolate():
-        pytest.skip("this system gives no namespaces")
+def test_a_path_of_this_machine_fails(isolated, kernel, images, here, tmp_path_factory):
     (here / "weights.bin").write_text("here alone")
     kernel.script.write_text(f"print(open('{here}/weights.bin').read())\n" + kernel.script.read_text())
     with pytest.raises(KitError, match="FileNotFoundError"):
-        play(kernel, images, tmp_path_factory.mktemp("sandbox"), isolated=isolated)
+        play(kernel, images, tmp_path_factory.mktemp("sandbox"))
 
 
-def test_a_kernel_that_predicts_something_else_is_told(kernel, images, tmp_path, monkeypatch):
-    def run(sandbox, script):
-        (sandbox.kaggle / "working").mkdir()
-        rows = [(image_id, "-1" if number else "0 1") for number, image_id in enumerate(images)]
-        submission.write(sandbox.kaggle / "working" / "submission.csv", rows)
-        return subprocess.CompletedProcess([], 0, "done")
+WRITES = "next((ROOT / 'input').rglob({!r})).open('r+b').write(b'changed')"
 
-    monkeypatch.setattr(Sandbox, "run", run)
-    with pytest.raises(KitError, match=r"predicts other masks than `kit predict` for 1 of 5 images"):
-        play(kernel, images, tmp_path, Layout(True, True))
+
+@pytest.mark.parametrize("victim", ["*.dcm", "thresholds.json"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_kernel_that_writes_into_its_inputs_fails_and_changes_nothing(
+    isolated, kernel, images, here, tmp_path, victim, hidden
+):
+    before = {path: path.read_bytes() for path in [*images.values(), *kernel.bundle.iterdir()]}
+    act = f"try:\n        {WRITES.format(victim)}\n    except OSError: pass" if hidden else WRITES.format(victim)
+    kernel.script.write_text(
+        kernel.script.read_text().replace("    verify(bundle)\n", f"    verify(bundle)\n    {act}\n")
+    )
+    if hidden:
+        play(kernel, images, tmp_path / "sandbox")
+    else:
+        with pytest.raises(KitError, match="Read-only file system"):
+            play(kernel, images, tmp_path / "sandbox")
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_function_that_is_newer_than_the_images_numpy_fails(isolated, kernel, images, tmp_path):
+    try:
+        image = environment.install(["numpy==2.0.2"], tmp_path / "image")
+    except KitError as error:
+        pytest.skip(f"the image's NumPy cannot be had here: {error}")
+    kernel.script.write_text("import numpy\nnumpy.unstack(numpy.zeros((2, 2)))\n")
+    sandbox = Sandbox(tmp_path / "sandbox", image)
+    rehearsal.lay_out(sandbox.kaggle / "input", kernel, "siim", list(images), images, LAYOUTS[0])
+    with pytest.raises(KitError, match="has no attribute 'unstack'"):
+        rehearsal.play(sandbox, kernel, LAYOUTS[0])
+
+
+def test_what_cannot_be_installed_is_said_and_stood_in_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(kaggle_image, "PYTHON", "9.9")
+    told = []
+    stand_in = environment.image(told.append, tmp_path)
+    assert told == [
+        "not rehearsed: the versions of Kaggle's image (there is no python9.9 here); this machine's packages stand in"
+        " for them"
+    ]
+    assert not stand_in.exact
+    names = {path.name for path in stand_in.packages.iterdir()}
+    assert "torch" in names
+    assert not {"segmentation_models_pytorch", "kaggle", "lightning_fabric"} & names
+
+
+def test_without_namespaces_nothing_is_called_rehearsed(kernel, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(rehearsal, "can_isolate", lambda: False)
+    submission.write(tmp_path / "reference.csv", [(name, "-1") for name in images])
+    with pytest.raises(KitError, match="cannot be rehearsed: this system gives no namespaces"):
+        rehearsal.rehearse(kernel, images, tmp_path / "reference.csv", 2, environment.local(tmp_path / "image"), print)
+
+
+ROWS = {"a": "0 8", "b": "-1", "c": "8 8"}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "exact", "problem"),
+    [
+        (ROWS, True, ""),
+        (ROWS | {"c": "9 8"}, True, "predicts other masks than `kit predict` for 1 of 3 images"),
+        (ROWS | {"c": "9 8"}, False, "mean Dice to them 0.9583 over all 3 images, 0.8750 for c"),
+        ({"a": "0 8", "c": "8 8", "b": "-1"}, False, "predicts other masks"),
+    ],
+)
+def test_masks_are_held_against_ours(kernel, theirs, exact, problem):
+    if not problem:
+        assert rehearsal.compare(kernel, ROWS, theirs, (8, 8), exact) == "as predicted here"
+        return
+    with pytest.raises(KitError, match=problem):
+        rehearsal.compare(kernel, ROWS, theirs, (8, 8), exact)
+
+
+def test_other_versions_may_differ_by_a_few_pixels(kernel):
+    ours = {str(n): "0 4000" for n in range(10)}
+    told = rehearsal.compare(kernel, ours, ours | {"3": "1 4000"}, (64, 64), exact=False)
+    assert told == "1 masks differ from those predicted here, mean Dice to them 1.0000"
 
 
 @pytest.mark.parametrize(("key", "value"), [("enable_internet", True), ("is_private", False)])
@@ -271,6 +344,113 @@ def test_a_kernel_that_is_public_or_online_is_refused(kernel, key, value):
     kernel.metadata.write_text(json.dumps(files.read_json(kernel.metadata) | {key: value}))
     with pytest.raises(KitError, match=f"{key} is {value}"):
         rehearsal.check_metadata(kernel)
+
+
+@pytest.mark.parametrize("sources", [[], [""], ["siimm"]])
+def test_a_source_that_is_missing_or_misspelt_is_refused(kernel, sources):
+    kernel.metadata.write_text(json.dumps(files.read_json(kernel.metadata) | {"competition_sources": sources}))
+    with pytest.raises(KitError, match=r"competition_sources is .*, which is not what kit-tiny-small.py looks for"):
+        rehearsal.check_metadata(kernel)
+
+
+def test_a_misspelt_key_is_refused(kernel):
+    kernel.metadata.write_text(json.dumps(files.read_json(kernel.metadata) | {"enable_gpuu": True}))
+    with pytest.raises(KitError, match="key enable_gpuu is unknown"):
+        rehearsal.check_metadata(kernel)
+
+
+def test_a_kernel_of_changed_thresholds_is_refused(kernel):
+    run = small_run.Run(Path("runs/tiny/small"))
+    kernels.checked(run)
+    files.write_json(run.thresholds, files.read_json(run.thresholds) | {"binarization": 0.6})
+    with pytest.raises(KitError, match=r"runs/tiny/small/thresholds.json: was changed after the kernel was built"):
+        kernels.checked(run)
+
+
+@pytest.mark.parametrize("name", ["fold1.safetensors", "thresholds.json", "recipe.yaml"])
+def test_a_changed_bundle_is_refused(kernel, name):
+    (kernel.bundle / name).write_bytes((kernel.bundle / name).read_bytes() + b" ")
+    with pytest.raises(KitError, match=f"{name}: is not as it was built: run `make kernel` again"):
+        kernels.checked(small_run.Run(Path("runs/tiny/small")))
+
+
+def test_a_code_of_another_build_and_a_foreign_file_are_refused(kernel):
+    run = small_run.Run(Path("runs/tiny/small"))
+    (kernel.bundle / "notes.txt").write_text("x")
+    with pytest.raises(KitError, match=r"notes\.txt: is no file of the kernel"):
+        kernels.checked(run)
+    seal(kernel)
+    kernel.script.write_text(kernel.script.read_text().replace(files.sha256(kernel.manifest), "0" * 64))
+    with pytest.raises(KitError, match="belongs to another bundle"):
+        kernels.checked(run)
+
+
+def test_a_gpu_is_asked_for_by_its_machine(here):
+    built = bundle.build(small_run.Run(Path("runs/tiny/small")), SHAPE, half=True, user="ada", gpu=True)
+    about = files.read_json(built.metadata)
+    assert (about["enable_gpu"], about["machine_shape"]) == (True, "NvidiaTeslaT4")
+    assert about["docker_image_pinning_type"] == "original"
+
+
+@pytest.mark.parametrize(("works", "shown"), [(True, None), (False, "")])
+def test_a_gpu_that_does_not_compute_is_hidden(kernel, monkeypatch, works, shown, caplog):
+    names = {"__name__": "script"}
+    exec(kernel.script.read_text(), names)
+    names["PROBE"] = "pass" if works else "raise RuntimeError('no kernel image is available')"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "x")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with caplog.at_level("INFO"):
+        names["choose_device"]()
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == shown
+    assert ("no kernel image is available" in caplog.text) == (not works)
+
+
+def notebook_of(here):
+    return bundle.build(
+        small_run.Run(Path("runs/tiny/small")), SHAPE, half=True, user="ada", competition="siim", notebook=True
+    )
+
+
+def test_a_notebook_is_valid_and_is_the_script(here, kernel):
+    script = kernel.script.read_text()
+    built = notebook_of(here)
+    assert not built.script.exists()
+    assert files.read_json(built.metadata)["kernel_type"] == "notebook"
+    content = nbformat.reads(built.code.read_text(), as_version=4)
+    nbformat.validate(content)
+    cells = "\n".join(code.as_script(built.code.read_text()).split())
+    for line in script.partition('"""\n')[2].split("# %%")[0].split():
+        assert line in cells
+    assert rehearsal.check_metadata(built)
+
+
+def test_a_notebook_writes_the_same_bytes_and_shows_pictures(here, images, tmp_path):
+    """Executed as Kaggle does, cell by cell in Jupyter."""
+    nbclient = pytest.importorskip("nbclient")
+    built = notebook_of(here)
+    root = here / "kaggle"
+    rehearsal.lay_out(root / "input", built, "siim", list(images), images, LAYOUTS[0])
+    offline.run(built.bundle, root / "input" / "siim", tmp_path / "expected.csv", time.monotonic() + 1000)
+    (root / "working").mkdir()
+    content = nbformat.reads(built.code.read_text(), as_version=4)
+    # The kernel installs wheels: not into the environment of the tests.
+    skip = "import sys; sys.path.insert(0, {!r}); subprocess.run = lambda *a, **k: subprocess.CompletedProcess(a, 0)"
+    content.cells[1].source += "\n" + skip.format(str(Path(rehearsal.__file__).parents[2]))
+    os.environ["KAGGLE_ROOT"] = str(root)
+    try:
+        done = nbclient.NotebookClient(content, timeout=300).execute()
+    finally:
+        del os.environ["KAGGLE_ROOT"]
+    assert (root / "working" / "submission.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+    outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+
+
+def test_a_notebook_passes_the_rehearsal(isolated, here, images, tmp_path):
+    built = notebook_of(here)
+    script_rows, _ = play(built, images, tmp_path / "notebook")
+    bundle.build(small_run.Run(Path("runs/tiny/small")), SHAPE, half=True, user="ada", competition="siim")
+    assert play(built, images, tmp_path / "script")[0] == script_rows
 
 
 def test_without_a_kernel_one_is_asked_for(here):
@@ -318,10 +498,65 @@ def test_when_time_is_up_the_rest_is_empty_and_said_so(kernel, mount, caplog):
     assert any("time was up: 4 of 5 images" in record.getMessage() for record in caplog.records)
 
 
+def test_the_submission_is_there_from_the_first_minute_and_grows(kernel, mount, monkeypatch):
+    seen = []
+    real = submission.write
+    monkeypatch.setattr(offline, "EVERY", -1.0)
+
+    def write(path, masks):
+        real(path, masks)
+        seen.append(sum(text != "-1" for text in submission.read(path).values()))
+
+    monkeypatch.setattr(offline.submission, "write", write)
+    run_offline(kernel, mount)
+    assert seen[0] == 0
+    assert seen == sorted(seen)
+    assert len(seen) >= 4
+
+
+def test_where_time_is_short_folds_go_first_and_then_tta(kernel, mount, monkeypatch, caplog):
+    """A network takes a second an image by a clock of our own; the whole system of two folds with TTA takes four."""
+    now, efforts = [0.0], []
+    monkeypatch.setattr(offline, "clock", lambda: now[0])
+    inputs = system.System.inputs
+
+    def slow(whole, images):
+        now[0] += whole.effort * len(images)
+        efforts.append(whole.effort)
+        return inputs(whole, images)
+
+    monkeypatch.setattr(system.System, "inputs", slow)
+    for limit, expected, said in (
+        (100.0, [4, 4, 4], []),
+        (15.0, [4, 2, 2], ["with 1 folds, with TTA"]),
+        (12.0, [4, 1, 1], ["with 1 folds, without TTA"]),
+    ):
+        now[0] = 0.0
+        efforts.clear()
+        caplog.clear()
+        output = Path("out/submission.csv")
+        offline.run(kernel.bundle, mount, output, limit)
+        assert efforts == expected
+        told = [record.getMessage() for record in caplog.records if "too slow" in record.getMessage()]
+        assert len(told) == len(said)
+        assert all(one.endswith(end) for one, end in zip(told, said, strict=True))
+        assert not [record for record in caplog.records if "left empty" in record.getMessage()]
+
+
+def test_without_the_mirror_images_the_answer_is_that_without_tta(here):
+    run = small_run.Run(Path("runs/tiny/small"))
+    settings = run.read_recipe()
+    models = system.load(settings, run.networks(settings), None).models[""]
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8)
+    plain, with_tta = predict.probabilities(models, images, settings)
+    alone, same = predict.probabilities(models, images, settings, mirrored=False)
+    np.testing.assert_allclose(alone, plain, atol=1e-6)
+    np.testing.assert_array_equal(alone, same)
+    assert np.abs(plain - with_tta).max() > 1e-4
+
+
 def test_too_little_memory_makes_smaller_batches(kernel, mount, monkeypatch):
     import torch
-
-    from kit.inference import predict
 
     whole, real, sizes = run_offline(kernel, mount), predict.batches, []
 

@@ -1,9 +1,11 @@
 """Kernels through the real client: one data set version, one kernel version, whatever fails on the way."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import made_kernel
@@ -13,9 +15,9 @@ from kaggle_server import Fault, Reply
 from kit.competition import submission
 from kit.core import files
 from kit.core.errors import KitError
-from kit.kaggle import dataset
+from kit.kaggle import acting, dataset
 from kit.kaggle.client import connect
-from kit.kernel import push
+from kit.kernel import bundle, identity, push
 from kit.submissions import kaggle, ledger
 
 DATASET, KERNEL = "ada/kit-lungs-exp5-files", "ada/kit-lungs-exp5"
@@ -43,7 +45,7 @@ def go(site, impatient, kernel, competition):
     told = []
 
     def call():
-        return push.push(connect(timeout=0.5), kernel, "ada", competition, told.append)
+        return push.push(connect(timeout=0.5), kernel, "ada", competition, told.append)[0]
 
     call.told = told
     return call
@@ -52,7 +54,7 @@ def go(site, impatient, kernel, competition):
 def assert_once(site, kernel, path):
     assert [{path.name: path.read_bytes() for path in kernel.bundle.iterdir()}] == site.datasets[DATASET]
     (version,) = site.kernels[KERNEL]
-    assert version["text"] == kernel.script.read_text()
+    assert version["text"] == identity.stamped(kernel.code.read_text(), files.read_json(kernel.metadata))
     assert path.read_bytes() == version["output"]["submission.csv"]
 
 
@@ -81,7 +83,8 @@ def test_what_passes_costs_nothing(site, go, kernel, step, kind):
         path = go()
     except KitError as failure:
         # Only what makes a version may end in doubt, and what is no submission is refused; the same command goes on.
-        assert (step, kind) in {*((act, "cut") for act in ACTS), ("GET", "text"), ("GET", "html")}, failure
+        assert step in ACTS or (step, kind) in {("GET", "text"), ("GET", "html")}, failure
+        assert site.count(step) == 1
         path = go()
     assert_once(site, kernel, path)
 
@@ -101,13 +104,90 @@ def test_a_refusal_stops_it_and_the_same_command_goes_on(site, go, kernel, step,
 def test_a_reply_lost_after_the_act_is_found(site, go, kernel, act, kind):
     site.faults = [Fault(act, kind, acted=True)]
     assert_once(site, kernel, go())
-    assert site.count(act) == 1 + (kind == "text")
+    assert site.count(act) == 1
+
+
+@pytest.mark.parametrize("act", ["CreateDataset", "CreateDatasetVersion", "SaveKernel"])
+def test_a_lost_reply_and_an_outage_are_one_version_in_two_commands(site, go, kernel, act):
+    if act == "CreateDatasetVersion":
+        go()
+        made_kernel.write(content="retrained")
+    site.faults = [Fault(act, "lost", outage=0.5)]
+    with pytest.raises(KitError, match=r"is not known, and it cannot be asked .*: the same command looks first"):
+        go()
+    time.sleep(0.5)
+    go()
+    assert site.count(act) == 1
+    assert len(site.datasets[DATASET]) == len(site.kernels[KERNEL]) == 1 + (act == "CreateDatasetVersion")
+
+
+@pytest.mark.parametrize("act", ["CreateDataset", "CreateDatasetVersion", "SaveKernel"])
+@pytest.mark.parametrize("kind", [500, 503, "html", "lost"])
+def test_an_act_that_answers_an_error_is_found_in_a_list_that_lags(site, go, kernel, monkeypatch, act, kind):
+    monkeypatch.setattr(acting, "CATCH_UP", 3.0)
+    if act == "CreateDatasetVersion":
+        go()
+        made_kernel.write(content="retrained")
+    site.lag = 0.5
+    site.faults = [Fault(act, kind, acted=True)]
+    go()
+    assert site.count(act) == 1
+    assert len(site.datasets[DATASET]) == len(site.kernels[KERNEL]) == 1 + (act == "CreateDatasetVersion")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"enable_gpu": True, "machine_shape": "NvidiaTeslaT4"},
+        {"machine_shape": "NvidiaTeslaP100"},
+        {"competition_sources": ["another"]},
+    ],
+)
+def test_metadata_that_was_changed_is_a_new_version(site, go, kernel, change):
+    go()
+    files.write_json(kernel.metadata, files.read_json(kernel.metadata) | change)
+    go()
+    first, second = site.kernels[KERNEL]
+    assert second["machineShape" if "machine_shape" in change else "competitionDataSources"] in change.values()
+    assert first["text"] != second["text"]
+    go()
+    assert len(site.kernels[KERNEL]) == 2
+
+
+def test_a_gpu_is_asked_for_by_its_machine(site, go, kernel):
+    bundle.write_code(kernel, kernel.script.read_text(), "siim", "ada", gpu=True, notebook=False)
+    go()
+    (saved,) = site.kernels[KERNEL]
+    assert (saved["machineShape"], saved["dockerImagePinningType"]) == ("NvidiaTeslaT4", "original")
+
+
+def test_a_notebook_is_pushed_as_one_and_found_again(site, go, kernel):
+    bundle.write_code(kernel, kernel.script.read_text(), "siim", "ada", gpu=False, notebook=True)
+    site.faults = [Fault("SaveKernel", "lost")]
+    go()
+    (saved,) = site.kernels[KERNEL]
+    assert saved["kernelType"] == "notebook"
+    assert json.loads(saved["text"])["nbformat"] == 4
+
+
+def test_the_version_that_was_pushed_is_waited_for_and_fetched(site, go, kernel, csv):
+    """Another version that is pushed meanwhile does not count."""
+    other = {"submission.csv": b"ImageId,EncodedPixels\na,-1\nb,-1\nc,-1\n"}
+    more = {"text": "", "output": other, "polls": 9, "end": "ERROR"}
+    site.faults = [Fault("GetKernelSessionStatus", "hook", hook=lambda: site.kernels[KERNEL].append(more))]
+    assert go().read_bytes() == csv.read_bytes()
+
+
+def test_two_pushes_at_once_are_one(site, go, kernel):
+    with files.locked(kernel.journal), pytest.raises(KitError, match="another push is under way"):
+        go()
+    assert site.datasets == {}
 
 
 def test_a_second_push_of_the_same_does_nothing(site, go, kernel):
     go()
     assert_once(site, kernel, go())
-    assert "up to date" in go.told[-4]
+    assert "up to date" in go.told[-3]
     assert site.count("StartBlobUpload") == len(list(kernel.bundle.iterdir()))
 
 
@@ -132,11 +212,9 @@ def test_a_file_that_kaggle_lost_is_noticed(site, go, monkeypatch):
 
 @pytest.mark.parametrize("status", ["FAILED", "DELETED"])
 def test_a_data_set_that_kaggle_cannot_take_in(site, go, monkeypatch, status):
-    calls = []
-
     def answer(self, body):
-        calls.append(body)
-        return Reply(404, {"code": 404, "message": "none"}) if len(calls) == 1 else Reply(200, {"status": status})
+        there = bool(site.datasets)
+        return Reply(200, {"status": status}) if there else Reply(404, {"code": 404, "message": "none"})
 
     monkeypatch.setattr(site.RequestHandlerClass, "GetDatasetStatus", answer)
     with pytest.raises(KitError, match=f"Kaggle says {status}"):
@@ -167,7 +245,7 @@ def test_a_data_set_that_is_answered_with_an_error_is_none(site, go, monkeypatch
 def test_a_kernel_that_fails_there_tells_why_and_runs_again_next_time(site, go, kernel):
     site.faults = [Fault("SaveKernel", "hook", acted=True, hook=lambda: site.kernels[KERNEL][0].update(fail))]
     fail = {"end": "ERROR", "failure": "out of memory"}
-    with pytest.raises(KitError, match=r"failed on Kaggle: .*\n  out of memory"):
+    with pytest.raises(KitError, match=r"failed on Kaggle: .*\n  out of memory\n  line 0\n  line 1\n  line 2$"):
         go()
     go()
     assert len(site.kernels[KERNEL]) == 2
@@ -176,7 +254,7 @@ def test_a_kernel_that_fails_there_tells_why_and_runs_again_next_time(site, go, 
 
 @pytest.mark.parametrize(
     ("output", "reason"),
-    [({}, "has written nothing"), ({"submission.csv": b"<html>Sign in</html>"}, "not submitted")],
+    [({}, "has written nothing"), ({"submission.csv": b"<html>Sign in</html>"}, "not a valid submission")],
 )
 def test_an_output_that_is_no_submission_is_not_kept(site, go, output, reason):
     site.run_kernel = lambda request: output
@@ -187,16 +265,16 @@ def test_an_output_that_is_no_submission_is_not_kept(site, go, output, reason):
 
 def test_the_output_is_held_against_the_rehearsal(site, go, kernel, csv):
     go()
-    assert "no rehearsal" in go.told[-2]
+    assert "no rehearsal" in go.told[-1]
     files.copy(csv, kernel.rehearsed)
     go()
-    assert "the same as rehearsed" in go.told[-2]
+    assert "the same as rehearsed" in go.told[-1]
     submission.write(kernel.rehearsed, [("a", "-1"), ("b", "-1"), ("c", "12 8")])
     go()
-    assert "1 of 3 masks differ" in go.told[-2]
+    assert "1 of 3 masks differ" in go.told[-1]
     submission.write(kernel.rehearsed, [("x", "-1")])
     go()
-    assert "on other images" in go.told[-2]
+    assert "on other images" in go.told[-1]
 
 
 def test_a_dry_run_tells_each_request_and_sends_nothing(site, kernel):

@@ -23,7 +23,7 @@ def test_events_are_whole_lines_in_their_order(tmp_path):
     lines = path.read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["built", "validated"]
     assert json.loads(lines[0]).items() >= {"sha256": A, "file": "x.csv", "dice": 0.5}.items()
-    assert ledger.read(path) == [json.loads(line) for line in lines]
+    assert [event.model_dump(exclude_unset=True) for event in ledger.read(path)] == [json.loads(line) for line in lines]
 
 
 def test_no_ledger_has_no_events(tmp_path):
@@ -37,9 +37,9 @@ def test_a_torn_last_line_is_survived_by_reader_and_writer(tmp_path, torn):
     ledger.append(path, "built", A)
     with open(path, "a") as handle:
         handle.write(torn)
-    assert [event["sha256"] for event in ledger.read(path)] == [A]
+    assert [event.sha256 for event in ledger.read(path)] == [A]
     ledger.append(path, "built", B)
-    assert [event["sha256"] for event in ledger.read(path)] == [A, B]
+    assert [event.sha256 for event in ledger.read(path)] == [A, B]
     assert len(path.read_text().splitlines()) == 2
 
 
@@ -48,7 +48,7 @@ def test_a_last_line_without_its_newline_is_kept(tmp_path):
     ledger.append(path, "built", A)
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
     ledger.append(path, "built", B)
-    assert [event["sha256"] for event in ledger.read(path)] == [A, B]
+    assert [event.sha256 for event in ledger.read(path)] == [A, B]
 
 
 def test_a_broken_line_in_the_middle_is_an_error_with_its_number(tmp_path):
@@ -84,9 +84,42 @@ def test_entries_fold_the_events_of_a_file_at_a_destination(tmp_path):
     assert ledger.find(path, B, "local/demo") is None
 
 
+def test_a_second_submission_of_a_file_is_an_entry_of_its_own(tmp_path):
+    path, to = tmp_path / "ledger.jsonl", {"destination": "kaggle/siim"}
+    ledger.append(path, "built", A, file="a.csv")
+    ledger.append(path, "validated", A, **to, description="#1")
+    ledger.append(path, "submitted", A, **to, ref=7)
+    ledger.append(path, "validated", A, **to, description="#2")
+    assert ledger.find(path, A, "kaggle/siim").begun > 0
+    ledger.append(path, "submitted", A, **to, ref=9)
+    ledger.append(path, "scored", A, **to, ref=7, public=0.5)
+    ledger.append(path, "scored", A, **to, ref=9, public=None, error="broken")
+    first, second = ledger.entries(path)
+    assert (first.ref, first.public, first.error, first.begun) == (7, 0.5, "", None)
+    assert (second.ref, second.public, second.error, second.file) == (9, None, "broken", "a.csv")
+
+
+def test_a_refusal_ends_what_was_begun(tmp_path):
+    path, to = tmp_path / "ledger.jsonl", {"destination": "kaggle/siim"}
+    ledger.append(path, "validated", A, **to, description="#1")
+    ledger.append(path, "refused", A, **to)
+    entry = ledger.find(path, A, "kaggle/siim")
+    assert (entry.submitted, entry.begun) == (False, None)
+
+
+@pytest.mark.parametrize(
+    "line", ['{"event": "sold", "sha256": "a"}', '{"event": "scored", "sha256": "a", "public": NaN}']
+)
+def test_a_line_that_is_no_event_is_refused(tmp_path, line):
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(KitError, match=r"ledger\.jsonl:1: is not an event"):
+        ledger.read(path)
+
+
 def _append_many(path, digest):
     for number in range(50):
-        ledger.append(path, "built", digest, number=number)
+        ledger.append(path, "built", digest, file=str(number))
 
 
 def test_processes_that_append_at_once_lose_nothing(tmp_path):
@@ -99,7 +132,7 @@ def test_processes_that_append_at_once_lose_nothing(tmp_path):
         writer.join()
     events = ledger.read(path)
     for digest in (A, B):
-        assert [event["number"] for event in events if event["sha256"] == digest] == list(range(50))
+        assert [event.file for event in events if event.sha256 == digest] == list(map(str, range(50)))
 
 
 def test_a_killed_writer_leaves_a_ledger_that_goes_on(tmp_path):

@@ -9,7 +9,7 @@ from kit.submissions.submit import submit_local
 
 
 def events(path):
-    return [event["event"] for event in ledger.read(path)]
+    return [event.event for event in ledger.read(path)]
 
 
 def test_a_submission_is_recorded_and_scored(csv, competition, tmp_path):

@@ -42,11 +42,12 @@ def kaggle(home, monkeypatch):
 @pytest.fixture
 def impatient(monkeypatch):
     """Pauses of milliseconds."""
-    from kit.kaggle import retry
+    from kit.kaggle import acting, retry
     from kit.submissions import kaggle
 
     monkeypatch.setattr(retry, "WAITS", (0.01,) * 4)
-    monkeypatch.setattr(kaggle, "LOOKS", (0.0, 0.01, 0.01))
+    monkeypatch.setattr(acting, "CATCH_UP", 0.3)
+    monkeypatch.setattr(acting, "PAUSE", 0.05)
     monkeypatch.setattr(kaggle, "POLL", 0.01)
 
 

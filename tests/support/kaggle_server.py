@@ -1,5 +1,10 @@
-"""A Kaggle of our own on 127.0.0.1: answers the requests of the real client, keeps state, and fails on demand."""
+"""A Kaggle of our own on 127.0.0.1: answers the requests of the real client, keeps state, and fails on demand.
 
+Its lists may lag behind what was done, an act may succeed and answer an error, the site may go away after an act,
+kernels have versions with an output each, scores need not be numbers, and error texts may echo the credentials.
+"""
+
+import base64
 import io
 import json
 import socket
@@ -19,8 +24,9 @@ USER, TOKEN = "ada", "KGAT_secret-of-ada"
 class Fault:
     """What goes wrong at a request.
 
-    `kind`: an HTTP status, `lost` (acts, then hangs up), `cut` (hangs up in the middle of what it receives or
-    sends), `stall` (acts, then answers too late), `text` (200 with an error text), `html`, `empty`, or `hook`.
+    `kind`: an HTTP status, `lost` (acts, calls the hook if there is one, hangs up), `cut` (hangs up in the middle of
+    what it receives or sends), `stall` (acts, then answers too late), `text` (200 with an error text), `html`,
+    `empty`, `hook`, or `echo` (400 with the request's credentials in its text).
     """
 
     method: str
@@ -30,7 +36,9 @@ class Fault:
     body: str | None = None
     hook: Callable[[], None] | None = None
     acted: bool = False
-    """For an HTTP status or a hook: whether the server does what it is asked for all the same."""
+    """For an HTTP status, a page or a hook: whether the server does what it is asked for all the same."""
+    outage: float = 0.0
+    """Seconds that the whole site is away afterwards."""
 
 
 class Kaggle(ThreadingHTTPServer):
@@ -38,7 +46,7 @@ class Kaggle(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, score: Callable[[bytes], tuple[float, float]] = lambda content: (0.5, 0.25)) -> None:
+    def __init__(self, score: Callable[[bytes], tuple[float | str, ...]] = lambda content: (0.5, 0.25)) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.score = score
         self.allowance = 5
@@ -46,6 +54,7 @@ class Kaggle(ThreadingHTTPServer):
         self.submissions: list[dict] = []
         self.blobs: dict[str, dict] = {}
         self.datasets: dict[str, list[dict[str, bytes]]] = {}
+        self.dataset_times: dict[str, list[float]] = {}
         self.dataset_requests: list[dict] = []
         self.kernels: dict[str, list[dict]] = {}
         self.run_kernel: Callable[[dict], dict[str, bytes]] = lambda request: {}
@@ -53,8 +62,12 @@ class Kaggle(ThreadingHTTPServer):
         self.mirrors: dict[str, bytes] = {}
         self.faults: list[Fault] = []
         self.log: list[tuple[str, dict]] = []
+        self.authorizations: list[str] = []
         self.lock = threading.RLock()
         self.stall = 1.0
+        self.lag = 0.0
+        """Seconds until a list shows what was done."""
+        self.away_until = 0.0
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -63,6 +76,10 @@ class Kaggle(ThreadingHTTPServer):
 
     def count(self, method: str) -> int:
         return sum(name == method for name, _ in self.log)
+
+    def visible(self, things: list[dict]) -> list[dict]:
+        """Those that lists show already; each tells by `at` when it was made."""
+        return [one for one in things if one.get("at", 0.0) + self.lag <= time.monotonic()]
 
     def fault_at(self, method: str) -> Fault | None:
         with self.lock:
@@ -111,8 +128,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         method = urlsplit(self.path).path.rpartition("/")[2]
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+        length = int(self.headers["Content-Length"])
+        content = self.rfile.read(length)
+        if len(content) < length:  # The client was killed while it was sending.
+            self.close_connection = True
+            return
+        body = json.loads(content or b"{}")
         self.server.log.append((method, body))
+        self.body = body
         self.answer(method, lambda: self.rpc(method, body))
 
     def do_PUT(self) -> None:
@@ -158,7 +181,12 @@ class Handler(BaseHTTPRequestHandler):
         self.answer("GET", get)
 
     def answer(self, method: str, act: Callable[[], Reply], fault: Fault | None = None) -> None:
+        if time.monotonic() < self.server.away_until:
+            self.hang_up()
+            return
         fault = fault or self.server.fault_at(method)
+        if fault and fault.outage:
+            self.server.away_until = time.monotonic() + fault.outage
         kind = fault.kind if fault else None
         if isinstance(kind, int):
             if fault.acted:
@@ -168,7 +196,12 @@ class Handler(BaseHTTPRequestHandler):
             return
         if kind == "hook" and not fault.acted:
             fault.hook()
+        if kind == "echo":
+            self.send(error(400, f"{self.echo()} is bad"))
+            return
         if kind in ("text", "html", "empty"):
+            if fault.acted:
+                act()
             content = {"text": (fault and fault.body) or "Internal error, please retry", "html": "<html>Sign in</html>"}
             self.send(Reply(200, content.get(kind, "").encode(), {"Content-Type": "text/html"}))
             return
@@ -180,11 +213,20 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "hook" and fault.acted:
             fault.hook()
         if kind == "lost":
+            if fault.hook:
+                fault.hook()
             self.hang_up()
             return
         if kind == "stall":
             time.sleep(self.server.stall)
         self.send(reply, cut=kind == "cut")
+
+    def echo(self) -> str:
+        """The credentials of the request, as they are and in base64, alone and amid other words."""
+        plain = self.headers.get("Authorization", "") or self.body["token"]
+        secret = plain.rpartition(" ")[2]
+        spelt = [base64.b64encode(f"{before}{secret}{before}".encode()).decode() for before in ("", "a", "ab")]
+        return " ".join([plain, *spelt])
 
     def send(self, reply: Reply, cut: bool = False) -> None:
         content = reply.body
@@ -208,6 +250,7 @@ class Handler(BaseHTTPRequestHandler):
     def rpc(self, method: str, body: dict) -> Reply:
         if method == "IntrospectToken":
             return Reply(200, {"active": body["token"] == TOKEN, "username": USER})
+        self.server.authorizations.append(self.headers.get("Authorization", ""))
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return error(401, "Unauthenticated")
         return getattr(self, method)(body)
@@ -235,7 +278,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.submitted(body, blob["name"], blob["content"])
 
     def CreateCodeSubmission(self, body: dict) -> Reply:
-        version = self.server.kernels[f"{body['kernelOwner']}/{body['kernelSlug']}"][body["kernelVersion"] - 1]
+        version = self.version(f"{body['kernelOwner']}/{body['kernelSlug']}", body["kernelVersion"])
         return self.submitted(body, body["fileName"], version["output"][body["fileName"]])
 
     def submitted(self, body: dict, name: str, content: bytes) -> Reply:
@@ -251,6 +294,7 @@ class Handler(BaseHTTPRequestHandler):
                 "status": "PENDING",
                 "content": content,
                 "polls": 0,
+                "at": time.monotonic(),
             }
         )
         return Reply(200, {"message": "Successfully submitted", "ref": ref})
@@ -259,9 +303,10 @@ class Handler(BaseHTTPRequestHandler):
         for one in self.server.submissions:
             one["polls"] += 1
             if one["status"] == "PENDING" and one["polls"] > self.server.polls_until_scored:
-                public, private = self.server.score(one["content"])
-                one |= {"status": "COMPLETE", "publicScore": f"{public:.5f}", "privateScore": f"{private:.5f}"}
-        newest = [{k: v for k, v in one.items() if k not in ("content", "polls")} for one in self.server.submissions]
+                public, private = map(str, self.server.score(one["content"]))
+                one |= {"status": "COMPLETE", "publicScore": public, "privateScore": private}
+        listed = self.server.visible(self.server.submissions)
+        newest = [{k: v for k, v in one.items() if k not in ("content", "polls", "at")} for one in listed]
         newest.reverse()
         start = int(body.get("pageToken") or 0)
         page = {"submissions": newest[start : start + 2]}
@@ -298,27 +343,37 @@ class Handler(BaseHTTPRequestHandler):
         assert all(len(blob["content"]) == blob["size"] for blob in blobs), "half an upload stands in a dataset"
         return {blob["name"]: blob["content"] for blob in blobs}
 
+    def add_version(self, name: str, files: list[dict]) -> None:
+        self.server.datasets.setdefault(name, []).append(self.content(files))
+        self.server.dataset_times.setdefault(name, []).append(time.monotonic())
+
+    def listed_version(self, body: dict) -> dict[str, bytes] | None:
+        name = f"{body['ownerSlug']}/{body['datasetSlug']}"
+        times = self.server.dataset_times.get(name, [])
+        count = len(self.server.visible([{"at": at} for at in times]))
+        return self.server.datasets[name][count - 1] if count else None
+
     def CreateDataset(self, body: dict) -> Reply:
         name = f"{body['ownerSlug']}/{body['slug']}"
         if name in self.server.datasets:
             return Reply(200, {"status": "error", "error": "The requested title is already in use by a dataset."})
         self.server.dataset_requests.append(body)
-        self.server.datasets[name] = [self.content(body["files"])]
+        self.add_version(name, body["files"])
         return Reply(200, {"ref": name, "status": "ok", "url": f"https://www.kaggle.com/datasets/{name}"})
 
     def CreateDatasetVersion(self, body: dict) -> Reply:
         name = f"{body['ownerSlug']}/{body['datasetSlug']}"
         self.server.dataset_requests.append(body)
-        self.server.datasets[name].append(self.content(body["body"]["files"]))
+        self.add_version(name, body["body"]["files"])
         return Reply(200, {"ref": name, "status": "ok"})
 
     def GetDatasetStatus(self, body: dict) -> Reply:
-        if f"{body['ownerSlug']}/{body['datasetSlug']}" not in self.server.datasets:
+        if self.listed_version(body) is None:
             return error(404, "no such dataset")
         return Reply(200, {"status": "READY"})
 
     def ListDatasetFiles(self, body: dict) -> Reply:
-        files = self.server.datasets[f"{body['ownerSlug']}/{body['datasetSlug']}"][-1]
+        files = self.listed_version(body)
         names = sorted(files)
         start = int(body.get("pageToken") or 0)
         page = {"datasetFiles": [{"name": name, "totalBytes": len(files[name])} for name in names[start : start + 3]]}
@@ -330,33 +385,39 @@ class Handler(BaseHTTPRequestHandler):
 
     def SaveKernel(self, body: dict) -> Reply:
         versions = self.server.kernels.setdefault(body["slug"], [])
-        versions.append(body | {"output": self.server.run_kernel(body), "polls": 0})
+        versions.append(body | {"output": self.server.run_kernel(body), "polls": 0, "at": time.monotonic()})
         ref = f"/code/{body['slug']}"
         return Reply(200, {"ref": ref, "url": f"https://www.kaggle.com{ref}", "versionNumber": len(versions)})
 
+    def version(self, name: str, label: object = None) -> dict:
+        """The version of that number, or the newest."""
+        versions = self.server.kernels.get(name, [])
+        if label is not None and int(str(label)) > len(versions):
+            raise error(404, "no such version")
+        return versions[int(str(label)) - 1] if label is not None else versions[-1]
+
     def GetKernel(self, body: dict) -> Reply:
         name = f"{body['userName']}/{body['kernelSlug']}"
-        if not self.server.kernels.get(name):
+        versions = self.server.visible(self.server.kernels.get(name, []))
+        if not versions:
             return error(404, "no such kernel")
-        last = self.server.kernels[name][-1]
-        return Reply(
-            200,
-            {
-                "metadata": {"ref": name, "currentVersionNumber": len(self.server.kernels[name])},
-                "blob": {"source": last["text"]},
-            },
-        )
+        about = {"ref": name, "currentVersionNumber": len(versions)}
+        return Reply(200, {"metadata": about, "blob": {"source": versions[-1]["text"]}})
 
     def GetKernelSessionStatus(self, body: dict) -> Reply:
-        last = self.server.kernels[f"{body['userName']}/{body['kernelSlug']}"][-1]
-        last["polls"] += 1
-        states = ("QUEUED", "RUNNING", last.get("end", "COMPLETE"))
-        return Reply(200, {"status": states[min(last["polls"], 3) - 1], "failureMessage": last.get("failure", "")})
+        version = self.version(f"{body['userName']}/{body['kernelSlug']}", body.get("versionLabel"))
+        version["polls"] += 1
+        states = ("QUEUED", "RUNNING", version.get("end", "COMPLETE"))
+        status = states[min(version["polls"], 3) - 1]
+        return Reply(200, {"status": status, "failureMessage": version.get("failure", "")})
 
     def ListKernelSessionOutput(self, body: dict) -> Reply:
         name = f"{body['userName']}/{body['kernelSlug']}"
+        label = body.get("versionLabel") or len(self.server.kernels.get(name, []))
         files = []
-        for file_name, content in self.server.kernels[name][-1]["output"].items():
-            self.server.mirrors[f"{name}/{file_name}"] = content
-            files.append({"fileName": file_name, "url": f"{self.server.url}/storage/{name}/{file_name}"})
-        return Reply(200, {"files": files, "log": "[]"})
+        for file_name, content in self.version(name, label)["output"].items():
+            place = f"{name}/{label}/{file_name}"
+            self.server.mirrors[place] = content
+            files.append({"fileName": file_name, "url": f"{self.server.url}/storage/{place}"})
+        log = [{"stream_name": "stdout", "time": 0.1, "data": f"line {n}\n"} for n in range(3)]
+        return Reply(200, {"files": files, "log": json.dumps(log)})

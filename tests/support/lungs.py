@@ -38,10 +38,12 @@ def submission(folder: Path) -> Path:
 
 
 def main(here: Path) -> None:
+    from kit.kaggle import acting
     from kit.kaggle.client import connect
     from kit.submissions import kaggle, ledger
 
-    kaggle.POLL = 0.01
+    kaggle.POLL = acting.PAUSE = 0.01
+    acting.CATCH_UP = 0.5
     book = here / "ledger.jsonl"
     csv = submission(here)
     outcome = kaggle.submit_kaggle(csv, competition(here / "lungs"), book, OOF, connect(), "siim", yes=True)

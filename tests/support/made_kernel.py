@@ -5,7 +5,7 @@ from pathlib import Path
 import lungs
 
 from kit.core import files
-from kit.kernel import bundle
+from kit.kernel import bundle, code
 
 
 def write(content: str = "trained") -> bundle.Kernel:
@@ -16,18 +16,19 @@ def write(content: str = "trained") -> bundle.Kernel:
     files.write_text(kernel.bundle / "fold0.safetensors", f"{content:20}" * 1000)
     files.write_text(kernel.bundle / f"kit-0.1.0-0{content}-py3-none-any.whl", "wheel")
     listed = {path.name: files.sha256(path) for path in kernel.bundle.iterdir()}
-    files.write_json(kernel.manifest, {"files": listed})
-    files.write_text(kernel.script, bundle.script(kernel, "siim", files.sha256(kernel.manifest), 60.0))
-    files.write_json(kernel.metadata, bundle.metadata(kernel, "siim", "ada", gpu=False))
+    files.write_json(kernel.manifest, {"files": listed, "made_from": {}})
+    text = code.script(kernel.dataset, "siim", files.sha256(kernel.manifest), 60.0)
+    bundle.write_code(kernel, text, "siim", "ada", gpu=False, notebook=False)
     return kernel
 
 
 def main() -> None:
-    from kit.kaggle import dataset
+    from kit.kaggle import acting, dataset
     from kit.kaggle.client import connect
     from kit.kernel import push
 
-    push.POLL = dataset.POLL = 0.01
+    push.POLL = dataset.POLL = acting.PAUSE = 0.01
+    acting.CATCH_UP = 0.5
     kernel = bundle.Kernel("kit-lungs-exp5")
     push.push(connect(), kernel, "ada", lungs.competition(Path("lungs")), print)
 

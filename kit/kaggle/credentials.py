@@ -1,0 +1,85 @@
+"""The credentials that Kaggle's client looks for: what is wrong with them, and that no text ever shows them."""
+
+import base64
+import json
+import logging
+import os
+import stat
+from pathlib import Path
+from urllib.parse import quote
+
+import requests
+
+log = logging.getLogger(__name__)
+
+HOW = "create a token on kaggle.com (Settings, API), put it in ~/.kaggle/access_token and `chmod 600` that file"
+MASK = b"***"
+
+
+def files() -> list[Path]:
+    """Where the client looks for a token or a key, in its order."""
+    home = Path.home() / ".kaggle"
+    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or home)
+    return [home / "access_token", home / "access_token.txt", folder / "kaggle.json"]
+
+
+def absence() -> str:
+    """Why there is no way to sign in: what was found, and what is wrong with it."""
+    *tokens, key = files()
+    found = ["KAGGLE_API_TOKEN"] if os.environ.get("KAGGLE_API_TOKEN") else []
+    found += [str(path) for path in tokens if path.is_file() and not found]
+    problems = [f"the token in {place} is not accepted (expired or revoked)" for place in found]
+    if key.is_file() and (problem := _key_problem(key)):
+        problems.append(f"{key} {problem}")
+    return f"{'; '.join(problems)}: {HOW}" if problems else f"no credentials: {HOW}"
+
+
+def _key_problem(path: Path) -> str:
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    except ValueError:
+        return "is not JSON"
+    missing = [name for name in ("username", "key") if not (isinstance(content, dict) and content.get(name))]
+    return f"has no {' and no '.join(missing)}" if missing else ""
+
+
+def warn_of_readable_files() -> None:
+    """Says which files with credentials other users of the machine can read."""
+    for path in files():
+        if path.is_file() and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            log.warning("%s: other users can read it: chmod 600 %s", path, path)
+
+
+def carried(request: requests.PreparedRequest) -> list[str]:
+    """The secrets that a request carries, which its answer may echo."""
+    kind, _, value = str(request.headers.get("Authorization", "")).partition(" ")
+    found = [value] if value else []
+    if kind == "Basic":
+        found.append(base64.b64decode(value).decode().partition(":")[2])
+    if isinstance(request.body, str | bytes) and (request.url or "").endswith("/IntrospectToken"):
+        found.append(str(json.loads(request.body).get("token") or ""))
+    return [secret for secret in found if secret]
+
+
+def masked(content: bytes, secrets: list[str]) -> bytes:
+    """A text without the secrets, however they are spelt: plain, in a URL, or in base64, alone or amid more.
+
+    >>> masked(b"of KGAT_secret: S0dBVF9zZWNyZXQ=", ["KGAT_secret"])
+    b'of ***: ***='
+    """
+    for secret in secrets:
+        for spelling in sorted(_spellings(secret), key=len, reverse=True):
+            content = content.replace(spelling, MASK)
+    return content
+
+
+def _spellings(secret: str) -> set[bytes]:
+    plain = secret.encode()
+    spelt = {plain, quote(secret, safe="").encode()}
+    for before in range(3):  # Base64 spells a text in three ways, by what stands before it; its ends mix with that.
+        first, whole = -(-before * 8 // 6), (before + len(plain)) * 8 // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            spelt.add(encode(b"\0" * before + plain)[first:whole])
+    return {spelling for spelling in spelt if len(spelling) >= 8}

@@ -1,0 +1,71 @@
+"""The code of a kernel: one script, or the same script as a notebook to read."""
+
+import json
+import re
+from importlib import resources
+
+CELL = re.compile(r"^# %% ", re.MULTILINE)
+"""Begins a part of the script, and ends with the line: its title."""
+
+
+def script(dataset: str, competition: str, manifest: str, time_limit: float) -> str:
+    """The kernel's source, with its constants filled in.
+
+    Args:
+        dataset: Name of the data set with its files.
+        competition: The competition's name on Kaggle.
+        manifest: SHA-256 of the data set's manifest.
+        time_limit: Seconds after which the remaining images are left empty.
+    """
+    text = _template("script.py")
+    for blank, value in (
+        ("slug-of-the-dataset", dataset),
+        ("slug-of-the-competition", competition),
+        ("sha256-of-the-manifest", manifest),
+        ("TIME_LIMIT = 0.0", f"TIME_LIMIT = {time_limit}"),
+    ):
+        text = text.replace(blank, value)
+    return text
+
+
+def notebook(text: str, title: str) -> str:
+    """A script as a notebook: a cell for each of its parts, and pictures of what it has found.
+
+    It runs the very script, so that it writes the same bytes.
+
+    Args:
+        text: The script.
+        title: Heading of the notebook.
+    """
+    head, *parts = CELL.split(text)
+    _, about, head = head.split('"""', 2)
+    cells = [_cell("markdown", f"# {title}\n\n{about}"), _cell("code", head)]
+    for part in [*parts, *CELL.split(_template("pictures.py"))[1:]]:
+        heading, _, source = part.partition("\n")
+        cells += [_cell("markdown", f"## {heading}"), _cell("code", source)]
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    about_it = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return json.dumps({"cells": cells, "metadata": about_it, "nbformat": 4, "nbformat_minor": 5}, indent=1) + "\n"
+
+
+def as_script(text: str) -> str:
+    """The code of a notebook's cells in their order.
+
+    Args:
+        text: Of the notebook, or of a script, which is given back as it is.
+    """
+    if not text.startswith("{"):
+        return text
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells) + "\n"
+
+
+def _template(name: str) -> str:
+    return (resources.files("kit.kernel") / name).read_text()
+
+
+def _cell(kind: str, source: str) -> dict:
+    cell = {"cell_type": kind, "id": "", "metadata": {}, "source": source.strip().splitlines(keepends=True)}
+    return cell | ({"execution_count": None, "outputs": []} if kind == "code" else {})

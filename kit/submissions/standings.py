@@ -1,0 +1,57 @@
+"""What a score would have meant in the competition: the place, the medal, and the paper's result beside it.
+
+The final leaderboard of 2019 is not public as a file. Known are the number of teams, Kaggle's rule for medals, and the
+scores at some places, which bound the place of any other score.
+"""
+
+COMPETITION = "siim-acr-pneumothorax-segmentation"
+TEAMS = 1475
+"""Paper, section 3; https://siim.org, Pneumothorax Kaggle Challenge."""
+MEDALS = (("gold", 10 + TEAMS * 2 // 1000), ("silver", TEAMS * 5 // 100), ("bronze", TEAMS * 10 // 100))
+"""The last place of each medal, by Kaggle's rule for 1,000 teams and more: 10 + 0.2 %, 5 % and 10 % of the teams."""
+PAPER = 0.8356
+"""Private Dice of the paper's best system (its table 11)."""
+KNOWN = (
+    # place, private Dice, where it was told
+    (1, 0.8679, "the paper's table 11"),
+    (2, 0.8665, "the paper's table 11"),
+    (8, 0.8627, "the team's own account (Ian Pan and Felipe Kitamura)"),
+    (42, 0.8512, "github.com/adam9500370/Kaggle-SIIM"),
+    (309, 0.7740, "github.com/seculayer/AutoAPE-challenge2: 309 of 1475, submitted in 2021"),
+)
+"""Scores at places of the final leaderboard, the best first."""
+
+
+def places(private: float) -> tuple[int, int]:
+    """The first and the last place that a private score can have had.
+
+    >>> places(0.8700), places(0.8679), places(0.8356)
+    ((1, 1), (1, 1), (43, 309))
+    """
+    above = [place for place, score, _ in KNOWN if score > private]
+    below = [place for place, score, _ in KNOWN if score <= private]
+    return max(above, default=0) + 1, min(below, default=TEAMS)
+
+
+def medals(private: float) -> str:
+    """The medal of a private score, or those that it may have been.
+
+    >>> medals(0.8650), medals(0.8512), medals(0.8356), medals(0.5)
+    ('gold', 'gold or silver', 'silver, bronze or none', 'none')
+    """
+    first, last = places(private)
+    ends = [0, *(end for _, end in MEDALS), TEAMS]
+    names = [*(name for name, _ in MEDALS), "none"]
+    fitting = [names[i] for i in range(len(names)) if first <= ends[i + 1] and last > ends[i]]
+    return " or ".join([", ".join(fitting[:-1]), fitting[-1]] if len(fitting) > 1 else fitting)
+
+
+def describe(private: float) -> str:
+    """One line about a private score.
+
+    >>> describe(0.8650)
+    'private 0.8650 would be between places 3 and 8 of 1,475; medal: gold; the paper: 0.8356'
+    """
+    first, last = places(private)
+    place = f"place {first}" if first == last else f"between places {first} and {last}"
+    return f"private {private:.4f} would be {place} of {TEAMS:,}; medal: {medals(private)}; the paper: {PAPER}"

@@ -1,0 +1,138 @@
+"""Kills submissions and pushes at random moments, and holds the server to one of each: python tests/kaggle/kills.py 100
+
+A process that has imported everything forks a child for each attempt, so that kills fall on the work and not on the
+imports. After one to three kills the same command runs to its end; where it says that an outcome is not known, it is
+run again, as a person would.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
+
+WORK = {"submit": 0.25, "push": 0.5}
+"""Seconds that an undisturbed attempt takes, about; kills fall at random moments of it."""
+
+
+def attempt(kind: str, folder: Path) -> None:
+    """One submission or push in the folder."""
+    import lungs
+    import made_kernel
+
+    os.chdir(folder)
+    if kind == "submit":
+        lungs.main(folder)
+    else:
+        made_kernel.main()
+
+
+def serve_forks() -> None:
+    """Reads `KIND FOLDER` and forks an attempt; prints its process id, and how it has ended."""
+    import lungs
+    import made_kernel
+
+    from kit.core.errors import KitError
+    from kit.kaggle.client import connect
+    from kit.kernel import push
+    from kit.submissions import kaggle
+
+    del lungs, made_kernel, push, kaggle
+    connect()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        kind, folder = line.split()
+        child = os.fork()
+        if child == 0:
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), 1)
+            try:
+                attempt(kind, Path(folder))
+            except KitError as error:
+                print(error, file=sys.stderr, flush=True)
+                os._exit(2)
+            os._exit(0)
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+class Forks:
+    """The process that forks, from outside."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, __file__, "forks"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def run(self, kind: str, folder: Path, kill_after: float | None = None) -> int:
+        """Exit code of an attempt; -9 if the kill came in time."""
+        print(kind, folder, file=self.process.stdin, flush=True)
+        child = int(self.process.stdout.readline())
+        if kill_after is not None:
+            time.sleep(kill_after)
+            os.kill(
+                child, signal.SIGKILL
+            )  # A child that has ended waits for its parent, so that the id is still its own.
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def main(kills: int, seed: int = 0) -> dict[str, int]:
+    """Kills as many submissions, and as many pushes, at least; gives how many it killed of each.
+
+    Raises:
+        AssertionError: there are not just one submission and one version.
+    """
+    import lungs
+    import made_kernel
+    from kaggle_server import TOKEN, Kaggle
+
+    server = Kaggle()
+    dice = random.Random(seed)
+    killed = dict.fromkeys(WORK, 0)
+    with tempfile.TemporaryDirectory() as home:
+        variables = {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "KAGGLE_API_TOKEN": TOKEN, "HOME": home}
+        variables |= {"KAGGLE_CONFIG_DIR": home, "HTTP_PROXY": server.url, "HTTPS_PROXY": server.url}
+        os.environ.update(variables)
+        forks = Forks()
+        for kind, seconds in WORK.items():
+            while killed[kind] < kills:
+                folder = Path(tempfile.mkdtemp(dir=home))
+                os.chdir(folder)
+                made_kernel.write()
+                csv = lungs.submission(folder / "csv").read_bytes()
+                server.run_kernel = lambda request, csv=csv: {"submission.csv": csv}
+                for state in (server.submissions, server.datasets, server.dataset_times, server.kernels):
+                    state.clear()
+                for _ in range(dice.randint(1, 3)):
+                    killed[kind] += forks.run(kind, folder, dice.uniform(0, seconds)) == -signal.SIGKILL
+                endings = [forks.run(kind, folder)]
+                while endings[-1] == 2 and len(endings) < 4:
+                    time.sleep(0.6)
+                    endings.append(forks.run(kind, folder))
+                assert endings[-1] == 0, endings
+                if kind == "submit":
+                    assert len(server.submissions) == 1, [one["description"] for one in server.submissions]
+                else:
+                    assert [len(versions) for versions in server.datasets.values()] == [1]
+                    assert [len(versions) for versions in server.kernels.values()] == [1]
+        forks.close()
+    server.shutdown()
+    server.server_close()
+    return killed
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "forks":
+        serve_forks()
+    else:
+        print(main(int(sys.argv[1])))

@@ -1,0 +1,188 @@
+"""What cannot be known is not repeated: one submission for every fault, as the server's own state tells."""
+
+import base64
+import hashlib
+import time
+from pathlib import Path
+
+import lungs
+import pytest
+from kaggle_server import TOKEN, Fault
+from lungs import OOF
+
+from kit.core.errors import KitError
+from kit.kaggle import acting, kernel_output
+from kit.kaggle.client import connect
+from kit.submissions import kaggle as way
+from kit.submissions import ledger
+
+ACTS = ["CreateSubmission", "CreateCodeSubmission"]
+
+
+@pytest.fixture
+def submit(kaggle, impatient, csv, competition, tmp_path):
+    kaggle.kernels["ada/kernel"] = [{"output": {"submission.csv": csv.read_bytes()}}]
+
+    def call(act="CreateSubmission", book="submissions", path=csv, **options):
+        book = tmp_path / book / "ledger.jsonl"
+        given = {"yes": True, "kernel": "ada/kernel/1" if act == "CreateCodeSubmission" else None} | options
+        return way.submit_kaggle(path, competition, book, OOF, connect(timeout=0.5), "siim", **given)
+
+    return call
+
+
+def assert_one(kaggle, outcome):
+    assert len(kaggle.submissions) == 1
+    assert (outcome.entry.ref, outcome.entry.public) == (1000, 0.5)
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_a_lost_reply_and_an_outage_are_one_submission_in_two_commands(kaggle, submit, act):
+    kaggle.faults = [Fault(act, "lost", outage=0.5)]
+    with pytest.raises(KitError, match=r"is not known, and it cannot be asked .*: the same command looks first"):
+        submit(act)
+    assert (len(kaggle.submissions), kaggle.count(act)) == (1, 1)
+    time.sleep(0.5)
+    assert_one(kaggle, submit(act))
+    assert kaggle.count(act) == 1
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_lost_reply_and_a_list_that_fails_are_one(kaggle, submit, act, status):
+    listing = Fault("ListSubmissions", status, times=0)
+
+    def fail_from_now_on():
+        listing.times = 5
+
+    kaggle.faults = [Fault(act, "lost", hook=fail_from_now_on), listing]
+    with pytest.raises(KitError, match="is not known, and it cannot be asked"):
+        submit(act)
+    assert (len(kaggle.submissions), kaggle.count(act)) == (1, 1)
+    assert_one(kaggle, submit(act))
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("kind", [500, 503, "html", "lost", "stall"])
+def test_an_act_that_answers_an_error_is_found_in_a_list_that_lags(kaggle, submit, monkeypatch, act, kind):
+    monkeypatch.setattr(acting, "CATCH_UP", 3.0)
+    kaggle.lag = 0.5
+    kaggle.faults = [Fault(act, kind, acted=True)]
+    assert_one(kaggle, submit(act))
+    assert kaggle.count(act) == 1
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_a_list_that_lags_too_long_is_left_to_a_person_and_the_next_call(kaggle, submit, act):
+    kaggle.lag = 1.0
+    kaggle.faults = [Fault(act, 503, acted=True)]
+    with pytest.raises(KitError, match=r"is not known: it is not listed after .*: look at kaggle.com"):
+        submit(act)
+    assert (len(kaggle.submissions), kaggle.count(act)) == (1, 1)
+    time.sleep(1.0)
+    assert_one(kaggle, submit(act))
+    assert kaggle.count(act) == 1
+
+
+def test_two_working_folders_at_once_are_one(kaggle, submit, tmp_path):
+    kaggle.faults = [Fault("PUT", "hook", acted=True, hook=lambda: submit(book="elsewhere"))]
+    assert_one(kaggle, submit())
+    assert kaggle.count("CreateSubmission") == 1
+
+
+def test_a_ledger_that_cannot_be_written_after_the_act_tells_the_truth(kaggle, submit, tmp_path):
+    book = tmp_path / "submissions" / "ledger.jsonl"
+
+    def damage():
+        book.rename(book.with_suffix(".kept"))
+        book.mkdir()
+
+    kaggle.faults = [Fault("CreateSubmission", "hook", acted=True, hook=damage)]
+    with pytest.raises(KitError, match=r"submitted to kaggle/siim as 1000, which cannot be recorded: .*finds the sub"):
+        submit()
+    book.rmdir()
+    book.with_suffix(".kept").rename(book)
+    assert_one(kaggle, submit())
+
+
+def test_what_is_hashed_is_what_is_sent(kaggle, submit, csv):
+    before = csv.read_bytes()
+    change = lambda: csv.write_text("ImageId,EncodedPixels\na,-1\nb,-1\nc,-1\n")  # noqa: E731
+    kaggle.faults = [Fault("StartSubmissionUpload", "hook", hook=change)]
+    submit()
+    (one,) = kaggle.submissions
+    assert one["content"] == before
+    assert hashlib.sha256(before).hexdigest() in one["description"]
+
+
+def test_the_second_of_the_same_file_has_a_score_and_an_error_of_its_own(kaggle, submit, tmp_path):
+    book = tmp_path / "submissions" / "ledger.jsonl"
+    submit()
+    verdict = {"status": "ERROR", "errorDescription": "Evaluation metric raised"}
+    fail = Fault("CreateSubmission", "hook", acted=True, hook=lambda: kaggle.submissions[1].update(verdict))
+    kaggle.faults = [fail]
+    with pytest.raises(KitError, match="cannot score it: Evaluation metric raised"):
+        submit(again=True)
+    first, second = ledger.entries(book)
+    assert (first.ref, first.public, first.error) == (1000, 0.5, "")
+    assert (second.ref, second.public, second.error) == (1001, None, "Evaluation metric raised")
+
+
+def test_the_score_of_the_second_is_asked_for_later(kaggle, submit, tmp_path, monkeypatch):
+    book = tmp_path / "submissions" / "ledger.jsonl"
+    submit()
+    monkeypatch.setattr(way, "PATIENCE", 0.0)
+    kaggle.polls_until_scored = 3
+    kaggle.score = lambda content: (0.75, 0.7)
+    assert submit(again=True).entry.public is None
+    for _ in range(3):
+        way.refresh(book, lambda: connect(timeout=0.5))
+    assert [entry.public for entry in ledger.entries(book)] == [0.5, 0.75]
+
+
+@pytest.mark.parametrize("score", ["nan", "N/A", "inf", ""])
+def test_a_score_that_is_no_number_is_unknown(kaggle, submit, score):
+    kaggle.score = lambda content: (score, 0.25)
+    outcome = submit()
+    assert (outcome.entry.public, outcome.entry.private) == (None, 0.25)
+    assert len(kaggle.submissions) == 1
+
+
+def test_a_kernels_version_is_that_version(kaggle, submit, csv, competition, impatient):
+    other = b"ImageId,EncodedPixels\na,-1\nb,-1\nc,-1\n"
+    kaggle.kernels["ada/kernel"].append({"output": {"submission.csv": other}})
+    client = connect(timeout=0.5)
+    first = kernel_output.fetch_submission(client, "ada", "kernel", 1, competition)
+    assert first.read_bytes() == csv.read_bytes()
+    submit("CreateCodeSubmission", path=first)
+    assert kaggle.submissions[0]["content"] == csv.read_bytes()
+    second = kernel_output.fetch_submission(client, "ada", "kernel", 2, competition)
+    assert second.read_bytes() == other
+
+
+def test_no_credential_gets_into_the_ledger(kaggle, submit, tmp_path):
+    echo = f"bad {TOKEN} {base64.b64encode(TOKEN.encode()).decode()}"
+    verdict = {"status": "ERROR", "errorDescription": echo}
+    kaggle.faults = [Fault("CreateSubmission", "hook", acted=True, hook=lambda: kaggle.submissions[0].update(verdict))]
+    with pytest.raises(KitError, match=r"bad \*\*\* \*\*\*"):
+        submit()
+    written = b"".join(path.read_bytes() for path in Path(tmp_path).rglob("*") if path.is_file())
+    assert TOKEN.encode() not in written
+    assert base64.b64encode(TOKEN.encode())[4:-4] not in written
+
+
+@pytest.mark.parametrize("method", ["ListSubmissions", "StartSubmissionUpload", "CreateSubmission"])
+def test_no_echo_of_a_credential_is_told(kaggle, submit, method):
+    kaggle.faults = [Fault(method, "echo")]
+    with pytest.raises(KitError) as caught:
+        submit()
+    assert TOKEN not in str(caught.value)
+    assert base64.b64encode(TOKEN.encode()).decode()[4:-4] not in str(caught.value)
+    assert kaggle.submissions == []
+
+
+def test_the_same_bytes_of_another_name_are_the_same_submission(kaggle, submit, csv, tmp_path):
+    submit()
+    other = lungs.submission(tmp_path / "elsewhere")
+    assert not submit(path=other).fresh
+    assert len(kaggle.submissions) == 1
