@@ -130,11 +130,14 @@ recipes: .venv/ready
 kernel: .venv/ready
 	@$(KIT) kernel build $(DATA_) $(RECIPE_) $(ARGS_)
 
+# Beside `kernel`, in one call, ARGS are its alone.
+BESIDE_KERNEL := $(filter kernel,$(MAKECMDGOALS))
+
 kernel-check: .venv/ready
-	@$(KIT) kernel check $(DATA_) $(RECIPE_) $(ARGS_)
+	@$(KIT) kernel check $(DATA_) $(RECIPE_) $(if $(BESIDE_KERNEL),,$(ARGS_))
 
 push: .venv/ready
-	@$(KIT) kernel push $(DATA_) $(RECIPE_) $(ARGS_)
+	@$(KIT) kernel push $(DATA_) $(RECIPE_) $(if $(BESIDE_KERNEL),,$(ARGS_))
 
 bench: .venv/dev
 	@$(BIN)/python -m tests.bench $(ARGS_)

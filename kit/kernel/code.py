@@ -40,7 +40,7 @@ def notebook(text: str, title: str) -> str:
     head, *parts = CELL.split(text)
     _, about, head = head.split('"""', 2)
     cells = [_cell("markdown", f"# {title}\n\n{about}"), _cell("code", head)]
-    for part in [*parts, *CELL.split(_template("pictures.py"))[1:]]:
+    for part in [*parts, *CELL.split(_template("pictures.txt"))[1:]]:
         heading, _, source = part.partition("\n")
         cells += [_cell("markdown", f"## {heading}"), _cell("code", source)]
     for number, cell in enumerate(cells):

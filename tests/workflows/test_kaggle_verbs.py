@@ -9,6 +9,7 @@ from kaggle_server import zipped
 
 from kit import cli, phantom
 from kit.competition import layout, submission
+from kit.core import files
 
 
 @pytest.fixture
@@ -91,6 +92,22 @@ def test_broken_settings_are_one_line(kit, guess, text):
     assert code == 2
     assert err.startswith("kit: kaggle.yaml: ")
     assert len(err.strip().splitlines()) == 1
+
+
+def test_an_address_as_the_competition_is_told_what_to_write(kit, guess):
+    Path("kaggle.yaml").write_text("competition: https://www.kaggle.com/c/siim-acr-pneumothorax-segmentation\n")
+    _, _, err = kit("submit", "--data", "tiny", "--file", str(guess))
+    assert "is an address: give its last part, 'siim-acr-pneumothorax-segmentation'" in err
+
+
+def test_another_kernels_output_is_not_credited_to_the_run(kit, guess, kaggle, impatient):
+    run = Path("runs/tiny/demo")
+    files.write_json(run / "thresholds.json", {"recipe": "demo", "dice": 0.8, "nested_dice": 0.79})
+    for owner, slug, credited in (("ada", "another", False), ("bob", "kit-tiny-demo", False)):
+        kaggle.kernels[f"{owner}/{slug}"] = [{"output": {"submission.csv": guess.read_bytes()}}]
+        arguments = ("submit", "--data", "tiny", "--to", "kaggle", "--competition", "siim", "--yes", "--again")
+        assert kit(*arguments, "--kernel", f"{owner}/{slug}/1")[0] == 0
+        assert ("0.8000" in kit("scores")[1]) == credited
 
 
 def test_a_download_is_complete_once(kit, kaggle, impatient):
