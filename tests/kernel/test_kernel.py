@@ -27,6 +27,8 @@ from kit.kernel import bundle, code, environment, kaggle_image, offline, rehears
 from kit.kernel.rehearsal import LAYOUTS, Layout
 from kit.kernel.sandbox import Sandbox, can_isolate
 from kit.workflows import kernel as kernels
+from kit.workflows.predict import predict_files
+from kit.workflows.workspace import Workspace
 
 SHAPE = (64, 64)
 
@@ -91,8 +93,8 @@ def test_a_bundle_is_flat_and_its_manifest_tells_every_file(kernel):
     assert manifest["files"] == {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in paths.items()}
     kinds = sorted(re.sub(r"-0[0-9a-f]{12}-", "-TAG-", name) for name in paths)
     assert kinds == [
-        "fold0.safetensors",
-        "fold1.safetensors",
+        "small.fold0.safetensors",
+        "small.fold1.safetensors",
         "kit-0.1.0-TAG-py3-none-any.whl",
         "recipe.yaml",
         "segmentation_models_pytorch-0.6.0-py3-none-any.whl",
@@ -192,7 +194,7 @@ def test_compiled_packages_are_refused(tmp_path):
 def test_the_rehearsal_passes_in_every_layout(isolated, here, kernel, monkeypatch):
     told = []
     monkeypatch.setattr(environment, "image", lambda say: environment.local(here / "image"))
-    kernels.check(small_run.Run(Path("runs/tiny/small")), Path("data/tiny"), None, told.append)
+    kernels.check(Workspace(), small_run.Run(Path("runs/tiny/small")), Path("data/tiny"), None, told.append)
     assert len(told) == len(LAYOUTS)
     assert all("as predicted here" in line for line in told)
     rows = submission.read(kernel.rehearsed)
@@ -213,7 +215,7 @@ def test_a_wheel_that_was_never_bundled_fails(kernel, images, tmp_path):
         play(kernel, images, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["fold1.safetensors", "thresholds.json", "recipe.yaml"])
+@pytest.mark.parametrize("name", ["small.fold1.safetensors", "thresholds.json", "recipe.yaml"])
 def test_a_changed_file_fails(kernel, images, tmp_path, name):
     content = bytearray((kernel.bundle / name).read_bytes())
     content[-1] ^= 1
@@ -367,7 +369,7 @@ def test_a_kernel_of_changed_thresholds_is_refused(kernel):
         kernels.checked(run)
 
 
-@pytest.mark.parametrize("name", ["fold1.safetensors", "thresholds.json", "recipe.yaml"])
+@pytest.mark.parametrize("name", ["small.fold1.safetensors", "thresholds.json", "recipe.yaml"])
 def test_a_changed_bundle_is_refused(kernel, name):
     (kernel.bundle / name).write_bytes((kernel.bundle / name).read_bytes() + b" ")
     with pytest.raises(KitError, match=f"{name}: is not as it was built: run `make kernel` again"):
@@ -456,7 +458,7 @@ def test_a_notebook_passes_the_rehearsal(isolated, here, images, tmp_path):
 def test_without_a_kernel_one_is_asked_for(here):
     shutil.rmtree("kernels")
     with pytest.raises(KitError, match="run `make kernel` first"):
-        kernels.check(small_run.Run(Path("runs/tiny/small")), Path("data/tiny"), None, print)
+        kernels.check(Workspace(), small_run.Run(Path("runs/tiny/small")), Path("data/tiny"), None, print)
 
 
 # In the kernel
@@ -546,7 +548,7 @@ def test_where_time_is_short_folds_go_first_and_then_tta(kernel, mount, monkeypa
 def test_without_the_mirror_images_the_answer_is_that_without_tta(here):
     run = small_run.Run(Path("runs/tiny/small"))
     settings = run.read_recipe()
-    models = system.load(settings, run.networks(settings), None).models[""]
+    models = system.load(run.trained(settings)).models[settings.label]
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8)
     plain, with_tta = predict.probabilities(models, images, settings)
     alone, same = predict.probabilities(models, images, settings, mirrored=False)
@@ -574,7 +576,7 @@ def test_too_little_memory_makes_smaller_batches(kernel, mount, monkeypatch):
 def test_an_ensembles_kernel_predicts_what_the_kit_does(here, images):
     run = small_run.write(here, small_run.ENSEMBLE)
     settings = run.read_recipe()
-    whole = system.load(settings, run.networks(settings), run.stack())
+    whole = system.load(run.trained(settings))
     pixels = [dicom.read(path).pixels for path in images.values()]
     inputs = whole.inputs([{size: resize_image(image, size) for size in whole.sizes} for image in pixels])
     gate = float(np.median([presence for _, presence in inputs]))
@@ -585,7 +587,9 @@ def test_an_ensembles_kernel_predicts_what_the_kit_does(here, images):
     rehearsal.lay_out(here / "mount", kernel, "siim", list(images), images, LAYOUTS[0])
     rows = run_offline(kernel, here / "mount" / "siim")
     assert sum(text == "-1" for text in rows.values()) == 3
-    assert rows == submission.read(kernels.predicted(kernel, here / "reference", Path("data/tiny"), None))
+    target = small_run.Run(here / "reference")
+    predict_files(bundle.trained(kernel), images, tuple(images), target, SHAPE, skip_bad=True, whole=True)
+    assert rows == submission.read(target.submission)
 
 
 def test_a_mount_without_the_competition_is_told(tmp_path):

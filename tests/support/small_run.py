@@ -40,14 +40,16 @@ def write(here: Path, content: dict = RECIPE) -> Run:
     run = Run(here / place)
     files.write_text(run.recipe_path, settings.dump())
     torch.manual_seed(0)
-    for member, part in settings.parts().items():
+    for part in settings.parts():
         for fold in range(2):
             network = networks.build(part.network, pretrained=False)
-            networks.save_weights(run.member(member).weights(fold, 0), network)
+            networks.save_weights(run.part(part).weights(fold, 0), network)
     rule = {"rule": "image", "binarization": 0.5, "removal": 0, "recipe": settings.name}
     if settings.is_gated:
         rule["gate"] = 0.5
         for tta in (True, False):
-            ensemble.Stack(settings.members_that("classify"), [40.0, -60.0], 0.1).write(run.stack(tta))
+            ensemble.Stack([part.label for part in settings.members_that("classify")], [40.0, -60.0], 0.1).write(
+                run.stack(tta)
+            )
     files.write_json(run.thresholds, rule)
     return Run(place)

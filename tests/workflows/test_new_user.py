@@ -2,16 +2,14 @@
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-import small_run
+import tiny_run
 from kaggle_server import TOKEN, USER
 
 from kit import phantom
-from kit.core import files
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +22,7 @@ def section(title):
 
 @pytest.fixture
 def workplace(kaggle, home, tmp_path, monkeypatch):
-    """A checkout with a trained run on `../siim`, the token in its file, and what the README's table of files says."""
+    """A checkout with a small recipe, `../siim`, the token in its file, and what the README's table of files says."""
     here = tmp_path / "checkout"
     here.mkdir()
     for name in ("Makefile", "kit", "requirements.txt", "requirements-dev.txt", ".venv"):
@@ -35,23 +33,14 @@ def workplace(kaggle, home, tmp_path, monkeypatch):
     token = home / ".kaggle" / "access_token"
     token.write_text(TOKEN)
     token.chmod(0o600)
-    small_run.write(tmp_path / "trained", small_run.RECIPE | {"name": "exp5"})
-    shutil.copytree(tmp_path / "trained" / "runs" / "tiny", here / "runs" / "siim")
-    run = small_run.Run(Path("runs/siim/exp5"))
-    weights = [path for paths in run.networks(run.read_recipe()).values() for path in paths]
-    files.write_json(run.folder / "half.json", {"change": 0.0})  # The run has no out-of-fold maps to measure it on.
-    files.mark(run.folder / "half.json", {str(path): files.sha256(path) for path in weights} | thresholds(run))
-    phantom.write(tmp_path / "siim", train=6, test=5, size=64)
+    (here / "exp5.yaml").write_text(tiny_run.RECIPE)
+    phantom.write(tmp_path / "siim", train=10, test=3, size=64, seed=2)
     return here
 
 
-def thresholds(run):
-    return {run.thresholds.name: files.sha256(run.thresholds)}
-
-
 def make(line):
-    """Runs a command of the README as it stands there, with the small recipe that was trained in place of exp5."""
-    command = f"{line} RECIPE=runs/siim/exp5/recipe.yaml" if line.startswith("make") else line
+    """Runs a command of the README as it stands there, with the smallest recipe of that name in place of exp5."""
+    command = f"{line} RECIPE=exp5.yaml" if line.startswith("make") else line
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ | {"CI": "true"})
     return done.returncode, done.stdout + done.stderr
 
@@ -63,6 +52,8 @@ def test_a_new_user_ends_with_a_score(workplace, kaggle, tmp_path):
     Path("kaggle.yaml").write_text("\n".join(settings).replace("your-name", USER) + "\n")
     assert all(line.startswith("make ") for line in (by_file, build, push, by_kernel))
 
+    code, told = make("make folds train DATA=../siim")
+    assert code == 0, told
     code, told = make(by_file)
     assert (code, "nobody agreed: --yes skips the question" in told) == (2, True), told
     code, told = make(f"{by_file} ARGS=--yes")
