@@ -81,10 +81,11 @@ def test_without_data_nothing_goes_to_kaggle(kaggle, home, tmp_path, monkeypatch
     from kit import recipes
     from kit.core.errors import KitError
     from kit.workflows import submit
+    from kit.workflows.workspace import Workspace
 
     for name in ("DATA", "RECIPE"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(KitError, match="needs DATA: data/demo holds phantoms"):
-        submit.hand_in(Path("data/demo"), recipes.load("demo"), "kaggle", yes=True)
+        submit.hand_in(Workspace(), Path("data/demo"), recipes.load("demo"), "kaggle", yes=True)
     assert kaggle.submissions == []
     assert kaggle.log == []
