@@ -24,7 +24,7 @@ KINDS = {
     "kill": ("kill", 0),
     "power loss": ("power", 0),
 }
-STRIDES = {"folds": 5, "train": 139, "submit": 41}
+STRIDES = {"folds": 5, "train": 191, "submit": 41}
 
 
 def disturbed(folder: Path, reference: dict[str, dict[str, str]], kind: str, strides: dict[str, int]) -> Counter:

@@ -18,7 +18,7 @@ from kit.data import folds
 from kit.inference import maps
 
 SHAPE = (8, 8)
-some = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+some = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ids = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=12).filter(
     lambda text: text.lower() not in ("imageid", "encodedpixels")
 )
