@@ -6,7 +6,7 @@ People edit the file and bring their own: values out of their range would change
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from kit.core.documents import Count, Document, Number, Share, read_document
 from kit.core.errors import KitError
@@ -17,6 +17,8 @@ _MEASURES = ("dice", "interval", "nested_dice", "dice_positives", "negatives_emp
 
 class Thresholds(Document):
     """What all rules have in common. A file by hand may hold the rule alone."""
+
+    model_config = ConfigDict(extra="allow")
 
     gate: Share | None = None
     """P(the image has any pneumothorax) from which on the rule decides; None: no gate."""
@@ -97,4 +99,4 @@ def read_measured(path: Path | str) -> dict[str, Any]:
     found = read(path)
     if missing := [name for name in _MEASURES if name not in found.model_fields_set]:
         raise KitError(f"{path}: lacks {', '.join(missing)}: {REMEDY}")
-    return found.model_dump(exclude_unset=True)
+    return found.model_dump(mode="json", exclude_unset=True)

@@ -22,7 +22,7 @@ from kit.competition import dicom, layout, submission
 from kit.core.errors import KitError
 from kit.core.files import read_json
 from kit.data.resize import resize_image
-from kit.inference import ensemble, maps, predict, rules, system
+from kit.inference import ensemble, maps, predict, rules, system, thresholds_file
 from kit.inference.share import MaskTexts
 from kit.inference.system import System
 from kit.kernel.bundle import read_bundle
@@ -112,7 +112,7 @@ def _predict(
     whole, rule = system.load(trained), rules.read(trained.thresholds)
     ladder = lighter(whole, trained.stacks[False])
     unread: dict[str, KitError] = {}
-    masks = MaskTexts(rule, read_json(trained.thresholds).get("share"))  # the hidden test set comes as a whole
+    masks = MaskTexts(rule, thresholds_file.read(trained.thresholds).share)  # the hidden test set comes as a whole
 
     def predict_from(todo: list[str], batch: int) -> None:
         begun = written = clock()

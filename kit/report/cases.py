@@ -12,10 +12,10 @@ import pandas as pd
 from kit.competition import dicom, rle
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
-from kit.core.files import read_json, write_text
+from kit.core.files import write_text
 from kit.core.progress import progress
 from kit.data.folds import Folds
-from kit.inference import maps, rules
+from kit.inference import maps, rules, thresholds_file
 from kit.inference.rules import FULL_AREA, GatedRule
 from kit.run import Run
 from kit.thresholds.calibration import ExpectedSearch
@@ -116,7 +116,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
     table["outcome"] = np.select(
         [overlap > 0, positive & (area > 0), positive, area > 0], OUTCOMES[:-1], default=OUTCOMES[-1]
     )
-    weights = prevalence_weights(positive, read_json(run.thresholds).get("prevalence"))
+    weights = prevalence_weights(positive, thresholds_file.read(run.thresholds).prevalence)
     return Cases(table[list(COLUMNS)], counts, source[["file", "index"]], weights)
 
 

@@ -13,10 +13,9 @@ from kit.competition import rle, scoring
 from kit.competition.labels import Labels
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
-from kit.core.files import read_json
 from kit.core.progress import progress
 from kit.data import folds
-from kit.inference import rules
+from kit.inference import rules, thresholds_file
 from kit.inference.maps import read_ids
 from kit.inference.masks import stored_masks
 from kit.inference.rules import ComponentRule, ImageRule, Rule
@@ -148,7 +147,7 @@ class Scored:
         if test and self._solution is None:
             return "no solution.csv"
         files = [run.test(tta)] if test else [run.oof(fold, tta) for fold in run.predicted_folds()]
-        chosen_on = [name for name in read_json(run.thresholds).get("hashes", {}) if FOLD.fullmatch(name)]
+        chosen_on = [name for name in thresholds_file.read(run.thresholds).hashes if FOLD.fullmatch(name)]
         if not all(file.is_file() for file in files) or len(files) < (1 if test else max(1, len(chosen_on))):
             return "not predicted"
         rule = rules.read(run.thresholds) if reading == "chosen" else _rule(run.read_recipe(), reading)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from kit.competition import submission
-from kit.core.files import read_json, sha256
+from kit.core.files import sha256
+from kit.inference import thresholds_file
 from kit.report import cases, figures
 from kit.report.cases import Cases
 from kit.report.figures import Figure
@@ -30,7 +31,7 @@ def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
         found: Its cases.
         entry: Its submission in the ledger, if there is one.
     """
-    chosen, summary = read_json(run.thresholds), cases.summary(found)
+    chosen, summary = thresholds_file.read_measured(run.thresholds), cases.summary(found)
     low, high = chosen["interval"]
     shares = {"out of fold": chosen.get("masked"), "test set": test_share(run)}
     return [
@@ -74,10 +75,10 @@ def searches(run: Run) -> pd.DataFrame:
     Returns:
         Columns rule, tta, thresholds, dice, low, high, nested, dice_positives, negatives_empty, used.
     """
-    recipe, chosen = run.read_recipe(), read_json(run.thresholds)
+    recipe, chosen = run.read_recipe(), thresholds_file.read_measured(run.thresholds)
     rows = []
     for path in sorted((run.folder / "thresholds").glob("*/thresholds.json")):
-        found = read_json(path)
+        found = thresholds_file.read_measured(path)
         tta = not path.parent.name.endswith("-plain")
         rows.append(
             {
@@ -106,7 +107,7 @@ def thresholds(found: dict[str, Any]) -> str:
 
 def reason(run: Run) -> str:
     """Which rule the run uses and why, in a sentence."""
-    table, chosen = searches(run), read_json(run.thresholds)
+    table, chosen = searches(run), thresholds_file.read_measured(run.thresholds)
     text = f"The masks are those of the rule “{chosen['rule']}” ({thresholds(chosen)})"
     same = table[table.tta == run.read_recipe().tta] if len(table) else table
     if len(same) < 2:
@@ -121,7 +122,7 @@ def reason(run: Run) -> str:
 @figures.styled
 def ladder(run: Run, found: Cases, entry: Entry | None) -> Figure:
     """All scores on one scale, with the interval of the out-of-fold Dice."""
-    chosen, summary = read_json(run.thresholds), cases.summary(found)
+    chosen, summary = thresholds_file.read_measured(run.thresholds), cases.summary(found)
     low, high = chosen["interval"]
     scores = {
         "all-empty": summary["all_empty"],

@@ -19,10 +19,10 @@ import pandas as pd
 
 from kit.competition import dicom, rle
 from kit.competition.layout import Competition
-from kit.core.files import read_json
 from kit.core.progress import progress
 from kit.inference import rules
 from kit.inference.rules import FULL_AREA, ExpectedRule, GatedRule, Rule
+from kit.inference.thresholds_file import read_measured
 from kit.report.cases import OUTCOMES, Cases
 from kit.run import Run
 
@@ -92,7 +92,10 @@ def rule_choices(run: Run, cases: Cases) -> list[dict[str, Any]]:
 
 def _choice(rule: Rule | GatedRule, folder: Path, cases: Cases) -> dict[str, Any]:
     inner = rule.rule if isinstance(rule, GatedRule) else rule
-    content: dict[str, Any] = {"name": rule.name, "dice": read_json(folder / "thresholds.json")["dice"]}
+    content: dict[str, Any] = {
+        "name": rule.name,
+        "dice": read_measured(folder / "thresholds.json")["dice"],
+    }
     if isinstance(rule, GatedRule):
         content["gate"] = rule.gate
     if isinstance(inner, ExpectedRule):

@@ -11,9 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from kit.competition.layout import Competition
-from kit.core.files import read_json, write_text
+from kit.core.files import write_text
 from kit.data.folds import Folds
-from kit.inference import rules
+from kit.inference import rules, thresholds_file
 from kit.inference.rules import ExpectedRule, GatedRule
 from kit.report import (
     calibration,
@@ -144,7 +144,7 @@ def failures(parts: pd.DataFrame, positives: pd.DataFrame, found: Cases, book: B
 
 def thresholds(run: Run, found: Cases, book: Book) -> list[dict[str, Any]]:
     """The figures of each rule that was searched on the maps that the run predicts with, the one in use first."""
-    chosen, tta = read_json(run.thresholds)["rule"], run.read_recipe().tta
+    chosen, tta = thresholds_file.read_measured(run.thresholds)["rule"], run.read_recipe().tta
     names = [name for name in rules.RULES if (run.rule(name, tta) / "thresholds.json").is_file()]
     sections = []
     for name in sorted(names, key=lambda name: name != chosen):
@@ -160,7 +160,7 @@ def thresholds(run: Run, found: Cases, book: Book) -> list[dict[str, Any]]:
                 "name": name,
                 "used": name == chosen,
                 "figures": book.add(figures),
-                **read_json(folder / "thresholds.json"),
+                **thresholds_file.read_measured(folder / "thresholds.json"),
             }
         )
     return sections

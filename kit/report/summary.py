@@ -6,7 +6,8 @@ import pandas as pd
 
 from kit.competition.scoring import in_words
 from kit.core.errors import KitError
-from kit.core.files import read_bytes, read_json
+from kit.core.files import read_bytes
+from kit.inference import thresholds_file
 from kit.run import Run
 
 
@@ -18,7 +19,7 @@ def describe(run: Run) -> str:
         member = f"{part.label} " if own != run else ""
         lines += [f"{member}{stage(own, *where)}" for where in own.finished_stages()]
     if run.thresholds.is_file():
-        found = read_json(run.thresholds)
+        found = thresholds_file.read_measured(run.thresholds)
         rule = ", ".join(
             f"{name} {found[name]:{'d' if name == 'removal' else '.4g'}}"
             for name in ("top", "binarization", "removal", "gate")

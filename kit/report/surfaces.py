@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.core.files import read_json
+from kit.inference.thresholds_file import read_measured
 from kit.report import figures
 from kit.report.figures import Figure
 from kit.thresholds.search import FLAT
@@ -30,7 +30,7 @@ def table(folders: dict[str, Path], in_use: Path | None = None) -> str:
     head = ("rule", "best thresholds", "OOF Dice", "95 % interval", "nested", "positives", "negatives empty")
     rows = [head]
     for name, folder in folders.items():
-        rows.append(_row(f"* {name}" if folder == in_use else name, read_json(folder / "thresholds.json")))
+        rows.append(_row(f"* {name}" if folder == in_use else name, read_measured(folder / "thresholds.json")))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
@@ -71,7 +71,7 @@ def heat_maps(folder: Path, prefix: str = "") -> list[Figure]:
     """
     if not (folder / "surface.npz").is_file():
         return []
-    found = read_json(folder / "thresholds.json")
+    found = read_measured(folder / "thresholds.json")
     with np.load(folder / "surface.npz") as surface:
         levels, removal, dice = surface["levels"], surface["removal"], surface["dice"]
     level, size = np.searchsorted(levels, found["binarization"]), np.searchsorted(removal, found["removal"])
@@ -115,7 +115,7 @@ def slices(folder: Path, prefix: str = "") -> list[Figure]:
     """The Dice along each threshold, the others at the optimum, with the plateau shaded; none without a surface."""
     if not (folder / "surface.npz").is_file():
         return []
-    found = read_json(folder / "thresholds.json")
+    found = read_measured(folder / "thresholds.json")
     with np.load(folder / "surface.npz") as surface:
         axes = {name: surface[name] for name in surface.files if name != "dice"}
         dice = surface["dice"]

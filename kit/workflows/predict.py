@@ -7,10 +7,10 @@ from pathlib import Path
 from kit.competition import layout, rle, submission
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
-from kit.core.files import copy, is_current, locked, mark, read_json, set_aside, sha256
+from kit.core.files import copy, is_current, locked, mark, set_aside, sha256
 from kit.core.progress import progress
 from kit.core.resumable import key_of
-from kit.inference import maps, predictions, rules
+from kit.inference import maps, predictions, rules, thresholds_file
 from kit.inference.masks import stored_inputs
 from kit.inference.share import MaskTexts
 from kit.recipes.schema import Recipe
@@ -166,7 +166,7 @@ def write_submission(trained: Trained, target: Run, order: Sequence[str], shape:
         shape: (H, W) of the images.
         whole: They are a whole test set, of which a share that was chosen out of fold gets masks.
     """
-    tta, share = trained.recipe.tta, read_json(trained.thresholds).get("share")
+    tta, share = trained.recipe.tta, thresholds_file.read(trained.thresholds).share
     if share is not None and not whole:
         log.info("each image's mask depends on itself alone: a share of masks is only for a whole test set")
     rule, count = rules.read(trained.thresholds), len(maps.read_ids(target.test(tta)))
@@ -177,7 +177,7 @@ def write_submission(trained: Trained, target: Run, order: Sequence[str], shape:
     masks = texts.decided()
     submission.write(target.submission, [(image_id, masks.get(image_id, rle.EMPTY)) for image_id in order])
     masked = sum(text != rle.EMPTY for text in masks.values())
-    _compare_share(masked, len(masks), read_json(trained.thresholds).get("masked"))
+    _compare_share(masked, len(masks), thresholds_file.read(trained.thresholds).masked)
 
 
 def _made_from(trained: Trained, images: predictions.Images, order: Sequence[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from kit.competition import rle, scoring
 from kit.core.errors import KitError
 from kit.core.files import copy, is_current, locked, mark, read_json, sha256, write_json
 from kit.core.resumable import keys_path
-from kit.inference import maps, rules
+from kit.inference import maps, rules, thresholds_file
 from kit.inference.masks import read_image_probabilities, stored_masks
 from kit.recipes.schema import Recipe
 from kit.run import Run
@@ -172,7 +172,7 @@ def put_in_use(opened: OpenRun, chosen: str | None) -> bool:
 
 def fits(run: Run, recipe: Recipe) -> bool:
     """Whether the run's thresholds were chosen on maps with TTA, or without, as the recipe predicts."""
-    chosen_on = read_json(run.thresholds).get("hashes", {})
+    chosen_on = thresholds_file.read(run.thresholds).hashes
     other = {run.oof(fold, not recipe.tta).name for fold in run.predicted_folds()}
     return not other & chosen_on.keys()
 

@@ -11,6 +11,7 @@ from kit.competition import rle
 from kit.inference import rules
 from kit.inference.maps import PROBABILITIES, upsample
 from kit.inference.rules import ComponentRule, ImageRule, TripletRule
+from kit.inference.thresholds_file import read_measured
 from kit.report import live
 
 selenium = pytest.importorskip("selenium.webdriver", reason="browser tests need selenium: make .venv/dev")
@@ -248,7 +249,7 @@ def test_masks_in_the_page_are_those_of_the_rules(show):
 def test_a_component_rule_is_told_by_its_surface(show, finished):
     browser = show()
     Select(find(browser, "#rule")).select_by_value("component")
-    found = rules.read_json(finished.run.rule("component") / "thresholds.json")
+    found = read_measured(finished.run.rule("component") / "thresholds.json")
     wait(lambda: total(browser) == f"{found['dice']:.4f}")
     slide(browser, "removal", Keys.HOME)
     with np.load(finished.run.rule("component") / "surface.npz") as surface:
