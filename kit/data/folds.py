@@ -256,9 +256,14 @@ def _made_as(path: Path) -> Split | None:
 
 
 def write(path: Path, folds: Folds, made_from: dict[str, Any]) -> None:
-    """Writes the folds, and beside them what they were made from."""
-    write_text(path, folds.table[COLUMNS].to_csv(index=False, lineterminator="\n"))
-    mark(path, made_from | {"content": sha256(path)})
+    """Writes the folds, and before them what they were made from.
+
+    A kill between the two must not leave folds that look as if somebody had brought them along.
+    """
+    text = folds.table[COLUMNS].to_csv(index=False, lineterminator="\n")
+    path.unlink(missing_ok=True)
+    mark(path, made_from | {"content": hashlib.sha256(text.encode()).hexdigest()})
+    write_text(path, text)
 
 
 def read(path: Path, competition: Competition) -> Folds:

@@ -11,6 +11,7 @@ import pytest
 from kit.competition import rle
 from kit.core.errors import KitError
 from kit.inference import maps, rules
+from kit.inference.thresholds_file import read_measured
 from kit.report import cases, detection, headline, leaderboard, learning, page, subgroups
 from kit.run import Run
 
@@ -39,7 +40,7 @@ def test_a_row_of_the_cases_counts_pixels(finished):
 
 def test_the_dice_of_the_cases_is_that_of_the_thresholds(finished):
     summary = cases.summary(finished.cases)
-    chosen = rules.read_json(finished.run.thresholds)
+    chosen = read_measured(finished.run.thresholds)
     assert summary["dice"] == pytest.approx(chosen["dice"])
     assert summary["dice_positives"] == pytest.approx(chosen["dice_positives"])
     assert summary["negatives_empty"] == pytest.approx(chosen["negatives_empty"])

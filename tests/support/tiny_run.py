@@ -43,6 +43,9 @@ def artefacts(folder: Path) -> dict[str, str]:
         elif path.name == "ledger.jsonl":
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             content = repr(sorted({(line["event"], line["sha256"], line.get("public")) for line in lines})).encode()
+        elif name == "folds/tiny.origin.json":
+            # Where the data lie is another folder in each test.
+            content = repr({k: v for k, v in json.loads(path.read_text()).items() if k != "data"}).encode()
         elif path.suffix in (".txt", ".ckpt") and path.name in ("log.txt", "last.ckpt"):
             continue
         else:
