@@ -90,7 +90,7 @@ class Scored:
 
     def rule(self, name: str) -> str:
         """The rule in use of a run, in words: how it came to be, and its name."""
-        found = read_json(self.run(name).thresholds)
+        found = thresholds_file.read_measured(self.run(name).thresholds)
         asked = found.get("asked", "searched")
         return f"{'fixed' if asked == 'fixed' else 'searched'} rule {found['rule']}"
 
