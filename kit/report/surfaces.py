@@ -27,7 +27,16 @@ def table(folders: dict[str, Path], in_use: Path | None = None) -> str:
         folders: Each with a thresholds.json, by what to call it.
         in_use: The one whose rule the run predicts with; its line begins with a star.
     """
-    head = ("rule", "best thresholds", "OOF Dice", "95 % interval", "nested", "positives", "negatives empty")
+    head = (
+        "rule",
+        "best thresholds",
+        "OOF Dice",
+        "95 % interval",
+        "nested",
+        "all empty",
+        "positives",
+        "negatives empty",
+    )
     rows = [head]
     for name, folder in folders.items():
         rows.append(_row(f"* {name}" if folder == in_use else name, read_measured(folder / "thresholds.json")))
@@ -39,7 +48,7 @@ def _row(name: str, found: dict) -> tuple[str, ...]:
     chosen = [f"{key} {found[key]:.4g}" for key in ("top", "binarization", "gate") if key in found]
     chosen += [f"removal {found['removal']}"] if "removal" in found else []
     low, high = found["interval"]
-    measures = [found[key] for key in ("nested_dice", "dice_positives", "negatives_empty")]
+    measures = [found.get(key) for key in ("nested_dice", "dice_all_empty", "dice_positives", "negatives_empty")]
     return (
         name,
         ", ".join(chosen) or "an image at a time",

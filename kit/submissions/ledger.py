@@ -2,7 +2,7 @@
 
 A submission is its file's SHA-256. Its events, in their order, and what each holds besides `time` and `sha256`:
 
-    built      file, run, dice, nested_dice     a run has written the file
+    built      file, run, dice, nested_dice, …  a run has written the file
     validated  destination, description         it was checked, and is about to go to the destination
     refused    destination                      the destination has certainly not received it
     submitted  destination, ref                 the destination has received it
@@ -46,6 +46,10 @@ class Event(BaseModel):
     """Out-of-fold Dice."""
     nested_dice: Score | None = None
     """Dice with the thresholds of each fold chosen on the others."""
+    dice_positives: Score | None = None
+    """Out-of-fold Dice on positives alone."""
+    dice_all_empty: Score | None = None
+    """Dice of predicting nothing, where the others were measured."""
     description: str = ""
     """What the destination knows the submission by."""
     ref: int | None = None
@@ -67,6 +71,8 @@ class Entry:
     run: str = ""
     dice: float | None = None
     nested_dice: float | None = None
+    dice_positives: float | None = None
+    dice_all_empty: float | None = None
     description: str = ""
     submitted: bool = False
     begun: float | None = None
@@ -164,6 +170,8 @@ def table(path: Path | str) -> str:
             "to": entry.destination or "-",
             "OOF": entry.dice,
             "nested": entry.nested_dice,
+            "positives": entry.dice_positives,
+            "all empty": entry.dice_all_empty,
             "public": entry.public,
             "private": entry.private,
             "state": entry.error or ("submitted" if entry.submitted else "not submitted"),

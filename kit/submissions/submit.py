@@ -105,6 +105,5 @@ def record_built(path: Path, name: str, ledger_path: Path, digest: str, oof: dic
         digest,
         file=str(path),
         run=run,
-        dice=oof.get("dice"),
-        nested_dice=oof.get("nested_dice"),
+        **{name: oof.get(name) for name in ("dice", "nested_dice", "dice_positives", "dice_all_empty")},
     )

@@ -117,6 +117,15 @@ def test_a_line_that_is_no_event_is_refused(tmp_path, line):
         ledger.read(path)
 
 
+def test_the_table_shows_the_baseline_beside_every_dice(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    figures = {"dice": 0.8, "nested_dice": 0.79, "dice_positives": 0.2, "dice_all_empty": 0.78}
+    ledger.append(path, "built", A, file="a.csv", run="demo/exp5", **figures)
+    head, row = ledger.table(path).splitlines()
+    assert "OOF     nested  positives  all empty" in head
+    assert "0.8000  0.7900  0.2000     0.7800" in row
+
+
 def _append_many(path, digest):
     for number in range(50):
         ledger.append(path, "built", digest, file=str(number))
