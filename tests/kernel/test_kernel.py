@@ -93,11 +93,11 @@ def test_a_bundle_is_flat_and_its_manifest_tells_every_file(kernel):
     assert manifest["files"] == {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in paths.items()}
     kinds = sorted(re.sub(r"-0[0-9a-f]{12}-", "-TAG-", name) for name in paths)
     assert kinds == [
-        "small.fold0.safetensors",
-        "small.fold1.safetensors",
         "kit-0.1.0-TAG-py3-none-any.whl",
         "recipe.yaml",
         "segmentation_models_pytorch-0.6.0-py3-none-any.whl",
+        "small.fold0.safetensors",
+        "small.fold1.safetensors",
         "thresholds.json",
     ]
 
