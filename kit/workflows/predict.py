@@ -95,7 +95,8 @@ def predict_by(
     target = Run(workspace.runs / competition.name / f"{recipe.name}@{trained_on}")
     copy(source.recipe_path, target.recipe_path)
     copy(source.thresholds, target.thresholds)
-    done = predict_files(trained, competition.test, competition.sample_ids, target, competition.shape, skip_bad)
+    test, ids = competition.test, competition.sample_ids
+    done = predict_files(trained, test, ids, target, competition.shape, skip_bad, whole=True)
     return target.submission, done
 
 

@@ -112,7 +112,7 @@ def test_maps_of_other_images_are_refused(phantoms, runs, tmp_path):
         Scored(fewer, runs).validation("exp5", True, "none")
     run = damaged(runs, tmp_path / "a")
     run.oof(0).with_suffix(".ids.txt").unlink()
-    with pytest.raises(KitError, match="image 0 is not in"):
+    with pytest.raises(KitError, match=r"fold0\.ids\.txt: cannot be read"):
         Scored(phantoms, tmp_path / "a").validation("exp5", True, "none")
 
 
@@ -170,7 +170,7 @@ def test_runs_on_other_folds_are_told(phantoms, runs, tmp_path):
     for name, split in (("exp1", "a"), ("exp2", "b"), ("exp4", "b")):
         run = Run(tmp_path / name)
         write_text(run.recipe_path, recipes.load(name, "network.encoder=resnet18").dump())
-        write_json(run.inputs, {"folds": split})
+        write_json(run.inputs_path, {"images": "", "folds": split, "fold_file": f"{split}.csv"})
     assert "within a group alone: exp1; exp2, exp4." in tables.tables(phantoms, tmp_path)
     shutil.rmtree(tmp_path / "exp1")
     assert "same folds" not in tables.tables(phantoms, tmp_path)
