@@ -37,6 +37,8 @@ class Thresholds(Document):
     plateau: dict[str, list[Number]] = Field(default_factory=dict)
     prevalence: Share | None = None
     recipe: str | None = None
+    asked: str = "searched"
+    """The recipe's `threshold.rule` by which this rule is in use."""
     hashes: dict[str, str] = Field(default_factory=dict)
 
 

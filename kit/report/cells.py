@@ -90,9 +90,8 @@ class Scored:
 
     def rule(self, name: str) -> str:
         """The rule in use of a run, in words: how it came to be, and its name."""
-        found = thresholds_file.read_measured(self.run(name).thresholds)
-        asked = found.get("asked", "searched")
-        return f"{'fixed' if asked == 'fixed' else 'searched'} rule {found['rule']}"
+        found = thresholds_file.read(self.run(name).thresholds)
+        return f"{'fixed' if found.asked == 'fixed' else 'searched'} rule {found.rule}"
 
     def splits(self) -> list[list[str]]:
         """The runs, those that were made on the same folds together."""

@@ -200,6 +200,13 @@ def test_claims_without_their_runs_say_so(phantoms, runs):
     assert "| Two stages beat one: exp3 against exp2 | 0 | no run |  | no run |  |" in tables.tables(phantoms, runs)
 
 
+def test_table_11_says_by_which_rule(phantoms, runs, tmp_path):
+    run = damaged(runs, tmp_path / "a")
+    assert ", searched rule image) |" in tables.tables(phantoms, tmp_path / "a")
+    write_json(run.thresholds, read_json(run.thresholds) | {"asked": "fixed"})
+    assert ", fixed rule image) |" in tables.tables(phantoms, tmp_path / "a")
+
+
 def test_table_3_is_the_network_itself():
     assert model.layers(recipes.load("exp5")) == [(name, *cells) for name, cells in paper.TABLE_3.items()]
     assert model.layers(recipes.load("x5").parts()[-1]) == []
