@@ -133,19 +133,19 @@ def build(network: Network, pretrained: bool = True) -> Segmenter:
     return Segmenter(net, network).to(memory_format=torch.channels_last)
 
 
-def save_weights(path: Path, network: nn.Module) -> None:
+def save_weights(path: Path | str, network: nn.Module) -> None:
     """Writes all weights and batch-norm statistics as safetensors."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_bytes(path, save(tensors))
 
 
-def load_weights(network: Segmenter, path: Path) -> Segmenter:
+def load_weights(network: Segmenter, path: Path | str) -> Segmenter:
     """Loads weights that `save_weights` wrote, of any float precision, and returns the network.
 
     Raises:
         KitError: the file is missing, broken, or of another network.
     """
-    _load(network, path, "weights", "remove it and run `make train` again")
+    _load(network, Path(path), "weights", "remove it and run `make train` again")
     return network
 
 

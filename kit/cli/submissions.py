@@ -21,7 +21,7 @@ def check_file(
     from kit.workflows import validate
     from kit.workflows.workspace import Workspace
 
-    problems = validate.validate(Workspace(), file, data, sample)
+    problems = validate.validate(file, sample if sample is not None else Workspace().open_data(data))
     print("\n".join(map(str, problems)) or f"{file}: valid")
     if problems:
         raise typer.Exit(2)

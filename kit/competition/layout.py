@@ -49,6 +49,16 @@ class Competition:
     shape: tuple[int, int]
     """(height, width) of the images."""
 
+    def __repr__(self) -> str:
+        positive, (height, width) = sum(map(bool, self.labels.values())), self.shape
+        files = (self.labels_path, self.folder / "patients.csv" if self.patients else None, self.sample_path)
+        there = [path.name for path in (*files, self.solution_path) if path]
+        return (
+            f"{self.name}: {len(self.train)} training images, {positive} with pneumothorax; {len(self.test)} test "
+            f"images; {width}×{height}\n{self.folder}: {', '.join(there)}; "
+            f"{len(self.unlabelled)} images without a label left out"
+        )
+
 
 @dataclass(frozen=True)
 class _Layout:
@@ -129,7 +139,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     )
 
 
-def find_dicoms(*folders: Path) -> dict[str, Path]:
+def find_dicoms(*folders: Path | str) -> dict[str, Path]:
     """All DICOM files in folders and what is below them, by id (the name without .dcm), sorted.
 
     A folder that does not exist has none.
@@ -139,7 +149,7 @@ def find_dicoms(*folders: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for folder in folders:
-        for path in folder.rglob("*.[dD][cC][mM]"):
+        for path in Path(folder).rglob("*.[dD][cC][mM]"):
             if unfit := _unfit(path.stem):
                 raise KitError(f"{printable(path)}: {unfit}: rename the file")
             if found.setdefault(path.stem, path) != path:
@@ -147,7 +157,7 @@ def find_dicoms(*folders: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def read_patients(path: Path, images: Set[str]) -> dict[str, str]:
+def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
     """The patient of each image.
 
     Args:

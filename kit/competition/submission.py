@@ -47,12 +47,14 @@ def read(path: Path | str) -> dict[str, str]:
     return {image_id: text for _, (image_id, text) in rows(path)}
 
 
-def validate(path: Path | str, sample_ids: Sequence[str], shape: tuple[int, int] = rle.SHAPE) -> list[Problem]:
+def validate(
+    path: Path | str, sample_ids: Sequence[str] | None = None, shape: tuple[int, int] = rle.SHAPE
+) -> list[Problem]:
     """Everything that the competition, or a person, would object to.
 
     Args:
         path: The submission.
-        sample_ids: The ids that it must answer, in their order.
+        sample_ids: The ids that it must answer, in their order; None: any.
         shape: (height, width) of the images.
 
     Returns:
@@ -74,6 +76,8 @@ def validate(path: Path | str, sample_ids: Sequence[str], shape: tuple[int, int]
         lines = [(reader.line_num, fields) for fields in reader]
     except csv.Error as error:
         return [Problem(reader.line_num, "", f"is not a row of a CSV file ({error})")]
+    if sample_ids is None:
+        sample_ids = list(dict.fromkeys(fields[0] for _, fields in lines[1:] if len(fields) == len(COLUMNS)))
     problems = []
     if lines[0][1] != list(COLUMNS):
         problems.append(Problem(1, "", f"header is {','.join(lines[0][1])!r}, {HEADER!r} is wanted"))

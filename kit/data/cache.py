@@ -19,7 +19,7 @@ from kit.core.files import locked, sha256
 from kit.core.parallel import ordered
 from kit.core.progress import progress
 from kit.core.resumable import ResumableArray, key_of
-from kit.data.folds import tell_burned_in
+from kit.data.patients import tell_burned_in
 from kit.data.resize import resize_image, resize_mask
 
 log = logging.getLogger(__name__)

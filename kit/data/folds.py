@@ -22,10 +22,11 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from kit.competition import dicom, labels
+from kit.competition import labels
 from kit.competition.layout import Competition
 from kit.core.errors import KitError, printable
 from kit.core.files import mark, origin, present, read_bytes, sha256, write_text
+from kit.data import patients
 
 COLUMNS = ["image_id", "patient_id", "stratum", "fold"]
 ONLY_TRAINING = -1
@@ -119,7 +120,7 @@ def make(competition: Competition, split: Split) -> Folds:
     table = pd.DataFrame(
         {
             "image_id": ids,
-            "patient_id": patients(competition),
+            "patient_id": patients.of(competition),
             "stratum": [labels.stratum(competition.labels[image_id]) for image_id in ids],
         }
     )
@@ -140,51 +141,8 @@ def make(competition: Competition, split: Split) -> Folds:
     if holdout is not None:
         table["fold"] = np.where(table.fold < held, 0, ONLY_TRAINING)
     if split.hash_patients:
-        table["patient_id"] = [pseudonym(patient) for patient in table.patient_id]
+        table["patient_id"] = [patients.pseudonym(patient) for patient in table.patient_id]
     return Folds(table)
-
-
-def patients(competition: Competition) -> list[str]:
-    """The patient of each training image: by patients.csv, else by the DICOM PatientID, else one of its own."""
-    known = dict(competition.patients or {})
-    unknown = {image_id: path for image_id, path in competition.train.items() if image_id not in known}
-    if known and unknown:
-        log.warning(
-            "patients.csv: %d of %d training images have no row there: PatientID of their DICOM files groups them",
-            len(unknown),
-            len(competition.train),
-        )
-    headers = {}
-    for image_id, path in unknown.items():
-        try:
-            headers[image_id] = dicom.read_metadata(path)
-        except KitError as error:  # the training refuses it, or leaves it out
-            log.warning("%s; it counts as a patient of its own", error)
-    tell_burned_in([image_id for image_id, header in headers.items() if header.burned_in])
-    known |= {image_id: header.patient_id for image_id, header in headers.items() if header.patient_id}
-    return [known.get(image_id, image_id) for image_id in competition.train]
-
-
-def tell_burned_in(ids: list[str]) -> None:
-    """Warns of images whose headers say that text is part of the picture: no tool that blanks headers removes it."""
-    if ids:
-        log.warning(
-            "%d images say BurnedInAnnotation=YES (first: %s): look at them before you share them or pictures of them",
-            len(ids),
-            ids[0],
-        )
-
-
-def pseudonym(patient: str) -> str:
-    """16 hexadecimal digits in the place of a patient's id.
-
-    The same id always gives the same digits: who has a list of ids can find them out. It keeps names and numbers from
-    being read, not from being looked up.
-
-    >>> pseudonym("p1")
-    'f388bebeadfa43ce'
-    """
-    return hashlib.sha256(f"kit patient {patient}".encode()).hexdigest()[:16]
 
 
 def provenance(competition: Competition, split: Split) -> dict[str, Any]:
@@ -201,19 +159,21 @@ def provenance(competition: Competition, split: Split) -> dict[str, Any]:
     }
 
 
-def is_as_asked(path: Path, split: Split) -> bool:
+def is_as_asked(path: Path | str, split: Split) -> bool:
     """Whether a fold file was made in that way."""
     return _made_as(path) == split
 
 
-def is_by_hand(path: Path) -> bool:
+def is_by_hand(path: Path | str) -> bool:
     """Whether a fold file was brought along or edited: `make folds` did not write what it holds."""
+    path = Path(path)
     made_from = origin(path)
     return not made_from or made_from.get("content", sha256(path)) != sha256(path)
 
 
-def files_of(folder: Path, name: str) -> list[Path]:
+def files_of(folder: Path | str, name: str) -> list[Path]:
     """The fold files of a data set: `NAME.csv` first, then those of its other splits."""
+    folder = Path(folder)
     others = (path for path in folder.glob(f"{glob.escape(name)}-*.csv"))
     split = [path for path in others if SLUG.fullmatch(path.stem.removeprefix(f"{name}-"))]
     return [path for path in (folder / f"{name}.csv", *sorted(split)) if path.is_file()]
@@ -240,7 +200,7 @@ def choose(paths: Sequence[Path], split: Split) -> Path | None:
     return None
 
 
-def difference(path: Path, split: Split) -> str:
+def difference(path: Path | str, split: Split) -> str:
     """How a fold file was made otherwise than asked, seeds aside; empty where it was not, or nobody knows."""
     made = _made_as(path)
     if made is None or (made.count, made.holdout) == (split.count, split.holdout):
@@ -248,31 +208,33 @@ def difference(path: Path, split: Split) -> str:
     return f"has {replace(made, seed=0)}, where the recipe asks for {replace(split, seed=0)}"
 
 
-def _made_as(path: Path) -> Split | None:
-    made_from = origin(path)
+def _made_as(path: Path | str) -> Split | None:
+    made_from = origin(Path(path))
     if not {"folds", "holdout", "seed"} <= made_from.keys():
         return None
     return Split(made_from["folds"], made_from["holdout"], made_from["seed"])
 
 
-def write(path: Path, folds: Folds, made_from: dict[str, Any]) -> None:
+def write(path: Path | str, folds: Folds, made_from: dict[str, Any]) -> None:
     """Writes the folds, and before them what they were made from.
 
     A kill between the two must not leave folds that look as if somebody had brought them along.
     """
+    path = Path(path)
     text = folds.table[COLUMNS].to_csv(index=False, lineterminator="\n")
     path.unlink(missing_ok=True)
     mark(path, made_from | {"content": hashlib.sha256(text.encode()).hexdigest()})
     write_text(path, text)
 
 
-def read(path: Path, competition: Competition) -> Folds:
+def read(path: Path | str, competition: Competition) -> Folds:
     """Reads a fold file and holds it against the competition's labels.
 
     Raises:
         KitError: the file is missing or malformed, names other images than the labels, splits a patient,
             or the labels have changed since the folds were made.
     """
+    path = Path(path)
     if not present(path):
         raise KitError(f"{path}: there are no folds yet: run `make folds` first")
     try:

@@ -73,13 +73,13 @@ def open_maps(path: Path | str) -> Maps:
     return Maps(ids, array, str(path), named, frozenset(np.array(ids)[left_out].tolist()))
 
 
-def read_ids(path: Path) -> tuple[str, ...]:
+def read_ids(path: Path | str) -> tuple[str, ...]:
     """The ids beside a file of predictions, in the order of its rows.
 
     Raises:
         KitError: they are missing or are no text.
     """
-    beside = path.with_suffix(".ids.txt")
+    beside = Path(path).with_suffix(".ids.txt")
     try:
         lines = read_bytes(beside).decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:

@@ -122,7 +122,7 @@ class _UniqueKeys(yaml.SafeLoader):
         return node
 
 
-def read(path: Path) -> Recipe:
+def read(path: Path | str) -> Recipe:
     """The resolved recipe that a run has written."""
     return load(str(path))
 

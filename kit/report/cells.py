@@ -14,7 +14,7 @@ from kit.competition.labels import Labels
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.core.progress import progress
-from kit.data import folds
+from kit.data import patients
 from kit.inference import rules, thresholds_file
 from kit.inference.maps import read_ids
 from kit.inference.masks import stored_masks
@@ -109,7 +109,7 @@ class Scored:
     @cached_property
     def patients(self) -> dict[str, str]:
         """The patient of each training image."""
-        return dict(zip(self.competition.train, folds.patients(self.competition), strict=True))
+        return dict(zip(self.competition.train, patients.of(self.competition), strict=True))
 
     def validation(self, name: str, tta: bool, reading: str) -> Cell | str:
         """Of the OOF maps of a run, by the thresholds of its recipe."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kit.core.errors import KitError
 from kit.core.files import read_bytes, sha256
-from kit.inference.maps import Maps, open_maps, open_stack, stored
+from kit.inference.maps import open_maps, open_stack, stored
 from kit.thresholds import selection
 from kit.thresholds.selection import Result
 
@@ -19,8 +19,11 @@ from kit.thresholds.selection import Result
 class Masks:
     """Masks of one file, (N, H, W); iteration gives bool (H, W), read when asked for."""
 
-    path: Path
+    path: Path | str
     array: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.array)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for index in range(len(self.array)):
@@ -31,21 +34,19 @@ class Masks:
             yield mask > 0
 
 
-def open_masks(path: Path, maps: Maps) -> Masks:
-    """Memory-maps the masks of some maps.
+def open_masks(path: Path | str) -> Masks:
+    """Memory-maps masks.
 
     Raises:
-        KitError: not a readable .npy file, not bool or uint8, or of another shape than the maps.
+        KitError: not a readable .npy file, or not bool or uint8.
     """
     array = open_stack(path)
     if array.dtype not in (np.bool_, np.uint8):
         raise KitError(f"{path}: masks are {array.dtype}: give bool, or uint8 of 0 and 1")
-    if array.shape != maps.array.shape:
-        raise KitError(f"{path}: masks are {array.shape}, the maps {maps.array.shape}: give both in one shape")
     return Masks(path, array)
 
 
-def read_folds(path: Path, ids: Sequence[str], named: bool) -> tuple[list[int], list[str]]:
+def read_folds(path: Path | str, ids: Sequence[str], named: bool) -> tuple[list[int], list[str]]:
     """Fold and patient of each map, from a file with columns image_id, fold and, if it likes, patient_id.
 
     Args:
@@ -81,11 +82,11 @@ def read_folds(path: Path, ids: Sequence[str], named: bool) -> tuple[list[int], 
 
 
 def choose(
-    maps_path: Path | None,
-    masks_path: Path | None,
+    maps_path: Path | str | None,
+    masks_path: Path | str | None,
     kinds: Sequence[str],
-    out: Path | None,
-    folds_path: Path | None = None,
+    out: Path | str | None,
+    folds_path: Path | str | None = None,
     removal: Sequence[int] | None = None,
     prevalence: float | None = None,
 ) -> dict[Path, Result]:
@@ -109,14 +110,17 @@ def choose(
     if maps_path is None or masks_path is None or out is None:
         raise KitError("thresholds of anyone's maps: give --maps, --masks and --out together")
     maps = open_maps(maps_path)
-    masks = open_masks(masks_path, maps)
+    masks = open_masks(masks_path)
+    if masks.array.shape != maps.array.shape:
+        shapes = f"masks are {masks.array.shape}, the maps {maps.array.shape}"
+        raise KitError(f"{masks_path}: {shapes}: give both in one shape")
     folds, patients = None, list(maps.ids)
     if folds_path is not None:
         folds, patients = read_folds(folds_path, maps.ids, maps.named)
     found = selection.choose(maps, masks, patients, folds, kinds, removal, prevalence)
     sources = {"maps": maps_path, "masks": masks_path} | ({"folds": folds_path} if folds_path else {})
     hashes = {name: sha256(path) for name, path in sources.items()}
-    results = {out if len(kinds) == 1 else out / kind: result for kind, result in found.items()}
+    results = {Path(out) if len(kinds) == 1 else Path(out) / kind: result for kind, result in found.items()}
     for folder, result in results.items():
         selection.write(result, folder, None, hashes)
     return results

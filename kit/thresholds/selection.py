@@ -1,7 +1,7 @@
 """Choosing decision rules on maps with known truth, and the files that hold what was chosen."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,10 +56,10 @@ class Result:
     prevalence: float | None
     plateau: dict[str, list[float]]
     """The range of each threshold, the others held, that loses no more than 0.001."""
-    surface: Surface | None
-    images: np.ndarray
+    surface: Surface | None = field(repr=False)
+    images: np.ndarray = field(repr=False)
     """Dice of each image, (N,)."""
-    nested_images: np.ndarray | None
+    nested_images: np.ndarray | None = field(repr=False)
     """Dice of each image in the nested estimate, (N,)."""
 
 
@@ -186,7 +186,7 @@ def removals_of(text: str | None) -> list[int] | None:
     return [int(value) for value in values]
 
 
-def write(result: Result, folder: Path, recipe: str | None, hashes: dict[str, str]) -> None:
+def write(result: Result, folder: Path | str, recipe: str | None, hashes: dict[str, str]) -> None:
     """Writes surface.npz and thresholds.json into `folder`.
 
     Args:
@@ -195,6 +195,7 @@ def write(result: Result, folder: Path, recipe: str | None, hashes: dict[str, st
         recipe: Name of the recipe that made the maps; None for anyone's maps.
         hashes: SHA-256 of what the rule was chosen on, by name.
     """
+    folder = Path(folder)
     if result.surface is not None:
         axes: dict[str, Any] = {"levels": result.surface.levels, "removal": result.surface.removal}
         if result.surface.dice.ndim == 3:

@@ -12,7 +12,9 @@ from kit.run import Run
 from kit.workflows.workspace import Workspace, check_maps, open_run
 
 
-def compare(workspace: Workspace, data: Path | str, names: Sequence[str], out: Path | None = None) -> tuple[str, Path]:
+def compare(
+    workspace: Workspace, data: Path | str, names: Sequence[str], out: Path | str | None = None
+) -> tuple[str, Path]:
     """Compares the out-of-fold masks of two or more runs, each by its own rule.
 
     Args:
@@ -38,6 +40,6 @@ def compare(workspace: Workspace, data: Path | str, names: Sequence[str], out: P
         measured[name] = cases.measure(run, opened.competition, opened.split)
     pairs = comparison.pairs({name: found.table for name, found in measured.items()})
     overview = pd.DataFrame([{"run": name, **cases.summary(found)} for name, found in measured.items()]).round(4)
-    target = out or place / f"compare-{'-'.join(runs)}.html"
+    target = Path(out) if out else place / f"compare-{'-'.join(runs)}.html"
     write_text(target, page.compare(pairs, overview, target.with_suffix("")))
     return comparison.text(pairs), target

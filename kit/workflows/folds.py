@@ -20,7 +20,7 @@ def make_folds(
     count: int | None = None,
     seed: int | None = None,
     holdout: float | None = None,
-    out: Path | None = None,
+    out: Path | str | None = None,
     allow_missing: bool = False,
     hash_patients: bool = False,
 ) -> tuple[Path, Folds, bool]:
@@ -55,7 +55,7 @@ def make_folds(
     if count is None and holdout is None:
         holdout = recipe.folds.holdout
     split = Split(count or recipe.folds.count, holdout, recipe.seed if seed is None else seed, hash_patients)
-    path = out or workspace.split_file(competition, split)
+    path = Path(out) if out else workspace.split_file(competition, split)
     made_from = folds.provenance(competition, split)
     if path.is_file():
         if folds.is_by_hand(path):

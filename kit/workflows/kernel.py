@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +27,12 @@ HALF_LOSS = 1e-4
 """Weights are stored in half precision where the OOF Dice changes by no more."""
 
 
-def find_run(workspace: Workspace, folder: Path | None, data: Path, recipe: str, overrides: str = "") -> Run:
+def find_run(
+    workspace: Workspace, folder: Path | str | None, data: Path | str, recipe: str, overrides: str | Sequence[str] = ""
+) -> Run:
     """The run in that folder, or else the recipe's run on the data."""
     if folder is not None:
-        return Run(folder)
+        return Run(Path(folder))
     wanted = recipes.load(recipe, overrides)
     run = workspace.run(workspace.open_data(data), wanted)
     if run.thresholds.is_file() and thresholds.asked_for(run) != wanted.threshold.rule:
@@ -41,7 +43,7 @@ def find_run(workspace: Workspace, folder: Path | None, data: Path, recipe: str,
 def build(
     workspace: Workspace,
     run: Run,
-    data: Path,
+    data: Path | str,
     chosen: Settings,
     gpu: bool,
     time_limit: float,
@@ -123,7 +125,7 @@ def _never_unreadable(index: int, error: KitError) -> None:
     raise AssertionError(index) from error
 
 
-def check(workspace: Workspace, run: Run, data: Path, images: Path | None, say: Say) -> None:
+def check(workspace: Workspace, run: Run, data: Path | str, images: Path | str | None, say: Say) -> None:
     """Rehearses the run's kernel on test images.
 
     Args:
@@ -159,7 +161,7 @@ def checked(run: Run) -> bundle.Kernel:
     return kernel
 
 
-def push(workspace: Workspace, run: Run, data: Path, chosen: Settings, variables: str, say: Say) -> Path:
+def push(workspace: Workspace, run: Run, data: Path | str, chosen: Settings, variables: str, say: Say) -> Path:
     """Brings the run's kernel to Kaggle and fetches what it writes there.
 
     Args:

@@ -26,8 +26,8 @@ def predict(
     workspace: Workspace,
     data: Path | str,
     recipe: Recipe,
-    images: Path | None = None,
-    out: Path | None = None,
+    images: Path | str | None = None,
+    out: Path | str | None = None,
     skip_bad: bool = False,
 ) -> tuple[Path, bool]:
     """Predicts the test images, or any folder of DICOM files, and writes the submission.
@@ -59,7 +59,7 @@ def predict(
         paths, order, target = competition.test, competition.sample_ids, opened.run
     else:
         paths = find_images(images)
-        order, target = tuple(paths), Run(out or workspace.predictions / images.name)
+        order, target = tuple(paths), Run(Path(out) if out else workspace.predictions / Path(images).name)
     if not order:
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
     done = predict_files(trained, paths, order, target, competition.shape, skip_bad, whole=images is None)
@@ -100,12 +100,13 @@ def predict_by(
     return target.submission, done
 
 
-def find_images(folder: Path) -> dict[str, Path]:
+def find_images(folder: Path | str) -> dict[str, Path]:
     """The DICOM files of any folder, by id.
 
     Raises:
         KitError: there is no such folder.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise KitError(f"--images {folder}: there is no such folder: give one with DICOM files")
     return layout.find_dicoms(folder)

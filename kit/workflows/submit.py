@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 
 def hand_in(
     workspace: Workspace,
-    data: Path,
+    data: Path | str,
     recipe: Recipe,
     to: str,
-    file: Path | None = None,
+    file: Path | str | None = None,
     kernel: str | None = None,
     chosen: settings.Settings | None = None,
     again: bool = False,
@@ -49,13 +49,13 @@ def hand_in(
         raise KitError(f"TO={to}: choose local or kaggle")
     if kernel and to == "local":
         raise KitError(f"--kernel {kernel}: is submitted with TO=kaggle alone")
-    if to == "kaggle" and data == workspace.demo:
+    if to == "kaggle" and Path(data) == workspace.demo:
         raise KitError(f"TO=kaggle: needs DATA: {data} holds phantoms, which no competition on Kaggle asks for")
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
     known = read_json(run.thresholds) if file is None and run.thresholds.exists() else {}
     if to == "local":
-        path = file or predict(workspace, data, recipe, skip_bad=skip_bad)[0]
+        path = Path(file) if file else predict(workspace, data, recipe, skip_bad=skip_bad)[0]
         outcome = submit.submit_local(path, competition, workspace.ledger, known, again, ask)
     else:
         from kit.kaggle import kernel_output
@@ -72,7 +72,7 @@ def hand_in(
                 known = {}
             path = kernel_output.fetch_submission(client, owner, slug, version, competition)
         else:
-            path = file or predict(workspace, data, recipe, skip_bad=skip_bad)[0]
+            path = Path(file) if file else predict(workspace, data, recipe, skip_bad=skip_bad)[0]
         outcome = kaggle.submit_kaggle(
             path, competition, workspace.ledger, known, client, name, again, yes, ask, kernel
         )
@@ -96,7 +96,7 @@ def scores(workspace: Workspace) -> str:
     return ledger.table(workspace.ledger)
 
 
-def download(chosen: settings.Settings, dataset: str | None = None, out: Path | None = None) -> tuple[Path, bool]:
+def download(chosen: settings.Settings, dataset: str | None = None, out: Path | str | None = None) -> tuple[Path, bool]:
     """Fetches the competition's files, or those of a data set `OWNER/SLUG`.
 
     Returns:
@@ -109,7 +109,7 @@ def download(chosen: settings.Settings, dataset: str | None = None, out: Path | 
     from kit.kaggle.client import connect
 
     name = chosen.named_competition() if dataset is None else dataset
-    folder = out or Path("data") / name.rpartition("/")[2]
+    folder = Path(out) if out else Path("data") / name.rpartition("/")[2]
     client = connect(chosen.timeout)
     if dataset is None:
         return folder, download.download_competition(client, name, folder)

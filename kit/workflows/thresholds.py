@@ -179,7 +179,7 @@ def fits(run: Run, recipe: Recipe) -> bool:
 
 def search(
     opened: OpenRun,
-    target: Path,
+    target: Path | str,
     kinds: Sequence[str] = selection.KINDS,
     removal: Sequence[int] | None = None,
     prevalence: float | None = None,
@@ -196,7 +196,7 @@ def search(
     Returns:
         Folder of each search, by what to call it.
     """
-    run, recipe, competition = opened.run, opened.recipe, opened.competition
+    target, run, recipe, competition = Path(target), opened.run, opened.recipe, opened.competition
     folders = {}
     for tta in (True, False):
         files = [run.oof(fold, tta) for fold in opened.split.numbers]

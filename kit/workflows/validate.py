@@ -2,13 +2,25 @@
 
 from pathlib import Path
 
-from kit.competition import submission
-from kit.workflows.workspace import Workspace
+from kit.competition import layout, submission
+from kit.competition.layout import Competition
+from kit.competition.submission import Problem
 
 
-def validate(workspace: Workspace, file: Path, data: Path, sample: Path | None = None) -> list[submission.Problem]:
-    """The problems of a submission file, held against a sample submission or the data's own."""
-    if sample is not None:
-        return submission.validate(file, tuple(submission.read(sample)))
-    competition = workspace.open_data(data)
+def validate(file: Path | str, against: Competition | Path | str | None = None) -> list[Problem]:
+    """The problems of a submission file; none for a good one.
+
+    Args:
+        file: The submission.
+        against: What it must answer: an opened data set or its folder, or a sample submission. None: its form alone
+            is checked, for images of 1024×1024.
+
+    Raises:
+        KitError: a file cannot be read, or the folder is not a competition's.
+    """
+    if against is None:
+        return submission.validate(file)
+    if isinstance(against, Path | str) and not Path(against).is_dir():
+        return submission.validate(file, tuple(submission.read(against)))
+    competition = against if isinstance(against, Competition) else layout.open_folder(against, allow_missing=True)
     return submission.validate(file, competition.sample_ids, competition.shape)

@@ -19,7 +19,7 @@ from kit.workflows.workspace import Workspace
 
 
 def view(
-    workspace: Workspace, data: Path | str, recipe: Recipe, images: Sequence[str], out: Path | None = None
+    workspace: Workspace, data: Path | str, recipe: Recipe, images: Sequence[str], out: Path | str | None = None
 ) -> list[Path]:
     """Draws training images with their out-of-fold masks, test images with the masks of the submission.
 
@@ -54,7 +54,7 @@ def view(
         caption = image
         if known and found is not None:
             caption = f"Dice {scoring.dice(found, truth):.3f} · {image}"
-        target = (out or run.folder / "view") / f"{image}.png"
+        target = (Path(out) if out else run.folder / "view") / f"{image}.png"
         gallery.write(target, gallery.picture(radiograph.pixels, layers, caption))
         written.append(target)
     return written

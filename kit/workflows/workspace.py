@@ -32,6 +32,9 @@ class Workspace:
 
     root: Path = Path()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
+
     @property
     def demo(self) -> Path:
         """The built-in competition, made when missing."""
@@ -130,8 +133,9 @@ class OpenRun:
     """What each training image and its label rows are by their content."""
 
 
-def inputs_of(image_keys: Sequence[bytes], fold_file: Path) -> Inputs:
+def inputs_of(image_keys: Sequence[bytes], fold_file: Path | str) -> Inputs:
     """What a training on these images and folds is trained on."""
+    fold_file = Path(fold_file)
     return Inputs(images=key_of(*image_keys).hex(), folds=sha256(fold_file), fold_file=fold_file.name)
 
 

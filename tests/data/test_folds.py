@@ -5,9 +5,8 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from dicoms import write_dicom
 
-from kit.competition import dicom, labels
+from kit.competition import labels
 from kit.core.errors import KitError
 from kit.data import folds
 from kit.data.folds import Split
@@ -159,40 +158,16 @@ class TestRead:
             folds.read(file, phantoms)
 
 
-class TestPatients:
-    def with_header(self, phantoms, tmp_path, **elements):
-        """Four images whose headers say so."""
-        paths = {}
-        for number in range(4):
-            with dicom.quiet():
-                paths[f"i{number}"] = write_dicom(tmp_path / f"i{number}.dcm", np.zeros((8, 8), np.uint8), **elements)
-        return dataclasses.replace(phantoms, train=paths, labels=dict.fromkeys(paths, ()), patients=None)
-
-    def test_images_that_the_table_lacks_are_grouped_by_their_header(self, phantoms, tmp_path, caplog):
-        some = dataclasses.replace(self.with_header(phantoms, tmp_path, PatientID="x"), patients={"i0": "y"})
-        assert folds.patients(some) == ["y", "x", "x", "x"]
-        assert "3 of 4 training images have no row there" in caplog.text
-
-    def test_an_image_without_a_readable_header_is_a_patient_of_its_own(self, phantoms, tmp_path, caplog):
-        some = self.with_header(phantoms, tmp_path, PatientID="x")
-        some.train["i1"].write_bytes(b"torn")
-        assert folds.patients(some) == ["x", "i1", "x", "x"]
-        assert "i1.dcm: is not a DICOM file" in caplog.text
-
-    def test_text_in_the_picture_is_told(self, phantoms, tmp_path, caplog):
-        folds.patients(self.with_header(phantoms, tmp_path, BurnedInAnnotation="YES"))
-        assert "4 images say BurnedInAnnotation=YES (first: i0)" in caplog.text
-
-    def test_hashed_patients_make_the_same_folds_and_name_nobody(self, crowd, tmp_path):
-        plain, hashed = folds.make(crowd, Split()), folds.make(crowd, Split(hash_patients=True))
-        assert (plain.table.fold == hashed.table.fold).all()
-        groups = [
-            table.groupby("patient_id").image_id.apply(tuple).sort_values().tolist()
-            for table in (plain.table, hashed.table)
-        ]
-        assert groups[0] == groups[1]
-        assert not set(plain.table.patient_id) & set(hashed.table.patient_id)
-        assert hashed.table.patient_id.str.fullmatch("[0-9a-f]{16}").all()
+def test_hashed_patients_make_the_same_folds_and_name_nobody(crowd, tmp_path):
+    plain, hashed = folds.make(crowd, Split()), folds.make(crowd, Split(hash_patients=True))
+    assert (plain.table.fold == hashed.table.fold).all()
+    groups = [
+        table.groupby("patient_id").image_id.apply(tuple).sort_values().tolist()
+        for table in (plain.table, hashed.table)
+    ]
+    assert groups[0] == groups[1]
+    assert not set(plain.table.patient_id) & set(hashed.table.patient_id)
+    assert hashed.table.patient_id.str.fullmatch("[0-9a-f]{16}").all()
 
 
 class TestSplits:

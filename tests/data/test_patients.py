@@ -1,0 +1,36 @@
+"""Whose image each is: by the table, the header, or nobody else's."""
+
+import dataclasses
+
+import numpy as np
+from dicoms import write_dicom
+
+from kit.competition import dicom
+from kit.data import patients
+
+
+def with_header(phantoms, tmp_path, **elements):
+    """Four images whose headers say so."""
+    paths = {}
+    for number in range(4):
+        with dicom.quiet():
+            paths[f"i{number}"] = write_dicom(tmp_path / f"i{number}.dcm", np.zeros((8, 8), np.uint8), **elements)
+    return dataclasses.replace(phantoms, train=paths, labels=dict.fromkeys(paths, ()), patients=None)
+
+
+def test_images_that_the_table_lacks_are_grouped_by_their_header(phantoms, tmp_path, caplog):
+    some = dataclasses.replace(with_header(phantoms, tmp_path, PatientID="x"), patients={"i0": "y"})
+    assert patients.of(some) == ["y", "x", "x", "x"]
+    assert "3 of 4 training images have no row there" in caplog.text
+
+
+def test_an_image_without_a_readable_header_is_a_patient_of_its_own(phantoms, tmp_path, caplog):
+    some = with_header(phantoms, tmp_path, PatientID="x")
+    some.train["i1"].write_bytes(b"torn")
+    assert patients.of(some) == ["x", "i1", "x", "x"]
+    assert "i1.dcm: is not a DICOM file" in caplog.text
+
+
+def test_text_in_the_picture_is_told(phantoms, tmp_path, caplog):
+    patients.of(with_header(phantoms, tmp_path, BurnedInAnnotation="YES"))
+    assert "4 images say BurnedInAnnotation=YES (first: i0)" in caplog.text
