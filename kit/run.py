@@ -32,7 +32,9 @@ class Inputs(BaseModel):
     def changes(self, other: "Inputs") -> list[str]:
         """What differs in other inputs, in words; weights that only one of the two names do not count."""
         named = {"images or labels": (self.images, other.images), "folds": (self.folds, other.folds)}
-        named |= {name: (self.starts[name], other.starts[name]) for name in self.starts.keys() & other.starts.keys()}
+        named |= {
+            name: (self.starts[name], other.starts[name]) for name in sorted(self.starts.keys() & other.starts.keys())
+        }
         return [name for name, (before, after) in named.items() if before != after]
 
 

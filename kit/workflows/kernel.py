@@ -98,6 +98,7 @@ def half_change(workspace: Workspace, run: Run, competition: layout.Competition)
         with tempfile.TemporaryDirectory() as folder:
             halved = {name: [Path(folder) / name / path.name for path in paths] for name, paths in full.items()}
             for name, paths in full.items():
+                (Path(folder) / name).mkdir(parents=True, exist_ok=True)
                 for path, target in zip(paths, halved[name], strict=True):
                     bundle.write_weights(path, target, half=True)
             before, after = (system.load(replace(trained, weights=weights)) for weights in (full, halved))

@@ -50,11 +50,6 @@ def predict(
     trained, competition = opened.run.trained(recipe), opened.competition
     check_maps(opened)
     thresholds.put_recipes_rule_in_use(opened)
-    if not thresholds.fits(opened.run, recipe):
-        kind = "without" if recipe.tta else "with"
-        raise KitError(
-            f"{opened.run.thresholds}: was chosen on maps {kind} TTA: run `make train` with this setting of tta"
-        )
     if images is None:
         paths, order, target = competition.test, competition.sample_ids, opened.run
     else:

@@ -50,12 +50,16 @@ def ensure(opened: OpenRun) -> bool:
 
 
 def put_recipes_rule_in_use(opened: OpenRun) -> None:
-    """Makes the rule that the recipe's `threshold.rule` names the one that the run predicts with.
+    """Makes the rule that the recipe asks for the one that the run predicts with.
+
+    Thresholds that were taken as `threshold.rule` says, on maps with TTA or without as `tta` says, stay as they are.
 
     Raises:
         KitError: it has not been searched or measured yet.
     """
     rule = opened.recipe.threshold.rule
+    if asked_for(opened.run) == rule and _fits(opened.run, opened.recipe):
+        return
     wanted = opened.run.rule(rule, opened.recipe.tta) / "thresholds.json"
     if rule != "searched" and not wanted.is_file():
         raise KitError(f"{wanted}: is missing: run `make train` to find the thresholds of {rule}")
@@ -170,13 +174,6 @@ def put_in_use(opened: OpenRun, chosen: str | None) -> bool:
     return True
 
 
-def fits(run: Run, recipe: Recipe) -> bool:
-    """Whether the run's thresholds were chosen on maps with TTA, or without, as the recipe predicts."""
-    chosen_on = thresholds_file.read(run.thresholds).hashes
-    other = {run.oof(fold, not recipe.tta).name for fold in run.predicted_folds()}
-    return not other & chosen_on.keys()
-
-
 def search(
     opened: OpenRun,
     target: Path | str,
@@ -277,6 +274,13 @@ def _made_from(opened: OpenRun) -> dict[str, Any]:
         files = [run.oof(fold, tta, "classify") for fold in numbers for tta in (True, False)]
         made_from["image_probabilities"] = [sha256(file) for file in files]
     return made_from
+
+
+def _fits(run: Run, recipe: Recipe) -> bool:
+    """Whether the run's thresholds were chosen on maps with TTA, or without, as the recipe predicts."""
+    chosen_on = thresholds_file.read(run.thresholds).hashes
+    other = {run.oof(fold, not recipe.tta).name for fold in run.predicted_folds()}
+    return not other & chosen_on.keys()
 
 
 def _folders(run: Run) -> dict[str, Path]:

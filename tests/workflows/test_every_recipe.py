@@ -214,14 +214,14 @@ def test_other_folders_are_predicted_by_ensembles_too(data):
 def test_halved_weights_are_judged_by_the_dice_of_what_they_predict(data, monkeypatch):
     competition = layout.open_folder(data)
     run, _ = train(Workspace(), data, tiny("demo", "name=halved"))
-    run.thresholds.write_text(json.dumps({"rule": "image", "binarization": 0.5, "removal": 0}))
+    run.thresholds.write_text(json.dumps({"rule": "image", "binarization": 0.498, "removal": 0}))
     truth = {image_id: rle.union(rows, competition.shape) for image_id, rows in competition.labels.items()}
     whole = np.ones(competition.shape, bool)  # what weights of 0 predict, and so the probability 0.5 everywhere
     changes = []
     for fold in (0, 1):
         stack = maps.open_maps(run.oof(fold))
         for image_id, levels in zip(stack.ids, stack, strict=True):
-            before = scoring.dice(maps.upsample(levels, competition.shape) >= 128, truth[image_id])
+            before = scoring.dice(maps.upsample(levels, competition.shape) >= 127, truth[image_id])
             changes.append(scoring.dice(whole, truth[image_id]) - before)
 
     def zeros(source, target, half):
@@ -244,7 +244,7 @@ def test_an_ensemble_becomes_a_kernel(data, monkeypatch):
         patch.setattr(kernels.bundle, "write_weights", lambda source, target, half: shutil.copy(source, target))
         assert kernels.half_change(Workspace(), run, competition) == 0
     told = []
-    kernel = kernels.build(Workspace(), run, data, Settings(), False, 60.0, told.append)
+    kernel = kernels.build(Workspace(), run, data, Settings(), False, 60.0, False, told.append)
     assert len(list(kernel.bundle.glob("*.safetensors"))) == 8 * 2
     assert "halving them changes" in told[0]
 
@@ -301,11 +301,17 @@ def test_a_run_is_predicted_as_it_was_trained(data):
         for verb in (predict, explore):
             with pytest.raises(KitError, match="was trained with other settings"):
                 verb(Workspace(), data, tiny("demo", f"name=kept {other}"))
-    with pytest.raises(KitError, match="chosen on maps with TTA"):
-        predict(Workspace(), data, tiny("demo", "name=kept tta=false"))
     assert {file: file.read_bytes() for file in before} == before
-    train(Workspace(), data, tiny("demo", "name=kept tta=false"))
-    assert predict(Workspace(), data, tiny("demo", "name=kept tta=false"))[1]
+
+
+def test_thresholds_are_those_of_the_maps_that_they_are_applied_to(data):
+    run, _ = train(Workspace(), data, tiny("demo", "name=switched"))
+    path, _ = predict(Workspace(), data, tiny("demo", "name=switched"))
+    before = path.read_bytes(), run.thresholds.read_bytes()
+    predict(Workspace(), data, tiny("demo", "name=switched tta=false"))
+    assert {"fold0-plain.npy", "fold1-plain.npy"} < json.loads(run.thresholds.read_text())["hashes"].keys()
+    predict(Workspace(), data, tiny("demo", "name=switched"))
+    assert (path.read_bytes(), run.thresholds.read_bytes()) == before
 
 
 def test_a_fold_whose_weights_are_gone_is_told(data):
@@ -314,7 +320,7 @@ def test_a_fold_whose_weights_are_gone_is_told(data):
     kept = lost.rename(lost.with_name("kept"))
     for use in (
         lambda: predict(Workspace(), data, tiny("sneddy")),
-        lambda: kernels.build(Workspace(), run, data, Settings(), False, 60.0, print),
+        lambda: kernels.build(Workspace(), run, data, Settings(), False, 60.0, False, print),
     ):
         with pytest.raises(KitError, match=r"r50/fold1/stage4: its weights are missing"):
             use()

@@ -271,7 +271,7 @@ def test_what_was_made_and_then_damaged_is_made_again(kit, place):
 
 def test_other_folds_than_the_recipe_says_are_told(kit, caplog):
     kit("folds", *RUN)
-    kit("train", *RUN, "--set", "folds.count=3")  # refused: the run has another recipe
+    kit("train", *RUN, "--set", "name=other folds.count=3 start=absent")  # refused: the run has another recipe
     assert "folds/tiny.csv: has 2 folds, where the recipe asks for 3 folds" in caplog.text
     caplog.clear()
     kit("train", *RUN)

@@ -33,10 +33,13 @@ def test_all_rules(kit, tmp_path):
     assert code == 0
     assert [line.split()[0] for line in printed.splitlines()] == ["rule", "image", "component", "triplet", "expected"]
     for rule in ("image", "component", "triplet"):
+        figures = {"surface.svg", "surface.csv"} | (
+            {"surface-top.svg", "surface-top.csv"} if rule == "triplet" else set()
+        )
         assert {path.name for path in (tmp_path / "out" / rule).iterdir()} == {
             "thresholds.json",
             "surface.npz",
-            "surface.png",
+            *figures,
         }
         assert np.load(tmp_path / "out" / rule / "surface.npz")["removal"].tolist() == [0, 512, 1024]
 
