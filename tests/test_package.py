@@ -100,3 +100,20 @@ for arguments in {VERBS}:
     assert any(line.startswith("exp5 ") for line in rest)
     assert "d: 2 training and 1 test images" in rest
     assert rest[-1]
+
+
+def test_importing_the_augmentation_asks_no_server():
+    code = """
+import socket, sys
+asked = []
+watched = ("socket.connect", "socket.getaddrinfo")
+sys.addaudithook(lambda event, arguments: event in watched and asked.append(arguments))
+import kit.data.augmentation
+print(asked)
+socket.getaddrinfo("127.0.0.1", 80)
+print(len(asked))
+"""
+    clean = {name: value for name, value in os.environ.items() if "ALBUMENTATIONS" not in name}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "1"]

@@ -4,8 +4,11 @@ The recipe says how strong each is. Where albumentations 2 distorts less than it
 names, what those did is done here.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks a server for its newest version
 
 import albumentations as A
 import cv2
