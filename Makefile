@@ -6,6 +6,9 @@
 
 takes_demo         := ARGS
 takes_download     := ARGS
+takes_doctor       :=
+takes_check        := DATA ARGS
+takes_import       := DATA OUT ARGS
 takes_stats        := DATA ARGS
 takes_folds        := DATA RECIPE SET FOLDS ARGS
 takes_train        := DATA RECIPE SET FOLD ARGS
@@ -87,6 +90,15 @@ help: .venv/ready
 
 demo download scores: .venv/ready
 	@$(KIT) $@ $(ARGS_)
+
+doctor: .venv/ready
+	@$(KIT) doctor
+
+check: .venv/ready
+	@$(KIT) check $(call option,DATA,) $(ARGS_)
+
+import: .venv/ready
+	@$(KIT) import $(call option,DATA,) $(call option,OUT,--out) $(ARGS_)
 
 stats tables: .venv/ready
 	@$(KIT) $@ $(DATA_) $(ARGS_)

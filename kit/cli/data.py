@@ -1,4 +1,4 @@
-"""Verbs of the data: `demo`, `download`, `stats` and `folds`."""
+"""Verbs of the data: `doctor`, `demo`, `download`, `check`, `import`, `stats` and `folds`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import app, verb
-from kit.cli.options import DEMO, UNCHANGED, AllowMissing, CompetitionName, Data, Overrides, RecipeName
+from kit.cli.options import DEMO, UNCHANGED, AllowMissing, CompetitionName, Data, Overrides, RecipeName, SkipBad
+
+
+@verb(app, "doctor")
+def examine_machine() -> None:
+    """Look at the machine: versions, GPU, threads, memory, disk, weights, credentials, and what to do."""
+    from kit.workflows import doctor
+    from kit.workflows.workspace import Workspace
+
+    signs = []
+    for sign in doctor.examine(Workspace()):
+        print(sign)
+        signs.append(sign)
+    doctor.refuse(signs)
 
 
 @verb(app, "demo")
@@ -36,6 +49,33 @@ def fetch(
 
     folder, done = submit.download(settings.load(competition), dataset, out)
     print(f"{folder}: {'complete' if done else 'complete, nothing to do'}")
+
+
+@verb(app, "check")
+def check_data(
+    folder: Annotated[Path, typer.Argument(help="A competition's folder, or one of images and masks.")] = DEMO,
+) -> None:
+    """Decode every file of a data set, hold each truth against its image, and say what is wrong."""
+    from kit.workflows import check
+    from kit.workflows.workspace import Workspace
+
+    checked = check.check(Workspace(), folder)
+    print(checked.text())
+    checked.refuse()
+
+
+@verb(app, "import")
+def import_folder(
+    folder: Annotated[Path, typer.Argument(help="Images with masks of the same names, or any mirror.")],
+    out: Annotated[Path, typer.Option(help="The competition's folder to write.")],
+    skip_bad: SkipBad = False,
+) -> None:
+    """Bring in PNG, JPEG or DICOM images with their masks or label rows, as a competition's folder."""
+    from kit.workflows import importing
+
+    found, done = importing.bring_in(folder, out, skip_bad)
+    parts = f"{len(found.train)} training and {len(found.test)} test images"
+    print(f"{out}: {f'{parts} of {found.shape[0]}×{found.shape[1]}' if done else 'up to date, nothing to do'}")
 
 
 @verb(app, "stats")

@@ -82,7 +82,9 @@ def predict_images(
     data: Data = DEMO,
     recipe: RecipeName = "demo",
     overrides: Overrides = UNCHANGED,
-    images: Annotated[Path | None, typer.Option(help="Any folder of DICOM files instead of the test images.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Any folder of images instead of the test set: DICOM, PNG or JPEG.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for --images' maps and submission.csv.")] = None,
     trained_on: Annotated[
         str | None, typer.Option(help="Predict with the recipe's run on this other data set, such as round 1's.")

@@ -61,6 +61,8 @@ class Metadata:
     """(height, width) in pixels."""
     burned_in: bool
     """Whether the header says that text which may name the patient is part of the picture."""
+    inverted: bool
+    """Whether it is stored with black bones (MONOCHROME1), which reading turns round."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,6 @@ def read(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:
                 sizes = ["×".join(map(str, size)) for size in (metadata.shape, shape)]
                 raise _Refused(f"is {sizes[0]} pixels, not {sizes[1]} as the others: leave it out or resize it")
             syntax = _check_grey_image(dataset)
-            inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
             encapsulated = dataset.PixelData if syntax.is_encapsulated else b""
             frame = next(generate_frames(encapsulated, number_of_frames=1)) if encapsulated else b""
             if syntax in JPEG2000TransferSyntaxes:
@@ -101,7 +102,7 @@ def read(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:
             pixels = jpeg.decode(frame, metadata.shape)
         if pixels.shape != metadata.shape:
             raise _Refused(f"pixels are {pixels.shape}, not {metadata.shape} as its header says: fetch it again")
-    return Radiograph(**vars(metadata), pixels=255 - pixels if inverted else pixels)
+    return Radiograph(**vars(metadata), pixels=255 - pixels if metadata.inverted else pixels)
 
 
 def read_metadata(path: Path | str) -> Metadata:
@@ -209,6 +210,7 @@ def _metadata(dataset: pydicom.Dataset) -> Metadata:
         patient_id=_text(dataset, "PatientID"),
         shape=(rows, columns),
         burned_in=_text(dataset, "BurnedInAnnotation") == "YES",
+        inverted=_text(dataset, "PhotometricInterpretation") == "MONOCHROME1",
     )
 
 

@@ -11,17 +11,19 @@ Layouts, recognised by what is in the folder:
 In each, patients.csv (`ImageId,PatientId`) and solution.csv may stand beside the labels, and parts may be missing.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.competition import dicom, labels, rle
+from kit.competition import dicom, labels, pictures, rle
 from kit.core.errors import KitError, printable
 from kit.core.files import present
 
 PATIENT_COLUMNS = ("ImageId", "PatientId")
 _LISTED = 5
+_NOT_DICOM = (".csv", ".json", ".txt", ".png", ".jpg", ".jpeg", ".zip", ".npy")
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,18 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     layout = next((layout for layout in LAYOUTS if present(folder / layout.labels)), None)
     if layout is None:
         wanted = "; ".join(f"{known.name}: {known.labels} with {' and '.join(known.train)}/" for known in LAYOUTS)
-        raise KitError(f"{folder}: is not a competition's folder; looked for {wanted}")
+        hint = f"; {_to_import(folder)}" if _holds_images(folder) else ""
+        raise KitError(f"{folder}: is not a competition's folder; looked for {wanted}{hint}")
     labels_path = folder / layout.labels
     regions = labels.read(labels_path)
     images = find_dicoms(*(folder / part for part in layout.train))
     missing = sorted(regions.keys() - images.keys())
     if missing and not allow_missing:
+        elsewhere = find_pictures(folder).keys() | find_dicoms(folder).keys()
+        advice = _to_import(folder) if elsewhere & set(missing) else "fetch them, or use --allow-missing"
         raise KitError(
             f"{labels_path}: {len(missing)} of {len(regions)} labelled images have no DICOM file in "
-            f"{' or '.join(layout.train)} ({_some(missing)}): fetch them, or use --allow-missing"
+            f"{' or '.join(layout.train)} ({_some(missing)}): {advice}"
         )
     train = {image_id: path for image_id, path in images.items() if image_id in regions}
     if not train:
@@ -142,18 +147,22 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
 def find_dicoms(*folders: Path | str) -> dict[str, Path]:
     """All DICOM files in folders and what is below them, by id (the name without .dcm), sorted.
 
-    A folder that does not exist has none.
+    A file without that ending is one if it begins as such. A folder that does not exist has none.
 
     Raises:
         KitError: an id is there twice, or a file has a name that no CSV file of ids can hold.
     """
     found: dict[str, Path] = {}
     for folder in folders:
-        for path in Path(folder).rglob("*.[dD][cC][mM]"):
-            if unfit := _unfit(path.stem):
-                raise KitError(f"{printable(path)}: {unfit}: rename the file")
-            if found.setdefault(path.stem, path) != path:
-                raise KitError(f"{path}: the image is in {found[path.stem]} too: remove one of them")
+        for path in Path(folder).rglob("*"):
+            ended = path.suffix.lower() == ".dcm"
+            if not ended and not _begins_as_dicom(path):
+                continue
+            image_id = path.stem if ended else path.name
+            if reason := unfit(image_id):
+                raise KitError(f"{printable(path)}: {reason}: rename the file")
+            if found.setdefault(image_id, path) != path:
+                raise KitError(f"{path}: the image is in {found[image_id]} too: remove one of them")
     return dict(sorted(found.items()))
 
 
@@ -183,7 +192,18 @@ def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
     return patients
 
 
-def _unfit(image_id: str) -> str:
+def _begins_as_dicom(path: Path) -> bool:
+    """Whether a regular file without a known ending has DICOM's mark after its preamble."""
+    if path.name.startswith(".") or path.suffix.lower() in _NOT_DICOM or not path.is_file():
+        return False
+    try:
+        with open(path, "rb") as handle:
+            return handle.read(132)[128:] == b"DICM"
+    except OSError:  # one that cannot be read is nobody's image
+        return False
+
+
+def unfit(image_id: str) -> str:
     """Why an image_id cannot stand in a CSV file, a line an image; empty where it can."""
     if any("\ud800" <= letter <= "\udfff" for letter in image_id):
         return "the name is not UTF-8"
@@ -196,6 +216,11 @@ def _check_mask(text: str, shape: tuple[int, int], image_id: str, path: Path) ->
     try:
         rle.runs(text, shape[0] * shape[1], image_id)
     except KitError as error:
+        if rle.is_absolute(text, shape[0] * shape[1]):
+            raise KitError(
+                f"{path}: image {image_id}: this looks like absolute starts, where each gap counts from the run "
+                f"before: `kit import {path.parent} --out data/NAME` converts them"
+            ) from None
         raise KitError(f"{path}: {error}: was the file cut? Fetch it again") from None
 
 
@@ -214,6 +239,21 @@ def usual_shape(paths: list[Path]) -> tuple[int, int]:
     if not shapes:
         raise error or KitError("there are no images")
     return Counter(shapes).most_common(1)[0][0]
+
+
+def find_pictures(folder: Path) -> dict[str, Path]:
+    """PNG and JPEG files below a folder, by name."""
+    return {path.stem: path for path in Path(folder).rglob("*") if pictures.is_picture(path)}
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether there is an image among the first files below a folder, which may be somebody's home."""
+    first = itertools.islice(folder.rglob("*"), 10_000)
+    return any(pictures.is_picture(path) or path.suffix.lower() == ".dcm" for path in first)
+
+
+def _to_import(folder: Path) -> str:
+    return f"images are there in another format or place: bring them in with `kit import {folder} --out data/NAME`"
 
 
 def _there(path: Path) -> Path | None:

@@ -26,7 +26,7 @@ from kit.competition import labels
 from kit.competition.layout import Competition
 from kit.core.errors import KitError, printable
 from kit.core.files import mark, origin, present, read_bytes, sha256, write_text
-from kit.data import patients
+from kit.data import brought, patients
 
 COLUMNS = ["image_id", "patient_id", "stratum", "fold"]
 ONLY_TRAINING = -1
@@ -107,6 +107,16 @@ def make(competition: Competition, split: Split) -> Folds:
         KitError: there are fewer patients than folds, or a count or share that makes no sense.
     """
     count, holdout = split.count, split.holdout
+    splits = competition.folder / brought.NAME
+    if present(splits):  # before the patients are asked for: their headers take a while
+        given = brought.folds_of(splits, competition.train)
+        table = _table(competition)
+        table["fold"] = given
+        if split.hash_patients:
+            table["patient_id"] = [patients.pseudonym(patient) for patient in table.patient_id]
+        _check_numbers(table, splits, "mend it, or remove it")
+        log.info("%s: its split is used", splits)
+        return Folds(table)
     if holdout is None:
         if count is None or count < 2:
             raise KitError(f"--folds {count}: at least 2 folds are needed, or a --holdout share")
@@ -116,14 +126,7 @@ def make(competition: Competition, split: Split) -> Folds:
         if not 0 < share < 1:
             raise KitError(f"--holdout {holdout}: give a share between 0.05 and 0.95")
         held, parts = share.numerator, share.denominator
-    ids = list(competition.train)
-    table = pd.DataFrame(
-        {
-            "image_id": ids,
-            "patient_id": patients.of(competition),
-            "stratum": [labels.stratum(competition.labels[image_id]) for image_id in ids],
-        }
-    )
+    table = _table(competition)
     if table.patient_id.nunique() < parts:
         raise KitError(
             f"{competition.folder}: {table.patient_id.nunique()} patients cannot make {parts} folds: ask for fewer"
@@ -145,10 +148,40 @@ def make(competition: Competition, split: Split) -> Folds:
     return Folds(table)
 
 
+def _table(competition: Competition) -> pd.DataFrame:
+    """The columns that do not depend on the split."""
+    ids = list(competition.train)
+    return pd.DataFrame(
+        {
+            "image_id": ids,
+            "patient_id": patients.of(competition),
+            "stratum": [labels.stratum(competition.labels[image_id]) for image_id in ids],
+        }
+    )
+
+
+def _check_numbers(table: pd.DataFrame, path: Path, advice: str) -> None:
+    """Refuses a split that nothing can be trained and validated on.
+
+    Raises:
+        KitError: a patient is in two folds, a fold's number is none, or there is one fold alone.
+    """
+    split = table.groupby("patient_id").fold.nunique()
+    if (split > 1).any():
+        raise KitError(f"{path}: patient {split.idxmax()} is in more than one fold: {advice}")
+    if table.fold.min() < ONLY_TRAINING:
+        raise KitError(f"{path}: fold {table.fold.min()}: folds count from 0, {ONLY_TRAINING} only trains: {advice}")
+    if table.fold.nunique() < 2:
+        raise KitError(
+            f"{path}: all images are in fold {table.fold[0]}: some have to train and some to validate: {advice}"
+        )
+
+
 def provenance(competition: Competition, split: Split) -> dict[str, Any]:
     """What folds are made from, as it is written beside them."""
-    patients_file = competition.folder / "patients.csv"
+    patients_file, splits = competition.folder / "patients.csv", competition.folder / brought.NAME
     return {
+        **({"splits": sha256(splits)} if present(splits) else {}),
         "labels": sha256(competition.labels_path),
         "patients": sha256(patients_file) if present(patients_file) else None,
         "images": len(competition.train),
@@ -258,13 +291,5 @@ def read(path: Path | str, competition: Competition) -> Folds:
     made_from = origin(path)
     if len(changed) or ("labels" in made_from and made_from["labels"] != sha256(competition.labels_path)):
         raise KitError(f"{path}: {competition.labels_path} has changed since the folds were made: {again}")
-    split = table.groupby("patient_id").fold.nunique()
-    if (split > 1).any():
-        raise KitError(f"{path}: patient {split.idxmax()} is in more than one fold: {again}")
-    if table.fold.min() < ONLY_TRAINING:
-        raise KitError(f"{path}: fold {table.fold.min()}: folds count from 0, {ONLY_TRAINING} only trains: {again}")
-    if table.fold.nunique() < 2:
-        raise KitError(
-            f"{path}: all images are in fold {table.fold[0]}: some have to train and some to validate: {again}"
-        )
+    _check_numbers(table, path, again)
     return Folds(table)

@@ -1,6 +1,6 @@
 """From stored maps to masks: what a rule takes and what it gives, for every image of a file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,13 @@ from kit.core.parallel import ordered
 from kit.inference.maps import Maps, open_maps, upsample
 from kit.inference.rules import GatedRule, Rule
 
+Shape = tuple[int, int] | Mapping[str, tuple[int, int]]
+"""(H, W) of all masks, or of each image's by its id."""
+
 
 def inputs(
     maps: Maps,
-    shape: tuple[int, int],
+    shape: Shape,
     image_probabilities: np.ndarray | None = None,
     wanted: Sequence[str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray, float | None]]:
@@ -21,7 +24,7 @@ def inputs(
 
     Args:
         maps: Levels, N images.
-        shape: (H, W) of the masks; maps of another size are enlarged.
+        shape: (H, W) of the masks, or of each image's; maps of another size are enlarged.
         image_probabilities: For a gated rule, P(the image has any pneumothorax), (N,).
         wanted: Ids to go through; None: all.
 
@@ -37,7 +40,8 @@ def inputs(
 
     def one(index: int) -> tuple[str, np.ndarray, float | None]:
         given = None if image_probabilities is None else float(image_probabilities[index])
-        return maps.ids[index], upsample(maps[index], shape), given
+        wanted_shape = shape[maps.ids[index]] if isinstance(shape, Mapping) else shape
+        return maps.ids[index], upsample(maps[index], wanted_shape), given
 
     return ordered(one, indices)
 
@@ -46,7 +50,7 @@ def stored_inputs(
     rule: Rule,
     maps_path: Path,
     image_probabilities_path: Path,
-    shape: tuple[int, int],
+    shape: Shape,
     wanted: Sequence[str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray, float | None]]:
     """As `inputs`, from files.
@@ -55,7 +59,7 @@ def stored_inputs(
         rule: A gated one needs the probabilities.
         maps_path: .npy (N, h, w).
         image_probabilities_path: .npy (N,), read for a gated rule only.
-        shape: (H, W) of the masks.
+        shape: (H, W) of the masks, or of each image's.
         wanted: Ids to go through; None: all.
 
     Raises:
@@ -70,7 +74,7 @@ def stored_masks(
     rule: Rule,
     maps_path: Path,
     image_probabilities_path: Path,
-    shape: tuple[int, int],
+    shape: Shape,
     wanted: Sequence[str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The id and the mask, bool (H, W), of each image of stored maps that could be read; see `stored_inputs`."""

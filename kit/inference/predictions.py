@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.competition import dicom
+from kit.competition import dicom, pictures
 from kit.core.distributed import Team
 from kit.core.errors import KitError
 from kit.core.files import sha256
@@ -33,8 +33,8 @@ class Images:
     """Record images that cannot be read instead of raising."""
 
 
-def dicom_images(paths: dict[str, Path], shape: tuple[int, int] | None, skip_unreadable: bool) -> Images:
-    """DICOM files as images to predict.
+def images_of(paths: dict[str, Path], shape: tuple[int, int] | None, skip_unreadable: bool) -> Images:
+    """DICOM, PNG or JPEG files as images to predict.
 
     Args:
         paths: Files by id.
@@ -55,7 +55,7 @@ def dicom_images(paths: dict[str, Path], shape: tuple[int, int] | None, skip_unr
             raise KitError(f"{path}: cannot be read ({error.strerror}): use --skip-bad to leave it out") from None
 
     def read(index: int, size: int) -> np.ndarray:
-        return resize_image(dicom.read(files[index], shape).pixels, size)
+        return resize_image(pictures.read_image(files[index], shape).pixels, size)
 
     return Images(tuple(paths), tuple(ordered(key, files)), read, skip_unreadable)
 

@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 
 from kit.core.errors import KitError
-from kit.core.files import origin
-from kit.data import folds
+from kit.core.files import origin, present
+from kit.data import brought, folds
 from kit.data.folds import Folds, Split
 from kit.recipes.schema import Recipe
 from kit.workflows.workspace import Workspace
@@ -48,6 +48,9 @@ def make_folds(
     if count is not None and holdout is not None:
         raise KitError(f"--folds {count} --holdout {holdout}: give one of them")
     competition = workspace.open_data(data, allow_missing)
+    splits = competition.folder / brought.NAME
+    if present(splits) and not (count is None and holdout is None):
+        raise KitError(f"{splits}: says how to split: leave --folds and --holdout out, or remove it")
     first = workspace.folds / f"{competition.name}.csv"
     nothing_asked = count is None and holdout is None and seed is None and out is None
     if nothing_asked and first.is_file() and folds.is_by_hand(first):

@@ -1,17 +1,18 @@
 """The verb `predict`: maps and masks of the test images, or of any folder of DICOM files, and the submission."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from kit.competition import layout, rle, submission
+from kit.competition import layout, pictures, rle, submission
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
 from kit.core.files import copy, is_current, locked, mark, set_aside, sha256
 from kit.core.progress import progress
 from kit.core.resumable import key_of
 from kit.inference import maps, predictions, rules, thresholds_file
-from kit.inference.masks import stored_inputs
+from kit.inference.masks import Shape, stored_inputs
 from kit.inference.share import MaskTexts
 from kit.recipes.schema import Recipe
 from kit.run import Run, Trained
@@ -52,12 +53,14 @@ def predict(
     thresholds.put_recipes_rule_in_use(opened)
     if images is None:
         paths, order, target = competition.test, competition.sample_ids, opened.run
+        shape: Shape = competition.shape
     else:
         paths = find_images(images)
         order, target = tuple(paths), Run(Path(out) if out else workspace.predictions / Path(images).name)
+        shape = shapes_of(paths)
     if not order:
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
-    done = predict_files(trained, paths, order, target, competition.shape, skip_bad, whole=images is None)
+    done = predict_files(trained, paths, order, target, shape, skip_bad, whole=images is None)
     return target.submission, done
 
 
@@ -96,15 +99,24 @@ def predict_by(
 
 
 def find_images(folder: Path | str) -> dict[str, Path]:
-    """The DICOM files of any folder, by id.
+    """The DICOM files of any folder, by id; where it has none, its PNG and JPEG files.
 
     Raises:
         KitError: there is no such folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise KitError(f"--images {folder}: there is no such folder: give one with DICOM files")
-    return layout.find_dicoms(folder)
+        raise KitError(f"--images {folder}: there is no such folder: give one with DICOM, PNG or JPEG files")
+    return layout.find_dicoms(folder) or dict(sorted(layout.find_pictures(folder).items()))
+
+
+def shapes_of(paths: dict[str, Path]) -> dict[str, tuple[int, int]]:
+    """(H, W) of each image by its header; those that cannot be read are left out, and told when they are decoded."""
+    shapes = {}
+    for image_id, path in paths.items():
+        with suppress(KitError):
+            shapes[image_id] = pictures.shape_of(path)
+    return shapes
 
 
 def predict_files(
@@ -112,7 +124,7 @@ def predict_files(
     paths: dict[str, Path],
     order: Sequence[str],
     target: Run,
-    shape: tuple[int, int],
+    shape: Shape,
     skip_bad: bool,
     whole: bool,
 ) -> bool:
@@ -123,7 +135,7 @@ def predict_files(
         paths: The files, by id.
         order: Ids that the submission answers; an image without a file counts as healthy.
         target: Where maps and submission go.
-        shape: (H, W) of the images.
+        shape: (H, W) that all images must have, or of each.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
         whole: They are a whole test set, of which a share that was chosen out of fold gets masks.
 
@@ -132,7 +144,7 @@ def predict_files(
     """
     recipe = trained.recipe
     with logged(target), locked(target.test()):
-        images = predictions.dicom_images(paths, shape, skip_bad)
+        images = predictions.images_of(paths, None if isinstance(shape, Mapping) else shape, skip_bad)
         made_from = _made_from(trained, images, order) | {"whole": str(whole)}
         if not _is_current(target.submission, made_from):
             set_aside(target.submission)
@@ -153,14 +165,14 @@ def predict_files(
     return any(done)
 
 
-def write_submission(trained: Trained, target: Run, order: Sequence[str], shape: tuple[int, int], whole: bool) -> None:
+def write_submission(trained: Trained, target: Run, order: Sequence[str], shape: Shape, whole: bool) -> None:
     """Writes the masks of predicted images as a submission.
 
     Args:
         trained: Whose rule turns maps into masks.
         target: With the predictions of the images.
         order: Ids that the submission answers; an image without a map counts as healthy.
-        shape: (H, W) of the images.
+        shape: (H, W) of all masks, or of each image's.
         whole: They are a whole test set, of which a share that was chosen out of fold gets masks.
     """
     tta, share = trained.recipe.tta, thresholds_file.read(trained.thresholds).share

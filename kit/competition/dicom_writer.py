@@ -1,0 +1,45 @@
+"""A grey image as the DICOM file that the competition would hold, lossless."""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, SecondaryCaptureImageStorage, generate_uid
+
+from kit.competition import dicom
+from kit.competition.dicom import Radiograph
+
+
+def write(path: Path, image_id: str, image: Radiograph) -> None:
+    """Writes an image as JPEG 2000, its grey levels as they are; the same image gives the same bytes.
+
+    Args:
+        path: The file.
+        image_id: What its UIDs are made from.
+        image: Pixels and what is known of the patient; what is not known is left empty.
+    """
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.SOPClassUID = SecondaryCaptureImageStorage
+    data.SOPInstanceUID, data.SeriesInstanceUID, data.StudyInstanceUID = (
+        generate_uid(entropy_srcs=[kind, image_id]) for kind in ("image", "series", "study")
+    )
+    data.StudyDate = data.StudyTime = data.AccessionNumber = data.ReferringPhysicianName = data.StudyID = ""
+    data.Modality, data.ConversionType = "CR", "WSD"
+    data.PatientName = data.PatientID = image.patient_id or ""
+    data.PatientBirthDate, data.PatientSex, data.ViewPosition = "", image.sex or "", image.view_position or ""
+    data.SeriesNumber, data.InstanceNumber, data.PatientOrientation = "1", "1", ""
+    data.BurnedInAnnotation = "YES" if image.burned_in else "NO"
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.Rows, data.Columns = image.pixels.shape
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
+    pixels = np.ascontiguousarray(image.pixels)
+    data.PixelData = pixels.tobytes() + bytes(pixels.size % 2)
+    data["PixelData"].VR = "OB"
+    with dicom.quiet():
+        if image.age is not None:
+            data.PatientAge = f"{image.age:03d}Y"
+        data.compress(JPEG2000Lossless, generate_instance_uid=False)
+        pydicom.dcmwrite(path, data, enforce_file_format=True)

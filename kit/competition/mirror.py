@@ -1,0 +1,189 @@
+"""Folders that are no competition's: the mirrors that people have, and their own images and masks.
+
+What is there is told by endings and names:
+
+    images     DICOM, with or without an ending, else PNG or JPEG, anywhere below the folder
+    masks      pictures in a folder with "mask" in its name, or called NAME_mask, each named as its image
+    labels     a file of RLE rows by one of the names of the competition, in place of masks
+    test       images in a folder with "test" in its name, and images of stage_2_images/, that have no label row
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from kit.competition import labels, layout, pictures, rle
+from kit.competition.labels import Labels
+from kit.core.errors import KitError, printable
+from kit.core.files import present
+
+_SUFFIX = "_mask"
+_TEST = ("test", "stage_2_images")
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """What such a folder holds."""
+
+    folder: Path
+    images: dict[str, Path]
+    """Sorted by id."""
+    masks: dict[str, Path]
+    """Mask pictures by the image's id; some may have no image."""
+    labels_path: Path | None
+    labels: Labels
+    """RLE rows by image, where they are in a file; some may have no image."""
+    in_test: frozenset[str]
+    """Images that lie where test images lie."""
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Images whose truth is there."""
+        return frozenset(self.images) & (self.labels.keys() | self.masks.keys())
+
+    @property
+    def test(self) -> tuple[str, ...]:
+        """Test images, sorted; the truth of some may be known. A label row makes a training image."""
+        return tuple(image for image in self.images if image in self.in_test and image not in self.labels)
+
+    @property
+    def train(self) -> tuple[str, ...]:
+        """Training images, sorted."""
+        test = set(self.test)
+        return tuple(image for image in self.images if image in self.known and image not in test)
+
+    @property
+    def untold(self) -> tuple[str, ...]:
+        """Images without a truth outside of the test images, sorted."""
+        test = set(self.test)
+        return tuple(image for image in self.images if image not in self.known and image not in test)
+
+    @cached_property
+    def own_shape(self) -> tuple[int, int]:
+        """The most common (height, width) of the images that can be read.
+
+        Raises:
+            KitError: none of them can be.
+        """
+        shapes: Counter[tuple[int, int]] = Counter()
+        problem = KitError(f"{self.folder}: has no images")
+        for path in self.images.values():
+            try:
+                shapes[pictures.shape_of(path)] += 1
+            except KitError as error:  # told when the images are decoded
+                problem = error
+        if not shapes:
+            raise problem
+        return shapes.most_common(1)[0][0]
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) that the truth is given at.
+
+        Mirrors keep the rows of the competition's 1024×1024 images beside smaller pictures.
+        """
+        pixels = self.own_shape[0] * self.own_shape[1]
+        for text in (text for rows in self.labels.values() for text in rows):
+            try:
+                rle.runs(text, pixels)
+            except KitError:
+                if not rle.is_absolute(text, pixels):
+                    return rle.SHAPE
+        return self.own_shape
+
+    @cached_property
+    def absolute(self) -> int | None:
+        """Number of the first pixel where the rows hold absolute starts; None where they hold gaps."""
+        texts = [text for rows in self.labels.values() for text in rows]
+        if not any(rle.is_absolute(text, self.shape[0] * self.shape[1]) for text in texts):
+            return None
+        return min(1, *(int(text.split()[0]) for text in texts))
+
+    def truth(self, image: str) -> np.ndarray | None:
+        """The mask of an image, bool (H, W), at its own size or at `shape`; None where it is not known.
+
+        Raises:
+            KitError: it cannot be read.
+        """
+        if image in self.masks:
+            return pictures.read_mask(self.masks[image])[0]
+        if image not in self.labels:
+            return None
+        rows = self.labels[image]
+        if self.absolute is not None:
+            rows = tuple(rle.from_absolute(text, self.absolute) for text in rows)
+        return rle.union(rows, self.shape, image)
+
+    def __str__(self) -> str:
+        """What was found, as a line."""
+        kinds = Counter(_kind(path) for path in self.images.values())
+        found = " and ".join(f"{count} {kind} images" for kind, count in sorted(kinds.items()))
+        truth = f"rows of {self.labels_path.name}" if self.labels_path else f"{len(self.masks)} mask images"
+        parts = [f"{found} with {truth}", f"{len(self.train)} to train", f"{len(self.test)} to test"]
+        if self.absolute is not None:
+            parts.append(f"absolute starts in {self.labels_path.name if self.labels_path else 'the rows'}")
+        return f"{self.folder}: " + ", ".join(parts)
+
+
+def recognise(folder: Path | str) -> Mirror:
+    """Finds out what a folder of images and their truth holds.
+
+    Raises:
+        KitError: there are no images, no truth of any, or two files of one name.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise KitError(f"{folder}: is not a folder: give one with images and their masks")
+    labels_path = find_labels(folder)
+    dicoms = layout.find_dicoms(folder)
+    images, masks = {}, {}
+    for path in sorted(folder.rglob("*")):
+        if not pictures.is_picture(path):
+            continue
+        is_mask = path.stem.endswith(_SUFFIX) or any("mask" in part.lower() for part in _parts(folder, path))
+        taken, name = (masks, path.stem.removesuffix(_SUFFIX)) if is_mask else (images, path.stem)
+        if unfit := layout.unfit(name):
+            raise KitError(f"{printable(path)}: {unfit}: rename the file")
+        if taken.setdefault(name, path) != path:
+            raise KitError(f"{path}: {taken[name]} has the same name: rename or remove one of them")
+    images = dict(sorted((dicoms or images).items()))
+    found = Mirror(
+        folder=folder,
+        images=images,
+        masks={} if labels_path else masks,
+        labels_path=labels_path,
+        labels=labels.read(labels_path) if labels_path else {},
+        in_test=frozenset(
+            name
+            for name, path in images.items()
+            if any(word in part.lower() for part in _parts(folder, path) for word in _TEST)
+        ),
+    )
+    if not images:
+        raise KitError(f"{folder}: holds no DICOM, PNG or JPEG image: give a folder with images and their masks")
+    if not found.train:
+        wanted = f"masks/{next(iter(images))}.png" if not labels_path else f"a row in {labels_path}"
+        raise KitError(
+            f"{folder}: has {len(images)} images, but the mask of none that could train: {wanted} would be one"
+        )
+    return found
+
+
+def find_labels(folder: Path) -> Path | None:
+    """The label file of a competition's layout, in a folder or below it, the round's that is later first."""
+    for known in layout.LAYOUTS:
+        for path in (folder / known.labels, *sorted(folder.rglob(known.labels))):
+            if present(path):
+                return path
+    return None
+
+
+def _parts(folder: Path, path: Path) -> tuple[str, ...]:
+    return path.relative_to(folder).parts[:-1]
+
+
+def _kind(path: Path) -> str:
+    return {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower(), "DICOM")

@@ -1,0 +1,104 @@
+"""The verb `check`: what is wrong with a data set, before a training."""
+
+import csv
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit.competition import labels, layout, mirror, scoring
+from kit.core.errors import KitError
+from kit.core.files import present, write_text
+from kit.data import brought, inspection
+from kit.data.inspection import Finding, Sources
+from kit.workflows.workspace import Workspace
+
+SHOWN = 20
+"""Lines that are printed; the file has all."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was looked at, what is wrong with it, and where to read all of it."""
+
+    folder: Path
+    about: str
+    findings: list[Finding]
+    """Serious ones first."""
+    table: Path
+    advice: str
+    """The command that is next."""
+
+    @property
+    def errors(self) -> int:
+        """Number of serious findings."""
+        return sum(finding.serious for finding in self.findings)
+
+    def refuse(self) -> None:
+        """Ends the verb where something is serious.
+
+        Raises:
+            KitError: says how much is.
+        """
+        if self.errors:
+            raise KitError(f"{self.folder}: {self.errors} errors: mend them before a training; {self.table} lists all")
+
+    def text(self) -> str:
+        """What a person reads: at most twenty lines of findings."""
+        kinds = Counter("errors" if finding.serious else "notes" for finding in self.findings)
+        lines = [self.about, *map(str, self.findings[:SHOWN])]
+        if len(self.findings) > SHOWN:
+            lines.append(f"… and {len(self.findings) - SHOWN} more in {self.table}")
+        lines.append(f"{kinds['errors']} errors, {kinds['notes']} notes; next: {self.advice}")
+        return "\n".join(lines)
+
+
+def check(workspace: Workspace, folder: Path | str) -> Checked:
+    """Looks at every file of a competition's folder, or of a folder that `kit import` brings in.
+
+    Args:
+        workspace: Where the table goes: `runs/NAME/check.csv`.
+        folder: The data set.
+
+    Raises:
+        KitError: the folder is neither, or a file of labels cannot be read.
+    """
+    folder = Path(folder)
+    if folder == workspace.demo and not folder.exists():
+        workspace.open_data(folder)
+    table = workspace.runs / folder.resolve().name / "check.csv"
+    about, sources, advice = _competition(folder) or _mirror(folder)
+    findings = sorted(inspection.inspect(sources), key=lambda finding: not finding.serious)
+    if any(finding.serious for finding in findings):
+        advice = f"mend the errors, or leave unreadable files out with --skip-bad; {table} lists all"
+    text = io.StringIO()
+    rows = [("error" if row.serious else "note", row.image, row.what, row.next) for row in findings]
+    csv.writer(text, lineterminator="\n").writerows([("level", "image", "what", "next"), *rows])
+    write_text(table, text.getvalue())
+    return Checked(folder, about, findings, table, advice)
+
+
+def _competition(folder: Path) -> tuple[str, Sources, str] | None:
+    """A competition's folder; None where it is none, or its images are in another format."""
+    known = next((known for known in layout.LAYOUTS if present(folder / known.labels)), None)
+    train = layout.find_dicoms(*(folder / part for part in known.train)) if known else {}
+    if known is None or not train:
+        return None
+    test = layout.find_dicoms(folder / known.test) if known.test else {}
+    images, rows = {**train, **test}, labels.read(folder / known.labels)
+    if present(folder / "patients.csv"):
+        layout.read_patients(folder / "patients.csv", images.keys())
+    if present(folder / brought.NAME):
+        brought.read(folder / brought.NAME)
+    truth = {**rows}
+    if present(folder / "solution.csv"):
+        truth |= scoring.read_solution(folder / "solution.csv").masks
+    shape = layout.usual_shape(list(train.values()))
+    about = f"{folder}: {known.name}, {len(train)} training and {len(test)} test images of {shape[0]}×{shape[1]}"
+    sources = inspection.of_competition(images, shape, truth, train)
+    return about, sources, f"make folds train DATA={folder}"
+
+
+def _mirror(folder: Path) -> tuple[str, Sources, str]:
+    found = mirror.recognise(folder)
+    return str(found), inspection.of_mirror(found), f"kit import {folder} --out data/{folder.resolve().name}"

@@ -1,0 +1,195 @@
+"""The verb `doctor`: whether this machine can do what the kit asks of it, and what to do where it cannot."""
+
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from kit.core import allocator
+from kit.core.errors import KitError
+from kit.kaggle import credentials
+from kit.workflows.workspace import Workspace
+
+GIB = 2**30
+_PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "lightning-fabric", "numpy", "pydicom")
+_NEEDED_DISK, _NEEDED_MEMORY = 20 * GIB, 4 * GIB
+_WEIGHTS = "huggingface.co"
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    advice: str = ""
+    """What to do; empty where it is well."""
+    serious: bool = False
+    """Whether the kit cannot work so."""
+
+    def __str__(self) -> str:
+        level = "error" if self.serious else "note" if self.advice else "ok"
+        return f"{level:5}  {self.what:15} {self.found}" + (f": {self.advice}" if self.advice else "")
+
+
+def examine(workspace: Workspace, reach: Callable[[str], bool] | None = None) -> Iterator[Sign]:
+    """Looks at the machine; nothing is written, and no secret is shown.
+
+    Args:
+        workspace: Whose disk counts.
+        reach: Whether a host can be reached; None: one attempt of three seconds.
+    """
+    version = ".".join(map(str, sys.version_info[:3]))
+    new_enough = sys.version_info >= (3, 11)
+    yield Sign("python", f"{version} on {platform.system()} {platform.machine()}", *_bad(new_enough, "install 3.11"))
+    yield _packages()
+    yield _decoders()
+    yield _device()
+    yield _threads()
+    yield _memory()
+    yield Sign("allocator", _allocator())
+    free = shutil.disk_usage(workspace.root).free
+    roomy = free > _NEEDED_DISK
+    advice = "" if roomy else "exp5 on the whole competition wants about 20 GiB: see docs/scale.md"
+    yield Sign("disk", f"{free / GIB:.0f} GiB free in {workspace.root.resolve()}", advice)
+    yield _encoder_weights(reach or _reachable)
+    yield _kaggle()
+
+
+def _bad(good: bool, advice: str) -> tuple[str, bool]:
+    return ("", False) if good else (advice, True)
+
+
+def _packages() -> Sign:
+    """The versions in use, and whether they are those that the kit is pinned to."""
+    found = {name: _version(name) for name in _PACKAGES}
+    missing = [name for name, version in found.items() if version is None]
+    listed = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+    if missing:
+        return Sign("packages", listed, f"{', '.join(missing)} missing: pip install -r requirements.txt", True)
+    pins = Path(__file__).parents[2] / "requirements.txt"
+    wanted = dict(line.split("==") for line in pins.read_text().split() if "==" in line) if pins.is_file() else {}
+    other = [f"{name} {wanted[name]}" for name in _PACKAGES if name in wanted and wanted[name] != _plain(found[name])]
+    return Sign("packages", listed, f"requirements.txt has {', '.join(other)}" if other else "")
+
+
+def _plain(version: str | None) -> str:
+    """A version without what a build adds to it, as `+cu130`."""
+    return (version or "").partition("+")[0]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _decoders() -> Sign:
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import JPEG2000, JPEGBaseline8Bit, RLELossless
+
+    kinds = {"JPEG": JPEGBaseline8Bit, "JPEG 2000": JPEG2000, "RLE": RLELossless}
+    able = [name for name, syntax in kinds.items() if get_decoder(syntax).is_available]
+    missing = [name for name in kinds if name not in able]
+    advice = f"{', '.join(missing)} cannot be decoded: pip install -r requirements.txt" if missing else ""
+    return Sign("DICOM decoders", ", ".join(able), advice)
+
+
+def _device() -> Sign:
+    """The GPU, by one real operation: some are there whose first operation fails."""
+    import torch
+
+    if not torch.cuda.is_available():
+        built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
+        return Sign("GPU", f"none (torch is built for {built})", "a CPU trains the recipes demo and small")
+    name, total = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
+    found = f"{torch.cuda.device_count()} × {name}, {total / GIB:.0f} GiB, CUDA {torch.version.cuda}"
+    try:
+        right = float((torch.ones(64, 64, device="cuda") @ torch.ones(64, 64, device="cuda")).sum()) == 64**3
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        return Sign("GPU", found, f"its first operation fails ({reason}): install a torch that is built for it", True)
+    return Sign("GPU", found, *_bad(right, "it computes 64 × 64 wrongly: try another GPU or driver"))
+
+
+def _threads() -> Sign:
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    waits = os.environ.get("OMP_WAIT_POLICY", "unset")
+    advice = f"more than there are cores: export OMP_NUM_THREADS={cores}" if threads > cores else ""
+    return Sign("threads", f"{threads} of torch on {cores} cores, OMP_WAIT_POLICY {waits}", advice)
+
+
+def _memory() -> Sign:
+    """What is free of the memory, by the kernel's account and the limit of the container."""
+    table = Path("/proc/meminfo")
+    if not table.is_file():
+        return Sign("memory", "not known on this system")
+    lines = dict(line.split(":") for line in table.read_text().splitlines())
+    total, free = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    if text.isdigit():
+        total, free = min(total, int(text)), min(free, int(text))
+    advice = "" if free > _NEEDED_MEMORY else "the demo wants 4 GiB: close other programs"
+    return Sign("memory", f"{free / GIB:.1f} of {total / GIB:.1f} GiB free", advice)
+
+
+def _allocator() -> str:
+    """Which allocator a training will use, and how."""
+    preloaded = [Path(part).name for part in os.environ.get("LD_PRELOAD", "").replace(":", " ").split()]
+    other = next((name for name in preloaded if "malloc" in name), "")
+    if other:
+        return f"{other}, preloaded"
+    if allocator.keep_freed_memory():
+        return "glibc, told to keep what was freed (a CPU trains up to 1.8 times as fast)"
+    return "that of the system, as it is"
+
+
+def _encoder_weights(reach: Callable[[str], bool]) -> Sign:
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    kept = sorted(home.glob("hub/models--*resnet34*"))
+    if kept:
+        return Sign("encoder weights", f"ResNet-34 is in {kept[0].parent}")
+    if reach(_WEIGHTS):
+        return Sign("encoder weights", f"not here yet, {_WEIGHTS} answers: the first training fetches them")
+    advice = 'give a file, SET="network.encoder_weights=FILE" (the recipe demo needs none)'
+    return Sign("encoder weights", f"not here, and {_WEIGHTS} cannot be reached", advice)
+
+
+def _reachable(host: str) -> bool:
+    try:
+        with socket.create_connection((host, 443), timeout=3):
+            return True
+    except OSError:
+        return False
+
+
+def _kaggle() -> Sign:
+    """Whether there are credentials; never what they are."""
+    places = [str(path) for path in credentials.files() if path.is_file()]
+    if os.environ.get("KAGGLE_API_TOKEN"):
+        places.insert(0, "KAGGLE_API_TOKEN")
+    if not places:
+        return Sign("Kaggle", "no credentials", f"to submit there, {credentials.HOW}")
+    open_to_all = [path for path in credentials.files() if path.is_file() and path.stat().st_mode & 0o044]
+    advice = f"other users can read it: chmod 600 {open_to_all[0]}" if open_to_all else ""
+    return Sign("Kaggle", f"credentials in {places[0]} (not shown, not tried)", advice)
+
+
+def refuse(signs: list[Sign]) -> None:
+    """Ends the verb where the kit cannot work.
+
+    Raises:
+        KitError: names what is wrong.
+    """
+    if serious := [sign.what for sign in signs if sign.serious]:
+        raise KitError(f"this machine cannot run the kit: {', '.join(serious)}: see the lines above")

@@ -1,0 +1,145 @@
+"""The verb `import`: a folder of pictures and masks, or any mirror, as a competition's folder."""
+
+import csv
+import hashlib
+import io
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from kit.competition import dicom_writer, labels, mirror, pictures, rle, submission
+from kit.competition.dicom import Radiograph, report_bad
+from kit.competition.mirror import Mirror
+from kit.core.errors import KitError, printable
+from kit.core.files import present, read_json, replacing_folder, write_json, write_text
+from kit.core.parallel import ordered
+from kit.core.progress import progress
+
+log = logging.getLogger(__name__)
+
+_MARK = "import.json"
+_COPIED = ("patients.csv", "splits.csv", "solution.csv", "LICENSE", "LICENSE.txt")
+
+
+def bring_in(folder: Path | str, out: Path, skip_bad: bool = False) -> tuple[Mirror, bool]:
+    """Writes a folder of images and their truth as round 1's layout: DICOM files, RLE rows, a sample submission.
+
+    All images get one size, that of the truth (`Mirror.shape`); a test set whose truth is known gets a solution.csv.
+    The folder is there as a whole or not at all, and is left alone where it was made from just these files.
+
+    Args:
+        folder: What `mirror.recognise` recognises.
+        out: The competition's folder to write; its name is the data set's.
+        skip_bad: Leave out images that cannot be read.
+
+    Returns:
+        What was found, and whether it had to be written.
+
+    Raises:
+        KitError: nothing was recognised, files cannot be read, or `out` holds something else.
+    """
+    found = mirror.recognise(folder)
+    if out.resolve() == found.folder.resolve() or found.folder.resolve() in out.resolve().parents:
+        raise KitError(f"--out {out}: lies in the folder that is imported: name one outside of it")
+    log.info("%s", found)
+    if found.untold:
+        log.warning("%d images have no truth and are left out (first: %s)", len(found.untold), found.untold[0])
+    made_from = _fingerprint(found)
+    if present(out / _MARK):
+        if read_json(out / _MARK) == made_from:
+            return found, False
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise KitError(f"--out {out}: holds something that was not imported: name another folder")
+    with replacing_folder(out) as new:
+        _fill(new, found, skip_bad)
+        write_json(new / _MARK, made_from)
+    return found, True
+
+
+def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
+    texts: dict[str, list[str]] = {}
+    errors: list[KitError] = []
+
+    def one(image: str) -> KitError | None:
+        part = "test" if image in test else "train"
+        try:
+            radiograph = pictures.read_image(found.images[image])
+            truth = found.truth(image)
+        except KitError as error:
+            return error
+        target = new / f"dicom-images-{part}" / f"{image}.dcm"
+        dicom_writer.write(target, image, _sized(radiograph, found.shape))
+        if truth is not None:
+            texts[image] = _regions(found, image, truth)
+        return None
+
+    test = set(found.test)
+    for part in ("train", "test"):
+        (new / f"dicom-images-{part}").mkdir()
+    wanted = [*found.train, *found.test]
+    errors = [error for error in progress(ordered(one, wanted), "importing", len(wanted)) if error]
+    report_bad(errors, skip_bad)
+    there = [image for image in found.test if (new / "dicom-images-test" / f"{image}.dcm").exists()]
+    _table(new / "train-rle.csv", labels.COLUMNS, _rows(texts, found.train))
+    if there:
+        submission.write(new / "sample_submission.csv", [(image, rle.EMPTY) for image in there])
+    if there and all(image in texts for image in there):
+        usage = _public_and_private(texts, there)
+        rows = [(image, text, usage[image]) for image, text in _rows(texts, there)]
+        _table(new / "solution.csv", (*labels.COLUMNS, "Usage"), rows)
+    for name in _COPIED:
+        if present(found.folder / name):
+            shutil.copyfile(found.folder / name, new / name)
+
+
+def _regions(found: Mirror, image: str, truth: np.ndarray) -> list[str]:
+    """The rows of an image: those that its label file has, or one for each component of its mask picture."""
+    if image in found.labels:
+        rows = found.labels[image]
+        return [rle.from_absolute(row, found.absolute) for row in rows] if found.absolute is not None else [*rows]
+    if truth.shape != found.shape:
+        sized = cv2.resize(truth.astype(np.uint8), found.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        truth = sized.astype(bool)
+    count, components = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
+    return [rle.encode(components == number) for number in range(1, count)]
+
+
+def _sized(image: Radiograph, shape: tuple[int, int]) -> Radiograph:
+    if image.pixels.shape == shape:
+        return image
+    smaller = image.pixels.shape[0] > shape[0]
+    pixels = cv2.resize(image.pixels, shape[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return Radiograph(**{**vars(image), "shape": shape, "pixels": pixels})
+
+
+def _rows(texts: dict[str, list[str]], images: Iterable[str]) -> list[tuple[str, str]]:
+    return [(image, text) for image in images if image in texts for text in texts[image] or [rle.EMPTY]]
+
+
+def _public_and_private(texts: dict[str, list[str]], images: list[str]) -> dict[str, str]:
+    """Three of ten positives and three of ten negatives are public, by their order."""
+    usage = {}
+    for positive in (False, True):
+        alike = [image for image in images if bool(texts[image]) == positive]
+        usage |= {image: "Public" if place % 10 in (0, 3, 6) else "Private" for place, image in enumerate(alike)}
+    return usage
+
+
+def _fingerprint(found: Mirror) -> dict[str, str | int]:
+    """What an import is made from: each file's name, size and time of change."""
+    paths: list[Path] = [*found.images.values(), *found.masks.values()]
+    paths += [path for path in (found.labels_path, *(found.folder / name for name in _COPIED)) if path]
+    stats: list[tuple[str, os.stat_result]] = [(printable(path), path.stat()) for path in paths if path.exists()]
+    listed = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
+    return {"images": len(found.images), "files": hashlib.sha256(listed.encode()).hexdigest()}
+
+
+def _table(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_text(path, text.getvalue())

@@ -1,0 +1,67 @@
+"""What is said of a machine, and that no secret is."""
+
+import pytest
+import torch
+
+from kit.core.errors import KitError
+from kit.workflows import doctor
+from kit.workflows.workspace import Workspace
+
+
+def signs(tmp_path, reach=lambda host: False):
+    return {sign.what: sign for sign in doctor.examine(Workspace(tmp_path), reach)}
+
+
+def test_every_part_of_the_machine_is_looked_at(tmp_path):
+    found = signs(tmp_path)
+    assert list(found) == [
+        "python", "packages", "DICOM decoders", "GPU", "threads", "memory", "allocator", "disk", "encoder weights",
+        "Kaggle",
+    ]  # fmt: skip
+    assert f"torch {torch.__version__.partition('+')[0]}" in found["packages"].found
+    assert found["DICOM decoders"].found == "JPEG, JPEG 2000, RLE"
+    doctor.refuse(list(found.values()))
+
+
+def test_a_token_is_told_and_not_shown(tmp_path, home, monkeypatch):
+    monkeypatch.delenv("KAGGLE_API_TOKEN", raising=False)
+    assert "no credentials" in str(signs(tmp_path)["Kaggle"])
+    (home / ".kaggle").mkdir(exist_ok=True)
+    token = home / ".kaggle/access_token"
+    token.write_text("KGAT_secret")
+    token.chmod(0o644)
+    told = str(signs(tmp_path)["Kaggle"])
+    assert str(token) in told
+    assert "chmod 600" in told
+    assert "secret" not in told
+
+
+def test_a_gpu_whose_first_operation_fails_is_an_error(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("CUDA error: no kernel image is available\nmore")
+
+    class Properties:
+        total_memory = 16 * 2**30
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla P100")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: Properties)
+    monkeypatch.setattr(torch, "ones", fail)
+    found = signs(tmp_path)
+    assert "no kernel image is available" in found["GPU"].advice
+    with pytest.raises(KitError, match="cannot run the kit: GPU"):
+        doctor.refuse(list(found.values()))
+
+
+def test_weights_are_looked_for_here_and_then_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    assert "encoder_weights=FILE" in signs(tmp_path)["encoder weights"].advice
+    assert not signs(tmp_path, lambda host: True)["encoder weights"].advice
+    (tmp_path / "hub/models--smp-hub--resnet34.imagenet").mkdir(parents=True)
+    assert "ResNet-34 is in" in signs(tmp_path)["encoder weights"].found
+
+
+def test_other_versions_than_the_pinned_ones_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "0.1")
+    assert "requirements.txt has torch" in signs(tmp_path)["packages"].advice

@@ -1,0 +1,221 @@
+"""Data that people bring: recognised, checked, brought in, and trained on to a score."""
+
+import csv
+import shutil
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import tiny_run
+from drawn import draw_folder, drawn
+from PIL import Image
+
+from kit import cli
+from kit.competition import dicom, labels, layout, mirror, pictures, rle
+from kit.core.errors import KitError
+from kit.data import inspection
+from kit.workflows import check, importing
+from kit.workflows.workspace import Workspace
+
+
+@pytest.fixture
+def kit(monkeypatch, capsys, tmp_path):
+    """Runs the command line in a folder of its own: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["kit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_a_folder_of_png_images_and_masks_goes_from_check_to_a_score(kit, tmp_path):
+    draw_folder(tmp_path / "cells")
+    (tmp_path / "small.yaml").write_text(tiny_run.RECIPE)
+    code, out, _ = kit("check", "cells")
+    assert code == 0
+    assert "16 PNG images with 16 mask images, 12 to train, 4 to test" in out
+    assert out.endswith("0 errors, 0 notes; next: kit import cells --out data/cells\n")
+    assert kit("import", "cells", "--out", "data/cells")[:2] == (
+        0,
+        "data/cells: 12 training and 4 test images of 64×64\n",
+    )
+    assert kit("import", "cells", "--out", "data/cells")[1] == "data/cells: up to date, nothing to do\n"
+    code, out, _ = kit("check", "data/cells")
+    assert (code, "next: make folds train DATA=data/cells" in out) == (0, True)
+    for verb in ("folds", "train", "submit"):
+        code, out, err = kit(verb, "--data", "data/cells", "--recipe", "small.yaml")
+        assert code == 0, err
+    assert "public" in out
+    assert "private" in out
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
+def test_what_is_imported_is_what_was_there(tmp_path, ending):
+    found, done = importing.bring_in(draw_folder(tmp_path / "cells", ending=ending), tmp_path / "out")
+    assert done
+    competition = layout.open_folder(tmp_path / "out")
+    assert (list(competition.train), list(competition.test)) == (list(found.train), list(found.test))
+    for number in range(12):
+        image, mask = drawn(number)
+        name = f"case{number:02}"
+        pixels = dicom.read(competition.train[name]).pixels
+        assert (pixels == image).all() if ending == ".png" else np.abs(pixels - image.astype(int)).mean() < 5
+        assert (rle.union(competition.labels[name], competition.shape) == mask).all()
+    solution = labels.rows(competition.solution_path, ("ImageId", "EncodedPixels", "Usage"))
+    truth = {image: rle.decode(text, competition.shape) for _, (image, text, _) in solution}
+    assert all((truth[f"case{number:02}"] == drawn(number)[1]).all() for number in range(12, 16))
+
+
+def test_every_component_of_a_mask_is_a_region(tmp_path):
+    draw_folder(tmp_path / "cells", train=4, test=0)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[2:9, 2:9] = mask[40:50, 40:60] = 255
+    cv2.imwrite(str(tmp_path / "cells/masks/case01.png"), mask)
+    importing.bring_in(tmp_path / "cells", tmp_path / "out")
+    found = layout.open_folder(tmp_path / "out").labels
+    assert {name: len(rows) for name, rows in found.items()} == {"case00": 0, "case01": 2, "case02": 1, "case03": 0}
+
+
+def test_a_mirror_of_smaller_pictures_keeps_the_rows_of_the_large_ones(tmp_path):
+    for number in range(4):
+        (tmp_path / "png/train_png").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / f"png/train_png/{number}.png"), drawn(number, 256)[0])
+    large = np.zeros((1024, 1024), bool)
+    large[300:500, 700:900] = True
+    (tmp_path / "png/train-rle.csv").write_text(f"ImageId, EncodedPixels\n0, -1\n1, {rle.encode(large)}\n2,-1\n")
+    found, _ = importing.bring_in(tmp_path / "png", tmp_path / "out")
+    competition = layout.open_folder(tmp_path / "out")
+    assert (found.untold, competition.shape) == (("3",), (1024, 1024))
+    assert (rle.union(competition.labels["1"]) == large).all()
+
+
+def test_dicom_files_without_an_ending_are_images(phantoms, tmp_path):
+    (tmp_path / "dicom-images-train").mkdir()
+    ids = list(phantoms.train)[:3]
+    for image in ids:
+        shutil.copy(phantoms.train[image], tmp_path / "dicom-images-train" / image)
+    (tmp_path / "dicom-images-train/notes").write_text("nothing")
+    (tmp_path / "train-rle.csv").write_text("".join(f"{image},-1\n" for image in ids))
+    assert list(layout.open_folder(tmp_path).train) == ids
+
+
+def test_absolute_starts_are_told_and_converted(phantoms, tmp_path):
+    """Starts that count from 1 at the image's first pixel, as in other competitions."""
+    (tmp_path / "in/dicom-images-train").mkdir(parents=True)
+    wanted, rows = {}, []
+    for image, path in phantoms.train.items():
+        shutil.copy(path, tmp_path / "in/dicom-images-train" / path.name)
+        wanted[image] = rle.union(phantoms.labels[image], phantoms.shape)
+        starts, ends = rle.runs(rle.encode(wanted[image]), wanted[image].size)
+        rows.append(f"{image},{' '.join(f'{s + 1} {e - s}' for s, e in zip(starts, ends, strict=True)) or -1}\n")
+    (tmp_path / "in/train-rle.csv").write_text("".join(rows))
+    with pytest.raises(KitError, match=r"looks like absolute starts.*kit import"):
+        layout.open_folder(tmp_path / "in")
+    found = check.check(Workspace(tmp_path), tmp_path / "in")
+    assert found.errors == sum(mask.any() for mask in wanted.values())
+    assert all("absolute starts" in finding.what for finding in found.findings)
+    importing.bring_in(tmp_path / "in", tmp_path / "out")
+    competition = layout.open_folder(tmp_path / "out")
+    assert all((rle.union(competition.labels[image], (128, 128)) == wanted[image]).all() for image in wanted)
+
+
+def test_images_in_another_format_are_not_to_be_fetched(tmp_path):
+    draw_folder(tmp_path / "cells", test=0)
+    with pytest.raises(KitError, match=r"kit import .*cells --out data/NAME"):
+        layout.open_folder(tmp_path / "cells")
+    (tmp_path / "cells/train-rle.csv").write_text("case00,-1\ncase01,-1\n")
+    with pytest.raises(KitError, match=r"kit import .*cells --out data/NAME"):
+        layout.open_folder(tmp_path / "cells")
+
+
+def test_check_finds_what_is_wrong_and_where(tmp_path, phantoms):
+    folder = draw_folder(tmp_path / "cells")
+    (folder / "images/case00.png").write_bytes(b"\x89PNG cut")
+    shutil.copy(folder / "images/case02.png", folder / "images/case01.png")
+    (folder / "masks/case03.png").unlink()
+    cv2.imwrite(str(folder / "masks/nobody.png"), np.zeros((64, 64), np.uint8))
+    cv2.imwrite(str(folder / "masks/case04.png"), np.full((32, 32), 255, np.uint8))
+    cv2.imwrite(str(folder / "masks/case05.png"), cv2.GaussianBlur(drawn(5)[1] * np.uint8(255), (9, 9), 2))
+    cv2.imwrite(str(folder / "images/case07.png"), np.full((64, 64), 9, np.uint8))
+    found = check.check(Workspace(tmp_path), folder)
+    wrong = {(row.image, row.serious): row.what for row in found.findings}
+    assert "no PNG or JPEG file" in wrong["case00", True]
+    assert "very pixels of case01" in wrong["case02", False]
+    assert "has no mask" in wrong["case03", False]
+    assert "no image of its name" in wrong["nobody", True]
+    assert "differ in size" in wrong["case04", True]
+    assert "more than two grey levels" in wrong["case05", False]
+    assert "one grey level" in wrong["case07", True]
+    assert {image for image, _ in wrong} == {"nobody", *(f"case{n:02}" for n in (0, 2, 3, 4, 5, 7))}
+    with pytest.raises(KitError, match="4 errors"):
+        found.refuse()
+    with open(found.table, newline="") as handle:
+        assert len(list(csv.reader(handle))) == 1 + len(found.findings)
+
+
+def test_check_shows_twenty_lines_and_writes_the_rest(tmp_path):
+    folder = draw_folder(tmp_path / "cells", train=30, test=0)
+    for path in list((folder / "images").iterdir())[:25]:
+        path.write_bytes(b"")
+    found = check.check(Workspace(tmp_path), folder)
+    lines = found.text().splitlines()
+    assert (found.errors, len(lines)) == (25, 1 + 20 + 1 + 1)
+    assert "5 more in" in lines[-2]
+
+
+def test_a_mask_beyond_the_body_is_noticed():
+    image = np.zeros((256, 256), np.uint8)
+    image[40:216, 60:200] = np.random.default_rng(0).integers(60, 200, (176, 140))
+    image[100:140, 100:140] = 0  # air within the body
+    beyond, inside, hole = (np.zeros((512, 512), bool) for _ in range(3))
+    beyond[:60, :60] = inside[200:300, 200:300] = hole[210:270, 210:270] = True
+    assert inspection.beyond_body(image, beyond) == 1
+    assert inspection.beyond_body(image, inside) == 0
+    assert inspection.beyond_body(image, hole) == 0
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "I;16"])
+def test_pictures_of_every_kind_are_read(tmp_path, mode):
+    image, mask = drawn(1)
+    if mode == "I;16":
+        Image.fromarray(image.astype(np.uint16) * 200).save(tmp_path / "a.png")
+        Image.fromarray(mask.astype(np.uint16) * 65535).save(tmp_path / "m.png")
+        low, high = int(image.min()), int(image.max())
+        image = np.rint((image.astype(float) - low) / (high - low) * 255).astype(np.uint8)
+    else:
+        grey = Image.fromarray(mask * np.uint8(255) if mode in "P1" else image)
+        grey.convert(mode).save(tmp_path / "a.png")
+        Image.fromarray(mask * np.uint8(255)).convert(mode).save(tmp_path / "m.png")
+        image = mask * np.uint8(255) if mode in "P1" else image
+    assert (pictures.read_image(tmp_path / "a.png").pixels == image).all()
+    assert (pictures.read_mask(tmp_path / "m.png")[0] == mask).all()
+    assert pictures.shape_of(tmp_path / "a.png") == (64, 64)
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
+def test_a_broken_picture_is_one_line(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(KitError, match=r"a\.png: is no PNG or JPEG file"):
+        pictures.read(tmp_path / "a.png")
+
+
+def test_what_cannot_be_imported_says_why(tmp_path):
+    with pytest.raises(KitError, match="is not a folder"):
+        mirror.recognise(tmp_path / "none")
+    with pytest.raises(KitError, match="no DICOM, PNG or JPEG image"):
+        mirror.recognise(tmp_path)
+    folder = draw_folder(tmp_path / "cells", test=0)
+    with pytest.raises(KitError, match="lies in the folder that is imported"):
+        importing.bring_in(folder, folder / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.tex").touch()
+    with pytest.raises(KitError, match="holds something that was not imported"):
+        importing.bring_in(folder, tmp_path / "mine")
+    shutil.rmtree(folder / "masks")
+    with pytest.raises(KitError, match=r"12 images, but the mask of none.*masks/case00\.png"):
+        mirror.recognise(folder)
