@@ -1,32 +1,42 @@
-"""`make bench`: ours and the reference in one run, as a ratio, with the limit beside it.
+"""`make bench`: ours, the reference and the limit in one run, the bottleneck named, and every goal that was missed.
 
-Each `bench_*.py` here has a function `rows()` that gives a dict a measurement: `what`, `ours`, `reference`, `ratio`
-and `limit`, all text. Names given on the command line (`make bench ARGS=rle`) run those alone.
+Each `bench_*.py` here has a function `rows()` that gives a `measure.Row` a measurement. Names given on the command line
+(`make bench ARGS="rle training"`) run those alone.
 """
 
-import importlib.util
+import importlib
+import os
+import platform
 import sys
+import time
 from pathlib import Path
-
-import pandas as pd
 
 from kit.core.progress import progress
 
-COLUMNS = ["what", "ours", "reference", "ratio", "limit"]
+COLUMNS = ["what", "ours: median [quartiles]", "processor", "reference", "×", "limit", "of it", "bottleneck"]
 
 
 def main(wanted: list[str]) -> None:
-    files = sorted(Path(__file__).parent.glob("bench_*.py"))
-    chosen = [file for file in files if not wanted or file.stem.removeprefix("bench_") in wanted]
-    if not chosen:
-        sys.exit(f"no such benchmark: choose from {', '.join(file.stem.removeprefix('bench_') for file in files)}")
-    rows = []
-    for file in progress(chosen, "measuring", unit="file"):
-        spec = importlib.util.spec_from_file_location(file.stem, file)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        rows += module.rows()
-    print(pd.DataFrame(rows, columns=COLUMNS).fillna("").to_string(index=False))
+    """Runs the benchmarks of these names, or all, and prints a Markdown table."""
+    known = sorted(file.stem.removeprefix("bench_") for file in Path(__file__).parent.glob("bench_*.py"))
+    if strange := sorted(set(wanted) - set(known)):
+        sys.exit(f"no such benchmark: {', '.join(strange)}: choose from {', '.join(known)}")
+    began, rows = time.monotonic(), []
+    for name in progress([name for name in known if name in wanted or not wanted], "measuring", unit="part"):
+        rows += importlib.import_module(f"tests.bench.bench_{name}").rows()
+    print(f"{_processor()}, {os.cpu_count()} cores; {time.monotonic() - began:.0f} s\n")
+    for cells in (COLUMNS, ["---"] * len(COLUMNS), *(row.cells() for row in rows)):
+        print(f"| {' | '.join(cells)} |")
+    missed = [row.missed for row in rows if row.missed]
+    print("\nGoals not reached:" if missed else "\nEvery goal is reached.")
+    for line in missed:
+        print(f"- {line}")
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 main(sys.argv[1:])

@@ -1,0 +1,113 @@
+"""Peak memory of training, prediction and search with 300 and 3,000 images of 64 pixels, each in its own process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.bench.measure import Measure, Row
+
+FEW, MANY, SIZE = 300, 3_000, 64
+NETWORK = (
+    "network.encoder=tu-mobilenetv3_small_050 network.encoder_weights=null network.decoder_channels=[8,8,8,8,8] "
+    f"stages.0.size={SIZE} stages.0.epochs=1 stages.0.swa_epochs=0 stages.0.batch_size=16 "
+    f"stages.1.size={SIZE} stages.1.epochs=1 stages.1.batch_size=16 stages.1.swa_epochs=0"
+)
+
+
+def rows() -> list[Row]:
+    """A row a measurement."""
+    return [_row(what) for what in ("train", "predict", "thresholds")]
+
+
+def _row(what: str) -> Row:
+    few, many = (_peak(what, count) for count in (FEW, MANY))
+    return Row(
+        f"peak of {what}, {MANY:,} images of {SIZE} px",
+        Measure((many,), unit="MiB"),
+        limit=Measure((few,), unit="MiB"),
+        bound=f"peak with {FEW} images",
+        bottleneck="the libraries, and one batch",
+        share=1 / 1.05,
+        why="the tables of the component rule, and pages of the mapped files that the system leaves in memory",
+    )
+
+
+def _peak(what: str, count: int) -> float:
+    """MiB."""
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.bench.bench_memory", what, str(count)], check=True, capture_output=True, text=True
+    )
+    return json.loads(told.stdout.splitlines()[-1])
+
+
+def _work(what: str, count: int, folder: Path) -> None:
+    import numpy as np
+
+    from kit.core.arrays import create_array, open_array
+
+    for name in ("images", "masks"):
+        create_array(folder / f"{name}.npy", (count, SIZE, SIZE), np.uint8)
+        array = open_array(folder / f"{name}.npy", "r+")
+        random = np.random.default_rng(0)
+        for index in range(count):
+            array[index] = random.integers(0, 256, (SIZE, SIZE)) if name == "images" else 0
+            if name == "masks" and index % 4 == 0:
+                array[index, 8:24, 8:24] = 1
+        array.flush()
+        del array
+    {"train": _train, "predict": _predict, "thresholds": _thresholds}[what](count, folder)
+
+
+def _train(count: int, folder: Path) -> None:
+    import numpy as np
+
+    from kit import recipes
+    from kit.core.arrays import open_array
+    from kit.data.cache import Cache
+    from kit.data.dataset import FoldData
+    from kit.training import fabric_setup, stage
+
+    recipe = recipes.load("demo", NETWORK)
+    cache = Cache(*(open_array(folder / f"{name}.npy") for name in ("images", "masks")), (b"",) * count, None)
+    rows_ = np.arange(count)
+    data = FoldData(cache, rows_[: count * 9 // 10], rows_[count * 9 // 10 :], rows_[: count * 9 // 10] % 4 == 0)
+    stage.train(fabric_setup.launch(recipe), recipe, 0, 0, data, folder / "stage", None)
+
+
+def _predict(count: int, folder: Path) -> None:
+    import numpy as np
+
+    from kit import networks, recipes
+    from kit.core.arrays import open_array
+    from kit.core.distributed import ALONE
+    from kit.core.resumable import key_of
+    from kit.inference.predictions import Images, predict_images
+
+    recipe = recipes.load("demo", NETWORK)
+    networks.save_weights(folder / "weights.safetensors", networks.build(recipe.network, pretrained=False))
+    ids = tuple(map(str, range(count)))
+    images = Images(
+        ids,
+        tuple(map(key_of, ids)),
+        lambda index, size: np.array(open_array(folder / "images.npy")[index]),
+    )
+    targets = folder / "plain.npy", folder / "tta.npy"
+    predict_images(recipe, [folder / "weights.safetensors"], targets, images, ALONE, "predicting")
+
+
+def _thresholds(count: int, folder: Path) -> None:
+    from kit.thresholds import external
+
+    for name, where in (("images.npy", "maps.npy"), ("masks.npy", "truth.npy")):
+        (folder / name).rename(folder / where)
+    external.choose(folder / "maps.npy", folder / "truth.npy", ("image", "triplet", "expected"), folder / "out")
+
+
+if __name__ == "__main__":
+    import resource
+
+    with TemporaryDirectory() as name:
+        _work(sys.argv[1], int(sys.argv[2]), Path(name))
+    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
