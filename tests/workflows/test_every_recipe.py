@@ -95,7 +95,7 @@ class TestEveryRecipe:
 
         submission, done = predict(Workspace(), data, wanted)
         assert done
-        assert validate(Workspace(), submission, data) == []
+        assert validate(submission, data) == []
         assert len(submission.read_text().splitlines()) == 1 + 8
 
     def test_a_second_time_there_is_nothing_to_do(self, name, data):
