@@ -89,18 +89,20 @@ def predict_images(
     trained_on: Annotated[
         str | None, typer.Option(help="Predict with the recipe's run on this other data set, such as round 1's.")
     ] = None,
+    save: Annotated[str, typer.Option(help="Files of each image, too: png,overlay,npy,rle,dicom-seg.")] = "",
     skip_bad: SkipBad = False,
 ) -> None:
     """Predict test images with TTA and the chosen rule, and write the submission."""
     from kit import recipes
+    from kit.report import saved
     from kit.workflows import predict
     from kit.workflows.workspace import Workspace
 
-    wanted = recipes.load(recipe, overrides)
+    wanted, kinds = recipes.load(recipe, overrides), saved.kinds_of(save)
     if trained_on is not None:
-        path, done = predict.predict_by(Workspace(), data, wanted, trained_on, skip_bad)
+        path, done = predict.predict_by(Workspace(), data, wanted, trained_on, skip_bad, kinds)
     else:
-        path, done = predict.predict(Workspace(), data, wanted, images, out, skip_bad)
+        path, done = predict.predict(Workspace(), data, wanted, images, out, skip_bad, kinds)
     print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
 
 

@@ -115,6 +115,17 @@ def read_metadata(path: Path | str) -> Metadata:
         return _metadata(_dataset(path, stop_before_pixels=True))
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a regular file that can be read has DICOM's mark after its preamble."""
+    if not path.is_file():
+        return False
+    try:
+        with open(path, "rb") as handle:
+            return handle.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def report_bad(errors: list[KitError], skip_bad: bool) -> None:
     """Logs files that are left out, or refuses to go on without them.
 

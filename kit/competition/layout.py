@@ -193,14 +193,8 @@ def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
 
 
 def _begins_as_dicom(path: Path) -> bool:
-    """Whether a regular file without a known ending has DICOM's mark after its preamble."""
-    if path.name.startswith(".") or path.suffix.lower() in _NOT_DICOM or not path.is_file():
-        return False
-    try:
-        with open(path, "rb") as handle:
-            return handle.read(132)[128:] == b"DICM"
-    except OSError:  # one that cannot be read is nobody's image
-        return False
+    """Whether a file without a known ending is one; hidden ones are being written."""
+    return not path.name.startswith(".") and path.suffix.lower() not in _NOT_DICOM and dicom.is_dicom(path)
 
 
 def unfit(image_id: str) -> str:

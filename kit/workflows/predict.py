@@ -17,7 +17,7 @@ from kit.inference.share import MaskTexts
 from kit.recipes.schema import Recipe
 from kit.run import Run, Trained
 from kit.thresholds import cross_validation
-from kit.workflows import ensemble, thresholds
+from kit.workflows import ensemble, saving, thresholds
 from kit.workflows.workspace import Workspace, check_maps, logged, open_run
 
 log = logging.getLogger(__name__)
@@ -30,16 +30,18 @@ def predict(
     images: Path | str | None = None,
     out: Path | str | None = None,
     skip_bad: bool = False,
+    save: Sequence[str] = (),
 ) -> tuple[Path, bool]:
-    """Predicts the test images, or any folder of DICOM files, and writes the submission.
+    """Predicts the test images, or any folder of images, and writes the submission.
 
     Args:
         workspace: Where things lie.
         data: The competition's folder, whose run of the recipe is used.
         recipe: Of the run.
-        images: A folder of DICOM files instead of the test images.
+        images: A folder of DICOM, PNG or JPEG files instead of the test images.
         out: Where the maps (`test.npy`) and the submission of `images` go.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
+        save: Kinds of files to write of each image beside the submission, see `report.saved`.
 
     Returns:
         The submission, and whether anything was to do.
@@ -61,11 +63,18 @@ def predict(
     if not order:
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
     done = predict_files(trained, paths, order, target, shape, skip_bad, whole=images is None)
+    if save:
+        saving.save(target, paths, recipe, save)
     return target.submission, done
 
 
 def predict_by(
-    workspace: Workspace, data: Path | str, recipe: Recipe, trained_on: str, skip_bad: bool = False
+    workspace: Workspace,
+    data: Path | str,
+    recipe: Recipe,
+    trained_on: str,
+    skip_bad: bool = False,
+    save: Sequence[str] = (),
 ) -> tuple[Path, bool]:
     """Predicts the test images with the recipe's run on another data set, as round 1's networks on round 2's images.
 
@@ -77,6 +86,7 @@ def predict_by(
         recipe: Of the run.
         trained_on: Name of the other data set.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
+        save: Kinds of files to write of each image beside the submission, see `report.saved`.
 
     Returns:
         The submission, and whether anything was to do.
@@ -95,6 +105,8 @@ def predict_by(
     copy(source.thresholds, target.thresholds)
     test, ids = competition.test, competition.sample_ids
     done = predict_files(trained, test, ids, target, competition.shape, skip_bad, whole=True)
+    if save:
+        saving.save(target, test, recipe, save)
     return target.submission, done
 
 

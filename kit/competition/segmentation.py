@@ -1,0 +1,74 @@
+"""A mask as a DICOM segmentation object, which viewers of hospitals lay over its image. Needs the extra `seg`."""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+import kit
+from kit.competition import dicom
+from kit.core.errors import KitError, printable
+from kit.core.files import opened, replacing
+
+_TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime")
+
+
+def write(path: Path, image: Path, mask: np.ndarray, recipe: str) -> None:
+    """Writes a mask as a binary segmentation of one segment that refers to its image; an empty one, too.
+
+    Args:
+        path: The file.
+        image: The DICOM file that was segmented; patient and study are its own.
+        mask: bool (H, W) of the image's size.
+        recipe: Which system made it, for the algorithm's identification.
+
+    Raises:
+        KitError: highdicom is not installed, or the image is no DICOM file that one can refer to.
+    """
+    try:
+        import highdicom
+    except ImportError:
+        raise KitError("--save dicom-seg needs highdicom: pip install 'kit[seg]', or pip install highdicom") from None
+    if not dicom.is_dicom(image):
+        raise KitError(f"{printable(image)}: is no DICOM file, which a segmentation object could refer to: use png")
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name=f"kit {recipe}", version=kit.__version__, family=codes.cid7162.ArtificialIntelligence
+    )
+    segment = highdicom.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="Pneumothorax",
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Pneumothorax,
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+    )
+    with opened(image) as handle, dicom.quiet():
+        source = pydicom.dcmread(handle)
+        for name in _TYPE_2:
+            if name not in source:
+                setattr(source, name, "")
+        try:
+            made = highdicom.seg.Segmentation(
+                source_images=[source],
+                pixel_array=mask.astype(np.uint8)[None],
+                segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+                segment_descriptions=[segment],
+                series_instance_uid=generate_uid(),
+                series_number=1000,
+                sop_instance_uid=generate_uid(),
+                instance_number=1,
+                manufacturer="kit",
+                manufacturer_model_name="kit",
+                software_versions=kit.__version__,
+                device_serial_number="0",
+                omit_empty_frames=False,
+            )
+        except (AttributeError, ValueError, TypeError, KeyError) as error:
+            reason = printable(type(error).__name__)
+            raise KitError(
+                f"{printable(image)}: lacks what a segmentation object must refer to ({reason}): use png"
+            ) from error
+        with replacing(path) as temporary:
+            made.save_as(temporary, enforce_file_format=True)

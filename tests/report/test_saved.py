@@ -1,0 +1,62 @@
+"""Predictions saved as files, read back by other libraries."""
+
+import sys
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+
+from kit.competition import dicom, rle
+from kit.core.errors import KitError
+from kit.report import saved
+from kit.report.saved import Predicted
+
+
+@pytest.fixture
+def found(phantoms):
+    image = next(iter(phantoms.train))
+    levels = np.zeros(phantoms.shape, np.uint8)
+    levels[30:60, 40:90] = np.linspace(0, 255, 50).astype(np.uint8)
+    return Predicted(image, phantoms.train[image], levels, levels >= 100, "exp5")
+
+
+def test_each_kind_holds_the_prediction(found, tmp_path):
+    saved.save(saved.kinds_of("png, overlay,npy,rle,dicom-seg"), found, tmp_path)
+    files = {path.parent.name: path for path in tmp_path.rglob("*.*")}
+    assert set(files) == set(saved.KINDS)
+    assert {path.name.removesuffix(path.suffix) for path in files.values()} == {found.image}
+    assert (cv2.imread(str(files["png"]), cv2.IMREAD_UNCHANGED) == found.mask * 255).all()
+    assert (np.load(files["npy"]) == found.levels).all()
+    assert (rle.decode(files["rle"].read_text(), found.mask.shape) == found.mask).all()
+    segment, source = pydicom.dcmread(files["dicom-seg"]), pydicom.dcmread(found.path)
+    assert (segment.pixel_array.astype(bool) == found.mask).all()
+    assert segment.SOPClassUID.name == "Segmentation Storage"
+    assert segment.PatientID == source.PatientID
+    assert segment.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0].ReferencedSOPInstanceUID == found.image
+    assert segment.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Pneumothorax"
+    overlay = cv2.cvtColor(cv2.imread(str(files["overlay"])), cv2.COLOR_BGR2RGB).astype(int)
+    pixels = dicom.read(found.path).pixels
+    untouched = found.levels == 0
+    untouched[28:62, 38:92] = False  # but for the outline
+    assert (overlay[untouched] == pixels[untouched][:, None]).all()
+    assert (overlay[45, 88] != pixels[45, 88]).any()
+
+
+def test_an_empty_mask_is_a_segmentation_too(found, tmp_path):
+    empty = Predicted(found.image, found.path, found.levels * 0, found.mask & False, "exp5")
+    saved.save(["dicom-seg", "rle"], empty, tmp_path)
+    assert not pydicom.dcmread(tmp_path / f"dicom-seg/{found.image}.dcm").pixel_array.any()
+    assert (tmp_path / f"rle/{found.image}.txt").read_text() == "-1\n"
+
+
+def test_what_cannot_be_saved_is_told(found, tmp_path, monkeypatch):
+    with pytest.raises(KitError, match=r"--save dcm-seg: is none of .*; did you mean dicom-seg\?"):
+        saved.kinds_of("png,dcm-seg")
+    cv2.imwrite(str(tmp_path / "a.png"), found.levels)
+    picture = Predicted("a", tmp_path / "a.png", found.levels, found.mask, "exp5")
+    with pytest.raises(KitError, match=r"a\.png: is no DICOM file"):
+        saved.save(["dicom-seg"], picture, tmp_path)
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(KitError, match=r"needs highdicom: pip install"):
+        saved.save(["dicom-seg"], found, tmp_path)
