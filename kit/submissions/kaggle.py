@@ -202,9 +202,14 @@ def refresh(ledger_path: Path, connect: Callable[[], Client]) -> None:
     for name, unknown in still_open.items():
         listed = submissions(client, name)
         for entry in unknown:
-            theirs = [one for one in listed if entry.ref == one.ref or entry.description == one.description]
+            theirs = [one for one in listed if _is_of(one, entry)]
             if theirs:
                 _record(ledger_path, entry, theirs[-1])
+
+
+def _is_of(one: ApiSubmission, entry: ledger.Entry) -> bool:
+    """Whether a submission in Kaggle's list is an entry of the ledger: by its number, or what it was sent as."""
+    return one.ref == entry.ref if entry.ref is not None else one.description == entry.description
 
 
 def _spend(client: Client, name: str, yes: bool, ask: Ask) -> None:

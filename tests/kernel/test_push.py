@@ -135,6 +135,30 @@ def test_an_act_that_answers_an_error_is_found_in_a_list_that_lags(site, go, ker
     assert len(site.datasets[DATASET]) == len(site.kernels[KERNEL]) == 1 + (act == "CreateDatasetVersion")
 
 
+@pytest.mark.parametrize("act", ACTS)
+def test_a_list_that_lags_too_long_is_left_to_a_person_and_the_next_call(site, go, kernel, act):
+    site.lag = 1.0
+    site.faults = [Fault(act, 503, acted=True)]
+    with pytest.raises(KitError, match=r"is not known: it is not listed after .*: look at kaggle.com"):
+        go()
+    assert site.count(act) == 1
+    time.sleep(1.0)
+    assert_once(site, kernel, go())
+    assert site.count(act) == 1
+
+
+def test_what_is_larger_than_kaggle_takes_is_not_sent(site, go, kernel, monkeypatch):
+    monkeypatch.setattr(dataset, "LIMIT", 10**4)
+    with pytest.raises(KitError, match=r"larger than the 0 GB that Kaggle takes: leave weights out"):
+        go()
+    assert {method for method, _ in site.log} == {"IntrospectToken"}
+    monkeypatch.setattr(bundle, "LARGEST_CODE", 1000)
+    before = kernel.code.read_text()
+    with pytest.raises(KitError, match="larger than the 1000 bytes that Kaggle takes"):
+        made_kernel.write("retrained")
+    assert kernel.code.read_text() == before
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -1,5 +1,8 @@
 """Submissions through the real client: whatever fails on the way, one file is one submission."""
 
+import os
+import signal
+
 import pytest
 from kaggle_server import Fault
 from lungs import OOF
@@ -234,6 +237,39 @@ def test_refresh_finds_what_was_received_without_our_knowing(kaggle, submit, boo
     way.refresh(book, lambda: connect(timeout=0.5))
     entry = ledger.find(book, outcome.entry.sha256, "kaggle/siim")
     assert (entry.ref, entry.public) == (1000, 0.5)
+
+
+def test_refresh_takes_no_other_submissions_score(kaggle, submit, book):
+    """Of a file that was found at Kaggle the ledger knows the number alone, and others may have no description."""
+    kaggle.score = lambda content: (0.5, "")  # while a competition runs, the private score is hidden
+    submit()
+    book.unlink()
+    submit()
+    by_hand = {"ref": 1001, "description": "", "status": "COMPLETE", "publicScore": "0.9", "privateScore": "0.8"}
+    kaggle.submissions.append(by_hand | {"polls": 0, "content": b""})
+    way.refresh(book, lambda: connect(timeout=0.5))
+    (entry,) = ledger.entries(book)
+    assert (entry.ref, entry.public, entry.private) == (1000, 0.5, None)
+
+
+def test_who_stops_waiting_is_told_that_the_submission_stands(kaggle, submit, caplog):
+    stop = Fault("ListSubmissions", "hook", times=0, hook=lambda: os.kill(os.getpid(), signal.SIGINT))
+
+    def stop_from_now_on():
+        stop.times = 1
+
+    kaggle.faults = [Fault("CreateSubmission", "hook", acted=True, hook=stop_from_now_on), stop]
+    with pytest.raises(KeyboardInterrupt):
+        submit()
+    assert caplog.messages[-1] == "interrupted: the submission stands; `make scores` asks for its score"
+    assert_one_scored(kaggle, submit())
+
+
+def test_a_refused_upload_is_no_question_of_rules(kaggle, submit):
+    kaggle.faults = [Fault("PUT", 403)]
+    with pytest.raises(KitError, match="its address may have expired: run the same command again"):
+        submit()
+    assert kaggle.submissions == []
 
 
 def test_two_at_once_are_one(kaggle, submit, book):

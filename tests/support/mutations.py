@@ -54,10 +54,7 @@ def mutate(content: bytes, random: np.random.Generator) -> bytes:
         elif kind == 5:
             del data[place : place + int(random.integers(1, 20))]
         else:
-            part = bytes(data[place : place + 16])
-            for here in range(data.find(b"US"), len(data), 64):
-                data[here : here + 1] = part[:1] or b"\0"
-                break
+            data[place:place] = data[place : place + int(random.integers(1, 20))]
     return bytes(data)
 
 
