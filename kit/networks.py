@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any, cast
 
 import segmentation_models_pytorch as smp
 import torch
@@ -32,14 +33,17 @@ class Segmenter(nn.Module):
         network: The recipe's section.
     """
 
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
     def __init__(self, net: nn.Module, network: Network) -> None:
         super().__init__()
-        self.net = net
+        self.net: Any = net
         # Paper, Exp1: an added convolution maps 1 channel to 3. It starts as the plain copy.
         self.grey_to_rgb = nn.Conv2d(1, 3, kernel_size=1) if network.channels == 1 else None
         if self.grey_to_rgb is not None:
             nn.init.ones_(self.grey_to_rgb.weight)
-            nn.init.zeros_(self.grey_to_rgb.bias)
+            nn.init.zeros_(cast(nn.Parameter, self.grey_to_rgb.bias))
         mean, deviation = NORMALISATIONS[network.normalisation]
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False)
@@ -166,7 +170,9 @@ def _load(module: nn.Module, path: Path, what: str, remedy: str) -> None:
     if strange := next((key for key, tensor in state.items() if not isinstance(tensor, torch.Tensor)), None):
         raise KitError(f"{what}: {path}: {printable(strange)} is no tensor: give a state dict alone")
     # timm's encoders stand one level deeper in smp than in their own files.
-    target = module.model if hasattr(module, "model") and not any(key.startswith("model.") for key in state) else module
+    target: Any = (
+        module.model if hasattr(module, "model") and not any(key.startswith("model.") for key in state) else module
+    )
     try:
         target.load_state_dict(state, strict=True)
     except RuntimeError as error:

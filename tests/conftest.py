@@ -16,6 +16,17 @@ from kit.competition import layout
 
 __all__ = ["client", "competition", "csv", "home", "impatient", "kaggle", "phantoms", "problem", "slow"]
 
+SLOW = ("faults", "kernel", "report", "workflows", "training/test_stage.py", "kaggle/test_kills.py", "test_makefile.py")
+"""What trains, starts processes or breaks every file in turn: `make test-fast` leaves it to `make test`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if any(item.path.is_relative_to(here / place) for place in SLOW):
+            item.add_marker("slow")
+
+
 # The networks of the tests are tiny: a second thread would only wait for the first.
 torch.set_num_threads(1)
 

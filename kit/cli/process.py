@@ -4,6 +4,7 @@
 interrupted or terminated, and a traceback for a bug of ours.
 """
 
+import io
 import logging
 import os
 import signal
@@ -24,7 +25,8 @@ RESUME = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 def main() -> None:
     """Runs the verb of the command line and ends the process with its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of files need not be text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logger = logging.getLogger("kit")
     logger.setLevel(logging.INFO)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
@@ -204,7 +204,7 @@ def _no_image(dataset: pydicom.Dataset) -> str:
             what = kind.name.removesuffix(" Storage")
             what = "a structured report" if what.endswith(" SR") else what
             return f"holds no image: {what}: leave it out"
-    last = dataset.get_item(max(dataset.keys(), default=0)) if len(dataset) else None
+    last: Any = dataset.get_item(max(dataset.keys(), default=0)) if len(dataset) else None
     if isinstance(last, RawDataElement) and last.length != _UNDEFINED and len(last.value or b"") < last.length:
         return "is truncated before its image: fetch it again"
     return "holds no image: leave it out, or fetch it again"

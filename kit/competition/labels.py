@@ -42,7 +42,7 @@ def rows(path: Path | str, columns: tuple[str, ...] = COLUMNS) -> list[tuple[int
         KitError: the file cannot be read, a row has another number of fields or no id, or there are no rows.
     """
     names = {column.lower() for column in columns}
-    found = []
+    found: list[tuple[int, tuple[str, ...]]] = []
     try:
         with opened(path) as content, io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as handle:
             reader = csv.reader(handle, strict=True)

@@ -117,7 +117,8 @@ def runs(text: str, pixels: int, image: str | None = None) -> tuple[np.ndarray, 
 
 def _walk(text: str, pixels: int, where: str) -> tuple[np.ndarray, np.ndarray]:
     """`runs` pair by pair: names the first wrong one, and reads other white space and signs."""
-    words, place, borders = text.split(), 0, []
+    words, place = text.split(), 0
+    borders: list[int] = []
     for start in range(0, len(words), 2):
         here = f"{where}RLE pair {start // 2 + 1}:"
         pair = []

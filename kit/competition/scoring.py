@@ -118,13 +118,11 @@ def score(submission: Mapping[str, str], solution: Solution, shape: tuple[int, i
     images = {
         image_id: _image_dice(submission[image_id], solution.masks[image_id], shape, image_id) for image_id in counted
     }
-    return Scores(
-        *(
-            _mean([images[image_id] for image_id in counted if solution.usage[image_id] == part])
-            for part in (PUBLIC, PRIVATE)
-        ),
-        images,
+    public, private = (
+        _mean([images[image_id] for image_id in counted if solution.usage[image_id] == part])
+        for part in (PUBLIC, PRIVATE)
     )
+    return Scores(public, private, images)
 
 
 def _image_dice(text: str, truth: tuple[str, ...], shape: tuple[int, int], image_id: str) -> float:

@@ -4,6 +4,7 @@ import io
 import os
 import tokenize
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -23,7 +24,7 @@ _BROKEN = (
 """What numpy raises for headers that cannot be."""
 
 
-def open_array(path: Path | str, mode: str = "r") -> np.ndarray:
+def open_array(path: Path | str, mode: Literal["r", "r+"] = "r") -> np.memmap:
     """Memory-maps the array of a .npy file.
 
     Args:
@@ -70,5 +71,5 @@ def save_array(path: Path | str, array: np.ndarray) -> None:
 def save_arrays(path: Path | str, **arrays: np.ndarray) -> None:
     """Writes several arrays as one compressed .npz."""
     content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
+    np.savez_compressed(content, allow_pickle=False, **arrays)
     write_bytes(path, content.getvalue())

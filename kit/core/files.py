@@ -5,6 +5,7 @@ beside the target, flushed to the disk and renamed over it. Only regular files a
 """
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import filelock
 
@@ -55,7 +56,7 @@ def present(path: Path | str) -> bool:
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator[BinaryIO]:
+def opened(path: Path | str) -> Iterator[io.BufferedReader]:
     """A regular file, open for reading.
 
     Raises:

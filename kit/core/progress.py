@@ -6,7 +6,9 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress(items: Iterable | None, what: str, total: int | None = None, unit: str = "img", show: bool = True) -> Any:
+def progress(
+    items: Iterable[Any] | None, what: str, total: int | None = None, unit: str = "img", show: bool = True
+) -> Any:
     """The items, with a bar that appears after a second and goes when they end.
 
     Args:

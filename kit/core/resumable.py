@@ -257,4 +257,9 @@ def _fits(array: Path, keys: Path, shape: tuple[int, ...], dtype: np.dtype) -> b
         rows, known = open_array(array), open_array(keys)
     except KitError:
         return False
-    return (rows.shape, rows.dtype, known.shape, known.dtype) == (shape, dtype, (shape[0], KEY_BYTES), np.uint8)
+    return (rows.shape, rows.dtype, known.shape, known.dtype) == (
+        shape,
+        dtype,
+        (shape[0], KEY_BYTES),
+        np.dtype(np.uint8),
+    )

@@ -36,7 +36,8 @@ class Elastic(A.ElasticTransform):
         maps = super().get_params_dependent_on_data(params, data)
         height, width = params["shape"][:2]
         reach = min(height, width) // 3
-        corners = np.float32([[1, 1], [1, -1], [-1, -1]]) * reach + np.float32([width // 2, height // 2])
+        triangle = np.array([[1, 1], [1, -1], [-1, -1]], np.float32)
+        corners = triangle * reach + np.array([width // 2, height // 2], np.float32)
         moved = corners + self.random_generator.uniform(-self.affine, self.affine, (3, 2)).astype(np.float32)
         back = cv2.getAffineTransform(moved, corners)  # (2, 3), from the new image to the old one
         places = np.stack([maps["map_x"], maps["map_y"], np.ones((height, width), np.float32)], axis=-1)

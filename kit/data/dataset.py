@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,11 +57,12 @@ def loader(samples: Samples, batches: Sequence[np.ndarray]) -> DataLoader:
 
     Beside a GPU, workers prepare samples ahead; on a CPU they would only take the cores from the network.
     """
+    rows: Any = batches  # torch names lists of numbers alone, and takes any sequences
     if not torch.cuda.is_available():
-        return DataLoader(samples, batch_sampler=batches)
+        return DataLoader(samples, batch_sampler=rows)
     return DataLoader(
         samples,
-        batch_sampler=batches,
+        batch_sampler=rows,
         num_workers=min(8, os.cpu_count() or 1),
         pin_memory=True,
         multiprocessing_context="fork",  # other ways of starting workers copy the whole cache into each

@@ -71,9 +71,10 @@ def mean(maps: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> 
     shape = max(levels.shape for levels in maps)
     enlarged = [upsample(levels, shape) for levels in maps]
     if weights is None:
-        return (np.sum(enlarged, axis=0, dtype=np.uint32) // len(enlarged)).astype(np.uint8)
-    total = np.tensordot(np.asarray(weights, np.float64), np.stack(enlarged), axes=1)
-    return np.floor(total / sum(weights) + ROUNDING).astype(np.uint8)
+        total = np.stack(enlarged).sum(axis=0, dtype=np.uint32)
+        return (total // len(enlarged)).astype(np.uint8)
+    weighted = np.tensordot(np.asarray(weights, np.float64), np.stack(enlarged), axes=1)
+    return np.floor(weighted / sum(weights) + ROUNDING).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def read_stack(path: Path, members: Sequence[str]) -> Stack:
     Raises:
         KitError: the file is missing, is none, or is of other members.
     """
-    found = read_document(path, _StackFile, "run `make train` again")
+    found: _StackFile = read_document(path, _StackFile, "run `make train` again")
     if found.members != list(members) or len(found.weights) != len(members):
         known = f"{len(found.weights)} weights for {', '.join(found.members)}"
         raise KitError(

@@ -1,7 +1,7 @@
 """From images to probability maps: networks averaged, with and without the mirrored image (hflip TTA)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def batches(
     batch_size: int,
     what: str,
     unreadable: Callable[[int, KitError], None],
-) -> Iterator[tuple[list[int], list]]:
+) -> Iterator[tuple[list[int], list[Any]]]:
     """Reads `count` images batch by batch; the next batch is read in threads while the caller works on this one.
 
     Args:
@@ -95,7 +95,7 @@ def batches(
     starts = range(0, count, batch_size)
     with ThreadPoolExecutor() as pool, progress(None, what, count) as bar:
 
-        def ask(start: int) -> list:
+        def ask(start: int) -> list[Future[Any]]:
             return [pool.submit(read, i) for i in range(start, min(start + batch_size, count))]
 
         ahead = ask(0) if count else []

@@ -42,7 +42,7 @@ class Predictor:
         self._system, self._rule = networks, rule
 
     @overload
-    def predict(self, images: Path | str) -> Prediction: ...
+    def predict(self, images: Path | str) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is a Sequence
 
     @overload
     def predict(self, images: np.ndarray) -> Prediction | list[Prediction]: ...

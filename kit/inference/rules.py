@@ -3,7 +3,7 @@
 `removal` is always counted in whole pixels of a 1024×1024 image, whatever size the map has.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -19,7 +19,11 @@ from kit.recipes.schema import Threshold
 class Rule(Protocol):
     """What all rules have in common."""
 
-    name: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def name(self) -> str:
+        """What the rule is called in thresholds.json."""
 
     def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
         """The mask of an image.
@@ -210,7 +214,7 @@ class CleanedRule:
         return cv2.drawContours(np.zeros_like(mask), kept, -1, 1, cv2.FILLED).astype(bool)
 
 
-RULES = {rule.name: rule for rule in (ImageRule, ComponentRule, TripletRule, ExpectedRule)}
+RULES: dict[str, type[Any]] = {rule.name: rule for rule in (ImageRule, ComponentRule, TripletRule, ExpectedRule)}
 
 
 def parameters(rule: Rule) -> dict[str, Any]:
@@ -233,7 +237,7 @@ def read(path: Path | str) -> Rule:
         KitError: the file is missing, or is not one.
     """
     found = thresholds_file.read(path)
-    kind = RULES[found.rule]
+    kind: type[Rule] = RULES[found.rule]
     rule = kind(**{field.name: getattr(found, field.name) for field in fields(kind)})
     rule = CleanedRule(rule, found.smallest_contour) if found.smallest_contour else rule
     return rule if found.gate is None else GatedRule(rule, found.gate)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import requests
 from tqdm import tqdm
@@ -102,7 +103,7 @@ def _fetch(client: Client, response: requests.Response, part: Path) -> int | Non
     """Streams an answer to the part file, from where that one ends if it is the same; gives the whole size."""
     headers = {} if "Content-Encoding" in response.headers else response.headers  # They describe the packed bytes.
     size = int(headers["Content-Length"]) if "Content-Length" in headers else None
-    identity = {"tag": headers.get("ETag") or headers.get("Last-Modified"), "size": size}
+    identity: dict[str, Any] = {"tag": headers.get("ETag") or headers.get("Last-Modified"), "size": size}
     start = _resumable(part, identity)
     if not start:
         part.write_bytes(b"")

@@ -126,7 +126,7 @@ def compare(kernel: Kernel, ours: dict[str, str], theirs: dict[str, str], shape:
     if not different:
         return "as predicted here"
     dices = {name: scoring.dice(rle.decode(theirs[name], shape), rle.decode(ours[name], shape)) for name in different}
-    worst = min(dices, key=dices.get)
+    worst = min(dices, key=lambda name: dices[name])
     mean = float(np.mean([dices.get(name, 1.0) for name in ours]))
     told = f"{len(different)} masks differ from those predicted here, mean Dice to them {mean:.4f}"
     if mean < CLOSE:

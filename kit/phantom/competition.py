@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
+from pydicom.uid import UID, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
 from kit.competition import dicom, rle
 from kit.core.errors import KitError
@@ -156,21 +157,21 @@ def _fill(folder: Path, settings: dict[str, int]) -> None:
     usage = _usage(tests)
     tests.sort(key=lambda case: case.uids)
     _table(folder / "sample_submission.csv", ("ImageId", "EncodedPixels"), [(case.uids[0], "-1") for case in tests])
-    rows = [(case.uids[0], text, usage[case]) for case in tests for text in labels[case]]
-    _table(folder / "solution.csv", ("ImageId", "EncodedPixels", "Usage"), rows)
+    truth = [(case.uids[0], text, usage[case]) for case in tests for text in labels[case]]
+    _table(folder / "solution.csv", ("ImageId", "EncodedPixels", "Usage"), truth)
     write_json(folder / _MARK, {"about": "phantom chest X-rays: drawn, of nobody", **settings})
 
 
 def _usage(tests: list[Case]) -> dict[Case, str]:
     """Of the positives and of the negatives, the 1st, 4th and 7th of every ten are public."""
-    usage = {}
+    usage: dict[Case, str] = {}
     for positive in (False, True):
         alike = [case for case in tests if bool(case.regions) == positive]
         usage |= {case: "Public" if k % 10 in (0, 3, 6) else "Private" for k, case in enumerate(alike)}
     return usage
 
 
-def _table(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([header, *rows])
@@ -185,7 +186,7 @@ def header(case: Case, pixels: np.ndarray) -> Dataset:
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    data.file_meta.MediaStorageSOPInstanceUID = image
+    data.file_meta.MediaStorageSOPInstanceUID = UID(image)
     data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     data.SpecificCharacterSet = "ISO_IR 100"
     data.SOPClassUID = SecondaryCaptureImageStorage

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+Point = Sequence[float] | np.ndarray
+"""Two numbers."""
 _SHIFT = 4  # cv2 takes coordinates in sixteenths of a pixel
 _RANGE = 4.0  # of the floats that are kept as 16 bits
 
@@ -53,7 +55,7 @@ class Film:
         grid.paint(layer, outlines)
         return self.soften(layer, blur)
 
-    def fold(self, outline: np.ndarray, away: Sequence[float], blur: float) -> np.ndarray:
+    def fold(self, outline: np.ndarray, away: Point, blur: float) -> np.ndarray:
         """A closed outline (N, 2), sharp on the side opposite to `away`, fading on the other: as `fill`."""
         return self.fill([outline], 0.0015) * self.fill([outline + away], blur)
 
@@ -81,7 +83,7 @@ class Film:
 
     def smooth(self, layer: np.ndarray, blur: float) -> np.ndarray:
         """A layer of floats in [0, 4) at this film's size and blurred: float32 (size, size)."""
-        levels = np.round(layer.clip(0, _RANGE) * np.float32(65535 / _RANGE)).astype(np.uint16)
+        levels: np.ndarray = np.round(layer.clip(0, _RANGE) * np.float32(65535 / _RANGE)).astype(np.uint16)
         side = self._grid(blur).size
         if side < len(levels):
             levels = cv2.resize(levels, (side, side), interpolation=cv2.INTER_LINEAR_EXACT)
@@ -99,7 +101,7 @@ class Film:
         return np.round((moved * self.size - 0.5) * (1 << _SHIFT)).astype(np.int32)[:, None]
 
 
-def curve(points: Sequence[Sequence[float]] | np.ndarray, closed: bool = False, steps: int = 12) -> np.ndarray:
+def curve(points: Sequence[Point] | np.ndarray, closed: bool = False, steps: int = 12) -> np.ndarray:
     """A smooth line through points (N, 2): a Catmull-Rom spline with `steps` points a piece: (M, 2).
 
     >>> curve([(0, 0), (1, 0), (2, 0)], steps=2)[:, 0].tolist()
@@ -114,7 +116,7 @@ def curve(points: Sequence[Sequence[float]] | np.ndarray, closed: bool = False, 
     return line if closed else np.vstack((line, points[-1]))
 
 
-def ellipse(centre: Sequence[float], radii: Sequence[float], turn: float = 0.0) -> np.ndarray:
+def ellipse(centre: Point, radii: Point, turn: float = 0.0) -> np.ndarray:
     """The outline of an ellipse turned by `turn` radians: (48, 2)."""
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     x, y = radii[0] * np.cos(angle), radii[1] * np.sin(angle)

@@ -39,8 +39,8 @@ def expose(
     heart = soft.fill([anatomy.mediastinum(chest)], 0.004)
     bare = soft.fill([region.outline for region in regions], 0.002)
     texture = lungs * (1 - bare) * (1 - 0.75 * heart)
-    haze = rng.uniform(0, 0.25 if chest.anteroposterior else 0.1)  # lungs in bed hold less air and more water
-    haze += 0.04 * soft.grain(noise, 0.012) + rng.uniform(0.03, 0.12) * soft.grain(noise, 0.07)
+    water = rng.uniform(0, 0.25 if chest.anteroposterior else 0.1)  # lungs in bed hold less air and more water
+    haze = water + (0.04 * soft.grain(noise, 0.012) + rng.uniform(0.03, 0.12) * soft.grain(noise, 0.07))
     total = tissue(chest, soft, lungs, heart) * (1 - air)
     total *= 1 + haze * texture + 0.015 * soft.grain(noise, 0.05)
     total += rng.uniform(0.2, 0.8) * (total - soft.smooth(total, 0.035))  # a reader's console lifts the detail

@@ -23,7 +23,8 @@ from kit.recipes.section import Section
 from kit.recipes.stage import Scale
 
 Part = TypeVar("Part", bound=Section)
-KEYS = {key for section in (Recipe, *Section.__subclasses__()) for key in section.model_fields}
+SECTIONS: tuple[type[Section], ...] = (Recipe, *Section.__subclasses__())
+KEYS = {key for section in SECTIONS for key in section.model_fields}
 
 
 def names() -> list[str]:
@@ -113,7 +114,7 @@ def _validated(kind: type[Part], content: dict[str, Any], path: str, inside: tup
 class _UniqueKeys(yaml.SafeLoader):
     """Refuses a key that stands in a mapping twice, of which YAML would keep the last without a word."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for key, times in keys.items():

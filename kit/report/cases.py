@@ -11,12 +11,13 @@ import pandas as pd
 
 from kit.competition import dicom, rle
 from kit.competition.layout import Competition
+from kit.competition.scoring import FULL_AREA
 from kit.core.errors import KitError
 from kit.core.files import write_text
 from kit.core.progress import progress
 from kit.data.folds import Folds
 from kit.inference import maps, rules, thresholds_file
-from kit.inference.rules import FULL_AREA, GatedRule
+from kit.inference.rules import GatedRule
 from kit.run import Run
 from kit.thresholds.calibration import ExpectedSearch
 from kit.thresholds.cross_validation import leave_out, prevalence_weights

@@ -69,7 +69,7 @@ class Scored:
 
     def __init__(self, competition: Competition, runs: Path) -> None:
         self.competition, self.runs = competition, runs
-        self.dice = cache(self.dice)
+        self.dice = cache(self.dice)  # type: ignore[method-assign]
 
     def recipes(self) -> dict[str, Recipe]:
         """The recipe of each run, by the run's name."""
@@ -128,7 +128,8 @@ class Scored:
         if isinstance(dice, str):
             return dice
         usages = (usage,) if usage else (scoring.PUBLIC, scoring.PRIVATE)
-        counted = dice[[self._solution.usage[image_id] in usages for image_id in dice.index]]
+        usage_of = self._solution.usage if self._solution else {}
+        counted = dice[[usage_of[image_id] in usages for image_id in dice.index]]
         return _mean(counted if len(counted) else f"no {usage or 'public or private'} images")
 
     def dice(self, name: str, tta: bool, reading: str, test: bool) -> pd.Series | str:
@@ -143,14 +144,15 @@ class Scored:
         # The thresholds are chosen when the last fold has its maps.
         if not run.thresholds.is_file():
             return "not trained to the end"
-        if test and self._solution is None:
+        solution = self._solution if test else None
+        if test and solution is None:
             return "no solution.csv"
         files = [run.test(tta)] if test else [run.oof(fold, tta) for fold in run.predicted_folds()]
         chosen_on = [name for name in thresholds_file.read(run.thresholds).hashes if FOLD.fullmatch(name)]
         if not all(file.is_file() for file in files) or len(files) < (1 if test else max(1, len(chosen_on))):
             return "not predicted"
         rule = rules.read(run.thresholds) if reading == "chosen" else _rule(run.read_recipe(), reading)
-        labels = self._solution.masks if test else self.competition.labels
+        labels = solution.masks if solution else self.competition.labels
         truth = self.competition.solution_path if test else self.competition.labels_path
         shape, parts = self.competition.shape, []
         for file in files:

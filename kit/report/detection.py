@@ -67,9 +67,9 @@ def roc(cases: Cases) -> Figure:
         label = f"{name}, AUC {area_under(curve):.3f}"
         axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=figures.colour(number), label=label)
     shares = confusion(cases)
-    axes.plot(
-        1 - shares["specificity"], shares["sensitivity"], "o", color=figures.colour(0), markersize=8, label="the rule"
-    )
+    sensitivity, specificity = shares["sensitivity"], shares["specificity"]
+    if sensitivity is not None and specificity is not None:
+        axes.plot(1 - specificity, sensitivity, "o", color=figures.colour(0), markersize=8, label="the rule")
     axes.set(xlabel="false-positive rate", ylabel="true-positive rate", xlim=(-0.02, 1), ylim=(0, 1.02))
     axes.set_title("ROC")
     axes.legend(loc="lower right")

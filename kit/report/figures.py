@@ -56,7 +56,7 @@ STYLE = {
     "figure.facecolor": "none",
     "savefig.facecolor": "none",
 }
-styled = matplotlib.rc_context(STYLE)
+styled = matplotlib.rc_context(STYLE)  # type: ignore[arg-type]  # its keys are a list of 300 names
 """Decorates a function that draws."""
 
 
@@ -86,7 +86,7 @@ class Figure:
             body = body.replace(colour, f"var(--{name})")
         body = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 var(--sans)", body)
         body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-        head = re.search(r'viewBox="[^"]*"', body)[0]
+        [head] = re.findall(r'viewBox="[^"]*"', body[: body.index(">")])
         label = html.escape(f"{self.title}. {self.alt}", quote=True)
         return re.sub(r"<svg[^>]*>", lambda _: f'<svg {head} role="img" aria-label="{label}">', body, count=1)
 

@@ -66,7 +66,7 @@ def _with_text(drawn: np.ndarray, layers: Sequence[Layer], caption: str) -> np.n
     canvas = Image.fromarray(np.vstack([drawn, np.full((BAR, *drawn.shape[1:]), 24, np.uint8)]))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
     middle = drawn.shape[0] + BAR // 2
-    right = canvas.width - 10
+    right = canvas.width - 10.0
     for _, colour, name in reversed(layers):
         right -= pen.textlength(name, font)
         pen.text((right, middle), name, colour, font, "lm")

@@ -43,8 +43,8 @@ def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
         Measure("Dice on positives", text(summary["dice_positives"]), "images with a pneumothorax alone"),
         Measure("Negatives kept empty", text(summary["negatives_empty"]), "share of the images without one"),
         Measure("Image AUC", text(summary["image_auc"]), "pneumothorax or not, by the out-of-fold probability"),
-        Measure("Public", text(entry and entry.public), "leaderboard, from the ledger"),
-        Measure("Private", text(entry and entry.private), "leaderboard, from the ledger"),
+        Measure("Public", text(entry.public if entry else None), "leaderboard, from the ledger"),
+        Measure("Private", text(entry.private if entry else None), "leaderboard, from the ledger"),
         Measure(
             "Images with a mask",
             percent(shares["out of fold"]),

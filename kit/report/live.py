@@ -19,9 +19,10 @@ import pandas as pd
 
 from kit.competition import dicom, rle
 from kit.competition.layout import Competition
+from kit.competition.scoring import FULL_AREA
 from kit.core.progress import progress
 from kit.inference import rules
-from kit.inference.rules import FULL_AREA, ExpectedRule, GatedRule, Rule
+from kit.inference.rules import ExpectedRule, GatedRule, Rule
 from kit.inference.thresholds_file import read_measured
 from kit.report.cases import OUTCOMES, Cases
 from kit.run import Run
@@ -90,8 +91,8 @@ def rule_choices(run: Run, cases: Cases) -> list[dict[str, Any]]:
     return [_choice(rules.read(folders[name] / "thresholds.json"), folders[name], cases) for name in names]
 
 
-def _choice(rule: Rule | GatedRule, folder: Path, cases: Cases) -> dict[str, Any]:
-    inner = rule.rule if isinstance(rule, GatedRule) else rule
+def _choice(rule: Rule, folder: Path, cases: Cases) -> dict[str, Any]:
+    inner: Any = rule.rule if isinstance(rule, GatedRule) else rule
     content: dict[str, Any] = {
         "name": rule.name,
         "dice": read_measured(folder / "thresholds.json")["dice"],

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def layers(recipe: Recipe) -> list[tuple[str, str, str]]:
     encoder, decoder = network.net.encoder, network.net.decoder
     if recipe.network.architecture != "Unet" or not hasattr(encoder, "layer4"):
         return []
-    named = {"Conv1": encoder.relu, "MaxPool": encoder.maxpool}
+    named: dict[str, Any] = {"Conv1": encoder.relu, "MaxPool": encoder.maxpool}
     named |= {f"Encoder{i}": getattr(encoder, f"layer{i}") for i in range(1, 5)}
     named |= {f"Decoder{i}": block for i, block in enumerate(decoder.blocks, 1)}
     named["Conv2"] = network.net.segmentation_head

@@ -182,15 +182,16 @@ def learnings(run: Run, split: Folds, book: Book) -> list[dict[str, Any]]:
 
 def render(template: str, **content: Any) -> str:
     """A page from one of the templates in `assets/`, with its style and scripts inside."""
+    loader = PackageLoader("kit.report", "assets")
     environment = Environment(
-        loader=PackageLoader("kit.report", "assets"),
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"score": _score, "share": headline.percent, "embedded": embedded, "cell": _cell}
-    environment.globals |= {"asset": lambda name: Markup(environment.loader.get_source(environment, name)[0])}
+    environment.globals |= {"asset": lambda name: Markup(loader.get_source(environment, name)[0])}
     return environment.get_template(template).render(content)
 
 

@@ -41,13 +41,13 @@ def metadata(competition: Competition) -> pd.DataFrame:
     ]
     rows += [("Test", path, None) for path in competition.test.values()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        headers = pool.map(lambda row: dicom.read_metadata(row[1]), rows)
-        headers = list(progress(headers, "reading headers", len(rows)))
+        read = pool.map(lambda row: dicom.read_metadata(row[1]), rows)
+        headers = list(progress(read, "reading headers", len(rows)))
     sexes = {"F": "Female", "M": "Male"}
     return pd.DataFrame(
         {
             "set": [name for name, _, _ in rows],
-            "Gender": [sexes.get(header.sex, "unknown") for header in headers],
+            "Gender": [sexes.get(header.sex or "", "unknown") for header in headers],
             "View Position": [
                 header.view_position.upper() if header.view_position else "unknown" for header in headers
             ],

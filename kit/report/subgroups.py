@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from kit.inference.rules import FULL_AREA
+from kit.competition.scoring import FULL_AREA
 from kit.report import figures
 from kit.report.cases import Cases
 from kit.report.figures import Figure

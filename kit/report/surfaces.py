@@ -37,7 +37,7 @@ def table(folders: dict[str, Path], in_use: Path | None = None) -> str:
         "positives",
         "negatives empty",
     )
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for name, folder in folders.items():
         rows.append(_row(f"* {name}" if folder == in_use else name, read_measured(folder / "thresholds.json")))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -264,7 +264,7 @@ def _time(scored: Scored) -> str:
     name, competition = "exp5", scored.competition
     recipe, run = scored.recipes().get(name), scored.run(name)
     published = recipes.load(name)
-    rows = [["trainable parameters", f"{paper.PARAMETERS / 1e6:.1f} million"]]
+    rows: list[list[str | None]] = [["trainable parameters", f"{paper.PARAMETERS / 1e6:.1f} million"]]
     rows[0].append(f"{model.parameters(recipe or published) / 1e6:.1f} million")
     for number, minutes in enumerate(paper.MINUTES):
         ours = model.minutes_an_epoch(run, number) if recipe else None

@@ -198,7 +198,9 @@ def refresh(ledger_path: Path, connect: Callable[[], Client]) -> None:
         place, _, name = (entry.destination or "").partition("/")
         if place == "kaggle" and not entry.error and None in (entry.ref, entry.public, entry.private):
             still_open.setdefault(name, []).append(entry)
-    client = connect() if still_open else None
+    if not still_open:
+        return
+    client = connect()
     for name, unknown in still_open.items():
         listed = submissions(client, name)
         for entry in unknown:

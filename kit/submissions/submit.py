@@ -86,7 +86,9 @@ def submit_local(
         ledger.append(
             ledger_path, "scored", digest, destination=destination, public=scores.public, private=scores.private
         )
-    return Outcome(ledger.find(ledger_path, digest, destination), fresh=True, path=path)
+    entry = ledger.find(ledger_path, digest, destination)
+    assert entry is not None, "it was just written"
+    return Outcome(entry, fresh=True, path=path)
 
 
 def record_built(path: Path, name: str, ledger_path: Path, digest: str, oof: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """How good a rule will be on images that it was not chosen on: nested estimate, interval, prevalence."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class Carried:
         match: Carry the share of images with a mask over to each group, instead of the rule's own cut.
     """
 
-    def __init__(self, search: Search, groups: np.ndarray, weights: np.ndarray, match: bool = False) -> None:
+    def __init__(self, search: Search[Any], groups: np.ndarray, weights: np.ndarray, match: bool = False) -> None:
         self._search, self._groups, self._weights, self._match = search, groups, weights, match
         self._dice: dict[frozenset[int], np.ndarray] = {}
 

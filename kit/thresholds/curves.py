@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kit.inference.rules import FULL_AREA
+from kit.competition.scoring import FULL_AREA
 
 TIE = 1e-12
 """Mean Dice that differ by less are equal: it is rounding."""

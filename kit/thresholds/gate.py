@@ -1,6 +1,7 @@
 """The gate of a classifier as one more threshold: an image below it is empty whatever its map says."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +22,13 @@ class GatedSearch:
         empty: Dice of an empty mask for each image, (N,).
     """
 
-    def __init__(self, search: Search, image_probability: np.ndarray, empty: np.ndarray) -> None:
+    def __init__(self, search: Search[Any], image_probability: np.ndarray, empty: np.ndarray) -> None:
         self.search, self.image_probability, self.empty = search, image_probability, empty
 
     def best(self, weights: np.ndarray) -> GatedRule:
         """The best gate with its best inner rule; of equal gates the middle of the longest run."""
-        rules, before = [], None
+        rules: list[GatedRule] = []
+        before: np.ndarray | None = None
         for gate in GATES:
             inner = self._inner(gate, weights)
             # A gate that shuts no more images than the one before it has the same best inner rule.
@@ -44,7 +46,7 @@ class GatedSearch:
     def candidates(self, rule: GatedRule) -> tuple[np.ndarray, np.ndarray]:
         """Those of the inner rule, without evidence where the gate is shut."""
         evidence, dice = self.search.candidates(rule.rule)
-        return np.where(rule.opens(self.presence), evidence, 0.0), dice
+        return np.where(rule.opens(self.image_probability), evidence, 0.0), dice
 
     def surface(self, rule: GatedRule, weights: np.ndarray) -> Surface | None:
         """Mean Dice over the inner rule's thresholds, the gate held."""

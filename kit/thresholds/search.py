@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from kit.competition.scoring import FULL_AREA
 from kit.inference.maps import PROBABILITIES
-from kit.inference.rules import FULL_AREA, ComponentRule, ImageRule, Rule, level_of
+from kit.inference.rules import ComponentRule, ImageRule, Rule, TripletRule, level_of
 from kit.thresholds.curves import TIE, Steps, curve, middle, middle_removal, run_around
 from kit.thresholds.tables import Components, Histograms
+
+R = TypeVar("R", bound=Rule)
+L = TypeVar("L", bound=ImageRule | ComponentRule | TripletRule)
 
 FLAT = 0.001
 """A threshold's plateau reaches as far as this much Dice is lost."""
@@ -26,32 +30,32 @@ class Surface:
     dice: np.ndarray  # (256, R), or (256 top, 256, R)
 
 
-class Search(Protocol):
+class Search(Protocol[R]):
     """What a rule's search answers. `weights` (N,) say how much each image counts; 0 leaves it out."""
 
     empty: np.ndarray
     """Dice of an empty mask for each image, (N,)."""
 
-    def best(self, weights: np.ndarray) -> Rule:
+    def best(self, weights: np.ndarray) -> R:
         """The rule that is best on these images."""
 
-    def dice(self, rule: Rule) -> np.ndarray:
+    def dice(self, rule: R) -> np.ndarray:
         """Dice of each image under a rule of this kind, (N,)."""
 
-    def candidates(self, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+    def candidates(self, rule: R) -> tuple[np.ndarray, np.ndarray]:
         """Evidence of each image, and the Dice of the mask that it has if it has any, (N,) each.
 
         As `kit.inference.share.candidate` gives them.
         """
 
-    def surface(self, rule: Rule, weights: np.ndarray) -> Surface | None:
+    def surface(self, rule: R, weights: np.ndarray) -> Surface | None:
         """Mean Dice over a grid of thresholds that holds the rule's own; None where it has no thresholds."""
 
-    def plateau(self, rule: Rule, weights: np.ndarray) -> dict[str, list[float]]:
+    def plateau(self, rule: R, weights: np.ndarray) -> dict[str, list[float]]:
         """How far each threshold can move, the others held, before more than `FLAT` of the mean Dice is lost."""
 
 
-class LevelSearch:
+class LevelSearch(Generic[L]):
     """The search of one rule with fixed levels and a `removal`.
 
     Args:
@@ -60,7 +64,7 @@ class LevelSearch:
         removal: The values to choose from, ascending; None: all that make a difference.
     """
 
-    def __init__(self, kind: type[Rule], empty: np.ndarray, removal: Sequence[int] | None = None) -> None:
+    def __init__(self, kind: type[L], empty: np.ndarray, removal: Sequence[int] | None = None) -> None:
         self.kind = kind
         self.axes = [field.name for field in fields(kind) if field.name != "removal"]
         self.empty = empty
@@ -70,7 +74,7 @@ class LevelSearch:
         """Steps of all images at a level of each axis."""
         raise NotImplementedError
 
-    def best(self, weights: np.ndarray) -> Rule:
+    def best(self, weights: np.ndarray) -> L:
         """The best rule on these images; of equal ones the middle of the widest plateau, axis after axis."""
         peaks = self.peaks(weights)  # (256,) or (256 top, 256)
         levels: list[int] = []
@@ -79,15 +83,16 @@ class LevelSearch:
             levels.append(middle(heights >= heights.max() - TIE))
             peaks = peaks[levels[-1]]
         at_levels = curve(self.steps(*levels), self.empty, weights, self.removal)
-        return self.kind(*(float(PROBABILITIES[level]) for level in levels), removal=middle_removal(at_levels))
+        thresholds: dict[str, Any] = dict(zip(self.axes, PROBABILITIES[levels].tolist(), strict=True))
+        return self.kind(removal=middle_removal(at_levels), **thresholds)
 
-    def dice(self, rule: Rule) -> np.ndarray:
+    def dice(self, rule: L) -> np.ndarray:
         """Dice of each image under a rule of this kind, (N,)."""
         steps = self.steps(*self.levels_of(rule))
         stands = steps.size >= rule.removal
         return self.empty + np.bincount(steps.image[stands], steps.gain[stands], minlength=len(self.empty))
 
-    def candidates(self, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+    def candidates(self, rule: L) -> tuple[np.ndarray, np.ndarray]:
         """The largest size of an image's steps, and its Dice with those of at least `removal` or else the largest."""
         steps = self.steps(*self.levels_of(rule))
         largest = np.zeros(len(self.empty), np.int64)
@@ -96,7 +101,7 @@ class LevelSearch:
         gains = np.bincount(steps.image[stands], steps.gain[stands], minlength=len(self.empty))
         return largest.astype(np.float64), self.empty + gains
 
-    def levels_of(self, rule: Rule) -> list[int]:
+    def levels_of(self, rule: L) -> list[int]:
         """Where on the axes a rule lies."""
         return [level_of(getattr(rule, axis)) for axis in self.axes]
 
@@ -108,7 +113,7 @@ class LevelSearch:
         """Mean Dice at each point of the axes and each of these values of `removal`, (..., 256, R)."""
         return np.stack([curve(self.steps(v), self.empty, weights, removal).dice for v in range(256)])
 
-    def surface(self, rule: Rule, weights: np.ndarray) -> Surface:
+    def surface(self, rule: L, weights: np.ndarray) -> Surface:
         """Mean Dice over values of `removal`, the rule's own included.
 
         These are the given ones; else all that make a difference where they are few, or `GRID` where they are many.
@@ -120,11 +125,12 @@ class LevelSearch:
             removal = np.union1d(removal, [rule.removal])
         return Surface(PROBABILITIES, removal, self.at(weights, removal))
 
-    def plateau(self, rule: Rule, weights: np.ndarray) -> dict[str, list[float]]:
+    def plateau(self, rule: L, weights: np.ndarray) -> dict[str, list[float]]:
         """How far each threshold can move, the others held, before more than `FLAT` of the mean Dice is lost."""
         ranges = {}
         for name, level in zip(self.axes, self.levels_of(rule), strict=True):
-            moved = (replace(rule, **{name: float(probability)}) for probability in PROBABILITIES)
+            points: list[dict[str, Any]] = [{name: probability} for probability in PROBABILITIES.tolist()]
+            moved = (replace(rule, **point) for point in points)
             heights = np.array([weights @ self.dice(other) for other in moved]) / weights.sum()
             start, stop = run_around(heights >= heights[level] - FLAT, level)
             ranges[name] = [float(PROBABILITIES[start]), float(PROBABILITIES[stop])]
@@ -134,27 +140,29 @@ class LevelSearch:
         return {**ranges, "removal": [int(along.lower[start]), int(along.upper[stop])]}
 
 
-class ImageSearch(LevelSearch):
+class ImageSearch(LevelSearch[ImageRule]):
     """The search of the `image` rule: each image has one step, its whole mask."""
 
     def __init__(self, tables: Histograms, removal: Sequence[int] | None = None) -> None:
         super().__init__(ImageRule, tables.empty, removal)
         self.tables = tables
 
-    def steps(self, level: int) -> Steps:
+    def steps(self, *levels: int) -> Steps:
         """Steps of all images."""
+        [level] = levels
         return histogram_steps(self.tables, level, level)
 
 
-class ComponentSearch(LevelSearch):
+class ComponentSearch(LevelSearch[ComponentRule]):
     """The search of the `component` rule: each image has a step for each distinct area of its components."""
 
     def __init__(self, tables: Components, removal: Sequence[int] | None = None) -> None:
         super().__init__(ComponentRule, tables.empty, removal)
         self.tables = tables
 
-    def steps(self, level: int) -> Steps:
+    def steps(self, *levels: int) -> Steps:
         """Steps of all images."""
+        [level] = levels
         return Steps(*self.tables.at(level))
 
 

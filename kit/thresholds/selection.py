@@ -97,8 +97,8 @@ def choose(
     if not len(patients):
         raise KitError("there are no maps to choose thresholds on: predict some first")
     histograms = Histograms(len(patients))
-    components = Components(len(patients)) if "component" in kinds else None
-    _fill([table for table in (histograms, components) if table is not None], maps, truth, len(patients))
+    components = Components(len(patients))
+    _fill([histograms, components] if "component" in kinds else [histograms], maps, truth, len(patients))
     positive = histograms.truth > 0
     weights = cross_validation.prevalence_weights(positive, prevalence)
     groups = cross_validation.leave_out(folds, patients)
@@ -135,7 +135,7 @@ def choose(
 
 
 def _fill(
-    tables: list[Histograms | Components], maps: Iterable[np.ndarray], truth: Iterable[np.ndarray], count: int
+    tables: Sequence[Histograms | Components], maps: Iterable[np.ndarray], truth: Iterable[np.ndarray], count: int
 ) -> None:
     """Takes each pair of map and truth into the tables, a few at a time side by side."""
 
@@ -150,12 +150,12 @@ def _fill(
         pass
 
 
-def _search(kind: str, histograms: Histograms, components: Components | None, removal: Sequence[int] | None) -> Search:
+def _search(kind: str, histograms: Histograms, components: Components, removal: Sequence[int] | None) -> Search[Any]:
     if kind == "expected":
         return ExpectedSearch(histograms)
     if kind == "component":
         return ComponentSearch(components, removal)
-    return {"image": ImageSearch, "triplet": TripletSearch}[kind](histograms, removal)
+    return TripletSearch(histograms, removal) if kind == "triplet" else ImageSearch(histograms, removal)
 
 
 def kinds_of(rule: str) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ class Components:
     def add(self, index: int, levels: np.ndarray, truth: np.ndarray) -> None:
         """Takes image `index`: levels uint8 (H, W) and truth bool (H, W)."""
         self.pixels = levels.size
-        foreground = np.count_nonzero(truth)
+        foreground = int(np.count_nonzero(truth))
         self.empty[index] = foreground == 0
         level, area, kept, overlap = sweep(levels, truth).T
         with_it = dice(kept, overlap, foreground)
@@ -86,7 +86,7 @@ class Components:
         return [column[order] for column in columns]
 
 
-def dice(area: np.ndarray, overlap: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def dice(area: np.ndarray, overlap: np.ndarray, truth: np.ndarray | int) -> np.ndarray:
     """2 · overlap / (area + truth), 1 where both are empty."""
     total = area.astype(np.float64) + truth
     return np.divide(2.0 * overlap, total, out=np.ones_like(total), where=total > 0)

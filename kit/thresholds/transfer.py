@@ -1,5 +1,7 @@
 """How a rule is carried over to other images: by its own cut, or by the share of images that get a mask."""
 
+from typing import Any
+
 import numpy as np
 from scipy.special import ndtr
 
@@ -13,7 +15,7 @@ BLUR = 0.03
 """Standard deviation of a share on another set: of positives among some hundred images, and of their order."""
 
 
-def best_share(search: Search, rule: Rule, groups: np.ndarray, weights: np.ndarray) -> float:
+def best_share(search: Search[Any], rule: Rule, groups: np.ndarray, weights: np.ndarray) -> float:
     """The share of images with a mask that has the best mean Dice, each group matched by itself.
 
     The mean Dice against the share has a peak for every lucky image. So that of a share is taken over normally
@@ -35,7 +37,7 @@ def best_share(search: Search, rule: Rule, groups: np.ndarray, weights: np.ndarr
     return float(SHARES[(ndtr((SHARES[:, None] - place[counts]) / BLUR) @ gains).argmax()])
 
 
-def matched_dice(search: Search, rule: Rule, share: float, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def matched_dice(search: Search[Any], rule: Rule, share: float, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Dice of each image, (N,), where in each group this share of the images gets a mask."""
     evidence, dice = search.candidates(rule)
     return np.where(places_in_groups(evidence, groups, weights) <= share, dice, search.empty)

@@ -11,15 +11,16 @@ from kit.thresholds.search import LevelSearch, histogram_steps
 from kit.thresholds.tables import Histograms
 
 
-class TripletSearch(LevelSearch):
+class TripletSearch(LevelSearch[TripletRule]):
     """The search of the `triplet` rule: an image's mask stands as long as its sure part is large enough."""
 
     def __init__(self, tables: Histograms, removal: Sequence[int] | None = None) -> None:
         super().__init__(TripletRule, tables.empty, removal)
         self.tables = tables
 
-    def steps(self, top: int, level: int) -> Steps:
+    def steps(self, *levels: int) -> Steps:
         """Steps of all images."""
+        top, level = levels
         return histogram_steps(self.tables, top, level)
 
     def peaks(self, weights: np.ndarray) -> np.ndarray:

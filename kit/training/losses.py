@@ -99,5 +99,6 @@ def total(weights: Loss, logits: torch.Tensor, image_logits: torch.Tensor | None
     positive = masks.flatten(1).amax(1)  # (B,)
     for weight, term in ((weights.image, bce), (weights.image_focal, focal)):
         if weight:
+            assert image_logits is not None, "a recipe that weighs them has the head"
             terms.append(weight * term(image_logits.float(), positive))
     return torch.stack(terms).sum()

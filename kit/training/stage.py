@@ -12,6 +12,7 @@ import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import lightning_fabric
 import numpy as np
@@ -36,7 +37,7 @@ from kit.training.validation import UNKNOWN, validate
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, float | int | str | None]
+Row = dict[str, Any]
 
 
 def train(
@@ -144,7 +145,7 @@ class _Stage:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        total = steps = 0
+        total, steps = torch.zeros((), device=fabric.device), 0
         what = f"{self.name} epoch {epoch + 1}/{self.settings.epochs}"
         epoch_batches = self.batches(epoch, fabric.global_rank, fabric.world_size)
         for images, masks in progress(epoch_batches, what, unit="step", show=fabric.is_global_zero):
@@ -157,8 +158,8 @@ class _Stage:
                 fabric.clip_gradients(self.model, self.optimizer, max_norm=clip, error_if_nonfinite=False)
             self.optimizer.step()
             total, steps = total + loss.detach(), steps + 1
-        loss = float(fabric.all_reduce(total / steps))
-        return {"epoch": epoch + 1, "weights": "epoch", "learning_rate": rate, "loss": loss}
+        mean: Any = fabric.all_reduce(total / steps)
+        return {"epoch": epoch + 1, "weights": "epoch", "learning_rate": rate, "loss": float(mean)}
 
     def record(self, row: Row) -> None:
         """Takes a finished epoch into the history and the files that people read."""

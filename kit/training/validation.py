@@ -1,6 +1,7 @@
 """What a network is worth on the validation part of a fold, at the size of the stage."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import lightning_fabric
 import torch
@@ -58,7 +59,8 @@ def validate(
         positive = masks.flatten(1).amax(1) > 0
         counts = torch.tensor(len(masks), device=fabric.device), positive.sum(), dice[positive].sum()
         sums += torch.stack([*counts, loss * len(masks), iou.sum(), dice.sum(), *others])
-    count, positives, on_positives, *totals = fabric.all_reduce(sums, reduce_op="sum").tolist()
+    reduced: Any = fabric.all_reduce(sums, reduce_op="sum")
+    count, positives, on_positives, *totals = reduced.tolist()
     loss, iou, dice, *others = (total / max(count, 1) for total in totals)
     return {
         "validation_loss": loss,

@@ -2,6 +2,9 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from kit.core.errors import KitError
 from kit.core.files import write_json
@@ -68,6 +71,37 @@ class TestEveryRule:
     def test_it_can_be_kept_in_a_file(self, rule, tmp_path):
         write_json(tmp_path / "thresholds.json", {**rules.parameters(rule), "dice": 0.5})
         assert rules.read(tmp_path / "thresholds.json") == rule
+
+
+SHARES, AREAS = some.floats(0, 1), some.integers(0, 2**20)
+MAPS = arrays(
+    np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=some.sampled_from((0, 60, 128, 255))
+)
+LEVEL_RULES = some.one_of(
+    some.builds(ImageRule, SHARES, AREAS),
+    some.builds(ComponentRule, SHARES, AREAS),
+    # Below its binarization, `top` counts pixels that are not in the mask.
+    some.tuples(SHARES, SHARES, AREAS).map(lambda drawn: TripletRule(max(drawn[:2]), min(drawn[:2]), drawn[2])),
+)
+IDEMPOTENT = some.one_of(
+    LEVEL_RULES,
+    some.builds(rules.GatedRule, LEVEL_RULES, SHARES),
+    some.builds(rules.CleanedRule, LEVEL_RULES, AREAS),
+)
+
+
+@given(IDEMPOTENT, MAPS, SHARES)
+def test_a_mask_taken_for_a_map_gives_the_mask(rule, levels, probability):
+    mask = rule.mask(levels, probability)
+    assert (rule.mask(np.where(mask, 255, 0).astype(np.uint8), probability) == mask).all()
+
+
+@given(MAPS, some.floats(0, 1), some.lists(some.floats(0, 1), min_size=2, max_size=2), some.floats(-8, 8))
+def test_the_expected_rule_keeps_such_a_mask_or_none_of_it(levels, trust, weights, bias):
+    rule = ExpectedRule(np.linspace(0, 1, 256).tolist(), trust, [51, 153], weights, bias)
+    mask = rule.mask(levels)
+    again = rule.mask(np.where(mask, 255, 0).astype(np.uint8))
+    assert not again.any() or (again == mask).all() or not mask.any()
 
 
 def test_a_read_only_memory_map_is_as_good(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kit.core.files import write_json
-from kit.inference import rules
+from kit.inference import rules, share
 from kit.inference.rules import GatedRule, ImageRule
 from kit.thresholds import gate, selection
 
@@ -60,6 +60,17 @@ def test_every_rule_keeps_its_promise_behind_a_gate(kind):
     np.testing.assert_allclose(result.images, real, atol=1e-12)
     assert result.dice == pytest.approx(np.mean(real), abs=1e-12)
     assert isinstance(result.rule, GatedRule)
+
+
+def test_a_share_of_masks_is_chosen_behind_a_gate_too():
+    maps, truth, presence = images()
+    result = choose(transfer="share")
+    candidates = [share.candidate(result.rule, levels, p) for levels, p in zip(maps, presence, strict=True)]
+    for fold in range(3):
+        own = [i for i in range(len(maps)) if i // 2 % 3 == fold]
+        chosen = share.places(np.array([candidates[i][1] for i in own])) <= result.share
+        real = [dice(candidates[i][0] & masked, truth[i]) for i, masked in zip(own, chosen, strict=True)]
+        np.testing.assert_allclose(result.images[own], real, atol=1e-12)
 
 
 def test_the_surface_holds_the_promised_dice_and_the_plateau_the_gate():
