@@ -1,11 +1,14 @@
 """The Makefile hands on what it is given and refuses the rest; the kit itself is replaced by an echo."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from kit.cli import app
 
 MAKEFILE = Path(__file__).parents[1] / "Makefile"
 
@@ -21,6 +24,20 @@ def place(tmp_path_factory):
         (folder / name).touch()
         os.utime(folder / name, (1e9 - age, 1e9 - age))
     return folder
+
+
+def test_makefile_and_readme_have_the_verbs_of_the_command_line():
+    commands = {verb.name for verb in (*app.registered_commands, *app.registered_groups)}
+    taken = set(re.findall(r"^takes_([\w-]+)", MAKEFILE.read_text(), re.MULTILINE))
+    table = (MAKEFILE.parent / "README.md").read_text().partition("## Verbs")[2].partition("\n## ")[0]
+    told = {
+        name
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([\w-]+)(?: [^`]*)?`", line.split("|")[1])
+    }
+    assert commands <= taken
+    assert commands <= told <= taken
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import os
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,6 +11,48 @@ from kit.recipes.schema import Network
 
 PAPER = Network(encoder_weights=None)
 SMALL = Network(encoder="resnet18", encoder_weights=None, decoder_channels=(32, 16, 16, 8, 8))
+
+
+ARCHITECTURES = get_args(Network.model_fields["architecture"].annotation)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+class TestEveryNetwork:
+    """What holds for all architectures."""
+
+    @pytest.fixture
+    def network(self, architecture):
+        channels = (16, 16, 8, 8, 8) if architecture.startswith("Unet") else None
+        torch.manual_seed(0)
+        return networks.build(
+            Network(
+                architecture=architecture,
+                encoder="resnet18",
+                encoder_weights=None,
+                decoder_channels=channels,
+                image_head=True,
+            )
+        )
+
+    def test_a_logit_a_pixel_and_an_image(self, network):
+        masks, images = network.eval()(torch.randint(0, 256, (2, 1, 64, 96), dtype=torch.uint8))
+        assert (masks.shape, images.shape) == ((2, 1, 64, 96), (2,))
+        assert masks.isfinite().all()
+
+    def test_every_weight_learns(self, network):
+        masks, images = network.train()(torch.rand(2, 1, 64, 64) * 255)
+        (masks.square().mean() + images.square().mean()).backward()
+        assert all(parameter.grad is not None for parameter in network.parameters())
+
+    def test_it_comes_back_from_its_file(self, network, tmp_path):
+        path = tmp_path / "weights.safetensors"
+        networks.save_weights(path, network)
+        images = torch.randint(0, 256, (1, 1, 64, 64), dtype=torch.uint8)
+        before = network.eval()(images)[0]
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.zero_()
+        assert (networks.load_weights(network, path).eval()(images)[0] == before).all()
 
 
 def test_the_papers_network_has_24_4_million_parameters():

@@ -139,7 +139,8 @@ def recognise(folder: Path | str) -> Mirror:
         raise KitError(f"{folder}: is not a folder: give one with images and their masks")
     labels_path = find_labels(folder)
     dicoms = layout.find_dicoms(folder)
-    images, masks = {}, {}
+    images: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if not pictures.is_picture(path):
             continue

@@ -6,7 +6,7 @@ import io
 import logging
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -123,7 +123,7 @@ def _rows(texts: dict[str, list[str]], images: Iterable[str]) -> list[tuple[str,
 
 def _public_and_private(texts: dict[str, list[str]], images: list[str]) -> dict[str, str]:
     """Three of ten positives and three of ten negatives are public, by their order."""
-    usage = {}
+    usage: dict[str, str] = {}
     for positive in (False, True):
         alike = [image for image in images if bool(texts[image]) == positive]
         usage |= {image: "Public" if place % 10 in (0, 3, 6) else "Private" for place, image in enumerate(alike)}
@@ -139,7 +139,7 @@ def _fingerprint(found: Mirror) -> dict[str, str | int]:
     return {"images": len(found.images), "files": hashlib.sha256(listed.encode()).hexdigest()}
 
 
-def _table(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     write_text(path, text.getvalue())
