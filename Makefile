@@ -16,6 +16,7 @@ takes_thresholds   := DATA RECIPE SET ARGS
 takes_predict      := DATA RECIPE SET ARGS
 takes_experiments  := DATA SET
 takes_study        := DATA SET
+takes_claims       := DATA SET
 takes_validate     := FILE DATA ARGS
 takes_submit       := DATA RECIPE SET TO FILE ARGS
 takes_scores       := ARGS
@@ -112,7 +113,7 @@ train: .venv/ready
 thresholds predict report: .venv/ready
 	@$(KIT) $@ $(DATA_) $(RECIPE_) $(ARGS_)
 
-# Exp1 to Exp5, and the augmentation study; what is done is passed over, what was interrupted goes on.
+# Exp1 to Exp5, the augmentation study, the paper's claims; what is done is passed over, what was interrupted goes on.
 SET_ = $(if $(SET),$(call option,SET,--set))
 experiments: .venv/ready
 	@set -e; for recipe in exp1 exp2 exp3 exp4 exp5; do for verb in folds train predict; do \
@@ -123,6 +124,22 @@ study: .venv/ready
 	  for verb in train predict; do $(KIT) $$verb $(DATA_) --recipe augmentation \
 	    --set "name=augmentation$${groups:+-}$$(echo $$groups | tr -d ,) augmentation=[$$groups] "$(call quoted,$(SET)); \
 	  done; done
+
+# The demo's two stages, 8 epochs at 64 pixels and 3 at 128, against as much compute spent otherwise, with three seeds.
+ONE_STAGE = {size: 128, epochs: 5, batch_size: 8, learning_rate: 0.001, swa_epochs: 2, positive_share: 0.5}
+ONE_SIZE  = {size: 64, epochs: 20, batch_size: 16, learning_rate: 0.001, swa_epochs: 2, positive_share: 0.5}
+claims: .venv/ready
+	@set -e; for share in 0.5 0.75; do $(KIT) folds $(DATA_) --recipe demo --set folds.holdout=$$share; done; \
+	for seed in 0 1 2; do for variant in two-stages one-stage low-resolution half-data; do \
+	  case $$variant in \
+	    one-stage) own='stages=[$(ONE_STAGE)] ' ;; \
+	    low-resolution) own='stages=[$(ONE_SIZE)] ' ;; \
+	    half-data) own='stages.0.epochs=16 stages.1.epochs=6 folds.holdout=0.75 ' ;; \
+	    *) own= ;; \
+	  esac; \
+	  for verb in train predict; do $(KIT) $$verb $(DATA_) --recipe demo \
+	    --set "name=claims-$$variant-$$seed seed=$$seed folds.holdout=0.5 threshold.removal=2048 $$own"$(call quoted,$(SET)); done; \
+	done; done
 
 compare: .venv/ready
 	@$(KIT) compare $(RUNS) $(DATA_) $(ARGS_)

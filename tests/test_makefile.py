@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kit import recipes
 from kit.cli import app
+from kit.report import claims
 
 MAKEFILE = Path(__file__).parents[1] / "Makefile"
 
@@ -73,6 +75,20 @@ def test_experiments_and_study_are_one_command_each(make):
         f"name=augmentation{name} augmentation=[{groups}] seed=1"
         for name, groups in (("", ""), ("-A1", "A1"), ("-A2", "A2"), ("-A1A2", "A1,A2"), ("-A3", "A3"), ("-A4", "A4"))
     ]
+
+
+def test_claims_spend_the_same_compute_with_each_seed(make):
+    code, calls, _ = make("claims", "DATA=x", "SET=precision=32-true")
+    assert code == 0
+    assert [call[-1] for call in calls[:2]] == ["folds.holdout=0.5", "folds.holdout=0.75"]
+    assert [call[0] for call in calls[2:]] == ["train", "predict"] * 12
+    found = [recipes.load("demo", call[-1]) for call in calls[2::2]]
+    variants = (claims.TWO, claims.ONE, claims.LOW, claims.HALF)
+    assert [recipe.name for recipe in found] == [f"claims-{name}-{seed}" for seed in range(3) for name in variants]
+    assert [recipe.seed for recipe in found] == [seed for seed in range(3) for _ in variants]
+    for recipe in found:
+        images = 1 - recipe.folds.holdout
+        assert sum(images * stage.epochs * stage.size**2 for stage in recipe.stages) == 0.5 * 5 * 128**2
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from kit import recipes
 from kit.competition import scoring
 from kit.competition.layout import Competition
 from kit.recipes.schema import Recipe
-from kit.report import claims, model, paper, stats
+from kit.report import claim_tables, claims, model, paper, stats
 from kit.report.cells import NO_RUN, READINGS, Cell, Scored
-
-if TYPE_CHECKING:
-    pass
+from kit.report.markdown import table as markdown
 
 EXPERIMENTS = claims.EXPERIMENTS
 MASKS = "Number of masks in training set"
@@ -41,10 +36,11 @@ def tables(competition: Competition, runs: Path) -> str:
         "Table 9: augmentation groups, and their magnitudes here": _table_9(),
         "Table 10: augmentation": _table_10(scored),
         "Table 11: comparison with the winners, private Dice": _table_11(scored),
-        "Stages: IoU on the validation images while training, before and after the weights are averaged": _stages(
-            scored
+        "Stages: IoU on the validation images while training, before and after the weights are averaged": (
+            claim_tables.stages(scored)
         ),
-        "The paper's claims: difference of Dice with its 95 % interval": _claims(scored),
+        "The paper's claims: difference of Dice with its 95 % interval": claim_tables.differences(scored),
+        "Convergence: two stages against one at the final size": claim_tables.races(scored),
         "Parameters, training and prediction time of exp5": _time(scored),
     }
     introduction = (
@@ -61,22 +57,6 @@ def tables(competition: Competition, runs: Path) -> str:
             f"alone: {'; '.join(', '.join(names) for names in splits)}."
         )
     return "\n\n".join([introduction, *(f"## {title}\n\n{body}" for title, body in sections.items())]) + "\n"
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """A Markdown table; None is an empty cell.
-
-    >>> print(markdown(["a", "b"], [[1, None]]))
-    | a | b |
-    |---|---|
-    | 1 |  |
-    """
-    lines = [header, *rows]
-    text = [
-        "| " + " | ".join("" if cell is None else str(cell).replace("|", "\\|") for cell in line) + " |"
-        for line in lines
-    ]
-    return "\n".join([text[0], "|" + "---|" * len(header), *text[1:]])
 
 
 def _table_1(competition: Competition) -> str:
@@ -229,35 +209,6 @@ def _table_11(scored: Scored) -> str:
         rows.append([team, network, f"{size}×{size}", _four(dice), ours])
     header = ["Team", "Model", "Image size", "paper", f"{scored.competition.name}, by the rule in use"]
     return markdown(header, rows)
-
-
-def _stages(scored: Scored) -> str:
-    rows = [
-        [stage.run, stage.stage, stage.size, _four(stage.last), "-" if stage.final is None else _four(stage.final)]
-        for stage in claims.averaged(scored)
-    ]
-    return markdown(["Run", "Stage", "Pixels a side", "Last epoch", "Averaged"], rows) if rows else "No run."
-
-
-def _claims(scored: Scored) -> str:
-    rows = []
-    for claim, pairs in claims.pairs(scored).items():
-        parts = [claims.difference(scored, pairs, test) for test in (False, True)]
-        cells = [
-            cell
-            for part in parts
-            for cell in (
-                (NO_RUN, None)
-                if part is None
-                else (f"{part.mean:+.4f} [{part.low:+.4f}, {part.high:+.4f}]", part.verdict)
-            )
-        ]
-        rows.append([claim, max((part.pairs for part in parts if part), default=0), *cells])
-    gains = [s.final - s.last for s in claims.averaged(scored) if s.run in EXPERIMENTS and s.final is not None]
-    better = f"better in {sum(gain > 0 for gain in gains)} of {len(gains)} stages"
-    averaged = [f"{np.mean(gains):+.4f} IoU", better] if gains else [NO_RUN, None]
-    rows.append(["SWA helps, against the last epoch", len(gains), *averaged, "-", None])
-    return markdown(["Claim", "Compared", "validation images", "verdict", "test images", "verdict"], rows)
 
 
 def _time(scored: Scored) -> str:

@@ -190,8 +190,13 @@ def test_a_claim_is_the_paired_difference_of_images(phantoms, runs):
 
 
 def test_verdicts():
-    verdicts = [claims.Difference(1, 0.0, *bounds).verdict for bounds in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))]
+    bounds = (0.1, 0.2, 0.1, 0.2), (-0.2, -0.1, -0.2, -0.1), (-0.1, 0.1, 0.0, 0.0)
+    verdicts = [claims.Difference(3, 0.0, *these).verdict for these in bounds]
     assert verdicts == ["holds", "does not hold", "not decided"]
+    # One seed of three says the contrary.
+    assert claims.Difference(3, 0.15, 0.1, 0.2, -0.1, 0.4).verdict == "not decided"
+    assert claims.Difference(3, -0.15, -0.2, -0.1, -0.4, 0.1).verdict == "not decided"
+    assert str(claims.Difference(3, 0.1, 0.05, 0.2, 0.0, 0.3)) == "+0.1000 [+0.0500, +0.2000]; each +0.0000 to +0.3000"
 
 
 def test_claims_without_their_runs_say_so(phantoms, runs):
