@@ -3,6 +3,8 @@
 import io
 import os
 import tokenize
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +48,31 @@ def open_array(path: Path | str, mode: Literal["r", "r+"] = "r") -> np.memmap:
         raise KitError(
             f"{printable(path)}: is not a .npy file of numbers ({reason}): save it with numpy.save"
         ) from None
+
+
+def read_arrays(path: Path | str, *wanted: str) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file by their names.
+
+    Args:
+        path: The file.
+        wanted: Names that must be among them.
+
+    Raises:
+        KitError: the file is missing, no regular file, not a .npz file of numbers, or lacks an array.
+    """
+    remedy = "remove it and run `make thresholds` again"
+    try:
+        with opened(path) as handle, np.load(handle, allow_pickle=False) as content:
+            found = {name: content[name] for name in content.files}
+    except (*_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        if isinstance(error, KitError):
+            raise
+        raise KitError(
+            f"{printable(path)}: is not a .npz file of numbers: remove it and run `make thresholds` again"
+        ) from None
+    if missing := sorted(set(wanted) - found.keys()):
+        raise KitError(f"{printable(path)}: lacks {', '.join(missing)}: {remedy}")
+    return found
 
 
 def create_array(path: Path | str, shape: tuple[int, ...], dtype: np.dtype | type) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from kit.core.errors import KitError, printable
@@ -15,6 +16,8 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """Whole numbers that every reader of JSON takes as they are."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+"""What PyYAML raises: its own errors, and others for dates, tags and depths that cannot be."""
 _LARGEST = 64 * 2**20
 _TOLD = 5
 
@@ -46,6 +49,11 @@ def read_document(path: Path | str, kind: type[T] | Any, remedy: str) -> T:
         return TypeAdapter(kind).validate_json(content, strict=True)
     except ValidationError as error:
         raise KitError(f"{printable(path)}: {told(error)}: {remedy}") from None
+
+
+def yaml_problem(error: Exception) -> str:
+    """What is wrong with a text that is not YAML, in one line."""
+    return "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
 
 
 def told(error: ValidationError) -> str:

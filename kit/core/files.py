@@ -98,6 +98,18 @@ def read_bytes(path: Path | str) -> bytes:
         return handle.read()
 
 
+def read_text(path: Path | str) -> str:
+    """The content of a regular file as text.
+
+    Raises:
+        KitError: as `opened`, or it is not UTF-8.
+    """
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise KitError(f"{printable(path)}: is not a text ({error}): fetch or write it again") from None
+
+
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """Gives a temporary path beside `path`; what was written there takes its place when the block ends well.

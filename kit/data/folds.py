@@ -260,6 +260,25 @@ def write(path: Path | str, folds: Folds, made_from: dict[str, Any]) -> None:
     write_text(path, text)
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """The columns of a fold file, by image id, whatever data it is of.
+
+    Raises:
+        KitError: the file is missing or malformed.
+    """
+    if not present(path):
+        raise KitError(f"{path}: there are no folds yet: run `make folds` first")
+    content = io.BytesIO(read_bytes(path))
+    try:
+        table = pd.read_csv(content, dtype={"image_id": str, "patient_id": str, "stratum": str, "fold": int})
+        return table[COLUMNS].sort_values("image_id", ignore_index=True)
+    except (ValueError, KeyError, OverflowError) as error:
+        raise KitError(
+            f"{path}: is not a fold file with columns {','.join(COLUMNS)} ({printable(error)[:200]}): "
+            "run `make folds` again"
+        ) from None
+
+
 def read(path: Path | str, competition: Competition) -> Folds:
     """Reads a fold file and holds it against the competition's labels.
 
@@ -267,22 +286,8 @@ def read(path: Path | str, competition: Competition) -> Folds:
         KitError: the file is missing or malformed, names other images than the labels, splits a patient,
             or the labels have changed since the folds were made.
     """
-    path = Path(path)
-    if not present(path):
-        raise KitError(f"{path}: there are no folds yet: run `make folds` first")
-    try:
-        content = io.BytesIO(read_bytes(path))
-        table = pd.read_csv(content, dtype={"image_id": str, "patient_id": str, "stratum": str, "fold": int})
-        table = table[COLUMNS].sort_values("image_id", ignore_index=True)
-    except (ValueError, KeyError, OverflowError) as error:
-        if isinstance(error, KitError):
-            raise
-        raise KitError(
-            f"{path}: is not a fold file with columns {','.join(COLUMNS)} ({printable(error)[:200]}): "
-            "run `make folds` again"
-        ) from None
-    again = "run `make folds` again"
-    ids = list(competition.train)
+    table = read_table(path := Path(path))
+    ids, again = list(competition.train), "run `make folds` again"
     if list(table.image_id) != ids:
         strange = sorted(set(table.image_id) ^ set(ids)) or ["an id twice"]
         raise KitError(f"{path}: has other images than {competition.labels_path} ({strange[0]}): {again}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kit.core.arrays import open_array
 from kit.core.errors import KitError
 from kit.core.parallel import ordered
 from kit.inference.maps import Maps, open_maps, upsample
@@ -89,9 +90,9 @@ def read_image_probabilities(path: Path, count: int) -> np.ndarray:
         KitError: the file is missing, broken, or of another number of images.
     """
     try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise KitError(f"{path}: cannot be read ({error}): run `make train predict` again") from None
+        values = np.array(open_array(path))
+    except KitError as error:
+        raise KitError(f"{error}; `make train predict` mends those of a run") from None
     if values.shape != (count,) or values.dtype.kind != "f":
         raise KitError(f"{path}: holds {values.dtype} {values.shape} for {count} maps: run `make train predict` again")
     return values

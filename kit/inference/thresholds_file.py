@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from kit.core.documents import Count, Document, Number, Share, read_document
 from kit.core.errors import KitError
+from kit.core.files import read_json
 
 REMEDY = "write it anew with `kit thresholds`"
 _MEASURES = ("dice", "interval", "nested_dice", "dice_positives", "negatives_empty")
@@ -37,6 +38,8 @@ class Thresholds(Document):
     plateau: dict[str, list[Number]] = Field(default_factory=dict)
     prevalence: Share | None = None
     recipe: str | None = None
+    use: str | None = None
+    """The rule that somebody has chosen; None: the best nested Dice decides."""
     asked: str = "searched"
     """The recipe's `threshold.rule` by which this rule is in use."""
     hashes: dict[str, str] = Field(default_factory=dict)
@@ -101,4 +104,4 @@ def read_measured(path: Path | str) -> dict[str, Any]:
     found = read(path)
     if missing := [name for name in _MEASURES if name not in found.model_fields_set]:
         raise KitError(f"{path}: lacks {', '.join(missing)}: {REMEDY}")
-    return found.model_dump(mode="json", exclude_unset=True)
+    return read_json(path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kit.core import files
+from kit.core.documents import Number, read_document
 from kit.core.errors import KitError
 from kit.kaggle.retry import Failure, Refused
 from kit.kaggle.waiting import waiting
@@ -115,4 +116,6 @@ class Journal:
             self._path.unlink(missing_ok=True)
 
     def _open(self) -> dict[str, float]:
-        return files.read_json(self._path) if self._path.is_file() else {}
+        if not files.present(self._path):
+            return {}
+        return read_document(self._path, dict[str, Number], "look at kaggle.com for what it names, then remove it")

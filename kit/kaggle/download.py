@@ -14,6 +14,7 @@ from kagglesdk.competitions.types.competition_api_service import ApiDownloadData
 from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
 
 from kit.core import files
+from kit.core.documents import Count, read_document
 from kit.core.errors import KitError
 from kit.core.progress import progress
 from kit.kaggle import transfer
@@ -78,8 +79,10 @@ def download_dataset(client: Client, name: str, folder: Path) -> bool:
         return client.ask(client.datasets.download_dataset, request)
 
     marker = folder / f".{slug}.json"
-    if marker.exists() and all(_size(folder / path) == size for path, size in files.read_json(marker).items()):
-        return False
+    if files.present(marker):
+        sizes = read_document(marker, dict[str, Count], "remove it and run the same command again")
+        if all(_size(folder / path) == size for path, size in sizes.items()):
+            return False
     files.write_json(marker, fetch(client, open_archive, folder / f"{slug}.zip"))
     return True
 
@@ -98,7 +101,7 @@ def fetch(client: Client, open_archive: transfer.Opener, archive: Path) -> dict[
     Raises:
         KitError: it cannot be had, or it is broken or not safe; nothing is left of it then.
     """
-    if not archive.exists():
+    if not files.present(archive):
         transfer.download(client, open_archive, archive, check_archive)
     try:
         sizes = unpack(archive, archive.parent)

@@ -7,6 +7,8 @@ from typing import Annotated
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from kit.core import files
+from kit.core.documents import NOT_YAML, told, yaml_problem
 from kit.core.errors import KitError
 
 PATH = Path("kaggle.yaml")
@@ -32,7 +34,7 @@ class Settings(BaseModel):
     """The last part of the competition's address."""
     user: Slug | None = None
     """Owner of the kernels and datasets; null: the account that the credentials belong to."""
-    timeout: Annotated[float, Field(gt=0)] = 60.0
+    timeout: Annotated[float, Field(gt=0, le=86400)] = 60.0
     """Seconds without a byte after which a request is given up."""
 
     def named_competition(self) -> str:
@@ -52,15 +54,15 @@ def load(competition: str | None = None, user: str | None = None, path: Path = P
     Raises:
         KitError: the file or a value is refused.
     """
+    text = files.read_bytes(path) if files.present(path) else b""
     try:
-        content = yaml.safe_load(path.read_text()) or {} if path.exists() else {}
-        if not isinstance(content, dict):
-            raise KitError(f"{path}: is not a mapping: write `competition: NAME` and `user: NAME`")
-        given = {"competition": competition, "user": user}
+        content = yaml.safe_load(text) or {}
+    except NOT_YAML as error:
+        raise KitError(f"{path}: is not YAML: {yaml_problem(error)}") from None
+    if not isinstance(content, dict):
+        raise KitError(f"{path}: is not a mapping: write `competition: NAME` and `user: NAME`")
+    given = {"competition": competition, "user": user}
+    try:
         return Settings.model_validate(content | {key: value for key, value in given.items() if value is not None})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise KitError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        told = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
-        problems = "; ".join(f"{key}: {problem}" for key, problem in told)
-        raise KitError(f"{path}: {problems}: its keys are competition, user and timeout") from None
+        raise KitError(f"{path}: {told(error)}: its keys are competition, user and timeout") from None

@@ -1,6 +1,5 @@
 """Files to and from Kaggle's storage: resumed where they broke off, and whole or not at all."""
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,11 +119,11 @@ def _fetch(client: Client, response: requests.Response, part: Path) -> int | Non
 
 def _resumable(part: Path, identity: dict) -> int:
     """Bytes of the part file that belong to the file of that identity."""
-    if identity["tag"] is None or not part.exists() or not _marker(part).exists():
+    if identity["tag"] is None or not files.present(part) or not files.present(_marker(part)):
         return 0
     try:
-        same = json.loads(_marker(part).read_text()) == identity
-    except ValueError:
+        same = files.read_json(_marker(part)) == identity
+    except KitError:  # whatever broke it, the part is not to be trusted
         same = False
     have = part.stat().st_size
     return have if same and (identity["size"] is None or have <= identity["size"]) else 0

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kit.core import files
+from kit.core.documents import Count, Document, Sha256, read_document
 from kit.core.errors import KitError
 from kit.kernel import code, kaggle_image, metadata, wheels
 from kit.run import Run, Trained
@@ -19,6 +20,33 @@ TIME_LIMIT = 8.5 * 3600
 """Seconds; Kaggle ends a session after nine hours."""
 LARGEST_CODE = 10**6
 """Bytes of a script or a notebook that Kaggle takes."""
+
+
+class Manifest(Document):
+    """What manifest.json holds."""
+
+    kernel: str
+    run: str
+    """`NAME/RECIPE`."""
+    shape: tuple[Count, Count]
+    """(H, W) of the competition's images."""
+    half: bool
+    """Whether weights are in half precision."""
+    weights: dict[str, list[str]]
+    """Names of the files of each network's folds, by its member's name."""
+    files: dict[str, Sha256]
+    """Of the bundle, all but the manifest itself."""
+    made_from: dict[str, Sha256]
+    """Files of the run, by their path in its folder."""
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a bundle, here or on Kaggle.
+
+    Raises:
+        KitError: it is missing, or is not what a build writes.
+    """
+    return read_document(folder / "manifest.json", Manifest, "run `make kernel` again")
 
 
 @dataclass(frozen=True)
@@ -134,10 +162,16 @@ def build(
     # The name of one file tells all the content, so that a list of names tells whether Kaggle has this bundle.
     content = [*sorted(fresh.iterdir()), *wheels.sources().values()]
     wheels.write_kit(fresh, hashlib.sha256("".join(map(files.sha256, content)).encode()).hexdigest()[:12])
-    about = {"kernel": kernel.slug, "run": "/".join(run.folder.parts[-2:]), "shape": list(shape), "half": half}
-    hashes = {path.name: files.sha256(path) for path in sorted(fresh.iterdir())}
-    manifest = {**about, "weights": listed, "files": hashes, "made_from": _made_from(run)}
-    files.write_json(fresh / "manifest.json", manifest)
+    manifest = Manifest(
+        kernel=kernel.slug,
+        run="/".join(run.folder.parts[-2:]),
+        shape=shape,
+        half=half,
+        weights=listed,
+        files={path.name: files.sha256(path) for path in sorted(fresh.iterdir())},
+        made_from=_made_from(run),
+    )
+    files.write_json(fresh / "manifest.json", manifest.model_dump(mode="json"))
     shutil.rmtree(kernel.bundle, ignore_errors=True)
     fresh.rename(kernel.bundle)
     text = code.script(kernel.dataset, competition, files.sha256(kernel.manifest), time_limit)
@@ -157,7 +191,8 @@ def write_code(kernel: Kernel, text: str, competition: str, user: str, gpu: bool
         raise KitError(f"{target}: is larger than the {LARGEST_CODE} bytes that Kaggle takes")
     other.unlink(missing_ok=True)
     files.write_text(target, text)
-    files.write_json(kernel.metadata, metadata.write(kernel.slug, kernel.dataset, target.name, competition, user, gpu))
+    about = metadata.make(kernel.slug, kernel.dataset, target.name, competition, user, gpu)
+    files.write_json(kernel.metadata, about.model_dump())
 
 
 def trained(kernel: Kernel) -> Trained:
@@ -175,8 +210,8 @@ def read_bundle(folder: Path) -> Trained:
     Raises:
         KitError: a file is missing.
     """
-    brought, listed = Run(folder), files.read_json(folder / "manifest.json")["weights"]
-    weights = {label: [folder / name for name in names] for label, names in listed.items()}
+    brought = Run(folder)
+    weights = {label: [folder / name for name in names] for label, names in read_manifest(folder).weights.items()}
     stacks = {tta: brought.stack(tta) for tta in (True, False)}
     return Trained(brought.read_recipe(), weights, brought.thresholds, stacks)
 
@@ -202,17 +237,17 @@ def check_current(run: Run, kernel: Kernel) -> None:
     Raises:
         KitError: with the first file that differs.
     """
-    manifest, again = files.read_json(kernel.manifest), "run `make kernel` again"
-    if files.sha256(kernel.manifest) not in kernel.code.read_text():
+    manifest, again = read_manifest(kernel.bundle), "run `make kernel` again"
+    if files.sha256(kernel.manifest) not in files.read_text(kernel.code):
         raise KitError(f"{kernel.code}: belongs to another bundle than {kernel.bundle}: {again}")
     there = {path.name for path in kernel.bundle.iterdir()} - {kernel.manifest.name}
-    for name, expected in manifest["files"].items():
+    for name, expected in manifest.files.items():
         if name not in there or files.sha256(kernel.bundle / name) != expected:
             raise KitError(f"{kernel.bundle / name}: is not as it was built: {again}")
-    if extra := there - manifest["files"].keys():
+    if extra := there - manifest.files.keys():
         raise KitError(f"{kernel.bundle / min(extra)}: is no file of the kernel: {again}")
     if run.folder.is_dir():
-        now, then = _made_from(run), manifest["made_from"]
+        now, then = _made_from(run), manifest.made_from
         if changed := [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)]:
             raise KitError(f"{run.folder / changed[0]}: was changed after the kernel was built: {again}")
 

@@ -4,6 +4,8 @@ import json
 import re
 from importlib import resources
 
+from kit.core.errors import KitError
+
 CELL = re.compile(r"^# %% ", re.MULTILINE)
 """Begins a part of the script, and ends with the line: its title."""
 
@@ -55,11 +57,17 @@ def as_script(text: str) -> str:
 
     Args:
         text: Of the notebook, or of a script, which is given back as it is.
+
+    Raises:
+        KitError: the notebook is none.
     """
     if not text.startswith("{"):
         return text
-    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
-    return "\n\n".join("".join(cell["source"]) for cell in cells) + "\n"
+    try:
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        return "\n\n".join("".join(cell["source"]) for cell in cells) + "\n"
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise KitError("the kernel's notebook is not one: run `make kernel` again") from None
 
 
 def _template(name: str) -> str:

@@ -20,12 +20,11 @@ import torch
 
 from kit.competition import dicom, layout, submission
 from kit.core.errors import KitError
-from kit.core.files import read_json
 from kit.data.resize import resize_image
 from kit.inference import ensemble, maps, predict, rules, system, thresholds_file
 from kit.inference.share import MaskTexts
 from kit.inference.system import System
-from kit.kernel.bundle import read_bundle
+from kit.kernel.bundle import read_bundle, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
     begin = clock()
     log.info("python %s, %s", sys.version.split()[0], ", ".join(f"{name} {_version(name)}" for name in PACKAGES))
     log.info("device: %s", torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu")
-    shape = tuple(read_json(bundle / "manifest.json")["shape"])
+    shape = read_manifest(bundle).shape
     ids, paths = find_test(competition)
     log.info("%d images to predict, %d of them there", len(ids), len(paths))
 

@@ -19,7 +19,7 @@ from kit.kaggle import acting, dataset, kernel_output
 from kit.kaggle.client import Client
 from kit.kaggle.retry import Refused
 from kit.kaggle.waiting import waiting
-from kit.kernel import identity
+from kit.kernel import identity, metadata
 from kit.kernel.bundle import Kernel
 
 PATIENCE = 13 * 3600.0
@@ -70,17 +70,17 @@ def requests(kernel: Kernel, owner: str) -> list[tuple[str, dict]]:
 
 def save_request(kernel: Kernel, owner: str) -> ApiSaveKernelRequest:
     """The request that saves and runs the kernel, as its metadata says."""
-    about = files.read_json(kernel.metadata)
+    about = metadata.read(kernel.metadata)
     request = ApiSaveKernelRequest()
-    request.slug, request.new_title = f"{owner}/{kernel.slug}", about["title"]
-    request.text = identity.stamped(kernel.code.read_text(), about)
-    request.language, request.kernel_type = about["language"], about["kernel_type"]
-    request.is_private, request.enable_internet = about["is_private"], about["enable_internet"]
-    request.enable_gpu, request.enable_tpu = about["enable_gpu"], about["enable_tpu"]
-    request.machine_shape = about["machine_shape"] or None
-    request.docker_image_pinning_type = about["docker_image_pinning_type"]
+    request.slug, request.new_title = f"{owner}/{kernel.slug}", about.title
+    request.text = identity.stamped(files.read_text(kernel.code), about.model_dump())
+    request.language, request.kernel_type = about.language, about.kernel_type
+    request.is_private, request.enable_internet = about.is_private, about.enable_internet
+    request.enable_gpu, request.enable_tpu = about.enable_gpu, about.enable_tpu
+    request.machine_shape = about.machine_shape or None
+    request.docker_image_pinning_type = about.docker_image_pinning_type
     request.dataset_data_sources = [f"{owner}/{kernel.dataset}"]
-    request.competition_data_sources = about["competition_sources"]
+    request.competition_data_sources = about.competition_sources
     return request
 
 

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from kit.competition import rle, scoring, submission
-from kit.core import files
 from kit.core.errors import KitError
-from kit.kernel import code, metadata
+from kit.core.files import read_text
+from kit.inference import thresholds_file
+from kit.kernel import bundle, code, metadata
 from kit.kernel.bundle import Kernel
 from kit.kernel.environment import Environment
 from kit.kernel.sandbox import Sandbox, can_isolate
@@ -63,9 +64,9 @@ def rehearse(
     about = check_metadata(kernel)
     if not can_isolate():
         raise KitError(f"{kernel.code}: cannot be rehearsed: this system gives no namespaces (`unshare` fails)")
-    rows, shape = submission.read(reference), tuple(files.read_json(kernel.manifest)["shape"])
+    rows, shape = submission.read(reference), bundle.read_manifest(kernel.bundle).shape
     # A share of masks depends on the whole set, so that the part of it that is run later has other masks.
-    matched = files.read_json(kernel.bundle / "thresholds.json").get("share") is not None
+    matched = thresholds_file.read(kernel.bundle / "thresholds.json").share is not None
     some = set(sorted(images)[:first])
     with tempfile.TemporaryDirectory(prefix="kit-rehearsal-") as folder:
         sandbox = Sandbox(Path(folder), environment)
@@ -73,7 +74,7 @@ def rehearse(
             wanted = [name for name in rows if number == 0 or name in some]
             shutil.rmtree(sandbox.kaggle, ignore_errors=True)
             there = {name: images[name] for name in wanted if name in images}
-            lay_out(sandbox.kaggle / "input", kernel, about["competition_sources"][0], wanted, there, layout)
+            lay_out(sandbox.kaggle / "input", kernel, about.competition_sources[0], wanted, there, layout)
             written, log = play(sandbox, kernel, layout)
             if number == 1 and matched:
                 rows = written
@@ -91,7 +92,7 @@ def play(sandbox: Sandbox, kernel: Kernel, layout: Layout) -> tuple[dict[str, st
     Raises:
         KitError: it fails, reaches for the network, or writes no submission.
     """
-    done = sandbox.run(code.as_script(kernel.code.read_text()))
+    done = sandbox.run(code.as_script(read_text(kernel.code)))
     lines = done.stdout.strip().splitlines()
     written = sandbox.kaggle / "working" / "submission.csv"
     if sandbox.network_log.exists():
@@ -152,7 +153,7 @@ def lay_out(
         _link(place / "stage_2_images", pictures)
 
 
-def check_metadata(kernel: Kernel) -> dict:
+def check_metadata(kernel: Kernel) -> metadata.Metadata:
     """The kernel's metadata, if it keeps the kernel private and offline and gives it its inputs.
 
     Raises:

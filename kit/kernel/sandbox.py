@@ -18,6 +18,7 @@ for name in $SYSTEM; do
     if [ -L "/$name" ]; then cp -P "/$name" "$root/$name"; elif [ -d "/$name" ]; then show "/$name"; fi
 done
 for name in dev proc sys; do mkdir "$root/$name"; mount --rbind "/$name" "$root/$name"; done
+mount -t tmpfs none "$root/dev/shm"
 echo "$visible" | tr : '\\n' | while read -r path; do show "$path"; done
 mkdir -p "$root/tmp" "$root/kaggle" "$root$venv"
 mount --bind "$venv" "$root$venv"

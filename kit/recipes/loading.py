@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from kit.core.documents import NOT_YAML, yaml_problem
 from kit.core.errors import KitError
 from kit.core.suggest import did_you_mean
-from kit.recipes.overrides import NOT_YAML, override, pairs, shorten
+from kit.recipes.overrides import override, pairs, shorten
 from kit.recipes.schema import OF_THE_WHOLE, Recipe, merged
 from kit.recipes.section import Section
 from kit.recipes.stage import Scale
@@ -59,7 +60,7 @@ def load(name: str | Path, overrides: str | Sequence[str] = "") -> Recipe:
     try:
         content = yaml.load(file.read_text(), _UniqueKeys)
     except NOT_YAML as error:
-        raise KitError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+        raise KitError(f"{path}: is not YAML: {yaml_problem(error)}") from None
     if not isinstance(content, dict):
         raise KitError(f"{path}: a recipe is a mapping of keys to values, see `kit recipes exp5`")
     content.setdefault("name", file.name.rsplit(".", 1)[0])

@@ -6,10 +6,8 @@ from typing import Any
 
 import yaml
 
+from kit.core.documents import NOT_YAML
 from kit.core.errors import KitError
-
-NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
-"""What PyYAML raises: its own errors, and others for dates, tags and depths that cannot be."""
 
 
 def pairs(overrides: str | Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from kit.core.files import write_text
 from kit.core.progress import progress
 from kit.data.folds import Folds
 from kit.inference import maps, rules, thresholds_file
+from kit.inference.masks import read_image_probabilities
 from kit.inference.rules import GatedRule
 from kit.run import Run
 from kit.thresholds.calibration import ExpectedSearch
@@ -145,7 +146,7 @@ def _stored(run: Run, tta: bool) -> Iterator[tuple]:
     for fold in run.predicted_folds():
         path, classified = run.oof(fold, tta), run.oof(fold, tta, "classify")
         ids = maps.open_maps(path).ids
-        known = np.load(classified) if classified.is_file() else np.full(len(ids), np.nan)
+        known = read_image_probabilities(classified, len(ids)) if classified.is_file() else np.full(len(ids), np.nan)
         for index, image in enumerate(ids):
             yield image, path, index, known[index]
 

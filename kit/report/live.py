@@ -20,6 +20,7 @@ import pandas as pd
 from kit.competition import dicom, rle
 from kit.competition.layout import Competition
 from kit.competition.scoring import FULL_AREA
+from kit.core.arrays import read_arrays
 from kit.core.progress import progress
 from kit.inference import rules
 from kit.inference.rules import ExpectedRule, GatedRule, Rule
@@ -105,8 +106,8 @@ def _choice(rule: Rule, folder: Path, cases: Cases) -> dict[str, Any]:
     if rule.name == "triplet":
         content["top"] = rules.level_of(inner.top)
     if rule.name == "component" and (folder / "surface.npz").is_file():
-        with np.load(folder / "surface.npz") as surface:
-            content |= {"removals": surface["removal"].tolist(), "surface": _deflated(surface["dice"].astype("<f4"))}
+        surface = read_arrays(folder / "surface.npz", "removal", "dice")
+        content |= {"removals": surface["removal"].tolist(), "surface": _deflated(surface["dice"].astype("<f4"))}
     return content
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kit.core.arrays import read_arrays
 from kit.inference.thresholds_file import read_measured
 from kit.report import figures
 from kit.report.figures import Figure
@@ -81,8 +82,8 @@ def heat_maps(folder: Path, prefix: str = "") -> list[Figure]:
     if not (folder / "surface.npz").is_file():
         return []
     found = read_measured(folder / "thresholds.json")
-    with np.load(folder / "surface.npz") as surface:
-        levels, removal, dice = surface["levels"], surface["removal"], surface["dice"]
+    surface = read_arrays(folder / "surface.npz", "levels", "removal", "dice")
+    levels, removal, dice = surface["levels"], surface["removal"], surface["dice"]
     level, size = np.searchsorted(levels, found["binarization"]), np.searchsorted(removal, found["removal"])
     if dice.ndim == 2:
         return [_heat_map(f"{prefix}surface", found, dice, ("removal", removal, size), (levels, level))]
@@ -125,9 +126,8 @@ def slices(folder: Path, prefix: str = "") -> list[Figure]:
     if not (folder / "surface.npz").is_file():
         return []
     found = read_measured(folder / "thresholds.json")
-    with np.load(folder / "surface.npz") as surface:
-        axes = {name: surface[name] for name in surface.files if name != "dice"}
-        dice = surface["dice"]
+    axes = read_arrays(folder / "surface.npz", "levels", "removal", "dice")
+    dice = axes.pop("dice")
     names = [name for name in ("top", "binarization", "removal") if name in found]
     values = {"top": axes["levels"], "binarization": axes["levels"], "removal": axes["removal"]}
     best = [int(np.searchsorted(values[name], found[name])) for name in names]

@@ -19,13 +19,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from kit.core.documents import Count
 from kit.core.errors import KitError
+from kit.core.files import present, read_bytes
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 Kind = Literal["built", "validated", "refused", "submitted", "scored"]
 Score = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _checked_time(time: str) -> str:
+    datetime.strptime(time, TIME)
+    return time
 
 
 class Event(BaseModel):
@@ -33,7 +40,7 @@ class Event(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    time: str = ""
+    time: Annotated[str, AfterValidator(_checked_time)] = ""
     """UTC."""
     event: Kind
     sha256: str
@@ -52,7 +59,7 @@ class Event(BaseModel):
     """Dice of predicting nothing, where the others were measured."""
     description: str = ""
     """What the destination knows the submission by."""
-    ref: int | None = None
+    ref: Count | None = None
     """The destination's own number of the submission."""
     public: Score | None = None
     private: Score | None = None
@@ -94,6 +101,7 @@ def append(path: Path | str, event: Kind, sha256: str, **fields: Any) -> None:
         KitError: the ledger cannot be written.
     """
     path = Path(path)
+    present(path)
     line = Event(time=datetime.now(UTC).strftime(TIME), event=event, sha256=sha256, **fields)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,12 +121,7 @@ def read(path: Path | str) -> list[Event]:
     Raises:
         KitError: another line is not an event.
     """
-    try:
-        lines = Path(path).read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise KitError(f"{path}: cannot be read ({error.strerror}): check its permissions") from None
+    lines = read_bytes(path).split(b"\n") if present(path) else []
     events = []
     for number, line in enumerate(lines, start=1):
         event = _event(line)

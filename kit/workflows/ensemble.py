@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kit.core.arrays import open_array
 from kit.core.distributed import Team
 from kit.data.folds import Folds
 from kit.inference import ensemble, maps
@@ -63,4 +64,4 @@ def stack_test(trained: Trained, target: Run) -> None:
 
 def _columns(paths: list[Path]) -> np.ndarray:
     """The members' probabilities side by side, (N, M)."""
-    return np.stack([np.load(path) for path in paths], axis=1)
+    return np.stack([open_array(path) for path in paths], axis=1)

@@ -11,6 +11,7 @@ import numpy as np
 from kit import recipes
 from kit.competition import layout, rle, scoring
 from kit.core import files
+from kit.core.documents import Document, Number, read_document
 from kit.core.errors import KitError
 from kit.data import cache
 from kit.inference import maps, predict, rules, system
@@ -25,6 +26,12 @@ Say = Callable[[str], None]
 
 HALF_LOSS = 1e-4
 """Weights are stored in half precision where the OOF Dice changes by no more."""
+
+
+class _Half(Document):
+    """What half.json holds."""
+
+    change: Number
 
 
 def find_run(
@@ -87,7 +94,7 @@ def half_change(workspace: Workspace, run: Run, competition: layout.Competition)
     made_from = {str(path): files.sha256(path) for paths in trained.weights.values() for path in paths}
     made_from[run.thresholds.name] = files.sha256(run.thresholds)
     if files.is_current(report, made_from):
-        return files.read_json(report)["change"]
+        return read_document(report, _Half, "remove it and run the same command again").change
     sizes = {part.stages[-1].size for part in parts}
     caches = cache.ensure(competition, sizes, workspace.cache(competition), skip_bad=True)
     row_of = {image_id: row for row, image_id in enumerate(competition.train)}

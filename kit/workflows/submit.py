@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 
 from kit.core.errors import KitError
-from kit.core.files import copy, read_json
+from kit.core.files import copy
+from kit.inference import thresholds_file
 from kit.kaggle import settings
 from kit.recipes.schema import Recipe
 from kit.submissions import ledger, submit
@@ -53,7 +54,8 @@ def hand_in(
         raise KitError(f"TO=kaggle: needs DATA: {data} holds phantoms, which no competition on Kaggle asks for")
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
-    known = read_json(run.thresholds) if file is None and run.thresholds.exists() else {}
+    own = file is None and run.thresholds.exists()
+    known = thresholds_file.read(run.thresholds).model_dump(exclude_none=True) if own else {}
     if to == "local":
         path = Path(file) if file else predict(workspace, data, recipe, skip_bad=skip_bad)[0]
         outcome = submit.submit_local(path, competition, workspace.ledger, known, again, ask)

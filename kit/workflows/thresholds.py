@@ -129,21 +129,21 @@ def explore(
 
 def in_use(run: Run) -> tuple[str, str]:
     """The rule that a run predicts with, and why that one."""
-    found = read_json(run.thresholds)
-    if (asked := asked_for(run)) != "searched":
-        return asked, "as threshold.rule of the recipe says"
-    by_hand = found.get("use") is not None
-    return found["rule"], f"chosen by hand (--use {BEST} goes back)" if by_hand else "it has the best nested Dice"
+    found = thresholds_file.read(run.thresholds)
+    if found.asked != "searched":
+        return found.asked, "as threshold.rule of the recipe says"
+    by_hand = found.use is not None
+    return found.rule, f"chosen by hand (--use {BEST} goes back)" if by_hand else "it has the best nested Dice"
 
 
 def asked_for(run: Run) -> str:
     """The `threshold.rule` by which the rule in use was taken."""
-    return read_json(run.thresholds).get("asked", "searched")
+    return thresholds_file.read(run.thresholds).asked
 
 
 def chosen_by_hand(run: Run) -> str | None:
     """The rule that somebody has chosen for a run; None where the nested Dice decides."""
-    return read_json(run.thresholds).get("use") if run.thresholds.is_file() else None
+    return thresholds_file.read(run.thresholds).use if run.thresholds.is_file() else None
 
 
 def put_in_use(opened: OpenRun, chosen: str | None) -> bool:
@@ -154,15 +154,15 @@ def put_in_use(opened: OpenRun, chosen: str | None) -> bool:
         chosen: A rule; None: the one with the best nested Dice.
     """
     run, tta, asked = opened.run, opened.recipe.tta, opened.recipe.threshold.rule
-    rule = (
-        asked
-        if asked != "searched"
-        else chosen or max(selection.KINDS, key=lambda kind: _merit(read_json(run.rule(kind, tta) / "thresholds.json")))
-    )
+    read = thresholds_file.read_measured
+    if asked != "searched":
+        rule = asked
+    else:
+        rule = chosen or max(selection.KINDS, key=lambda kind: _merit(read(run.rule(kind, tta) / "thresholds.json")))
     folder = run.rule(rule, tta)
-    content = read_json(folder / "thresholds.json") | {"use": chosen, "asked": asked}
+    content = read(folder / "thresholds.json") | {"use": chosen, "asked": asked}
     if chosen is None and asked == "searched":  # the estimate covers the choice among the rules, too
-        content["nested_dice"] = content["nested_choice"]
+        content["nested_dice"] = content.get("nested_choice")
     if run.thresholds.is_file() and read_json(run.thresholds) == content:
         return False
     surface = folder / run.surface.name

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from kit.competition.layout import Competition
 from kit.core.distributed import Team
 from kit.core.errors import KitError
 from kit.core.files import locked, sha256
 from kit.data.cache import Cache, ensure
-from kit.data.folds import Folds, read
+from kit.data.folds import Folds, read, read_table
 from kit.inference import predictions
 from kit.inference.predictions import Images
 from kit.recipes.schema import Recipe
@@ -150,7 +149,7 @@ def _start(session: Session, recipe: Recipe, fold: int) -> Path:
     inputs = source.read_inputs()
     path = session.workspace.folds / inputs.fold_file
     if path.is_file():
-        table = pd.read_csv(path, dtype={"image_id": str})
+        table = read_table(path)
         seen = set(table.image_id[table.fold != there])
         here = session.split.table.image_id.iloc[session.split.validation(fold)]
         if known := sum(image_id in seen for image_id in here):

@@ -26,10 +26,14 @@ from small_run import RECIPE
 from kit import networks, recipes
 from kit.competition import dicom, labels, layout, scoring, submission
 from kit.core import files
+from kit.core.arrays import read_arrays
 from kit.core.errors import KitError
 from kit.core.resumable import read_keys
 from kit.data import folds
 from kit.inference import ensemble, maps, rules
+from kit.kaggle import acting, settings
+from kit.kernel import bundle, metadata
+from kit.submissions import ledger
 from kit.training import checkpoint
 
 Read = Callable[[Path], object]
@@ -51,6 +55,18 @@ def npy(array: np.ndarray) -> bytes:
     content = io.BytesIO()
     np.save(content, array)
     return content.getvalue()
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    """The bytes of a .npz file."""
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+def line(event: dict) -> bytes:
+    """A line of the ledger."""
+    return json.dumps(event).encode() + b"\n"
 
 
 def pth(value: object) -> bytes:
@@ -104,6 +120,10 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
         folder / "p", np.zeros((8, 8), np.uint8), PhotometricInterpretation="PALETTE COLOR"
     ).read_bytes()
     nan = float("nan")
+    about = metadata.make("kit-a", "kit-a-files", "kit-a.py", "siim", "ada", gpu=False).model_dump()
+    content = {"kernel": "kit-a", "run": "a/b", "shape": [64, 64], "half": True}
+    content |= {"weights": {"a": ["a.fold0"]}, "files": {}, "made_from": {}}
+    built = {"time": "2026-11-24T12:00:00Z", "event": "built", "sha256": "0" * 64, "file": "a.csv"}
     return {
         "train-rle.csv": (
             b"ImageId, EncodedPixels\na, -1\nb, 0 8\n",
@@ -226,6 +246,52 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
             )
             | {"a list": b"[]", "null": b"null", "nested too deeply": b"[" * 5000},
         ),
+        "surface.npz": (
+            npz(levels=np.zeros(2), removal=np.zeros(2), dice=np.zeros((2, 2))),
+            lambda path: read_arrays(path, "levels", "removal", "dice"),
+            {"another array": npz(levels=np.zeros(2)), "a .npy": npy(np.zeros(2))},
+        ),
+        "submissions/ledger.jsonl": (
+            line(built) + line(built | {"event": "validated", "destination": "kaggle/siim"}),
+            ledger.read,
+            {
+                "a list": b"[]\n",
+                "a list as sha256": line(built | {"sha256": []}),
+                "another event": line(built | {"event": "eaten"}),
+                "a score NaN": line(built | {"public": nan}),
+                "a time that never was": line(built | {"time": "2026-13-45T12:00:00Z"}),
+                "a number of 400 digits": line(built | {"ref": 10**399}),
+                "half a character": line(built).replace(b"a.csv", rb"\ud800"),
+                "nested too deeply": b"[" * 5000 + b"\n",
+            },
+        ),
+        "kaggle.yaml": (
+            b"competition: siim\nuser: ada\n",
+            lambda path: settings.load(path=path),
+            {
+                "an unknown key": b"compettition: siim\n",
+                "an address": b"competition: https://www.kaggle.com/c/siim\n",
+                "an impossible date": b"user: 2026-13-45\n",
+                "a number": b"competition: 5\n",
+                "no time at all": b"timeout: .inf\n",
+                "a list": b"- siim\n",
+            },
+        ),
+        "kernel-metadata.json": (
+            json.dumps(about).encode(),
+            metadata.read,
+            documents({"enable_gpuu": True}, {"enable_gpu": "yes"}, {"competition_sources": "siim"}, **about),
+        ),
+        "manifest.json": (
+            json.dumps(content).encode(),
+            lambda path: bundle.read_manifest(path.parent),
+            documents({"weights": []}, {"shape": [64]}, {"files": {"a": "b"}}, **content) | {"a list": b"[]"},
+        ),
+        "KERNEL.acts.json": (
+            b'{"version 1": 1.5}',
+            lambda path: acting.Journal(path).begun("version 1"),
+            {"a list": b"[]", "no time": b'{"version 1": "noon"}'},
+        ),
         "stack.json": (
             b'{"members": ["a", "b"], "weights": [1, 2], "bias": 0}',
             lambda path: ensemble.read_stack(path, ["a", "b"]),
@@ -269,7 +335,7 @@ def outcome(read: Read, path: Path) -> str:
         value = read(path)
     except KitError as error:
         assert "\n" not in str(error)
-        return str(error).replace(f"{path.parent}/", "")
+        return str(error).replace(f"{path.parent}/", "").replace(", ".join(recipes.names()), "…")
     nothing = isinstance(value, dict) and not value
     return "taken as not there" if nothing or not path.exists() else "accepted"
 

@@ -11,6 +11,8 @@ from kit import cli, phantom
 from kit.competition import layout, submission
 from kit.core import files
 
+RULE = {"rule": "image", "binarization": 0.5, "removal": 0}
+
 
 @pytest.fixture
 def kit(monkeypatch, capsys):
@@ -85,7 +87,9 @@ def test_mistakes_are_one_line_and_exit_with_two(kit, guess, arguments, message)
     assert len(err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("text", ["competition: [", "compettition: siim", "- a", "timeout: -1", "competition: a/b"])
+@pytest.mark.parametrize(
+    "text", ["competition: [", "compettition: siim", "- a", "timeout: -1", "competition: a/b", "[" * 5000]
+)
 def test_broken_settings_are_one_line(kit, guess, text):
     Path("kaggle.yaml").write_text(text)
     code, _, err = kit("submit", "--data", "tiny", "--file", str(guess))
@@ -102,7 +106,7 @@ def test_an_address_as_the_competition_is_told_what_to_write(kit, guess):
 
 def test_another_kernels_output_is_not_credited_to_the_run(kit, guess, kaggle, impatient):
     run = Path("runs/tiny/demo")
-    files.write_json(run / "thresholds.json", {"recipe": "demo", "dice": 0.8, "nested_dice": 0.79})
+    files.write_json(run / "thresholds.json", RULE | {"recipe": "demo", "dice": 0.8, "nested_dice": 0.79})
     for owner, slug, credited in (("ada", "another", False), ("bob", "kit-tiny-demo", False)):
         kaggle.kernels[f"{owner}/{slug}"] = [{"output": {"submission.csv": guess.read_bytes()}}]
         arguments = ("submit", "--data", "tiny", "--to", "kaggle", "--competition", "siim", "--yes", "--again")
