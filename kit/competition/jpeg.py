@@ -71,7 +71,7 @@ def _grey(frame: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(frame), formats=["JPEG"]) as image:
             image.draft("L", image.size)
-            return np.asarray(image.convert("L"))
+            return np.asarray(image if image.mode == "L" else image.convert("L"))  # converting copies
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise Undecodable("pixels cannot be decoded (not a whole JPEG stream): fetch the file again") from error
 

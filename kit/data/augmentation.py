@@ -5,6 +5,7 @@ names, what those did is done here.
 """
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks a server fo
 import albumentations as A
 import cv2
 import numpy as np
+from albumentations.augmentations.geometric.functional import generate_displacement_fields
 
 from kit.recipes.magnitudes import Affine, Blur, Crop, Distortion, Exposure, Flip, Light, Magnitudes
 
@@ -33,16 +35,19 @@ class Elastic(A.ElasticTransform):
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """The library's displacements, then the affine map."""
-        maps = super().get_params_dependent_on_data(params, data)
         height, width = params["shape"][:2]
+        x, y = generate_displacement_fields(  # float32 (H, W) each
+            (height, width), self.alpha, self.sigma, False, (0, 0), self.random_generator, self.noise_distribution
+        )
+        x += np.arange(width, dtype=np.float32)
+        y += np.arange(height, dtype=np.float32)[:, None]
         reach = min(height, width) // 3
         triangle = np.array([[1, 1], [1, -1], [-1, -1]], np.float32)
         corners = triangle * reach + np.array([width // 2, height // 2], np.float32)
         moved = corners + self.random_generator.uniform(-self.affine, self.affine, (3, 2)).astype(np.float32)
-        back = cv2.getAffineTransform(moved, corners)  # (2, 3), from the new image to the old one
-        places = np.stack([maps["map_x"], maps["map_y"], np.ones((height, width), np.float32)], axis=-1)
-        places = (places @ back.T).astype(np.float32)  # (H, W, 2)
-        return {"map_x": places[..., 0], "map_y": places[..., 1]}
+        back = cv2.getAffineTransform(moved, corners).astype(np.float32)  # (2, 3), from the new image to the old one
+        map_x, map_y = (row[0] * x + (row[1] * y + row[2]) for row in back)
+        return {"map_x": map_x, "map_y": map_y}
 
 
 def _flip(settings: Flip, size: int) -> A.BasicTransform:
@@ -133,7 +138,8 @@ class Augmentation:
     """Groups of transforms, one after the other.
 
     What happens to a sample depends on the seed of the call alone: albumentations' own random state repeats
-    itself in the workers of a data loader, so it is set anew before each sample.
+    itself in the workers of a data loader, so it is set anew before each sample. That state is a transform's, so each
+    thread has transforms of its own.
 
     Args:
         groups: Names of groups; none leaves samples as they are.
@@ -142,8 +148,8 @@ class Augmentation:
     """
 
     def __init__(self, groups: Sequence[str], size: int, magnitudes: Magnitudes = DEFAULTS) -> None:
-        steps = [make(getattr(magnitudes, name), size) for name, make in GROUPS.items() if name in groups]
-        self._transform = A.Compose(steps) if steps else None
+        self._groups, self._size, self._magnitudes = groups, size, magnitudes
+        self._own = threading.local()
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """The augmented sample.
@@ -153,8 +159,17 @@ class Augmentation:
             mask: uint8 (H, W), 0 or 1.
             seed: In [0, 2**32).
         """
-        if self._transform is None:
+        if not self._groups:
             return image, mask
-        self._transform.set_random_seed(seed)
-        sample = self._transform(image=image, mask=mask)
+        if not hasattr(self._own, "transform"):
+            self._own.transform = self._composed()
+        self._own.transform.set_random_seed(seed)
+        sample = self._own.transform(image=image, mask=mask)
         return sample["image"], sample["mask"]
+
+    def _composed(self) -> A.Compose:
+        """The chosen groups, in the order of `GROUPS`."""
+        steps = [
+            make(getattr(self._magnitudes, name), self._size) for name, make in GROUPS.items() if name in self._groups
+        ]
+        return A.Compose(steps)

@@ -1,14 +1,15 @@
 """The samples of a training, as tensors."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from kit.core.parallel import WORKERS, ordered
 from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
 
@@ -52,14 +53,46 @@ class Samples(Dataset):
         return torch.from_numpy(np.ascontiguousarray(image))[None], torch.from_numpy(np.ascontiguousarray(mask))[None]
 
 
-def loader(samples: Samples, batches: Sequence[np.ndarray]) -> DataLoader:
-    """Loads these batches of row numbers in order: pairs of uint8 (B, 1, size, size).
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Images and masks, uint8 (B, 1, size, size) each."""
 
-    Beside a GPU, workers prepare samples ahead; on a CPU they would only take the cores from the network.
+
+class Loader(Protocol):
+    """Batches in order, and how many there are."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+class Threads:
+    """Batches that threads prepare beside the step on the batch before; the same for any number of threads."""
+
+    def __init__(self, samples: Samples, batches: Sequence[np.ndarray], workers: int = WORKERS) -> None:
+        self._samples, self._batches, self._workers = samples, batches, workers
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return ordered(self._batch, self._batches, self._workers)
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        # Not torch.stack: it would start threads of its own in each of these.
+        columns = zip(*(self._samples[row] for row in rows), strict=True)
+        images, masks = (torch.from_numpy(np.stack([item.numpy() for item in column])) for column in columns)
+        return images, masks
+
+
+def loader(samples: Samples, batches: Sequence[np.ndarray]) -> Loader:
+    """Loads these batches of row numbers in order, ahead of their use.
+
+    Beside a GPU by processes, which share no interpreter with the step; on a CPU, where they would only take the
+    cores from the network, by threads.
     """
-    rows: Any = batches  # torch names lists of numbers alone, and takes any sequences
     if not torch.cuda.is_available():
-        return DataLoader(samples, batch_sampler=rows)
+        return Threads(samples, batches)
+    rows: Any = batches  # torch names lists of numbers alone, and takes any sequences
     return DataLoader(
         samples,
         batch_sampler=rows,

@@ -29,9 +29,15 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
     if not mask.any():
         return np.zeros((size, size), bool)
     small = _coverage(mask, size) >= 0.5
-    count, components = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    count, components = cv2.connectedComponents(mask[box].astype(np.uint8), connectivity=8)
+    if count == 2 and small.any():  # the one component
+        return small
     for component in range(1, count):
-        covered = _coverage(components == component, size)
+        alone = np.zeros_like(mask)
+        alone[box] = components == component
+        covered = _coverage(alone, size)
         if not (small & (covered > 0)).any():
             small |= covered >= covered.max()
     return small

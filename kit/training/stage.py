@@ -18,7 +18,6 @@ import lightning_fabric
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader
 
 from kit import networks
 from kit.competition.scoring import in_words
@@ -26,7 +25,7 @@ from kit.core.errors import KitError
 from kit.core.files import write_text
 from kit.core.progress import progress
 from kit.data.augmentation import Augmentation
-from kit.data.dataset import FoldData, Samples, loader
+from kit.data.dataset import FoldData, Loader, Samples, loader
 from kit.data.sampler import batches, epoch_order
 from kit.networks import Segmenter
 from kit.recipes.schema import Recipe
@@ -130,7 +129,7 @@ class _Stage:
         found = [row[self.settings.watch] for row in self.history]
         return [math.inf if value is None else sign * value for value in found]
 
-    def batches(self, epoch: int, rank: int, world: int) -> DataLoader:
+    def batches(self, epoch: int, rank: int, world: int) -> Loader:
         """The augmented batches of one process in an epoch."""
         order = epoch_order(self.data.positive, self.settings.positive_share, self.seed, epoch)
         samples = Samples(self.data.cache, self.augmentation, self.seed, epoch)

@@ -1,13 +1,14 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 from torch.utils.data import DataLoader
 
 from kit.data import augmentation
 from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
-from kit.data.dataset import Samples, loader
+from kit.data.dataset import Samples, Threads, loader
 from kit.recipes.magnitudes import Affine, Crop, Distortion, Exposure, Flip, Light, Magnitudes
 
 GROUPS = [
@@ -80,6 +81,29 @@ def test_workers_and_order_do_not_change_a_sample():
     assert all((a == b).all() for a, b in zip(alone, workers, strict=True))
     assert (samples[5][0] == alone[1][1]).all()
     assert (alone[0][0] != Samples(cache, Augmentation(("A1", "A2", "A3", "A4"), 64), seed=3, epoch=2)[0][0]).any()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_any_number_of_threads_gives_the_same_batches(workers):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 64, 64), np.uint8)
+    cache = Cache(images, images // 200, (b"",) * 40, np.zeros(40, bool))
+    samples = Samples(cache, Augmentation(("A1", "A2", "A3", "A4"), 64), seed=3, epoch=1)
+    batches = [np.arange(40)[i : i + 4] for i in range(0, 40, 4)]
+    threads = Threads(samples, batches, workers)
+    assert len(threads) == 10
+    for found, rows in zip(threads, batches, strict=True):
+        for part, one in enumerate(found):
+            assert one.shape == (4, 1, 64, 64)
+            assert all(torch.equal(one[i], samples[row][part]) for i, row in enumerate(rows))
+
+
+def test_a_sample_that_cannot_be_made_is_raised_where_its_batch_is_used():
+    cache = Cache(*np.zeros((2, 4, 64, 64), np.uint8), (b"",) * 4, np.zeros(4, bool))
+    batches = iter(Threads(Samples(cache), [np.array([0, 1]), np.array([9])], 2))
+    assert next(batches)[0].shape == (2, 1, 64, 64)
+    with pytest.raises(IndexError):
+        next(batches)
 
 
 SIZE = 256
