@@ -16,7 +16,7 @@ from types import FrameType
 from typer.exceptions import Abort, TyperException
 
 from kit.cli.app import app
-from kit.core.distributed import lost_process
+from kit.core.distributed import JOB, lost_process
 from kit.core.errors import KitError, of_system
 
 RESUME = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
@@ -32,6 +32,7 @@ def main() -> None:
     logger.setLevel(logging.INFO)
     if os.environ.get("RANK", "0") != "0":  # under torchrun every process runs the verb; the first speaks for all
         logger.setLevel(logging.CRITICAL)
+    if not _speaks():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         with stoppable():
@@ -68,7 +69,7 @@ def stoppable() -> Iterator[None]:
     mine = os.getpid()
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        if os.getpid() == mine and os.environ.get("RANK", "0") == "0":
+        if os.getpid() == mine and _speaks():
             # Not print: the signal may have come amid one.
             os.write(2, f"\nkit: {RESUME[signal.Signals(number)]}: run the same command to resume\n".encode())
         raise SystemExit(128 + number)
@@ -80,3 +81,8 @@ def stoppable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _speaks() -> bool:
+    """Whether this process gives results, and the last word; a part of a work leaves both to the one that shares it."""
+    return os.environ.get("RANK", "0") == "0" and JOB not in os.environ

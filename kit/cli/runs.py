@@ -26,15 +26,22 @@ def train_all(
     recipe: RecipeName = "demo",
     overrides: Overrides = UNCHANGED,
     fold: Annotated[int | None, typer.Option(min=0, help="Train this fold alone.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Folds at a time, a process each; they share the threads.")] = 1,
     skip_bad: SkipBad = False,
 ) -> None:
     """Train all stages of all folds, predict the out-of-fold maps and choose the thresholds."""
     from kit import recipes
     from kit.report import summary
+    from kit.workflows import jobs as side_by_side
     from kit.workflows import train
     from kit.workflows.workspace import Workspace
 
-    run, done = train.train(Workspace(), data, recipes.load(recipe, overrides), fold, skip_bad)
+    workspace, wanted = Workspace(), recipes.load(recipe, overrides)
+    if jobs == 1 or fold is not None:
+        run, done = train.train(workspace, data, wanted, fold, skip_bad)
+    else:
+        options = ["--data", str(data), "--recipe", recipe, *(word for one in overrides for word in ("--set", one))]
+        run, done = side_by_side.train_side_by_side(workspace, data, wanted, options, jobs, skip_bad)
     print(summary.describe(run) if done else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
 
 

@@ -6,6 +6,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+JOB = "KIT_JOB"
+"""Set in the environment of a process that another one started for a part of its work, and which speaks for both."""
+
 
 @dataclass(frozen=True)
 class Team:

@@ -103,9 +103,7 @@ def _open(
     """Finds folds, starts the processes' team and makes what is missing of the cache."""
     from kit.training import fabric_setup
 
-    # A run keeps to the folds that it was begun with.
-    begun = run.inputs_path.is_file() and run.recipe_path.is_file()
-    path = workspace.folds / run.read_inputs().fold_file if begun else workspace.fold_file(competition, recipe)
+    path = fold_file_of(workspace, competition, recipe, run)
     split = read(path, competition)
     if only_fold is not None and only_fold not in split.numbers:
         raise KitError(f"--fold {only_fold}: the folds of {path} are {split.numbers}")
@@ -117,6 +115,16 @@ def _open(
     numbers = split.numbers if only_fold is None else [only_fold]
     log.info("%s: %s, folds of %s", run.folder, ", ".join(f"fold {number}" for number in numbers), path)
     return Session(workspace, competition, split, numbers, caches, inputs, fabric, team)
+
+
+def fold_file_of(workspace: Workspace, competition: Competition, recipe: Recipe, run: Run) -> Path:
+    """The fold file of a run: a run keeps to the folds that it was begun with.
+
+    Raises:
+        KitError: there is none that the recipe could train on.
+    """
+    begun = run.inputs_path.is_file() and run.recipe_path.is_file()
+    return workspace.folds / run.read_inputs().fold_file if begun else workspace.fold_file(competition, recipe)
 
 
 def _train_part(session: Session, run: Run, recipe: Recipe) -> list[bool]:

@@ -1,0 +1,128 @@
+"""Folds trained side by side: a process a fold, the threads of the arithmetic shared out among the processes.
+
+On a CPU two processes with one thread each do more than one with two: small operators have too little to share. The
+weights are, byte for byte, those of a training fold after fold with as many threads a process; with another number of
+threads sums are taken in another order, and differ in their last bits.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import kit
+from kit.core.distributed import JOB
+from kit.core.errors import KitError
+from kit.data import folds
+from kit.recipes.schema import Recipe
+from kit.run import Run
+from kit.workflows import train
+from kit.workflows.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+_THREADS = "OMP_NUM_THREADS"
+_ENDING = {signal.SIGINT, signal.SIGTERM}
+_POLL = 0.2
+"""Seconds from one look at the processes to the next."""
+
+
+def train_side_by_side(
+    workspace: Workspace,
+    data: Path | str,
+    recipe: Recipe,
+    options: Sequence[str],
+    jobs: int,
+    skip_bad: bool = False,
+) -> tuple[Run, bool]:
+    """As `train.train`, with up to `jobs` folds at a time, each in a process of its own.
+
+    When one process ends with an error, or the caller is interrupted, the others are ended too; the same call resumes.
+
+    Args:
+        workspace: Where things lie; its root is the working folder of the processes.
+        data: The competition's folder.
+        recipe: What to train.
+        options: Of the command line that names data and recipe, for the processes.
+        jobs: Processes at a time.
+        skip_bad: Leave out images that cannot be read.
+
+    Returns:
+        The run, and whether there was anything to do.
+
+    Raises:
+        KitError: a fold's process has failed, after its own message; or as `train.train`.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise KitError("--jobs: cannot be had under torchrun, which starts its own processes: leave one of them out")
+    competition = workspace.open_data(data)
+    run = workspace.run(competition, recipe)
+    split = folds.read(train.fold_file_of(workspace, competition, recipe, run), competition)
+    missing = [fold for fold in split.numbers if not _is_trained(run, recipe, fold)]
+    if len(missing) > 1:
+        command = [sys.executable, "-m", "kit", "train", *options, *(["--skip-bad"] if skip_bad else [])]
+        _run(missing, [*command, "--fold"], jobs, workspace.root)
+    _, done = train.train(workspace, data, recipe, skip_bad=skip_bad)
+    return run, done or len(missing) > 1
+
+
+def _is_trained(run: Run, recipe: Recipe, fold: int) -> bool:
+    parts = [(run.part(part), part) for part in recipe.parts()]
+    return all(
+        own.weights(fold, len(part.stages) - 1).is_file() and own.oof(fold, True, part.role).is_file()
+        for own, part in parts
+    )
+
+
+def _run(numbers: Sequence[int], command: Sequence[str], jobs: int, folder: Path) -> None:
+    """Runs the command with each fold at its end, up to `jobs` at a time."""
+    jobs = min(jobs, len(numbers))
+    threads = max(1, int(os.environ.get(_THREADS) or len(os.sched_getaffinity(0))) // jobs)
+    log.info("%d folds, %d at a time, threads each: %d", len(numbers), jobs, threads)
+    environment = os.environ | {JOB: "1", _THREADS: str(threads), "TQDM_DISABLE": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(kit.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
+    waiting, running = list(numbers), dict[int, subprocess.Popen]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                fold = waiting.pop(0)
+                with _signals_waiting():  # or a process could be there that nobody knows of
+                    running[fold] = subprocess.Popen(
+                        [*command, str(fold)], env=environment, cwd=folder, preexec_fn=_leave_interrupts
+                    )
+            time.sleep(_POLL)
+            for fold, process in list(running.items()):
+                if (code := process.poll()) is not None:
+                    del running[fold]
+                    if code:
+                        how = f"exit code {code}" if code > 0 else f"signal {-code}"
+                        raise KitError(f"fold {fold}: its process ended with {how}: run the same command to resume")
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+
+
+@contextmanager
+def _signals_waiting() -> Iterator[None]:
+    """Signals that end this process come after the block."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C reaches every process of a terminal; a fold's leaves it to the one that started it, which ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)

@@ -1,0 +1,106 @@
+"""Folds side by side: the bytes of folds one after the other, and what happens when one dies or a person interrupts."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from faulty_disk import run
+from tiny_run import artefacts, command, pristine
+
+ROOT = Path(__file__).parents[2]
+TRAIN = [*command("train"), "--jobs", "2"]
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    """A folder with data and folds."""
+    folder = pristine(tmp_path_factory.mktemp("jobs") / "split")
+    assert run(folder, command("folds")).code == 0
+    return folder
+
+
+@pytest.fixture
+def begin(split, tmp_path):
+    """Starts `kit train --jobs 2` on a copy, its processes in a group of their own, as on a terminal."""
+    folder = shutil.copytree(split, tmp_path / "work")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+
+    def start(*options):
+        return subprocess.Popen(
+            [sys.executable, "-m", "kit", *TRAIN, *options],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    start.folder = folder
+    return start
+
+
+def children(process):
+    """Process ids of the folds, once all of them are there and training."""
+    until = time.monotonic() + 300
+    while time.monotonic() < until:
+        found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        if len(found) == 2:
+            return [int(pid) for pid in found]
+        time.sleep(0.02)
+    raise AssertionError("no two processes were started")
+
+
+def test_folds_side_by_side_are_those_one_after_the_other(begin, split, tmp_path):
+    one_by_one = shutil.copytree(split, tmp_path / "alone")
+    assert run(one_by_one, command("train")).code == 0  # with one thread, as each of two jobs has of two
+    process = begin()
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    assert "2 folds, 2 at a time, threads each: 1" in said
+    assert said.count("OOF Dice") == 1
+    assert artefacts(begin.folder) == artefacts(one_by_one)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_when_a_fold_dies_the_other_is_ended_and_one_line_says_which(begin):
+    process = begin()
+    pids = children(process)
+    os.kill(pids[1], signal.SIGKILL)
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 2
+    assert [line for line in said.splitlines() if line.startswith("kit: ")] == [
+        "kit: fold 1: its process ended with signal 9: run the same command to resume"
+    ]
+    assert not Path(f"/proc/{pids[0]}").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("number", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+def test_an_interrupt_ends_all_with_one_line(begin, number, code, word):
+    process = begin()
+    pids = children(process)
+    send = os.killpg if number == "SIGINT" else os.kill  # Ctrl-C reaches all, `kill` the one
+    send(process.pid, getattr(signal, number))
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == code
+    assert said.count("run the same command to resume") == 1
+    assert f"kit: {word}: run the same command to resume" in said
+    assert "Traceback" not in said
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_torchrun_and_jobs_are_not_for_one_another(split, monkeypatch):
+    from kit import recipes
+    from kit.core.errors import KitError
+    from kit.workflows import jobs
+    from kit.workflows.workspace import Workspace
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(KitError, match="--jobs: cannot be had under torchrun"):
+        jobs.train_side_by_side(Workspace(split), split / "tiny", recipes.load("demo"), [], 2)
