@@ -13,6 +13,8 @@ What a notebook wants of it is loaded when it is first used, so that `import kit
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from kit.core.version import VERSION as __version__
+
 if TYPE_CHECKING:
     from kit.competition import rle
     from kit.competition.layout import open_folder as open_data
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from kit.workflows.validate import validate
 
 __all__ = ["__version__", "choose_thresholds", "folds", "load", "open_data", "rle", "validate"]
-__version__ = "0.1.0"
 
 _PLACES = {
     "rle": ("kit.competition.rle", None),

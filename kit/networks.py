@@ -1,4 +1,4 @@
-"""What network a recipe means, and its weights: the one door for training, prediction and kernels."""
+"""Builds the network of a recipe; loads and saves its weights."""
 
 import logging
 from pathlib import Path
@@ -17,7 +17,7 @@ from kit.recipes.schema import Network
 
 log = logging.getLogger(__name__)
 
-# Mean and deviation of grey levels 0…255, one a channel.
+# Mean and standard deviation of grey levels 0…255, one a channel.
 NORMALISATIONS = {
     "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
@@ -34,7 +34,7 @@ class Segmenter(nn.Module):
     """
 
     mean: torch.Tensor
-    deviation: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, net: nn.Module, network: Network) -> None:
         super().__init__()
@@ -44,9 +44,9 @@ class Segmenter(nn.Module):
         if self.grey_to_rgb is not None:
             nn.init.ones_(self.grey_to_rgb.weight)
             nn.init.zeros_(cast(nn.Parameter, self.grey_to_rgb.bias))
-        mean, deviation = NORMALISATIONS[network.normalisation]
+        mean, std = NORMALISATIONS[network.normalisation]
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.encoder_frozen = False
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -60,9 +60,9 @@ class Segmenter(nn.Module):
         """
         grey = images.float()
         if self.grey_to_rgb is None:
-            x = (grey - self.mean) / self.deviation  # (B, 3, H, W)
+            x = (grey - self.mean) / self.std  # (B, 3, H, W)
         else:
-            x = self.grey_to_rgb((grey - self.mean[:, :1]) / self.deviation[:, :1])
+            x = self.grey_to_rgb((grey - self.mean[:, :1]) / self.std[:, :1])
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
             features = self.net.encoder(x)

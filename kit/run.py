@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kit import recipes
 from kit.core.errors import KitError
 from kit.core.files import read_json, write_json, write_text
+from kit.recipes.differences import differences
 from kit.recipes.schema import Recipe
 
 AFTER_TRAINING = ("about", "tta", "prevalence", "threshold.rule", "threshold.transfer")
@@ -188,7 +189,7 @@ class Run:
             first = error.errors()[0]
             raise KitError(
                 f"{self.inputs_path}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}: it was written "
-                f"by another version of the kit, or edited: remove {self.folder} and train anew"
+                f"by another version of the kit, or edited: remove {self.folder} and train again"
             ) from None
 
     def start(self, fold: int, inputs: Inputs) -> Path:
@@ -212,7 +213,7 @@ class Run:
             )
         if changed := self.read_inputs().changes(inputs):
             raise KitError(
-                f"{self.folder}: was trained with other {' and '.join(changed)}: train it anew to start from it"
+                f"{self.folder}: was trained with other {' and '.join(changed)}: train it again to start from it"
             )
         return last
 
@@ -234,7 +235,7 @@ class Run:
         Raises:
             KitError: they differ in what matters to the training.
         """
-        changed = _differences(self.read_recipe(), wanted)
+        changed = differences(self.read_recipe(), wanted, AFTER_TRAINING)
         if changed:
             raise KitError(
                 f"{self.folder}: was trained with other settings ({'; '.join(changed)}): use the same ones, remove "
@@ -278,25 +279,3 @@ def _kind(role: str) -> str:
 
 def _suffix(tta: bool) -> str:
     return "" if tta else "-plain"
-
-
-def _differences(old: Recipe, new: Recipe) -> list[str]:
-    """Keys that differ and matter to the training, each with both values."""
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
-    return [
-        f"{key}: {before.get(key)} → {after.get(key)}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key not in AFTER_TRAINING
-    ]
-
-
-def _flat(value: object, path: str = "") -> dict[str, object]:
-    """The leaves of nested mappings and lists, by their path."""
-    if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {
-            key: leaf
-            for name, part in items
-            for key, leaf in _flat(part, f"{path}.{name}" if path else str(name)).items()
-        }
-    return {path: value}

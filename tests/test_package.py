@@ -48,7 +48,10 @@ def test_what_is_imported_is_required():
     }
     foreign = {name for name in imported & owners.keys() if name != "kit" and name not in sys.stdlib_module_names}
     assert {"torch", "cv2", "requests"} <= foreign
-    required = {canonical(name) for name in pins()}
+    extras = [
+        re.split("[<>=~!]", need)[0] for needs in PROJECT.get("optional-dependencies", {}).values() for need in needs
+    ]
+    required = {canonical(name) for name in (*pins(), *extras)}
     assert [name for name in sorted(foreign) if not required & {canonical(owner) for owner in owners[name]}] == []
 
 

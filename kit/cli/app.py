@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-import kit
+from kit.core.version import VERSION
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -54,7 +54,7 @@ def set_level(verbose: bool, quiet: bool) -> None:
 def print_version(given: bool) -> None:
     """Prints the version and ends."""
     if given:
-        print(f"kit {kit.__version__}")
+        print(f"kit {VERSION}")
         raise typer.Exit
 
 

@@ -61,7 +61,7 @@ def main() -> None:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the block with a line that says how to go on, and with the exit code of the signal.
+    """Ctrl-C and SIGTERM end the block with a line that says how to resume, and with the exit code of the signal.
 
     A signal that is ignored, as after `nohup`, stays so. Forked workers end as well, and leave the word to the
     process that made them.

@@ -59,7 +59,7 @@ def search_thresholds(
     prevalence: Annotated[float | None, typer.Option(help="Share of positives to expect, such as 0.22.")] = None,
     use: Annotated[str | None, typer.Option(help="Put this rule in use for the run; best: that of the search.")] = None,
 ) -> None:
-    """Search the best thresholds of each rule, exactly, on a run's out-of-fold maps or on anyone's.
+    """Search the best thresholds of each rule, exactly, on a run's out-of-fold maps or on external maps.
 
     Which rule a run predicts with changes with --use alone.
     """

@@ -2,7 +2,7 @@
 
 The competition's headers break the standard (illegal UIDs, ages without a unit); this reader is quiet about that,
 and leaves pydicom's settings as they are for everyone else. pydicom converts an element when it is first asked for,
-so all that touches one stands inside `_refusing`. What it refuses never quotes an element: elements name patients.
+so all that touches one is inside `_refusing`. What it refuses never quotes an element: elements name patients.
 """
 
 import logging
@@ -134,14 +134,14 @@ def report_bad(errors: list[KitError], skip_bad: bool) -> None:
     """
     if errors and not skip_bad:
         count = "1 file" if len(errors) == 1 else f"{len(errors)} files"
-        raise KitError(f"{count} cannot be read; mend or use --skip-bad: " + "; ".join(map(str, errors)))
+        raise KitError(f"{count} cannot be read: fix them or use --skip-bad: " + "; ".join(map(str, errors)))
     for error in errors:
         log.warning("left out: %s", error)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Lets pydicom read and write illegal values without a word.
+    """Lets pydicom read and write illegal values silently.
 
     Its setting and Python's filters of warnings are global, so one thread at a time.
     """
@@ -258,7 +258,7 @@ def _text(dataset: pydicom.Dataset, name: str) -> str | None:
 
 
 def age_in_years(text: str | None) -> int | None:
-    """An age as DICOM or the competition writes it; None where it cannot be told.
+    """An age as DICOM or the competition writes it; None where it is unknown.
 
     >>> age_in_years("10"), age_in_years("045Y"), age_in_years("018M"), age_in_years("old")
     (10, 45, 1, None)

@@ -1,6 +1,6 @@
 """JPEG streams inside DICOM files: decoded only where they are whole and of the size that the header says.
 
-Decoders go on where a stream is damaged: what is missing of a picture becomes grey, without a word. Streams that
+Decoders go on where a stream is damaged: what is missing of a picture silently becomes grey. Streams that
 claim to be larger than the header says would take memory and time for nothing. Pillow decodes: the same libjpeg as
 OpenCV's, bit for bit, without its warnings on the terminal.
 """

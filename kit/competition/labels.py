@@ -26,7 +26,7 @@ Labels = dict[str, tuple[str, ...]]
 def read(path: Path | str) -> Labels:
     """The regions of each image, in the file's order.
 
-    A row that is there twice counts once, and `-1` beside a region says nothing more. The texts themselves are
+    A row that appears twice counts once, and `-1` beside a region says nothing more. The texts themselves are
     checked when they are decoded.
 
     Raises:

@@ -119,7 +119,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     test = find_dicoms(folder / layout.test) if layout.test else {}
     shape = usual_shape(list(train.values()))
     for image_id in train:
-        for text in regions[image_id]:  # a file that was cut in the middle of a row is told at once
+        for text in regions[image_id]:  # a file that was cut in the middle of a row is reported at once
             _check_mask(text, shape, image_id, labels_path)
     sample_path = _there(folder / layout.sample) if layout.sample else None
     # Round 1's sample repeats an id for each mask of the truth; a submission answers it once.
@@ -150,7 +150,7 @@ def find_dicoms(*folders: Path | str) -> dict[str, Path]:
     A file without that ending is one if it begins as such. A folder that does not exist has none.
 
     Raises:
-        KitError: an id is there twice, or a file has a name that no CSV file of ids can hold.
+        KitError: an id appears twice, or a file has a name that no CSV file of ids can hold.
     """
     found: dict[str, Path] = {}
     for folder in folders:

@@ -1,6 +1,6 @@
 """Folders that are no competition's: the mirrors that people have, and their own images and masks.
 
-What is there is told by endings and names:
+What a folder holds is recognised by endings and names:
 
     images     DICOM, with or without an ending, else PNG or JPEG, anywhere below the folder
     masks      pictures in a folder with "mask" in its name, or called NAME_mask, each named as its image
@@ -73,7 +73,7 @@ class Mirror:
         for path in self.images.values():
             try:
                 shapes[pictures.shape_of(path)] += 1
-            except KitError as error:  # told when the images are decoded
+            except KitError as error:  # reported when the images are decoded
                 problem = error
         if not shapes:
             raise problem

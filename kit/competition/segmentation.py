@@ -7,10 +7,10 @@ import pydicom
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
-import kit
 from kit.competition import dicom
 from kit.core.errors import KitError, printable
 from kit.core.files import opened, replacing
+from kit.core.version import VERSION
 
 _TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime")
 
@@ -34,7 +34,7 @@ def write(path: Path, image: Path, mask: np.ndarray, recipe: str) -> None:
     if not dicom.is_dicom(image):
         raise KitError(f"{printable(image)}: is no DICOM file, which a segmentation object could refer to: use png")
     algorithm = highdicom.AlgorithmIdentificationSequence(
-        name=f"kit {recipe}", version=kit.__version__, family=codes.cid7162.ArtificialIntelligence
+        name=f"kit {recipe}", version=VERSION, family=codes.cid7162.ArtificialIntelligence
     )
     segment = highdicom.seg.SegmentDescription(
         segment_number=1,
@@ -61,7 +61,7 @@ def write(path: Path, image: Path, mask: np.ndarray, recipe: str) -> None:
                 instance_number=1,
                 manufacturer="kit",
                 manufacturer_model_name="kit",
-                software_versions=kit.__version__,
+                software_versions=VERSION,
                 device_serial_number="0",
                 omit_empty_frames=False,
             )

@@ -112,7 +112,7 @@ def check(path: Path | str, sample_ids: Sequence[str], shape: tuple[int, int] = 
     """Refuses a submission that the competition would refuse.
 
     Raises:
-        KitError: the file has problems; all of them are told, a line each.
+        KitError: the file has problems; lists all of them, a line each.
     """
     problems = validate(path, sample_ids, shape)
     if problems:

@@ -1,6 +1,6 @@
 """Keeping freed memory for the next batch instead of handing it back to the operating system after each.
 
-glibc maps every large block anew and unmaps it when it is freed. A training step on a CPU frees and asks for the same
+glibc maps every large block again and unmaps it when it is freed. A training step on a CPU frees and asks for the same
 gigabytes again and again, and each time every page of them is faulted in and zeroed. With EfficientNet-Lite0's U-Net
 and batches of 8 on two cores, a step at 512×512 took 1,022,895 page faults and 8.5 s of processor time; with the
 thresholds raised 3,353 faults and 4.8 s (at 256×256: 53,882 and 1.46 s against 16 and 1.29 s), for about 0.7 GiB more

@@ -1,4 +1,4 @@
-"""The error that a user can mend, and the operating system's errors told as one."""
+"""Errors caused by user input or the machine, each in one line."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ _ADVICE = {
     errno.EISDIR: "a folder lies where a file belongs: move it away",
     errno.EEXIST: "a file lies where a folder belongs: move it away",
     errno.ENOTEMPTY: "the folder is not empty: move its content away",
-    errno.ELOOP: "its symbolic links lead in a circle: mend the link",
+    errno.ELOOP: "its symbolic links lead in a circle: fix the link",
     errno.ENAMETOOLONG: "the name is too long for the file system: choose a shorter one",
     errno.EMFILE: "too many files are open: raise `ulimit -n`, then run again",
     errno.ENFILE: "too many files are open on this machine: close some, then run again",
@@ -71,6 +71,6 @@ def system_error(error: BaseException) -> OSError | None:
 
 
 def of_system(error: OSError) -> KitError:
-    """An error of the operating system that no closer place has told, as one line."""
+    """An error of the operating system that nothing else has explained, as one line."""
     named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     return KitError(f"{printable(named)}: {advice(error)}" if named else advice(error))

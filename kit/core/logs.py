@@ -9,7 +9,7 @@ from kit.core.files import present
 
 
 class LogFile(logging.FileHandler):
-    """Appends to a log file with the time of each line; a disk that refuses is told, where logging would only print it.
+    """Appends to a log file with the time of each line; reports a disk that refuses, where logging would only print it.
 
     Args:
         path: The file; its folder is made when missing.

@@ -1,7 +1,7 @@
-"""Arrays on the disk whose rows are made once, each under a key that tells what it was made from.
+"""Arrays on the disk whose rows are made once, each under a key of what it was made from.
 
 The cache and the probability maps are such arrays. A row whose stored key is the wanted one is done; all others
-are still to be made. So a killed run goes on where it was, and a changed image, label or weight costs its own
+are still to be made. So a killed run resumes where it was, and a changed image, label or weight costs its own
 rows only. While rows are missing the array lies under a hidden name: what has the final name is complete.
 
 A row's key is written after the row has reached the disk: a machine that loses its power loses rows, and never

@@ -138,7 +138,7 @@ class Augmentation:
     """Groups of transforms, one after the other.
 
     What happens to a sample depends on the seed of the call alone: albumentations' own random state repeats
-    itself in the workers of a data loader, so it is set anew before each sample. That state is a transform's, so each
+    itself in the workers of a data loader, so it is set again before each sample. That state is a transform's, so each
     thread has transforms of its own.
 
     Args:

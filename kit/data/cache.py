@@ -1,6 +1,6 @@
 """Every training image and mask once, at the size of a stage, as memory-mapped uint8 arrays.
 
-A row is made from the bytes of its DICOM file and its label rows; when one of them changes, that row is made anew.
+A row is made from the bytes of its DICOM file and its label rows; when one of them changes, that row is made again.
 """
 
 import logging
@@ -45,7 +45,7 @@ def image_keys(competition: Competition) -> tuple[bytes, ...]:
     def key(image_id: str) -> bytes:
         try:
             content = sha256(competition.train[image_id])
-        except KitError:  # told, with all others, when it is to be decoded
+        except KitError:  # reported, with all others, when it is decoded
             content = "unreadable"
         return key_of(content, *competition.labels[image_id])
 

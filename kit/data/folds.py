@@ -114,7 +114,7 @@ def make(competition: Competition, split: Split) -> Folds:
         table["fold"] = given
         if split.hash_patients:
             table["patient_id"] = [patients.pseudonym(patient) for patient in table.patient_id]
-        _check_numbers(table, splits, "mend it, or remove it")
+        _check_numbers(table, splits, "fix it, or remove it")
         log.info("%s: its split is used", splits)
         return Folds(table)
     if holdout is None:
@@ -198,7 +198,7 @@ def is_as_asked(path: Path | str, split: Split) -> bool:
 
 
 def is_by_hand(path: Path | str) -> bool:
-    """Whether a fold file was brought along or edited: `make folds` did not write what it holds."""
+    """Whether a fold file was supplied or edited by the user: `make folds` did not write what it holds."""
     path = Path(path)
     made_from = origin(path)
     return not made_from or made_from.get("content", sha256(path)) != sha256(path)
@@ -234,7 +234,7 @@ def choose(paths: Sequence[Path], split: Split) -> Path | None:
 
 
 def difference(path: Path | str, split: Split) -> str:
-    """How a fold file was made otherwise than asked, seeds aside; empty where it was not, or nobody knows."""
+    """How a fold file differs from what is asked for, seeds aside; empty where it does not, or that is unknown."""
     made = _made_as(path)
     if made is None or (made.count, made.holdout) == (split.count, split.holdout):
         return ""
@@ -251,7 +251,7 @@ def _made_as(path: Path | str) -> Split | None:
 def write(path: Path | str, folds: Folds, made_from: dict[str, Any]) -> None:
     """Writes the folds, and before them what they were made from.
 
-    A kill between the two must not leave folds that look as if somebody had brought them along.
+    A kill between the two must not leave folds that look as if the user had supplied them.
     """
     path = Path(path)
     text = folds.table[COLUMNS].to_csv(index=False, lineterminator="\n")
@@ -280,7 +280,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def read(path: Path | str, competition: Competition) -> Folds:
-    """Reads a fold file and holds it against the competition's labels.
+    """Reads a fold file and checks it against the competition's labels.
 
     Raises:
         KitError: the file is missing or malformed, names other images than the labels, splits a patient,

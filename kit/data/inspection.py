@@ -1,4 +1,4 @@
-"""What is wrong with a data set before a training: every file decoded once, every truth held against its image."""
+"""What is wrong with a data set before a training: every file decoded once, every truth checked against its image."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -44,7 +44,7 @@ class Sources:
     shape: tuple[int, int] | None
     """(H, W) that each must have; None: any."""
     truth: Callable[[str], np.ndarray | None]
-    """Mask of an image, bool (H, W); None where none is known. It raises a KitError where it cannot be told."""
+    """Mask of an image, bool (H, W); None where none is known. It raises a KitError where it is unknown."""
     before: tuple[Finding, ...] = ()
     """What was found without decoding anything."""
 
@@ -105,7 +105,7 @@ def of_mirror(found: Mirror) -> Sources:
                 before.append(
                     Finding(False, name, f"{path.name} has more than two grey levels", "the brighter half is the mask")
                 )
-        except KitError:  # told when the image is looked at
+        except KitError:  # reported when the image is examined
             continue
     return Sources(found.images, None, found.truth, tuple(before))
 
@@ -151,7 +151,7 @@ def _look(image: str, sources: Sources) -> tuple[bytes | None, list[Finding]]:
         mask = sources.truth(image)
     except KitError as error:
         reason, _, advice = str(error).rpartition(": ")
-        return _digest(pixels), [*found, Finding(True, image, reason or str(error), advice or "mend its label rows")]
+        return _digest(pixels), [*found, Finding(True, image, reason or str(error), advice or "fix its label rows")]
     if mask is not None and mask.any():
         if mask.mean() > 0.5:
             share = f"{mask.mean():.0%}"

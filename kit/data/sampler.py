@@ -7,7 +7,7 @@ def epoch_order(positive: np.ndarray, share: float | None, seed: int, epoch: int
     """Row numbers of one epoch, shuffled.
 
     Without a share every image comes once. With one, positives make up that share of the epoch: every positive
-    comes once and negatives are drawn anew without replacement; where there are too few negatives for that, every
+    comes once and negatives are drawn again without replacement; where there are too few negatives for that, every
     negative comes once and positives are drawn.
 
     Args:

@@ -66,7 +66,7 @@ def open_maps(path: Path | str) -> Maps:
     if len(ids) != len(array):
         raise KitError(f"{beside}: {len(ids)} ids for {len(array)} maps: give one a line, in the order of the maps")
     if repeated := next((name for name, times in Counter(ids).items() if times > 1), None):
-        raise KitError(f"{beside}: {repeated} stands there twice: give each map an id of its own")
+        raise KitError(f"{beside}: {repeated} appears twice: give each map its own id")
     left_out = unreadable(path) if present(keys_path(path)) else np.zeros(len(array), bool)
     if len(left_out) != len(array):
         raise KitError(f"{keys_path(path)}: {len(left_out)} keys for {len(array)} maps: run `make train predict`")
@@ -83,7 +83,8 @@ def read_ids(path: Path | str) -> tuple[str, ...]:
     try:
         lines = read_bytes(beside).decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise KitError(f"{beside}: is not a text of ids ({error}): `make train predict` mends that of a run") from None
+        remedy = "`make train predict` restores that of a run"
+        raise KitError(f"{beside}: is not a text of ids ({error}): {remedy}") from None
     return tuple(line.rstrip("\r") for line in lines)
 
 
@@ -96,7 +97,7 @@ def open_stack(path: Path | str) -> np.ndarray:
     try:
         array = open_array(path)
     except KitError as error:
-        raise KitError(f"{error}; `make train predict` mends those of a run") from None
+        raise KitError(f"{error}; `make train predict` restores those of a run") from None
     if array.ndim != 3:
         raise KitError(f"{path}: has shape {array.shape}: give one .npy array (images, height, width)")
     if not array.size:
@@ -105,7 +106,7 @@ def open_stack(path: Path | str) -> np.ndarray:
 
 
 def stored(path: Path | str, index: int) -> np.ndarray:
-    """One image (H, W) of a file (N, H, W), mapped anew, so that the memory it takes is given back with it."""
+    """One image (H, W) of a file (N, H, W), mapped again, so that the memory it takes is given back with it."""
     return open_array(path)[index]
 
 
@@ -118,8 +119,8 @@ def save(path: Path | str, ids: Sequence[str], array: np.ndarray) -> None:
 def to_levels(probabilities: np.ndarray) -> np.ndarray:
     """The levels of a map, or of several: the highest L for which p ≥ L / 255, compared in the precision of the map.
 
-    The one quantiser of the kit, for its own maps and for anyone's. So "level ≥ L" and "p ≥ L / 255" are the same mask
-    for every L, and a float map made as v / 255 gives v again.
+    The one quantiser of the kit, for its own maps and for external ones. So "level ≥ L" and "p ≥ L / 255" are the same
+    mask for every L, and a float map made as v / 255 gives v again.
 
     Args:
         probabilities: Floats in [0, 1], or uint8 levels, which are returned as they are.

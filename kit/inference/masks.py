@@ -92,7 +92,7 @@ def read_image_probabilities(path: Path, count: int) -> np.ndarray:
     try:
         values = np.array(open_array(path))
     except KitError as error:
-        raise KitError(f"{error}; `make train predict` mends those of a run") from None
+        raise KitError(f"{error}; `make train predict` restores those of a run") from None
     if values.shape != (count,) or values.dtype.kind != "f":
         raise KitError(f"{path}: holds {values.dtype} {values.shape} for {count} maps: run `make train predict` again")
     return values

@@ -1,4 +1,4 @@
-"""A trained run as a function of pixels, for a notebook or a program of one's own."""
+"""A trained run as a function of pixels, for notebooks and other programs."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

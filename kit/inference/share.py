@@ -1,8 +1,8 @@
 """Which images of a whole test set get a mask: those with the most evidence, a share that was chosen out of fold.
 
-Thresholds that are best on the out-of-fold maps of single networks do not fit the mean of several networks, which is
-surer on some images and less sure on others, nor a test set on which the networks are less sure: fixed areas then
-keep too few masks or too many. The order of the images survives both. So the thresholds say what the mask of an image
+Thresholds that are best on the out-of-fold maps of single networks do not fit the mean of several networks, which may
+be calibrated differently, nor a test set on which the networks are less certain: fixed areas then keep too few masks
+or too many. The order of the images survives both. So the thresholds say what the mask of an image
 is, and the share says how many images of the set have one.
 
 It is allowed where a whole test set is given and its prevalence is expected to be the recipe's, as in a competition.

@@ -1,6 +1,6 @@
 """thresholds.json as a typed document: the chosen rule with its parameters, and what it was worth where it was chosen.
 
-People edit the file and bring their own: values out of their range would change a submission without a word.
+People edit the file and bring their own: values out of their range would silently change a submission.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from kit.core.documents import Count, Document, Number, Share, read_document
 from kit.core.errors import KitError
 from kit.core.files import read_json
 
-REMEDY = "write it anew with `kit thresholds`"
+REMEDY = "write it again with `kit thresholds`"
 _MEASURES = ("dice", "interval", "nested_dice", "dice_positives", "negatives_empty")
 
 

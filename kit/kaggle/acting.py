@@ -52,7 +52,7 @@ def once(
     send: Callable[[], T],
     close: Callable[[], None],
 ) -> T:
-    """Does what nobody has done yet, once, and gives what it made.
+    """Does once what has not been done yet, and gives what it made.
 
     Args:
         what: Names what is made, for messages.

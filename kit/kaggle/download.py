@@ -80,7 +80,7 @@ def download_dataset(client: Client, name: str, folder: Path) -> bool:
 
     marker = folder / f".{slug}.json"
     if files.present(marker):
-        sizes = read_document(marker, dict[str, Count], "remove it and run the same command again")
+        sizes: dict[str, int] = read_document(marker, dict[str, Count], "remove it and run the same command again")
         if all(_size(folder / path) == size for path, size in sizes.items()):
             return False
     files.write_json(marker, fetch(client, open_archive, folder / f"{slug}.zip"))

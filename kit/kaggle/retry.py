@@ -1,4 +1,4 @@
-"""How a request to Kaggle can fail, what the user is told, and what may be tried again: the one retry layer."""
+"""How a request to Kaggle can fail, what the user reads, and what may be tried again: the one retry layer."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ T = TypeVar("T")
 WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds before each repetition."""
 LONGEST_WAIT = 120.0
-"""Seconds; a server that asks for more patience is left alone, and the user told."""
+"""Seconds; a server that asks for more patience is left alone, and the user informed."""
 ADVICE = {
     401: "create a new token on kaggle.com (Settings, API); an expired one in KAGGLE_API_TOKEN or"
     " ~/.kaggle/access_token hides a valid kaggle.json",

@@ -17,7 +17,7 @@ class Line:
         self._bar, self._begin = bar, time.monotonic()
 
     def seconds(self) -> float:
-        """Since the line began; shown anew."""
+        """Since the line began; shown again."""
         self._bar.update()
         return time.monotonic() - self._begin
 

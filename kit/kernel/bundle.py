@@ -130,7 +130,7 @@ def build(
     time_limit: float = TIME_LIMIT,
     notebook: bool = False,
 ) -> Kernel:
-    """Writes a run's kernel and bundle anew.
+    """Writes a run's kernel and bundle, replacing older ones.
 
     Args:
         run: Trained, with thresholds.
@@ -261,7 +261,7 @@ def _made_from(run: Run) -> dict[str, str]:
 
 
 def write_weights(source: Path, target: Path, half: bool) -> None:
-    """Copies a file of weights, in half precision where that is wanted and every value can be told in it."""
+    """Copies a file of weights, in half precision where that is wanted and every value is exact in it."""
     state = load_file(source)
     if half:
         state = {name: _halved(tensor) for name, tensor in state.items()}

@@ -65,7 +65,7 @@ def read(path: Path) -> Metadata:
     Raises:
         KitError: a key is missing or unknown, or holds something else.
     """
-    return read_document(path, Metadata, "build the kernel anew")
+    return read_document(path, Metadata, "build the kernel again")
 
 
 def check(path: Path, slug: str, dataset: str, code: Path) -> Metadata:
@@ -80,10 +80,10 @@ def check(path: Path, slug: str, dataset: str, code: Path) -> Metadata:
     for key in ("enable_internet", "is_private", "code_file", "kernel_type", "dataset_sources"):
         found, expected = getattr(about, key), getattr(wanted, key)
         if found != expected:
-            raise KitError(f"{path}: {key} is {found!r}, not {expected!r}: build the kernel anew")
+            raise KitError(f"{path}: {key} is {found!r}, not {expected!r}: build the kernel again")
     if not source or f'COMPETITION = "{source}"' not in read_text(code).replace('\\"', '"'):
         raise KitError(
             f"{path}: competition_sources is {about.competition_sources}, which is not what {code.name} looks for:"
-            " correct competition in kaggle.yaml and build the kernel anew"
+            " correct competition in kaggle.yaml and build the kernel again"
         )
     return about

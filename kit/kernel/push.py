@@ -141,7 +141,7 @@ def wait(client: Client, kernel: Kernel, owner: str, version: int) -> None:
     """Returns when the run of a version is complete.
 
     Raises:
-        KitError: it failed; the end of its log is told.
+        KitError: it failed; the end of its log is shown.
     """
     name = f"{owner}/{kernel.slug}/{version}"
     with waiting("on Kaggle:", f"{name} runs on: run the same command to resume") as line:

@@ -100,7 +100,7 @@ def play(sandbox: Sandbox, kernel: Kernel, layout: Layout) -> tuple[dict[str, st
         raise KitError(f"{kernel.code}: reaches for the network, which a kernel has not: {reached}")
     if done.returncode:
         told = "\n  ".join(lines[-15:])
-        raise KitError(f"{kernel.code}: fails in {layout}: correct it and build anew; it ended with\n  {told}")
+        raise KitError(f"{kernel.code}: fails in {layout}: correct it and build it again; it ended with\n  {told}")
     if not written.is_file():
         raise KitError(f"{kernel.code}: has written no submission.csv in {layout}")
     return submission.read(written), done.stdout.strip()

@@ -94,7 +94,7 @@ class Sandbox:
         )
 
     def _make_environment(self) -> None:
-        """A virtual environment over the packages, made anew for each run since a kernel installs into it."""
+        """A virtual environment over the packages, a new one for each run since a kernel installs into it."""
         shutil.rmtree(self.venv, ignore_errors=True)
         subprocess.run([str(self.environment.python), "-m", "venv", "--without-pip", str(self.venv)], check=True)
         site = next(self.venv.glob("lib/python*/site-packages"))

@@ -6,8 +6,8 @@ import zipfile
 from importlib import metadata, resources
 from pathlib import Path
 
-import kit
 from kit.core.errors import KitError
+from kit.core.version import VERSION
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """Date of every file in a wheel, so that the same content gives the same bytes."""
@@ -22,13 +22,13 @@ def write_kit(folder: Path, build: str) -> Path:
         build: Build tag in the file's name, hexadecimal.
     """
     content = {f"kit/{name}": path.read_bytes() for name, path in sources().items()}
-    about = f"Metadata-Version: 2.1\nName: kit\nVersion: {kit.__version__}\nRequires-Python: >=3.11\n"
-    return _write(folder, "kit", kit.__version__, content, about.encode(), f"0{build}-")
+    about = f"Metadata-Version: 2.1\nName: kit\nVersion: {VERSION}\nRequires-Python: >=3.11\n"
+    return _write(folder, "kit", VERSION, content, about.encode(), f"0{build}-")
 
 
 def sources() -> dict[str, Path]:
     """The kit's own modules and recipes, by their path in the package."""
-    root = Path(str(resources.files(kit)))
+    root = Path(str(resources.files("kit")))
     found = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".yaml"))
     return {path.relative_to(root).as_posix(): path for path in found}
 

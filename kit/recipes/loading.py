@@ -1,4 +1,4 @@
-"""The recipes that come with the kit, and how anyone's is read: a YAML file, scaled, overridden and validated.
+"""The recipes that come with the kit, and how any recipe is read: a YAML file, scaled, overridden and validated.
 
 A recipe's file is merged over the defaults of `kit.recipes.schema`, scaled (`scale.size=0.25`), overridden by
 `KEY=VALUE` pairs (`stages.0.epochs=2`), and validated: unknown keys, wrong types and impossible values are refused
@@ -113,7 +113,7 @@ def _validated(kind: type[Part], content: dict[str, Any], path: str, inside: tup
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that stands in a mapping twice, of which YAML would keep the last without a word."""
+    """Refuses a key that stands in a mapping twice, of which YAML would silently keep the last."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)

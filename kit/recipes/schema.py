@@ -172,7 +172,7 @@ class Recipe(Section):
         if value and "/" in info.data.get("name", ""):
             raise ValueError(f"a recipe with members has a name without '/', not {info.data['name']}")
         if taken := [name for name in value if re.fullmatch(r"oof|thresholds|fold\d+", name)]:
-            raise ValueError(f"{taken[0]} is a folder of every run: call the member otherwise")
+            raise ValueError(f"{taken[0]} is a folder of every run: rename the member")
         return value
 
     @model_validator(mode="after")

@@ -23,7 +23,7 @@ class Plateau(Section):
 
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
     patience: Epochs = 5
-    """The rate falls at the end of so many epochs in a row without improvement, and the count begins anew."""
+    """The rate falls at the end of so many epochs in a row without improvement, and the count starts again."""
     threshold: Weight = 1e-4
     """An improvement is more than this, absolute, better than the best before."""
 

@@ -152,7 +152,7 @@ def _stored(run: Run, tta: bool) -> Iterator[tuple]:
 
 
 def summary(cases: Cases) -> dict[str, float | None]:
-    """What a score has to be held against; None where there are no such images.
+    """What a score is to be compared with; None where there are no such images.
 
     Returns:
         `dice` (weighted as the thresholds were chosen), `all_empty`, `dice_positives`, `negatives_empty`,

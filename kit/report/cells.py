@@ -60,7 +60,7 @@ FOLD = re.compile(r"fold\d+(-plain)?\.npy")
 
 
 class Scored:
-    """The runs of a data set, scored cell by cell; what cannot be scored is told in a word instead.
+    """The runs of a data set, scored cell by cell; what cannot be scored has a word that says why instead.
 
     Args:
         competition: The data set.

@@ -40,11 +40,14 @@ def races(scored: Scored) -> str:
     found = convergence.races(scored)
     if not found:
         return "No run: `make claims` trains them."
-    rows = [
-        [race.name, f"{race.score:.4f}"]
-        + [
-            f"{spent.epochs} epochs, {spent.compute:.2f} at the final size, {spent.seconds:.0f} s"
-            for spent in (race.two, race.one)
+    rows: list[list[str | None]] = [
+        [
+            race.name,
+            f"{race.score:.4f}",
+            *(
+                f"{spent.epochs} epochs, {spent.compute:.2f} at the final size, {spent.seconds:.0f} s"
+                for spent in (race.two, race.one)
+            ),
         ]
         for race in found
     ]

@@ -25,7 +25,7 @@ class Variant(NamedTuple):
 
 
 def pairs(scored: Scored) -> dict[str, list[tuple[Variant, Variant]]]:
-    """What is held against what, by the claim (paper section 6)."""
+    """What is compared with what, by the claim (paper section 6)."""
     study = scored.studies()
     plain = study.get((), "")
     return {

@@ -1,4 +1,4 @@
-"""Runs held against each other image by image: paired differences of Dice, who wins where, and how sure that is."""
+"""Runs compared image by image: paired differences of Dice, who wins where, and how sure that is."""
 
 from itertools import combinations
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The first thing that a reader sees: what a run scores, and what that has to be held against."""
+"""The first thing that a reader sees: what a run scores, and what that is to be compared with."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -122,3 +122,10 @@ def milliseconds(run: Run, recipe: Recipe, paths: list[Path], shape: tuple[int, 
             levels = maps.upsample(maps.to_levels(mean[0, 0].numpy()), shape)
             rle.encode(rule.mask(levels, 1.0))
     return {step: 1000 * seconds / len(paths) for step, seconds in spent.items()}
+
+
+def device() -> str:
+    """What this machine computes on."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"a CPU, {torch.get_num_threads()} threads"

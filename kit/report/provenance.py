@@ -5,9 +5,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from kit import __version__
 from kit.competition.layout import Competition
 from kit.core.files import sha256
+from kit.core.version import VERSION
 from kit.run import Run
 
 PACKAGES = (
@@ -50,7 +50,7 @@ LICENCES = {
 
 def software() -> dict[str, str]:
     """The versions that this page was made with, by name."""
-    found = {"kit": __version__, "Python": platform.python_version()}
+    found = {"kit": VERSION, "Python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)
@@ -83,7 +83,7 @@ def intended(competition: Competition) -> str:
 
 
 def licence(competition: Competition) -> str:
-    """Under what terms the images are; those of the built-in demo are told by their folder."""
+    """Under what terms the images are; the built-in demo is recognised by its folder."""
     return LICENCES["phantom" if is_demo(competition.folder) else "siim"]
 
 

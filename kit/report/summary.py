@@ -45,10 +45,10 @@ def metrics(run: Run, fold: int, number: int) -> pd.DataFrame:
         numbers = table[["epoch", "loss", "validation_loss", "iou", "dice", "seconds"]].astype(float)
     except (ValueError, KeyError) as error:
         raise KitError(
-            f"{path}: is not the metrics of a stage ({error}): remove {path.parent} to train it anew"
+            f"{path}: is not the metrics of a stage ({error}): remove {path.parent} to train it again"
         ) from None
     if len(numbers) < 2 or numbers[["iou", "dice"]].iloc[-2:].isna().any(axis=None):
-        raise KitError(f"{path}: is not the metrics of a finished stage: remove {path.parent} to train it anew")
+        raise KitError(f"{path}: is not the metrics of a finished stage: remove {path.parent} to train it again")
     return table
 
 

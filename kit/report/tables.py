@@ -220,23 +220,16 @@ def _time(scored: Scored) -> str:
     for number, minutes in enumerate(paper.MINUTES):
         ours = model.minutes_an_epoch(run, number) if recipe else None
         where = f"minutes an epoch, stage {number + 1}"
-        rows.append([where, f"{minutes} on a Titan Xp", NO_RUN if ours is None else f"{ours:.2f} on {_device()}"])
+        rows.append([where, f"{minutes} on a Titan Xp", NO_RUN if ours is None else f"{ours:.2f} on {model.device()}"])
     paths = list((competition.test or competition.train).values())[: model.SAMPLES]
     found = {}
     if recipe is not None and run.finished_stages() and run.thresholds.is_file():
         found = model.milliseconds(run, recipe, paths, competition.shape)
-        where = f"at {recipe.stages[-1].size}×{recipe.stages[-1].size} on {_device()}, mean of {len(paths)} images"
+        where = f"at {recipe.stages[-1].size}×{recipe.stages[-1].size} on {model.device()}, mean of {len(paths)} images"
     whole = f"{sum(found.values()):.1f} {where}" if found else NO_RUN
     rows.append(["milliseconds a sample", f"{paper.MILLISECONDS} at 512×512 on a Titan Xp", whole])
     rows += [[f"of these {step}", None, f"{found[step]:.1f}" if found else NO_RUN] for step in model.STEPS]
     return markdown(["", "paper", competition.name], rows)
-
-
-def _device() -> str:
-    """What this machine computes on."""
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"a CPU, {torch.get_num_threads()} threads"
 
 
 def _here(scored: Scored, columns: Sequence[str]) -> list[str]:

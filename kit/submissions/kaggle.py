@@ -1,8 +1,6 @@
 """A submission's way to Kaggle: sent once, found again after whatever went wrong, its score waited for."""
 
-import contextlib
 import logging
-import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,6 +27,7 @@ from kit.kaggle.client import Client
 from kit.kaggle.transfer import upload
 from kit.kaggle.waiting import waiting
 from kit.submissions import ledger
+from kit.submissions.recording import is_of, record
 from kit.submissions.submit import Ask, Outcome, never, record_built
 
 log = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ def submit_kaggle(
         kernel: `OWNER/SLUG/VERSION` of the kernel whose output the file is; None: the file itself is uploaded.
 
     Raises:
-        KitError: the file is invalid, the allowance is used up, nobody agreed, Kaggle does not take it, or whether
+        KitError: the file is invalid, the allowance is used up, nobody confirmed, Kaggle does not take it, or whether
             it has taken it cannot be known.
     """
     with tempfile.TemporaryDirectory(prefix="kit-submit-") as folder:
@@ -204,14 +203,9 @@ def refresh(ledger_path: Path, connect: Callable[[], Client]) -> None:
     for name, unknown in still_open.items():
         listed = submissions(client, name)
         for entry in unknown:
-            theirs = [one for one in listed if _is_of(one, entry)]
+            theirs = [one for one in listed if is_of(one, entry)]
             if theirs:
-                _record(ledger_path, entry, theirs[-1])
-
-
-def _is_of(one: ApiSubmission, entry: ledger.Entry) -> bool:
-    """Whether a submission in Kaggle's list is an entry of the ledger: by its number, or what it was sent as."""
-    return one.ref == entry.ref if entry.ref is not None else one.description == entry.description
+                record(ledger_path, entry, theirs[-1])
 
 
 def _spend(client: Client, name: str, yes: bool, ask: Ask) -> None:
@@ -225,7 +219,7 @@ def _spend(client: Client, name: str, yes: bool, ask: Ask) -> None:
     left = f"{name}: {limits.num_allowed_now} submissions left today ({limits.num_today} made)"
     log.info("%s", left)
     if not yes and not ask(f"{left}. Submit?"):
-        raise KitError(f"{name}: not submitted: nobody agreed: --yes skips the question")
+        raise KitError(f"{name}: not submitted: not confirmed: --yes skips the question")
 
 
 def _file_sender(place: _Place, path: Path, description: str) -> Callable[[], int]:
@@ -265,7 +259,7 @@ def _scored(place: _Place) -> ledger.Entry:
     assert entry is not None
     try:
         if entry.public is None:
-            _record(place.book, entry, _wait(place, entry.ref))
+            record(place.book, entry, _wait(place, entry.ref))
     except retry.Failure as failure:
         log.warning("%s; the submission stands, `kit scores` asks for its score", failure)
     entry = place.entry()
@@ -284,25 +278,3 @@ def _wait(place: _Place, ref: int | None) -> ApiSubmission | None:
                 return found
             time.sleep(POLL * min(pause, 15))
     raise AssertionError
-
-
-def _record(book: Path, entry: ledger.Entry, theirs: ApiSubmission | None) -> None:
-    """Tells the ledger what is new about a submission."""
-    if theirs is None:
-        return
-    about = {"destination": entry.destination, "ref": theirs.ref}
-    if not entry.submitted:
-        ledger.append(book, "submitted", entry.sha256, **about)
-    public, private = _number(theirs.public_score), _number(theirs.private_score)
-    error = (theirs.error_description or "no reason given") if theirs.status == SubmissionStatus.ERROR else ""
-    if (public, private, error) != (entry.public, entry.private, entry.error):
-        scores = {"public": public, "private": private} | ({"error": error} if error else {})
-        ledger.append(book, "scored", entry.sha256, **about, **scores)
-
-
-def _number(score: str | None) -> float | None:
-    """A score; None while there is none, and for what is no number."""
-    with contextlib.suppress(ValueError, TypeError):
-        if math.isfinite(number := float(score or "")):
-            return number
-    return None

@@ -12,7 +12,7 @@ MEDALS = (("gold", 10 + TEAMS * 2 // 1000), ("silver", TEAMS * 5 // 100), ("bron
 PAPER = 0.8356
 """Private Dice of the paper's best system (its table 11)."""
 KNOWN = (
-    # place, private Dice, where it was told
+    # place, private Dice, where it was published
     (1, 0.8679, "the paper's table 11"),
     (2, 0.8665, "the paper's table 11"),
     (8, 0.8627, "the team's own account (Ian Pan and Felipe Kitamura)"),

@@ -19,7 +19,7 @@ class Outcome:
 
     entry: ledger.Entry
     fresh: bool
-    """False: nothing was handed in, since this very file had been before."""
+    """False: nothing was submitted, since this very file had been before."""
     path: Path
     """The file; the ledger may know the same content by another name."""
 
@@ -65,11 +65,11 @@ def submit_local(
         competition: The data that it answers.
         ledger_path: Where its events are recorded.
         oof: What its thresholds.json holds (`recipe`, `dice`, `nested_dice`), empty for a file from elsewhere.
-        again: Hand in a file that was handed in before.
+        again: Submit a file that was submitted before.
         ask: Puts that question to a person.
 
     Raises:
-        KitError: the file is invalid; all its problems are told, and nothing is recorded.
+        KitError: the file is invalid; lists all its problems; nothing is recorded.
     """
     destination = f"local/{competition.name}"
     submission.check(path, competition.sample_ids, competition.shape)

@@ -1,7 +1,7 @@
 """The components of a map at every level, from one sweep from the highest level to the lowest.
 
 Pixels join a union-find forest in the order of their levels, so that each component grows out of those above it
-instead of being labelled anew: all 256 levels cost about as much as a few labellings.
+instead of being labelled again: all 256 levels cost about as much as a few labellings.
 """
 
 import numpy as np

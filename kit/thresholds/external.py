@@ -1,4 +1,4 @@
-"""Thresholds for anyone's maps: two arrays of one shape, and a fold file where there are folds."""
+"""Thresholds for external maps: two arrays of one shape, and a fold file where there are folds."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -67,9 +67,7 @@ def read_folds(path: Path | str, ids: Sequence[str], named: bool) -> tuple[list[
     if missing := {"image_id", "fold"} - set(table.columns):
         raise KitError(f"{path}: lacks {', '.join(sorted(missing))}: give columns image_id, patient_id, fold")
     if table.image_id.duplicated().any():
-        raise KitError(
-            f"{path}: {table.image_id[table.image_id.duplicated()].iloc[0]} stands there twice: keep one row"
-        )
+        raise KitError(f"{path}: {table.image_id[table.image_id.duplicated()].iloc[0]} appears twice: keep one row")
     if named:
         if strange := sorted(set(ids) - set(table.image_id)):
             raise KitError(f"{path}: {len(strange)} of the maps' ids are not there (first: {strange[0]}): add them")
@@ -108,7 +106,7 @@ def choose(
         KitError: a file is not what it should be, or is not given.
     """
     if maps_path is None or masks_path is None or out is None:
-        raise KitError("thresholds of anyone's maps: give --maps, --masks and --out together")
+        raise KitError("thresholds of external maps: give --maps, --masks and --out together")
     maps = open_maps(maps_path)
     masks = open_masks(masks_path)
     if masks.array.shape != maps.array.shape:

@@ -192,7 +192,7 @@ def write(result: Result, folder: Path | str, recipe: str | None, hashes: dict[s
     Args:
         result: Of `choose`.
         folder: Made when missing.
-        recipe: Name of the recipe that made the maps; None for anyone's maps.
+        recipe: Name of the recipe that made the maps; None for external maps.
         hashes: SHA-256 of what the rule was chosen on, by name.
     """
     folder = Path(folder)

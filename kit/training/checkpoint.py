@@ -1,4 +1,4 @@
-"""What a killed training goes on from: everything that the next epoch depends on, tensors and numbers only."""
+"""What an interrupted training resumes from: everything that the next epoch depends on, tensors and numbers only."""
 
 import pickle
 from pathlib import Path
@@ -63,6 +63,6 @@ def restore(path: Path, **parts: Any) -> dict[str, Any]:
         pickle.UnpicklingError,
     ) as error:
         raise KitError(
-            f"{path}: is not a checkpoint of this stage ({type(error).__name__}): remove it to train the stage anew"
+            f"{path}: is not a checkpoint of this stage ({type(error).__name__}): remove it to train the stage again"
         ) from error
     return state

@@ -1,6 +1,7 @@
 """TensorBoard's curves of a stage, written as they come.
 
-TensorBoard's own writer is a thread: on a full disk it dies with a traceback, and nobody who trains is told.
+TensorBoard's own writer is a thread: on a full disk it dies with a traceback,
+and the training goes on in silence.
 """
 
 import os

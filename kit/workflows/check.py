@@ -41,7 +41,7 @@ class Checked:
             KitError: says how much is.
         """
         if self.errors:
-            raise KitError(f"{self.folder}: {self.errors} errors: mend them before a training; {self.table} lists all")
+            raise KitError(f"{self.folder}: {self.errors} errors: fix them before training; {self.table} lists all")
 
     def text(self) -> str:
         """What a person reads: at most twenty lines of findings."""
@@ -70,7 +70,7 @@ def check(workspace: Workspace, folder: Path | str) -> Checked:
     about, sources, advice = _competition(folder) or _mirror(folder)
     findings = sorted(inspection.inspect(sources), key=lambda finding: not finding.serious)
     if any(finding.serious for finding in findings):
-        advice = f"mend the errors, or leave unreadable files out with --skip-bad; {table} lists all"
+        advice = f"fix the errors, or leave unreadable files out with --skip-bad; {table} lists all"
     text = io.StringIO()
     rows = [("error" if row.serious else "note", row.image, row.what, row.next) for row in findings]
     csv.writer(text, lineterminator="\n").writerows([("level", "image", "what", "next"), *rows])

@@ -1,4 +1,4 @@
-"""The verb `compare`: runs on the same data held against each other image by image, as text and as a page."""
+"""The verb `compare`: runs on the same data compared image by image, as text and as a page."""
 
 from collections.abc import Sequence
 from pathlib import Path

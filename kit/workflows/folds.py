@@ -26,7 +26,7 @@ def make_folds(
 ) -> tuple[Path, Folds, bool]:
     """Makes the fold file of a data set; what is not said is as in the recipe.
 
-    A fold file that was brought along or edited by hand is never overwritten, and no split takes another's place.
+    A fold file that the user supplied or edited is never overwritten, and no split takes another's place.
 
     Args:
         workspace: Where things lie.
@@ -43,7 +43,7 @@ def make_folds(
         The file, the folds, and whether they were made now.
 
     Raises:
-        KitError: the options contradict each other, or the file is somebody's own.
+        KitError: the options contradict each other, or the file is the user's own.
     """
     if count is not None and holdout is not None:
         raise KitError(f"--folds {count} --holdout {holdout}: give one of them")
@@ -62,7 +62,8 @@ def make_folds(
     made_from = folds.provenance(competition, split)
     if path.is_file():
         if folds.is_by_hand(path):
-            raise KitError(f"{path}: was edited or brought along, and is left as it is: remove it or give --out")
+            why = "was not written by `make folds`, or was edited since, and is kept"
+            raise KitError(f"{path}: {why}: remove it or give --out")
         if origin(path).items() >= made_from.items():
             return path, folds.read(path, competition), False
         _check_owner(workspace, path, competition.folder)

@@ -123,7 +123,7 @@ def find_images(folder: Path | str) -> dict[str, Path]:
 
 
 def shapes_of(paths: dict[str, Path]) -> dict[str, tuple[int, int]]:
-    """(H, W) of each image by its header; those that cannot be read are left out, and told when they are decoded."""
+    """(H, W) of each image by its header; unreadable ones are left out here and reported when they are decoded."""
     shapes = {}
     for image_id, path in paths.items():
         with suppress(KitError):

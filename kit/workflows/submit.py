@@ -1,4 +1,4 @@
-"""The flow of the verbs that hand something in or fetch it: `submit`, `scores` and `download`."""
+"""The flow of the verbs that submit or fetch something: `submit`, `scores` and `download`."""
 
 import logging
 from pathlib import Path
@@ -28,7 +28,7 @@ def hand_in(
     skip_bad: bool = False,
     ask: submit.Ask = submit.never,
 ) -> submit.Outcome:
-    """Predicts what is missing, validates the submission and hands it in.
+    """Predicts what is missing, validates the submission and submits it.
 
     Args:
         workspace: Where things lie.
@@ -38,7 +38,7 @@ def hand_in(
         file: A submission from elsewhere instead of the run's.
         kernel: `OWNER/SLUG/VERSION` whose output is submitted instead.
         chosen: Competition and user on Kaggle.
-        again: Hand in a file that was handed in before.
+        again: Submit a file that was submitted before.
         yes: Spend a submission of Kaggle's allowance without a question.
         skip_bad: Images that cannot be read get an empty mask.
         ask: Puts a question to a person.

@@ -1,7 +1,7 @@
 """The verb `thresholds`: from a run's OOF maps to the rule that turns its test maps into masks.
 
 Searching and choosing are two things. The search fills `thresholds/RULE/` of the run, with and without TTA. One of the
-rules is in use: the one with the best nested Dice, or the one that somebody has chosen with `--use`. It alone lies in
+rules is in use: the one with the best nested Dice, or the one that the user has chosen with `--use`. It alone lies in
 thresholds.json, where `predict` finds it. Exploring with other options leaves all of that as it is.
 """
 
@@ -40,7 +40,8 @@ def ensure(opened: OpenRun) -> bool:
     """
     with locked(opened.run.thresholds):
         made_from, searched = _made_from(opened), opened.run.folder / "thresholds" / "search.json"
-        done = not (is_current(searched, made_from) and all(map(_is_whole, _folders(opened.run).values())))
+        there = all((folder / "thresholds.json").is_file() for folder in _folders(opened.run).values())
+        done = not (is_current(searched, made_from) and there)
         if done:
             search(opened, opened.run.folder / "thresholds")
             measure_fixed(opened)
@@ -123,7 +124,7 @@ def explore(
         if removal is not None or prevalence is not None:
             folders = search(opened, run.folder / "explored", kinds, removal, prevalence or recipe.prevalence)
     rule, why = in_use(run)
-    shown = {name: path for name, path in folders.items() if _kind(path) in kinds}
+    shown = {name: path for name, path in folders.items() if path.name.removesuffix("-plain") in kinds}
     return Explored(shown, run.rule(rule, recipe.tta), why)
 
 
@@ -142,7 +143,7 @@ def asked_for(run: Run) -> str:
 
 
 def chosen_by_hand(run: Run) -> str | None:
-    """The rule that somebody has chosen for a run; None where the nested Dice decides."""
+    """The rule that the user has chosen for a run; None where the nested Dice decides."""
     return thresholds_file.read(run.thresholds).use if run.thresholds.is_file() else None
 
 
@@ -155,9 +156,8 @@ def put_in_use(opened: OpenRun, chosen: str | None) -> bool:
     """
     run, tta, asked = opened.run, opened.recipe.tta, opened.recipe.threshold.rule
     read = thresholds_file.read_measured
-    if asked != "searched":
-        rule = asked
-    else:
+    rule: str = asked
+    if asked == "searched":
         rule = chosen or max(selection.KINDS, key=lambda kind: _merit(read(run.rule(kind, tta) / "thresholds.json")))
     folder = run.rule(rule, tta)
     content = read(folder / "thresholds.json") | {"use": chosen, "asked": asked}
@@ -291,14 +291,6 @@ def _folders(run: Run) -> dict[str, Path]:
 
 def _title(kind: str, tta: bool) -> str:
     return f"{kind}, {'with' if tta else 'without'} TTA"
-
-
-def _kind(folder: Path) -> str:
-    return folder.name.removesuffix("-plain")
-
-
-def _is_whole(folder: Path) -> bool:
-    return (folder / "thresholds.json").is_file()
 
 
 def _merit(found: dict[str, Any]) -> float:

@@ -1,7 +1,7 @@
 """The verb `train`: all stages of all folds, out-of-fold maps and thresholds.
 
 Each step reads the files of the step before and leaves files that a person can open. A step whose files are there
-does nothing; a step that was killed goes on where it was.
+does nothing; a step that was interrupted resumes.
 """
 
 import logging

@@ -140,7 +140,7 @@ def inputs_of(image_keys: Sequence[bytes], fold_file: Path | str) -> Inputs:
 
 
 def open_run(workspace: Workspace, data: Path | str, wanted: Recipe, run: Run | None = None) -> OpenRun:
-    """Opens the run of a recipe on a data set, for any verb that goes on from a training.
+    """Opens the run of a recipe on a data set, for any verb that follows a training.
 
     Args:
         workspace: Where things lie.
@@ -181,7 +181,7 @@ def check_maps(opened: OpenRun) -> None:
                 if read_keys(path) != expected:
                     raise KitError(
                         f"{path}: was not predicted from these weights and images by this version of the kit: run "
-                        "`make train` to predict it anew"
+                        "`make train` to predict it again"
                     )
 
 

@@ -190,7 +190,7 @@ def test_an_allowance_that_runs_out_on_the_way_is_explained(kaggle, submit):
 
 def test_a_question_shows_what_is_left_and_no_is_no(kaggle, submit):
     asked = []
-    with pytest.raises(KitError, match="nobody agreed: --yes skips the question"):
+    with pytest.raises(KitError, match="not confirmed: --yes skips the question"):
         submit(yes=False, ask=lambda question: bool(asked.append(question)))
     assert asked == ["siim: 5 submissions left today (0 made). Submit?"]
     assert kaggle.submissions == []

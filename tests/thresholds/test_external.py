@@ -109,7 +109,7 @@ def test_missing_files(files):
     [
         ("image_id,patient_id\na,b\n", "lacks fold"),
         (FOLDS + "i6,p3,negative,0\n", "7 rows for 6 maps"),
-        (FOLDS.replace("i5", "i4"), "i4 stands there twice"),
+        (FOLDS.replace("i5", "i4"), "i4 appears twice"),
         ("image_id,fold\na,x\n", "is not a fold file"),
         ("", "is not a fold file"),
     ],

@@ -334,7 +334,7 @@ def test_a_start_that_cannot_be_is_told(data):
     with pytest.raises(KitError, match=r"x5: is an ensemble: .* start=x5/classify-se50"):
         train(Workspace(), data, recipes.load("demo", "name=b start=x5"))
     source, _ = train(Workspace(), data, tiny("exp2"))
-    with pytest.raises(KitError, match=r"exp2: was trained with other folds: train it anew"):
+    with pytest.raises(KitError, match=r"exp2: was trained with other folds: train it again"):
         source.start(0, source.read_inputs().model_copy(update={"folds": "others"}))
 
 

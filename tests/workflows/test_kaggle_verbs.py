@@ -53,7 +53,7 @@ def test_a_file_goes_to_kaggle_by_the_small_file_of_settings(kit, guess, kaggle,
     code, _, err = kit(*arguments)
     assert code == 2
     assert "5 submissions left today" in caplog.text
-    assert err.strip().endswith("nobody agreed: --yes skips the question")
+    assert err.strip().endswith("not confirmed: --yes skips the question")
     code, out, _ = kit(*arguments, "--yes")
     assert code == 0
     assert "submitted to kaggle/siim: public 0.5000 · private 0.2500" in out

@@ -55,7 +55,7 @@ def test_a_new_user_ends_with_a_score(workplace, kaggle, tmp_path):
     code, told = make("make folds train DATA=../siim")
     assert code == 0, told
     code, told = make(by_file)
-    assert (code, "nobody agreed: --yes skips the question" in told) == (2, True), told
+    assert (code, "not confirmed: --yes skips the question" in told) == (2, True), told
     code, told = make(f"{by_file} ARGS=--yes")
     assert code == 0, told
     assert "public 0.5000" in told

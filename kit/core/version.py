@@ -1,0 +1,3 @@
+"""The version of the kit, for every room."""
+
+VERSION = "0.1.0"
