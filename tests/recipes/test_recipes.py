@@ -158,6 +158,8 @@ def test_the_light_system_is_a_segmenter_of_positives_behind_a_classifier():
     assert (segment.role, segment.stages[0].positive_share) == ("segment", 1.0)
     assert (classify.role, classify.stages[0].positive_share) == ("classify", 0.5)
     assert segment.loss.lovasz == classify.loss.lovasz == 0.1
+    # One cosine down to a tenth of the rate.
+    assert {(p.stages[0].learning_rate, p.stages[0].final_learning_rate) for p in (segment, classify)} == {(5e-4, 5e-5)}
 
 
 def test_an_ensemble_goes_on_from_another_data_sets_member_by_member():
