@@ -24,6 +24,7 @@ takes_kernel       := DATA RECIPE SET ARGS
 takes_kernel-check := DATA RECIPE SET ARGS
 takes_push         := DATA RECIPE SET ARGS
 takes_report       := DATA RECIPE SET ARGS
+takes_figures      := DATA RECIPE SET ARGS
 takes_compare      := RUNS DATA ARGS
 takes_view         := IMAGE DATA RECIPE SET ARGS
 takes_tables       := DATA ARGS
@@ -110,7 +111,7 @@ folds: .venv/ready
 train: .venv/ready
 	@$(KIT) train $(DATA_) $(RECIPE_) $(call option,FOLD,--fold) $(ARGS_)
 
-thresholds predict report: .venv/ready
+thresholds predict report figures: .venv/ready
 	@$(KIT) $@ $(DATA_) $(RECIPE_) $(ARGS_)
 
 # Exp1 to Exp5, the augmentation study, the paper's claims; what is done is passed over, what was interrupted goes on.
