@@ -83,8 +83,8 @@ def test_no_name_id_or_date_leaves_the_dicom_files(tmp_path):
     options = ["--data", "tiny", "--recipe", "small.yaml"]
     said = run(work, ["folds", *options, "--hash-patients"]).said
     assert "BurnedInAnnotation=YES" in said
-    for verb in ("train", "submit", "report"):
-        ended = run(work, [verb, *options])
+    for verb in (["train"], ["submit"], ["report"], ["kernel", "build"]):
+        ended = run(work, [*verb, *options])
         assert ended.code == 0, ended.said
         said += ended.said
     broken = next(iter((work / "tiny").rglob("dicom-images-test/**/*.dcm")))
@@ -93,6 +93,7 @@ def test_no_name_id_or_date_leaves_the_dicom_files(tmp_path):
     assert refused.code == 2
     said += refused.said
     assert not any(word in said.encode() for word in POISON)
+    assert (work / "build/kernel/kit-tiny-small/manifest.json").is_file()
     shutil.rmtree(work / "tiny")
     assert found(tmp_path) == []
 
