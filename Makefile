@@ -35,6 +35,7 @@ takes_test-fast    := ARGS
 takes_coverage     := ARGS
 takes_help         :=
 takes_lint         :=
+takes_docs         :=
 takes_clean        :=
 
 # A spinning OpenMP thread takes the core that another one needs.
@@ -180,6 +181,11 @@ test-fast: .venv/dev
 
 coverage: .venv/dev
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report term:skip-covered $(ARGS_)
+
+docs: .venv/dev
+	@$(BIN)/python tests/support/reference.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 lint: .venv/dev
 	@$(BIN)/ruff check .

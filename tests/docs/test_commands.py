@@ -1,0 +1,169 @@
+"""Every command of README and docs, taken from the pages as they stand.
+
+Each block of shell runs in a shell where the programs are stand-ins that write down how they were called. What was
+called as `make` goes through the Makefile, and every call of the kit through the command line's own parser; recipes and
+their overrides are loaded.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+from kit import cli, recipes
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+VERBS = typer.main.get_command(cli.app).commands
+PROGRAMS = ("make", "kit", "python", "torchrun", "docker", "tensorboard", "xargs", "seq", "sbatch", "srun")
+UNLIKE_THE_KIT = {"bench", "test", "test-fast", "coverage", "lint", "docs", "clean"}
+"""Verbs of make that run something else."""
+BLOCK = re.compile(r"^```(?P<kind>\S*)\n(?P<content>.*?)^```$", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"`(make [a-z][^`\n]*|(?:python -m )?kit [a-z][^`\n]*)`")
+PLACE = re.compile(r"…|\bVERB\b|\bNAME\b|\bFILE\b|\bFOLDER\b|\bIMAGE\b|\bOWNER\b|\bDATA\b(?!=)|\bRUN\b|\bMADE\b")
+
+
+def blocks(page, kind):
+    """The fenced blocks of a kind; for shell the indented ones that begin with a command, too."""
+    text = page.read_text()
+    found = [match["content"] for match in BLOCK.finditer(text) if match["kind"] == kind]
+    if kind == "bash":
+        plain = BLOCK.sub("", text)
+        indented = re.findall(r"(?:^    .*\n)+", plain, re.MULTILINE)
+        starts = ("make ", "python -m kit", "torchrun ", "kit ")
+        found += [block for block in indented if block.strip().startswith(starts)]
+    return found
+
+
+def called(script, folder):
+    """How a shell calls the programs: a list of words each."""
+    stubs, log = folder / "stubs", folder / "calls"
+    if not stubs.exists():
+        stubs.mkdir()
+        for name in PROGRAMS:
+            stub = stubs / name
+            stub.write_text(
+                f'#!/bin/sh\n{{ printf "{name}\\n"; for word; do printf "%s\\n" "$word"; done; echo; }} >> "{log}"\n'
+            )
+            stub.chmod(0o755)
+        virtual = folder / ".venv/bin"
+        virtual.mkdir(parents=True)
+        for name in ("python", "tensorboard"):
+            (virtual / name).symlink_to(stubs / name)
+    log.write_text("")
+    done = subprocess.run(
+        ["bash", "-eu", "-c", script],
+        cwd=folder,
+        env={"PATH": f"{stubs}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stderr}"
+    return [call.split("\n") for call in log.read_text().split("\n\n") if call]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder where the environment looks ready, so that make calls the kit and nothing else."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "made/.venv").mkdir(parents=True)
+    for name in ("requirements.txt", "requirements-dev.txt", ".venv/ready", ".venv/dev"):
+        (folder / "made" / name).touch()
+    return folder
+
+
+def kit_calls(call, folder):
+    """The kit's arguments that a call of a program comes to."""
+    program, *words = call
+    if program == "make":
+        dry = ["-n"] if UNLIKE_THE_KIT & set(words) else []
+        command = ["make", *dry, "-f", ROOT / "Makefile", r"KIT=printf '%s\n' kit", *words]
+        done = subprocess.run(command, cwd=folder / "made", capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), f"{call}: {done.stderr}"
+        return [one.split("\n") for one in f"\n{done.stdout.rstrip()}".split("\nkit\n")[1:]]
+    if program == "kit":
+        return [words]
+    if "-m" in words and words[words.index("-m") + 1] == "kit":
+        return [words[words.index("-m") + 2 :]]
+    if program == "docker" and words[0] == "run":
+        image = next(place for place, word in enumerate(words) if word.startswith("kit"))
+        return [words[image + 1 :]]
+    return []
+
+
+def parse(arguments):
+    """Takes arguments as the command line does, without running the verb."""
+    command = typer.main.get_command(cli.app)
+    context = command.make_context("kit", list(arguments))
+    while isinstance(command, TyperGroup):
+        name, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+        context = command.make_context(name, arguments, parent=context)
+    given = context.params
+    recipe = given.get("recipe")
+    if recipe is not None and not recipe.endswith(".yaml"):
+        recipes.load(recipe, given.get("overrides") or [])
+    return context
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_is_one(page, place):
+    text = BLOCK.sub("", page.read_text())
+    mentioned = [command for command in INLINE.findall(text) if not PLACE.search(command)]
+    for script in blocks(page, "bash") + mentioned:
+        for call in called(script, place):
+            for arguments in kit_calls(call, place):
+                # A verb that is only named in a sentence lacks what it needs.
+                if script in mentioned and len(arguments) == 1:
+                    assert arguments[0] in VERBS
+                else:
+                    parse(arguments)
+
+
+def test_the_commands_are_found(place):
+    """So that a change of the pages' form cannot empty the test above."""
+    found = [call for page in PAGES for script in blocks(page, "bash") for call in called(script, place)]
+    verbs = {arguments[0] for call in found for arguments in kit_calls(call, place)}
+    assert len(found) > 60
+    assert verbs >= {"folds", "train", "submit", "predict", "report", "compare", "view", "kernel", "check", "import"}
+
+
+@pytest.mark.parametrize(
+    "script", ["make trian", "make train FODL=1", "kit train --recipie exp5", "kit folds --set seed=x"]
+)
+def test_a_command_that_is_none_is_noticed(script, place):
+    with pytest.raises(Exception, match=r"trian|FODL|recipie|seed"):
+        [parse(arguments) for call in called(script, place) for arguments in kit_calls(call, place)]
+
+
+def test_own_data_from_nothing_to_a_score(place, tmp_path, monkeypatch, capsys):
+    """The page's blocks in their order, all but the kernel's for real."""
+    page = ROOT / "docs/how-to/own-data.md"
+    monkeypatch.chdir(tmp_path)
+    written = re.findall(r"as `([\w.]+\.yaml)`:\n\n```yaml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    for name, content in written:
+        Path(name).write_text(content)
+    assert written
+    told = ""
+    for match in BLOCK.finditer(page.read_text()):
+        if match["kind"] == "python":
+            exec(match["content"], {})
+        if match["kind"] != "bash":
+            continue
+        for call in called(match["content"], place):
+            for arguments in kit_calls(call, place):
+                if arguments[0] == "kernel":
+                    continue
+                monkeypatch.setattr(sys, "argv", ["kit", *arguments])
+                with pytest.raises(SystemExit) as end:
+                    cli.main()
+                output = capsys.readouterr()
+                told += output.out
+                assert end.value.code == 0, f"{arguments}: {output.err}"
+    assert "0 errors, 0 notes; next: kit import cells --out data/cells" in told
+    score = float(re.search(r"public \S+ · private (\S+)", told)[1])
+    assert score > 0.8
+    assert len(list(Path("predictions/test/overlay").iterdir())) == 20

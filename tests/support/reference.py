@@ -1,0 +1,121 @@
+"""The generated pages of the reference: docs/reference/verbs.md and docs/reference/recipe-keys.md.
+
+    python tests/support/reference.py
+
+writes both; a test holds them against the command line and the schema of today.
+"""
+
+import ast
+import inspect
+import sys
+from pathlib import Path
+
+import typer
+from pydantic import BaseModel
+from typer.core import TyperGroup, TyperOption
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT))
+
+from kit.cli import app  # noqa: E402  a script finds the kit beside it
+from kit.recipes import magnitudes, schema, stage  # noqa: E402
+
+PAGES = ROOT / "docs" / "reference"
+
+
+def verbs() -> str:
+    """Every verb with its arguments and options."""
+    text = (
+        "# Verbs\n\nGenerated from the command line by `python tests/support/reference.py`. `make VERB` is `kit VERB` "
+        "in the kit's environment; every verb takes `--verbose`, `--quiet` and `--help`, too.\n"
+    )
+    return text + "".join(_verb(name, command) for name, command in _commands(typer.main.get_command(app)))
+
+
+def _commands(group: TyperGroup, before: str = "kit") -> list:
+    found = []
+    for name, command in group.commands.items():
+        nested = isinstance(command, TyperGroup)
+        found += _commands(command, f"{before} {name}") if nested else [(f"{before} {name}", command)]
+    return found
+
+
+def _verb(name: str, command: typer.core.TyperCommand) -> str:
+    lines = []
+    for parameter in command.params:
+        if parameter.name in ("verbose", "quiet", "help"):
+            continue
+        option = isinstance(parameter, TyperOption)
+        names = ", ".join(f"`{spelling}`" for spelling in parameter.opts) if option else f"`{parameter.name.upper()}`"
+        given = parameter.default
+        unsaid = given is None or given is False or given in ("", []) or callable(given)
+        default = "" if unsaid else f"`{given}`"
+        lines.append(f"| {names} | {(parameter.help or '').replace('|', chr(92) + '|')} | {default} |\n")
+    table = "\n| option | | default |\n|---|---|---|\n" + "".join(lines) if lines else ""
+    return f"\n## {name}\n\n{inspect.cleandoc(command.help or '')}\n{table}"
+
+
+def recipe_keys() -> str:
+    """Every key of a recipe with its values, its default and what it means."""
+    text = (
+        "# Recipe keys\n\nGenerated from the schema by `python tests/support/reference.py`. A key that is not here is "
+        "refused; `kit recipes NAME` prints a recipe with every key at its value.\n"
+    )
+    sections = [
+        ("The recipe", "", schema.Recipe),
+        ("network", "network.", schema.Network),
+        ("loss", "loss.", schema.Loss),
+        ("optimizer", "optimizer.", schema.Optimizer),
+        ("folds", "folds.", schema.Folds),
+        ("stages", "stages.0.", stage.Stage),
+        ("stages: plateau", "stages.0.plateau.", stage.Plateau),
+        ("threshold", "threshold.", schema.Threshold),
+        ("scale", "scale.", stage.Scale),
+    ]
+    sections += [
+        (f"magnitudes of {name}", f"magnitudes.{name}.", type(field.get_default(call_default_factory=True)))
+        for name, field in magnitudes.Magnitudes.model_fields.items()
+    ]
+    return text + "".join(_section(*section) for section in sections)
+
+
+def _section(title: str, before: str, model: type[BaseModel]) -> str:
+    told = _docstrings(model)
+    rows = []
+    for name, field in model.model_fields.items():
+        value = None if field.is_required() else field.get_default(call_default_factory=True)
+        if field.is_required():
+            default = "(must be given)"
+        elif isinstance(value, BaseModel):
+            default = "(its section below)"
+        else:
+            default = f"`{_plain(value)}`" if value != "" else ""
+        rows.append(f"| `{before}{name}` | {default} | {told.get(name, '').replace('|', chr(92) + '|')} |\n")
+    about = inspect.cleandoc(model.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+    return f"\n## {title}\n\n{about}\n\n| key | default | |\n|---|---|---|\n" + "".join(rows)
+
+
+def _plain(value: object) -> str:
+    """A default as YAML would have it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(list(value)).replace("'", "") if isinstance(value, tuple) else str(value)
+
+
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """The string below each field, as a line."""
+    [definition] = ast.parse(inspect.getsource(model)).body
+    found, name = {}, ""
+    for node in definition.body:
+        if isinstance(node, ast.AnnAssign):
+            name = node.target.id
+        elif name and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            found[name], name = " ".join(str(node.value.value).split()), ""
+    return found
+
+
+CONTENT = {"verbs.md": verbs, "recipe-keys.md": recipe_keys}
+
+if __name__ == "__main__":
+    for file, made in CONTENT.items():
+        (PAGES / file).write_text(made())
