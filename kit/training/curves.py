@@ -46,6 +46,13 @@ class Curves:
         scalar = Summary.Value(tag=name, simple_value=value)
         self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[scalar])))
 
+    def add_image(self, name: str, png: bytes, step: int) -> None:
+        """Writes a picture of a step."""
+        image = Summary.Image(encoded_image_string=png, colorspace=1)
+        self._write(
+            Event(wall_time=time.time(), step=step, summary=Summary(value=[Summary.Value(tag=name, image=image)]))
+        )
+
     def _write(self, *events: Event) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

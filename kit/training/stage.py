@@ -29,7 +29,7 @@ from kit.data.dataset import FoldData, Loader, Samples, loader
 from kit.data.sampler import batches, epoch_order
 from kit.networks import Segmenter
 from kit.recipes.schema import Recipe
-from kit.training import checkpoint, fabric_setup, losses, optimizers, schedules
+from kit.training import checkpoint, fabric_setup, losses, optimizers, pictures, schedules
 from kit.training.averaging import Checkpoints, State
 from kit.training.curves import Curves
 from kit.training.validation import UNKNOWN, validate
@@ -169,9 +169,21 @@ class _Stage:
         log.info("%s: loss %.4f%s in %.0f s", what, row["loss"], validated, row["seconds"])
         if self.curves is not None:
             _write_metrics(self.folder, self.history)
-            for name in ("learning_rate", "loss", *UNKNOWN):
-                if row[name] is not None:
-                    self.curves.add_scalar(name, row[name], row["epoch"])
+            self._plot("", row)
+            if row["dice"] is not None:
+                self._draw("cases", self.network)
+
+    def _plot(self, before: str, row: Row) -> None:
+        """Writes the figures of a row into TensorBoard's curves, which the first process has."""
+        for name in ("learning_rate", "loss", *UNKNOWN):
+            if self.curves is not None and row.get(name) is not None:
+                self.curves.add_scalar(before + name, row[name], len(self.history))
+
+    def _draw(self, name: str, network: Segmenter) -> None:
+        """Draws the fixed cases, where there are any."""
+        rows = pictures.cases(self.data)
+        if self.curves is not None and len(rows):
+            self.curves.add_image(name, pictures.draw(network, self.data, rows, self.fabric.device), len(self.history))
 
     def save(self) -> None:
         """Writes all that the next epoch depends on."""
@@ -199,6 +211,8 @@ class _Stage:
             final |= validate(self.fabric, models, self.recipe, self.settings, self.data)
         if self.curves is not None:
             _write_metrics(self.folder, [*self.history, self.history[-1] | final])
+            self._plot("final_", final)
+            self._draw("final_cases", left[0])
             if self.settings.passes_on == "best":
                 networks.save_weights(self.folder / "best.safetensors", self._with(self.checkpoints.best))
             for number in range(len(left), 0, -1):  # the first file says that the stage is done, and comes last

@@ -114,6 +114,7 @@ def _open(
     inputs = inputs_of(next(iter(caches.values())).keys, path)
     numbers = split.numbers if only_fold is None else [only_fold]
     log.info("%s: %s, folds of %s", run.folder, ", ".join(f"fold {number}" for number in numbers), path)
+    log.info("its curves and pictures: tensorboard --logdir %s", run.folder)
     return Session(workspace, competition, split, numbers, caches, inputs, fabric, team)
 
 

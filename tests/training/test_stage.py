@@ -3,6 +3,7 @@
 import os
 from types import SimpleNamespace
 
+import cv2
 import lightning_fabric
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 import torch
 from lightning_fabric.plugins.precision import MixedPrecision
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
@@ -171,7 +173,17 @@ def test_it_learns_and_writes_what_it_did(tmp_path):
     assert metrics.dice.iloc[-1] > 0.7
     expected = 0.003 * (1 + np.cos(np.pi * np.arange(30) / 30)) / 2
     np.testing.assert_allclose(metrics.learning_rate[:30], expected)
-    assert list((tmp_path / "tensorboard").iterdir())
+    shown = EventAccumulator(str(tmp_path / "tensorboard"), {"images": 0}).Reload()
+    assert [event.step for event in shown.Images("cases")] == list(range(1, 31))
+    assert shown.Scalars("final_dice")[0].value == pytest.approx(metrics.dice.iloc[-1])
+    picture = cv2.imdecode(np.frombuffer(shown.Images("final_cases")[0].encoded_image_string, np.uint8), 0)
+    images, truth, found = np.split(picture, 3, axis=1)
+    rows, drawn = data().validation, data().cache
+    assert images.shape[0] == min(4, len(rows)) * drawn.images.shape[1]
+    assert {line.tobytes() for line in np.split(images, len(images) // drawn.images.shape[1])} <= {
+        drawn.images[row].tobytes() for row in rows
+    }
+    assert np.abs(found.astype(int) - truth).mean() < 60  # it has learned where
 
 
 def outputs(weights, name="demo", overrides=""):
@@ -407,8 +419,6 @@ def test_a_history_that_cannot_be_is_one_clear_line(tmp_path, history):
 
 
 def test_curves_are_what_tensorboard_reads_and_forget_what_a_killed_process_wrote(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     for first in (1, 2):  # killed in the third step, and gone on from the second
         with Curves(tmp_path, first) as curves:
             for step in range(first, 4):
