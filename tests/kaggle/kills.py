@@ -5,6 +5,7 @@ imports. After one to three kills the same command runs to its end; where it say
 run again, as a person would.
 """
 
+import math
 import os
 import random
 import signal
@@ -33,7 +34,7 @@ def attempt(kind: str, folder: Path) -> None:
 
 
 def serve_forks() -> None:
-    """Reads `KIND FOLDER` and forks an attempt; prints its process id, and how it has ended."""
+    """Reads `KIND FOLDER SECONDS`, forks an attempt, kills it then (inf: never); prints how it has ended."""
     import lungs
     import made_kernel
 
@@ -46,7 +47,7 @@ def serve_forks() -> None:
     connect()
     print("ready", flush=True)
     for line in sys.stdin:
-        kind, folder = line.split()
+        kind, folder, seconds = line.split()
         child = os.fork()
         if child == 0:
             with open(os.devnull, "w") as nowhere:
@@ -57,7 +58,9 @@ def serve_forks() -> None:
                 print(error, file=sys.stderr, flush=True)
                 os._exit(2)
             os._exit(0)
-        print(child, flush=True)
+        if float(seconds) < math.inf:  # A child that has ended waits for its parent, so that the id is still its own.
+            time.sleep(float(seconds))
+            os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
@@ -70,15 +73,9 @@ class Forks:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == "ready\n"
 
-    def run(self, kind: str, folder: Path, kill_after: float | None = None) -> int:
+    def run(self, kind: str, folder: Path, kill_after: float = math.inf) -> int:
         """Exit code of an attempt; -9 if the kill came in time."""
-        print(kind, folder, file=self.process.stdin, flush=True)
-        child = int(self.process.stdout.readline())
-        if kill_after is not None:
-            time.sleep(kill_after)
-            os.kill(
-                child, signal.SIGKILL
-            )  # A child that has ended waits for its parent, so that the id is still its own.
+        print(kind, folder, kill_after, file=self.process.stdin, flush=True)
         return int(self.process.stdout.readline())
 
     def close(self) -> None:
