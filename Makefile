@@ -14,6 +14,7 @@ takes_folds        := DATA RECIPE SET FOLDS ARGS
 takes_train        := DATA RECIPE SET FOLD ARGS
 takes_thresholds   := DATA RECIPE SET ARGS
 takes_predict      := DATA RECIPE SET ARGS
+takes_export       := DATA RECIPE SET ARGS
 takes_experiments  := DATA SET
 takes_study        := DATA SET
 takes_claims       := DATA SET
@@ -112,7 +113,7 @@ folds: .venv/ready
 train: .venv/ready
 	@$(KIT) train $(DATA_) $(RECIPE_) $(call option,FOLD,--fold) $(ARGS_)
 
-thresholds predict report figures: .venv/ready
+thresholds predict export report figures: .venv/ready
 	@$(KIT) $@ $(DATA_) $(RECIPE_) $(ARGS_)
 
 # Exp1 to Exp5, the augmentation study, the paper's claims; what is done is passed over, what was interrupted goes on.

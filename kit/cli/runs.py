@@ -1,4 +1,4 @@
-"""Verbs of a run: `train`, `thresholds`, `predict`, `tables` and `recipes`."""
+"""Verbs of a run: `train`, `thresholds`, `predict`, `export`, `tables` and `recipes`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -97,6 +97,7 @@ def predict_images(
         str | None, typer.Option(help="Predict with the recipe's run on this other data set, such as round 1's.")
     ] = None,
     save: Annotated[str, typer.Option(help="Files of each image, too: png,overlay,npy,rle,dicom-seg.")] = "",
+    backend: Annotated[str, typer.Option(help="What the networks run on: torch, onnxruntime or openvino.")] = "torch",
     skip_bad: SkipBad = False,
 ) -> None:
     """Predict test images with TTA and the chosen rule, and write the submission."""
@@ -109,8 +110,19 @@ def predict_images(
     if trained_on is not None:
         path, done = predict.predict_by(Workspace(), data, wanted, trained_on, skip_bad, kinds)
     else:
-        path, done = predict.predict(Workspace(), data, wanted, images, out, skip_bad, kinds)
+        path, done = predict.predict(Workspace(), data, wanted, images, out, skip_bad, kinds, backend)
     print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
+
+
+@verb(app, "export")
+def export_networks(data: Data = DEMO, recipe: RecipeName = "demo", overrides: Overrides = UNCHANGED) -> None:
+    """Write a run's networks as ONNX (opset 17, any number of images at once) beside their weights."""
+    from kit import recipes
+    from kit.workflows import export
+    from kit.workflows.workspace import Workspace
+
+    for path in export.export(Workspace(), data, recipes.load(recipe, overrides)):
+        print(path)
 
 
 @verb(app, "recipes")

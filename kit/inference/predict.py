@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from kit import networks
 from kit.core import allocator
 from kit.core.errors import KitError
 from kit.core.progress import progress
+from kit.inference import backends
 from kit.inference.maps import to_levels
-from kit.networks import Segmenter
-from kit.recipes.schema import Network, Recipe
+from kit.recipes.schema import Recipe
 
 # What a recipe's precision means on a GPU; a CPU predicts in 32 bits.
 AUTOCAST = {"auto": torch.float16, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -22,7 +23,7 @@ AUTOCAST = {"auto": torch.float16, "16-mixed": torch.float16, "bf16-mixed": torc
 
 @torch.inference_mode()
 def probabilities(
-    models: Sequence[Segmenter], images: np.ndarray, recipe: Recipe, mirrored: bool = True
+    models: Sequence[nn.Module], images: np.ndarray, recipe: Recipe, mirrored: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean probability of the networks for each pixel, or for `classify` that the image has any pneumothorax.
 
@@ -40,7 +41,7 @@ def probabilities(
     Raises:
         KitError: the networks' answer is not a number.
     """
-    device = next(models[0].parameters()).device
+    device = next((weight.device for weight in models[0].parameters()), torch.device("cpu"))  # an exported one has none
     batch = torch.from_numpy(images)[:, None].to(device)  # (B, 1, H, W)
     both = torch.cat([batch, batch.flip(-1)]) if mirrored else batch  # (2B or B, 1, H, W)
     mean = torch.zeros((), device=device)
@@ -64,9 +65,26 @@ def probabilities(
     return plain.cpu().numpy(), ((plain + mirror) / 2).cpu().numpy()
 
 
-def load(network: Network, weights: Sequence[Path]) -> list[Segmenter]:
-    """Networks ready to predict, one a file of weights, on the GPU of this process or the CPU."""
+def load(recipe: Recipe, weights: Sequence[Path], backend: str = "torch") -> list[nn.Module]:
+    """Networks ready to predict, one a file of weights, on the GPU of this process or the CPU.
+
+    Args:
+        recipe: Of the networks.
+        weights: Files of weights.
+        backend: Of `kit.inference.backends`; another than torch runs on the CPU, from ONNX files that are made beside
+            the weights where they are missing.
+
+    Raises:
+        KitError: a file is missing, broken or of another network, or the backend's packages are not installed.
+    """
     allocator.keep_freed_memory()
+    if backend != "torch":
+        backends.check(backend)
+        from kit.inference import export
+
+        size = recipe.stages[-1].size
+        return [backends.load(export.ensure(path, recipe.network, size), backend) for path in weights]
+    network = recipe.network
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     return [
         networks.load_weights(networks.build(network, pretrained=False), path).to(device).eval() for path in weights
@@ -113,7 +131,7 @@ def batches(
 
 
 def maps(
-    models: Sequence[Segmenter],
+    models: Sequence[nn.Module],
     count: int,
     read: Callable[[int], np.ndarray],
     recipe: Recipe,

@@ -60,10 +60,11 @@ def images_of(paths: dict[str, Path], shape: tuple[int, int] | None, skip_unread
     return Images(tuple(paths), tuple(ordered(key, files)), read, skip_unreadable)
 
 
-def row_keys(weights: Sequence[Path], keys: Sequence[bytes]) -> list[bytes]:
-    """What the stored prediction of each image is made from: weights, image and quantiser."""
+def row_keys(weights: Sequence[Path], keys: Sequence[bytes], backend: str = "torch") -> list[bytes]:
+    """What the stored prediction of each image is made from: weights, image, quantiser, and another backend's name."""
     made_from = b"".join(key_of(sha256(path)) for path in weights)
-    return [key_of(QUANTISER, made_from, key) for key in keys]
+    named = [] if backend == "torch" else [backend]
+    return [key_of(QUANTISER, made_from, key, *named) for key in keys]
 
 
 def predict_images(
@@ -73,6 +74,7 @@ def predict_images(
     images: Images,
     team: Team,
     what: str,
+    backend: str = "torch",
 ) -> bool:
     """Makes what is missing of the maps, or of a classifier's probabilities, without and with TTA.
 
@@ -83,6 +85,7 @@ def predict_images(
         images: What to predict.
         team: The processes that share the work.
         what: Title of the progress bar.
+        backend: What the networks run on, of `kit.inference.backends`.
 
     Returns:
         Whether any prediction was missing.
@@ -92,12 +95,12 @@ def predict_images(
     """
     size = recipe.stages[-1].size
     shape, dtype = ((), np.float32) if recipe.role == "classify" else ((size, size), np.uint8)
-    keys, skip = row_keys(weights, images.keys), images.skip_unreadable
+    keys, skip = row_keys(weights, images.keys, backend), images.skip_unreadable
     if all(is_complete(target, images.ids, keys, shape, dtype, skip) for target in targets):
         return False
     from kit.inference import predict
 
-    models = predict.load(recipe.network, weights)  # before anything is changed: they may be broken
+    models = predict.load(recipe, weights, backend)  # before anything is changed: they may be broken
     plain, averaged = (ResumableArray(target, images.ids, keys, shape, team, dtype, skip) for target in targets)
     todo = sorted({*plain.missing().tolist(), *averaged.missing().tolist()})
     team.barrier()

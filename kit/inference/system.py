@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import nn
 
 from kit.inference import ensemble, predict
 from kit.inference.ensemble import Stack
 from kit.inference.maps import to_levels
-from kit.networks import Segmenter
 from kit.recipes.schema import Recipe
 from kit.run import Trained
 
@@ -18,7 +18,7 @@ class System:
     """All the networks that a recipe predicts with."""
 
     recipe: Recipe
-    models: dict[str, list[Segmenter]]
+    models: dict[str, list[nn.Module]]
     """Networks to average, by the label of the part of the recipe that they belong to."""
     stack: Stack | None
     """Of the classifying members."""
@@ -77,7 +77,7 @@ def load(trained: Trained) -> System:
         KitError: a file of weights or the stack is missing or broken.
     """
     recipe = trained.recipe
-    models = {part.label: predict.load(part.network, trained.weights[part.label]) for part in recipe.parts()}
+    models = {part.label: predict.load(part, trained.weights[part.label]) for part in recipe.parts()}
     classifiers = [part.label for part in recipe.members_that("classify")]
     stack = ensemble.read_stack(trained.stacks[recipe.tta], classifiers) if recipe.is_gated else None
     return System(recipe, models, stack)

@@ -93,7 +93,7 @@ def milliseconds(run: Run, recipe: Recipe, paths: list[Path], shape: tuple[int, 
 
     from kit.inference import predict
 
-    (network, *_), size = predict.load(recipe.network, run.final_weights(recipe)[:1]), recipe.stages[-1].size
+    (network, *_), size = predict.load(recipe, run.final_weights(recipe)[:1]), recipe.stages[-1].size
     device, rule = next(network.parameters()).device, rules.read(run.thresholds)
     spent = dict.fromkeys(STEPS, 0.0)
 

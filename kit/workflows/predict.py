@@ -11,7 +11,7 @@ from kit.core.errors import KitError
 from kit.core.files import copy, is_current, locked, mark, set_aside, sha256
 from kit.core.progress import progress
 from kit.core.resumable import key_of
-from kit.inference import maps, predictions, rules, thresholds_file
+from kit.inference import backends, maps, predictions, rules, thresholds_file
 from kit.inference.masks import Shape, stored_inputs
 from kit.inference.share import MaskTexts
 from kit.recipes.schema import Recipe
@@ -31,6 +31,7 @@ def predict(
     out: Path | str | None = None,
     skip_bad: bool = False,
     save: Sequence[str] = (),
+    backend: str = "torch",
 ) -> tuple[Path, bool]:
     """Predicts the test images, or any folder of images, and writes the submission.
 
@@ -42,6 +43,7 @@ def predict(
         out: Where the maps (`test.npy`) and the submission of `images` go.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
         save: Kinds of files to write of each image beside the submission, see `report.saved`.
+        backend: What the networks run on, see `inference.backends`; thresholds stay those chosen on torch's maps.
 
     Returns:
         The submission, and whether anything was to do.
@@ -49,6 +51,7 @@ def predict(
     Raises:
         KitError: there is no trained run, it is no longer what it was trained as, or a file cannot be read.
     """
+    backends.check(backend)
     opened = open_run(workspace, data, recipe)
     trained, competition = opened.run.trained(recipe), opened.competition
     check_maps(opened)
@@ -62,7 +65,7 @@ def predict(
         shape = shapes_of(paths)
     if not order:
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
-    done = predict_files(trained, paths, order, target, shape, skip_bad, whole=images is None)
+    done = predict_files(trained, paths, order, target, shape, skip_bad, whole=images is None, backend=backend)
     if save:
         saving.save(target, paths, recipe, save)
     return target.submission, done
@@ -139,6 +142,7 @@ def predict_files(
     shape: Shape,
     skip_bad: bool,
     whole: bool,
+    backend: str = "torch",
 ) -> bool:
     """Makes the predictions and the submission of DICOM files; whether anything was missing.
 
@@ -150,6 +154,7 @@ def predict_files(
         shape: (H, W) that all images must have, or of each.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
         whole: They are a whole test set, of which a share that was chosen out of fold gets masks.
+        backend: What the networks run on.
 
     Raises:
         KitError: files cannot be read and are not to be skipped; weights are broken.
@@ -157,7 +162,7 @@ def predict_files(
     recipe = trained.recipe
     with logged(target), locked(target.test()):
         images = predictions.images_of(paths, None if isinstance(shape, Mapping) else shape, skip_bad)
-        made_from = _made_from(trained, images, order) | {"whole": str(whole)}
+        made_from = _made_from(trained, images, order, backend) | {"whole": str(whole)}
         if not _is_current(target.submission, made_from):
             set_aside(target.submission)
         done = []
@@ -165,7 +170,7 @@ def predict_files(
             own = target.part(part)
             targets = (own.test(False, part.role), own.test(True, part.role))
             weights = trained.weights[part.label]
-            done.append(predictions.predict_images(part, weights, targets, images, ALONE, "predicting"))
+            done.append(predictions.predict_images(part, weights, targets, images, ALONE, "predicting", backend))
         if recipe.members:
             done.append(ensemble.average(target, recipe, Run.test, ALONE))
         if recipe.is_gated:
@@ -201,9 +206,9 @@ def write_submission(trained: Trained, target: Run, order: Sequence[str], shape:
     _compare_share(masked, len(masks), thresholds_file.read(trained.thresholds).masked)
 
 
-def _made_from(trained: Trained, images: predictions.Images, order: Sequence[str]) -> dict[str, str]:
+def _made_from(trained: Trained, images: predictions.Images, order: Sequence[str], backend: str) -> dict[str, str]:
     """What a submission depends on, by its content."""
-    keys = [predictions.row_keys(trained.weights[part.label], images.keys) for part in trained.recipe.parts()]
+    keys = [predictions.row_keys(trained.weights[part.label], images.keys, backend) for part in trained.recipe.parts()]
     return {
         "recipe": key_of(trained.recipe.dump()).hex(),
         "predictions": key_of(*(key for part in keys for key in part)).hex(),

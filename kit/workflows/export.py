@@ -1,0 +1,32 @@
+"""The verb `export`: the trained networks of a run as ONNX files."""
+
+from pathlib import Path
+
+from kit.inference import backends
+from kit.recipes.schema import Recipe
+from kit.workflows.workspace import Workspace, open_run
+
+
+def export(workspace: Workspace, data: Path | str, recipe: Recipe) -> list[Path]:
+    """Writes each network of a run as ONNX beside its weights, checked against torch.
+
+    Args:
+        workspace: Where things lie.
+        data: The competition's folder, whose run of the recipe is used.
+        recipe: Of the run.
+
+    Returns:
+        The files; those that were there already are kept.
+
+    Raises:
+        KitError: there is no trained run, or the packages are missing.
+    """
+    backends.check("onnxruntime")
+    from kit.inference import export as onnx
+
+    trained = open_run(workspace, data, recipe).run.trained(recipe)
+    return [
+        onnx.ensure(weights, part.network, part.stages[-1].size)
+        for part in recipe.parts()
+        for weights in trained.weights[part.label]
+    ]

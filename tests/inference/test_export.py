@@ -1,0 +1,108 @@
+"""Networks as ONNX: the answers of torch to one level, for any number of images, and never silently in its place."""
+
+import numpy as np
+import pytest
+import small_run
+import torch
+
+from kit import networks, recipes
+from kit.core.distributed import ALONE
+from kit.core.errors import KitError
+from kit.core.resumable import read_keys
+from kit.inference import backends, predict, predictions
+from kit.inference.maps import open_maps
+
+pytest.importorskip("onnxruntime")
+
+HEAD = {"network": small_run.RECIPE["network"] | {"image_head": True}}
+
+
+def made(folder, changes=None):
+    """A recipe and the file of its random weights."""
+    settings = recipes.parse(small_run.RECIPE | (changes or {}), "small")
+    torch.manual_seed(0)
+    path = folder / "weights.safetensors"
+    networks.save_weights(path, networks.build(settings.network, pretrained=False))
+    return settings, path
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("changes", [{}, HEAD], ids=["masks", "masks and image"])
+def test_every_backend_answers_as_torch_to_one_level(tmp_path, backend, changes):
+    pytest.importorskip(backend)
+    settings, path = made(tmp_path, changes)
+    (ours,), (other,) = (predict.load(settings, [path], name) for name in ("torch", backend))
+    for count in (1, 4):
+        images = np.random.default_rng(count).integers(0, 256, (count, 64, 64), np.uint8)
+        batch = torch.from_numpy(images)[:, None]
+        with torch.inference_mode():
+            one, two = ours(batch), other(batch)
+        assert two[0].shape == (count, 1, 64, 64)
+        assert torch.allclose(one[0], two[0], atol=1e-3)
+        if changes:
+            assert torch.allclose(one[1], two[1], atol=1e-3)
+        else:
+            assert one[1] is two[1] is None
+        for a, b in zip(*(predict.probabilities([net], images, settings) for net in (ours, other)), strict=True):
+            np.testing.assert_allclose(a, b, atol=1 / 255)
+
+
+def test_a_file_is_kept_while_it_is_of_the_weights(tmp_path):
+    import onnx
+
+    from kit.inference import export
+
+    settings, path = made(tmp_path)
+    target = export.ensure(path, settings.network, 64)
+    assert target == tmp_path / "weights.onnx"
+    found = onnx.load(target)
+    assert [entry.version for entry in found.opset_import if entry.domain == ""] == [17]
+    assert not found.graph.input[0].type.tensor_type.shape.dim[0].dim_value  # any number of images
+    before = target.stat().st_mtime_ns
+    assert export.ensure(path, settings.network, 64).stat().st_mtime_ns == before
+    networks.save_weights(path, networks.build(settings.network, pretrained=False))
+    export.ensure(path, settings.network, 64)
+    assert target.stat().st_mtime_ns > before
+    target.write_bytes(b"not a network")
+    export.ensure(path, settings.network, 64)
+    assert onnx.load(target).graph.output[0].name == "masks"
+
+
+def test_one_that_answers_otherwise_is_refused(tmp_path, monkeypatch):
+    from kit.inference import export
+
+    settings, path = made(tmp_path)
+    monkeypatch.setattr(
+        backends, "onnxruntime_of", lambda content: lambda images: (torch.full(images.shape, 9.0), None)
+    )
+    with pytest.raises(KitError, match=r"weights\.onnx: differs from torch by \d+ levels of 255"):
+        export.ensure(path, settings.network, 64)
+    assert not path.with_suffix(".onnx").exists()
+
+
+def test_maps_of_another_backend_do_not_pass_for_torchs(tmp_path):
+    settings, path = made(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
+    given = predictions.Images(("a", "b", "c"), (b"1" * 32, b"2" * 32, b"3" * 32), lambda index, size: images[index])
+    targets, keys, maps = (tmp_path / "plain.npy", tmp_path / "tta.npy"), [], []
+    for backend in ("torch", "onnxruntime", "onnxruntime", "torch"):
+        done = predictions.predict_images(settings, [path], targets, given, ALONE, "test", backend)
+        keys.append((done, read_keys(targets[1])))
+        maps.append(np.array(open_maps(targets[1]).array).astype(int))
+    assert [done for done, _ in keys] == [True, True, False, True]
+    assert keys[0][1] == keys[3][1]
+    assert not set(keys[0][1]) & set(keys[1][1])
+    assert np.abs(maps[0] - maps[1]).max() <= 1
+
+
+def test_what_cannot_be_had_is_one_line(monkeypatch):
+    with pytest.raises(KitError, match="--backend tensorrt: is not known: give one of torch, onnxruntime, openvino"):
+        backends.check("tensorrt")
+
+    def missing(name):
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(backends.importlib, "import_module", missing)
+    backends.check("torch")
+    with pytest.raises(KitError, match=r"onnx: is not installed: pip install 'kit\[onnx\]'"):
+        backends.check("openvino")
