@@ -56,14 +56,14 @@ def draw(workspace: Workspace, data: Path | str, recipe: Recipe, out: Path | str
     return sorted([target / f"{figure.name}.svg" for figure in drawn] + [target / f"{name}.png" for name in pictures])
 
 
-def _results(competition: Competition, run: Run) -> Iterator[tuple[np.ndarray, ...]]:
+def _results(competition: Competition, run: Run) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Pixels, truth, and the out-of-fold masks by the recipe's rule and by that in use, of some positives."""
     recipe = run.read_recipe()
     own, in_use = rules.fixed(recipe.threshold, recipe.is_gated), rules.read(run.thresholds)
     folds = {i: fold for fold in run.predicted_folds() for i in maps.read_ids(run.oof(fold, recipe.tta))}
     for image in _spread(competition, [image for image in folds if competition.labels[image]]):
-        found = [_mask(competition, run, recipe, rule, folds[image], image) for rule in (own, in_use)]
-        yield (_pixels(competition, image), _truth(competition, image), *found)
+        fixed, chosen = (_mask(competition, run, recipe, rule, folds[image], image) for rule in (own, in_use))
+        yield _pixels(competition, image), _truth(competition, image), fixed, chosen
 
 
 def _mask(competition: Competition, run: Run, recipe: Recipe, rule: Rule, fold: int, image: str) -> np.ndarray:
