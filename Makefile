@@ -194,5 +194,5 @@ lint: .venv/dev
 	@$(BIN)/mypy
 
 clean:
-	rm -rf build data/cache runs/demo data/demo .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
+	rm -rf build data/cache/demo runs/demo data/demo .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -131,9 +131,9 @@ def elements(path: Path | str) -> list[tuple[str, str, str]]:
     return found
 
 
-def is_dicom(path: Path) -> bool:
+def is_dicom(path: Path | str) -> bool:
     """Whether a regular file that can be read has DICOM's mark after its preamble."""
-    if not path.is_file():
+    if not Path(path).is_file():
         return False
     try:
         with open(path, "rb") as handle:

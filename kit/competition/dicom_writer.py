@@ -11,7 +11,7 @@ from kit.competition import dicom
 from kit.competition.dicom import Radiograph
 
 
-def write(path: Path, image_id: str, image: Radiograph) -> None:
+def write(path: Path | str, image_id: str, image: Radiograph) -> None:
     """Writes an image as JPEG 2000, its grey levels as they are; the same image gives the same bytes.
 
     Args:

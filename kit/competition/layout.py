@@ -235,7 +235,7 @@ def usual_shape(paths: list[Path]) -> tuple[int, int]:
     return Counter(shapes).most_common(1)[0][0]
 
 
-def find_pictures(folder: Path) -> dict[str, Path]:
+def find_pictures(folder: Path | str) -> dict[str, Path]:
     """PNG and JPEG files below a folder, by name."""
     return {path.stem: path for path in Path(folder).rglob("*") if pictures.is_picture(path)}
 

@@ -173,8 +173,9 @@ def recognise(folder: Path | str) -> Mirror:
     return found
 
 
-def find_labels(folder: Path) -> Path | None:
+def find_labels(folder: Path | str) -> Path | None:
     """The label file of a competition's layout, in a folder or below it, the round's that is later first."""
+    folder = Path(folder)
     for known in layout.LAYOUTS:
         for path in (folder / known.labels, *sorted(folder.rglob(known.labels))):
             if present(path):

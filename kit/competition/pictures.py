@@ -14,9 +14,9 @@ ENDINGS = (".png", ".jpg", ".jpeg")
 _MOST_PIXELS = 2**26
 
 
-def is_picture(path: Path) -> bool:
+def is_picture(path: Path | str) -> bool:
     """Whether a file's name ends as that of a PNG or JPEG file."""
-    return path.suffix.lower() in ENDINGS
+    return Path(path).suffix.lower() in ENDINGS
 
 
 def read_image(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,16 @@ def read_solution(path: Path | str, seed: int = 0, public_share: float = 0.01) -
         if usage.setdefault(image_id, part) != part:
             raise KitError(f"{path}:{line}: image {image_id} is both {usage[image_id]} and {part}: keep one")
     return Solution(masks, usage)
+
+
+def usage(positive: Sequence[bool]) -> list[str]:
+    """Which part of a leaderboard each test image counts for: of both kinds the 1st, 4th and 7th of ten are public.
+
+    >>> usage([True, False, False, True])
+    ['Public', 'Public', 'Private', 'Private']
+    """
+    seen = {True: itertools.count(), False: itertools.count()}
+    return ["Public" if next(seen[kind]) % 10 in (0, 3, 6) else "Private" for kind in positive]
 
 
 def score(submission: Mapping[str, str], solution: Solution, shape: tuple[int, int] = rle.SHAPE) -> Scores:

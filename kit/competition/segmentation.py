@@ -15,7 +15,7 @@ from kit.core.version import VERSION
 _TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime")
 
 
-def write(path: Path, image: Path, mask: np.ndarray, recipe: str) -> None:
+def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str) -> None:
     """Writes a mask as a binary segmentation of one segment that refers to its image; an empty one, too.
 
     Args:

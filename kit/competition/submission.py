@@ -9,7 +9,8 @@ from pathlib import Path
 from kit.competition import rle
 from kit.competition.labels import COLUMNS, rows
 from kit.core.errors import KitError, printable
-from kit.core.files import read_bytes, write_text
+from kit.core.files import read_bytes
+from kit.core.tables import write_csv
 
 HEADER = ",".join(COLUMNS)
 
@@ -31,11 +32,7 @@ class Problem:
 
 def write(path: Path | str, masks: Iterable[tuple[str, str]]) -> None:
     """Writes pairs of image id and RLE text, in their order; an id with a comma or a quote is quoted."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [COLUMNS, *((image_id, mask or rle.EMPTY) for image_id, mask in masks)]
-    )
-    write_text(path, text.getvalue())
+    write_csv(Path(path), COLUMNS, ((image_id, mask or rle.EMPTY) for image_id, mask in masks))
 
 
 def read(path: Path | str) -> dict[str, str]:

@@ -9,7 +9,13 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-WORKERS = min(8, os.cpu_count() or 1)
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+WORKERS = min(8, cores())
 """Threads; decoding, hashing and array arithmetic release the interpreter's lock."""
 
 

@@ -260,7 +260,7 @@ def write(path: Path | str, folds: Folds, made_from: dict[str, Any]) -> None:
     write_text(path, text)
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path | str) -> pd.DataFrame:
     """The columns of a fold file, by image id, whatever data it is of.
 
     Raises:

@@ -3,11 +3,7 @@
 Image k of a seed depends on the seed, the split and k alone, whatever else is made beside it.
 """
 
-import csv
-import io
-import os
 import uuid
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +16,12 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
-from kit.competition import dicom, rle
+from kit.competition import dicom, rle, scoring
 from kit.core.errors import KitError
-from kit.core.files import replacing_folder, write_json, write_text
+from kit.core.files import replacing_folder, write_json
+from kit.core.parallel import cores
 from kit.core.progress import progress
+from kit.core.tables import write_csv
 from kit.phantom.anatomy import Chest, stream
 from kit.phantom.film import Film
 from kit.phantom.findings import Region, draw_regions
@@ -146,36 +144,20 @@ def _fill(folder: Path, settings: dict[str, int]) -> None:
         pydicom.dcmwrite(target, header(case, case.pixels(size)), enforce_file_format=True)
         return [rle.encode(mask) for mask in case.masks(size)] or ["-1"]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         saved = pool.map(save, training + tests)
         bar = progress(saved, "phantoms", len(training + tests))
         labels = dict(zip(training + tests, bar, strict=True))
 
     twice = {case for case in training if not case.regions and case.stream("twice").random() < 0.05}
     rows = [(case.uids[0], f" {text}") for case in training for text in labels[case] * (1 + (case in twice))]
-    _table(folder / "train-rle.csv", ("ImageId", " EncodedPixels"), rows)
-    usage = _usage(tests)
+    write_csv(folder / "train-rle.csv", ("ImageId", " EncodedPixels"), rows)
+    usage = dict(zip(tests, scoring.usage([bool(case.regions) for case in tests]), strict=True))
     tests.sort(key=lambda case: case.uids)
-    _table(folder / "sample_submission.csv", ("ImageId", "EncodedPixels"), [(case.uids[0], "-1") for case in tests])
+    write_csv(folder / "sample_submission.csv", ("ImageId", "EncodedPixels"), [(case.uids[0], "-1") for case in tests])
     truth = [(case.uids[0], text, usage[case]) for case in tests for text in labels[case]]
-    _table(folder / "solution.csv", ("ImageId", "EncodedPixels", "Usage"), truth)
+    write_csv(folder / "solution.csv", ("ImageId", "EncodedPixels", "Usage"), truth)
     write_json(folder / _MARK, {"about": "phantom chest X-rays: drawn, of nobody", **settings})
-
-
-def _usage(tests: list[Case]) -> dict[Case, str]:
-    """Of the positives and of the negatives, the 1st, 4th and 7th of every ten are public."""
-    usage: dict[Case, str] = {}
-    for positive in (False, True):
-        alike = [case for case in tests if bool(case.regions) == positive]
-        usage |= {case: "Public" if k % 10 in (0, 3, 6) else "Private" for k, case in enumerate(alike)}
-    return usage
-
-
-def _table(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([header, *rows])
-    write_text(path, text.getvalue())
 
 
 def header(case: Case, pixels: np.ndarray) -> Dataset:

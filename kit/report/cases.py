@@ -1,6 +1,5 @@
 """Every image that a run has predicted out of fold: what it shows, what the map says, what the rule makes of it."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from kit.competition.layout import Competition
 from kit.competition.scoring import FULL_AREA
 from kit.core.errors import KitError
 from kit.core.files import write_text
+from kit.core.parallel import cores
 from kit.core.progress import progress
 from kit.data.folds import Folds
 from kit.inference import maps, rules, thresholds_file
@@ -104,7 +104,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
         overlap, area = np.count_nonzero(mask & truth), np.count_nonzero(mask)
         return header.sex or UNKNOWN, header.age, (header.view_position or UNKNOWN).upper(), overlap, area
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         found = list(progress(pool.map(row, range(len(source))), "measuring", len(source)))
     sex, age, view, overlap, area = (np.array(column) for column in zip(*found, strict=True))
     table = known.loc[source.image_id, ["patient_id", "fold", "stratum"]].reset_index()

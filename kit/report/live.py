@@ -7,7 +7,6 @@ pixels a side.
 """
 
 import base64
-import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from kit.competition import dicom, rle
 from kit.competition.layout import Competition
 from kit.competition.scoring import FULL_AREA
 from kit.core.arrays import read_arrays
+from kit.core.parallel import cores
 from kit.core.progress import progress
 from kit.inference import rules
 from kit.inference.rules import ExpectedRule, GatedRule, Rule
@@ -54,7 +54,7 @@ def pack(run: Run, cases: Cases, competition: Competition) -> dict[str, Any]:
     def image(row: int) -> dict[str, Any]:
         return _image(cases, competition, row, side)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         images = list(progress(pool.map(image, rows), "pictures", len(rows)))
     return {
         "images": images,

@@ -1,6 +1,5 @@
 """The tables of a data set: the paper's Table 2 (images and masks) and Table 1 (sex × view × finding)."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pandas as pd
 
 from kit.competition import dicom, labels
 from kit.competition.layout import Competition
+from kit.core.parallel import cores
 from kit.core.progress import progress
 
 
@@ -40,7 +40,7 @@ def metadata(competition: Competition) -> pd.DataFrame:
         ("Training", path, bool(competition.labels[image_id])) for image_id, path in competition.train.items()
     ]
     rows += [("Test", path, None) for path in competition.test.values()]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         read = pool.map(lambda row: dicom.read_metadata(row[1]), rows)
         headers = list(progress(read, "reading headers", len(rows)))
     sexes = {"F": "Female", "M": "Male"}

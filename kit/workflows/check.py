@@ -1,14 +1,13 @@
 """The verb `check`: what is wrong with a data set, before a training."""
 
-import csv
-import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from kit.competition import labels, layout, mirror, scoring
 from kit.core.errors import KitError
-from kit.core.files import present, write_text
+from kit.core.files import present
+from kit.core.tables import write_csv
 from kit.data import brought, inspection
 from kit.data.inspection import Finding, Sources
 from kit.workflows.workspace import Workspace
@@ -71,10 +70,8 @@ def check(workspace: Workspace, folder: Path | str) -> Checked:
     findings = sorted(inspection.inspect(sources), key=lambda finding: not finding.serious)
     if any(finding.serious for finding in findings):
         advice = f"fix the errors, or leave unreadable files out with --skip-bad; {table} lists all"
-    text = io.StringIO()
     rows = [("error" if row.serious else "note", row.image, row.what, row.next) for row in findings]
-    csv.writer(text, lineterminator="\n").writerows([("level", "image", "what", "next"), *rows])
-    write_text(table, text.getvalue())
+    write_csv(table, ("level", "image", "what", "next"), rows)
     return Checked(folder, about, findings, table, advice)
 
 

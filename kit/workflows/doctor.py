@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kit.core import allocator
 from kit.core.errors import KitError
+from kit.core.parallel import cores
 from kit.kaggle import credentials
 from kit.workflows.workspace import Workspace
 
@@ -121,11 +122,11 @@ def _device() -> Sign:
 def _threads() -> Sign:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = cores()
     threads = torch.get_num_threads()
     waits = os.environ.get("OMP_WAIT_POLICY", "unset")
-    advice = f"more than there are cores: export OMP_NUM_THREADS={cores}" if threads > cores else ""
-    return Sign("threads", f"{threads} of torch on {cores} cores, OMP_WAIT_POLICY {waits}", advice)
+    advice = f"more than there are cores: export OMP_NUM_THREADS={available}" if threads > available else ""
+    return Sign("threads", f"{threads} of torch on {available} cores, OMP_WAIT_POLICY {waits}", advice)
 
 
 def _memory() -> Sign:

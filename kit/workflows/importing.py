@@ -1,24 +1,23 @@
 """The verb `import`: a folder of pictures and masks, or any mirror, as a competition's folder."""
 
-import csv
 import hashlib
-import io
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from kit.competition import dicom_writer, labels, mirror, pictures, rle, submission
+from kit.competition import dicom_writer, labels, mirror, pictures, rle, scoring, submission
 from kit.competition.dicom import Radiograph, report_bad
 from kit.competition.mirror import Mirror
 from kit.core.errors import KitError, printable
-from kit.core.files import present, read_json, replacing_folder, write_json, write_text
+from kit.core.files import present, read_json, replacing_folder, write_json
 from kit.core.parallel import ordered
 from kit.core.progress import progress
+from kit.core.tables import write_csv
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ _MARK = "import.json"
 _COPIED = ("patients.csv", "splits.csv", "solution.csv", "LICENSE", "LICENSE.txt")
 
 
-def bring_in(folder: Path | str, out: Path, skip_bad: bool = False) -> tuple[Mirror, bool]:
+def bring_in(folder: Path | str, out: Path | str, skip_bad: bool = False) -> tuple[Mirror, bool]:
     """Writes a folder of images and their truth as round 1's layout: DICOM files, RLE rows, a sample submission.
 
     All images get one size, that of the truth (`Mirror.shape`); a test set whose truth is known gets a solution.csv.
@@ -43,7 +42,7 @@ def bring_in(folder: Path | str, out: Path, skip_bad: bool = False) -> tuple[Mir
     Raises:
         KitError: nothing was recognised, files cannot be read, or `out` holds something else.
     """
-    found = mirror.recognise(folder)
+    found, out = mirror.recognise(folder), Path(out)
     if out.resolve() == found.folder.resolve() or found.folder.resolve() in out.resolve().parents:
         raise KitError(f"--out {out}: lies in the folder that is imported: name one outside of it")
     log.info("%s", found)
@@ -85,13 +84,13 @@ def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
     errors = [error for error in progress(ordered(one, wanted), "importing", len(wanted)) if error]
     report_bad(errors, skip_bad)
     there = [image for image in found.test if (new / "dicom-images-test" / f"{image}.dcm").exists()]
-    _table(new / "train-rle.csv", labels.COLUMNS, _rows(texts, found.train))
+    write_csv(new / "train-rle.csv", labels.COLUMNS, _rows(texts, found.train))
     if there:
         submission.write(new / "sample_submission.csv", [(image, rle.EMPTY) for image in there])
     if there and all(image in texts for image in there):
-        usage = _public_and_private(texts, there)
+        usage = dict(zip(there, scoring.usage([bool(texts[image]) for image in there]), strict=True))
         rows = [(image, text, usage[image]) for image, text in _rows(texts, there)]
-        _table(new / "solution.csv", (*labels.COLUMNS, "Usage"), rows)
+        write_csv(new / "solution.csv", (*labels.COLUMNS, "Usage"), rows)
     for name in _COPIED:
         if present(found.folder / name):
             shutil.copyfile(found.folder / name, new / name)
@@ -121,15 +120,6 @@ def _rows(texts: dict[str, list[str]], images: Iterable[str]) -> list[tuple[str,
     return [(image, text) for image in images if image in texts for text in texts[image] or [rle.EMPTY]]
 
 
-def _public_and_private(texts: dict[str, list[str]], images: list[str]) -> dict[str, str]:
-    """Three of ten positives and three of ten negatives are public, by their order."""
-    usage: dict[str, str] = {}
-    for positive in (False, True):
-        alike = [image for image in images if bool(texts[image]) == positive]
-        usage |= {image: "Public" if place % 10 in (0, 3, 6) else "Private" for place, image in enumerate(alike)}
-    return usage
-
-
 def _fingerprint(found: Mirror) -> dict[str, str | int]:
     """What an import is made from: each file's name, size and time of change."""
     paths: list[Path] = [*found.images.values(), *found.masks.values()]
@@ -137,9 +127,3 @@ def _fingerprint(found: Mirror) -> dict[str, str | int]:
     stats: list[tuple[str, os.stat_result]] = [(printable(path), path.stat()) for path in paths if path.exists()]
     listed = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
     return {"images": len(found.images), "files": hashlib.sha256(listed.encode()).hexdigest()}
-
-
-def _table(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    write_text(path, text.getvalue())

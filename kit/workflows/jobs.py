@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import kit
 from kit.core.distributed import JOB
 from kit.core.errors import KitError
+from kit.core.parallel import cores
 from kit.data import folds
 from kit.recipes.schema import Recipe
 from kit.run import Run
@@ -82,11 +82,11 @@ def _is_trained(run: Run, recipe: Recipe, fold: int) -> bool:
 def _run(numbers: Sequence[int], command: Sequence[str], jobs: int, folder: Path) -> None:
     """Runs the command with each fold at its end, up to `jobs` at a time."""
     jobs = min(jobs, len(numbers))
-    threads = max(1, int(os.environ.get(_THREADS) or len(os.sched_getaffinity(0))) // jobs)
+    threads = max(1, int(os.environ.get(_THREADS) or cores()) // jobs)
     log.info("%d folds, %d at a time, threads each: %d", len(numbers), jobs, threads)
     environment = os.environ | {JOB: "1", _THREADS: str(threads), "TQDM_DISABLE": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(
-        [str(Path(kit.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
     waiting, running = list(numbers), dict[int, subprocess.Popen]()
     try:

@@ -562,11 +562,11 @@ def test_too_little_memory_makes_smaller_batches(kernel, mount, monkeypatch):
 
     whole, real, sizes = run_offline(kernel, mount), predict.batches, []
 
-    def greedy(count, read, batch_size, what):
+    def greedy(count, read, batch_size, what, unreadable):
         sizes.append(batch_size)
         if batch_size > 1:
             raise torch.cuda.OutOfMemoryError
-        return real(count, read, batch_size, what)
+        return real(count, read, batch_size, what, unreadable)
 
     monkeypatch.setattr(predict, "batches", greedy)
     assert run_offline(kernel, mount).keys() == whole.keys()

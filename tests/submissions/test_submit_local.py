@@ -76,5 +76,28 @@ def test_the_table_shows_every_figure(csv, competition, tmp_path):
     assert "nothing was submitted yet" in ledger.table(book)
     submit_local(csv, competition, book, OOF)
     head, row = ledger.table(book).splitlines()
-    assert head.split() == ["run", "file", "to", "OOF", "nested", "public", "private", "state"]
-    assert row.split() == ["lungs/exp5", str(csv), "local/lungs", "0.8000", "0.7900", "1.0000", "0.7500", "submitted"]
+    assert head.split() == [
+        "run",
+        "file",
+        "to",
+        "OOF",
+        "nested",
+        "positives",
+        "all",
+        "empty",
+        "public",
+        "private",
+        "state",
+    ]
+    assert row.split() == [
+        "lungs/exp5",
+        str(csv),
+        "local/lungs",
+        "0.8000",
+        "0.7900",
+        "-",
+        "-",
+        "1.0000",
+        "0.7500",
+        "submitted",
+    ]

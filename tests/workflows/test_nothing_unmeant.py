@@ -90,7 +90,7 @@ class TestFolds:
         file.write_text(file.read_text() + "\n")
         before = file.read_bytes()
         assert make_folds(workspace, data, recipe("folds.count=3"))[::2] == (file, False)
-        with pytest.raises(KitError, match="left as it is"):
+        with pytest.raises(KitError, match="was edited since, and is kept"):
             make_folds(workspace, data, recipe(), out=file)
         run, _ = train(workspace, data, recipe("name=other folds.count=3"))
         assert run.read_inputs().fold_file == "tiny.csv"
