@@ -35,8 +35,8 @@ class KitError(ValueError):
 def printable(text: object) -> str:
     r"""The text with undecodable bytes of file names, and control characters, written as escapes.
 
-    >>> print(printable("a\\udcffb\\tc"))
-    a\\udcffb\\tc
+    >>> print(printable("a\udcffb\tc"))
+    a\udcffb\tc
     """
     readable = str(text).encode("utf-8", "backslashreplace").decode()
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in readable)

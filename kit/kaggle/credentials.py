@@ -66,8 +66,10 @@ def carried(request: requests.PreparedRequest) -> list[str]:
 def masked(content: bytes, secrets: list[str]) -> bytes:
     """A text without the secrets, however they are spelt: plain, in a URL, or in base64, alone or amid more.
 
+    Of base64 a last letter may stay that is only in part the secret's.
+
     >>> masked(b"of KGAT_secret: S0dBVF9zZWNyZXQ=", ["KGAT_secret"])
-    b'of ***: ***='
+    b'of ***: ***Q='
     """
     for secret in secrets:
         for spelling in sorted(_spellings(secret), key=len, reverse=True):

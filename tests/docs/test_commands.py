@@ -5,6 +5,7 @@ called as `make` goes through the Makefile, and every call of the kit through th
 their overrides are loaded.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -82,7 +83,8 @@ def kit_calls(call, folder):
     if program == "make":
         dry = ["-n"] if UNLIKE_THE_KIT & set(words) else []
         command = ["make", *dry, "-f", ROOT / "Makefile", r"KIT=printf '%s\n' kit", *words]
-        done = subprocess.run(command, cwd=folder / "made", capture_output=True, text=True)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        done = subprocess.run(command, cwd=folder / "made", env=clean, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), f"{call}: {done.stderr}"
         return [one.split("\n") for one in f"\n{done.stdout.rstrip()}".split("\nkit\n")[1:]]
     if program == "kit":
