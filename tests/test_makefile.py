@@ -46,7 +46,7 @@ def test_makefile_and_readme_have_the_verbs_of_the_command_line():
 def make(place):
     def run(*arguments, **environment):
         """Exit code, the kit's arguments as lists of words, and what make complains about."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
         done = subprocess.run(
             ["make", "-f", MAKEFILE, r"KIT=printf '%s\n' kit", *arguments],
             cwd=place,

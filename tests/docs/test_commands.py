@@ -83,7 +83,7 @@ def kit_calls(call, folder):
     if program == "make":
         dry = ["-n"] if UNLIKE_THE_KIT & set(words) else []
         command = ["make", *dry, "-f", ROOT / "Makefile", r"KIT=printf '%s\n' kit", *words]
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
         done = subprocess.run(command, cwd=folder / "made", env=clean, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), f"{call}: {done.stderr}"
         return [one.split("\n") for one in f"\n{done.stdout.rstrip()}".split("\nkit\n")[1:]]
