@@ -11,13 +11,14 @@ from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, SkipBa
 
 @verb(app, "tables")
 def fill_tables(data: Data = DEMO) -> None:
-    """Fill the paper's tables from the runs of a data set, as Markdown."""
-    from kit.report import tables
+    """Fill the paper's tables from the runs of a data set, as Markdown, and draw its claims as PNG and CSV."""
+    from kit.workflows import tables
     from kit.workflows.workspace import Workspace
 
-    workspace = Workspace()
-    competition = workspace.open_data(data)
-    print(tables.tables(competition, workspace.runs / competition.name))
+    text, pictures = tables.fill(Workspace(), data)
+    print(text)
+    for picture in pictures:
+        print(f"- {picture}")
 
 
 @verb(app, "train")

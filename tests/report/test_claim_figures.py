@@ -1,0 +1,86 @@
+"""The figures of the claims against values counted by hand."""
+
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from kit.report import claim_figures, claims, convergence
+from kit.report.cells import NO_RUN
+
+
+class Made:
+    """Runs of `make claims` whose Dice are known, with the interface of `Scored`."""
+
+    def __init__(self, found: dict[str, pd.Series]) -> None:
+        self.found = found
+        self.patients = {image: image for series in found.values() for image in series.index}
+
+    def recipes(self):
+        return dict.fromkeys(self.found, SimpleNamespace())
+
+    def dice(self, name, tta, reading, test):
+        return NO_RUN if test else self.found.get(name, NO_RUN)
+
+
+def curve(*points):
+    return pd.DataFrame(points, columns=["dice", "seconds"])
+
+
+def test_a_training_stands_at_its_last_finished_epoch():
+    one, other = curve((0.2, 1), (0.6, 3), (0.5, 9)), curve((0.4, 2), (0.8, 5))
+    seconds, low, mean, high = claim_figures.spread([one, other])
+    assert seconds.tolist() == [2, 3, 5, 9]
+    assert low.tolist() == [0.2, 0.4, 0.6, 0.5]
+    assert high.tolist() == [0.4, 0.6, 0.8, 0.8]
+    assert mean == pytest.approx([0.3, 0.5, 0.7, 0.65])
+
+
+@pytest.fixture
+def made():
+    random, images = np.random.default_rng(0), [f"i{n}" for n in range(30)]
+    worth = {"two-stages": 0.7, "half-data": 0.5}
+    return Made(
+        {
+            f"claims-{arm}-{seed}": pd.Series(level + 0.05 * random.standard_normal(30), images)
+            for arm, level in worth.items()
+            for seed in (0, 1, 2)
+        }
+    )
+
+
+def test_bars_are_the_differences_of_seeds_and_of_all(made, monkeypatch, tmp_path):
+    picture = claim_figures.worth(made, "claims-data")
+    assert picture.data.runs.tolist() == ["seed 0", "seed 1", "seed 2", "all seeds"]
+    assert set(picture.data.images) == {"validation images"}  # the test images have no run
+    gains = [made.found[f"claims-two-stages-{s}"] - made.found[f"claims-half-data-{s}"] for s in range(3)]
+    assert picture.data["mean"].tolist() == pytest.approx([*(gain.mean() for gain in gains), np.mean(gains)])
+    assert (picture.data.low < picture.data["mean"]).all()
+    assert (picture.data["mean"] < picture.data.high).all()
+    assert set(picture.data.verdict) == {"holds"}
+    assert claim_figures.worth(made, "claims-resolution") is None  # nothing is trained at one size
+
+    monkeypatch.setattr(convergence, "races", lambda scored: [])
+    assert claim_figures.write(made, tmp_path) == [tmp_path / "claims-data.png"]
+    assert cv2.imread(str(tmp_path / "claims-data.png")).std() > 5
+    assert len(pd.read_csv(tmp_path / "claims-data.csv")) == 4
+
+
+def test_a_race_has_the_epochs_of_both_trainings(monkeypatch):
+    curves = {"claims-two-stages-1": curve((0.2, 1), (0.6, 3)), "claims-one-stage-1": curve((0.4, 2))}
+    monkeypatch.setattr(
+        convergence, "races", lambda scored: [convergence.Race("claims-two-stages-1", 0.4, *[None] * 2)]
+    )
+    monkeypatch.setattr(convergence, "curve", lambda scored, name: curves[name])
+    found = claim_figures.race(None).data
+    assert found.values.tolist() == [
+        ["claims-two-stages-1", "two stages", 1, 1, 0.2],
+        ["claims-two-stages-1", "two stages", 2, 3, 0.6],
+        ["claims-one-stage-1", "one stage", 1, 2, 0.4],
+    ]
+
+
+def test_every_figure_of_bars_is_of_a_training_that_make_claims_does():
+    assert {other for other, _ in claim_figures.WORTH.values()} == {claims.ONE, claims.LOW, claims.HALF}
