@@ -1,6 +1,8 @@
 """What every test stands on; helpers of more than one room lie in `support/`."""
 
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,19 @@ from kit.competition import layout
 
 __all__ = ["client", "competition", "csv", "home", "impatient", "kaggle", "phantoms", "problem", "slow"]
 
-SLOW = ("faults", "kernel", "report", "workflows", "training/test_stage.py", "kaggle/test_kills.py", "test_makefile.py")
-"""What trains, starts processes or breaks every file in turn: `make test-fast` leaves it to `make test`."""
+SLOW = (
+    "faults",
+    "kernel",
+    "phantom",
+    "report",
+    "training/stage",
+    "workflows",
+    "kaggle/test_kills.py",
+    "thresholds/test_gate.py",
+    "test_makefile.py",
+    "test_package.py",
+)
+"""What trains, draws, starts processes or breaks every file in turn: `make test-fast` leaves it to `make test`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,6 +42,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 # The networks of the tests are tiny: a second thread would only wait for the first.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """What a verb run within a test sets of the kit's log ends with the test."""
+    log = logging.getLogger("kit")
+    level, handlers = log.level, log.handlers[:]
+    yield
+    log.setLevel(level)
+    log.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

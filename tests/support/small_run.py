@@ -9,6 +9,9 @@ from kit.core import files
 from kit.inference import ensemble
 from kit.run import Run
 
+SHAPE = (64, 64)
+"""Height and width of the images."""
+
 RECIPE = {
     "name": "small",
     "network": {
@@ -34,7 +37,7 @@ ENSEMBLE = RECIPE | {
 def write(here: Path, content: dict = RECIPE) -> Run:
     """Writes data/tiny and a run of the recipe below a folder; gives the run, relative to it."""
     if not (here / "data" / "tiny").exists():
-        phantom.write(here / "data" / "tiny", train=6, test=5, size=64)
+        phantom.write(here / "data" / "tiny", train=6, test=5, size=SHAPE[0])
     settings = recipes.parse(content, content["name"])
     place = Path("runs/tiny") / settings.name
     run = Run(here / place)

@@ -1,6 +1,5 @@
-"""Kernels through the real client: one data set version, one kernel version, whatever fails on the way."""
+"""One data set version and one kernel version, whatever fails on the way."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,68 +10,10 @@ from pathlib import Path
 import made_kernel
 import pytest
 from kaggle_server import Fault, Reply
+from pushing import ACTS, DATASET, KERNEL, PASSING, STEPS, assert_once
 
-from kit.competition import submission
-from kit.core import files
 from kit.core.errors import KitError
 from kit.kaggle import acting, dataset
-from kit.kaggle.client import connect
-from kit.kernel import bundle, identity, push
-from kit.submissions import kaggle, ledger
-
-DATASET, KERNEL = "ada/kit-lungs-exp5-files", "ada/kit-lungs-exp5"
-ACTS = ["CreateDataset", "SaveKernel"]
-STEPS = ["GetDatasetStatus", "StartBlobUpload", "PUT", *ACTS, "ListDatasetFiles", "GetKernelSessionStatus"]
-STEPS += ["ListKernelSessionOutput", "GET"]
-PASSING = [429, 500, 503, "lost", "cut", "stall", "text", "html"]
-
-
-@pytest.fixture
-def site(kaggle, csv, monkeypatch):
-    monkeypatch.setattr(push, "POLL", 0.01)
-    monkeypatch.setattr(dataset, "POLL", 0.01)
-    kaggle.run_kernel = lambda request: {"other.txt": b"x", "submission.csv": csv.read_bytes()}
-    return kaggle
-
-
-@pytest.fixture
-def kernel(home):
-    return made_kernel.write()
-
-
-@pytest.fixture
-def go(site, impatient, kernel, competition):
-    told = []
-
-    def call():
-        return push.push(connect(timeout=0.5), kernel, "ada", competition, told.append)[0]
-
-    call.told = told
-    return call
-
-
-def assert_once(site, kernel, path):
-    assert [{path.name: path.read_bytes() for path in kernel.bundle.iterdir()}] == site.datasets[DATASET]
-    (version,) = site.kernels[KERNEL]
-    assert version["text"] == identity.stamped(kernel.code.read_text(), files.read_json(kernel.metadata))
-    assert path.read_bytes() == version["output"]["submission.csv"]
-
-
-def test_the_whole_way(site, go, kernel, competition, tmp_path):
-    path = go()
-    assert_once(site, kernel, path)
-    (created,) = site.dataset_requests
-    assert created["isPrivate"] is True
-    (saved,) = site.kernels[KERNEL]
-    assert saved["enableInternet"] is False
-    assert saved["isPrivate"] is True
-    assert saved["datasetDataSources"] == [DATASET]
-    assert saved["competitionDataSources"] == ["siim"]
-    book = tmp_path / "ledger.jsonl"
-    client = connect(timeout=0.5)
-    outcome = kaggle.submit_kaggle(path, competition, book, {}, client, "siim", yes=True, kernel=f"{KERNEL}/1")
-    assert (len(site.submissions), outcome.entry.public, outcome.entry.private) == (1, 0.5, 0.25)
-    assert "kaggle/siim" in ledger.table(book)
 
 
 @pytest.mark.parametrize("kind", PASSING)
@@ -147,84 +88,6 @@ def test_a_list_that_lags_too_long_is_left_to_a_person_and_the_next_call(site, g
     assert site.count(act) == 1
 
 
-def test_what_is_larger_than_kaggle_takes_is_not_sent(site, go, kernel, monkeypatch):
-    monkeypatch.setattr(dataset, "LIMIT", 10**4)
-    with pytest.raises(KitError, match=r"larger than the 0 GB that Kaggle takes: leave weights out"):
-        go()
-    assert {method for method, _ in site.log} == {"IntrospectToken"}
-    monkeypatch.setattr(bundle, "LARGEST_CODE", 1000)
-    before = kernel.code.read_text()
-    with pytest.raises(KitError, match="larger than the 1000 bytes that Kaggle takes"):
-        made_kernel.write("retrained")
-    assert kernel.code.read_text() == before
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"enable_gpu": True, "machine_shape": "NvidiaTeslaT4"},
-        {"machine_shape": "NvidiaTeslaP100"},
-        {"competition_sources": ["another"]},
-    ],
-)
-def test_metadata_that_was_changed_is_a_new_version(site, go, kernel, change):
-    go()
-    files.write_json(kernel.metadata, files.read_json(kernel.metadata) | change)
-    go()
-    first, second = site.kernels[KERNEL]
-    assert second["machineShape" if "machine_shape" in change else "competitionDataSources"] in change.values()
-    assert first["text"] != second["text"]
-    go()
-    assert len(site.kernels[KERNEL]) == 2
-
-
-def test_a_gpu_is_asked_for_by_its_machine(site, go, kernel):
-    bundle.write_code(kernel, kernel.script.read_text(), "siim", "ada", gpu=True, notebook=False)
-    go()
-    (saved,) = site.kernels[KERNEL]
-    assert (saved["machineShape"], saved["dockerImagePinningType"]) == ("NvidiaTeslaT4", "original")
-
-
-def test_a_notebook_is_pushed_as_one_and_found_again(site, go, kernel):
-    bundle.write_code(kernel, kernel.script.read_text(), "siim", "ada", gpu=False, notebook=True)
-    site.faults = [Fault("SaveKernel", "lost")]
-    go()
-    (saved,) = site.kernels[KERNEL]
-    assert saved["kernelType"] == "notebook"
-    assert json.loads(saved["text"])["nbformat"] == 4
-
-
-def test_the_version_that_was_pushed_is_waited_for_and_fetched(site, go, kernel, csv):
-    """Another version that is pushed meanwhile does not count."""
-    other = {"submission.csv": b"ImageId,EncodedPixels\na,-1\nb,-1\nc,-1\n"}
-    more = {"text": "", "output": other, "polls": 9, "end": "ERROR"}
-    site.faults = [Fault("GetKernelSessionStatus", "hook", hook=lambda: site.kernels[KERNEL].append(more))]
-    assert go().read_bytes() == csv.read_bytes()
-
-
-def test_two_pushes_at_once_are_one(site, go, kernel):
-    with files.locked(kernel.journal), pytest.raises(KitError, match="another push is under way"):
-        go()
-    assert site.datasets == {}
-
-
-def test_a_second_push_of_the_same_does_nothing(site, go, kernel):
-    go()
-    assert_once(site, kernel, go())
-    assert "up to date" in go.told[-3]
-    assert site.count("StartBlobUpload") == len(list(kernel.bundle.iterdir()))
-
-
-def test_a_changed_bundle_is_a_second_version_of_both(site, go, kernel):
-    go()
-    made_kernel.write(content="retrained")
-    site.faults = [Fault("CreateDatasetVersion", "lost")]
-    go()
-    assert len(site.datasets[DATASET]) == 2
-    assert len(site.kernels[KERNEL]) == 2
-    assert site.count("CreateDatasetVersion") == 1
-
-
 def test_a_file_that_kaggle_lost_is_noticed(site, go, monkeypatch):
     monkeypatch.setattr(dataset, "PATIENCE", 0.05)
     whole = site.RequestHandlerClass.content
@@ -287,33 +150,10 @@ def test_an_output_that_is_no_submission_is_not_kept(site, go, output, reason):
     assert not list(Path("build").rglob("submission.csv*"))
 
 
-def test_the_output_is_held_against_the_rehearsal(site, go, kernel, csv):
-    go()
-    assert "no rehearsal" in go.told[-1]
-    files.copy(csv, kernel.rehearsed)
-    go()
-    assert "the same as rehearsed" in go.told[-1]
-    submission.write(kernel.rehearsed, [("a", "-1"), ("b", "-1"), ("c", "12 8")])
-    go()
-    assert "1 of 3 masks differ" in go.told[-1]
-    submission.write(kernel.rehearsed, [("x", "-1")])
-    go()
-    assert "on other images" in go.told[-1]
-
-
-def test_a_dry_run_tells_each_request_and_sends_nothing(site, kernel):
-    names = [name for name, _ in push.requests(kernel, "ada")]
-    assert names == ["StartBlobUpload"] * 3 + ["CreateDataset", "SaveKernel"]
-    content = dict(push.requests(kernel, "ada"))
-    assert content["SaveKernel"]["enableInternet"] is False
-    assert content["CreateDataset"]["isPrivate"] is True
-    assert site.log == []
-
-
 @pytest.mark.parametrize(("step", "acted"), [*((step, True) for step in STEPS), *((act, False) for act in ACTS)])
 def test_a_killed_push_goes_on_and_is_one(site, kernel, tmp_path, step, acted):
     def start():
-        path = str(Path(__file__).parents[2])
+        path = str(Path(__file__).parents[3])
         return subprocess.Popen([sys.executable, made_kernel.__file__], env=os.environ | {"PYTHONPATH": path})
 
     running = []

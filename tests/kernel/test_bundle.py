@@ -1,0 +1,123 @@
+"""What a kernel brings along."""
+
+import hashlib
+import re
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import small_run
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from safetensors.torch import load_file
+
+from kit.core import files
+from kit.core.errors import KitError
+from kit.kernel import bundle, kaggle_image, wheels
+
+
+def test_a_bundle_is_flat_and_its_manifest_tells_every_file(kernel):
+    manifest = files.read_json(kernel.manifest)
+    paths = {path.name: path for path in kernel.bundle.iterdir() if path.name != "manifest.json"}
+    assert manifest["files"] == {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in paths.items()}
+    kinds = sorted(re.sub(r"-0[0-9a-f]{12}-", "-TAG-", name) for name in paths)
+    assert kinds == [
+        "kit-0.1.0-TAG-py3-none-any.whl",
+        "recipe.yaml",
+        "segmentation_models_pytorch-0.6.0-py3-none-any.whl",
+        "small.fold0.safetensors",
+        "small.fold1.safetensors",
+        "thresholds.json",
+    ]
+
+
+def test_the_kernel_is_private_offline_and_one_short_file(kernel):
+    about = files.read_json(kernel.metadata)
+    assert (about["enable_internet"], about["is_private"], about["enable_gpu"]) == (False, True, False)
+    assert about["id"] == "ada/kit-tiny-small"
+    assert about["dataset_sources"] == ["ada/kit-tiny-small-files"]
+    assert about["competition_sources"] == ["siim"]
+    assert {path.name for path in kernel.folder.iterdir()} == {about["code_file"], "kernel-metadata.json"}
+    text = kernel.script.read_text()
+    compile(text, about["code_file"], "exec")
+    assert len(text.splitlines()) < 150
+    assert files.sha256(kernel.manifest) in text
+
+
+def test_the_same_run_gives_the_same_bundle_and_another_one_other_names(kernel, here):
+    before = kernel.manifest.read_bytes()
+    run = small_run.Run(Path("runs/tiny/small"))
+    bundle.build(run, small_run.SHAPE, half=True, user="ada", competition="siim")
+    assert kernel.manifest.read_bytes() == before
+    names = set(files.read_json(kernel.manifest)["files"])
+    files.write_json(run.thresholds, files.read_json(run.thresholds) | {"binarization": 0.6})
+    bundle.build(run, small_run.SHAPE, half=True, user="ada", competition="siim")
+    assert len(names - set(files.read_json(kernel.manifest)["files"])) == 1
+
+
+def test_halved_weights_are_the_nearest_and_overflow_stays_whole(here, tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    state = {"a": torch.randn(50), "b": torch.tensor([1e6]), "n": torch.tensor(7)}
+    save_file(state, tmp_path / "w.safetensors")
+    bundle.write_weights(tmp_path / "w.safetensors", tmp_path / "h.safetensors", half=True)
+    halved = load_file(tmp_path / "h.safetensors")
+    assert halved["a"].dtype == torch.float16
+    assert torch.equal(halved["a"], state["a"].half())
+    assert torch.equal(halved["b"], state["b"])
+    assert torch.equal(halved["n"], state["n"])
+
+
+def test_a_run_without_thresholds_is_refused(here):
+    run = small_run.Run(Path("runs/tiny/small"))
+    run.thresholds.unlink()
+    with pytest.raises(KitError, match="choose the thresholds first"):
+        bundle.build(run, small_run.SHAPE, half=True)
+
+
+def test_what_is_brought_requires_nothing_that_the_image_lacks():
+    there = {canonicalize_name(name): version.replace("*", "0") for name, version in kaggle_image.PINNED.items()}
+    unpinned = set(map(canonicalize_name, kaggle_image.UNPINNED)) | {"huggingface-hub"}  # timm requires that too.
+    for name in kaggle_image.BROUGHT:
+        for required in map(Requirement, metadata.requires(name)):
+            if required.marker is None or required.marker.evaluate({"extra": ""}):
+                known = canonicalize_name(required.name)
+                assert known in unpinned or there[known] in required.specifier
+
+
+def test_licences_go_with_what_is_brought(kernel):
+    with zipfile.ZipFile(next(kernel.bundle.glob("segmentation*.whl"))) as wheel:
+        (licence,) = [name for name in wheel.namelist() if "/licenses/" in name]
+        assert b"MIT" in wheel.read(licence)
+
+
+def test_a_wheel_of_an_installed_package_installs_and_is_complete(tmp_path):
+    path = wheels.write_installed(tmp_path, "segmentation-models-pytorch")
+    target = tmp_path / "target"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-index",
+        "--no-deps",
+        "--target",
+        str(target),
+        str(path),
+    ]
+    subprocess.run(command, check=True)
+    import segmentation_models_pytorch
+
+    source = Path(segmentation_models_pytorch.__file__).parent
+    for file in source.rglob("*.py"):
+        assert (target / source.name / file.relative_to(source)).read_bytes() == file.read_bytes()
+
+
+def test_compiled_packages_are_refused(tmp_path):
+    with pytest.raises(KitError, match="numpy: is not a package of Python alone"):
+        wheels.write_installed(tmp_path, "numpy")

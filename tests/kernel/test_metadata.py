@@ -1,0 +1,88 @@
+"""What is refused before anything is played or pushed."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import small_run
+from playing import seal
+
+from kit.core import files
+from kit.core.errors import KitError
+from kit.kernel import bundle, rehearsal
+from kit.workflows import kernel as kernels
+from kit.workflows.workspace import Workspace
+
+
+@pytest.mark.parametrize(("key", "value"), [("enable_internet", True), ("is_private", False)])
+def test_a_kernel_that_is_public_or_online_is_refused(kernel, key, value):
+    kernel.metadata.write_text(json.dumps(files.read_json(kernel.metadata) | {key: value}))
+    with pytest.raises(KitError, match=f"{key} is {value}"):
+        rehearsal.check_metadata(kernel)
+
+
+@pytest.mark.parametrize("sources", [[], [""], ["siimm"]])
+def test_a_source_that_is_missing_or_misspelt_is_refused(kernel, sources):
+    kernel.metadata.write_text(json.dumps(files.read_json(kernel.metadata) | {"competition_sources": sources}))
+    with pytest.raises(KitError, match=r"competition_sources is .*, which is not what kit-tiny-small.py looks for"):
+        rehearsal.check_metadata(kernel)
+
+
+def test_a_misspelt_key_is_refused(kernel):
+    kernel.metadata.write_text(json.dumps(files.read_json(kernel.metadata) | {"enable_gpuu": True}))
+    with pytest.raises(KitError, match="enable_gpuu: extra inputs are not permitted"):
+        rehearsal.check_metadata(kernel)
+
+
+def test_a_kernel_of_changed_thresholds_is_refused(kernel):
+    run = small_run.Run(Path("runs/tiny/small"))
+    kernels.checked(run)
+    files.write_json(run.thresholds, files.read_json(run.thresholds) | {"binarization": 0.6})
+    with pytest.raises(KitError, match=r"runs/tiny/small/thresholds.json: was changed after the kernel was built"):
+        kernels.checked(run)
+
+
+@pytest.mark.parametrize("name", ["small.fold1.safetensors", "thresholds.json", "recipe.yaml"])
+def test_a_changed_bundle_is_refused(kernel, name):
+    (kernel.bundle / name).write_bytes((kernel.bundle / name).read_bytes() + b" ")
+    with pytest.raises(KitError, match=f"{name}: is not as it was built: run `make kernel` again"):
+        kernels.checked(small_run.Run(Path("runs/tiny/small")))
+
+
+def test_a_code_of_another_build_and_a_foreign_file_are_refused(kernel):
+    run = small_run.Run(Path("runs/tiny/small"))
+    (kernel.bundle / "notes.txt").write_text("x")
+    with pytest.raises(KitError, match=r"notes\.txt: is no file of the kernel"):
+        kernels.checked(run)
+    seal(kernel)
+    kernel.script.write_text(kernel.script.read_text().replace(files.sha256(kernel.manifest), "0" * 64))
+    with pytest.raises(KitError, match="belongs to another bundle"):
+        kernels.checked(run)
+
+
+def test_a_gpu_is_asked_for_by_its_machine(here):
+    built = bundle.build(small_run.Run(Path("runs/tiny/small")), small_run.SHAPE, half=True, user="ada", gpu=True)
+    about = files.read_json(built.metadata)
+    assert (about["enable_gpu"], about["machine_shape"]) == (True, "NvidiaTeslaT4")
+    assert about["docker_image_pinning_type"] == "original"
+
+
+@pytest.mark.parametrize(("works", "shown"), [(True, None), (False, "")])
+def test_a_gpu_that_does_not_compute_is_hidden(kernel, monkeypatch, works, shown, caplog):
+    names = {"__name__": "script"}
+    exec(kernel.script.read_text(), names)
+    names["PROBE"] = "pass" if works else "raise RuntimeError('no kernel image is available')"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "x")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with caplog.at_level("INFO"):
+        names["choose_device"]()
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == shown
+    assert ("no kernel image is available" in caplog.text) == (not works)
+
+
+def test_without_a_kernel_one_is_asked_for(here):
+    shutil.rmtree("kernels")
+    with pytest.raises(KitError, match="run `make kernel` first"):
+        kernels.check(Workspace(), small_run.Run(Path("runs/tiny/small")), Path("data/tiny"), None, print)

@@ -1,0 +1,67 @@
+"""A kernel as a notebook."""
+
+import os
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+import small_run
+from playing import play
+
+from kit.core import files
+from kit.kernel import bundle, code, offline, rehearsal
+from kit.kernel.rehearsal import LAYOUTS
+
+
+def notebook_of(here):
+    return bundle.build(
+        small_run.Run(Path("runs/tiny/small")),
+        small_run.SHAPE,
+        half=True,
+        user="ada",
+        competition="siim",
+        notebook=True,
+    )
+
+
+def test_a_notebook_is_valid_and_is_the_script(here, kernel):
+    script = kernel.script.read_text()
+    built = notebook_of(here)
+    assert not built.script.exists()
+    assert files.read_json(built.metadata)["kernel_type"] == "notebook"
+    content = nbformat.reads(built.code.read_text(), as_version=4)
+    nbformat.validate(content)
+    cells = "\n".join(code.as_script(built.code.read_text()).split())
+    for line in script.partition('"""\n')[2].split("# %%")[0].split():
+        assert line in cells
+    assert rehearsal.check_metadata(built)
+
+
+def test_a_notebook_writes_the_same_bytes_and_shows_pictures(here, images, tmp_path):
+    """Executed as Kaggle does, cell by cell in Jupyter."""
+    nbclient = pytest.importorskip("nbclient")
+    built = notebook_of(here)
+    root = here / "kaggle"
+    rehearsal.lay_out(root / "input", built, "siim", list(images), images, LAYOUTS[0])
+    offline.run(built.bundle, root / "input" / "siim", tmp_path / "expected.csv", time.monotonic() + 1000)
+    (root / "working").mkdir()
+    content = nbformat.reads(built.code.read_text(), as_version=4)
+    # The kernel installs wheels: not into the environment of the tests.
+    skip = "import sys; sys.path.insert(0, {!r}); subprocess.run = lambda *a, **k: subprocess.CompletedProcess(a, 0)"
+    content.cells[1].source += "\n" + skip.format(str(Path(rehearsal.__file__).parents[2]))
+    os.environ["KAGGLE_ROOT"] = str(root)
+    try:
+        done = nbclient.NotebookClient(content, timeout=300).execute()
+    finally:
+        del os.environ["KAGGLE_ROOT"]
+    assert (root / "working" / "submission.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+    outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+
+
+def test_a_notebook_passes_the_rehearsal(isolated, here, images, tmp_path):
+    built = notebook_of(here)
+    script_rows, _ = play(built, images, tmp_path / "notebook")
+    bundle.build(small_run.Run(Path("runs/tiny/small")), small_run.SHAPE, half=True, user="ada", competition="siim")
+    assert play(built, images, tmp_path / "script")[0] == script_rows

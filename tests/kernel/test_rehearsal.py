@@ -1,0 +1,165 @@
+"""The rehearsal passes in every layout, and fails for each thing that would fail on Kaggle."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+import small_run
+from playing import play, seal
+
+from kit.competition import submission
+from kit.core.errors import KitError
+from kit.kernel import environment, kaggle_image, rehearsal
+from kit.kernel.rehearsal import LAYOUTS
+from kit.kernel.sandbox import Sandbox
+from kit.workflows import kernel as kernels
+from kit.workflows.workspace import Workspace
+
+WRITES = "next((ROOT / 'input').rglob({!r})).open('r+b').write(b'changed')"
+
+
+ROWS = {"a": "0 8", "b": "-1", "c": "8 8"}
+
+
+def test_the_rehearsal_passes_in_every_layout(isolated, here, kernel, monkeypatch):
+    told = []
+    monkeypatch.setattr(environment, "image", lambda say: environment.local(here / "image"))
+    kernels.check(Workspace(), small_run.Run(Path("runs/tiny/small")), Path("data/tiny"), None, told.append)
+    assert len(told) == len(LAYOUTS)
+    assert all("as predicted here" in line for line in told)
+    rows = submission.read(kernel.rehearsed)
+    assert len(rows) == 5
+    assert any(text != "-1" for text in rows.values())
+
+
+def test_a_missing_wheel_fails(kernel, images, tmp_path):
+    next(kernel.bundle.glob("segmentation*.whl")).unlink()
+    with pytest.raises(KitError, match=r"segmentation_models_pytorch.*: is missing"):
+        play(kernel, images, tmp_path)
+
+
+def test_a_wheel_that_was_never_bundled_fails(kernel, images, tmp_path):
+    next(kernel.bundle.glob("segmentation*.whl")).unlink()
+    seal(kernel)
+    with pytest.raises(KitError, match="No module named 'segmentation_models_pytorch'"):
+        play(kernel, images, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["small.fold1.safetensors", "thresholds.json", "recipe.yaml"])
+def test_a_changed_file_fails(kernel, images, tmp_path, name):
+    content = bytearray((kernel.bundle / name).read_bytes())
+    content[-1] ^= 1
+    (kernel.bundle / name).write_bytes(content)
+    with pytest.raises(KitError, match=f"{name}: is not the file of the build"):
+        play(kernel, images, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        "import urllib.request; urllib.request.urlopen('https://example.org')",
+        "try:\n    import socket; socket.create_connection(('192.0.2.1', 80))\nexcept OSError: pass",
+    ],
+)
+def test_an_import_that_reaches_for_the_network_fails_even_if_it_is_hidden(isolated, kernel, images, tmp_path, reach):
+    old = next(kernel.bundle.glob("kit*.whl"))
+    with zipfile.ZipFile(old) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    content["kit/kernel/__init__.py"] += f"\n{reach}\nraise SystemExit(0)\n".encode()
+    with zipfile.ZipFile(old, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    seal(kernel)
+    with pytest.raises(KitError, match="reaches for the network"):
+        play(kernel, images, tmp_path)
+
+
+@pytest.mark.parametrize("form", LAYOUTS[:2])
+def test_a_path_of_one_layout_fails_in_the_others(kernel, images, tmp_path, form):
+    text = kernel.script.read_text()
+    fixed = "bundle = Path('/kaggle/input/kit-tiny-small-files')"
+    kernel.script.write_text(text.replace("bundle = find_bundle()", fixed).replace("    verify(bundle)\n", ""))
+    kernel.script.write_text(kernel.script.read_text().replace("    install(bundle)", "    next(bundle.glob('*.whl'))"))
+    with pytest.raises(KitError, match="StopIteration" if form != LAYOUTS[0] else "No module named 'kit'"):
+        play(kernel, images, tmp_path, form)
+
+
+def test_a_path_of_this_machine_fails(isolated, kernel, images, here, tmp_path_factory):
+    (here / "weights.bin").write_text("here alone")
+    kernel.script.write_text(f"print(open('{here}/weights.bin').read())\n" + kernel.script.read_text())
+    with pytest.raises(KitError, match="FileNotFoundError"):
+        play(kernel, images, tmp_path_factory.mktemp("sandbox"))
+
+
+@pytest.mark.parametrize("victim", ["*.dcm", "thresholds.json"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_kernel_that_writes_into_its_inputs_fails_and_changes_nothing(
+    isolated, kernel, images, here, tmp_path, victim, hidden
+):
+    before = {path: path.read_bytes() for path in [*images.values(), *kernel.bundle.iterdir()]}
+    act = f"try:\n        {WRITES.format(victim)}\n    except OSError: pass" if hidden else WRITES.format(victim)
+    kernel.script.write_text(
+        kernel.script.read_text().replace("    verify(bundle)\n", f"    verify(bundle)\n    {act}\n")
+    )
+    if hidden:
+        play(kernel, images, tmp_path / "sandbox")
+    else:
+        with pytest.raises(KitError, match="Read-only file system"):
+            play(kernel, images, tmp_path / "sandbox")
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_function_that_is_newer_than_the_images_numpy_fails(isolated, kernel, images, tmp_path):
+    try:
+        image = environment.install(["numpy==2.0.2"], tmp_path / "image")
+    except KitError as error:
+        pytest.skip(f"the image's NumPy cannot be had here: {error}")
+    kernel.script.write_text("import numpy\nnumpy.unstack(numpy.zeros((2, 2)))\n")
+    sandbox = Sandbox(tmp_path / "sandbox", image)
+    rehearsal.lay_out(sandbox.kaggle / "input", kernel, "siim", list(images), images, LAYOUTS[0])
+    with pytest.raises(KitError, match="has no attribute 'unstack'"):
+        rehearsal.play(sandbox, kernel, LAYOUTS[0])
+
+
+def test_what_cannot_be_installed_is_said_and_stood_in_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(kaggle_image, "PYTHON", "9.9")
+    told = []
+    stand_in = environment.image(told.append, tmp_path)
+    assert told == [
+        "not rehearsed: the versions of Kaggle's image (there is no python9.9 here); this machine's packages stand in"
+        " for them"
+    ]
+    assert not stand_in.exact
+    names = {path.name for path in stand_in.packages.iterdir()}
+    assert "torch" in names
+    assert not {"segmentation_models_pytorch", "kaggle", "lightning_fabric"} & names
+
+
+def test_without_namespaces_nothing_is_called_rehearsed(kernel, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(rehearsal, "can_isolate", lambda: False)
+    submission.write(tmp_path / "reference.csv", [(name, "-1") for name in images])
+    with pytest.raises(KitError, match="cannot be rehearsed: this system gives no namespaces"):
+        rehearsal.rehearse(kernel, images, tmp_path / "reference.csv", 2, environment.local(tmp_path / "image"), print)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "exact", "problem"),
+    [
+        (ROWS, True, ""),
+        (ROWS | {"c": "9 8"}, True, "predicts other masks than `kit predict` for 1 of 3 images"),
+        (ROWS | {"c": "9 8"}, False, "mean Dice to them 0.9583 over all 3 images, 0.8750 for c"),
+        ({"a": "0 8", "c": "8 8", "b": "-1"}, False, "predicts other masks"),
+    ],
+)
+def test_masks_are_held_against_ours(kernel, theirs, exact, problem):
+    if not problem:
+        assert rehearsal.compare(kernel, ROWS, theirs, (8, 8), exact) == "as predicted here"
+        return
+    with pytest.raises(KitError, match=problem):
+        rehearsal.compare(kernel, ROWS, theirs, (8, 8), exact)
+
+
+def test_other_versions_may_differ_by_a_few_pixels(kernel):
+    ours = {str(n): "0 4000" for n in range(10)}
+    told = rehearsal.compare(kernel, ours, ours | {"3": "1 4000"}, (64, 64), exact=False)
+    assert told == "1 masks differ from those predicted here, mean Dice to them 1.0000"

@@ -1,0 +1,118 @@
+"""What a stage leaves: means of weights, or all of the best."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from staging import BASE, data, outputs, train
+from torch.optim.swa_utils import update_bn
+
+from kit import networks, recipes
+from kit.training.averaging import Checkpoints
+
+
+@pytest.fixture(scope="module")
+def five_epochs(tmp_path_factory):
+    """A folder with the weights of each of five epochs, epoch1.safetensors and so on, and their metrics."""
+    folder = tmp_path_factory.mktemp("five")
+    for epochs in range(1, 6):  # the rate is constant, so that a shorter stage is the beginning of a longer one
+        train(folder / str(epochs), f"{FIVE} stages.0.epochs={epochs}")
+    return folder
+
+
+FIVE = "stages.0.swa_epochs=0 stages.0.schedule=constant stages.0.learning_rate=0.003 threshold.binarization=0.3"
+
+
+def test_all_of_the_best_are_left_and_their_predictions_are_what_is_scored(tmp_path, five_epochs):
+    overrides = f"{FIVE} stages.0.epochs=5 stages.0.best_checkpoints=3 stages.0.averaged=predictions"
+    _, metrics = train(tmp_path, overrides)
+    order = metrics[:5].sort_values(["score", "epoch"], ascending=[False, True]).epoch[:3].tolist()
+    left = [load_file(tmp_path / f"weights{suffix}.safetensors") for suffix in ("", "-2", "-3")]
+    for weights, epoch in zip(left, order, strict=True):
+        expected = load_file(five_epochs / str(epoch) / "weights.safetensors")
+        assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    mean = np.mean([outputs(weights) for weights in left], axis=0)
+    truth, scores = np.array(data().cache.masks[data().validation]) > 0, []
+    for probability, mask in zip(mean, truth, strict=True):
+        predicted = probability >= 0.3
+        both = predicted.sum() + mask.sum()
+        scores.append(2 * (predicted & mask).sum() / both if both else 1)
+    assert metrics.dice.iloc[-1] == pytest.approx(np.mean(scores), abs=1e-6)
+    assert not np.allclose(mean, outputs({k: torch.stack([w[k] for w in left]).float().mean(0) for k in left[0]}))
+
+
+def test_the_single_best_is_what_is_passed_on(tmp_path, five_epochs):
+    whole, metrics = train(tmp_path, f"{FIVE} stages.0.epochs=5 stages.0.swa_epochs=[1,5] stages.0.passes_on=best")
+    best = metrics[:5].sort_values(["score", "epoch"], ascending=[False, True]).epoch.iloc[0]
+    passed_on, expected = (
+        load_file(path) for path in (tmp_path / "best.safetensors", five_epochs / str(best) / "weights.safetensors")
+    )
+    assert all(torch.equal(passed_on[name], expected[name]) for name in expected)
+    ends = [load_file(five_epochs / epoch / "weights.safetensors") for epoch in "15"]
+    name = "net.decoder.blocks.0.conv1.0.weight"
+    assert torch.allclose(whole[name], (ends[0][name] + ends[1][name]) / 2, atol=1e-6)
+
+
+def test_the_score_is_the_best_of_the_candidates(tmp_path):
+    weights, metrics = train(tmp_path, f"{FIVE} stages.0.epochs=1 threshold.candidates=[[0,0,0],[1,99,0.5]]")
+    truth, scores = np.array(data().cache.masks[data().validation]) > 0, []
+    for top, removal, binarization in ((0, 0, 0), (1, 99, 0.5)):
+        dice = []
+        for probability, mask in zip(outputs(weights), truth, strict=True):
+            predicted = (probability >= binarization) & ((probability >= top).sum() * 1024 >= removal)
+            both = predicted.sum() + mask.sum()
+            dice.append(2 * (predicted & mask).sum() / both if both else 1)
+        scores.append(np.mean(dice))
+    assert scores[0] < scores[1]
+    assert metrics.score[0] == pytest.approx(scores[1], abs=1e-6)
+
+
+@pytest.mark.parametrize("key", ["swa_epochs", "best_checkpoints"])
+def test_averages_are_means_of_the_chosen_epochs(key):
+    settings = {"swa_epochs": 0, "best_checkpoints": 0} | {key: 2}
+    loaded = recipes.load("demo", BASE + " ".join(f"stages.0.{name}={value}" for name, value in settings.items()))
+    average, states = Checkpoints(loaded.stages[0]), []
+    for epoch, dice in enumerate((0.9, 0.1, 0.5)):
+        torch.manual_seed(epoch)
+        network = networks.build(loaded.network)
+        states.append({name: tensor.clone() for name, tensor in network.named_parameters()})
+        average.add(network, epoch, dice)
+    images = torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8)
+    (left,) = average.left(network, [(images, images)])
+    network.load_state_dict(left)
+    chosen = (1, 2) if key == "swa_epochs" else (0, 2)
+    for name, parameter in network.named_parameters():
+        expected = torch.stack([states[epoch][name] for epoch in chosen]).double().mean(0)
+        assert torch.allclose(parameter.double(), expected, atol=1e-6)
+    # Batch-norm statistics are those of the data under the averaged weights.
+    seen = []
+    network.net.encoder.conv1.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    network.eval()(images)
+    assert torch.allclose(network.net.encoder.bn1.running_mean, seen[0].mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
+
+
+def test_batch_norm_of_an_average_is_as_torch_would_recompute_it():
+    loaded = recipes.load("demo", BASE + "stages.0.swa_epochs=2")
+    images = torch.randint(0, 256, (12, 1, 32, 32), dtype=torch.uint8)
+    batches = [(images[i : i + 4], None) for i in range(0, 12, 4)]
+    network = networks.build(loaded.network)
+    average = Checkpoints(loaded.stages[0])
+    average.add(network, 1, 0.5)
+    average.add(network, 2, 0.5)
+    reference = networks.build(loaded.network)
+    reference.load_state_dict(network.state_dict())
+    update_bn(batches, reference)
+    (left,) = average.left(network, batches)
+    expected = reference.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in left.items())
+
+
+def test_an_average_keeps_the_statistics_of_a_frozen_encoder(tmp_path):
+    first, _ = train(tmp_path / "one")
+    frozen, _ = train(
+        tmp_path / "two", "stages.1.frozen_epochs=3 stages.1.swa_epochs=2", 1, tmp_path / "one" / "weights.safetensors"
+    )
+    assert all(torch.equal(first[name], frozen[name]) for name in first if name.startswith("net.encoder."))
+    assert not torch.equal(
+        first["net.decoder.blocks.0.conv1.1.running_mean"], frozen["net.decoder.blocks.0.conv1.1.running_mean"]
+    )

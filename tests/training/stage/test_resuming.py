@@ -1,0 +1,158 @@
+"""A killed stage goes on to the same weights, bit for bit; what cannot be gone on with is refused."""
+
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from staging import Killed, killed_in_the_second_epoch, mixed_precision, train
+
+from kit import networks
+from kit.core.errors import KitError
+from kit.training import checkpoint, fabric_setup, optimizers
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "stages.0.swa_epochs=2",
+        "stages.0.swa_epochs=[1,3]",
+        "stages.0.swa_epochs=0",
+        "stages.0.swa_epochs=0 stages.0.best_checkpoints=2",
+        "stages.0.swa_epochs=0 stages.0.best_checkpoints=2 stages.0.averaged=predictions",
+        "stages.0.swa_epochs=2 stages.0.passes_on=best",
+        "stages.0.schedule=plateau stages.0.plateau.patience=1 stages.0.plateau.threshold=9 stages.0.frozen_epochs=2",
+        "stages.0.swa_epochs=0 stages.0.epochs=9 stages.0.early_stopping=2 stages.0.watch=score "
+        "threshold.binarization=1 stages.0.periods=[1,2]",  # a score of 0.5 for ever
+    ],
+)
+def test_a_killed_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, overrides):
+    whole, whole_metrics = train(tmp_path / "whole", overrides)
+    killed_in_the_second_epoch(monkeypatch, tmp_path / "killed", overrides)
+    resumed, resumed_metrics = train(tmp_path / "killed", overrides)
+    assert whole.keys() == resumed.keys()
+    for path in (tmp_path / "whole").glob("*.safetensors"):
+        one, other = load_file(path), load_file(tmp_path / "killed" / path.name)
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    pd.testing.assert_frame_equal(whole_metrics.drop(columns="seconds"), resumed_metrics.drop(columns="seconds"))
+
+
+def test_mixed_precision_learns_and_goes_on_with_its_loss_scale(tmp_path, monkeypatch):
+    whole, metrics = train(tmp_path / "whole", fabric=mixed_precision())
+    assert metrics.loss[2] < metrics.loss[0]
+    full, _ = train(tmp_path / "full")
+    assert not all(torch.equal(whole[name], full[name]) for name in whole)
+    killed_in_the_second_epoch(monkeypatch, tmp_path / "killed", fabric=mixed_precision())
+    resumed, _ = train(tmp_path / "killed", fabric=mixed_precision())
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "network.encoder=efficientnet-b0 stages.0.swa_epochs=2",  # drops connections at random
+        "stages.0.swa_epochs=2 stages.0.frozen_epochs=3",
+    ],
+)
+def test_a_stage_killed_after_its_last_epoch_ends_in_the_same_weights(tmp_path, monkeypatch, overrides):
+    whole, whole_metrics = train(tmp_path / "whole", overrides)
+
+    def kill(path, network):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(networks, "save_weights", kill)
+        with pytest.raises(Killed):
+            train(tmp_path / "killed", overrides)
+    torch.manual_seed(99)
+    resumed, resumed_metrics = train(tmp_path / "killed", overrides)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    pd.testing.assert_frame_equal(whole_metrics.drop(columns="seconds"), resumed_metrics.drop(columns="seconds"))
+
+
+@pytest.mark.parametrize("fabric", [None, mixed_precision])
+def test_no_step_is_made_with_a_larger_gradient_than_the_clip(tmp_path, monkeypatch, fabric):
+    def norms(folder, overrides):
+        seen = []
+
+        class Watched(torch.optim.Adam):
+            def step(self, *args, **kwargs):
+                gradients = [weight.grad for group in self.param_groups for weight in group["params"]]
+                seen.append(torch.cat([g.flatten() for g in gradients if g is not None]).norm().item())
+                return super().step(*args, **kwargs)
+
+        monkeypatch.setitem(optimizers.KINDS, "adam", Watched)
+        train(folder, overrides, fabric=fabric and fabric())
+        return np.array(seen)
+
+    free, clipped = norms(tmp_path / "free", ""), norms(tmp_path / "clipped", "optimizer.clip=0.1")
+    assert free.max() > 0.2
+    np.testing.assert_allclose(clipped.max(), 0.1, rtol=1e-3)
+
+
+def test_no_stage_depends_on_the_loss_scale_of_the_one_before():
+    fabric = mixed_precision()
+    fresh = fabric.strategy.precision.state_dict()
+    fabric_setup.set_loss_scale(fabric, fresh | {"scale": 2.0, "_growth_tracker": 7})
+    assert fabric.strategy.precision.state_dict()["scale"] == 2.0
+    fabric_setup.set_loss_scale(fabric, {})
+    assert fabric.strategy.precision.state_dict() == fresh
+
+
+@pytest.mark.parametrize("first_mixed", [True, False])
+def test_a_stage_goes_on_with_another_precision(tmp_path, monkeypatch, first_mixed):
+    """As on a GPU after a CPU, or the other way round."""
+    killed_in_the_second_epoch(monkeypatch, tmp_path, fabric=mixed_precision() if first_mixed else None)
+    _, metrics = train(tmp_path, fabric=None if first_mixed else mixed_precision())
+    assert metrics.weights.tolist() == ["epoch"] * 3 + ["final"]
+    assert np.isfinite(metrics.validation_loss).all()
+
+
+EPOCH = {"epoch": 1, "weights": "epoch", "learning_rate": 0.1, "loss": 1.0, "validation_loss": 1.0, "iou": 0.5} | {
+    "dice": 0.5,
+    "score": 0.5,
+    "seconds": 1.0,
+}
+
+
+def test_a_broken_checkpoint_is_one_clear_line(tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 not a checkpoint")
+    with pytest.raises(KitError, match=r"last\.ckpt: is not a checkpoint"):
+        train(tmp_path)
+
+
+def test_a_checkpoint_of_another_training_is_one_clear_line(monkeypatch, tmp_path):
+    killed_in_the_second_epoch(monkeypatch, tmp_path)
+    with pytest.raises(KitError, match=r"last\.ckpt: is not a checkpoint of this stage"):
+        train(tmp_path, " network.decoder_channels=[16,8,8,8,8]")
+    checkpoint.save(tmp_path / "last.ckpt", {"history": []})
+    with pytest.raises(KitError, match=r"last\.ckpt: is not a checkpoint of this stage"):
+        train(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "loop"])
+def test_a_checkpoint_that_is_no_file_is_refused_and_nothing_is_trained(tmp_path, kind):
+    path = tmp_path / "last.ckpt"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path)
+    with pytest.raises(KitError, match=r"last\.ckpt: (is a|.*circle)"):
+        checkpoint.restore(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "history",
+    [None, 3, "abc", [[1]], [{}], [EPOCH | {"epoch": "1"}], [EPOCH | {"loss": None}], [EPOCH | {"weights": "final"}]],
+)
+def test_a_history_that_cannot_be_is_one_clear_line(tmp_path, history):
+    checkpoint.save(tmp_path / "last.ckpt", {"history": [EPOCH]})
+    assert checkpoint.restore(tmp_path / "last.ckpt")["history"] == [EPOCH]
+    checkpoint.save(tmp_path / "last.ckpt", {"history": history})
+    with pytest.raises(KitError, match=r"last\.ckpt: is not a checkpoint of this stage"):
+        checkpoint.restore(tmp_path / "last.ckpt")
