@@ -193,6 +193,8 @@ lint: .venv/dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+# The drawn demo and what was made of it; a data set of somebody's own, be it called demo too, is left alone.
 clean:
-	rm -rf build data/cache/demo runs/demo data/demo .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
+	@if grep -qs 'drawn, of nobody' data/demo/phantom.json; then rm -rf data/cache/demo runs/demo data/demo; fi
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kit import recipes
+from kit import phantom, recipes
 from kit.cli import app
 from kit.report import claims
 
@@ -155,3 +155,16 @@ def test_the_environment_changes_nothing_and_is_warned_about(make):
     assert (code, calls) == (0, [["submit"]])
     assert "FILE of the environment is ignored: give it after `make submit`" in errors
     assert "FOLDS" not in errors
+
+
+def test_clean_takes_the_drawn_demo_and_leaves_real_data_alone(make, place):
+    folders = [place / folder / name for folder in ("data", "data/cache", "runs") for name in ("demo", "siim")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    assert make("clean")[0] == 0
+    assert all(folder.exists() for folder in folders)
+    shutil.rmtree(place / "data/demo")
+    phantom.write(place / "data/demo", train=1, test=1, size=64)
+    assert make("clean")[0] == 0
+    assert [folder.name for folder in folders if folder.exists()] == ["siim"] * 3

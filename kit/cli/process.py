@@ -18,6 +18,7 @@ from typer.exceptions import Abort, TyperException
 from kit.cli.app import app
 from kit.core.distributed import JOB, lost_process
 from kit.core.errors import KitError, of_system
+from kit.core.progress import Console
 
 RESUME = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -27,7 +28,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", handlers=[Console()])
     logger = logging.getLogger("kit")
     logger.setLevel(logging.INFO)
     if os.environ.get("RANK", "0") != "0":  # under torchrun every process runs the verb; the first speaks for all

@@ -28,6 +28,9 @@ def train_all(
     overrides: Overrides = UNCHANGED,
     fold: Annotated[int | None, typer.Option(min=0, help="Train this fold alone.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Folds at a time, a process each; they share the threads.")] = 1,
+    keep_checkpoints: Annotated[
+        bool, typer.Option("--keep-checkpoints", help="Keep last.ckpt of finished stages: 391 MB each with ResNet-34.")
+    ] = False,
     skip_bad: SkipBad = False,
 ) -> None:
     """Train all stages of all folds, predict the out-of-fold maps and choose the thresholds."""
@@ -39,11 +42,12 @@ def train_all(
 
     workspace, wanted = Workspace(), recipes.load(recipe, overrides)
     if jobs == 1 or fold is not None:
-        run, done = train.train(workspace, data, wanted, fold, skip_bad)
+        run, done = train.train(workspace, data, wanted, fold, skip_bad, keep_checkpoints)
     else:
         options = ["--data", str(data), "--recipe", recipe, *(word for one in overrides for word in ("--set", one))]
-        run, done = side_by_side.train_side_by_side(workspace, data, wanted, options, jobs, skip_bad)
-    print(summary.describe(run) if done else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
+        run, done = side_by_side.train_side_by_side(workspace, data, wanted, options, jobs, skip_bad, keep_checkpoints)
+    # What was trained now has been logged stage by stage.
+    print(summary.outcome(run) if done else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
 
 
 @verb(app, "thresholds")

@@ -1,15 +1,53 @@
-"""A bar wherever a person would wait: on a terminal only, so that logs stay readable."""
+"""Wherever a person would wait: a bar on a terminal, and where there is none, as in a log, a plain line a minute."""
 
-from collections.abc import Iterable
+import io
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tqdm import tqdm
+
+from kit.core.distributed import JOB
+
+log = logging.getLogger(__name__)
+
+LINE = 60.0
+"""Seconds from one plain line to the next."""
+_NOTE = 1.0
+
+
+class Bar(tqdm):  # type: ignore[misc]  # it has no types
+    """A bar that appears after a second and goes when its items end, with a note that changes as it moves."""
+
+    _noted = 0.0
+
+    def note(self, text: Callable[[], str]) -> None:
+        """Shows another note; the text is asked for once a second at most, as it may have to wait for a GPU."""
+        if not self.disable and (now := time.monotonic()) - self._noted >= _NOTE:
+            self._noted = now
+            self.set_postfix_str(text(), refresh=False)
+
+
+class Lines(Bar):
+    """The same as lines of the log."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Logs how far it is; called with an empty text when the items have ended."""
+        if msg is None:
+            now = self.format_dict
+            done, whole, seconds = now["n"], now["total"], now["elapsed"]
+            counted = f"{done} of {whole}" if whole else str(done)
+            left = f", {duration(seconds * (whole - done) / done)} left" if whole and done else ""
+            log.info("%s: %s%s%s", self.desc, counted, left, f", {self.postfix}" if self.postfix else "")
 
 
 def progress(
     items: Iterable[Any] | None, what: str, total: int | None = None, unit: str = "img", show: bool = True
 ) -> Any:
-    """The items, with a bar that appears after a second and goes when they end.
+    """The items, with a bar on a terminal, else with a line a minute.
 
     Args:
         items: What to iterate over; None for a bar that is moved by hand.
@@ -18,4 +56,34 @@ def progress(
         unit: Of an item.
         show: False keeps it silent, as in all processes but the first.
     """
-    return tqdm(items, what, total, unit=unit, leave=False, delay=1, disable=None if show else True)
+    # Processes that train a fold each would draw over each other.
+    if sys.stderr.isatty() and JOB not in os.environ:
+        return Bar(items, what, total, unit=unit, leave=False, delay=1, disable=not show)
+    return Lines(
+        items, what, total, False, unit=unit, delay=LINE, mininterval=LINE, maxinterval=LINE, miniters=1,
+        file=io.StringIO(), disable=not show,
+    )  # fmt: skip
+
+
+class Console(logging.Handler):
+    """Writes log lines to stderr; a bar that stands there makes room."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a line."""
+        try:
+            tqdm.write(self.format(record), file=sys.stderr)
+        except Exception:  # as the library's own handlers: a closed pipe must not end a training
+            self.handleError(record)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> duration(8), duration(100), duration(3 * 3600 + 600)
+    ('8 s', '1 min 40 s', '3 h 10 min')
+    """
+    seconds = round(seconds)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"

@@ -18,19 +18,24 @@ def describe(run: Run) -> str:
         own = run.part(part)
         member = f"{part.label} " if own != run else ""
         lines += [f"{member}{stage(own, *where)}" for where in own.finished_stages()]
-    if run.thresholds.is_file():
-        found = thresholds_file.read_measured(run.thresholds)
-        rule = ", ".join(
-            f"{name} {found[name]:{'d' if name == 'removal' else '.4g'}}"
-            for name in ("top", "binarization", "removal", "gate")
-            if name in found
-        )
-        low, high = found["interval"]
-        nested = f", nested {found['nested_dice']:.4f}" if found["nested_dice"] is not None else ""
-        chosen = f"{found['rule']} ({rule})" if rule else found["rule"]
-        share = f", on {found['share']:.1%} of a test set" if found.get("share") is not None else ""
-        lines.append(f"rule {chosen}{share}: OOF Dice {in_words(found)} [{low:.4f}, {high:.4f}]{nested}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *([outcome(run)] if run.thresholds.is_file() else [])])
+
+
+def outcome(run: Run) -> str:
+    """What a run scores out of fold, by which rule; that it waits for other folds, where it has no thresholds yet."""
+    if not run.thresholds.is_file():
+        return f"{run.folder}: trained; thresholds are chosen once every fold is"
+    found = thresholds_file.read_measured(run.thresholds)
+    rule = ", ".join(
+        f"{name} {found[name]:{'d' if name == 'removal' else '.4g'}}"
+        for name in ("top", "binarization", "removal", "gate")
+        if name in found
+    )
+    low, high = found["interval"]
+    nested = f", nested {found['nested_dice']:.4f}" if found["nested_dice"] is not None else ""
+    chosen = f"{found['rule']} ({rule})" if rule else found["rule"]
+    share = f", on {found['share']:.1%} of a test set" if found.get("share") is not None else ""
+    return f"rule {chosen}{share}: OOF Dice {in_words(found)} [{low:.4f}, {high:.4f}]{nested}"
 
 
 def metrics(run: Run, fold: int, number: int) -> pd.DataFrame:

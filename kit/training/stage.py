@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from kit.networks import Segmenter
 from kit.recipes.schema import Recipe
 from kit.training import checkpoint, fabric_setup, losses, optimizers, pictures, schedules
 from kit.training.averaging import Checkpoints, State
+from kit.training.clock import Clock, Work
 from kit.training.curves import Curves
 from kit.training.validation import UNKNOWN, validate
 
@@ -47,6 +49,7 @@ def train(
     data: FoldData,
     folder: Path,
     start: Path | None,
+    clock: Clock | None = None,
 ) -> None:
     """Trains stage `number` of `fold` to its end, from its last checkpoint if there is one.
 
@@ -58,11 +61,12 @@ def train(
         data: Images and masks at the stage's size.
         folder: Of the stage's files.
         start: Weights to start from; None: the recipe's pretrained ones.
+        clock: Of the whole run; None: the stage stands alone.
 
     Raises:
         KitError: there are fewer images than processes, or a file of weights or checkpoint is unusable.
     """
-    stage = _Stage(fabric, recipe, number, fold, data, folder, start)
+    stage = _Stage(fabric, recipe, number, fold, data, folder, start, clock)
     with stage.curves or nullcontext():
         while not stage.is_over:
             began = time.monotonic()
@@ -85,6 +89,7 @@ class _Stage:
         data: FoldData,
         folder: Path,
         start: Path | None,
+        clock: Clock | None,
     ) -> None:
         for what, rows in (("trains", data.training), ("validates", data.validation)):
             if 0 < len(rows) < fabric.world_size:  # DDP would wait for ever for the process without an image
@@ -108,6 +113,9 @@ class _Stage:
         state = checkpoint.restore(folder / "last.ckpt", **parts)
         self.history: list[Row] = state.get("history", [])
         fabric_setup.set_loss_scale(fabric, state.get("precision", {}))
+        key = recipe.label, fold, number
+        self.clock = clock or Clock({key: work(recipe, number, data.positive)})
+        self.clock.begin(key, [row["seconds"] for row in self.history])
         # TensorBoard curves are the first process's; what a killed epoch has left there is purged.
         first = len(self.history) + 1
         self.curves = Curves(folder / "tensorboard", first) if fabric.is_global_zero else None
@@ -147,7 +155,8 @@ class _Stage:
         total, steps = torch.zeros((), device=fabric.device), 0
         what = f"{self.name} epoch {epoch + 1}/{self.settings.epochs}"
         epoch_batches = self.batches(epoch, fabric.global_rank, fabric.world_size)
-        for images, masks in progress(epoch_batches, what, unit="step", show=fabric.is_global_zero):
+        bar = progress(epoch_batches, what, unit="step", show=fabric.is_global_zero)
+        for images, masks in bar:
             logits, image_logits = self.model(images.to(fabric.device, non_blocking=True))
             loss = losses.total(self.recipe.loss, logits, image_logits, masks.to(fabric.device, non_blocking=True))
             self.optimizer.zero_grad()
@@ -157,8 +166,13 @@ class _Stage:
                 fabric.clip_gradients(self.model, self.optimizer, max_norm=clip, error_if_nonfinite=False)
             self.optimizer.step()
             total, steps = total + loss.detach(), steps + 1
+            bar.note(partial(self._note, total, steps, len(epoch_batches)))
         mean: Any = fabric.all_reduce(total / steps)
         return {"epoch": epoch + 1, "weights": "epoch", "learning_rate": rate, "loss": float(mean)}
+
+    def _note(self, total: torch.Tensor, steps: int, whole: int) -> str:
+        """What stands beside the bar: the mean loss so far, and how long the training will take."""
+        return f"loss {float(total) / steps:.4f}{self.clock.words(steps / whole)}"
 
     def record(self, row: Row) -> None:
         """Takes a finished epoch into the history and the files that people read."""
@@ -166,7 +180,8 @@ class _Stage:
         self.checkpoints.add(self.network, len(self.history), row["score"])
         self.history.append(row)
         what = f"{self.name} epoch {row['epoch']}/{self.settings.epochs}"
-        log.info("%s: loss %.4f%s in %.0f s", what, row["loss"], validated, row["seconds"])
+        self.clock.end_epoch(row["seconds"])
+        log.info("%s: loss %.4f%s in %.0f s%s", what, row["loss"], validated, row["seconds"], self.clock.words())
         if self.curves is not None:
             _write_metrics(self.folder, self.history)
             self._plot("", row)
@@ -218,6 +233,7 @@ class _Stage:
             for number in range(len(left), 0, -1):  # the first file says that the stage is done, and comes last
                 suffix = f"-{number}" if number > 1 else ""
                 networks.save_weights(self.folder / f"weights{suffix}.safetensors", left[number - 1])
+        self.clock.end()
         self.fabric.barrier()
 
     def _with(self, state: State) -> Segmenter:
@@ -225,6 +241,19 @@ class _Stage:
         network = copy.deepcopy(self.network)
         network.load_state_dict(state)
         return network
+
+
+def work(recipe: Recipe, number: int, positive: np.ndarray) -> Work:
+    """What a stage has to compute.
+
+    Args:
+        recipe: The resolved recipe.
+        number: Of the stage, from 0.
+        positive: bool (N,), of the training part.
+    """
+    stage = recipe.stages[number]
+    images = len(epoch_order(positive, stage.positive_share, recipe.seed, 0))
+    return Work(stage.epochs, max(1, images) * stage.size**2)
 
 
 def _write_metrics(folder: Path, rows: list[Row]) -> None:

@@ -21,7 +21,7 @@ from kit.core.parallel import cores
 from kit.data import folds
 from kit.recipes.schema import Recipe
 from kit.run import Run
-from kit.workflows import train
+from kit.workflows import space, train
 from kit.workflows.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ def train_side_by_side(
     options: Sequence[str],
     jobs: int,
     skip_bad: bool = False,
+    keep_checkpoints: bool = False,
 ) -> tuple[Run, bool]:
     """As `train.train`, with up to `jobs` folds at a time, each in a process of its own.
 
@@ -51,6 +52,7 @@ def train_side_by_side(
         options: Of the command line that names data and recipe, for the processes.
         jobs: Processes at a time.
         skip_bad: Leave out images that cannot be read.
+        keep_checkpoints: Keep `last.ckpt` of stages that have left their weights.
 
     Returns:
         The run, and whether there was anything to do.
@@ -65,9 +67,11 @@ def train_side_by_side(
     split = folds.read(train.fold_file_of(workspace, competition, recipe, run), competition)
     missing = [fold for fold in split.numbers if not _is_trained(run, recipe, fold)]
     if len(missing) > 1:
-        command = [sys.executable, "-m", "kit", "train", *options, *(["--skip-bad"] if skip_bad else [])]
+        space.check(space.of_training(workspace, competition, run, recipe, split, missing, keep_checkpoints))
+        flags = [flag for flag, given in (("--skip-bad", skip_bad), ("--keep-checkpoints", keep_checkpoints)) if given]
+        command = [sys.executable, "-m", "kit", "train", *options, *flags]
         _run(missing, [*command, "--fold"], jobs, workspace.root)
-    _, done = train.train(workspace, data, recipe, skip_bad=skip_bad)
+    _, done = train.train(workspace, data, recipe, skip_bad=skip_bad, keep_checkpoints=keep_checkpoints)
     return run, done or len(missing) > 1
 
 
@@ -84,7 +88,7 @@ def _run(numbers: Sequence[int], command: Sequence[str], jobs: int, folder: Path
     jobs = min(jobs, len(numbers))
     threads = max(1, int(os.environ.get(_THREADS) or cores()) // jobs)
     log.info("%d folds, %d at a time, threads each: %d", len(numbers), jobs, threads)
-    environment = os.environ | {JOB: "1", _THREADS: str(threads), "TQDM_DISABLE": "1"}
+    environment = os.environ | {JOB: "1", _THREADS: str(threads)}
     environment["PYTHONPATH"] = os.pathsep.join(
         [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     )

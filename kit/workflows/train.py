@@ -5,6 +5,7 @@ does nothing; a step that was interrupted resumes.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kit.competition.layout import Competition
-from kit.core.distributed import Team
+from kit.core.distributed import JOB, Team
 from kit.core.errors import KitError
 from kit.core.files import locked, sha256
 from kit.data.cache import Cache, ensure
@@ -25,11 +26,13 @@ from kit.inference.predictions import Images
 from kit.recipes.schema import Recipe
 from kit.report import summary
 from kit.run import Inputs, Run
-from kit.workflows import ensemble, thresholds
+from kit.workflows import ensemble, space, thresholds
 from kit.workflows.workspace import OpenRun, Workspace, inputs_of, logged
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and most verbs do without
     from lightning_fabric import Fabric
+
+    from kit.training.clock import Clock, Work
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,8 @@ class Session:
     inputs: Inputs
     fabric: "Fabric"
     team: Team
+    clock: "Clock"
+    keep_checkpoints: bool
 
     @property
     def image_keys(self) -> tuple[bytes, ...]:
@@ -60,7 +65,12 @@ class Session:
 
 
 def train(
-    workspace: Workspace, data: Path | str, recipe: Recipe, only_fold: int | None = None, skip_bad: bool = False
+    workspace: Workspace,
+    data: Path | str,
+    recipe: Recipe,
+    only_fold: int | None = None,
+    skip_bad: bool = False,
+    keep_checkpoints: bool = False,
 ) -> tuple[Run, bool]:
     """Trains every stage of every fold, then makes the OOF maps and chooses the thresholds.
 
@@ -70,16 +80,18 @@ def train(
         recipe: What to train.
         only_fold: Train that fold alone, as when each GPU or process takes one.
         skip_bad: Leave out images that cannot be read.
+        keep_checkpoints: Keep `last.ckpt` of stages that have left their weights.
 
     Returns:
         The run, and whether there was anything to do.
 
     Raises:
-        KitError: the run was begun with another recipe, data or folds, or anything that it needs is missing.
+        KitError: the run was begun with another recipe, data or folds, the disk has no room for it, or anything that
+            it needs is missing.
     """
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
-    session = _open(workspace, competition, recipe, run, only_fold, skip_bad)
+    session = _open(workspace, competition, recipe, run, only_fold, skip_bad, keep_checkpoints)
     done = [any(_train_part(session, run.part(part), part)) for part in recipe.parts()]
     with logged(run):
         if recipe.members:
@@ -99,9 +111,11 @@ def _open(
     run: Run,
     only_fold: int | None,
     skip_bad: bool,
+    keep_checkpoints: bool,
 ) -> Session:
     """Finds folds, starts the processes' team and makes what is missing of the cache."""
     from kit.training import fabric_setup
+    from kit.training.clock import Clock
 
     path = fold_file_of(workspace, competition, recipe, run)
     split = read(path, competition)
@@ -109,13 +123,34 @@ def _open(
         raise KitError(f"--fold {only_fold}: the folds of {path} are {split.numbers}")
     fabric = fabric_setup.launch(recipe)
     team = Team(fabric.global_rank, fabric.world_size, fabric.barrier)
+    numbers = split.numbers if only_fold is None else [only_fold]
+    alone = JOB not in os.environ  # else the process that shares the folds out has said this of all of them
+    if team.first and alone:
+        space.check(space.of_training(workspace, competition, run, recipe, split, numbers, keep_checkpoints))
     sizes = {stage.size for part in recipe.parts() for stage in part.stages}
     caches = ensure(competition, sizes, workspace.cache(competition), skip_bad, team)
     inputs = inputs_of(next(iter(caches.values())).keys, path)
-    numbers = split.numbers if only_fold is None else [only_fold]
     log.info("%s: %s, folds of %s", run.folder, ", ".join(f"fold {number}" for number in numbers), path)
-    log.info("its curves and pictures: tensorboard --logdir %s", run.folder)
-    return Session(workspace, competition, split, numbers, caches, inputs, fabric, team)
+    if alone:
+        log.info("its curves and pictures: tensorboard --logdir %s", run.folder)
+    clock = Clock(_works(run, recipe, split, numbers))
+    return Session(workspace, competition, split, numbers, caches, inputs, fabric, team, clock, keep_checkpoints)
+
+
+def _works(run: Run, recipe: Recipe, split: Folds, numbers: Sequence[int]) -> dict[tuple[str, int, int], "Work"]:
+    """What each stage has to compute, and what those that are finished have taken."""
+    from kit.training.stage import work
+
+    works = {}
+    for part in recipe.parts():
+        own = run.part(part)
+        for fold in numbers:
+            for number in range(len(part.stages)):
+                found = works[part.label, fold, number] = work(part, number, split.positive[split.training(fold)])
+                if own.weights(fold, number).is_file():
+                    found.seconds = summary.metrics(own, fold, number).seconds.dropna().tolist()
+                    found.epochs = len(found.seconds)
+    return works
 
 
 def fold_file_of(workspace: Workspace, competition: Competition, recipe: Recipe, run: Run) -> Path:
@@ -187,10 +222,13 @@ def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Pa
             training = session.readable(session.split.training(fold), cached)
             validation = session.readable(session.split.validation(fold), cached)
             data = stages.FoldData(cached, training, validation, session.split.positive[training])
-            stages.train(session.fabric, recipe, number, fold, data, run.stage(fold, number), start)
+            folder = run.stage(fold, number)
+            stages.train(session.fabric, recipe, number, fold, data, folder, start, session.clock)
             member = f"{recipe.label} " if "/" in recipe.name else ""
             log.info("%s%s", member, summary.stage(run, fold, number))
             done.append(True)
+        if session.team.first and not session.keep_checkpoints:
+            (run.stage(fold, number) / "last.ckpt").unlink(missing_ok=True)  # it has left its weights
         start = run.passed_on(fold, number)
     return done
 

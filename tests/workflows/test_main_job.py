@@ -56,15 +56,17 @@ def kit(place, monkeypatch, capsys):
 RUN = ("--data", "tiny", "--recipe", "test.yaml")
 
 
-def test_from_folds_to_a_score_and_then_nothing_to_do(kit, place):
+def test_from_folds_to_a_score_and_then_nothing_to_do(kit, place, caplog):
     code, out, _ = kit("folds", *RUN)
     assert code == 0
     assert "folds/tiny.csv: written" in out
     assert "multiple" in out
     code, out, _ = kit("train", *RUN)
     assert code == 0
-    assert all(f"fold {fold} stage {stage}: Dice" in out for fold in (0, 1) for stage in (1, 2))
+    said = out + caplog.text
+    assert all(said.count(f"fold {fold} stage {stage}: Dice") == 1 for fold in (0, 1) for stage in (1, 2))
     assert "OOF Dice" in out
+    assert said.index("takes up to") < said.index("epoch 1/3") < said.index("of training left")
     code, out, _ = kit("submit", *RUN)
     assert code == 0
     assert "public " in out
@@ -79,7 +81,8 @@ def test_from_folds_to_a_score_and_then_nothing_to_do(kit, place):
         assert sorted(oof.ids) == table.image_id[table.fold == fold].tolist()
         for stage in (1, 2):
             files = {path.name for path in (run / f"fold{fold}/stage{stage}").iterdir()}
-            assert {"last.ckpt", "weights.safetensors", "metrics.csv"} <= files
+            assert {"weights.safetensors", "metrics.csv"} <= files
+            assert "last.ckpt" not in files
     found = json.loads((run / "thresholds.json").read_text())
     assert found["recipe"] == "test"
     assert 0 <= found["dice"] <= 1

@@ -1,0 +1,133 @@
+"""What a training takes on disk, told before it starts: caches, weights and checkpoints, maps."""
+
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from kit.competition.layout import Competition
+from kit.core.errors import KitError
+from kit.data.folds import Folds
+from kit.recipes.schema import Network, Recipe
+from kit.recipes.stage import Stage
+from kit.run import Run
+from kit.workflows.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+_KINDS = ("cache", "weights and checkpoints", "maps")
+Sizes = dict[tuple[str, Path], int]
+"""Bytes by kind and file."""
+
+
+def of_training(
+    workspace: Workspace,
+    competition: Competition,
+    run: Run,
+    recipe: Recipe,
+    split: Folds,
+    folds: Sequence[int],
+    keep_checkpoints: bool,
+) -> Sizes:
+    """The files that are still missing of a run up to its submission, with their sizes.
+
+    Args:
+        workspace: Where things lie.
+        competition: The data set.
+        run: Of the recipe.
+        recipe: What is trained.
+        split: All folds.
+        folds: Those that are trained.
+        keep_checkpoints: Whether every stage keeps its checkpoint.
+    """
+    found: Sizes = {}
+    cache = workspace.cache(competition)
+    images, tests = len(competition.train), len(competition.test)
+    for part in recipe.parts():
+        own, one = run.part(part), _bytes_of_weights(part.network)
+        for size in {stage.size for stage in part.stages}:
+            for name in ("images.npy", "masks.npy"):
+                found["cache", cache / str(size) / name] = images * size**2
+        for fold in folds:
+            for number, stage in enumerate(part.stages):
+                if own.weights(fold, number).is_file():
+                    continue
+                found[_KINDS[1], own.weights(fold, number)] = one * _files(stage)
+                # The next checkpoint is written beside the last one.
+                name = f"fold{fold}/stage{number + 1}" if keep_checkpoints else ""
+                at = _KINDS[1], run.folder / name / "last.ckpt"
+                found[at] = max(found.get(at, 0), 2 * one * _states(stage))
+    owners = [(run.part(part), part) for part in recipe.parts()] + ([(run, recipe)] if recipe.members else [])
+    for own, part in owners:
+        area = part.stages[-1].size ** 2 if part.role == "segment" else 0
+        for tta in (True, False):
+            found["maps", own.test(tta, part.role)] = tests * area
+            for fold in folds:
+                found["maps", own.oof(fold, tta, part.role)] = len(split.validation(fold)) * area
+    return {(kind, path): size for (kind, path), size in found.items() if size and not _is_there(path)}
+
+
+def check(wanted: Sizes) -> None:
+    """Says what a training will take, and refuses where the disk has less.
+
+    Raises:
+        KitError: there is no room for it.
+    """
+    if not wanted:
+        return
+    kinds, disks = Counter[str](), Counter[Path]()
+    for (kind, path), size in wanted.items():
+        kinds[kind] += size
+        disks[_existing(path)] += size
+    places = {os.stat(folder).st_dev: folder for folder in disks}
+    whole = sum(kinds.values())
+    listed = ", ".join(f"{kind} {_text(kinds[kind])}" for kind in _KINDS if kinds[kind])
+    free = {device: shutil.disk_usage(folder).free for device, folder in places.items()}
+    log.info("takes up to %s of disk (%s); free: %s", _text(whole), listed, ", ".join(map(_text, free.values())))
+    for device, folder in places.items():
+        asked = sum(size for other, size in disks.items() if os.stat(other).st_dev == device)
+        if asked > free[device]:
+            raise KitError(
+                f"{folder}: this training takes {_text(asked)} there, and {_text(free[device])} are free: make room "
+                "(docs/how-to/compare.md says what can be deleted), or work on a larger disk"
+            )
+
+
+def _bytes_of_weights(network: Network) -> int:
+    import torch
+
+    from kit import networks
+
+    with torch.device("meta"):
+        state = networks.build(network, pretrained=False).state_dict()
+    return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+
+
+def _files(stage: Stage) -> int:
+    """Files of weights that a stage leaves."""
+    several = stage.best_checkpoints if stage.averaged == "predictions" else 1
+    return several + (stage.passes_on == "best")
+
+
+def _states(stage: Stage) -> int:
+    """What a checkpoint holds, in networks: itself, Adam's two means, an average, the best so far."""
+    return 3 + bool(stage.swa) + max(stage.best_checkpoints, stage.passes_on == "best")
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.with_name(f".{path.name}.part").exists()
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in path.absolute().parents if folder.is_dir())
+
+
+def _text(size: float) -> str:
+    """Bytes as a person says it.
+
+    >>> _text(391e6), _text(15.2e9)
+    ('391 MB', '15.2 GB')
+    """
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

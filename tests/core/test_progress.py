@@ -1,0 +1,91 @@
+"""What is said while a person waits: a bar on a terminal, lines in a log, and log lines beside a bar."""
+
+import io
+import logging
+import sys
+
+import pytest
+
+from kit.core import progress
+
+
+def on_terminal(monkeypatch):
+    """Puts a terminal in the place of stderr; not a fixture, as pytest puts its own there before each test."""
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.delenv("KIT_JOB", raising=False)
+    return stream
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A time that passes as the test says."""
+    now = [1000.0]
+    monkeypatch.setattr(progress.tqdm, "_time", lambda: now[0], raising=False)
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def go(items, clock, seconds, what="working"):
+    bar = progress.progress(items, what, unit="step")
+    for number in bar:
+        clock[0] += seconds
+        bar.note(lambda number=number: f"loss {number}")
+
+
+def test_without_a_terminal_there_is_a_line_a_minute_with_note_and_time_left(clock, caplog):
+    caplog.set_level(logging.INFO, "kit")
+    go(range(10), clock, 20)
+    assert caplog.messages == [
+        "working: 3 of 10, 2 min 20 s left, loss 2",
+        "working: 6 of 10, 1 min 20 s left, loss 5",
+        "working: 9 of 10, 20 s left, loss 8",
+    ]
+
+
+def test_what_is_quick_says_nothing_in_a_log(clock, caplog, capsys):
+    caplog.set_level(logging.INFO, "kit")
+    go(range(10), clock, 1)
+    assert caplog.messages == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_process_that_shares_a_terminal_with_others_draws_no_bar(monkeypatch, clock, caplog):
+    terminal = on_terminal(monkeypatch)
+    monkeypatch.setenv("KIT_JOB", "1")
+    caplog.set_level(logging.INFO, "kit")
+    go(range(4), clock, 30)
+    assert terminal.getvalue() == ""
+    assert len(caplog.messages) == 2
+
+
+def test_on_a_terminal_a_bar_has_the_note_and_goes_at_the_end(monkeypatch, clock):
+    terminal = on_terminal(monkeypatch)
+    go(range(10), clock, 2)
+    drawn = terminal.getvalue().split("\r")
+    assert "working:  90%" in drawn[-4]
+    assert "loss 8" in drawn[-4]
+    assert drawn[-2].strip() == drawn[-1] == ""
+
+
+def test_a_log_line_stands_whole_above_the_bar(monkeypatch, clock):
+    terminal = on_terminal(monkeypatch)
+    logger = logging.getLogger("kit.tests.progress")
+    logger.propagate, handler = False, progress.Console()
+    logger.addHandler(handler)
+    try:
+        for number in progress.progress(range(6), "working"):
+            clock[0] += 2
+            if number == 3:
+                logger.warning("a line")
+    finally:
+        logger.removeHandler(handler)
+    assert "\ra line\n" in terminal.getvalue()
+
+
+def test_nothing_is_drawn_where_another_process_speaks(monkeypatch, clock):
+    terminal = on_terminal(monkeypatch)
+    assert list(progress.progress(range(3), "working", show=False)) == [0, 1, 2]
+    assert terminal.getvalue() == ""
