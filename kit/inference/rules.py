@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from kit.competition.scoring import FULL_AREA
-from kit.inference import thresholds_file
+from kit.inference import cleaning, thresholds_file
 from kit.inference.maps import PROBABILITIES
 from kit.recipes.schema import Threshold
 
@@ -57,6 +57,15 @@ def size_of(count: Any, pixels: int) -> Any:
     12
     """
     return count * FULL_AREA // pixels
+
+
+def contour_limit(smallest_contour: int, pixels: int) -> float:
+    """The area, in pixels of an image of so many, that a contour has to exceed.
+
+    >>> contour_limit(100, 512 * 512)
+    25.0
+    """
+    return smallest_contour * pixels / FULL_AREA
 
 
 @dataclass(frozen=True)
@@ -206,12 +215,18 @@ class CleanedRule:
 
     def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
         """From levels uint8 (H, W) to a bool mask (H, W)."""
-        mask = self.rule.mask(levels, image_probability).view(np.uint8)
-        contours, _ = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
-        limit = self.smallest_contour * levels.size / FULL_AREA
-        kept = [contour for contour in contours if cv2.contourArea(contour) > limit]
-        # Filled together: a hole whose contour is kept stays a hole.
-        return cv2.drawContours(np.zeros_like(mask), kept, -1, 1, cv2.FILLED).astype(bool)
+        return self.clean(self.rule.mask(levels, image_probability))
+
+    def clean(self, mask: np.ndarray) -> np.ndarray:
+        """A mask, bool (H, W), without its small contours."""
+        return cleaning.clean(mask, contour_limit(self.smallest_contour, mask.size))
+
+
+def bare(rule: Rule) -> Any:
+    """The rule behind its gate and before its cleaning."""
+    while isinstance(rule, GatedRule | CleanedRule):
+        rule = rule.rule
+    return rule
 
 
 RULES: dict[str, type[Any]] = {rule.name: rule for rule in (ImageRule, ComponentRule, TripletRule, ExpectedRule)}

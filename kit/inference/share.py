@@ -15,7 +15,17 @@ import cv2
 import numpy as np
 
 from kit.competition import rle
-from kit.inference.rules import ComponentRule, ExpectedRule, GatedRule, ImageRule, Rule, TripletRule, level_of, size_of
+from kit.inference.rules import (
+    CleanedRule,
+    ComponentRule,
+    ExpectedRule,
+    GatedRule,
+    ImageRule,
+    Rule,
+    TripletRule,
+    level_of,
+    size_of,
+)
 
 Candidate = tuple[np.ndarray, float]
 """A mask, bool (H, W), and the evidence for it."""
@@ -32,7 +42,7 @@ def candidate(rule: Rule, levels: np.ndarray, image_probability: float | None = 
 
     Returns:
         bool (H, W), and the evidence, 0 for none. Where the evidence reaches the cut of the rule, `rule.mask` is the
-        same mask; elsewhere it is empty.
+        same mask; elsewhere it is empty. A cleaned candidate may be empty in spite of its evidence.
     """
     raise TypeError(f"{type(rule).__name__} has no candidates")
 
@@ -64,6 +74,13 @@ def _expected(rule: ExpectedRule, levels: np.ndarray, image_probability: float |
     histogram = cv2.calcHist([levels], [0], None, [256], [0, 256])  # (256, 1)
     area = np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1]
     return levels >= rule.expected_dice(area)[:, 0].argmax(), float(rule.worth(area, levels.size)[0])
+
+
+@candidate.register
+def _cleaned(rule: CleanedRule, levels: np.ndarray, image_probability: float | None = None) -> Candidate:
+    # Cleaning comes last, as in the rule: the evidence is that of the mask before.
+    mask, evidence = candidate(rule.rule, levels)
+    return rule.clean(mask), evidence
 
 
 @candidate.register

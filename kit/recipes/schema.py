@@ -115,7 +115,7 @@ class Threshold(Section):
     """A mask is emptied where the classifying members give the image a lower probability; null: they have no say."""
     smallest_contour: Count = 0
     """Contours that enclose no more pixels of a 1024×1024 image go in the end: regions are dropped, holes filled. Part
-    of `fixed`; rules that are searched do without. 0: masks stay as they are."""
+    of every rule: those that are searched are the best for cleaned masks. 0: masks stay as they are."""
     candidates: tuple[tuple[Share, Count, Share], ...] = ()
     """Triplets (top, removal, binarization) of which the best each epoch gives the score that chooses checkpoints;
     none: the Dice by the thresholds above is the score."""

@@ -93,7 +93,7 @@ def rule_choices(run: Run, cases: Cases) -> list[dict[str, Any]]:
 
 
 def _choice(rule: Rule, folder: Path, cases: Cases) -> dict[str, Any]:
-    inner: Any = rule.rule if isinstance(rule, GatedRule) else rule
+    inner = rules.bare(rule)
     content: dict[str, Any] = {
         "name": rule.name,
         "dice": read_measured(folder / "thresholds.json")["dice"],

@@ -14,7 +14,7 @@ from kit.competition.layout import Competition
 from kit.core.files import write_text
 from kit.data.folds import Folds
 from kit.inference import rules, thresholds_file
-from kit.inference.rules import ExpectedRule, GatedRule
+from kit.inference.rules import ExpectedRule
 from kit.report import (
     calibration,
     cases,
@@ -86,6 +86,7 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
         headline_figures=book.add([headline.ladder(run, found, entry)]),
         gallery=live.pack(run, found, competition),
         images=len(found.table),
+        smallest_contour=recipe.threshold.smallest_contour,
         searches=headline.searches(run),
         thresholds=thresholds(run, found, book),
         groups=parts,
@@ -149,8 +150,7 @@ def thresholds(run: Run, found: Cases, book: Book) -> list[dict[str, Any]]:
     sections = []
     for name in sorted(names, key=lambda name: name != chosen):
         folder, prefix = run.rule(name, tta), f"{name}-"
-        rule = rules.read(folder / "thresholds.json")
-        inner = rule.rule if isinstance(rule, GatedRule) else rule
+        inner = rules.bare(rules.read(folder / "thresholds.json"))
         if isinstance(inner, ExpectedRule):
             figures = [calibration.foreground(inner, prefix), calibration.decisions(inner, found, prefix)]
         else:

@@ -17,6 +17,8 @@ from kit.inference.maps import upsample
 from kit.inference.rules import Rule
 from kit.thresholds import cross_validation
 from kit.thresholds.calibration import ExpectedSearch
+from kit.thresholds.cleaned_search import CleanedSearch
+from kit.thresholds.cleaning import cleaned_regions
 from kit.thresholds.cross_validation import Carried
 from kit.thresholds.gate import GatedSearch
 from kit.thresholds.search import ComponentSearch, ImageSearch, Search, Surface
@@ -73,6 +75,7 @@ def choose(
     prevalence: float | None = None,
     image_probability: np.ndarray | None = None,
     transfer: Literal["none", "share"] = "none",
+    smallest_contour: int = 0,
 ) -> dict[str, Result]:
     """Finds the best thresholds of each rule. Reads every map once and keeps only tables of counts.
 
@@ -87,6 +90,8 @@ def choose(
         image_probability: P(the image has any pneumothorax) by a classifier, (N,): rules then have a `gate` too.
         transfer: How the choice is carried over to a test set (`kit.inference.share`); `dice` and `nested_dice` are
             what it scores on each fold taken for a test set.
+        smallest_contour: Masks are cleaned of contours that enclose no more pixels of a 1024×1024 image, by the rules
+            found and in all that is said of them (`CleanedRule`).
 
     Returns:
         A result for each of `kinds`.
@@ -96,13 +101,16 @@ def choose(
     """
     if not len(patients):
         raise KitError("there are no maps to choose thresholds on: predict some first")
-    histograms = Histograms(len(patients))
+    histograms = Histograms(len(patients), cleaned=smallest_contour > 0)
     components = Components(len(patients))
-    _fill([histograms, components] if "component" in kinds else [histograms], maps, truth, len(patients))
+    tables: list[Histograms | Components] = [histograms, components] if "component" in kinds else [histograms]
+    _fill(tables, maps, truth, len(patients), smallest_contour)
     positive = histograms.truth > 0
     weights = cross_validation.prevalence_weights(positive, prevalence)
     groups = cross_validation.leave_out(folds, patients)
-    searches = {kind: _search(kind, histograms, components, removal) for kind in kinds}
+    searches: dict[str, Search[Any]] = {kind: _search(kind, histograms, components, removal) for kind in kinds}
+    if smallest_contour:
+        searches = {kind: CleanedSearch(search, smallest_contour) for kind, search in searches.items()}
     if image_probability is not None:
         probability = np.asarray(image_probability, np.float64)
         searches = {kind: GatedSearch(search, probability, histograms.empty) for kind, search in searches.items()}
@@ -135,15 +143,20 @@ def choose(
 
 
 def _fill(
-    tables: Sequence[Histograms | Components], maps: Iterable[np.ndarray], truth: Iterable[np.ndarray], count: int
+    tables: Sequence[Histograms | Components],
+    maps: Iterable[np.ndarray],
+    truth: Iterable[np.ndarray],
+    count: int,
+    smallest_contour: int,
 ) -> None:
     """Takes each pair of map and truth into the tables, a few at a time side by side."""
 
     def add(pair: tuple[int, tuple[np.ndarray, np.ndarray]]) -> None:
         index, (levels, mask) = pair
         full = upsample(levels, mask.shape)
+        cleaned = cleaned_regions(full, mask, smallest_contour) if smallest_contour else None
         for table in tables:
-            table.add(index, full, mask)
+            table.add(index, full, mask, cleaned)
 
     pairs = enumerate(zip(maps, truth, strict=True))
     for _ in progress(ordered(add, pairs), "tables", count):

@@ -6,29 +6,41 @@ import cv2
 import numpy as np
 
 from kit.inference.rules import size_of
+from kit.thresholds.cleaning import kept_of
 from kit.thresholds.components import sweep
 
 
 class Histograms:
     """How many pixels, and how many of them foreground, each image has at and above every level.
 
-    All that the rules `image`, `triplet` and `expected` need. Filled an image at a time; 2 KiB an image.
+    All that the rules `image`, `triplet` and `expected` need. Filled an image at a time; 2 KiB an image, or 4 where
+    masks are cleaned.
+
+    Args:
+        count: Number of images.
+        cleaned: Whether masks are cleaned: what they are worth is then not what was decided on.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, cleaned: bool = False) -> None:
         self.area = np.zeros((256, count), np.int32)  # pixels with v >= level
         self.overlap = np.zeros((256, count), np.int32)  # and in the truth
+        self.mask_area = np.zeros_like(self.area) if cleaned else self.area  # of the mask that is written
+        self.mask_overlap = np.zeros_like(self.overlap) if cleaned else self.overlap
         self.pixels = 0
         """Of an image (H · W)."""
 
-    def add(self, index: int, levels: np.ndarray, truth: np.ndarray) -> None:
-        """Counts image `index`: levels uint8 (H, W) and truth bool (H, W)."""
+    def add(self, index: int, levels: np.ndarray, truth: np.ndarray, cleaned: np.ndarray | None = None) -> None:
+        """Counts image `index`: levels uint8 (H, W), truth bool (H, W); where masks are cleaned, `cleaned_regions`."""
         self.pixels = levels.size
         self.area[:, index] = _at_least(cv2.calcHist([levels], [0], None, [256], [0, 256]).ravel())
         rows = np.flatnonzero(truth.any(axis=1))
         if len(rows):
             inside = slice(rows[0], rows[-1] + 1)
             self.overlap[:, index] = _at_least(np.bincount(levels[inside][truth[inside]], minlength=256))
+        if cleaned is not None:
+            level, _, area, overlap = cleaned.T
+            self.mask_area[:, index] = np.bincount(level, area, 256)
+            self.mask_overlap[:, index] = np.bincount(level, overlap, 256)
 
     @property
     def truth(self) -> np.ndarray:
@@ -45,8 +57,8 @@ class Histograms:
         return size_of(self.area[level].astype(np.int64), self.pixels)
 
     def gain(self, level: int | slice = slice(None)) -> np.ndarray:
-        """Dice of {v ≥ level} less Dice of an empty mask, (N,) at a level or (256, N) at all, float64."""
-        return dice(self.area[level], self.overlap[level], self.truth) - self.empty
+        """Dice of the mask of {v ≥ level} less Dice of an empty one, (N,) at a level or (256, N) at all, float64."""
+        return dice(self.mask_area[level], self.mask_overlap[level], self.truth) - self.empty
 
 
 class Components:
@@ -59,12 +71,14 @@ class Components:
         """Of an image (H · W)."""
         self._parts: list[tuple[np.ndarray, ...]] = [()] * count
 
-    def add(self, index: int, levels: np.ndarray, truth: np.ndarray) -> None:
-        """Takes image `index`: levels uint8 (H, W) and truth bool (H, W)."""
+    def add(self, index: int, levels: np.ndarray, truth: np.ndarray, cleaned: np.ndarray | None = None) -> None:
+        """Takes image `index`: levels uint8 (H, W), truth bool (H, W); where masks are cleaned, `cleaned_regions`."""
         self.pixels = levels.size
         foreground = int(np.count_nonzero(truth))
         self.empty[index] = foreground == 0
         level, area, kept, overlap = sweep(levels, truth).T
+        if cleaned is not None:
+            kept, overlap = kept_of(cleaned, level, area)
         with_it = dice(kept, overlap, foreground)
         without = np.where(np.diff(level, prepend=-1) == 0, np.roll(with_it, 1), self.empty[index])
         image = np.full(len(level), index, np.int32)

@@ -211,6 +211,7 @@ def search(
             recipe.prevalence if prevalence is None else prevalence,
             np.concatenate(given) if given else None,
             recipe.threshold.transfer,
+            recipe.threshold.smallest_contour,
         )
         hashes = {file.name: sha256(file) for file in files + gates} | {"labels": sha256(competition.labels_path)}
         for kind, result in results.items():

@@ -1,6 +1,7 @@
 """The page and its files without a browser: what is in them, and that the figures are those of the run."""
 
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
@@ -10,9 +11,10 @@ import pytest
 
 from kit.competition import rle
 from kit.core.errors import KitError
+from kit.core.files import read_json, write_json
 from kit.inference import maps, rules
 from kit.inference.thresholds_file import read_measured
-from kit.report import cases, detection, headline, leaderboard, learning, page, subgroups
+from kit.report import cases, detection, headline, leaderboard, learning, live, page, subgroups
 from kit.run import Run
 
 
@@ -193,3 +195,12 @@ def test_only_scored_submissions_stand_on_the_leaderboard(finished):
     assert table.run.tolist() == ["tiny/mine", "tiny/other"]
     assert leaderboard.scatter(table.head(1), "private", "") is None
     assert headline.of_run(finished.run, finished.entries).sha256 == "a"
+
+
+def test_the_rules_of_the_page_are_those_behind_gate_and_cleaning(finished, tmp_path):
+    run = Run(tmp_path / "run")
+    shutil.copytree(finished.run.folder, run.folder)
+    plain = live.rule_choices(run, finished.cases)
+    for path in (run.thresholds, *run.folder.glob("thresholds/*/thresholds.json")):
+        write_json(path, read_json(path) | {"smallest_contour": 100, "gate": 0.25})
+    assert live.rule_choices(run, finished.cases) == [rule | {"gate": 0.25} for rule in plain]
