@@ -22,7 +22,7 @@ from kit.core.files import replacing_folder, write_json
 from kit.core.parallel import cores
 from kit.core.progress import progress
 from kit.core.tables import write_csv
-from kit.phantom.anatomy import Chest, stream
+from kit.phantom.anatomy import SIDES, Chest, lung, stream
 from kit.phantom.film import Film
 from kit.phantom.findings import Region, draw_regions
 from kit.phantom.radiograph import expose
@@ -81,30 +81,53 @@ class Case:
     @cached_property
     def chest(self) -> Chest:
         """The patient's build, and how it was taken."""
-        first = self.patient
+        first, taken = self.patient, self.stream("taken")
+        deep = taken.choice(SIDES) * (taken.random() < 0.25) if self._supine and self._pockets else 0
         return Chest.draw(
-            first.stream("chest"), self.person[1], self.anteroposterior, (self.seed, self.split, first.index)
+            first.stream("chest"),
+            taken,
+            self.person[1],
+            self.anteroposterior,
+            int(deep),
+            (self.seed, self.split, first.index),
         )
+
+    @cached_property
+    def upper(self) -> int:
+        """The side that lies up where the patient lies on the other (decubitus), 0 in any other film."""
+        rng = self.stream("decubitus")
+        return int(rng.choice(SIDES)) if self.anteroposterior and rng.random() < 0.05 else 0
+
+    @property
+    def _supine(self) -> bool:
+        return self.anteroposterior and not self.upper
+
+    @cached_property
+    def _pockets(self) -> int:
+        """How many pockets of air: the block's, of which a third of the larger numbers is one more."""
+        block, place = divmod(self.index, len(_BLOCK))
+        count = int(stream((self.seed, self.split, block), "block").permutation(_BLOCK)[place])
+        return count + (count > 1 and self.stream("pockets").random() < 0.3)
 
     @cached_property
     def regions(self) -> list[Region]:
         """The pneumothorax, empty for a negative."""
-        block, place = divmod(self.index, len(_BLOCK))
-        count = int(stream((self.seed, self.split, block), "block").permutation(_BLOCK)[place])
-        rng = self.stream("regions")
-        return draw_regions(self.chest, count + (count > 1 and rng.random() < 0.3), rng)
+        return draw_regions(self.chest, self._pockets, self.stream("regions"), self.upper)
 
     @cached_property
     def pose(self) -> np.ndarray:
-        """Where the patient stands on the film, a little turned, moved and scaled: (2, 3), in sides."""
+        """Where the patient stands or lies on the film, turned, moved and scaled: (2, 3), in sides."""
         rng = self.stream("pose")
-        turn, scale, centre = rng.normal(0, 0.035), rng.uniform(0.9, 1.12), np.array([0.5, 0.5])
+        turn = rng.normal(0, 0.035 + 0.04 * self.anteroposterior) - np.pi / 2 * self.upper
+        scale, centre = rng.uniform(0.88, 1.14), np.array([0.5, 0.5])
         turned = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         return np.column_stack((turned, centre - turned @ centre + rng.normal(0, 0.012, 2)))
 
     def masks(self, size: int) -> list[np.ndarray]:
         """One mask a region: bool (size, size)."""
-        return [Film(size, self.pose).mask(region.outline) for region in self.regions]
+        film = Film(size, self.pose)
+        inside = [film.mask(lung(self.chest, side)) for side in SIDES if self.regions]
+        return [film.mask(region.outline) & np.logical_or(*inside) for region in self.regions]
 
     def pixels(self, size: int) -> np.ndarray:
         """The radiograph: uint8 (size, size)."""

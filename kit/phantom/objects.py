@@ -1,9 +1,11 @@
 """What else lies on a phantom's film: things that look like a lung's edge, and the letters of the technician."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
-from kit.phantom.anatomy import LEFT, RIGHT, SIDES, Chest
+from kit.phantom.anatomy import LEFT, RIGHT, SIDES, Chest, sternal_wires
 from kit.phantom.film import Film, curve, edges, ellipse
 
 
@@ -31,7 +33,38 @@ def devices(chest: Chest, film: Film, drained: bool, rng: np.random.Generator) -
     if rng.random() < (0.25 if bedridden else 0.0):
         tube = chest.place(LEFT, curve([(0.02, -0.8), (0.0, -0.1), (-0.01, 0.2)]))
         film.draw(layer, edges(tube, 0.016), 0.003, 0.45)
+        film.draw(layer, [_feeding_tube(chest, rng)], 0.0045, rng.uniform(0.0, 0.7))
+    if rng.random() < 0.05:
+        _pacemaker(layer, chest, film, rng)
+    elif rng.random() < 0.04:
+        _port(layer, chest, film, rng)
+    if rng.random() < 0.08:
+        film.draw(layer, [np.vstack((loop, loop[:1])) for loop in sternal_wires(chest)], 0.0028, 0.9)
     return np.float32(0.2) * film.soften(layer, 0.0006)
+
+
+def _feeding_tube(chest: Chest, rng: np.random.Generator) -> np.ndarray:
+    """A tube through the gullet into the stomach."""
+    return chest.place(LEFT, curve([(0.02, -0.8), (0.01, 0.2), (0.03, 0.8), (0.3, 1.15), (rng.uniform(0.3, 0.6), 1.4)]))
+
+
+def _pacemaker(layer: np.ndarray, chest: Chest, film: Film, rng: np.random.Generator) -> None:
+    """A generator under the collar bone, and its wire into the right ventricle."""
+    side = int(rng.choice(SIDES))
+    u, v = rng.uniform(0.6, 0.75), rng.uniform(0.14, 0.26)
+    film.paint(layer, [ellipse(chest.at(side, u, v), (0.04, 0.032), rng.uniform(-0.6, 0.6))], 1.0)
+    wire = np.vstack((chest.place(side, [(u, v), (0.35, 0.06)]), chest.place(RIGHT, [(0.1, 0.2), (0.14, 0.6)])))
+    film.draw(layer, [curve(np.vstack((wire, chest.place(LEFT, [(0.1, 0.88), (rng.uniform(0.2, 0.4), 0.9)]))))], 0.004)
+
+
+def _port(layer: np.ndarray, chest: Chest, film: Film, rng: np.random.Generator) -> None:
+    """A chamber under the skin from which a line goes to the great veins."""
+    u, v = rng.uniform(0.45, 0.65), rng.uniform(0.2, 0.35)
+    centre = chest.at(RIGHT, u, v)
+    film.paint(layer, [ellipse(centre, (0.017, 0.017))], 0.5)
+    film.paint(layer, [ellipse(centre, (0.011, 0.011))], 0.8)
+    line = chest.place(RIGHT, curve([(u, v), (0.5, 0.02), (0.25, 0.0), (0.12, 0.2), (0.13, rng.uniform(0.35, 0.55))]))
+    film.draw(layer, [line], 0.0035, 0.6)
 
 
 def _leads(layer: np.ndarray, chest: Chest, film: Film, rng: np.random.Generator) -> None:
@@ -60,25 +93,54 @@ def _drain(chest: Chest, rng: np.random.Generator) -> np.ndarray:
     return chest.place(rng.choice(SIDES), curve(path))
 
 
-def letters(size: int, bedridden: bool, rng: np.random.Generator) -> np.ndarray:
-    """The marker of a side, in a corner, and more words for the bedridden: uint8 (size, size)."""
-    layer = np.zeros((size, size), np.uint8)
+@dataclass(frozen=True)
+class Word:
+    """A marker on the film; all lengths in sides of the film."""
+
+    text: str
+    left: float
+    base: float  # where it stands, from the top
+    height: float
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """What it covers at most: left, top, right, bottom."""
+        width = len(self.text) * 1.05 * self.height
+        return self.left, self.base - 1.15 * self.height, self.left + width, self.base + 0.15 * self.height
+
+
+def words(bedridden: bool, rng: np.random.Generator) -> list[Word]:
+    """The marker of a side, near an upper corner, and more words for the bedridden: none over another."""
+    wanted = []
     if rng.random() < 0.75:
         left = rng.random() < 0.8
-        where = (rng.uniform(0.88, 0.95) if left else rng.uniform(0.03, 0.08), rng.uniform(0.06, 0.3))
-        _write(layer, "L" if left else "R", where, rng.uniform(0.03, 0.05))
+        where = (0.86, 0.93) if left else (0.03, 0.08)
+        wanted.append(("L" if left else "R", where, (0.06, 0.3), (0.025, 0.05)))
     if bedridden and rng.random() < 0.5:
-        _write(layer, "PORTABLE", (rng.uniform(0.02, 0.75), rng.uniform(0.03, 0.12)), 0.015)
-        _write(layer, "AP", (rng.uniform(0.05, 0.9), rng.uniform(0.14, 0.2)), 0.015)
+        wanted.append(("PORTABLE", (0.02, 0.75), (0.03, 0.3), (0.013, 0.02)))
+        wanted.append(("AP", (0.03, 0.9), (0.03, 0.3), (0.013, 0.02)))
+    placed: list[Word] = []
+    for text, x, y, height in wanted:
+        word = Word(text, rng.uniform(*x), rng.uniform(*y), rng.uniform(*height))
+        while any(_overlap(word.box, other.box) for other in placed):
+            word = Word(text, rng.uniform(*x), rng.uniform(*y), word.height)
+        placed.append(word)
+    return placed
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def letters(size: int, placed: list[Word]) -> np.ndarray:
+    """Words as they stand on the film: uint8 (size, size)."""
+    layer, face = np.zeros((size, size), np.uint8), cv2.FONT_HERSHEY_SIMPLEX
+    for word in placed:
+        thickness = max(1, round(word.height * size / 8))
+        scale = cv2.getFontScaleFromHeight(face, max(4, round(word.height * size)), thickness)
+        where = (round(word.left * size), round(word.base * size))
+        cv2.putText(layer, word.text, where, face, scale, 255, thickness, cv2.LINE_AA)
     return layer
-
-
-def _write(layer: np.ndarray, text: str, where: tuple[float, float], height: float) -> None:
-    """Puts `text` with its lower left corner at `where`, `height` tall, both in sides."""
-    size, face = len(layer), cv2.FONT_HERSHEY_SIMPLEX
-    thickness = max(1, round(height * size / 8))
-    scale = cv2.getFontScaleFromHeight(face, max(4, round(height * size)), thickness)
-    cv2.putText(layer, text, (round(where[0] * size), round(where[1] * size)), face, scale, 255, thickness, cv2.LINE_AA)
 
 
 def aperture(size: int, rng: np.random.Generator) -> np.ndarray:

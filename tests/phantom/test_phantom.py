@@ -34,11 +34,6 @@ def demo(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def cases():
-    return [Case(0, 0, index) for index in range(306)]
-
-
 def test_the_same_bytes_again_whatever_the_workers(demo, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     phantom.write(tmp_path / "again", train=20, test=40, size=SIZE, seed=3)
@@ -119,13 +114,6 @@ def test_the_strata_have_their_shares(cases):
     assert all(sum(bool(case.regions) for case in cases[k : k + 240]) >= 50 for k in (0, 18, 36))
 
 
-def test_regions_go_from_tiny_to_large(cases):
-    areas = [np.any(case.masks(256), axis=0).mean() for case in cases if case.regions]
-    assert min(areas) < 0.01
-    assert max(areas) > 0.07
-    assert 0.02 < np.median(areas) < 0.07
-
-
 def test_patients_have_several_images_but_on_one_side_only(cases):
     images = defaultdict(list)
     for case in cases:
@@ -153,17 +141,17 @@ def test_masks_lie_inside_a_lung(cases):
 def test_the_rim_is_dark_and_bare(cases):
     """Against the same film of the same chest with the lung at the wall."""
     darker, smoother, elsewhere = [], [], []
-    for case in [case for case in cases if case.regions][:12]:
+    for case in [case for case in cases if case.regions and not case.upper][:16]:
         sick = case.pixels(256).astype(float)
         well = expose(case.chest, [], case.pose, 256, case.stream("film")).astype(float)
         air = cv2.erode(np.any(case.masks(256), axis=0).astype(np.uint8), np.ones((5, 5))).astype(bool)
         film = Film(256, case.pose)
         belly = film.mask(case.chest.across([(0.9, 1.4), (0.9, 1.7)]))
         darker.append((well - sick)[air].mean())
-        elsewhere.append(abs((well - sick)[belly].mean()))
+        elsewhere += [abs((well - sick)[belly].mean())] if belly.any() else []
         detail = [np.abs(x - cv2.blur(x, (5, 5)))[air].mean() for x in (well, sick)]
         smoother.append(detail[0] - detail[1])
-    assert np.median(darker) > 10
+    assert 8 < np.median(darker) < 40  # levels: clearly, and far from black
     assert np.median(elsewhere) < 3
     assert np.mean(np.array(darker) > 0) > 0.9
     assert np.median(smoother) > 0
