@@ -133,11 +133,13 @@ def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def letters(size: int, placed: list[Word]) -> np.ndarray:
-    """Words as they stand on the film: uint8 (size, size)."""
+    """Words as they stand on the film, without those too small to be read there: uint8 (size, size)."""
     layer, face = np.zeros((size, size), np.uint8), cv2.FONT_HERSHEY_SIMPLEX
     for word in placed:
+        if word.height * size < 4:
+            continue
         thickness = max(1, round(word.height * size / 8))
-        scale = cv2.getFontScaleFromHeight(face, max(4, round(word.height * size)), thickness)
+        scale = cv2.getFontScaleFromHeight(face, round(word.height * size), thickness)
         where = (round(word.left * size), round(word.base * size))
         cv2.putText(layer, word.text, where, face, scale, 255, thickness, cv2.LINE_AA)
     return layer
