@@ -50,6 +50,8 @@ class Competition:
     solution_path: Path | None
     shape: tuple[int, int]
     """(height, width) of the images."""
+    public_share: float = 0.01
+    """Share of the test images that the leaderboard shows where solution.csv does not say: all in round 1, 1 % in 2."""
 
     def __repr__(self) -> str:
         positive, (height, width) = sum(map(bool, self.labels.values())), self.shape
@@ -69,6 +71,7 @@ class _Layout:
     train: tuple[str, ...]
     test: str | None
     sample: str | None
+    public_share: float = 0.01
 
 
 LAYOUTS = (
@@ -79,7 +82,7 @@ LAYOUTS = (
         "stage_2_images",
         "stage_2_sample_submission.csv",
     ),
-    _Layout("round 1", "train-rle.csv", ("dicom-images-train",), "dicom-images-test", "sample_submission.csv"),
+    _Layout("round 1", "train-rle.csv", ("dicom-images-train",), "dicom-images-test", "sample_submission.csv", 1.0),
     _Layout("sample", "train-rle-sample.csv", (".",), None, None),
 )
 
@@ -141,6 +144,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
         sample_ids=sample_ids,
         solution_path=_there(folder / "solution.csv"),
         shape=shape,
+        public_share=layout.public_share,
     )
 
 

@@ -132,6 +132,11 @@ class Scored:
         counted = dice[[usage_of[image_id] in usages for image_id in dice.index]]
         return _mean(counted if len(counted) else f"no {usage or 'public or private'} images")
 
+    @property
+    def all_public(self) -> bool:
+        """Whether the leaderboard shows the score of all test images, as in round 1."""
+        return self._solution is not None and scoring.PRIVATE not in self._solution.usage.values()
+
     def dice(self, name: str, tta: bool, reading: str, test: bool) -> pd.Series | str:
         """Dice of each image that a run has predicted, by id; of the test images, or else of its OOF maps.
 
@@ -166,7 +171,7 @@ class Scored:
     @cached_property
     def _solution(self) -> scoring.Solution | None:
         path = self.competition.solution_path
-        return scoring.read_solution(path) if path is not None else None
+        return scoring.read_solution(path, public_share=self.competition.public_share) if path is not None else None
 
 
 def _truth(labels: Labels, shape: tuple[int, int], image_id: str) -> np.ndarray:

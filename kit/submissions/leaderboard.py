@@ -13,5 +13,5 @@ def score(path: Path | str, competition: layout.Competition) -> scoring.Scores |
     """
     if competition.solution_path is None:
         return None
-    solution = scoring.read_solution(competition.solution_path)
+    solution = scoring.read_solution(competition.solution_path, public_share=competition.public_share)
     return scoring.score(submission.read(path), solution, competition.shape)

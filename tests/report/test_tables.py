@@ -15,6 +15,7 @@ from kit.inference import maps
 from kit.report import claims, model, paper, tables
 from kit.report.cells import Scored
 from kit.run import Run
+from kit.submissions import leaderboard
 
 QUICK = "network.encoder=resnet18 network.decoder_channels=[8,8,8,8,8] stages.0.size=32 stages.1.size=32"
 
@@ -233,6 +234,31 @@ def test_table_8_has_a_row_a_training_set(phantoms, runs, tmp_path):
     )
     assert [name for name, *_ in rows] == ["round1", phantoms.name]
     assert rows[0][1] == f"{empty.dice:.4f}"
+
+
+def test_round_1s_leaderboard_shows_the_whole_test_set(phantoms, runs, tmp_path):
+    """A solution without Usage: in round 1's layout all is public, in round 2's one image in a hundred."""
+    texts = scoring.read_solution(phantoms.solution_path).masks
+    write_text(
+        tmp_path / "solution.csv",
+        "ImageId,EncodedPixels\n" + "".join(f"{i},{t}\n" for i, rows in texts.items() for t in rows or ["-1"]),
+    )
+    assert phantoms.labels_path.name == "train-rle.csv"
+    assert phantoms.public_share == 1
+    whole = dataclasses.replace(phantoms, solution_path=tmp_path / "solution.csv")
+    every = Scored(phantoms, runs).test("exp5", True, "image")
+    assert Scored(whole, runs).test("exp5", True, "image", scoring.PUBLIC) == every
+    text = tables.tables(whole, runs)
+    assert f"| {phantoms.name} | ✓ | image | {every.dice:.4f} | no private images |" in text
+    assert tables.ROUND_1 in text
+    assert tables.ROUND_1 not in tables.tables(phantoms, runs)
+    second = Scored(dataclasses.replace(whole, public_share=0.01), runs)
+    assert not second.all_public
+    assert len(second.dice("exp5", True, "image", test=True)) == len(texts)
+    submission = tmp_path / "submission.csv"
+    write_text(submission, "ImageId,EncodedPixels\n" + "".join(f"{image},-1\n" for image in texts))
+    scores = leaderboard.score(submission, whole)
+    assert (scores.public, scores.private) == (pytest.approx(np.mean([not rows for rows in texts.values()])), None)
 
 
 def test_minutes_an_epoch_are_the_mean_over_folds(phantoms, runs, tmp_path):
