@@ -138,7 +138,7 @@ claims: .venv/ready
 	    one-stage) own='stages=[$(ONE_STAGE)] ' ;; \
 	    low-resolution) own='stages=[$(ONE_SIZE)] ' ;; \
 	    half-data) own='stages.0.epochs=16 stages.1.epochs=6 folds.holdout=0.75 ' ;; \
-	    *) own= ;; \
+	    *) own='stages.0.epochs=8 stages.1.epochs=3 ' ;; \
 	  esac; \
 	  for verb in train predict; do $(KIT) $$verb $(DATA_) --recipe demo \
 	    --set "name=claims-$$variant-$$seed seed=$$seed folds.holdout=0.5 threshold.removal=2048 $$own"$(call quoted,$(SET)); done; \
