@@ -57,7 +57,7 @@ def draw_figures(
     overrides: Overrides = UNCHANGED,
     out: Annotated[Path | None, typer.Option(help="Folder of the figures; default: figures/ of the run.")] = None,
 ) -> None:
-    """Draw the paper's Figures 3 to 6 and 8 from a data set, a recipe and its run."""
+    """Draw the paper's Figures 3 to 8 from a data set, a recipe and its run."""
     from kit import recipes
     from kit.workflows import figures
     from kit.workflows.workspace import Workspace

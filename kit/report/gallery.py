@@ -32,9 +32,14 @@ def picture(pixels: np.ndarray, layers: Sequence[Layer], caption: str, side: int
     Returns:
         uint8 (h + BAR, 2 · w, 3), red, green, blue.
     """
+    plain = reduced(pixels, side)
+    return with_text(np.hstack([plain, outlined(plain, layers)]), layers, caption)
+
+
+def reduced(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Pixels, uint8 (H, W), as a picture, uint8 (h, w, 3), whose longer side is of this size."""
     height, width = (round(side * extent / max(pixels.shape)) for extent in pixels.shape)
-    plain = cv2.cvtColor(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
-    return _with_text(np.hstack([plain, outlined(plain, layers)]), layers, caption)
+    return cv2.cvtColor(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
 
 
 def outlined(plain: np.ndarray, layers: Sequence[Layer]) -> np.ndarray:
@@ -62,7 +67,8 @@ def write(path: Path, picture: np.ndarray) -> None:
         temporary.write_bytes(png(picture))
 
 
-def _with_text(drawn: np.ndarray, layers: Sequence[Layer], caption: str) -> np.ndarray:
+def with_text(drawn: np.ndarray, layers: Sequence[Layer], caption: str) -> np.ndarray:
+    """A picture, uint8 (h, w, 3), above a line of text, BAR pixels high: a caption, and the layers' names in colour."""
     canvas = Image.fromarray(np.vstack([drawn, np.full((BAR, *drawn.shape[1:]), 24, np.uint8)]))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
     middle = drawn.shape[0] + BAR // 2

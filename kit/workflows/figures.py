@@ -12,7 +12,7 @@ from kit.inference import maps, rules
 from kit.inference.masks import stored_masks
 from kit.inference.rules import Rule
 from kit.recipes.schema import Recipe
-from kit.report import gallery, paper_figures
+from kit.report import blocks, gallery, paper_figures
 from kit.run import Run
 from kit.workflows.workspace import Workspace
 
@@ -21,7 +21,7 @@ SHOWN = 4
 
 
 def draw(workspace: Workspace, data: Path | str, recipe: Recipe, out: Path | str | None = None) -> list[Path]:
-    """Draws Figures 3 to 6, and Figure 8 where the recipe has a run with out-of-fold maps.
+    """Draws Figures 3 to 7, and Figure 8 where the recipe has a run with out-of-fold maps.
 
     Args:
         workspace: Where things lie.
@@ -45,6 +45,7 @@ def draw(workspace: Workspace, data: Path | str, recipe: Recipe, out: Path | str
         paper_figures.header(competition.train[chosen[0]]),
         paper_figures.run_lengths(),
         paper_figures.method(recipe),
+        blocks.draw(recipe),
     ]
     for figure in drawn:
         figure.write(target)

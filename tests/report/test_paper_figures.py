@@ -44,9 +44,11 @@ def test_the_method_names_every_stage_of_a_recipe(name):
     recipe = recipes.load(name)
     steps = paper_figures.method(recipe).data.step.tolist()
     stages = [stage for part in recipe.parts() for stage in part.stages]
-    assert [step.split(": ")[1] for step in steps if step.startswith("stage ")] == [
-        f"{stage.size}×{stage.size}, {stage.epochs} epochs" for stage in stages
+    told = [step.split(": ")[1].split(", ") for step in steps if step.startswith("stage ")]
+    assert [(size, epochs) for size, epochs, *_ in told] == [
+        (f"{stage.size}×{stage.size}", f"{stage.epochs} epochs") for stage in stages
     ]
+    assert [bool(left) for _, _, *left in told] == [stage.averages or stage.best_checkpoints > 0 for stage in stages]
     assert any("TTA" in step for step in steps) == recipe.tta
 
 
@@ -66,9 +68,9 @@ def test_results_are_the_masks_by_both_rules(phantoms, tmp_path, monkeypatch):
     workspace = SimpleNamespace(open_data=lambda data: phantoms, run=lambda *_: run)
     written = figures.draw(workspace, "x", recipe, tmp_path / "out")
     assert [path.name for path in written] == [
-        *("figure-3.svg", "figure-4.svg", "figure-5.png", "figure-6.svg", "figure-8.png"),
+        *("figure-3.svg", "figure-4.svg", "figure-5.png", "figure-6.svg", "figure-7.svg", "figure-8.png"),
     ]
     assert all(path.stat().st_size > 1000 for path in written)
     assert len(pd.read_csv(tmp_path / "out" / "figure-4.csv")) == 3
     run.thresholds.unlink()  # without a run there is no Figure 8
-    assert len(figures.draw(workspace, "x", recipe)) == 4
+    assert len(figures.draw(workspace, "x", recipe)) == 5
