@@ -11,7 +11,7 @@ from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName
 
 @verb(app, "report")
 def write_report(data: Data = DEMO, recipe: RecipeName = "demo", overrides: Overrides = UNCHANGED) -> None:
-    """Write one self-contained HTML page of a run, and its figures as SVG and CSV."""
+    """Write one self-contained HTML page of a run, and its figures as SVG, PNG and CSV."""
     from kit import recipes
     from kit.workflows import report
     from kit.workflows.workspace import Workspace

@@ -1,4 +1,4 @@
-"""Figures: drawn by matplotlib, kept as SVG and CSV beside the report, and shown in it in the page's own colours."""
+"""Figures: drawn by matplotlib, kept as SVG, PNG and CSV beside the report, shown in it in its own colours."""
 
 import html
 import io
@@ -14,7 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from kit.core.files import write_text
+from kit.core.files import write_bytes, write_text
 
 INK, MUTED, GRID, PAPER = "#1c2430", "#5b6675", "#d9dfe7", "#fdfdfe"
 SERIES = ("#0b6fb8", "#d9622b", "#2f8f5b", "#8a4fc0", "#b08800", "#c2356f", "#3a8f9c", "#6b7280")
@@ -56,6 +56,7 @@ STYLE = {
     "figure.facecolor": "none",
     "savefig.facecolor": "none",
 }
+_DPI = 200
 styled = matplotlib.rc_context(STYLE)  # type: ignore[arg-type]  # its keys are a list of 300 names
 """Decorates a function that draws."""
 
@@ -70,11 +71,13 @@ class Figure:
     alt: str
     """What a person who does not see it should know."""
     svg: str
+    png: bytes
     data: pd.DataFrame
 
     def write(self, folder: Path) -> None:
-        """Writes NAME.svg and NAME.csv."""
+        """Writes NAME.svg, NAME.png and NAME.csv."""
         write_text(folder / f"{self.name}.svg", self.svg)
+        write_bytes(folder / f"{self.name}.png", self.png)
         write_text(folder / f"{self.name}.csv", self.data.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
 
     @property
@@ -101,11 +104,12 @@ def draw(width: float = 4.7, height: float = 3.3) -> tuple[Canvas, Axes]:
 
 
 def finish(figure: Canvas, name: str, title: str, alt: str, data: pd.DataFrame) -> Figure:
-    """The figure as SVG, the same bytes for the same content."""
-    buffer = io.StringIO()
+    """The figure as SVG and PNG, the same bytes for the same content."""
+    buffer, pixels = io.StringIO(), io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return Figure(name, title, alt, buffer.getvalue(), data)
+    figure.savefig(pixels, format="png", dpi=_DPI, facecolor=PAPER, metadata={"Software": None})
+    return Figure(name, title, alt, buffer.getvalue(), pixels.getvalue(), data)
 
 
 def plain_ticks(axis: Axis) -> None:

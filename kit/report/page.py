@@ -53,7 +53,7 @@ class Book:
 
 
 def write(run: Run, competition: Competition, split: Folds, entries: Sequence[Entry]) -> Path:
-    """Writes report.html into the run's folder, and into report/ every figure as SVG and CSV, and cases.csv.
+    """Writes report.html into the run's folder, and into report/ every figure as SVG, PNG and CSV, and cases.csv.
 
     Args:
         run: Trained, with thresholds.
@@ -112,7 +112,7 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
 
 
 def compare(pairs: Sequence[Pair], overview: pd.DataFrame, folder: Path) -> str:
-    """The page of a comparison, its figures written to `folder` as SVG and CSV.
+    """The page of a comparison, its figures written to `folder` as SVG, PNG and CSV.
 
     Args:
         pairs: Every two of the runs.

@@ -113,7 +113,7 @@ def by_area(cases: Cases) -> Figure:
     figure, axes = figures.draw()
     share = 100 * table.truth_area / FULL_AREA
     axes.scatter(share, table.dice, s=14, color=figures.colour(0), alpha=0.45, linewidths=0)
-    window = max(5, len(table) // 8)
+    window = max(9, len(table) // 8)
     median = table.dice.rolling(window, center=True, min_periods=3).median()
     axes.plot(share, median, color=figures.colour(1), label=f"running median of {window}")
     axes.set(xscale="log", ylim=(-0.03, 1.03), xlabel="area of the truth (% of the image)", ylabel="Dice")

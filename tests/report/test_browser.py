@@ -251,6 +251,13 @@ def test_a_component_rule_is_told_by_its_surface(show, finished):
     Select(find(browser, "#rule")).select_by_value("component")
     found = read_measured(finished.run.rule("component") / "thresholds.json")
     wait(lambda: total(browser) == f"{found['dice']:.4f}")
+    # Its scores are estimates, and the longest of all: none runs into the word beside it.
+    apart = browser.execute_script(
+        "return [...document.querySelectorAll('#tiles .facts')].map((facts) => {"
+        "const [score, word] = ['b', '.badge'].map((part) => facts.querySelector(part).getBoundingClientRect());"
+        "return score.right <= word.left || score.bottom <= word.top; })"
+    )
+    assert apart == [True] * 40
     slide(browser, "removal", Keys.HOME)
     with np.load(finished.run.rule("component") / "surface.npz") as surface:
         level = rules.level_of(found["binarization"])

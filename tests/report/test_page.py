@@ -5,6 +5,7 @@ import shutil
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,6 +63,7 @@ def test_every_figure_is_a_picture_and_a_table(finished):
     assert {f"{rule}-surface" for rule in ("image", "component", "triplet")} | {"expected-decisions"} <= set(drawn)
     for name in drawn:
         assert ET.parse(folder / f"{name}.svg").getroot().tag.endswith("svg")
+        assert cv2.imread(str(folder / f"{name}.png")).min() < 128, name
         assert len(pd.read_csv(folder / f"{name}.csv")) > 0, name
 
 

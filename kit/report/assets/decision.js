@@ -1,0 +1,122 @@
+"use strict";
+// What a rule makes of every image of the page: Dice and area by its counts, and what `component` leaves of its map.
+class Decision {
+  constructor(data, counts) {
+    Object.assign(this, { data, counts, rule: { ...data.rules[0] } });
+    this.dice = new Float64Array(counts.length);
+    this.area = new Float64Array(counts.length);
+    this.estimated = new Map(); // by row: what `component` leaves of an image, from its small map
+    this.maps = new Map();
+  }
+
+  decide() {
+    const { counts, rule } = this;
+    for (let row = 0; row < counts.length; row++) {
+      const cut = this.cut(row);
+      let pixels = counts.areaAt(row, cut);
+      let overlap = counts.overlapAt(row, cut);
+      const left = rule.name === "component" && cut < 256 ? this.estimated.get(row) : undefined;
+      if (left) [pixels, overlap] = [pixels * left.area, overlap * left.overlap];
+      this.area[row] = pixels;
+      this.dice[row] = diceOf(pixels, overlap, counts.truth[row]);
+    }
+  }
+
+  // The level at which a map is cut, 256 for an empty mask.
+  cut(row) {
+    return cutOf(this.rule, this.counts, this.data.probability, row);
+  }
+
+  async estimate() {
+    const { data, estimated, rule } = this;
+    estimated.clear();
+    if (rule.name !== "component" || !rule.removal) return;
+    const side = data.mapSide;
+    for (const image of data.images) {
+      const { map, truth } = await this.mapOf(image);
+      const mask = map.map((level) => (level >= rule.level ? 1 : 0));
+      const before = tally(mask, truth);
+      const after = tally(removeSmall(mask, side, (rule.removal * side * side) / data.fullArea), truth);
+      const share = (part, whole) => (whole ? part / whole : 0);
+      estimated.set(image.row, {
+        area: share(after.area, before.area),
+        overlap: before.overlap ? share(after.overlap, before.overlap) : share(after.area, before.area),
+      });
+    }
+  }
+
+  // The small map of an image and its truth, a promise of Uint8Arrays.
+  mapOf(image) {
+    if (!this.maps.has(image.row)) {
+      const size = this.data.mapSide ** 2;
+      this.maps.set(
+        image.row,
+        inflated(image.map).then((bytes) => ({ map: bytes.subarray(0, size), truth: bytes.subarray(size) })),
+      );
+    }
+    return this.maps.get(image.row);
+  }
+
+  outcome(row) {
+    if (this.counts.truth[row]) return !this.area[row] ? "missed" : this.dice[row] ? "found" : "misplaced";
+    return this.area[row] ? "false positive" : "kept empty";
+  }
+
+  // The Dice of all images by the surface that the search has left, exact for `component` too.
+  surfaceDice() {
+    const { removals, surface } = this.rule;
+    let column = 0;
+    while (column + 1 < removals.length && removals[column + 1] <= this.rule.removal) column++;
+    return surface[Math.min(this.rule.level, 255) * removals.length + column];
+  }
+
+  // Names and values of what the rule scores on all images.
+  totals() {
+    const { area, counts, data, dice, rule } = this;
+    let sum = 0, weight = 0, positives = 0, found = 0, empty = 0, masked = 0;
+    for (let row = 0; row < counts.length; row++) {
+      sum += data.weights[row] * dice[row];
+      weight += data.weights[row];
+      masked += area[row] > 0;
+      if (counts.truth[row]) { positives++; found += dice[row]; } else empty += area[row] === 0;
+    }
+    const component = rule.name === "component";
+    const whole = component && rule.surface ? this.surfaceDice() : sum / weight;
+    const gain = whole - data.rules[0].dice;
+    const near = component ? "≈ " : "";
+    const negatives = counts.length - positives;
+    return [
+      ["Dice of all images", whole.toFixed(4)],
+      ["against the run's rule", `${gain >= 0 ? "+" : "−"}${Math.abs(gain).toFixed(4)}`],
+      ["on positives", positives ? near + (found / positives).toFixed(4) : "–"],
+      ["negatives kept empty", negatives ? `${near}${((100 * empty) / negatives).toFixed(1)} %` : "–"],
+      ["images with a mask", `${near}${masked} of ${counts.length}`],
+    ];
+  }
+
+  percent(pixels) {
+    return `${((100 * pixels) / this.data.pixels).toFixed(2)} %`;
+  }
+
+  score(row) {
+    return `${this.estimated.has(row) ? "≈ " : ""}${this.dice[row].toFixed(3)}`;
+  }
+
+  areas(row) {
+    return `truth ${this.percent(this.counts.truth[row])}, mask ${this.percent(this.area[row])}`;
+  }
+
+  describe({ id, row }) {
+    return `Image ${id}: ${this.outcome(row)}, Dice ${this.score(row)}, ${this.areas(row)}`;
+  }
+}
+
+// Foreground of a mask, and of mask and truth together.
+function tally(mask, truth) {
+  const sums = { area: 0, overlap: 0 };
+  for (let i = 0; i < mask.length; i++) {
+    sums.area += mask[i];
+    sums.overlap += mask[i] & truth[i];
+  }
+  return sums;
+}

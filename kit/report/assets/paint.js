@@ -1,0 +1,64 @@
+"use strict";
+// Masks, probabilities and outlines on a canvas.
+const COLOURS = { truth: "#22d3ee", found: [255, 122, 26] };
+
+// Draws layers of an image (prediction, probability, truth) on a canvas of `side` pixels.
+async function paint(canvas, decision, image, layers, side) {
+  const { data, rule } = decision;
+  const { map } = await decision.mapOf(image);
+  if (canvas.width !== side) canvas.width = canvas.height = side;
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, side, side);
+  const cut = decision.cut(image.row);
+  if (layers.includes("prediction")) {
+    canvas.dataset.pixels = 0;
+    if (cut < 256) {
+      // `component` looks at the small map, whose pixels its areas are counted in; the others at the enlarged one.
+      const small = rule.name === "component" ? maskOf(map, data.mapSide, cut, rule, data.fullArea) : null;
+      const levels = enlarged(map, data.mapSide, side);
+      const kept = small ? enlarged(small.map((pixel) => pixel * 255), data.mapSide, side) : null;
+      fill(context, side, canvas, (i) => levels[i] >= cut && (!kept || kept[i] > 64));
+    }
+  }
+  if (layers.includes("probability")) heat(context, side, enlarged(map, data.mapSide, side));
+  if (layers.includes("truth")) outline(context, side, image.outline);
+}
+
+function fill(context, side, canvas, inside) {
+  const [red, green, blue] = COLOURS.found;
+  const picture = context.createImageData(side, side);
+  let pixels = 0;
+  for (let i = 0; i < side * side; i++) {
+    if (!inside(i)) continue;
+    pixels++;
+    const x = i % side;
+    const edge = x === 0 || x === side - 1 || !inside(i - 1) || !inside(i + 1) || i < side || i >= side * (side - 1) || !inside(i - side) || !inside(i + side);
+    picture.data.set([red, green, blue, edge ? 255 : 80], 4 * i);
+  }
+  canvas.dataset.pixels = pixels;
+  context.putImageData(picture, 0, 0);
+}
+
+function heat(context, side, levels) {
+  const picture = context.createImageData(side, side);
+  for (let i = 0; i < levels.length; i++) {
+    const p = levels[i] / 255; // black → violet → orange → yellow, as opaque as it is probable
+    const red = Math.min(255, 60 + 330 * p);
+    const green = Math.max(0, 300 * p - 70);
+    const blue = Math.max(0, 150 * Math.sin(Math.PI * Math.min(1, p * 1.25)));
+    picture.data.set([red, green, blue, Math.min(225, 420 * p)], 4 * i);
+  }
+  context.putImageData(picture, 0, 0);
+}
+
+function outline(context, side, borders) {
+  context.strokeStyle = COLOURS.truth;
+  context.lineWidth = Math.max(1.5, side / 200);
+  context.lineJoin = "round";
+  for (const border of borders) {
+    context.beginPath();
+    for (let i = 0; i < border.length; i += 2) context.lineTo((border[i] * side) / 1000, (border[i + 1] * side) / 1000);
+    context.closePath();
+    context.stroke();
+  }
+}
