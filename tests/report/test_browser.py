@@ -1,6 +1,7 @@
 """The page in a real browser, driven as a person does it: at three widths, light and dark, by mouse and by keyboard."""
 
 import json
+import re
 import shutil
 import time
 
@@ -13,6 +14,7 @@ from kit.inference.maps import PROBABILITIES, upsample
 from kit.inference.rules import ComponentRule, ImageRule, TripletRule
 from kit.inference.thresholds_file import read_measured
 from kit.report import live
+from kit.report.page import embedded
 
 selenium = pytest.importorskip("selenium.webdriver", reason="browser tests need selenium: make .venv/dev")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -47,13 +49,13 @@ def browser():
 def show(browser, finished):
     """Opens the page at a width and in a theme and waits until its gallery stands."""
 
-    def opened(width=1280, theme="light"):
+    def opened(width=1280, theme="light", page=finished.page):
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         wishes = {"prefers-color-scheme": theme, "prefers-reduced-motion": "reduce"}
         features = [{"name": name, "value": value} for name, value in wishes.items()]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        browser.get(finished.page.absolute().as_uri())
+        browser.get(page.absolute().as_uri())
         wait(lambda: browser.execute_script("return document.documentElement.dataset.ready") == "yes")
         return browser
 
@@ -262,6 +264,18 @@ def test_a_component_rule_is_told_by_its_surface(show, finished):
     with np.load(finished.run.rule("component") / "surface.npz") as surface:
         level = rules.level_of(found["binarization"])
         wait(lambda: total(browser) == f"{surface['dice'][level, 0]:.4f}")
+
+
+def test_a_page_with_any_rule_in_use_opens(show, finished, tmp_path):
+    """Each rule is put first in the page's data, as that of the run is."""
+    text = finished.page.read_text()
+    [content] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    data, page = json.loads(content), tmp_path / "report.html"
+    for rule in data["rules"]:
+        order = [rule, *(other for other in data["rules"] if other is not rule)]
+        page.write_text(text.replace(content, embedded(data | {"rules": order})))
+        browser = show(page=page)
+        assert total(browser) == f"{rule['dice']:.4f}", rule["name"]
 
 
 def test_the_viewer_opens_moves_and_closes_by_keyboard(show):
