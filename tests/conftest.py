@@ -12,11 +12,13 @@ sys.path.append(str(Path(__file__).parent / "support"))
 
 from kaggle_fixtures import client, competition, csv, home, impatient, kaggle
 from slow_rules import problem, slow
+from tiny_recipes import tiny_competition, tiny_folder
 
 from kit import phantom
 from kit.competition import layout
 
 __all__ = ["client", "competition", "csv", "home", "impatient", "kaggle", "phantoms", "problem", "slow"]
+__all__ += ["tiny_competition", "tiny_folder"]
 
 SLOW = (
     "faults",

@@ -270,6 +270,7 @@ def _made_from(opened: OpenRun) -> dict[str, Any]:
         "rules": list(selection.KINDS),
         "transfer": recipe.threshold.transfer,
         "fixed": recipe.threshold.model_dump(mode="json", exclude={"rule", "candidates"}),
+        **({"cleaned": True} if recipe.threshold.smallest_contour else {}),  # searches once did without
     }
     if recipe.is_gated:
         files = [run.oof(fold, tta, "classify") for fold in numbers for tta in (True, False)]

@@ -160,6 +160,7 @@ def test_the_document_has_the_papers_layout_and_figures(phantoms, runs):
     assert f"B-TH 0.75, R-TH 2048; 3 × grey, resnet18; {len(phantoms.train)} images validated |" in text
     assert "| milliseconds a sample | 25.6 at 512×512 on a Titan Xp | no run |" in text
     assert "| Encoder3 | 32×32 | 256 | 32×32 | 256 |" in text
+    assert "| A4 | Random Sized Crop | probability 0.25, smallest 0.6875 |" in text
     positive = sum(map(bool, phantoms.labels.values()))
     single = sum(len(rows) == 1 for rows in phantoms.labels.values())
     assert f"| Single masks among positives | 73.77% | 76.62% | {single / positive:.2%} |" in text

@@ -10,65 +10,25 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_recipes import tiny
 
-from kit import networks, phantom, recipes
+from kit import networks, recipes
 from kit.competition import layout, rle, scoring
 from kit.core.errors import KitError
 from kit.inference import maps, rules
 from kit.kaggle.settings import Settings
-from kit.recipes.schema import Network, Recipe
+from kit.recipes.schema import Network
 from kit.run import Run
 from kit.workflows import kernel as kernels
-from kit.workflows.folds import make_folds
-from kit.workflows.predict import predict, predict_by
-from kit.workflows.thresholds import explore
+from kit.workflows.predict import predict
 from kit.workflows.train import train
 from kit.workflows.validate import validate
 from kit.workflows.workspace import Workspace
 
-SMALLEST = {"efficient": "tu-test_efficientnet", "": "tu-test_resnet"}
-"""The smallest encoder of the family, else the smallest ResNet."""
 
-
-def tiny(name: str, more: str = "") -> Recipe:
-    """The recipe with networks, sizes and batches for a test: an epoch of two steps a stage."""
-    whole, overrides = recipes.load(name), []
-
-    def shrink(prefix: str, stages: list, encoder: str, decoder: bool) -> None:
-        encoder = next(small for family, small in SMALLEST.items() if family in encoder)
-        overrides.extend([f"{prefix}network.encoder={encoder}", f"{prefix}network.encoder_weights=none"])
-        if decoder:
-            overrides.append(f"{prefix}network.decoder_channels=[16,16,16,16,16]")
-        for i, stage in enumerate(stages):
-            stage = stage if isinstance(stage, dict) else stage.model_dump()
-            ones = [key for key in ("swa_epochs", "best_checkpoints", "frozen_epochs") if stage.get(key)]
-            size = 64 if i or stage["size"] == 1024 else 32
-            values = {"size": size, "epochs": 1, "batch_size": 6, **dict.fromkeys(ones, 1)}
-            values |= {"last_learning_rates": []} if stage.get("last_learning_rates") else {}
-            overrides.extend(f"{prefix}stages.{i}.{key}={value}" for key, value in values.items())
-
-    shrink("", whole.stages, whole.network.encoder, decoder=True)
-    for part in whole.parts():
-        if whole.members:
-            own = whole.members[part.label].get("stages", [])
-            shrink(f"members.{part.label}.", own, part.network.encoder, part.network.decoder_channels is not None)
-    return recipes.load(name, " ".join([*overrides, more]))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("work")
-
-
-@pytest.fixture(autouse=True)
-def data(folder, monkeypatch):
-    """A small competition with folds, in a folder of its own that the tests share."""
-    monkeypatch.chdir(folder)
-    path = folder / "tiny"
-    if not path.exists():
-        phantom.write(path, train=24, test=8, size=128)
-        make_folds(Workspace(), path, recipes.load("demo"), 2)
-    return path
+@pytest.fixture
+def data(tiny_competition):
+    return tiny_competition
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -249,71 +209,6 @@ def test_an_ensemble_becomes_a_kernel(data, monkeypatch):
     assert "halving them changes" in told[0]
 
 
-def test_a_fold_starts_from_the_named_recipes_last_weights(data):
-    source, _ = train(Workspace(), data, tiny("exp2"))
-    target, _ = train(Workspace(), data, tiny("exp3", "name=held stages.0.learning_rate=1e-12"))
-    name = "net.decoder.blocks.0.conv1.0.weight"
-    for fold in (0, 1):
-        first, second = (load_file(run.weights(fold, 0))[name] for run in (source, target))
-        assert torch.allclose(first, second, atol=1e-6)
-
-
-def test_round_1_predicts_and_goes_on_with_round_2(data, caplog):
-    """Weights of one data set start a run on another, and predict its test images as they are."""
-    other = data.with_name("later")
-    if not other.exists():
-        shutil.copytree(data, other)  # the same images: all that validate have trained
-        make_folds(Workspace(), other, recipes.load("demo"), 3)
-    source, _ = train(Workspace(), data, tiny("exp2"))
-    path, _ = predict_by(Workspace(), other, tiny("exp2"), data.name)
-    assert path.parent.name == f"exp2@{data.name}"
-    predict(Workspace(), data, tiny("exp2"))
-    assert path.read_text() == source.submission.read_text()
-
-    wanted = tiny("exp2", f"name=second start=exp2 start_data={data.name} stages.0.learning_rate=1e-12")
-    target, _ = train(Workspace(), other, wanted)
-    name = "net.decoder.blocks.0.conv1.0.weight"
-    for fold, start in ((0, 0), (1, 1), (2, 0)):
-        first, second = load_file(source.weights(start, 0))[name], load_file(target.weights(fold, 0))[name]
-        assert torch.allclose(first, second, atol=1e-6)
-    assert "has trained on" in caplog.text
-
-
-def test_a_start_that_was_trained_anew_is_told(data):
-    def source(seed):
-        return tiny("exp2", f"name=source seed={seed} stages.0.swa_epochs=0")
-
-    first, _ = train(Workspace(), data, source(0))
-    target = tiny("exp3", "name=follower start=source")
-    train(Workspace(), data, target)
-    shutil.rmtree(first.folder)
-    train(Workspace(), data, source(1))
-    with pytest.raises(KitError, match=r"follower: was trained with other weights of fold 0 of source"):
-        train(Workspace(), data, target)
-
-
-def test_a_run_is_predicted_as_it_was_trained(data):
-    wanted = tiny("demo", "name=kept")
-    run, _ = train(Workspace(), data, wanted)
-    path, _ = predict(Workspace(), data, wanted)
-    before = {file: file.read_bytes() for file in (path, run.test(True), run.test(False))}
-    for other in ("stages.1.size=32", "network.normalisation=imagenet", "seed=3"):
-        for verb in (predict, explore):
-            with pytest.raises(KitError, match="was trained with other settings"):
-                verb(Workspace(), data, tiny("demo", f"name=kept {other}"))
-    assert {file: file.read_bytes() for file in before} == before
-
-
-def test_thresholds_are_those_of_the_maps_that_they_are_applied_to(data):
-    run, _ = train(Workspace(), data, tiny("demo", "name=switched"))
-    path, _ = predict(Workspace(), data, tiny("demo", "name=switched"))
-    before = path.read_bytes(), run.thresholds.read_bytes()
-    predict(Workspace(), data, tiny("demo", "name=switched tta=false"))
-    assert {"fold0-plain.npy", "fold1-plain.npy"} < json.loads(run.thresholds.read_text())["hashes"].keys()
-    predict(Workspace(), data, tiny("demo", "name=switched"))
-    assert (path.read_bytes(), run.thresholds.read_bytes()) == before
-
-
 def test_a_fold_whose_weights_are_gone_is_told(data):
     run, _ = train(Workspace(), data, tiny("sneddy"))
     lost = Run(run.folder / "r50").weights(1, 3)
@@ -325,17 +220,6 @@ def test_a_fold_whose_weights_are_gone_is_told(data):
         with pytest.raises(KitError, match=r"r50/fold1/stage4: its weights are missing"):
             use()
     kept.rename(lost)
-
-
-def test_a_start_that_cannot_be_is_told(data):
-    with pytest.raises(KitError, match=r"absent.*make train"):
-        train(Workspace(), data, recipes.load("demo", "name=a start=absent"))
-    train(Workspace(), data, tiny("x5"))
-    with pytest.raises(KitError, match=r"x5: is an ensemble: .* start=x5/classify-se50"):
-        train(Workspace(), data, recipes.load("demo", "name=b start=x5"))
-    source, _ = train(Workspace(), data, tiny("exp2"))
-    with pytest.raises(KitError, match=r"exp2: was trained with other folds: train it again"):
-        source.start(0, source.read_inputs().model_copy(update={"folds": "others"}))
 
 
 REAL = {

@@ -1,0 +1,174 @@
+"""Values given over those of a recipe: where they reach, how stages are scaled, and what is refused."""
+
+import pytest
+
+from kit import recipes
+from kit.core.errors import KitError
+from kit.recipes.stage import Stage
+
+
+def test_overrides_reach_lists_and_nested_keys():
+    changed = recipes.load("exp5", "stages.1.epochs=4 network.encoder_weights=none stages.0.learning_rate=1e-4 seed=3")
+    assert changed.stages[1].epochs == 4
+    assert changed.stages[0].learning_rate == 1e-4
+    assert changed.network.encoder_weights is None
+    assert changed.seed == 3
+
+
+def test_scaling_keeps_the_ratios_of_every_stage():
+    exp5, small = (
+        recipes.load("exp5", more) for more in ("", "scale.size=0.25 scale.batch_size=0.25 scale.epochs=0.1")
+    )
+    first, second = small.stages
+    assert (first.size, first.epochs, first.batch_size, first.swa_epochs) == (64, 10, 16, 1)
+    assert (second.size, second.epochs, second.batch_size, second.swa_epochs) == (128, 7, 4, 1)
+    assert small.model_copy(update={"stages": exp5.stages}) == exp5
+    assert recipes.load("exp5", "scale.epochs=1") == exp5
+
+
+def test_scaling_reaches_the_stages_of_members_and_comes_before_other_values():
+    whole = recipes.load("sneddy", "stages.4.epochs=2 scale.learning_rate=10 scale.epochs=0.04 scale.size=0.125")
+    parts = {part.label: part for part in whole.parts()}
+    assert [stage.size for stage in parts["r34"].stages] == [64, 128, 128, 128, 128]
+    assert [stage.epochs for stage in parts["se50"].stages] == [2, 2, 2, 2, 2]
+    assert [stage.early_stopping for stage in parts["se50"].stages] == [1, 1, 1, 1, 1]
+    assert [stage.periods for stage in parts["se50"].stages[2:]] == [(1,), (1,), (1,)]
+    assert [stage.learning_rate for stage in parts["r50"].stages] == pytest.approx([1e-3, 1e-4, 1e-4, 1e-5])
+    assert [stage.final_learning_rate for stage in parts["r50"].stages] == pytest.approx([1e-6, 1e-6, 1e-6, 1e-6])
+    assert [stage.best_checkpoints for stage in parts["r50"].stages] == [2, 2, 2, 2]
+    assert parts["r34"].stages[1].frozen_epochs == 1
+
+
+@pytest.mark.parametrize("size", [0.001, 0.3, 1.7])
+def test_scaled_sizes_are_those_that_a_network_takes(size):
+    for stage in recipes.load("exp5", f"scale.size={size} scale.batch_size={size} scale.epochs={size}").stages:
+        assert Stage.model_validate(stage.model_dump()) == stage
+
+
+@pytest.mark.parametrize(
+    ("overrides", "place"),
+    [
+        ("scale.sizes=0.5", "scale.sizes"),
+        ("scale.size=0", "scale.size"),
+        ("scale.size=.nan", "scale.size"),
+        ("scale.size=1e300", "scale.size"),
+        ("scale.epochs=1e300", "scale.epochs"),
+        ("scale.size=90", "stages.0.size"),
+        ("scale.size=half", "scale.size"),
+        ("scale=0.5", "scale"),
+        ("stages.0.size=100", "stages.0.size"),
+        ("stages.0.swa_epochs=101", "stages.0.swa_epochs"),
+        ("stages.1.frozen_epochs=71", "stages.1.frozen_epochs"),
+        ("stages.0.swa_epochs=[1,101]", "stages.0.swa_epochs"),
+        ("stages.0.swa_epochs=[0]", "stages.0.swa_epochs"),
+        ("stages.0.swa_epochs=[]", "stages.0.swa_epochs"),
+        ("stages.0.early_stopping=5", "stages.0: early_stopping may end the stage before its swa_epochs"),
+        ("stages.0.averaged=predictions", "stages.0: averaged=predictions needs best_checkpoints"),
+        ("stages.0.schedule=plateau stages.0.last_learning_rates=[1e-5]", "stages.0: last_learning_rates has no place"),
+        ("stages.0.epochs=1 stages.0.swa_epochs=0 stages.0.last_learning_rates=[1e-5,1e-6]", "last_learning_rates"),
+        ("stages.0.periods=[0]", "stages.0.periods.0"),
+        ("stages.0.plateau.factor=1", "stages.0.plateau.factor"),
+        ("stages.0.plateau.patience=0", "stages.0.plateau.patience"),
+        ("stages.0.watch=dice", "stages.0.watch"),
+        ("threshold.rule=best", "threshold.rule"),
+        ("threshold.candidates=[[0.7,800]]", "threshold.candidates.0"),
+        ("stages.1.best_checkpoints=2", "stages.1.best_checkpoints"),
+        ("stages.0.batch_size=0", "stages.0.batch_size"),
+        ("stages.0.learning_rate=-1", "stages.0.learning_rate"),
+        ("stages.0.final_learning_rate=0.5", "stages.0.final_learning_rate"),
+        ("stages.0.positive_share=1.5", "stages.0.positive_share"),
+        ("stages.0.positve_share=0.5", "stages.0.positve_share"),
+        ("stages.9.epochs=1", "stages.9.epochs"),
+        ("seed=many", "seed"),
+        ("seed=-1", "seed"),
+        ("seed=4294967296", "seed"),
+        ("threshold.binarization=1.5", "threshold.binarization"),
+        ("loss.bce=.nan", "loss.bce"),
+        ("loss.image=1", "loss.image"),
+        ("loss.image_focal=1", "loss.image_focal"),
+        ("loss.dice_over=pixel", "loss.dice_over"),
+        ("optimizer.name=sgd", "optimizer.name"),
+        ("optimizer.weight_decay=-1", "optimizer.weight_decay"),
+        ("optimizer.clip=0", "optimizer.clip"),
+        ("network.encoder.name=x", "network.encoder"),
+        ("augmentation=[A9]", "augmentation.0"),
+        ("stages=[]", "stages"),
+        ("epochs", "KEY=VALUE"),
+        ("name=../elsewhere", "name"),
+        ("role=classify", "role=classify needs network.image_head"),
+        ("start=../elsewhere", "start"),
+        ("start=exp5", "start is the recipe itself"),
+        ("start_data=round1", "start_data needs start"),
+        ("members.a.weight=0", "members.a.weight"),
+        ("members.a.start=exp5/a", "members.a.start: exp5/a is not a member that is trained before it"),
+        ("members.a.start=exp5/b members.b.seed=1", "members.a.start"),
+        ("start=exp5/a members.a.seed=1 members.b.seed=1", "members.a.start"),
+        ("members={recipe.yaml:{}}", "members.recipe.yaml"),
+        ("members={test.npy:{}}", "members.test.npy"),
+        ("members.a.network.encodr=x", "members.a.network.encodr"),
+        ("members.a.stages=[{size: 64}]", "members.a.stages.0.epochs"),
+        ("members.a.stages.0.size=64", "members.a.stages"),
+        ("members.a.name=b", "members.a.name"),
+        ("members.a.members.b.seed=1", "members.a.members"),
+        ("members.a=1", "members.a"),
+        ("members.oof.seed=1", "members: oof is a folder of every run"),
+        ("members.fold0.seed=1", "members: fold0 is a folder of every run"),
+        ("name=a/b members.c.seed=1", "members: a recipe with members has a name without '/'"),
+        ("members.a.seed=1 members.a.stages.0.size=64", "members.a.stages are those of the whole"),
+        ("network.decoder_channels=[0,8,8,8,8]", "network.decoder_channels.0"),
+        ("network.decoder_channels=[8,8,8,8,8] network.attention=scse", "network.attention: scse needs"),
+        ("seed=2020-13-45", "is not a YAML value"),
+        ("seed=!!int", "is not a YAML value"),
+        ("image_evidence=true", "image_evidence needs network.image_head=true"),
+        ("stages.0.validate_every=2 stages.0.schedule=plateau", "validate_every is 1 with"),
+        ("threshold.transfer=sometimes", "threshold.transfer"),
+        ("members.a/b.seed=1", "members.a/b"),
+        ("members={..:{}}", "is not a name: use letters"),
+        ("members.a.role=classify members.a.network.image_head=true", "members: none of them segments"),
+    ],
+)
+def test_impossible_values_are_refused_with_their_key(overrides, place):
+    with pytest.raises(KitError) as refused:
+        recipes.load("exp5", overrides)
+    assert place in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_unknown_recipes_and_files_that_are_none(tmp_path):
+    with pytest.raises(KitError, match="exp5"):
+        recipes.load("exp99")
+    for content in ("[1, 2]", "a: [", "", "name: x", "seed: 2020-13-45", "[" * 3000):
+        path = tmp_path / "mine.yaml"
+        path.write_text(content)
+        with pytest.raises(KitError, match=r"mine\.yaml"):
+            recipes.load(str(path))
+
+
+def test_a_member_may_start_from_one_before_it():
+    pair = recipes.load("exp5", "members.a.seed=1 members.b.start=exp5/a").parts()
+    assert [part.start for part in pair] == [None, "exp5/a"]
+
+
+STAGE = "size: 64, epochs: 1, batch_size: 2"
+
+
+@pytest.mark.parametrize(
+    "content", [f"stages: [{{{STAGE}, size: 32}}]", f"stages: [{{{STAGE}}}]\nmembers: {{a: {{}}, a: {{seed: 1}}}}"]
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path, content):
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(KitError, match=r"mine\.yaml: .*(size|a) is there 2 times"):
+        recipes.load(str(path))
+
+
+def test_merged_keys_are_no_keys_twice(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"stages: [&first {{{STAGE}}}, &second {{<<: *first, size: 96}}, {{<<: *second, epochs: 2}}]")
+    assert [(stage.size, stage.epochs) for stage in recipes.load(str(path)).stages] == [(64, 1), (96, 1), (96, 2)]
+
+
+def test_a_recipe_of_ones_own_is_named_after_its_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("stages: [{size: 64, epochs: 1, batch_size: 2}]")
+    assert recipes.load(str(path)).name == "mine"

@@ -1,0 +1,53 @@
+"""The kit's recipes at a tiny size, and a small competition to train them on."""
+
+import pytest
+
+from kit import phantom, recipes
+from kit.recipes.schema import Recipe
+from kit.workflows.folds import make_folds
+from kit.workflows.workspace import Workspace
+
+SMALLEST = {"efficient": "tu-test_efficientnet", "": "tu-test_resnet"}
+"""The smallest encoder of the family, else the smallest ResNet."""
+
+
+def tiny(name: str, more: str = "") -> Recipe:
+    """The recipe with networks, sizes and batches for a test: an epoch of two steps a stage."""
+    whole, overrides = recipes.load(name), []
+
+    def shrink(prefix: str, stages: list, encoder: str, decoder: bool) -> None:
+        encoder = next(small for family, small in SMALLEST.items() if family in encoder)
+        overrides.extend([f"{prefix}network.encoder={encoder}", f"{prefix}network.encoder_weights=none"])
+        if decoder:
+            overrides.append(f"{prefix}network.decoder_channels=[16,16,16,16,16]")
+        for i, stage in enumerate(stages):
+            stage = stage if isinstance(stage, dict) else stage.model_dump()
+            ones = [key for key in ("swa_epochs", "best_checkpoints", "frozen_epochs") if stage.get(key)]
+            size = 64 if i or stage["size"] == 1024 else 32
+            values = {"size": size, "epochs": 1, "batch_size": 6, **dict.fromkeys(ones, 1)}
+            values |= {"last_learning_rates": []} if stage.get("last_learning_rates") else {}
+            overrides.extend(f"{prefix}stages.{i}.{key}={value}" for key, value in values.items())
+
+    shrink("", whole.stages, whole.network.encoder, decoder=True)
+    for part in whole.parts():
+        if whole.members:
+            own = whole.members[part.label].get("stages", [])
+            shrink(f"members.{part.label}.", own, part.network.encoder, part.network.decoder_channels is not None)
+    return recipes.load(name, " ".join([*overrides, more]))
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory):
+    """A folder to work in, which the tests of a module share."""
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture
+def tiny_competition(tiny_folder, monkeypatch):
+    """The folder of a small competition with folds; the working folder is the one that it lies in."""
+    monkeypatch.chdir(tiny_folder)
+    path = tiny_folder / "tiny"
+    if not path.exists():
+        phantom.write(path, train=24, test=8, size=128)
+        make_folds(Workspace(), path, recipes.load("demo"), 2)
+    return path
