@@ -31,6 +31,9 @@ def train_all(
     keep_checkpoints: Annotated[
         bool, typer.Option("--keep-checkpoints", help="Keep last.ckpt of finished stages: 391 MB each with ResNet-34.")
     ] = False,
+    logger: Annotated[
+        str | None, typer.Option(help="Send curves and pictures to wandb or mlflow, too (pip install 'kit[mlflow]').")
+    ] = None,
     skip_bad: SkipBad = False,
 ) -> None:
     """Train all stages of all folds, predict the out-of-fold maps and choose the thresholds."""
@@ -42,7 +45,7 @@ def train_all(
 
     workspace, wanted = Workspace(), recipes.load(recipe, overrides)
     if jobs == 1 or fold is not None:
-        run, done = train.train(workspace, data, wanted, fold, skip_bad, keep_checkpoints)
+        run, done = train.train(workspace, data, wanted, fold, skip_bad, keep_checkpoints, logger)
     else:
         options = ["--data", str(data), "--recipe", recipe, *(word for one in overrides for word in ("--set", one))]
         run, done = side_by_side.train_side_by_side(workspace, data, wanted, options, jobs, skip_bad, keep_checkpoints)

@@ -8,7 +8,6 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import Self
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -35,12 +34,6 @@ class Curves:
             Event(wall_time=time.time(), step=first, session_log=SessionLog(status=SessionLog.START)),
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing is left to do: every value is in the file."""
-
     def add_scalar(self, name: str, value: float, step: int) -> None:
         """Writes a value of a step."""
         scalar = Summary.Value(tag=name, simple_value=value)
@@ -52,6 +45,9 @@ class Curves:
         self._write(
             Event(wall_time=time.time(), step=step, summary=Summary(value=[Summary.Value(tag=name, image=image)]))
         )
+
+    def close(self) -> None:
+        """Nothing is left to do: every value is in the file."""
 
     def _write(self, *events: Event) -> None:
         try:

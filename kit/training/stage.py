@@ -10,7 +10,7 @@ import copy
 import logging
 import math
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,9 @@ from kit.data.dataset import FoldData, Loader, Samples, loader
 from kit.data.sampler import batches, epoch_order
 from kit.networks import Segmenter
 from kit.recipes.schema import Recipe
-from kit.training import checkpoint, fabric_setup, losses, optimizers, pictures, schedules
+from kit.training import checkpoint, fabric_setup, loggers, losses, optimizers, pictures, schedules
 from kit.training.averaging import Checkpoints, State
 from kit.training.clock import Clock, Work
-from kit.training.curves import Curves
 from kit.training.validation import UNKNOWN, validate
 
 log = logging.getLogger(__name__)
@@ -50,6 +49,7 @@ def train(
     folder: Path,
     start: Path | None,
     clock: Clock | None = None,
+    tracker: str | None = None,
 ) -> None:
     """Trains stage `number` of `fold` to its end, from its last checkpoint if there is one.
 
@@ -62,12 +62,15 @@ def train(
         folder: Of the stage's files.
         start: Weights to start from; None: the recipe's pretrained ones.
         clock: Of the whole run; None: the stage stands alone.
+        tracker: Of `kit.training.loggers`, which takes the curves beside TensorBoard.
 
     Raises:
         KitError: there are fewer images than processes, or a file of weights or checkpoint is unusable.
     """
-    stage = _Stage(fabric, recipe, number, fold, data, folder, start, clock)
-    with stage.curves or nullcontext():
+    stage = _Stage(fabric, recipe, number, fold, data, folder, start, clock, tracker)
+    with ExitStack() as stack:
+        for logger in stage.loggers:
+            stack.callback(logger.close)
         while not stage.is_over:
             began = time.monotonic()
             row = stage.train_epoch()
@@ -90,6 +93,7 @@ class _Stage:
         folder: Path,
         start: Path | None,
         clock: Clock | None,
+        tracker: str | None,
     ) -> None:
         for what, rows in (("trains", data.training), ("validates", data.validation)):
             if 0 < len(rows) < fabric.world_size:  # DDP would wait for ever for the process without an image
@@ -116,9 +120,9 @@ class _Stage:
         key = recipe.label, fold, number
         self.clock = clock or Clock({key: work(recipe, number, data.positive)})
         self.clock.begin(key, [row["seconds"] for row in self.history])
-        # TensorBoard curves are the first process's; what a killed epoch has left there is purged.
+        # Curves are the first process's.
         first = len(self.history) + 1
-        self.curves = Curves(folder / "tensorboard", first) if fabric.is_global_zero else None
+        self.loggers = loggers.opened(folder, recipe, first, tracker) if fabric.is_global_zero else []
 
     @property
     def is_over(self) -> bool:
@@ -182,23 +186,26 @@ class _Stage:
         what = f"{self.name} epoch {row['epoch']}/{self.settings.epochs}"
         self.clock.end_epoch(row["seconds"])
         log.info("%s: loss %.4f%s in %.0f s%s", what, row["loss"], validated, row["seconds"], self.clock.words())
-        if self.curves is not None:
+        if self.fabric.is_global_zero:
             _write_metrics(self.folder, self.history)
             self._plot("", row)
             if row["dice"] is not None:
                 self._draw("cases", self.network)
 
     def _plot(self, before: str, row: Row) -> None:
-        """Writes the figures of a row into TensorBoard's curves, which the first process has."""
+        """Adds the figures of a row to the curves."""
         for name in ("learning_rate", "loss", *UNKNOWN):
-            if self.curves is not None and row.get(name) is not None:
-                self.curves.add_scalar(before + name, row[name], len(self.history))
+            if row.get(name) is not None:
+                for logger in self.loggers:
+                    logger.add_scalar(before + name, row[name], len(self.history))
 
     def _draw(self, name: str, network: Segmenter) -> None:
         """Draws the fixed cases, where there are any."""
         rows = pictures.cases(self.data)
-        if self.curves is not None and len(rows):
-            self.curves.add_image(name, pictures.draw(network, self.data, rows, self.fabric.device), len(self.history))
+        if self.loggers and len(rows):
+            picture = pictures.draw(network, self.data, rows, self.fabric.device)
+            for logger in self.loggers:
+                logger.add_image(name, picture, len(self.history))
 
     def save(self) -> None:
         """Writes all that the next epoch depends on."""
@@ -224,7 +231,7 @@ class _Stage:
         if self.settings.swa_epochs or self.settings.best_checkpoints:  # else it is the last epoch's network
             models = [self.fabric.setup_module(network) for network in left]
             final |= validate(self.fabric, models, self.recipe, self.settings, self.data)
-        if self.curves is not None:
+        if self.fabric.is_global_zero:
             _write_metrics(self.folder, [*self.history, self.history[-1] | final])
             self._plot("final_", final)
             self._draw("final_cases", left[0])

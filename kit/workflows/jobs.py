@@ -40,6 +40,7 @@ def train_side_by_side(
     jobs: int,
     skip_bad: bool = False,
     keep_checkpoints: bool = False,
+    tracker: str | None = None,
 ) -> tuple[Run, bool]:
     """As `train.train`, with up to `jobs` folds at a time, each in a process of its own.
 
@@ -53,6 +54,7 @@ def train_side_by_side(
         jobs: Processes at a time.
         skip_bad: Leave out images that cannot be read.
         keep_checkpoints: Keep `last.ckpt` of stages that have left their weights.
+        tracker: Of `kit.training.loggers`, which takes the curves beside TensorBoard.
 
     Returns:
         The run, and whether there was anything to do.
@@ -69,9 +71,12 @@ def train_side_by_side(
     if len(missing) > 1:
         space.check(space.of_training(workspace, competition, run, recipe, split, missing, keep_checkpoints))
         flags = [flag for flag, given in (("--skip-bad", skip_bad), ("--keep-checkpoints", keep_checkpoints)) if given]
+        flags += ["--logger", tracker] if tracker else []
         command = [sys.executable, "-m", "kit", "train", *options, *flags]
         _run(missing, [*command, "--fold"], jobs, workspace.root)
-    _, done = train.train(workspace, data, recipe, skip_bad=skip_bad, keep_checkpoints=keep_checkpoints)
+    _, done = train.train(
+        workspace, data, recipe, skip_bad=skip_bad, keep_checkpoints=keep_checkpoints, tracker=tracker
+    )
     return run, done or len(missing) > 1
 
 

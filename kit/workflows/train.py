@@ -53,6 +53,7 @@ class Session:
     team: Team
     clock: "Clock"
     keep_checkpoints: bool
+    tracker: str | None
 
     @property
     def image_keys(self) -> tuple[bytes, ...]:
@@ -71,6 +72,7 @@ def train(
     only_fold: int | None = None,
     skip_bad: bool = False,
     keep_checkpoints: bool = False,
+    tracker: str | None = None,
 ) -> tuple[Run, bool]:
     """Trains every stage of every fold, then makes the OOF maps and chooses the thresholds.
 
@@ -81,6 +83,7 @@ def train(
         only_fold: Train that fold alone, as when each GPU or process takes one.
         skip_bad: Leave out images that cannot be read.
         keep_checkpoints: Keep `last.ckpt` of stages that have left their weights.
+        tracker: Of `kit.training.loggers`, which takes the curves beside TensorBoard.
 
     Returns:
         The run, and whether there was anything to do.
@@ -91,7 +94,7 @@ def train(
     """
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
-    session = _open(workspace, competition, recipe, run, only_fold, skip_bad, keep_checkpoints)
+    session = _open(workspace, competition, recipe, run, only_fold, skip_bad, keep_checkpoints, tracker)
     done = [any(_train_part(session, run.part(part), part)) for part in recipe.parts()]
     with logged(run):
         if recipe.members:
@@ -112,11 +115,13 @@ def _open(
     only_fold: int | None,
     skip_bad: bool,
     keep_checkpoints: bool,
+    tracker: str | None,
 ) -> Session:
     """Finds folds, starts the processes' team and makes what is missing of the cache."""
-    from kit.training import fabric_setup
+    from kit.training import fabric_setup, loggers
     from kit.training.clock import Clock
 
+    loggers.check(tracker)
     path = fold_file_of(workspace, competition, recipe, run)
     split = read(path, competition)
     if only_fold is not None and only_fold not in split.numbers:
@@ -134,7 +139,9 @@ def _open(
     if alone:
         log.info("its curves and pictures: tensorboard --logdir %s", run.folder)
     clock = Clock(_works(run, recipe, split, numbers))
-    return Session(workspace, competition, split, numbers, caches, inputs, fabric, team, clock, keep_checkpoints)
+    return Session(
+        workspace, competition, split, numbers, caches, inputs, fabric, team, clock, keep_checkpoints, tracker
+    )
 
 
 def _works(run: Run, recipe: Recipe, split: Folds, numbers: Sequence[int]) -> dict[tuple[str, int, int], "Work"]:
@@ -223,7 +230,7 @@ def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Pa
             validation = session.readable(session.split.validation(fold), cached)
             data = stages.FoldData(cached, training, validation, session.split.positive[training])
             folder = run.stage(fold, number)
-            stages.train(session.fabric, recipe, number, fold, data, folder, start, session.clock)
+            stages.train(session.fabric, recipe, number, fold, data, folder, start, session.clock, session.tracker)
             member = f"{recipe.label} " if "/" in recipe.name else ""
             log.info("%s%s", member, summary.stage(run, fold, number))
             done.append(True)

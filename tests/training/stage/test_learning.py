@@ -105,9 +105,9 @@ def test_dice_on_positives_is_told_apart(tmp_path):
 
 def test_curves_are_what_tensorboard_reads_and_forget_what_a_killed_process_wrote(tmp_path):
     for first in (1, 2):  # killed in the third step, and gone on from the second
-        with Curves(tmp_path, first) as curves:
-            for step in range(first, 4):
-                curves.add_scalar("loss", step + first / 10, step)
+        curves = Curves(tmp_path, first)
+        for step in range(first, 4):
+            curves.add_scalar("loss", step + first / 10, step)
     found = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
     assert [(event.step, round(event.value, 3)) for event in found] == [(1, 1.1), (2, 2.2), (3, 3.2)]
 
