@@ -27,8 +27,10 @@ SLOW = (
     "report",
     "training/stage",
     "workflows",
+    "inference/test_export.py",
     "kaggle/test_kills.py",
     "thresholds/test_gate.py",
+    "thresholds/test_transfer.py",
     "test_makefile.py",
     "test_package.py",
 )
