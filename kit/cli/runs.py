@@ -65,6 +65,9 @@ def search_thresholds(
     folds: Annotated[Path | None, typer.Option(help="Fold file of --maps: image_id, patient_id, fold.")] = None,
     removal: Annotated[str | None, typer.Option(help="Values to choose from: 0,512,…; default: all.")] = None,
     prevalence: Annotated[float | None, typer.Option(help="Share of positives to expect, such as 0.22.")] = None,
+    draws: Annotated[
+        int, typer.Option(min=0, help="Bootstrap draws, to see how far the best thresholds move: 1000.")
+    ] = 0,
     use: Annotated[str | None, typer.Option(help="Put this rule in use for the run; best: that of the search.")] = None,
 ) -> None:
     """Search the best thresholds of each rule, exactly, on a run's out-of-fold maps or on external maps.
@@ -80,12 +83,12 @@ def search_thresholds(
 
     kinds, removals = kinds_of(rule), removals_of(removal)
     if maps or masks or out:
-        found = external.choose(maps, masks, kinds, out, folds, removals, prevalence)
+        found = external.choose(maps, masks, kinds, out, folds, removals, prevalence, draws)
         folders = {result.rule.name: folder for folder, result in found.items()}
         print(surfaces.table(folders))
     else:
         wanted = recipes.load(recipe, overrides)
-        explored = thresholds.explore(Workspace(), data, wanted, kinds, removals, prevalence, use)
+        explored = thresholds.explore(Workspace(), data, wanted, kinds, removals, prevalence, draws, use)
         folders = explored.folders
         print(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.in_use.name}: {explored.why}")
     for folder in folders.values():

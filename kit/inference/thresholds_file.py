@@ -36,6 +36,7 @@ class Thresholds(Document):
     share: Share | None = None
     """Share of the images of a whole test set that get a mask; None: the rule's own thresholds say which do."""
     plateau: dict[str, list[Number]] = Field(default_factory=dict)
+    spread: dict[str, tuple[Number, Number, Number]] = Field(default_factory=dict)
     prevalence: Share | None = None
     recipe: str | None = None
     use: str | None = None

@@ -22,7 +22,7 @@ AXES = {
 
 
 def table(folders: dict[str, Path], in_use: Path | None = None) -> str:
-    """The searches side by side, one a line.
+    """The searches side by side, one a line; in brackets where 95 % of the optima of bootstrap draws lie, if any.
 
     Args:
         folders: Each with a thresholds.json, by what to call it.
@@ -46,8 +46,12 @@ def table(folders: dict[str, Path], in_use: Path | None = None) -> str:
 
 
 def _row(name: str, found: dict) -> tuple[str, ...]:
-    chosen = [f"{key} {found[key]:.4g}" for key in ("top", "binarization", "gate") if key in found]
-    chosen += [f"removal {found['removal']}"] if "removal" in found else []
+    spread = found.get("spread") or {}
+    chosen = [
+        f"{key} {found[key]:.4g}" + (f" [{spread[key][0]:.4g}–{spread[key][2]:.4g}]" if key in spread else "")
+        for key in ("top", "binarization", "gate", "removal")
+        if key in found
+    ]
     low, high = found["interval"]
     measures = [found.get(key) for key in ("nested_dice", "dice_all_empty", "dice_positives", "negatives_empty")]
     return (

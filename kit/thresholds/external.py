@@ -87,6 +87,7 @@ def choose(
     folds_path: Path | str | None = None,
     removal: Sequence[int] | None = None,
     prevalence: float | None = None,
+    draws: int = 0,
 ) -> dict[Path, Result]:
     """Searches the thresholds of some rules and writes what it finds: for one rule into `out`, else a subfolder each.
 
@@ -98,6 +99,7 @@ def choose(
         folds_path: Fold file; without, images are split into five groups for the nested estimate.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         prevalence: Expected share of positives, if it is not that of these images.
+        draws: Bootstrap draws, of which each rule's best thresholds are found too.
 
     Returns:
         What was found, by the folder that it was written to.
@@ -115,7 +117,7 @@ def choose(
     folds, patients = None, list(maps.ids)
     if folds_path is not None:
         folds, patients = read_folds(folds_path, maps.ids, maps.named)
-    found = selection.choose(maps, masks, patients, folds, kinds, removal, prevalence)
+    found = selection.choose(maps, masks, patients, folds, kinds, removal, prevalence, draws=draws)
     sources = {"maps": maps_path, "masks": masks_path} | ({"folds": folds_path} if folds_path else {})
     hashes = {name: sha256(path) for name, path in sources.items()}
     results = {Path(out) if len(kinds) == 1 else Path(out) / kind: result for kind, result in found.items()}

@@ -20,6 +20,7 @@ from kit.thresholds.calibration import ExpectedSearch
 from kit.thresholds.cleaned_search import CleanedSearch
 from kit.thresholds.cleaning import cleaned_regions
 from kit.thresholds.cross_validation import Carried
+from kit.thresholds.draws import patient_draws, spread
 from kit.thresholds.gate import GatedSearch
 from kit.thresholds.search import ComponentSearch, ImageSearch, Search, Surface
 from kit.thresholds.tables import Components, Histograms
@@ -58,6 +59,8 @@ class Result:
     prevalence: float | None
     plateau: dict[str, list[float]]
     """The range of each threshold, the others held, that loses no more than 0.001."""
+    spread: dict[str, list[float]] | None
+    """The 2.5th, 50th and 97.5th percentile of each threshold over bootstrap draws; None: nothing was drawn."""
     surface: Surface | None = field(repr=False)
     images: np.ndarray = field(repr=False)
     """Dice of each image, (N,)."""
@@ -76,6 +79,7 @@ def choose(
     image_probability: np.ndarray | None = None,
     transfer: Literal["none", "share"] = "none",
     smallest_contour: int = 0,
+    draws: int = 0,
 ) -> dict[str, Result]:
     """Finds the best thresholds of each rule. Reads every map once and keeps only tables of counts.
 
@@ -92,6 +96,7 @@ def choose(
             what it scores on each fold taken for a test set.
         smallest_contour: Masks are cleaned of contours that enclose no more pixels of a 1024×1024 image, by the rules
             found and in all that is said of them (`CleanedRule`).
+        draws: Bootstrap draws of patients, of which each rule's best thresholds are found too.
 
     Returns:
         A result for each of `kinds`.
@@ -108,7 +113,7 @@ def choose(
     positive = histograms.truth > 0
     weights = cross_validation.prevalence_weights(positive, prevalence)
     groups = cross_validation.leave_out(folds, patients)
-    searches: dict[str, Search[Any]] = {kind: _search(kind, histograms, components, removal) for kind in kinds}
+    searches: dict[str, Search[Any]] = {kind: search_of(kind, histograms, components, removal) for kind in kinds}
     if smallest_contour:
         searches = {kind: CleanedSearch(search, smallest_contour) for kind, search in searches.items()}
     if image_probability is not None:
@@ -117,6 +122,7 @@ def choose(
     match = transfer == "share"
     carried = {kind: Carried(search, groups, weights, match) for kind, search in searches.items()}
     whole = cross_validation.nested_choice(list(carried.values()), groups, weights)
+    drawn = patient_draws(weights, patients, draws) if draws else None
     results = {}
     for kind, search in progress(searches.items(), "searching", len(searches), unit="rule"):
         rule = search.best(weights)
@@ -134,7 +140,8 @@ def choose(
             negatives_empty=float(dice[~positive].mean()) if not positive.all() else None,
             masked=_mean(np.where(positive, dice > 0, dice < 1), weights),
             prevalence=prevalence,
-            plateau=search.plateau(rule, weights),
+            plateau=(plateau := search.plateau(rule, weights)),
+            spread=None if drawn is None else spread(search, list(plateau), drawn),
             surface=search.surface(rule, weights),
             images=dice,
             nested_images=nested,
@@ -163,7 +170,8 @@ def _fill(
         pass
 
 
-def _search(kind: str, histograms: Histograms, components: Components, removal: Sequence[int] | None) -> Search[Any]:
+def search_of(kind: str, histograms: Histograms, components: Components, removal: Sequence[int] | None) -> Search[Any]:
+    """The search of a kind of rule on filled tables; `removal` are the values to choose from, None: all."""
     if kind == "expected":
         return ExpectedSearch(histograms)
     if kind == "component":
@@ -228,6 +236,7 @@ def write(result: Result, folder: Path | str, recipe: str | None, hashes: dict[s
             "negatives_empty": result.negatives_empty,
             "masked": result.masked,
             "plateau": result.plateau,
+            **({} if result.spread is None else {"spread": result.spread}),
             "prevalence": result.prevalence,
             "recipe": recipe,
             "hashes": hashes,

@@ -13,21 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from kit.competition import rle, scoring
+from kit.competition import rle
 from kit.core.errors import KitError
 from kit.core.files import copy, is_current, locked, mark, read_json, sha256, write_json
 from kit.core.resumable import keys_path
-from kit.inference import maps, rules, thresholds_file
-from kit.inference.masks import read_image_probabilities, stored_masks
+from kit.inference import maps, thresholds_file
+from kit.inference.masks import read_image_probabilities
 from kit.recipes.schema import Recipe
 from kit.run import Run
-from kit.thresholds import cross_validation, selection
+from kit.thresholds import selection
+from kit.workflows import fixed_rule
 from kit.workflows.workspace import OpenRun, Workspace, check_maps, logged, open_run
 
 log = logging.getLogger(__name__)
 
-FIXED = "fixed"
-"""What a recipe calls the thresholds that it gives itself."""
 BEST = "best"
 """What `--use` calls the rule with the best nested Dice."""
 
@@ -44,7 +43,7 @@ def ensure(opened: OpenRun) -> bool:
         done = not (is_current(searched, made_from) and there)
         if done:
             search(opened, opened.run.folder / "thresholds")
-            measure_fixed(opened)
+            fixed_rule.measure(opened)
             write_json(searched, {"rules": list(selection.KINDS)})
             mark(searched, made_from)
         return put_in_use(opened, chosen_by_hand(opened.run)) or done
@@ -88,6 +87,7 @@ def explore(
     kinds: Sequence[str] = selection.KINDS,
     removal: Sequence[int] | None = None,
     prevalence: float | None = None,
+    draws: int = 0,
     use: str | None = None,
 ) -> Explored:
     """Searches the thresholds of some rules on a run's OOF maps; which rule is in use changes only where it is said.
@@ -99,6 +99,7 @@ def explore(
         kinds: Names of rules.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         prevalence: Share of positives to expect; None: as the recipe says.
+        draws: Bootstrap draws that tell how far the best thresholds move; 0: none.
         use: The rule to use from now on, or `best`; None: as it was.
 
     Returns:
@@ -109,7 +110,8 @@ def explore(
     """
     if use is not None and use not in (*selection.KINDS, BEST):
         raise KitError(f"--use {use}: is not known: give one of {', '.join(selection.KINDS)}, or {BEST}")
-    if use is not None and (removal is not None or prevalence is not None):
+    own = removal is None and prevalence is None and not draws
+    if use is not None and not own:
         raise KitError(f"--use {use}: takes the thresholds of the recipe's own search: leave out the other options")
     opened = open_run(workspace, data, recipe)
     check_maps(opened)
@@ -121,8 +123,8 @@ def explore(
                 put_in_use(opened, None if use == BEST else use)
             log.info("%s: rule %s is in use, %s", run.folder, *in_use(run))
         folders = _folders(run)
-        if removal is not None or prevalence is not None:
-            folders = search(opened, run.folder / "explored", kinds, removal, prevalence or recipe.prevalence)
+        if not own:
+            folders = search(opened, run.folder / "explored", kinds, removal, prevalence, draws)
     rule, why = in_use(run)
     shown = {name: path for name, path in folders.items() if path.name.removesuffix("-plain") in kinds}
     return Explored(shown, run.rule(rule, recipe.tta), why)
@@ -180,6 +182,7 @@ def search(
     kinds: Sequence[str] = selection.KINDS,
     removal: Sequence[int] | None = None,
     prevalence: float | None = None,
+    draws: int = 0,
 ) -> dict[str, Path]:
     """Searches the thresholds of each rule on the OOF maps, with and without TTA.
 
@@ -189,6 +192,7 @@ def search(
         kinds: Names of rules.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         prevalence: Share of positives to expect; None: as the recipe says.
+        draws: As of `explore`.
 
     Returns:
         Folder of each search, by what to call it.
@@ -212,6 +216,7 @@ def search(
             np.concatenate(given) if given else None,
             recipe.threshold.transfer,
             recipe.threshold.smallest_contour,
+            draws,
         )
         hashes = {file.name: sha256(file) for file in files + gates} | {"labels": sha256(competition.labels_path)}
         for kind, result in results.items():
@@ -219,44 +224,6 @@ def search(
             selection.write(result, folder, recipe.name, hashes)
             folders[_title(kind, tta)] = folder
     return folders
-
-
-def measure_fixed(opened: OpenRun) -> None:
-    """Writes what the recipe's own thresholds are worth out of fold, with and without TTA.
-
-    Nothing is chosen on the images, so that the nested Dice is the Dice.
-    """
-    run, recipe, competition = opened.run, opened.recipe, opened.competition
-    rule = rules.fixed(recipe.threshold, recipe.is_gated)
-    patient = dict(zip(opened.split.table.image_id, opened.split.table.patient_id, strict=True))
-    for tta in (True, False):
-        dice: dict[str, float] = {}
-        masked = []
-        files = [run.oof(fold, tta) for fold in opened.split.numbers]
-        for fold, file in zip(opened.split.numbers, files, strict=True):
-            for image_id, mask in stored_masks(rule, file, run.oof(fold, tta, "classify"), competition.shape):
-                dice[image_id] = scoring.dice(
-                    mask, rle.union(competition.labels[image_id], competition.shape, image_id)
-                )
-                masked.append(bool(mask.any()))
-        values = np.array(list(dice.values()))
-        positive = np.array([bool(competition.labels[image_id]) for image_id in dice])
-        weights = cross_validation.prevalence_weights(positive, recipe.prevalence)
-        mean = float(np.average(values, weights=weights))
-        content = {
-            **rules.parameters(rule),
-            "dice": mean,
-            "interval": cross_validation.interval(values, weights, [patient[image_id] for image_id in dice]),
-            "nested_dice": mean,
-            "dice_positives": float(values[positive].mean()) if positive.any() else None,
-            "negatives_empty": float(values[~positive].mean()) if not positive.all() else None,
-            "masked": float(np.average(masked, weights=weights)),
-            "plateau": {},
-            "prevalence": recipe.prevalence,
-            "recipe": recipe.name,
-            "hashes": {file.name: sha256(file) for file in files} | {"labels": sha256(competition.labels_path)},
-        }
-        write_json(run.rule(FIXED, tta) / "thresholds.json", content)
 
 
 def _made_from(opened: OpenRun) -> dict[str, Any]:
@@ -287,7 +254,7 @@ def _fits(run: Run, recipe: Recipe) -> bool:
 
 def _folders(run: Run) -> dict[str, Path]:
     """Folder of each rule's search, by what to call it."""
-    kinds = (*selection.KINDS, FIXED)
+    kinds = (*selection.KINDS, fixed_rule.FIXED)
     return {_title(kind, tta): run.rule(kind, tta) for tta in (True, False) for kind in kinds}
 
 
