@@ -31,6 +31,7 @@ takes_view         := IMAGE DATA RECIPE SET ARGS
 takes_tables       := DATA ARGS
 takes_recipes      := RECIPE SET ARGS
 takes_bench        := ARGS
+takes_bench-gpu    :=
 takes_test         := ARGS
 takes_test-fast    := ARGS
 takes_coverage     := ARGS
@@ -173,6 +174,9 @@ push: .venv/ready
 
 bench: .venv/dev
 	@$(BIN)/python -m tests.bench $(ARGS_)
+
+bench-gpu: .venv/dev
+	@$(BIN)/python -m tests.bench.gpu
 
 test: .venv/dev
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS_)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 VERBS = typer.main.get_command(cli.app).commands
 PROGRAMS = ("make", "kit", "python", "torchrun", "docker", "tensorboard", "xargs", "seq", "sbatch", "srun")
-UNLIKE_THE_KIT = {"bench", "test", "test-fast", "coverage", "lint", "docs", "clean"}
+UNLIKE_THE_KIT = {"bench", "bench-gpu", "test", "test-fast", "coverage", "lint", "docs", "clean"}
 """Verbs of make that run something else."""
 BLOCK = re.compile(r"^```(?P<kind>\S*)\n(?P<content>.*?)^```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`(make [a-z][^`\n]*|(?:python -m )?kit [a-z][^`\n]*)`")

@@ -1,0 +1,93 @@
+"""Prediction: whole, from files to a submission, against the forward alone; and other backends against eager torch."""
+
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from kit import networks, phantom, recipes
+from kit.competition import layout
+from kit.core import files
+from kit.inference import predict
+from kit.recipes.schema import Recipe
+from kit.run import Run
+from kit.workflows.predict import predict_files
+from tests.bench.measure import Row, in_turn
+
+FILES = 16
+"""Test images of 1024×1024."""
+
+
+def rows() -> list[Row]:
+    """A row a measurement."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        phantom.write(folder / "data", train=2, test=FILES, size=1024)
+        test = layout.open_folder(folder / "data").test
+        found = [_whole(folder, recipe, size, test) for recipe, size in (("exp5", 512), ("small", 416))]
+        return [*found, *_backends(folder)]
+
+
+def _run(folder: Path, recipe: Recipe) -> Run:
+    """A run of one fold with random weights, and a rule that gives every image a mask."""
+    run = Run(folder / "runs" / recipe.name)
+    torch.manual_seed(0)
+    for stage in range(len(recipe.stages)):
+        networks.save_weights(run.weights(0, stage), networks.build(recipe.network, pretrained=False))
+    files.write_json(run.thresholds, {"rule": "component", "binarization": 0.5, "removal": 2048})
+    return run
+
+
+def _whole(folder: Path, name: str, size: int, test: dict[str, Path]) -> Row:
+    recipe = recipes.load(name, "threshold.rule=component")
+    run = _run(folder, recipe)
+    trained, number = run.trained(recipe), count()
+    models = predict.load(recipe, [run.weights(0, len(recipe.stages) - 1)])
+    noise = np.random.default_rng(0).integers(0, 256, (FILES, size, size), np.uint8)
+
+    def whole() -> None:
+        predict_files(trained, test, tuple(test), Run(folder / f"{name}{next(number)}"), (1024, 1024), False, False)
+
+    def forward() -> None:
+        for start in range(0, FILES, recipe.stages[-1].batch_size):
+            predict.probabilities(models, noise[start : start + recipe.stages[-1].batch_size], recipe)
+
+    ours, alone = in_turn(whole, forward, repeats=3)
+    return Row(
+        f"{name}: predict an image at {size}², from DICOM to submission, with TTA",
+        ours.per(FILES),
+        limit=alone.per(FILES),
+        bound="the forward alone",
+        bottleneck="the forward; decoding shares its cores",
+        share=1 / 1.1,
+        why="decoding takes the cores that the forward would have, and the masks of the last images come after it",
+        wall=True,
+    )
+
+
+def _backends(folder: Path) -> list[Row]:
+    recipe = recipes.load("exp5")
+    weights = _run(folder, recipe).weights(0, len(recipe.stages) - 1)
+    names = ("torch", "onnxruntime", "openvino")
+    models = {name: predict.load(recipe, [weights], name) for name in names}
+    noise = np.random.default_rng(0).integers(0, 256, (2, 512, 512), np.uint8)
+
+    def forward(name: str) -> None:
+        predict.probabilities(models[name], noise, recipe, mirrored=False)
+
+    eager, *others = in_turn(*(lambda name=name: forward(name) for name in names))
+    return [
+        Row(
+            f"exp5: forward of an image at 512² in {name}",
+            other.per(len(noise)),
+            eager.per(len(noise)),
+            "eager torch",
+            bottleneck="convolutions",
+            times=1.4,
+            why="the same convolutions, and eager torch has gained: it keeps freed memory now",
+            wall=True,
+        )
+        for name, other in zip(names[1:], others, strict=True)
+    ]
