@@ -7,6 +7,7 @@ import pandas as pd
 
 from kit.competition import dicom, labels
 from kit.competition.layout import Competition
+from kit.core.errors import KitError
 from kit.core.parallel import cores
 from kit.core.progress import progress
 
@@ -31,7 +32,7 @@ def overview(competition: Competition) -> pd.Series:
 
 
 def metadata(competition: Competition) -> pd.DataFrame:
-    """Sex and view position of each image, by its DICOM header.
+    """Sex and view position of each image, by its DICOM header; files without one are told and left out.
 
     Returns:
         Columns set (Training, Test), Gender (Female, Male), View Position, positive (None for test images).
@@ -40,9 +41,18 @@ def metadata(competition: Competition) -> pd.DataFrame:
         ("Training", path, bool(competition.labels[image_id])) for image_id, path in competition.train.items()
     ]
     rows += [("Test", path, None) for path in competition.test.values()]
+
+    def read(row: tuple[str, Path, bool | None]) -> dicom.Metadata | KitError:
+        try:
+            return dicom.read_metadata(row[1])
+        except KitError as error:
+            return error
+
     with ThreadPoolExecutor(cores()) as pool:
-        read = pool.map(lambda row: dicom.read_metadata(row[1]), rows)
-        headers = list(progress(read, "reading headers", len(rows)))
+        found = list(progress(pool.map(read, rows), "reading headers", len(rows)))
+    dicom.report_bad([header for header in found if isinstance(header, KitError)], skip_bad=True)
+    rows = [row for row, header in zip(rows, found, strict=True) if not isinstance(header, KitError)]
+    headers = [header for header in found if not isinstance(header, KitError)]
     sexes = {"F": "Female", "M": "Male"}
     return pd.DataFrame(
         {

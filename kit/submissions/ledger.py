@@ -22,7 +22,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from kit.core.documents import Count
-from kit.core.errors import KitError
+from kit.core.errors import KitError, unwritable
 from kit.core.files import present, read_bytes
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -112,7 +112,7 @@ def append(path: Path | str, event: Kind, sha256: str, **fields: Any) -> None:
             handle.flush()
             os.fsync(handle.fileno())
     except OSError as error:
-        raise KitError(f"{path}: cannot be written ({error.strerror}): check its permissions") from None
+        raise unwritable(path, error) from None
 
 
 def read(path: Path | str) -> list[Event]:

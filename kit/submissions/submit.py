@@ -75,14 +75,17 @@ def submit_local(
     submission.check(path, competition.sample_ids, competition.shape)
     digest = files.sha256(path)
     before = ledger.find(ledger_path, digest, destination)
-    if before and before.submitted and not again and not ask(f"{path} was submitted before. Submit it again?"):
+    submitted = before is not None and before.submitted
+    scored = before is not None and (before.public, before.private) != (None, None)
+    if before and scored and not again and not ask(f"{path} was submitted before. Submit it again?"):
         return Outcome(before, fresh=False, path=path)
     if before is None:
         record_built(path, competition.name, ledger_path, digest, oof)
         ledger.append(ledger_path, "validated", digest, destination=destination)
     scores = leaderboard.score(path, competition)
     if scores is not None:
-        ledger.append(ledger_path, "submitted", digest, destination=destination)
+        if scored or not submitted:  # otherwise a process was killed between submitting and scoring
+            ledger.append(ledger_path, "submitted", digest, destination=destination)
         ledger.append(
             ledger_path, "scored", digest, destination=destination, public=scores.public, private=scores.private
         )

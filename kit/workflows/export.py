@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kit.inference import backends
 from kit.recipes.schema import Recipe
-from kit.workflows.workspace import Workspace, open_run
+from kit.workflows.workspace import Workspace, check_maps, open_run
 
 
 def export(workspace: Workspace, data: Path | str, recipe: Recipe) -> list[Path]:
@@ -19,12 +19,14 @@ def export(workspace: Workspace, data: Path | str, recipe: Recipe) -> list[Path]
         The files; those that were there already are kept.
 
     Raises:
-        KitError: there is no trained run, or the packages are missing.
+        KitError: there is no trained run, its weights are no longer those of its maps, or the packages are missing.
     """
     backends.check("onnxruntime")
     from kit.inference import export as onnx
 
-    trained = open_run(workspace, data, recipe).run.trained(recipe)
+    opened = open_run(workspace, data, recipe)
+    trained = opened.run.trained(recipe)
+    check_maps(opened)
     return [
         onnx.ensure(weights, part.network, part.stages[-1].size)
         for part in recipe.parts()

@@ -64,7 +64,9 @@ def test_nothing_waits_and_nothing_else_changes(finished):
             take_away(path)
         path.write_bytes(content)
         after = artefacts(finished)
-        assert {name: after.get(name) for name in before} == before, f"{kind} for {path.relative_to(finished)}"
+        kept = {name: content for name, content in before.items() if not name.startswith("data/cache/")}
+        # What was cached of an image that cannot be read any more is made again.
+        assert {name: after.get(name) for name in kept} == kept, f"{kind} for {path.relative_to(finished)}"
     assert told >= 10
 
 

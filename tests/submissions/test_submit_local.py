@@ -61,6 +61,17 @@ def test_without_a_solution_the_file_is_left_ready(csv, competition, tmp_path):
     assert events(tmp_path / "l.jsonl") == ["built", "validated"]
 
 
+def test_what_was_killed_before_it_told_the_score_is_scored_by_the_next(csv, competition, tmp_path):
+    book = tmp_path / "l.jsonl"
+    submit_local(csv, competition, book, OOF)
+    whole = events(book)
+    book.write_text("".join(book.read_text().splitlines(keepends=True)[:-1]))
+    again = submit_local(csv, competition, book, OOF)
+    assert again.fresh
+    assert again.entry.public is not None
+    assert events(book) == whole
+
+
 def test_an_invalid_file_is_refused_with_all_its_problems(csv, competition, tmp_path):
     csv.write_text("ImageId,EncodedPixels\na,0 99\nx,-1\nc,1\n")
     with pytest.raises(KitError) as caught:

@@ -1,10 +1,13 @@
 """The smallest data set and recipe, run from folds to a score on a disk that may fail."""
 
 import hashlib
+import io
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
+import torch
 from faulty_disk import run
 
 from kit import phantom
@@ -16,18 +19,26 @@ network: {encoder: tu-mobilenetv3_small_050, encoder_weights: null, decoder_chan
 stages:
   - {size: 32, epochs: 2, batch_size: 2, swa_epochs: 2}
 """
+SHORT = """
+about: One network of one epoch.
+folds: {holdout: 0.5}
+network: {encoder: tu-mobilenetv3_small_050, encoder_weights: null, decoder_channels: [8, 8, 8, 8, 8]}
+stages:
+  - {size: 32, epochs: 1, batch_size: 4}
+"""
 VERBS = ("folds", "train", "submit")
+DATA = "tiny"
 
 
 def command(verb: str) -> list[str]:
-    return [verb, "--data", "tiny", "--recipe", "small.yaml"]
+    return [verb, "--data", DATA, "--recipe", "small.yaml"]
 
 
-def pristine(folder: Path) -> Path:
+def pristine(folder: Path, recipe: str = RECIPE) -> Path:
     """The data and the recipe."""
-    folder.mkdir(parents=True)
-    phantom.write(folder / "tiny", train=10, test=3, size=64, seed=2)
-    (folder / "small.yaml").write_text(RECIPE)
+    folder.mkdir(parents=True, exist_ok=True)
+    phantom.write(folder / DATA, train=10, test=3, size=64, seed=2)
+    (folder / "small.yaml").write_text(recipe)
     return folder
 
 
@@ -41,7 +52,8 @@ def artefacts(folder: Path) -> dict[str, str]:
         if path.name == "metrics.csv":
             content = pd.read_csv(path).drop(columns="seconds").to_csv().encode()
         elif path.name == "ledger.jsonl":
-            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            # What a killed writer left of a line is removed by the next.
+            lines = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
             content = repr(sorted({(line["event"], line["sha256"], line.get("public")) for line in lines})).encode()
         elif name == "folds/tiny.origin.json":
             # Where the data lie is another folder in each test.
@@ -62,3 +74,35 @@ def undisturbed(folder: Path) -> dict[str, dict[str, str]]:
         assert ended.code == 0, ended.said
         after[verb] = artefacts(folder)
     return after
+
+
+def state(folder: Path) -> str:
+    """A hash of all that the next command may go by: what artefacts hold, hidden arrays, and names of what was left.
+
+    Two states of one hash differ in times, logs, and the content of temporary files alone.
+    """
+    found = artefacts(folder)
+    for path in sorted(folder.rglob("*")):
+        name = re.sub(r"-\d+\.tmp", ".tmp", str(path.relative_to(folder)))
+        if path.name.endswith(".part"):
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif ".tmp" in name or path.is_dir():
+            found[name] = ""
+        elif path.name == "last.ckpt":
+            found[name] = hashlib.sha256(_timeless(path.read_bytes())).hexdigest()
+        elif path.name == "ledger.jsonl":
+            found[name] = re.sub(r'"time": "[^"]*"', "", path.read_text())
+    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()
+
+
+def _timeless(checkpoint: bytes) -> bytes:
+    """A checkpoint without the seconds of its epochs; a broken one as it is."""
+    try:
+        content = torch.load(io.BytesIO(checkpoint), "cpu", weights_only=True)
+    except Exception:
+        return checkpoint
+    for epoch in content["history"]:
+        epoch["seconds"] = 0.0
+    again = io.BytesIO()
+    torch.save(content, again)
+    return again.getvalue()

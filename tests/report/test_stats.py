@@ -1,0 +1,14 @@
+"""Tables of a data set of which a part cannot be read."""
+
+from kit import phantom
+from kit.competition import layout
+from kit.report import stats
+
+
+def test_a_file_without_a_header_that_can_be_read_is_told_and_left_out_of_the_tables(tmp_path, caplog):
+    phantom.write(tmp_path / "tiny", train=6, test=2, size=64)
+    competition = layout.open_folder(tmp_path / "tiny")
+    first = next(iter(competition.train.values()))
+    first.write_bytes(first.read_bytes()[:200])
+    assert len(stats.metadata(competition)) == 7
+    assert f"left out: {first}" in caplog.text
