@@ -1,6 +1,6 @@
-import os
 from typing import get_args
 
+import no_file
 import numpy as np
 import pytest
 import torch
@@ -185,13 +185,7 @@ def test_files_that_hold_something_else_than_tensors_by_name(tmp_path, content, 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "loop"])
 def test_weights_that_are_no_file_are_refused_and_not_waited_for(tmp_path, kind):
-    path = tmp_path / "weights.safetensors"
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "fifo":
-        os.mkfifo(path)
-    else:
-        path.symlink_to(path)
+    path = no_file.put(tmp_path / "weights.safetensors", kind)
     with pytest.raises(KitError, match=r"weights\.safetensors: (is a|.*circle)"):
         networks.load_weights(networks.build(SMALL), path)
 

@@ -2,6 +2,7 @@ import os
 import shutil
 from pathlib import Path
 
+import no_file
 import numpy as np
 import pytest
 
@@ -165,16 +166,9 @@ class TestLayout:
     @pytest.mark.parametrize(
         "name", ["patients.csv", "stage_2_train.csv", "stage_2_sample_submission.csv", "solution.csv"]
     )
-    @pytest.mark.parametrize("kind", ["folder", "fifo", "loop", "lost"])
+    @pytest.mark.parametrize("kind", no_file.KINDS)
     def test_what_is_no_file_is_refused_and_not_waited_for(self, images, tmp_path, name, kind):
-        path = self.round2(images, tmp_path) / name
-        path.unlink(missing_ok=True)
-        if kind == "folder":
-            path.mkdir()
-        elif kind == "fifo":
-            os.mkfifo(path)
-        else:
-            path.symlink_to(path if kind == "loop" else tmp_path / "nowhere")
+        no_file.put(self.round2(images, tmp_path) / name, kind)
         with pytest.raises(KitError, match=name.replace(".", r"\.")):
             layout.open_folder(tmp_path)
 

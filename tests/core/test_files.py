@@ -5,6 +5,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import no_file
 import pytest
 
 from kit.core import temporary
@@ -151,20 +152,6 @@ def test_the_full_device_is_told_as_a_full_disk(tmp_path):
         fill()
 
 
-def special(path, kind):
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "loop":
-        path.symlink_to(path)
-    elif kind == "dangling":
-        path.symlink_to(path.with_name("nowhere"))
-    else:
-        path.symlink_to("/dev/null")
-    return path
-
-
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
@@ -177,7 +164,7 @@ def special(path, kind):
 )
 @pytest.mark.parametrize("use", [present, sha256, read_json, lambda path: copy(path, path.with_name("copy"))])
 def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path, kind, said, use):
-    path = special(tmp_path / "x.json", kind)
+    path = no_file.put(tmp_path / "x.json", kind)
     with pytest.raises(KitError, match=rf"x\.json: .*({said})"):
         use(path)
     assert not (tmp_path / "copy").exists()

@@ -1,5 +1,6 @@
 import os
 
+import no_file
 import numpy as np
 import pytest
 
@@ -132,19 +133,13 @@ def test_waiting_rows_are_flushed_in_groups(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["maps.npy", "maps.keys", "maps.ids.txt", ".maps.npy.part"])
-@pytest.mark.parametrize("kind", ["folder", "fifo", "loop", "dangling"])
+@pytest.mark.parametrize("kind", no_file.KINDS)
 def test_what_is_no_file_is_refused_and_not_opened(tmp_path, name, kind):
     path, there = tmp_path / "maps.npy", tmp_path / name
     rows = ResumableArray(path, IDS, keys("1", "2", "3"), (2, 2))
     fill(rows)
     rows.finish()
-    there.unlink(missing_ok=True)
-    if kind == "folder":
-        there.mkdir()
-    elif kind == "fifo":
-        os.mkfifo(there)
-    else:
-        there.symlink_to(there if kind == "loop" else tmp_path / "nowhere")
+    no_file.put(there, kind)
     with pytest.raises(KitError, match=name.replace(".", r"\.")):
         made = ResumableArray(path, IDS, keys("1", "x", "3"), (2, 2))
         is_complete(path, IDS, keys("1", "2", "3"), (2, 2))

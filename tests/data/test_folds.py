@@ -1,7 +1,7 @@
 import dataclasses
 import logging
-import os
 
+import no_file
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,8 +152,7 @@ class TestRead:
 
     @pytest.mark.parametrize("kind", ["folder", "fifo"])
     def test_what_is_no_file(self, file, phantoms, kind):
-        file.unlink()
-        file.mkdir() if kind == "folder" else os.mkfifo(file)
+        no_file.put(file, kind)
         with pytest.raises(KitError, match=r"tiny\.csv: is a"):
             folds.read(file, phantoms)
 

@@ -7,6 +7,7 @@ import os
 from itertools import cycle
 from pathlib import Path
 
+import no_file
 import pytest
 from faulty_disk import run
 from tiny_run import VERBS, artefacts, command, pristine, undisturbed
@@ -32,16 +33,6 @@ def files(folder: Path) -> list[Path]:
     return [*data.values(), *tables, *made, folder / "small.yaml"]
 
 
-def put(path: Path, kind: str) -> None:
-    path.unlink()
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "FIFO":
-        os.mkfifo(path)
-    else:
-        path.symlink_to(path)
-
-
 def take_away(path: Path) -> None:
     path.rmdir() if path.is_dir() else path.unlink()
 
@@ -49,10 +40,10 @@ def take_away(path: Path) -> None:
 def test_nothing_waits_and_nothing_else_changes(finished):
     before, told = artefacts(finished), 0
     for path, kind, verb in zip(
-        files(finished), cycle(["folder", "FIFO", "circle of links"]), cycle(["train", "submit"]), strict=False
+        files(finished), cycle(["folder", "fifo", "loop"]), cycle(["train", "submit"]), strict=False
     ):
         content = path.read_bytes()
-        put(path, kind)
+        no_file.put(path, kind)
         ended = run(finished, command(verb))
         what = f"{kind} for {path.relative_to(finished)}, {verb}: {ended.said}"
         assert ended.code in (0, 2), what

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import no_file
 import numpy as np
 import torch
 
@@ -302,16 +303,13 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
     }
 
 
+NO_FILES = {"a folder": "folder", "a FIFO": "fifo", "a circle of links": "loop", "a link to nowhere": "dangling"}
+
+
 def break_file(path: Path, fault: str, good: bytes) -> None:
     """Puts a fault in the place of a file."""
-    if fault == "a folder":
-        path.mkdir()
-    elif fault == "a FIFO":
-        os.mkfifo(path)
-    elif fault == "a circle of links":
-        path.symlink_to(path)
-    elif fault == "a link to nowhere":
-        path.symlink_to(path.with_name("nowhere"))
+    if fault in NO_FILES:
+        no_file.put(path, NO_FILES[fault])
     elif fault != "missing":
         contents = {"empty": b"", "the first half": good[: len(good) // 2], "no text": b"\xff\xfe\x00\x81" * 60}
         path.write_bytes(contents[fault])

@@ -1,7 +1,6 @@
 """A killed stage goes on to the same weights, bit for bit; what cannot be gone on with is refused."""
 
-import os
-
+import no_file
 import numpy as np
 import pandas as pd
 import pytest
@@ -134,13 +133,7 @@ def test_a_checkpoint_of_another_training_is_one_clear_line(monkeypatch, tmp_pat
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "loop"])
 def test_a_checkpoint_that_is_no_file_is_refused_and_nothing_is_trained(tmp_path, kind):
-    path = tmp_path / "last.ckpt"
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "fifo":
-        os.mkfifo(path)
-    else:
-        path.symlink_to(path)
+    path = no_file.put(tmp_path / "last.ckpt", kind)
     with pytest.raises(KitError, match=r"last\.ckpt: (is a|.*circle)"):
         checkpoint.restore(path)
     assert list(tmp_path.iterdir()) == [path]
