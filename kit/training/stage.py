@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from kit.data.dataset import FoldData, Loader, Samples, loader
 from kit.data.sampler import batches, epoch_order
 from kit.networks import Segmenter
 from kit.recipes.schema import Recipe
+from kit.recipes.stage import Stage
 from kit.training import checkpoint, fabric_setup, loggers, losses, optimizers, pictures, schedules
 from kit.training.averaging import Checkpoints, State
 from kit.training.clock import Clock, Work
@@ -40,41 +42,57 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 
-def train(
-    fabric: lightning_fabric.Fabric,
-    recipe: Recipe,
-    number: int,
-    fold: int,
-    data: FoldData,
-    folder: Path,
-    start: Path | None,
-    clock: Clock | None = None,
-    tracker: str | None = None,
-) -> None:
-    """Trains stage `number` of `fold` to its end, from its last checkpoint if there is one.
+@dataclass(frozen=True)
+class Task:
+    """One stage of one fold: what to train, on what, and where its files go."""
+
+    recipe: Recipe
+    number: int
+    """Of the stage, from 0."""
+    fold: int
+    """Its random numbers are its own."""
+    data: FoldData
+    """Images and masks at the stage's size."""
+    folder: Path
+    """Of the stage's files."""
+    start: Path | None = None
+    """Weights to start from; None: the recipe's pretrained ones."""
+
+    @property
+    def settings(self) -> Stage:
+        """The recipe's section."""
+        return self.recipe.stages[self.number]
+
+    @property
+    def name(self) -> str:
+        """As the log has it."""
+        return f"fold {self.fold} stage {self.number + 1} ({self.settings.size} px)"
+
+
+def train(fabric: lightning_fabric.Fabric, task: Task, clock: Clock | None = None, tracker: str | None = None) -> None:
+    """Trains a stage to its end, from its last checkpoint if there is one.
 
     Args:
         fabric: Devices, precision and processes.
-        recipe: The resolved recipe.
-        number: Of the stage, from 0.
-        fold: Number of the fold; its random numbers are its own.
-        data: Images and masks at the stage's size.
-        folder: Of the stage's files.
-        start: Weights to start from; None: the recipe's pretrained ones.
+        task: The stage.
         clock: Of the whole run; None: the stage stands alone.
         tracker: Of `kit.training.loggers`, which takes the curves beside TensorBoard.
 
     Raises:
         KitError: there are fewer images than processes, or a file of weights or checkpoint is unusable.
     """
-    stage = _Stage(fabric, recipe, number, fold, data, folder, start, clock, tracker)
+    stage = _Stage(fabric, task, clock, tracker)
     with ExitStack() as stack:
         for logger in stage.loggers:
             stack.callback(logger.close)
         while not stage.is_over:
             began = time.monotonic()
             row = stage.train_epoch()
-            row |= validate(fabric, [stage.model], recipe, stage.settings, data) if stage.is_validated else UNKNOWN
+            row |= (
+                validate(fabric, [stage.model], task.recipe, task.settings, task.data)
+                if stage.is_validated
+                else UNKNOWN
+            )
             stage.record(row | {"seconds": round(time.monotonic() - began, 2)})
             stage.save()
         stage.finish()
@@ -83,32 +101,22 @@ def train(
 class _Stage:
     """A stage under way: its network, what it has been through, and what it will leave."""
 
-    def __init__(
-        self,
-        fabric: lightning_fabric.Fabric,
-        recipe: Recipe,
-        number: int,
-        fold: int,
-        data: FoldData,
-        folder: Path,
-        start: Path | None,
-        clock: Clock | None,
-        tracker: str | None,
-    ) -> None:
+    def __init__(self, fabric: lightning_fabric.Fabric, task: Task, clock: Clock | None, tracker: str | None) -> None:
+        recipe, data, fold, folder = task.recipe, task.data, task.fold, task.folder
         for what, rows in (("trains", data.training), ("validates", data.validation)):
             if 0 < len(rows) < fabric.world_size:  # DDP would wait for ever for the process without an image
                 raise KitError(f"fold {fold} {what} on {len(rows)} images, too few for {fabric.world_size} processes")
-        self.fabric, self.recipe, self.settings = fabric, recipe, recipe.stages[number]
+        self.fabric, self.recipe, self.settings = fabric, recipe, task.settings
         self.data, self.folder = data, folder
-        self.name = f"fold {fold} stage {number + 1} ({self.settings.size} px)"
-        self.seed = int(np.random.SeedSequence([recipe.seed, fold, number]).generate_state(1)[0])
+        self.name = task.name
+        self.seed = int(np.random.SeedSequence([recipe.seed, fold, task.number]).generate_state(1)[0])
         self.augmentation = Augmentation(recipe.augmentation, self.settings.size, recipe.magnitudes)
 
         torch.manual_seed(self.seed)
-        network = networks.build(recipe.network, pretrained=start is None)
+        network = networks.build(recipe.network, pretrained=task.start is None)
         self.network = fabric_setup.with_shared_batch_norm(network, fabric)
-        if start is not None:
-            networks.load_weights(self.network, start)
+        if task.start is not None:
+            networks.load_weights(self.network, task.start)
         optimizer = optimizers.build(recipe.optimizer, self.network, self.settings.learning_rate)
         self.model, self.optimizer = fabric.setup(self.network, optimizer)
         self.checkpoints = Checkpoints(self.settings)
@@ -117,8 +125,8 @@ class _Stage:
         state = checkpoint.restore(folder / "last.ckpt", **parts)
         self.history: list[Row] = state.get("history", [])
         fabric_setup.set_loss_scale(fabric, state.get("precision", {}))
-        key = recipe.label, fold, number
-        self.clock = clock or Clock({key: work(recipe, number, data.positive)})
+        key = recipe.label, fold, task.number
+        self.clock = clock or Clock({key: work(recipe, task.number, data.positive)})
         self.clock.begin(key, [row["seconds"] for row in self.history])
         # Curves are the first process's.
         first = len(self.history) + 1
@@ -146,6 +154,10 @@ class _Stage:
         order = epoch_order(self.data.positive, self.settings.positive_share, self.seed, epoch)
         samples = Samples(self.data.cache, self.augmentation, self.seed, epoch)
         return loader(samples, batches(self.data.training[order], self.settings.batch_size, rank, world))
+
+    def validate(self) -> Row:
+        """What the network of the last epoch is worth on the validation part."""
+        return validate(self.fabric, [self.model], self.recipe, self.settings, self.data)
 
     def train_epoch(self) -> Row:
         """One pass over the training part; its row of the metrics."""

@@ -229,8 +229,8 @@ def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Pa
             training = session.readable(session.split.training(fold), cached)
             validation = session.readable(session.split.validation(fold), cached)
             data = stages.FoldData(cached, training, validation, session.split.positive[training])
-            folder = run.stage(fold, number)
-            stages.train(session.fabric, recipe, number, fold, data, folder, start, session.clock, session.tracker)
+            task = stages.Task(recipe, number, fold, data, run.stage(fold, number), start)
+            stages.train(session.fabric, task, session.clock, session.tracker)
             member = f"{recipe.label} " if "/" in recipe.name else ""
             log.info("%s%s", member, summary.stage(run, fold, number))
             done.append(True)

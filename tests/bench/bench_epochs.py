@@ -77,7 +77,7 @@ def _data(size: int, training: int, validation: int) -> FoldData:
 def _train(recipe: Recipe, data: FoldData) -> float:
     """Seconds of one epoch."""
     with TemporaryDirectory() as folder:
-        stage.train(fabric_setup.launch(recipe), recipe, 0, 0, data, Path(folder), None)
+        stage.train(fabric_setup.launch(recipe), stage.Task(recipe, 0, 0, data, Path(folder)))
         return float(pd.read_csv(Path(folder) / "metrics.csv").seconds[0])
 
 

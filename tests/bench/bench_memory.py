@@ -73,7 +73,7 @@ def _train(count: int, folder: Path) -> None:
     cache = Cache(*(open_array(folder / f"{name}.npy") for name in ("images", "masks")), (b"",) * count, None)
     rows_ = np.arange(count)
     data = FoldData(cache, rows_[: count * 9 // 10], rows_[count * 9 // 10 :], rows_[: count * 9 // 10] % 4 == 0)
-    stage.train(fabric_setup.launch(recipe), recipe, 0, 0, data, folder / "stage", None)
+    stage.train(fabric_setup.launch(recipe), stage.Task(recipe, 0, 0, data, folder / "stage"))
 
 
 def _predict(count: int, folder: Path) -> None:

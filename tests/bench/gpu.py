@@ -77,7 +77,7 @@ def cells(size: int, batch: int, steps: int) -> list[str]:
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     with TemporaryDirectory() as folder:
-        stage.train(fabric, recipe, 0, 0, data, Path(folder), None)
+        stage.train(fabric, stage.Task(recipe, 0, 0, data, Path(folder)))
         epoch = float(pd.read_csv(Path(folder) / "metrics.csv").seconds[1])  # the first one warms up
         weights = Path(folder) / "weights.safetensors"
         predicted = _prediction(recipe, weights, data.cache.images[:batch])

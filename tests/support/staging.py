@@ -31,7 +31,7 @@ def data(count=16, size=32):
 
 def train(folder, overrides="", number=0, start=None, name="demo", fabric=None):
     loaded = recipes.load(name, BASE + overrides)
-    stage.train(fabric or fabric_setup.launch(loaded), loaded, number, 0, data(), folder, start)
+    stage.train(fabric or fabric_setup.launch(loaded), stage.Task(loaded, number, 0, data(), folder, start))
     return load_file(folder / "weights.safetensors"), pd.read_csv(folder / "metrics.csv")
 
 
