@@ -74,8 +74,7 @@ def import_folder(
     from kit.workflows import importing
 
     found, done = importing.bring_in(folder, out, skip_bad)
-    parts = f"{len(found.train)} training and {len(found.test)} test images"
-    print(f"{out}: {f'{parts} of {found.shape[0]}×{found.shape[1]}' if done else 'up to date, nothing to do'}")
+    print(f"{out}: {importing.describe(out, found) if done else 'up to date, nothing to do'}")
 
 
 @verb(app, "stats")

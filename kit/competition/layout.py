@@ -8,16 +8,21 @@ Layouts, recognised by what is in the folder:
                their ids in sample_submission.csv
     sample     train-rle-sample.csv beside its DICOM files, which are all training images
 
-In each, patients.csv (`ImageId,PatientId`) and solution.csv may stand beside the labels, and parts may be missing.
+In each, patients.csv (`ImageId,PatientId`), sizes.csv and solution.csv may stand beside the labels, and parts may be
+missing.
 """
 
 import itertools
 from collections import Counter
-from collections.abc import Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from kit.competition import dicom, labels, pictures, rle
+import cv2
+import numpy as np
+
+from kit.competition import dicom, labels, pictures, rle, shapes
+from kit.competition.shapes import Shape
 from kit.core.errors import KitError, printable
 from kit.core.files import present
 
@@ -49,17 +54,39 @@ class Competition:
     """Ids that a submission answers, in the sample submission's order; else those of the test images."""
     solution_path: Path | None
     shape: tuple[int, int]
-    """(height, width) of the images."""
+    """(height, width) of the images; where they differ in size, the most common one, at which truth and maps are
+    compared."""
     public_share: float = 0.01
     """Share of the test images that the leaderboard shows where solution.csv does not say: all in round 1, 1 % in 2."""
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """(height, width) of each image, where they differ."""
+
+    @property
+    def shapes(self) -> Shape:
+        """(height, width) of all images, or of each."""
+        return self.sizes or self.shape
+
+    def truth(self, image_id: str) -> np.ndarray:
+        """The mask of a training image, bool of `shape`.
+
+        Raises:
+            KitError: a row cannot be decoded.
+        """
+        own = shapes.of(self.shapes, image_id)
+        mask = rle.union(self.labels[image_id], own, image_id)
+        if own == self.shape:
+            return mask
+        sized = cv2.resize(mask.astype(np.uint8), self.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        return sized.astype(bool)
 
     def __repr__(self) -> str:
         positive, (height, width) = sum(map(bool, self.labels.values())), self.shape
+        size = "several sizes" if self.sizes else f"{width}×{height}"
         files = (self.labels_path, self.folder / "patients.csv" if self.patients else None, self.sample_path)
         there = [path.name for path in (*files, self.solution_path) if path]
         return (
             f"{self.name}: {len(self.train)} training images, {positive} with pneumothorax; {len(self.test)} test "
-            f"images; {width}×{height}\n{self.folder}: {', '.join(there)}; "
+            f"images; {size}\n{self.folder}: {', '.join(there)}; "
             f"{len(self.unlabelled)} images without a label left out"
         )
 
@@ -120,10 +147,12 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     if not train:
         raise KitError(f"{folder}: no image in {' or '.join(layout.train)} has a row in {layout.labels}")
     test = find_dicoms(folder / layout.test) if layout.test else {}
+    sizes_path = _there(folder / shapes.NAME)
+    sizes = shapes.read(sizes_path) if sizes_path else {}
     shape = usual_shape(list(train.values()))
     for image_id in train:
         for text in regions[image_id]:  # a file that was cut in the middle of a row is reported at once
-            _check_mask(text, shape, image_id, labels_path)
+            _check_mask(text, shapes.of(sizes or shape, image_id), image_id, labels_path)
     sample_path = _there(folder / layout.sample) if layout.sample else None
     # Round 1's sample repeats an id for each mask of the truth; a submission answers it once.
     sample_ids = tuple(labels.read(sample_path)) if sample_path else tuple(test)
@@ -144,6 +173,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
         sample_ids=sample_ids,
         solution_path=_there(folder / "solution.csv"),
         shape=shape,
+        sizes=sizes,
         public_share=layout.public_share,
     )
 
@@ -228,15 +258,15 @@ def usual_shape(paths: list[Path]) -> tuple[int, int]:
     Raises:
         KitError: none of them can be read.
     """
-    shapes, error = [], None
+    found, error = [], None
     for path in paths[:: max(1, len(paths) // 9)][:9]:
         try:
-            shapes.append(dicom.read_metadata(path).shape)
+            found.append(dicom.read_metadata(path).shape)
         except KitError as problem:
             error = problem
-    if not shapes:
+    if not found:
         raise error or KitError("there are no images")
-    return Counter(shapes).most_common(1)[0][0]
+    return Counter(found).most_common(1)[0][0]
 
 
 def find_pictures(folder: Path | str) -> dict[str, Path]:

@@ -8,6 +8,7 @@ What a folder holds is recognised by endings and names:
     test       images in a folder with "test" in its name, and images of stage_2_images/, that have no label row
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,48 +63,55 @@ class Mirror:
         return tuple(image for image in self.images if image not in self.known and image not in test)
 
     @cached_property
-    def own_shape(self) -> tuple[int, int]:
-        """The most common (height, width) of the images that can be read.
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """(height, width) of each image that can be read.
 
         Raises:
             KitError: none of them can be.
         """
-        shapes: Counter[tuple[int, int]] = Counter()
+        found = {}
         problem = KitError(f"{self.folder}: has no images")
-        for path in self.images.values():
+        for image, path in self.images.items():
             try:
-                shapes[pictures.shape_of(path)] += 1
+                found[image] = pictures.shape_of(path)
             except KitError as error:  # reported when the images are decoded
                 problem = error
-        if not shapes:
+        if not found:
             raise problem
-        return shapes.most_common(1)[0][0]
+        return found
 
     @cached_property
-    def shape(self) -> tuple[int, int]:
-        """(height, width) that the truth is given at.
+    def is_reduced(self) -> bool:
+        """Whether the rows are those of the competition's 1024×1024 images, and the pictures smaller ones of these."""
+        for image, texts in self.labels.items():
+            height, width = self.sizes.get(image, rle.SHAPE)
+            for text in texts:
+                try:
+                    rle.runs(text, height * width)
+                except KitError:
+                    if not rle.is_absolute(text, height * width):
+                        return True
+        return False
 
-        Mirrors keep the rows of the competition's 1024×1024 images beside smaller pictures.
-        """
-        pixels = self.own_shape[0] * self.own_shape[1]
-        for text in (text for rows in self.labels.values() for text in rows):
-            try:
-                rle.runs(text, pixels)
-            except KitError:
-                if not rle.is_absolute(text, pixels):
-                    return rle.SHAPE
-        return self.own_shape
+    def shape_of(self, image: str) -> tuple[int, int]:
+        """(height, width) that the truth of an image is given at: its own but where it is a reduced one."""
+        return rle.SHAPE if self.is_reduced else self.sizes.get(image, rle.SHAPE)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The most common (height, width) that truth is given at."""
+        return rle.SHAPE if self.is_reduced else Counter(self.sizes.values()).most_common(1)[0][0]
 
     @cached_property
     def absolute(self) -> int | None:
         """Number of the first pixel where the rows hold absolute starts; None where they hold gaps."""
-        texts = [text for rows in self.labels.values() for text in rows]
-        if not any(rle.is_absolute(text, self.shape[0] * self.shape[1]) for text in texts):
+        texts = [(text, math.prod(self.shape_of(image))) for image, rows in self.labels.items() for text in rows]
+        if not any(rle.is_absolute(text, pixels) for text, pixels in texts):
             return None
-        return min(1, *(int(text.split()[0]) for text in texts))
+        return min(1, *(int(text.split()[0]) for text, _ in texts))
 
     def truth(self, image: str) -> np.ndarray | None:
-        """The mask of an image, bool (H, W), at its own size or at `shape`; None where it is not known.
+        """The mask of an image, bool (H, W), of its picture's size or of `shape_of`; None where it is not known.
 
         Raises:
             KitError: it cannot be read.
@@ -115,7 +123,7 @@ class Mirror:
         rows = self.labels[image]
         if self.absolute is not None:
             rows = tuple(rle.from_absolute(text, self.absolute) for text in rows)
-        return rle.union(rows, self.shape, image)
+        return rle.union(rows, self.shape_of(image), image)
 
     def __str__(self) -> str:
         """What was found, as a line."""

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from kit.competition import rle
+from kit.competition import rle, shapes
 from kit.competition.labels import COLUMNS, Labels, group, rows
+from kit.competition.shapes import Shape
 from kit.core.errors import KitError
 from kit.core.files import opened
 
@@ -100,13 +102,13 @@ def usage(positive: Sequence[bool]) -> list[str]:
     return ["Public" if next(seen[kind]) % 10 in (0, 3, 6) else "Private" for kind in positive]
 
 
-def score(submission: Mapping[str, str], solution: Solution, shape: tuple[int, int] = rle.SHAPE) -> Scores:
+def score(submission: Mapping[str, str], solution: Solution, shape: Shape = rle.SHAPE) -> Scores:
     """Scores RLE texts against the truth.
 
     Args:
         submission: RLE text of each image.
         solution: Of `read_solution`.
-        shape: (height, width) of the images.
+        shape: (height, width) of the images, or of each.
 
     Raises:
         KitError: an image is missing from the submission or from the solution, or a text of either is malformed.
@@ -123,11 +125,12 @@ def score(submission: Mapping[str, str], solution: Solution, shape: tuple[int, i
     for image_id in counted:
         for text in solution.masks[image_id]:  # where the submission is empty nobody would look at it
             try:
-                rle.runs(text, shape[0] * shape[1], image_id)
+                rle.runs(text, math.prod(shapes.of(shape, image_id)), image_id)
             except KitError as error:
                 raise KitError(f"the solution is malformed: {error}: fetch it again") from None
     images = {
-        image_id: _image_dice(submission[image_id], solution.masks[image_id], shape, image_id) for image_id in counted
+        image_id: _image_dice(submission[image_id], solution.masks[image_id], shapes.of(shape, image_id), image_id)
+        for image_id in counted
     }
     public, private = (
         _mean([images[image_id] for image_id in counted if solution.usage[image_id] == part])

@@ -2,12 +2,13 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.competition import rle
+from kit.competition import rle, shapes
 from kit.competition.labels import COLUMNS, rows
+from kit.competition.shapes import Shape
 from kit.core.errors import KitError, printable
 from kit.core.files import read_bytes
 from kit.core.tables import write_csv
@@ -44,15 +45,13 @@ def read(path: Path | str) -> dict[str, str]:
     return {image_id: text for _, (image_id, text) in rows(path)}
 
 
-def validate(
-    path: Path | str, sample_ids: Sequence[str] | None = None, shape: tuple[int, int] = rle.SHAPE
-) -> list[Problem]:
+def validate(path: Path | str, sample_ids: Sequence[str] | None = None, shape: Shape = rle.SHAPE) -> list[Problem]:
     """Everything that the competition, or a person, would object to.
 
     Args:
         path: The submission.
         sample_ids: The ids that it must answer, in their order; None: any.
-        shape: (height, width) of the images.
+        shape: (height, width) of the images, or of each.
 
     Returns:
         Problems by line; none for a good file. Missing ids come last.
@@ -88,7 +87,9 @@ def validate(
             problems.append(Problem(number, "", f"has {len(fields)} fields, 2 are wanted"))
             continue
         image_id, mask = fields
-        problems += [Problem(number, image_id, reason) for reason in _mask_problems(mask, shape)]
+        known = image_id in wanted or not isinstance(shape, Mapping)
+        reasons = _mask_problems(mask, shapes.of(shape, image_id)) if known else []
+        problems += [Problem(number, image_id, reason) for reason in reasons]
         if image_id in seen:
             problems.append(Problem(number, image_id, f"is on line {seen[image_id]} already"))
             continue
@@ -105,7 +106,7 @@ def validate(
     return problems
 
 
-def check(path: Path | str, sample_ids: Sequence[str], shape: tuple[int, int] = rle.SHAPE) -> None:
+def check(path: Path | str, sample_ids: Sequence[str], shape: Shape = rle.SHAPE) -> None:
     """Refuses a submission that the competition would refuse.
 
     Raises:

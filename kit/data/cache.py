@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.competition import dicom, rle
+from kit.competition import dicom, rle, shapes
 from kit.competition.layout import Competition
 from kit.core.distributed import ALONE, Team
 from kit.core.errors import KitError
@@ -93,7 +93,7 @@ def _made(
 
     def make(index: int) -> KitError | None:
         try:
-            image = dicom.read(paths[index], competition.shape)
+            image = dicom.read(paths[index], shapes.of(competition.shapes, ids[index]))
         except KitError as error:
             for pair in stores.values():
                 for rows in pair:
@@ -101,7 +101,7 @@ def _made(
             return error
         if image.burned_in:
             burned_in.append(ids[index])
-        mask = rle.union(competition.labels[ids[index]], competition.shape, ids[index])
+        mask = rle.union(competition.labels[ids[index]], image.pixels.shape, ids[index])
         for size, (images, masks) in stores.items():
             images.put(index, resize_image(image.pixels, size))
             masks.put(index, resize_mask(mask, size))

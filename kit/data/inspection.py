@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kit.competition import pictures, rle
+from kit.competition import pictures, rle, shapes
 from kit.competition.labels import Labels
 from kit.competition.mirror import Mirror
+from kit.competition.shapes import Shape
 from kit.core.errors import KitError, printable
 from kit.core.parallel import ordered
 from kit.core.progress import progress
@@ -41,20 +42,20 @@ class Sources:
 
     images: dict[str, Path]
     """Every image, training and test."""
-    shape: tuple[int, int] | None
-    """(H, W) that each must have; None: any."""
+    shape: Shape | None
+    """(H, W) that all must have, or each; None: any."""
     truth: Callable[[str], np.ndarray | None]
     """Mask of an image, bool (H, W); None where none is known. It raises a KitError where it is unknown."""
     before: tuple[Finding, ...] = ()
     """What was found without decoding anything."""
 
 
-def of_competition(images: dict[str, Path], shape: tuple[int, int], labels: Labels, in_train: Iterable[str]) -> Sources:
+def of_competition(images: dict[str, Path], shape: Shape, labels: Labels, in_train: Iterable[str]) -> Sources:
     """A competition's folder.
 
     Args:
         images: Files of training and test images by id.
-        shape: Most common (H, W) of them.
+        shape: Most common (H, W) of them, or of each.
         labels: Rows by image, those without a file included.
         in_train: Ids of the files that lie among the training images.
     """
@@ -68,14 +69,15 @@ def of_competition(images: dict[str, Path], shape: tuple[int, int], labels: Labe
         for image in in_train
         if image not in labels
     ]
-    pixels = shape[0] * shape[1]
 
     def truth(image: str) -> np.ndarray | None:
         if image not in labels:
             return None
+        own = shapes.of(shape, image)
+        pixels = own[0] * own[1]
         if any(rle.is_absolute(text, pixels) for text in labels[image]):
             raise KitError("this looks like absolute starts: `kit import` converts them")
-        return rle.union(labels[image], shape)
+        return rle.union(labels[image], own)
 
     return Sources(images, shape, truth, tuple(found))
 
@@ -136,7 +138,9 @@ def _look(image: str, sources: Sources) -> tuple[bytes | None, list[Finding]]:
     """A hash of an image's pixels, None where it cannot be read, and what is wrong with it and its mask."""
     found = []
     try:
-        radiograph = pictures.read_image(sources.images[image], sources.shape)
+        radiograph = pictures.read_image(
+            sources.images[image], None if sources.shape is None else shapes.of(sources.shape, image)
+        )
     except KitError as error:
         reason, _, advice = str(error).rpartition(": ")
         return None, [Finding(True, image, reason, advice or "leave it out")]

@@ -1,18 +1,17 @@
 """From stored maps to masks: what a rule takes and what it gives, for every image of a file."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from kit.competition import shapes
+from kit.competition.shapes import Shape
 from kit.core.arrays import open_array
 from kit.core.errors import KitError
 from kit.core.parallel import ordered
 from kit.inference.maps import Maps, open_maps, upsample
 from kit.inference.rules import GatedRule, Rule
-
-Shape = tuple[int, int] | Mapping[str, tuple[int, int]]
-"""(H, W) of all masks, or of each image's by its id."""
 
 
 def inputs(
@@ -41,8 +40,7 @@ def inputs(
 
     def one(index: int) -> tuple[str, np.ndarray, float | None]:
         given = None if image_probabilities is None else float(image_probabilities[index])
-        wanted_shape = shape[maps.ids[index]] if isinstance(shape, Mapping) else shape
-        return maps.ids[index], upsample(maps[index], wanted_shape), given
+        return maps.ids[index], upsample(maps[index], shapes.of(shape, maps.ids[index])), given
 
     return ordered(one, indices)
 

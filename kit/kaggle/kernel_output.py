@@ -43,7 +43,7 @@ def fetch_submission(client: Client, owner: str, slug: str, version: int, compet
 
     path.unlink(missing_ok=True)
     transfer.download(
-        client, open_output, path, lambda part: submission.check(part, competition.sample_ids, competition.shape)
+        client, open_output, path, lambda part: submission.check(part, competition.sample_ids, competition.shapes)
     )
     return path
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.competition import dicom, rle
+from kit.competition import dicom
 from kit.competition.layout import Competition
 from kit.competition.scoring import FULL_AREA
 from kit.core.errors import KitError
@@ -95,7 +95,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
     def row(index: int) -> tuple:
         image = source.image_id[index]
         header = dicom.read_metadata(competition.train[image])
-        truth = rle.union(competition.labels[image], competition.shape, image)
+        truth = competition.truth(image)
         levels = maps.to_levels(maps.stored(source.file[index], source["index"][index]))
         levels = maps.upsample(levels, truth.shape)
         counts.add(index, levels, truth)

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from kit.competition import rle, scoring
+from kit.competition import rle, scoring, shapes
 from kit.competition.labels import Labels
 from kit.competition.layout import Competition
+from kit.competition.shapes import Shape
 from kit.core.errors import KitError
 from kit.core.progress import progress
 from kit.data import patients
@@ -37,7 +38,7 @@ def score(
     rule: Rule,
     maps_path: Path,
     image_probabilities_path: Path,
-    shape: tuple[int, int],
+    shape: Shape,
     truth: Callable[[str], np.ndarray],
 ) -> pd.Series:
     """Dice of each image of some maps under a rule, by id, at full size.
@@ -46,7 +47,7 @@ def score(
         rule: From levels to mask.
         maps_path: Levels.
         image_probabilities_path: For a gated rule, P(the image has any pneumothorax).
-        shape: (H, W) of the images.
+        shape: (H, W) of the images, or of each.
         truth: The mask of an image, bool (H, W).
     """
     found = stored_masks(rule, maps_path, image_probabilities_path, shape)
@@ -159,7 +160,7 @@ class Scored:
         rule = rules.read(run.thresholds) if reading == "chosen" else _rule(run.read_recipe(), reading)
         labels = solution.masks if solution else self.competition.labels
         truth = self.competition.solution_path if test else self.competition.labels_path
-        shape, parts = self.competition.shape, []
+        shape, parts = self.competition.shapes, []
         for file in files:
             strange = [image_id for image_id in read_ids(file) if image_id not in labels]
             if strange:
@@ -174,8 +175,8 @@ class Scored:
         return scoring.read_solution(path, public_share=self.competition.public_share) if path is not None else None
 
 
-def _truth(labels: Labels, shape: tuple[int, int], image_id: str) -> np.ndarray:
-    return rle.union(labels[image_id], shape, image_id)
+def _truth(labels: Labels, shape: Shape, image_id: str) -> np.ndarray:
+    return rle.union(labels[image_id], shapes.of(shape, image_id), image_id)
 
 
 def _rule(recipe: Recipe, reading: str) -> Rule:

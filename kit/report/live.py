@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from kit.competition import dicom, rle
+from kit.competition import dicom
 from kit.competition.layout import Competition
 from kit.competition.scoring import FULL_AREA
 from kit.core.arrays import read_arrays
@@ -115,7 +115,7 @@ def _image(cases: Cases, competition: Competition, row: int, side: int) -> dict[
     """One image's facts, its picture (WebP), its map and truth (deflated bytes), its truth's outlines."""
     facts = cases.table.iloc[row]
     pixels = dicom.read(competition.train[facts.image_id]).pixels
-    truth = rle.union(competition.labels[facts.image_id], competition.shape, facts.image_id)
+    truth = competition.truth(facts.image_id)
     small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
     picture = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
     levels = cv2.resize(cases.levels(row), (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_AREA)

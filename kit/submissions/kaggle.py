@@ -78,7 +78,7 @@ def submit_kaggle(
             Path(folder) / path.name
         )  # What is checked, hashed and sent are the same bytes, whatever happens to path.
         files.copy(path, sent)
-        submission.check(sent, competition.sample_ids, competition.shape)
+        submission.check(sent, competition.sample_ids, competition.shapes)
         place = _Place(client, name, ledger_path, files.sha256(sent))
         with files.locked(ledger_path, busy="another submission is under way: wait for it to finish"):
             fresh = _submit(place, path, sent, competition.name, oof, again, yes, ask, kernel)

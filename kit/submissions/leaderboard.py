@@ -14,4 +14,4 @@ def score(path: Path | str, competition: layout.Competition) -> scoring.Scores |
     if competition.solution_path is None:
         return None
     solution = scoring.read_solution(competition.solution_path, public_share=competition.public_share)
-    return scoring.score(submission.read(path), solution, competition.shape)
+    return scoring.score(submission.read(path), solution, competition.shapes)

@@ -72,7 +72,7 @@ def submit_local(
         KitError: the file is invalid; lists all its problems; nothing is recorded.
     """
     destination = f"local/{competition.name}"
-    submission.check(path, competition.sample_ids, competition.shape)
+    submission.check(path, competition.sample_ids, competition.shapes)
     digest = files.sha256(path)
     before = ledger.find(ledger_path, digest, destination)
     submitted = before is not None and before.submitted

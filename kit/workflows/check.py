@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.competition import labels, layout, mirror, scoring
+from kit.competition import labels, layout, mirror, scoring, shapes
 from kit.core.errors import KitError
 from kit.core.files import present
 from kit.core.tables import write_csv
@@ -91,8 +91,10 @@ def _competition(folder: Path) -> tuple[str, Sources, str] | None:
     if present(folder / "solution.csv"):
         truth |= scoring.read_solution(folder / "solution.csv").masks
     shape = layout.usual_shape(list(train.values()))
-    about = f"{folder}: {known.name}, {len(train)} training and {len(test)} test images of {shape[0]}×{shape[1]}"
-    sources = inspection.of_competition(images, shape, truth, train)
+    sizes = shapes.read(folder / shapes.NAME) if present(folder / shapes.NAME) else {}
+    size = "several sizes" if sizes else f"{shape[0]}×{shape[1]}"
+    about = f"{folder}: {known.name}, {len(train)} training and {len(test)} test images of {size}"
+    sources = inspection.of_competition(images, sizes or shape, truth, train)
     return about, sources, f"make folds train DATA={folder}"
 
 

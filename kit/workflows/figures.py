@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.competition import dicom, rle
+from kit.competition import dicom, rle, shapes
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.inference import maps, rules
@@ -69,7 +69,7 @@ def _results(competition: Competition, run: Run) -> Iterator[tuple[np.ndarray, n
 
 def _mask(competition: Competition, run: Run, recipe: Recipe, rule: Rule, fold: int, image: str) -> np.ndarray:
     paths = run.oof(fold, recipe.tta), run.oof(fold, recipe.tta, "classify")
-    return dict(stored_masks(rule, *paths, competition.shape, [image]))[image]
+    return dict(stored_masks(rule, *paths, competition.shapes, [image]))[image]
 
 
 def _spread(competition: Competition, images: list[str]) -> list[str]:
@@ -79,8 +79,8 @@ def _spread(competition: Competition, images: list[str]) -> list[str]:
 
 
 def _pixels(competition: Competition, image: str) -> np.ndarray:
-    return dicom.read(competition.train[image], competition.shape).pixels
+    return dicom.read(competition.train[image]).pixels
 
 
 def _truth(competition: Competition, image: str) -> np.ndarray:
-    return rle.union(competition.labels[image], competition.shape, image)
+    return rle.union(competition.labels[image], shapes.of(competition.shapes, image), image)

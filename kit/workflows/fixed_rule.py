@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kit.competition import rle, scoring
+from kit.competition import scoring
 from kit.core.files import sha256, write_json
 from kit.inference import rules
 from kit.inference.masks import stored_masks
@@ -27,9 +27,7 @@ def measure(opened: OpenRun) -> None:
         files = [run.oof(fold, tta) for fold in opened.split.numbers]
         for fold, file in zip(opened.split.numbers, files, strict=True):
             for image_id, mask in stored_masks(rule, file, run.oof(fold, tta, "classify"), competition.shape):
-                dice[image_id] = scoring.dice(
-                    mask, rle.union(competition.labels[image_id], competition.shape, image_id)
-                )
+                dice[image_id] = scoring.dice(mask, competition.truth(image_id))
                 masked.append(bool(mask.any()))
         values = np.array(list(dice.values()))
         positive = np.array([bool(competition.labels[image_id]) for image_id in dice])

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kit.competition import dicom_writer, labels, mirror, pictures, rle, scoring, submission
+from kit.competition import dicom_writer, labels, mirror, pictures, rle, scoring, shapes, submission
 from kit.competition.dicom import Radiograph, report_bad
 from kit.competition.mirror import Mirror
 from kit.core.errors import KitError, printable
@@ -28,7 +28,8 @@ _COPIED = ("patients.csv", "splits.csv", "solution.csv", "LICENSE", "LICENSE.txt
 def bring_in(folder: Path | str, out: Path | str, skip_bad: bool = False) -> tuple[Mirror, bool]:
     """Writes a folder of images and their truth as round 1's layout: DICOM files, RLE rows, a sample submission.
 
-    All images get one size, that of the truth (`Mirror.shape`); a test set whose truth is known gets a solution.csv.
+    Images keep their size, which sizes.csv tells where they differ; reduced ones beside rows of the originals are
+    enlarged to fit these. A test set whose truth is known gets a solution.csv.
     The folder is there as a whole or not at all, and is left alone where it was made from just these files.
 
     Args:
@@ -60,9 +61,16 @@ def bring_in(folder: Path | str, out: Path | str, skip_bad: bool = False) -> tup
     return found, True
 
 
+def describe(out: Path | str, found: Mirror) -> str:
+    """How many images of which size lie in an imported folder."""
+    sizes = "several sizes" if present(Path(out) / shapes.NAME) else "×".join(map(str, found.shape))
+    return f"{len(found.train)} training and {len(found.test)} test images of {sizes}"
+
+
 def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
     texts: dict[str, list[str]] = {}
     errors: list[KitError] = []
+    sizes: dict[str, tuple[int, int]] = {}
 
     def one(image: str) -> KitError | None:
         part = "test" if image in test else "train"
@@ -71,10 +79,11 @@ def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
             truth = found.truth(image)
         except KitError as error:
             return error
-        target = new / f"dicom-images-{part}" / f"{image}.dcm"
-        dicom_writer.write(target, image, _sized(radiograph, found.shape))
+        radiograph = _sized(radiograph, found.shape_of(image))
+        sizes[image] = radiograph.shape
+        dicom_writer.write(new / f"dicom-images-{part}" / f"{image}.dcm", image, radiograph)
         if truth is not None:
-            texts[image] = _regions(found, image, truth)
+            texts[image] = _regions(found, image, truth, radiograph.shape)
         return None
 
     test = set(found.test)
@@ -85,6 +94,8 @@ def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
     report_bad(errors, skip_bad)
     there = [image for image in found.test if (new / "dicom-images-test" / f"{image}.dcm").exists()]
     write_csv(new / "train-rle.csv", labels.COLUMNS, _rows(texts, found.train))
+    if len(set(sizes.values())) > 1:
+        write_csv(new / shapes.NAME, shapes.COLUMNS, [(image, *map(str, sizes[image])) for image in sorted(sizes)])
     if there:
         submission.write(new / "sample_submission.csv", [(image, rle.EMPTY) for image in there])
     if there and all(image in texts for image in there):
@@ -96,13 +107,13 @@ def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
             shutil.copyfile(found.folder / name, new / name)
 
 
-def _regions(found: Mirror, image: str, truth: np.ndarray) -> list[str]:
+def _regions(found: Mirror, image: str, truth: np.ndarray, shape: tuple[int, int]) -> list[str]:
     """The rows of an image: those that its label file has, or one for each component of its mask picture."""
     if image in found.labels:
         rows = found.labels[image]
         return [rle.from_absolute(row, found.absolute) for row in rows] if found.absolute is not None else [*rows]
-    if truth.shape != found.shape:
-        sized = cv2.resize(truth.astype(np.uint8), found.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    if truth.shape != shape:
+        sized = cv2.resize(truth.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
         truth = sized.astype(bool)
     count, components = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
     return [rle.encode(components == number) for number in range(1, count)]

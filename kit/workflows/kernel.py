@@ -80,6 +80,10 @@ def build(
     opened = open_run(workspace, data, recipe, run)
     check_maps(opened)
     competition = opened.competition
+    if competition.sizes:
+        raise KitError(
+            f"{competition.folder}: its images differ in size, and a kernel takes one size alone: use `kit predict`"
+        )
     change = half_change(workspace, run, competition)
     half = abs(change) <= HALF_LOSS
     say(f"weights in {'half' if half else 'full'} precision: halving them changes the OOF Dice by {change:+.6f}")

@@ -6,13 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from kit.competition import layout, pictures, rle, submission
+from kit.competition.shapes import Shape
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
 from kit.core.files import copy, is_current, locked, mark, set_aside, sha256
 from kit.core.progress import progress
 from kit.core.resumable import key_of
 from kit.inference import backends, maps, predictions, rules, thresholds_file
-from kit.inference.masks import Shape, stored_inputs
+from kit.inference.masks import stored_inputs
 from kit.inference.share import MaskTexts
 from kit.recipes.schema import Recipe
 from kit.run import Run, Trained
@@ -58,7 +59,7 @@ def predict(
     thresholds.put_recipes_rule_in_use(opened)
     if images is None:
         paths, order, target = competition.test, competition.sample_ids, opened.run
-        shape: Shape = competition.shape
+        shape: Shape = competition.shapes
     else:
         paths = find_images(images)
         order, target = tuple(paths), Run(Path(out) if out else workspace.predictions / Path(images).name)
@@ -107,7 +108,7 @@ def predict_by(
     copy(source.recipe_path, target.recipe_path)
     copy(source.thresholds, target.thresholds)
     test, ids = competition.test, competition.sample_ids
-    done = predict_files(trained, test, ids, target, competition.shape, skip_bad, whole=True)
+    done = predict_files(trained, test, ids, target, competition.shapes, skip_bad, whole=True)
     if save:
         saving.save(target, test, recipe, save)
     return target.submission, done

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from kit.competition import rle
 from kit.core.errors import KitError
 from kit.core.files import copy, is_current, locked, mark, read_json, sha256, write_json
 from kit.core.resumable import keys_path
@@ -207,7 +206,7 @@ def search(
         given = [read_image_probabilities(file, len(stack)) for file, stack in zip(gates, stacks, strict=bool(gates))]
         results = selection.choose(
             (levels for stack in stacks for levels in stack),
-            (rle.union(competition.labels[image_id], competition.shape, image_id) for image_id in rows.index),
+            map(competition.truth, rows.index),
             list(rows.patient_id),
             list(rows.fold),
             kinds,

@@ -23,4 +23,4 @@ def validate(file: Path | str, against: Competition | Path | str | None = None) 
     if isinstance(against, Path | str) and not Path(against).is_dir():
         return submission.validate(file, tuple(submission.read(against)))
     competition = against if isinstance(against, Competition) else layout.open_folder(against, allow_missing=True)
-    return submission.validate(file, competition.sample_ids, competition.shape)
+    return submission.validate(file, competition.sample_ids, competition.shapes)

@@ -1,0 +1,43 @@
+"""Sizes of images: one for all of a data set, or each image its own (`sizes.csv`, `ImageId,Height,Width`)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kit.competition import labels
+from kit.core.errors import KitError
+
+Shape = tuple[int, int] | Mapping[str, tuple[int, int]]
+"""(H, W) of all images, or of each by its id."""
+NAME = "sizes.csv"
+COLUMNS = ("ImageId", "Height", "Width")
+_LARGEST = 2**14
+
+
+def of(shape: Shape, image_id: str) -> tuple[int, int]:
+    """(H, W) of an image.
+
+    Raises:
+        KitError: each image has its own, and this one has none.
+
+    >>> of((4, 6), "a"), of({"a": (2, 3)}, "a")
+    ((4, 6), (2, 3))
+    """
+    if not isinstance(shape, Mapping):
+        return shape
+    if image_id not in shape:
+        raise KitError(f"image {image_id}: has no row in {NAME}: add its height and width")
+    return shape[image_id]
+
+
+def read(path: Path) -> dict[str, tuple[int, int]]:
+    """(H, W) of each image by a `sizes.csv`.
+
+    Raises:
+        KitError: the file is malformed.
+    """
+    found = {}
+    for line, (image, *sides) in labels.rows(path, COLUMNS):
+        if not all(side.isdecimal() and len(side) < 6 and 0 < int(side) <= _LARGEST for side in sides):
+            raise KitError(f"{path}:{line}: {image} is {'×'.join(sides)}: give its height and width in pixels")
+        found[image] = int(sides[0]), int(sides[1])
+    return found

@@ -1,0 +1,105 @@
+"""Images of several sizes keep them: brought in, checked, trained on, predicted, validated and scored at their own."""
+
+import cv2
+import numpy as np
+import pytest
+import tiny_run
+from drawn import drawn
+
+from kit import recipes
+from kit.competition import dicom, layout, mirror, rle, scoring, shapes, submission
+from kit.core.errors import KitError
+from kit.data import cache
+from kit.data.resize import resize_mask
+from kit.kaggle.settings import Settings
+from kit.workflows import check, folds, importing, kernel, predict, train, validate
+from kit.workflows.workspace import Workspace
+
+SIDES = {0: (64, 64), 1: (80, 48)}
+"""(height, width) by whether the number is odd."""
+
+
+def case(number):
+    """An image and its mask at its size."""
+    size = SIDES[number % 2][::-1]
+    image, mask = drawn(number)
+    return cv2.resize(image, size), cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+
+
+@pytest.fixture(scope="module")
+def brought(tmp_path_factory):
+    """A working folder with an imported data set."""
+    place = tmp_path_factory.mktemp("mixed")
+    for name in ("images", "masks", "test"):
+        (place / "cells" / name).mkdir(parents=True)
+    for number in range(16):
+        image, mask = case(number)
+        cv2.imwrite(str(place / f"cells/{'images' if number < 12 else 'test'}/case{number:02}.png"), image)
+        cv2.imwrite(str(place / f"cells/masks/case{number:02}.png"), mask * 255)
+    found, done = importing.bring_in(place / "cells", place / "data/cells")
+    assert done
+    assert importing.describe(place / "data/cells", found) == "12 training and 4 test images of several sizes"
+    return place
+
+
+def test_what_is_brought_in_is_what_was_there(brought):
+    data = layout.open_folder(brought / "data/cells")
+    for number, (name, path) in enumerate(data.train.items()):
+        image, mask = case(number)
+        assert (dicom.read(path).pixels == image).all()
+        assert (rle.union(data.labels[name], data.sizes[name]) == mask).all()
+        assert data.truth(name).shape == data.shape
+    checked = check.check(Workspace(brought), brought / "data/cells")
+    assert "0 errors" in checked.text()
+    assert "images of several sizes" in checked.text()
+
+
+def test_from_folds_to_a_score_every_mask_has_the_size_of_its_image(brought):
+    workspace, folder = Workspace(brought), brought / "data/cells"
+    # The recipe's own rule makes masks, however little is learned.
+    (brought / "small.yaml").write_text(tiny_run.RECIPE + "threshold: {rule: fixed}\n")
+    recipe = recipes.load(str(brought / "small.yaml"))
+    folds.make_folds(workspace, folder, recipe)
+    train.train(workspace, folder, recipe)
+    data = layout.open_folder(folder)
+    made = cache.ensure(data, [32], workspace.cache(data))[32]
+    for number, name in enumerate(data.train):
+        assert (made.masks[number] == resize_mask(rle.union(data.labels[name], data.sizes[name]), 32)).all()
+    path, _ = predict.predict(workspace, folder, recipe)
+    assert validate.validate(path, folder) == []
+    for name, text in submission.read(path).items():
+        rle.decode(text, data.sizes[name], name)
+    with pytest.raises(KitError, match="differ in size, and a kernel takes one size alone: use `kit predict`"):
+        kernel.build(workspace, workspace.run(data, recipe), folder, Settings(), False, 60.0, False, print)
+
+
+def test_a_mask_is_held_against_the_size_of_its_own_image(tmp_path):
+    (tmp_path / "s.csv").write_text("ImageId,EncodedPixels\na,0 6\nb,0 6\nc,0 6\n")
+    sizes = {"a": (2, 3), "b": (2, 2)}
+    found = submission.validate(tmp_path / "s.csv", ["a", "b"], sizes)
+    assert [problem.image for problem in found] == ["b", "c", ""]
+    assert "past" in found[0].reason
+    solution = scoring.Solution({"a": ("0 6",), "b": ("0 4",)}, {"a": scoring.PUBLIC, "b": scoring.PRIVATE})
+    assert scoring.score({"a": "0 6", "b": "0 2"}, solution, sizes).private == pytest.approx(2 * 2 / 6)
+
+
+def test_rows_of_each_image_at_its_own_size_are_taken_so(tmp_path):
+    """As absolute or relative starts; a row that only fits a larger image is that of a reduced picture."""
+    rows = []
+    for number in range(1, 6):
+        image, mask = case(number)
+        cv2.imwrite(str(tmp_path / f"case{number}.png"), image)
+        rows.append(f"case{number}, {rle.encode(mask.astype(bool)) if mask.any() else '-1'}")
+    (tmp_path / "train-rle.csv").write_text("\n".join(["ImageId, EncodedPixels", *rows]) + "\n")
+    found = mirror.recognise(tmp_path)
+    assert not found.is_reduced
+    assert all((found.truth(f"case{number}") == case(number)[1]).all() for number in range(1, 6))
+
+
+@pytest.mark.parametrize("row", ["a,0,5", "a,5,-1", "a,5,x", "a,5,99999"])
+def test_a_size_that_is_none_is_told(tmp_path, row):
+    (tmp_path / "sizes.csv").write_text(f"ImageId,Height,Width\n{row}\n")
+    with pytest.raises(KitError, match=r"sizes.csv:2: a is .*: give its height and width in pixels"):
+        shapes.read(tmp_path / "sizes.csv")
+    with pytest.raises(KitError, match=r"image b: has no row in sizes.csv"):
+        shapes.of({"a": (1, 1)}, "b")
