@@ -9,7 +9,7 @@ from kit.competition import layout, pictures, rle, submission
 from kit.competition.shapes import Shape
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
-from kit.core.files import copy, is_current, locked, mark, set_aside, sha256
+from kit.core.files import copy, is_current, locked, mark, origin, set_aside, sha256
 from kit.core.progress import progress
 from kit.core.resumable import key_of
 from kit.inference import backends, maps, predictions, rules, thresholds_file
@@ -164,8 +164,10 @@ def predict_files(
     with logged(target), locked(target.test()):
         images = predictions.images_of(paths, None if isinstance(shape, Mapping) else shape, skip_bad)
         made_from = _made_from(trained, images, order, backend) | {"whole": str(whole)}
-        if not _is_current(target.submission, made_from):
+        current = _is_current(target.submission, made_from)
+        if not current and origin(target.submission) != made_from:  # otherwise it was begun, and its writer killed
             set_aside(target.submission)
+            mark(target.submission, made_from)
         done = []
         for part in recipe.parts():
             own = target.part(part)
@@ -176,7 +178,7 @@ def predict_files(
             done.append(ensemble.average(target, recipe, Run.test, ALONE))
         if recipe.is_gated:
             ensemble.stack_test(trained, target)
-        if not target.submission.is_file():
+        if not current:
             write_submission(trained, target, order, shape, whole)
             mark(target.submission, made_from | {"content": sha256(target.submission)})
             done.append(True)

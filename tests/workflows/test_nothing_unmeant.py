@@ -10,6 +10,7 @@ import pytest
 from kit import phantom, recipes
 from kit.competition import submission
 from kit.core.errors import KitError
+from kit.core.files import mark
 from kit.core.resumable import keys_path
 from kit.workflows.folds import make_folds
 from kit.workflows.predict import predict
@@ -177,6 +178,25 @@ class TestAnswers:
             predict(workspace, data, recipe())
         assert not run.submission.exists()
         assert (run.folder / "submission.previous.csv").read_bytes() == before
+
+    def test_one_killed_before_its_mark_is_not_set_aside(self, place, monkeypatch):
+        workspace, data, run = place
+        before = run.submission.read_bytes()
+        run.submission.unlink()
+        run.submission.with_name("submission.origin.json").unlink()
+
+        def mark_or_end(path, made_from):
+            if path.exists():
+                raise KeyboardInterrupt
+            mark(path, made_from)
+
+        with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+            killed.setattr("kit.workflows.predict.mark", mark_or_end)
+            predict(workspace, data, recipe())
+        assert run.submission.read_bytes() == before
+        predict(workspace, data, recipe())
+        assert run.submission.read_bytes() == before
+        assert not (run.folder / "submission.previous.csv").exists()
 
     def test_a_file_that_cannot_be_read_is_recorded_and_not_decoded_again(self, place, monkeypatch):
         workspace, data, run = place
