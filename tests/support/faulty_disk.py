@@ -1,20 +1,26 @@
 """A disk whose n-th operation below a folder fails, kills the process, or loses what was not flushed.
 
-Operations are what Python asks of the system: opening for writing, writes, flushes, renames, removals, new folders,
-reserved blocks. `run` runs a command of the kit on such a disk, in a process of its own.
+Operations are what Python asks of the system: opening for writing, writes, flushes (of mapped arrays too), renames,
+removals, new folders, reserved blocks. `run` runs a command of the kit on such a disk, in a process of its own.
 """
 
 import builtins
 import io
 import multiprocessing
 import os
+import resource
+import shutil
 import socket
 import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from threadpoolctl import threadpool_limits
+
 PRELOAD = ["kit.cli", "kit.workflows.train", "kit.workflows.submit", "kit.training.stage", "kit.inference.predict"]
+PRELOAD += ["joblib", "numba", "kit.thresholds.components"]
 
 
 @dataclass
@@ -22,9 +28,12 @@ class Fault:
     """What happens at operation `number` (from 1)."""
 
     kind: str
-    """`fail` once, `full` for good, `kill`, `power` (killed, and files that were not flushed are empty)."""
+    """`fail` once, `full` for good, `signal`; `limit`: no file may have more than `number` bytes. `record` disturbs
+    nothing: before each operation it copies what a kill would leave to `FOLDER.kill/N`, and to `FOLDER.power/N` what a
+    loss of power would: of the content of files that which was flushed, whatever their names are."""
     number: int
-    errno: int = 0
+    code: int = 0
+    """Of the system's error, or of the signal."""
 
 
 class FaultyDisk:
@@ -32,7 +41,8 @@ class FaultyDisk:
 
     def __init__(self, root: Path, fault: Fault | None):
         self.root, self.fault, self.count = str(root), fault, 0
-        self.unflushed: set[str] = set()
+        self.durable: dict[str, bytes] = {}
+        """What a loss of power leaves of each file that was written."""
         self.trace: list[str] = []
 
     def below(self, path) -> bool:
@@ -53,37 +63,78 @@ class FaultyDisk:
         fault = self.fault
         if fault is None or self.count < fault.number:
             return
-        if fault.kind == "full":
+        if fault.kind == "record":
+            self.record()
+        elif fault.kind == "full":
             if what in ("write", "reserve", "mkdir", "open"):
-                raise OSError(fault.errno, os.strerror(fault.errno), os.fsdecode(path) if what != "write" else None)
+                raise OSError(fault.code, os.strerror(fault.code), os.fsdecode(path) if what != "write" else None)
         elif self.count == fault.number:
             if fault.kind == "fail":
-                raise OSError(fault.errno, os.strerror(fault.errno), os.fsdecode(path) if what != "write" else None)
-            if fault.kind == "power":
-                for name in self.unflushed:
-                    if os.path.exists(name):
-                        os.truncate(name, 0)
-            os._exit(137)
+                raise OSError(fault.code, os.strerror(fault.code), os.fsdecode(path) if what != "write" else None)
+            os.kill(os.getpid(), fault.code)
+
+    def record(self) -> None:
+        """Copies what a kill and a loss of power would leave; large files, which are written once, are linked."""
+
+        def copy(old: str, new: str) -> None:
+            (os.link if old.endswith((".ckpt", ".safetensors", ".tmp")) else shutil.copy2)(old, new)
+
+        for kind in ("kill", "power"):
+            place = f"{self.root}.{kind}/{self.count}"
+            shutil.copytree(self.root, place, ignore=shutil.ignore_patterns("*.dcm"), copy_function=copy)
+            for name, content in self.durable.items() if kind == "power" else ():
+                path = Path(place, os.path.relpath(name, self.root))
+                if path.is_file() and path.read_bytes() != content:
+                    path.unlink()  # it may be a link
+                    path.write_bytes(content)
+
+    def opened(self, path, mode: str) -> None:
+        """Takes note of what the disk holds of a file before it is written."""
+        name = os.path.abspath(os.fsdecode(path))
+        if name not in self.durable:
+            self.durable[name] = b"" if set(mode) & set("wx") or not os.path.exists(name) else Path(name).read_bytes()
+
+    def flushed(self, path) -> None:
+        """Takes note of what has reached the disk."""
+        name = os.path.abspath(os.fsdecode(path))
+        if os.path.isfile(name):
+            self.durable[name] = Path(name).read_bytes()
+
+    def renamed(self, old, new) -> None:
+        """A name moves at once, whether or not the content has reached the disk."""
+        old, new = (os.path.abspath(os.fsdecode(one)) for one in (old, new))
+        if old in self.durable:
+            self.durable[new] = self.durable.pop(old)
 
     def install(self) -> None:
+        if self.fault is not None and self.fault.kind == "limit":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.fault.number, resource.RLIM_INFINITY))
+            self.fault = None
         disk, real_open = self, builtins.open
 
         class Raw(io.FileIO):
             def write(self, data) -> int:
                 disk.step("write", self.name)
-                disk.unflushed.add(os.path.abspath(os.fsdecode(self.name)))
                 return super().write(data)
 
         def faulty_open(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, *rest, **named):
             if isinstance(file, int) or not set(mode) & set("wax+") or not disk.below(file):
                 return real_open(file, mode, buffering, encoding, errors, newline, *rest, **named)
             disk.step("open", file)
+            disk.opened(file, mode)
             raw = Raw(os.fspath(file), mode.replace("b", "").replace("t", ""))
             buffered = (io.BufferedRandom if "+" in mode else io.BufferedWriter)(raw)
             return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
 
         builtins.open = io.open = faulty_open
-        descriptors = {}
+        real_flush = np.memmap.flush
+
+        def flush_mapped(array) -> None:
+            disk.step("flush", array.filename)
+            real_flush(array)
+            disk.flushed(array.filename)
+
+        np.memmap.flush = flush_mapped
 
         def wrap(name, what, place=0):
             real = getattr(os, name)
@@ -91,16 +142,13 @@ class FaultyDisk:
             def call(*arguments, **named):
                 path = arguments[place] if arguments else named.get("path", "")
                 if isinstance(path, int):
-                    path = descriptors.get(path) or os.readlink(f"/proc/self/fd/{path}")
+                    path = os.readlink(f"/proc/self/fd/{path}")
                 disk.step(what, path)
                 result = real(*arguments, **named)
                 if what == "flush":
-                    disk.unflushed.discard(os.path.abspath(os.fsdecode(path)))
+                    disk.flushed(path)
                 if what == "rename":
-                    old, new = (os.path.abspath(os.fsdecode(one)) for one in arguments[:2])
-                    if old in disk.unflushed:
-                        disk.unflushed.discard(old)
-                        disk.unflushed.add(new)
+                    disk.renamed(*arguments[:2])
                 return result
 
             setattr(os, name, call)
@@ -120,9 +168,11 @@ def _child(folder: str, arguments: list[str], fault: Fault | None, says: str, en
     import torch
 
     torch.set_num_threads(1)
+    threadpool_limits(1)  # on such small arrays a second thread only waits for the first
     os.environ.update(environment)
     os.chdir(folder)
     told = open(says, "w", buffering=1)  # noqa: SIM115
+    os.dup2(told.fileno(), 2)
     sys.stdout = sys.stderr = told
     from kit import cli
 
