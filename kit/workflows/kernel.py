@@ -37,11 +37,17 @@ class _Half(Document):
 def find_run(
     workspace: Workspace, folder: Path | str | None, data: Path | str, recipe: str, overrides: str | Sequence[str] = ""
 ) -> Run:
-    """The run in that folder, or else the recipe's run on the data."""
+    """The run in that folder, or else the recipe's run on the data.
+
+    Raises:
+        KitError: the recipe's run was trained with other settings.
+    """
     if folder is not None:
         return Run(Path(folder))
     wanted = recipes.load(recipe, overrides)
     run = workspace.run(workspace.open_data(data), wanted)
+    if run.recipe_path.is_file():
+        run.agree(wanted)
     if run.thresholds.is_file() and thresholds.asked_for(run) != wanted.threshold.rule:
         thresholds.put_recipes_rule_in_use(open_run(workspace, data, wanted, run))
     return run
