@@ -29,7 +29,7 @@ def of(shape: Shape, image_id: str) -> tuple[int, int]:
     return shape[image_id]
 
 
-def read(path: Path) -> dict[str, tuple[int, int]]:
+def read(path: Path | str) -> dict[str, tuple[int, int]]:
     """(H, W) of each image by a `sizes.csv`.
 
     Raises:

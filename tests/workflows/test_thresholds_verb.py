@@ -33,9 +33,8 @@ def test_all_rules(kit, tmp_path):
     assert code == 0
     assert [line.split()[0] for line in printed.splitlines()] == ["rule", "image", "component", "triplet", "expected"]
     for rule in ("image", "component", "triplet"):
-        figures = {"surface.svg", "surface.csv"} | (
-            {"surface-top.svg", "surface-top.csv"} if rule == "triplet" else set()
-        )
+        drawn = ["surface", "surface-top"] if rule == "triplet" else ["surface"]
+        figures = {f"{name}.{kind}" for name in drawn for kind in ("svg", "png", "csv")}
         assert {path.name for path in (tmp_path / "out" / rule).iterdir()} == {
             "thresholds.json",
             "surface.npz",
