@@ -21,16 +21,21 @@ __all__ = ["client", "competition", "csv", "home", "impatient", "kaggle", "phant
 __all__ += ["tiny_competition", "tiny_folder"]
 
 SLOW = (
+    "docs",
     "faults",
     "kernel",
     "phantom",
     "report",
     "training/stage",
     "workflows",
+    "cli/test_cli.py",
+    "competition/test_broken_dicom.py",
     "inference/test_export.py",
     "kaggle/test_kills.py",
     "thresholds/test_gate.py",
     "thresholds/test_transfer.py",
+    "test_bench.py",
+    "test_face.py",
     "test_makefile.py",
     "test_package.py",
 )

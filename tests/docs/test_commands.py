@@ -141,7 +141,6 @@ def test_a_command_that_is_none_is_noticed(script, place):
         [parse(arguments) for call in called(script, place) for arguments in kit_calls(call, place)]
 
 
-@pytest.mark.slow
 def test_own_data_from_nothing_to_a_score(place, tmp_path, monkeypatch, capsys):
     """The page's blocks in their order, all but the kernel's for real."""
     page = ROOT / "docs/how-to/own-data.md"

@@ -30,7 +30,6 @@ def test_every_key_of_a_recipe_is_in_the_reference():
     assert [key for key in wanted if f"| `{key}` |" not in page] == []
 
 
-@pytest.mark.slow
 def test_the_notebook_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
