@@ -1,6 +1,7 @@
 """What every test stands on; helpers of more than one room lie in `support/`."""
 
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 # The networks of the tests are tiny: a second thread would only wait for the first.
 torch.set_num_threads(1)
+
+
+# Tests press Ctrl-C, which the background of a shell ignores, and so would all processes started there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -133,7 +133,6 @@ def test_a_signal_says_how_to_resume(number, code, word, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not any(tmp_path.rglob("*")):  # it has begun
         assert process.poll() is None, process.communicate()

@@ -252,15 +252,7 @@ def test_refresh_takes_no_other_submissions_score(kaggle, submit, book):
     assert (entry.ref, entry.public, entry.private) == (1000, 0.5, None)
 
 
-@pytest.fixture
-def interruptible():
-    """Ctrl-C interrupts, also where the tests run in the background of a shell, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_who_stops_waiting_is_told_that_the_submission_stands(interruptible, kaggle, submit, caplog):
+def test_who_stops_waiting_is_told_that_the_submission_stands(kaggle, submit, caplog):
     stop = Fault("ListSubmissions", "hook", times=0, hook=lambda: os.kill(os.getpid(), signal.SIGINT))
 
     def stop_from_now_on():
