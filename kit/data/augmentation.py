@@ -5,6 +5,7 @@ names, what those did is done here.
 """
 
 import os
+import random
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -139,7 +140,8 @@ class Augmentation:
 
     What happens to a sample depends on the seed of the call alone: albumentations' own random state repeats
     itself in the workers of a data loader, so it is set again before each sample. That state is a transform's, so each
-    thread has transforms of its own.
+    thread has transforms of its own. All of them draw from the same generators, one after the other: had each its own
+    of the same seed, as the library would have it, the groups would all come together or not at all.
 
     Args:
         groups: Names of groups; none leaves samples as they are.
@@ -163,7 +165,7 @@ class Augmentation:
             return image, mask
         if not hasattr(self._own, "transform"):
             self._own.transform = self._composed()
-        self._own.transform.set_random_seed(seed)
+        self._own.transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
         sample = self._own.transform(image=image, mask=mask)
         return sample["image"], sample["mask"]
 

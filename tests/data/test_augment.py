@@ -61,6 +61,21 @@ def test_a1_is_the_horizontal_flip_of_both():
     assert seen == {True, False}
 
 
+@pytest.mark.parametrize("warp", ["A3", "A4"])
+def test_whether_one_group_comes_tells_nothing_about_another(warp):
+    image, mask = np.full((64, 64), 100, np.uint8), np.zeros((64, 64), np.uint8)
+    mask[12:52, 6:26] = 1
+    halves = Magnitudes(A2=Light(probability=0.5), A3=Distortion(probability=0.5), A4=Crop(probability=0.5))
+    transform, seen = Augmentation(("A1", "A2", warp), 64, halves), []
+    for seed in range(600):
+        new_image, new_mask = transform(image, mask, seed)
+        flipped = new_mask[:, 32:].sum() > new_mask[:, :32].sum()
+        warped = (new_mask != (mask[:, ::-1] if flipped else mask)).any()
+        seen.append((flipped, (new_image != 100).any(), warped))
+    assert np.mean(seen, axis=0) == pytest.approx([0.5, 0.5, 0.5], abs=0.1)
+    assert np.corrcoef(np.transpose(seen)) == pytest.approx(np.eye(3), abs=0.15)
+
+
 def test_a2_leaves_the_mask_alone():
     image, mask = sample()
     assert all((Augmentation(("A2",), 64)(image, mask, seed)[1] == mask).all() for seed in range(20))
