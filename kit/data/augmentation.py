@@ -1,54 +1,21 @@
 """The paper's augmentation groups (section 4.1, Table 9) and the winners', through albumentations.
 
 The recipe says how strong each is. Where albumentations 2 distorts less than its versions of 2019 under the same
-names, what those did is done here.
+names, `kit.data.distortion` does what those did.
 """
 
-import os
 import random
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
-
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else its import asks a server for its newest version
 
 import albumentations as A
 import cv2
 import numpy as np
-from albumentations.augmentations.geometric.functional import generate_displacement_fields
 
+from kit.data.distortion import Elastic, Grid, Optical
 from kit.recipes.magnitudes import Affine, Blur, Crop, Distortion, Exposure, Flip, Light, Magnitudes
 
 REFLECT = cv2.BORDER_REFLECT_101
-
-
-class Elastic(A.ElasticTransform):
-    """The elastic transform with the affine part that albumentations had until its version 1.3.
-
-    Args:
-        affine: Three points around the centre move by up to ± this many pixels.
-        **options: Of the library's transform.
-    """
-
-    def __init__(self, affine: float = 0.0, **options: Any) -> None:
-        super().__init__(**options)
-        self.affine = affine
-
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """The library's displacements, then the affine map."""
-        height, width = params["shape"][:2]
-        x, y = generate_displacement_fields(  # float32 (H, W) each
-            (height, width), self.alpha, self.sigma, False, (0, 0), self.random_generator, self.noise_distribution
-        )
-        x += np.arange(width, dtype=np.float32)
-        y += np.arange(height, dtype=np.float32)[:, None]
-        reach = min(height, width) // 3
-        triangle = np.array([[1, 1], [1, -1], [-1, -1]], np.float32)
-        corners = triangle * reach + np.array([width // 2, height // 2], np.float32)
-        moved = corners + self.random_generator.uniform(-self.affine, self.affine, (3, 2)).astype(np.float32)
-        back = cv2.getAffineTransform(moved, corners).astype(np.float32)  # (2, 3), from the new image to the old one
-        map_x, map_y = (row[0] * x + (row[1] * y + row[2]) for row in back)
-        return {"map_x": map_x, "map_y": map_y}
 
 
 def _flip(settings: Flip, size: int) -> A.BasicTransform:
@@ -77,8 +44,8 @@ def _distortion(settings: Distortion, size: int) -> A.BaseCompose:
                 border_mode=REFLECT,
                 p=1,
             ),
-            A.GridDistortion(distort_limit=settings.grid, normalized=False, border_mode=REFLECT, p=1),
-            A.OpticalDistortion(distort_limit=settings.optical, border_mode=REFLECT, p=1),
+            Grid(distort_limit=settings.grid, normalized=False, border_mode=REFLECT, p=1),
+            Optical(distort_limit=settings.optical, border_mode=REFLECT, p=1),
         ],
         p=settings.probability,
     )

@@ -150,6 +150,7 @@ def test_the_elastic_transform_moves_pixels_as_far_as_that_of_2019():
     slow = [120 * gaussian_filter(random.uniform(-1, 1, (SIZE, SIZE)), 6)[INSIDE, INSIDE] for _ in range(20)]
     elastic = one_of(augmentation._distortion(Distortion(elastic_affine=0), SIZE), 0)
     assert moved(elastic, range(20)).std() == pytest.approx(np.std(slow), rel=0.05)
+    assert np.diff(moved(elastic, range(20))).std() == pytest.approx(np.diff(slow).std(), rel=0.05)  # as smooth
     assert 3.1 < np.std(slow) < 3.5
     with_affine = one_of(augmentation._distortion(Distortion(), SIZE), 0)
     assert 3.3 < moved(with_affine, range(20)).std() < 4.5
@@ -169,6 +170,32 @@ def test_the_affine_part_of_the_elastic_transform_is_that_of_2019():
     assert found.std() == pytest.approx(np.std(spread), rel=0.2)
     corner = [places(only_affine, seed)[0][SIZE // 2 + 85, SIZE // 2 + 85] - (SIZE // 2 + 85) for seed in range(40)]
     assert 2 < np.abs(corner).max() < 3.8
+
+
+@pytest.mark.parametrize("sigma", [1, 4, 6, 13])
+def test_elastic_displacements_of_any_deviation_end_where_the_image_ends(sigma):
+    """Without noise, between nodes of any distance, each pixel stays in its place."""
+    still = one_of(augmentation._distortion(Distortion(elastic_alpha=0, elastic_sigma=sigma, elastic_affine=0), 70), 0)
+    image, mask = sample(70)
+    found = still(image=image, mask=mask)
+    assert (found["image"] == image).all()
+    assert (found["mask"] == mask).all()
+
+
+@pytest.mark.parametrize(("number", "theirs"), [(1, "GridDistortion"), (2, "OpticalDistortion")])
+def test_grid_and_optical_distortion_are_the_library_s(number, theirs):
+    ours = augmentation._distortion(Distortion(), SIZE).transforms[number]
+    limits = {"distort_limit": ours.distort_limit} | ({"normalized": False} if number == 1 else {})
+    transforms = [ours, getattr(augmentation.A, theirs)(**limits, border_mode=augmentation.REFLECT, p=1)]
+    image, mask = (cv2.resize(array, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST) for array in sample())
+    for seed in range(5):
+        found, wanted = (
+            augmentation.A.Compose([transform], seed=seed)(image=image, mask=mask) for transform in transforms
+        )
+        off = np.abs(found["image"].astype(int) - wanted["image"])
+        assert off.max() <= 8  # where a place is rounded to another thirty-second of a pixel
+        assert np.count_nonzero(off) < 100
+        assert np.count_nonzero(found["mask"] != wanted["mask"]) < 20
 
 
 def slow_grid(random):
