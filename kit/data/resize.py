@@ -1,5 +1,7 @@
 """Images and masks at the size of a stage: one way for training, prediction and kernels."""
 
+import math
+
 import cv2
 import numpy as np
 
@@ -26,23 +28,41 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
     >>> int(resize_mask(speck, 64).sum())
     1
     """
-    if not mask.any():
-        return np.zeros((size, size), bool)
-    small = _coverage(mask, size) >= 0.5
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    count, components = cv2.connectedComponents(mask[box].astype(np.uint8), connectivity=8)
+    small = np.zeros((size, size), bool)
+    if mask.any():
+        (tall, low), (wide, across) = (_around(np.asarray(mask.any(axis=axis)), size) for axis in (1, 0))
+        part = small[low, across]
+        part[:] = _resized(np.ascontiguousarray(mask[tall, wide]), part.shape)
+    return small
+
+
+def _around(filled: np.ndarray, size: int) -> tuple[slice, slice]:
+    """The part of a side that everything filled lies in, before and after resizing, by borders that fall on borders.
+
+    Args:
+        filled: bool (H,), some of it true.
+        size: What H becomes.
+    """
+    common = math.gcd(len(filled), size)
+    touched = np.flatnonzero(filled.reshape(common, -1).any(axis=1))
+    first, end = int(touched[0]), int(touched[-1]) + 1
+    before, after = (slice(first * side // common, end * side // common) for side in (len(filled), size))
+    return before, after
+
+
+def _resized(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """`resize_mask` of a mask that is not empty, bool (H, W), to bool (h, w)."""
+    small = _coverage(mask, shape) >= 0.5
+    count, components = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
     if count == 2 and small.any():  # the one component
         return small
     for component in range(1, count):
-        alone = np.zeros_like(mask)
-        alone[box] = components == component
-        covered = _coverage(alone, size)
+        covered = _coverage(components == component, shape)
         if not (small & (covered > 0)).any():
             small |= covered >= covered.max()
     return small
 
 
-def _coverage(mask: np.ndarray, size: int) -> np.ndarray:
-    """The share of each pixel that is foreground. bool (H, W) → float32 (size, size) in [0, 1]."""
-    return cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+def _coverage(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The share of each pixel that is foreground. bool (H, W) → float32 (h, w) in [0, 1]."""
+    return cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)

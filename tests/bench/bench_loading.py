@@ -122,6 +122,6 @@ def _cache(folder: Path, competition: layout.Competition) -> list[Row]:
             bound="decoding and resizing alone, all cores",
             bottleneck="JPEG decoding",
             share=1 / 1.3,
-            why="files are hashed and checked, masks drawn and resized with their specks, rows brought to the disk",
+            why="headers and streams are checked (0.7 ms), files hashed, rows brought to the disk (0.9 ms)",
         )
     ]

@@ -1,5 +1,6 @@
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,14 @@ def test_a_mask_is_where_at_least_half_is_covered():
     mask = cv2.circle(np.zeros((256, 256), np.uint8), (100, 120), 60, 1, -1).astype(bool)
     covered = mask.reshape(64, 4, 64, 4).mean(axis=(1, 3))
     assert (resize_mask(mask, 64) == (covered >= 0.5)).all()
+
+
+@pytest.mark.parametrize("size", [64, 96, 104, 100, 300])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_what_lies_around_a_mask_does_not_count(size, order):
+    mask = cv2.circle(np.zeros((256, 256), np.uint8), (70, 190), 40, 1, -1).astype(bool)
+    whole = cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) >= 0.5
+    assert (resize_mask(np.array(mask, order=order), size) == whole).all()
 
 
 @settings(max_examples=60, deadline=None)
