@@ -93,6 +93,8 @@ class ComponentRule:
     def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
         """From levels uint8 (H, W) to a bool mask (H, W)."""
         mask = levels >= level_of(self.binarization)
+        if not mask.any():  # as most images, which need no labelling
+            return mask
         _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
             mask.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
         )

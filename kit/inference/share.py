@@ -131,7 +131,7 @@ class MaskTexts:
         return image_id in self._texts
 
     def add(self, image_id: str, levels: np.ndarray, image_probability: float | None = None) -> None:
-        """Takes an image: levels uint8 (H, W), and P(the image has any pneumothorax) for a gated rule."""
+        """Takes an image, from any thread: levels uint8 (H, W), for a gated rule P(the image has any pneumothorax)."""
         if self._share is None:
             mask = self._rule.mask(levels, image_probability)
         else:

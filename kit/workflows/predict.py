@@ -10,6 +10,7 @@ from kit.competition.shapes import Shape
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
 from kit.core.files import copy, is_current, locked, mark, origin, set_aside, sha256
+from kit.core.parallel import ordered
 from kit.core.progress import progress
 from kit.core.resumable import key_of
 from kit.inference import backends, maps, predictions, rules, thresholds_file
@@ -201,8 +202,8 @@ def write_submission(trained: Trained, target: Run, order: Sequence[str], shape:
     rule, count = rules.read(trained.thresholds), len(maps.read_ids(target.test(tta)))
     texts = MaskTexts(rule, share if whole else None)
     given = stored_inputs(rule, target.test(tta), target.test(tta, "classify"), shape)
-    for image_id, levels, probability in progress(given, "masks", count):
-        texts.add(image_id, levels, probability)
+    for _ in progress(ordered(lambda one: texts.add(*one), given), "masks", count):
+        pass
     masks = texts.decided()
     submission.write(target.submission, [(image_id, masks.get(image_id, rle.EMPTY)) for image_id in order])
     masked = sum(text != rle.EMPTY for text in masks.values())
