@@ -5,6 +5,7 @@ removals, new folders, reserved blocks. `run` runs a command of the kit on such 
 """
 
 import builtins
+import functools
 import io
 import multiprocessing
 import os
@@ -14,13 +15,13 @@ import socket
 import sys
 import traceback
 from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import numpy as np
+import pytest
 from threadpoolctl import threadpool_limits
-
-PRELOAD = ["kit.cli", "kit.workflows.train", "kit.workflows.submit", "kit.training.stage", "kit.inference.predict"]
-PRELOAD += ["joblib", "numba", "kit.thresholds.components"]
 
 
 @dataclass
@@ -193,6 +194,17 @@ def _child(folder: str, arguments: list[str], fault: Fault | None, says: str, en
     os._exit(code)
 
 
+@functools.cache
+def server() -> ForkServerContext:
+    """The process that commands are forked from: it has imported what they need, by its own path (see `warm`)."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["warm"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        forkserver.ensure_running()
+    return context
+
+
 @dataclass
 class Ended:
     """How a command ended."""
@@ -210,8 +222,6 @@ def run(folder: Path, arguments: list[str], fault: Fault | None = None) -> Ended
 
 def run_team(folder: Path, arguments: list[str], faults: list[Fault | None]) -> list[Ended]:
     """Runs it in as many processes as faults, one fault each; several find each other as under `torchrun`."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -223,7 +233,7 @@ def run_team(folder: Path, arguments: list[str], faults: list[Fault | None]) -> 
         team |= {"GROUP_WORLD_SIZE": "1", "GROUP_RANK": "0", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
         team |= {"MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test", "CUDA_VISIBLE_DEVICES": ""}
         environment = team if len(faults) > 1 else {}
-        process = context.Process(target=_child, args=(str(folder), arguments, fault, str(says), environment))
+        process = server().Process(target=_child, args=(str(folder), arguments, fault, str(says), environment))
         process.start()
         started.append((process, says))
     ended = []

@@ -22,7 +22,7 @@ stages:
 SHORT = """
 about: One network of one epoch.
 folds: {holdout: 0.5}
-network: {encoder: tu-mobilenetv3_small_050, encoder_weights: null, decoder_channels: [8, 8, 8, 8, 8]}
+network: {encoder: tu-test_resnet, encoder_weights: null, decoder_channels: [8, 8, 8, 8, 8]}
 stages:
   - {size: 32, epochs: 1, batch_size: 4}
 """

@@ -1,0 +1,25 @@
+"""Everything that a verb imports: what a process has before others are forked from it. Nothing is run, no thread lives.
+
+Numba reads its own library into tables when it first loads a compiled function; here they are read beforehand.
+"""
+
+import joblib
+import PIL.JpegImagePlugin
+import PIL.PngImagePlugin
+import pytest
+import torch.utils.serialization
+from numba.core.registry import cpu_target
+
+import kit.cli
+import kit.inference.predict
+import kit.thresholds.components
+import kit.training.stage
+import kit.workflows.folds
+import kit.workflows.jobs
+import kit.workflows.submit
+import kit.workflows.train
+
+__all__ = ["PIL", "joblib", "kit", "pytest", "torch"]
+
+cpu_target.target_context.refresh()
+cpu_target.typing_context.refresh()
