@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kit import recipes
 from kit.core.errors import KitError
-from kit.core.files import read_json, write_json, write_text
+from kit.core.files import present, read_json, write_json, write_text
 from kit.recipes.differences import differences
 from kit.recipes.schema import Recipe
 
@@ -132,7 +132,7 @@ class Run:
             KitError: a part is not trained to its end, or no thresholds were chosen.
         """
         weights = {part.label: self.part(part).final_weights(part) for part in recipe.parts()}
-        if not self.thresholds.is_file():
+        if not present(self.thresholds):
             raise KitError(f"{self.folder}: is not trained to its thresholds: run `make train` first")
         return Trained(recipe, weights, self.thresholds, {tta: self.stack(tta) for tta in (True, False)})
 
@@ -172,7 +172,7 @@ class Run:
         Raises:
             KitError: the folder holds no run.
         """
-        if not self.recipe_path.is_file():
+        if not present(self.recipe_path):
             raise KitError(f"{self.folder}: is not a run (no recipe.yaml): run `make train` first")
         return recipes.read(self.recipe_path)
 

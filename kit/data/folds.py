@@ -10,10 +10,9 @@ import glob
 import hashlib
 import io
 import logging
-import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 from kit.competition import labels
 from kit.competition.layout import Competition
 from kit.core.errors import KitError, printable
-from kit.core.files import mark, origin, present, read_bytes, sha256, write_text
+from kit.core.files import mark, present, read_bytes, sha256, write_text
 from kit.data import brought, patients
+from kit.data.split import SLUG, Split, made_as, origin_of
 
 COLUMNS = ["image_id", "patient_id", "stratum", "fold"]
 ONLY_TRAINING = -1
-SLUG = re.compile(r"(\d+fold|holdout[\d.]+)(-seed\d+)?")
-"""What the fold file of a further split has in its name."""
 
 log = logging.getLogger(__name__)
 
@@ -65,39 +63,6 @@ class Folds:
         """Images by stratum (rows) and fold (columns), with totals."""
         counts = pd.crosstab(self.table.stratum, self.table.fold, margins=True, margins_name="all")
         return counts.reindex([*labels.STRATA, "all"], fill_value=0)
-
-
-@dataclass(frozen=True)
-class Split:
-    """How folds are made."""
-
-    count: int | None = 5
-    """Number of folds; None with a hold-out."""
-    holdout: float | None = None
-    """Share of the images to hold out instead (the paper: 0.2 in Exp1, 0.1 in the others), kept to the nearest
-    fraction with a denominator of at most 20."""
-    seed: int = 0
-    """Of the shuffle."""
-    hash_patients: bool = field(default=False, compare=False)
-    """Write a hash in the place of each patient's id; the folds are the same."""
-
-    def __post_init__(self) -> None:
-        if self.holdout is not None:
-            object.__setattr__(self, "count", None)
-
-    def __str__(self) -> str:
-        how = f"{self.count} folds" if self.holdout is None else f"a hold-out of {self.holdout:g}"
-        return f"{how} of seed {self.seed}" if self.seed else how
-
-    @property
-    def slug(self) -> str:
-        """What tells the fold files of a data set apart.
-
-        >>> Split(5).slug, Split(holdout=0.1, seed=3).slug
-        ('5fold', 'holdout10-seed3')
-        """
-        how = f"{self.count}fold" if self.holdout is None else f"holdout{100 * self.holdout:g}"
-        return f"{how}-seed{self.seed}" if self.seed else how
 
 
 def make(competition: Competition, split: Split) -> Folds:
@@ -194,14 +159,14 @@ def provenance(competition: Competition, split: Split) -> dict[str, Any]:
 
 def is_as_asked(path: Path | str, split: Split) -> bool:
     """Whether a fold file was made in that way."""
-    return _made_as(path) == split
+    return made_as(path) == split
 
 
 def is_by_hand(path: Path | str) -> bool:
     """Whether a fold file was supplied or edited by the user: `make folds` did not write what it holds."""
     path = Path(path)
-    made_from = origin(path)
-    return not made_from or made_from.get("content", sha256(path)) != sha256(path)
+    made_from = origin_of(path)
+    return not made_from.model_fields_set or made_from.content not in (None, sha256(path))
 
 
 def files_of(folder: Path | str, name: str) -> list[Path]:
@@ -225,7 +190,7 @@ def choose(paths: Sequence[Path], split: Split) -> Path | None:
         if is_as_asked(path, split):
             return path
     for path in paths:
-        made = _made_as(path)
+        made = made_as(path)
         if made is not None and (made.count, made.holdout) == (split.count, split.holdout):
             return path
     if paths and (len(paths) == 1 or is_by_hand(paths[0])):
@@ -235,17 +200,10 @@ def choose(paths: Sequence[Path], split: Split) -> Path | None:
 
 def difference(path: Path | str, split: Split) -> str:
     """How a fold file differs from what is asked for, seeds aside; empty where it does not, or that is unknown."""
-    made = _made_as(path)
+    made = made_as(path)
     if made is None or (made.count, made.holdout) == (split.count, split.holdout):
         return ""
     return f"has {replace(made, seed=0)}, where the recipe asks for {replace(split, seed=0)}"
-
-
-def _made_as(path: Path | str) -> Split | None:
-    made_from = origin(Path(path))
-    if not {"folds", "holdout", "seed"} <= made_from.keys():
-        return None
-    return Split(made_from["folds"], made_from["holdout"], made_from["seed"])
 
 
 def write(path: Path | str, folds: Folds, made_from: dict[str, Any]) -> None:
@@ -293,8 +251,8 @@ def read(path: Path | str, competition: Competition) -> Folds:
         raise KitError(f"{path}: has other images than {competition.labels_path} ({strange[0]}): {again}")
     strata = [labels.stratum(competition.labels[image_id]) for image_id in ids]
     changed = table.image_id[table.stratum != strata]
-    made_from = origin(path)
-    if len(changed) or ("labels" in made_from and made_from["labels"] != sha256(competition.labels_path)):
+    made_from = origin_of(path)
+    if len(changed) or made_from.labels not in (None, sha256(competition.labels_path)):
         raise KitError(f"{path}: {competition.labels_path} has changed since the folds were made: {again}")
     _check_numbers(table, path, again)
     return Folds(table)

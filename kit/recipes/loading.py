@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from kit.core.documents import NOT_YAML, yaml_problem
 from kit.core.errors import KitError
+from kit.core.files import present
 from kit.core.suggest import did_you_mean
 from kit.recipes.overrides import override, pairs, shorten
 from kit.recipes.schema import OF_THE_WHOLE, Recipe, merged
@@ -50,9 +51,11 @@ def load(name: str | Path, overrides: str | Sequence[str] = "") -> Recipe:
     name, given = str(name), pairs(overrides)
     if name.endswith((".yaml", ".yml")):
         path, file = name, Path(name)
+        there = present(file)
     else:
         path, file = f"recipe {name}", _folder() / f"{name}.yaml"
-    if not file.is_file():
+        there = file.is_file()
+    if not there:
         raise KitError(
             f"{path}: there is no such recipe{did_you_mean(name, names())}: "
             f"choose one of {', '.join(names())}, or the path of a .yaml file"

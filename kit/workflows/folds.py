@@ -6,7 +6,8 @@ from pathlib import Path
 from kit.core.errors import KitError
 from kit.core.files import origin, present
 from kit.data import brought, folds
-from kit.data.folds import Folds, Split
+from kit.data.folds import Folds
+from kit.data.split import Split, origin_of
 from kit.recipes.schema import Recipe
 from kit.workflows.workspace import Workspace
 
@@ -86,6 +87,6 @@ def _check_owner(workspace: Workspace, path: Path, folder: Path) -> None:
     Raises:
         KitError: that folder is still there.
     """
-    owner = Path(origin(path).get("data", folder))
-    if owner.resolve() != folder.resolve() and owner.is_dir():
-        raise KitError(f"{path}: are the folds of {owner}, a data set of the same name: rename one of the folders")
+    other = Path(origin_of(path).data or folder)
+    if other.resolve() != folder.resolve() and other.is_dir():
+        raise KitError(f"{path}: are the folds of {other}, a data set of the same name: rename one of the folders")

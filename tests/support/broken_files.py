@@ -14,10 +14,9 @@ from small_run import RECIPE
 
 from kit import networks, recipes
 from kit.competition import dicom, labels, layout, scoring, submission
-from kit.core import files
 from kit.core.arrays import read_arrays
 from kit.core.resumable import read_keys
-from kit.data import folds
+from kit.data import folds, split
 from kit.inference import ensemble, maps, rules
 from kit.kaggle import acting, settings
 from kit.kernel import bundle, metadata
@@ -100,6 +99,7 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
     about = metadata.make("kit-a", "kit-a-files", "kit-a.py", "siim", "ada", gpu=False).model_dump()
     content = {"kernel": "kit-a", "run": "a/b", "shape": [64, 64], "half": True}
     content |= {"weights": {"a": ["a.fold0"]}, "files": {}, "made_from": {}}
+    made = {"labels": "0" * 64, "folds": 5, "holdout": None, "seed": 0}
     built = {"time": "2026-11-24T12:00:00Z", "event": "built", "sha256": "0" * 64, "file": "a.csv"}
     return {
         "train-rle.csv": (
@@ -157,7 +157,11 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
                 "one fold": b"image_id,patient_id,stratum,fold\na,p,negative,0\nb,q,single,0\n",
             },
         ),
-        "folds/NAME.origin.json": (b"{}", lambda path: files.origin(path.with_name("NAME.csv")), {"a list": b"[1]"}),
+        "folds/NAME.origin.json": (
+            json.dumps(made).encode(),
+            lambda path: split.made_as(path.with_name("NAME.csv")),
+            documents({"labels": "abc"}, {"holdout": "0.2"}, {"seed": 1.5}, **made) | {"a list": b"[1]"},
+        ),
         "recipe.yaml": (
             b"stages: [{size: 64, epochs: 1, batch_size: 2}]\n",
             recipes.read,

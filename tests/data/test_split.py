@@ -1,0 +1,37 @@
+"""What lies beside a fold file: typed, or refused with its name, its key and what was expected."""
+
+import json
+
+import pytest
+
+from kit.core.errors import KitError
+from kit.data import split
+from kit.data.split import Split
+
+MADE = {"labels": "0" * 64, "content": "1" * 64, "data": "/tiny", "folds": None, "holdout": 0.2, "seed": 3}
+
+
+def write(folder, content):
+    (folder / "tiny.origin.json").write_text(json.dumps(content))
+    return folder / "tiny.csv"
+
+
+def test_what_was_written_is_read(tmp_path):
+    path = write(tmp_path, MADE | {"images": 5})
+    assert split.made_as(path) == Split(holdout=0.2, seed=3)
+    assert split.origin_of(path).data == "/tiny"
+
+
+def test_of_a_file_by_hand_nothing_is_known(tmp_path):
+    assert split.made_as(tmp_path / "tiny.csv") is None
+    assert not split.origin_of(tmp_path / "tiny.csv").model_fields_set
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("holdout", "a"), ("folds", [1]), ("seed", 1.5), ("data", 5), ("labels", "abc"), ("content", {}), ("seed", True)],
+)
+def test_another_type_is_refused(tmp_path, key, value):
+    path = write(tmp_path, MADE | {key: value})
+    with pytest.raises(KitError, match=rf"tiny\.origin\.json: {key}: .*run `make folds` again"):
+        split.made_as(path)
