@@ -119,7 +119,9 @@ def _note(
     output: "torch.Tensor",
 ) -> None:
     given = _shape(next(iter([*inputs, *named.values()])))
-    own = _with_excitation([Step(text, shape) for aside, (text, _, shape) in steps if not aside])
+    own = [Step(text, shape) for aside, (text, _, shape) in steps if not aside]
+    if not _shape(output).startswith(POINT):
+        own = _with_excitation(own)
     around = [Step(text, shape) for aside, (text, _, shape) in steps if aside]
     entering = next(before for aside, (_, before, _) in steps if not aside)
     if entering != given:  # a decoder's block enlarges, and joins what the encoder has of that size
@@ -133,7 +135,7 @@ def _with_excitation(steps: list[Step]) -> list[Step]:
     """Steps with one in the place of those on the mean of the image, which multiply what was there before."""
     found: list[Step] = []
     for step in steps:
-        if not step.shape.startswith("1×1×"):
+        if not step.shape.startswith(POINT):
             found.append(step)
         elif found and found[-1].text != EXCITED:
             found.append(Step(EXCITED, found[-1].shape))
@@ -155,6 +157,8 @@ ACTIVATIONS = {"ReLU", "ReLU6", "SiLU", "Swish", "Hardswish", "Sigmoid", "GELU",
 GATES = {"SCSEModule": "scSE"}
 """Modules that multiply what they are given by what several ways make of it, and their names."""
 EXCITED = "squeeze and excitation"
+POINT = "1×1×"
+"""Shape of the mean of an image, and of what is left of a small one in the last blocks."""
 
 
 def _text(module: "torch.nn.Module") -> str:

@@ -65,3 +65,10 @@ def test_an_efficientnets_excitation_is_one_step():
     assert not any(step.shape.startswith("1×1×") for step in first.steps)
     deeplab = recipes.load("x5").parts()[-1]
     assert len(blocks.of(deeplab)) == 2  # its decoder is no U-Net's
+
+
+def test_blocks_of_a_single_pixel_keep_their_steps():
+    """Of 32 pixels a side one is left in the last block, and its steps are not those on an image's mean."""
+    small = "network.encoder=tu-test_resnet network.encoder_weights=none stages.1.size=32"
+    *_, decoder = blocks.of(recipes.load("exp5", small))
+    assert decoder.given == "1×1×96"
