@@ -123,7 +123,10 @@ class Mirror:
         rows = self.labels[image]
         if self.absolute is not None:
             rows = tuple(rle.from_absolute(text, self.absolute) for text in rows)
-        return rle.union(rows, self.shape_of(image), image)
+        try:
+            return rle.union(rows, self.shape_of(image), image)
+        except KitError as error:
+            raise KitError(f"{self.labels_path}: {error}: was the file cut? Fetch it again") from None
 
     def __str__(self) -> str:
         """What was found, as a line."""

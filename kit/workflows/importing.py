@@ -35,13 +35,13 @@ def bring_in(folder: Path | str, out: Path | str, skip_bad: bool = False) -> tup
     Args:
         folder: What `mirror.recognise` recognises.
         out: The competition's folder to write; its name is the data set's.
-        skip_bad: Leave out images that cannot be read.
+        skip_bad: Leave out images that cannot be read, or have no file.
 
     Returns:
         What was found, and whether it had to be written.
 
     Raises:
-        KitError: nothing was recognised, files cannot be read, or `out` holds something else.
+        KitError: nothing was recognised, files are missing or cannot be read, or `out` holds something else.
     """
     found, out = mirror.recognise(folder), Path(out)
     if out.resolve() == found.folder.resolve() or found.folder.resolve() in out.resolve().parents:
@@ -49,6 +49,7 @@ def bring_in(folder: Path | str, out: Path | str, skip_bad: bool = False) -> tup
     log.info("%s", found)
     if found.untold:
         log.warning("%d images have no truth and are left out (first: %s)", len(found.untold), found.untold[0])
+    _check_rows(found, skip_bad)
     made_from = _fingerprint(found)
     if present(out / _MARK):
         if read_json(out / _MARK) == made_from:
@@ -65,6 +66,21 @@ def describe(out: Path | str, found: Mirror) -> str:
     """How many images of which size lie in an imported folder."""
     sizes = "several sizes" if present(Path(out) / shapes.NAME) else "×".join(map(str, found.shape))
     return f"{len(found.train)} training and {len(found.test)} test images of {sizes}"
+
+
+def _check_rows(found: Mirror, skip_bad: bool) -> None:
+    """Refuses rows of images that are not there, unless they are to be left out.
+
+    Raises:
+        KitError: there are some.
+    """
+    missing = sorted(found.labels.keys() - found.images.keys())
+    if not missing:
+        return
+    what = f"{found.labels_path}: {len(missing)} of {len(found.labels)} labelled images have no file"
+    if not skip_bad:
+        raise KitError(f"{what} in {found.folder} (first: {missing[0]}): fetch them, or leave them out with --skip-bad")
+    log.warning("%s, and are left out (first: %s)", what, missing[0])
 
 
 def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:

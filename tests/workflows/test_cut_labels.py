@@ -1,0 +1,79 @@
+"""A label file that was cut, or that is of other images: every verb that reads it refuses it in one line."""
+
+import sys
+
+import pytest
+
+from kit import cli, phantom
+
+VERBS = {
+    "folds": ["folds", "--data", "tiny"],
+    "stats": ["stats", "--data", "tiny"],
+    "check": ["check", "tiny"],
+    "import": ["import", "tiny", "--out", "copy"],
+    "train": ["train", "--data", "tiny"],
+}
+
+
+@pytest.fixture
+def kit(monkeypatch, capsys, tmp_path):
+    """Runs the command line beside a small data set whose folds are made: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    phantom.write(tmp_path / "tiny", train=12, test=2, size=64, seed=2)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["kit", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, *capsys.readouterr()
+
+    assert run("folds", "--data", "tiny", "--folds", "2")[0] == 0
+    return run
+
+
+def rows(tmp_path):
+    """The path of the label file, and its rows with the longest at the end."""
+    path = tmp_path / "tiny" / "train-rle.csv"
+    header, *found = path.read_text().splitlines(keepends=True)
+    return path, [header, *sorted(found, key=len)]
+
+
+def refused(kit, verb, said, listed=""):
+    """A verb says one line; `check` lists what is wrong before its own."""
+    code, out, errors = kit(*VERBS[verb])
+    lines = [line for line in errors.splitlines() if line.startswith("kit: ")]
+    assert (code, len(lines)) == (2, 1), errors
+    if verb == "check" and listed:
+        assert listed in out, out
+    else:
+        assert all(words in lines[0] for words in ("train-rle.csv", said)), lines
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_cut_in_a_mask(kit, tmp_path, verb):
+    path, table = rows(tmp_path)
+    text = "".join(table).rstrip("\n")
+    path.write_text(text[: text.rindex(" ")])
+    refused(kit, verb, "was the file cut?", "has a gap but no length")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_cut_in_an_id(kit, tmp_path, verb):
+    path, table = rows(tmp_path)
+    path.write_text("".join(table[:-1]) + table[-1][:20])
+    refused(kit, verb, f"{path.name}:{len(table)}: 1 fields")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_rows_of_unknown_images(kit, tmp_path, verb):
+    path, table = rows(tmp_path)
+    path.write_text("".join([*table, "somebody, -1\n", "else, 3 4\n"]))
+    said = "has changed since the folds were made" if verb == "train" else "2 of 14 labelled images have no"
+    refused(kit, verb, said, "has label rows, but no file")
+
+
+def test_a_cut_between_rows_is_told_by_the_images_that_have_none(kit, tmp_path, caplog):
+    path, (header, *table) = rows(tmp_path)
+    path.write_text("".join([header, *table[3:]]))  # the shortest are of negative images, which have one each
+    assert kit("folds", "--data", "tiny", "--out", "new.csv", "--folds", "2")[0] == 0
+    assert "3 of 12 training images have no row there, and are left out" in caplog.text
