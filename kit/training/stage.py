@@ -10,7 +10,8 @@ import copy
 import logging
 import math
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -173,7 +174,8 @@ class _Stage:
         epoch_batches = self.batches(epoch, fabric.global_rank, fabric.world_size)
         bar = progress(epoch_batches, what, unit="step", show=fabric.is_global_zero)
         for images, masks in bar:
-            logits, image_logits = self.model(images.to(fabric.device, non_blocking=True))
+            with _enough_for_batch_norm(what, len(images)):
+                logits, image_logits = self.model(images.to(fabric.device, non_blocking=True))
             loss = losses.total(self.recipe.loss, logits, image_logits, masks.to(fabric.device, non_blocking=True))
             self.optimizer.zero_grad()
             fabric.backward(loss)
@@ -273,6 +275,20 @@ def work(recipe: Recipe, number: int, positive: np.ndarray) -> Work:
     stage = recipe.stages[number]
     images = len(epoch_order(positive, stage.positive_share, recipe.seed, 0))
     return Work(stage.epochs, max(1, images) * stage.size**2)
+
+
+@contextmanager
+def _enough_for_batch_norm(what: str, images: int) -> Iterator[None]:
+    """Says in words what torch says of a layer whose mean would be of one value."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise KitError(
+            f"{what}: batch normalisation has one value a channel, with {images} image a step and process: raise "
+            "batch_size or size of the stage, or start fewer processes"
+        ) from None
 
 
 def _write_metrics(folder: Path, rows: list[Row]) -> None:
