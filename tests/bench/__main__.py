@@ -21,10 +21,13 @@ def main(wanted: list[str]) -> None:
     known = sorted(file.stem.removeprefix("bench_") for file in Path(__file__).parent.glob("bench_*.py"))
     if strange := sorted(set(wanted) - set(known)):
         sys.exit(f"no such benchmark: {', '.join(strange)}: choose from {', '.join(known)}")
-    began, rows = time.monotonic(), []
+    seconds, rows = {}, []
     for name in progress([name for name in known if name in wanted or not wanted], "measuring", unit="part"):
+        began = time.monotonic()
         rows += importlib.import_module(f"tests.bench.bench_{name}").rows()
-    print(f"{_processor()}, {os.cpu_count()} cores; {time.monotonic() - began:.0f} s\n")
+        seconds[name] = time.monotonic() - began
+    parts = ", ".join(f"{name} {took:.0f} s" for name, took in seconds.items())
+    print(f"{_processor()}, {os.cpu_count()} cores; {sum(seconds.values()):.0f} s: {parts}\n")
     for cells in (COLUMNS, ["---"] * len(COLUMNS), *(row.cells() for row in rows)):
         print(f"| {' | '.join(cells)} |")
     missed = [row.missed for row in rows if row.missed]

@@ -21,7 +21,7 @@ COMPETITION = 12_047
 """Training images of the second round."""
 LOWEST = 13
 """p = 0.05: no rule binarises below."""
-DRAWS = 256
+DRAWS = 128
 REMOVALS = np.arange(0, 20 * 256, 256)
 STEP = 9
 """Of the levels that are labelled, one in so many."""
@@ -130,7 +130,7 @@ def _draws(maps: np.ndarray, masks: np.ndarray) -> Row:
         for search in searches:
             search.best(weights[0])
 
-    found, one = in_turn(ours, theirs, repeats=3)
+    found, one = in_turn(ours, theirs, repeats=2)
     return Row(
         f"1,000 bootstrap optima of three rules, {COMPETITION:,} images ({DRAWS} were made)",
         found.per(DRAWS / 1000),

@@ -2,12 +2,12 @@
 
 import os
 
-from tests.bench.measure import REPEATS, Measure, Row
+from tests.bench.measure import Measure, Row
 from tests.bench.steps import Steps
 
 # Recipe, pixels a side, images a step.
 STEPS = [("small", 256, 4), ("small", 512, 4), ("exp5", 256, 4), ("exp5", 512, 2)]
-WARM = 2
+WARM, REPEATS = 1, 3
 
 
 def rows() -> list[Row]:
