@@ -183,6 +183,7 @@ def locked(path: Path | str, busy: str | None = None) -> Iterator[None]:
     lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent.absolute())  # here too: a call that finds all up to date writes nothing
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:

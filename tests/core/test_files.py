@@ -83,7 +83,8 @@ def test_a_file_in_the_place_of_a_folder_is_one_clear_line(tmp_path):
         pass
 
 
-def test_what_a_dead_writer_left_is_removed_and_a_living_ones_stays(tmp_path):
+@pytest.mark.parametrize("use", [lambda path: write_text(path, ""), lambda path: locked(path).__enter__()])
+def test_what_a_dead_writer_left_is_removed_and_a_living_ones_stays(tmp_path, use):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     host = temporary.host()
@@ -93,8 +94,8 @@ def test_what_a_dead_writer_left_is_removed_and_a_living_ones_stays(tmp_path):
         path.write_text("half")
     (left[1] / "new").mkdir(parents=True)
     temporary.sweep.cache_clear()
-    write_text(tmp_path / "a.txt", "")
-    assert sorted(tmp_path.iterdir()) == sorted([*kept, tmp_path / "a.txt"])
+    use(tmp_path / "a.txt")
+    assert {path.name for path in tmp_path.iterdir()} - {"a.txt", ".a.txt.lock"} == {path.name for path in kept}
 
 
 def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
