@@ -65,11 +65,13 @@ def stoppable() -> Iterator[None]:
     """Ctrl-C and SIGTERM end the block with a line that says how to resume, and with the exit code of the signal.
 
     A signal that is ignored, as after `nohup`, stays so. Forked workers end as well, and leave the word to the
-    process that made them.
+    process that made them. What a library raises on its way out, as torch's archive writer does, hides no signal.
     """
     mine = os.getpid()
+    stopped: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        stopped.append(number)
         if os.getpid() == mine and _speaks():
             # Not print: the signal may have come amid one.
             os.write(2, f"\nkit: {RESUME[signal.Signals(number)]}: run the same command to resume\n".encode())
@@ -79,6 +81,10 @@ def stoppable() -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in ours}
     try:
         yield
+    except Exception:
+        if stopped:
+            raise SystemExit(128 + stopped[0]) from None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -252,7 +252,7 @@ def read(path: Path | str, competition: Competition) -> Folds:
     strata = [labels.stratum(competition.labels[image_id]) for image_id in ids]
     changed = table.image_id[table.stratum != strata]
     made_from = origin_of(path)
-    if len(changed) or made_from.labels not in (None, sha256(competition.labels_path)):
+    if len(changed) or (made_from.labels and made_from.labels != sha256(competition.labels_path)):
         raise KitError(f"{path}: {competition.labels_path} has changed since the folds were made: {again}")
     _check_numbers(table, path, again)
     return Folds(table)

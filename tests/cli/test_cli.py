@@ -12,6 +12,7 @@ import pytest
 
 import kit as package
 from kit import cli
+from kit.cli.process import stoppable
 
 HERE = os.environ | {"PYTHONPATH": str(Path(package.__file__).parents[1])}
 
@@ -140,3 +141,12 @@ def test_a_signal_says_how_to_resume(number, code, word, tmp_path):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == code
     assert errors == f"\nkit: {word}: run the same command to resume\n"
+
+
+def test_what_a_library_raises_on_its_way_out_hides_no_signal():
+    with pytest.raises(SystemExit) as ended, stoppable():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            raise RuntimeError("unexpected pos")  # as torch.save's archive does
+    assert ended.value.code == 143
