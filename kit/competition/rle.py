@@ -58,17 +58,19 @@ def encode(mask: np.ndarray) -> str:
     mask = np.asarray(mask)
     if mask.dtype != bool:
         mask = mask != 0
-    height, _ = mask.shape
+    height, width = mask.shape
     pixels = mask.view(np.uint8)
-    touched = np.flatnonzero(np.bitwise_or.reduce(pixels, axis=0))
+    if mask.flags.f_contiguous and width % 8 == 0:  # eight columns at once, of which eight pixels at once
+        step, groups = 8, pixels.T.reshape(width // 8, 8 * height).view(np.uint64)
+        touched = np.flatnonzero(np.bitwise_or.reduce(groups, axis=1))
+    else:
+        step, touched = 1, np.flatnonzero(np.bitwise_or.reduce(pixels, axis=0))
     if not len(touched):
         return EMPTY
-    left, right = int(touched[0]), int(touched[-1]) + 1
+    left, right = step * int(touched[0]), step * (int(touched[-1]) + 1)
     box = pixels[:, left:right]
     columns = box.T if mask.flags.f_contiguous else cv2.transpose(box)  # 6× numpy's copy
-    edges = _edges(columns.ravel())
-    edges += left * height
-    return _text(np.concatenate([edges[:1], edges[1:] - edges[:-1]]))
+    return _text(_edges(columns.ravel()) + left * height)
 
 
 def _edges(flat: np.ndarray) -> np.ndarray:
@@ -86,7 +88,7 @@ def _edges(flat: np.ndarray) -> np.ndarray:
     np.bitwise_xor(flat[1:], flat[:-1], out=edge[1:last])
     # Nearly all are 0, so they are searched eight at a time.
     words = edge.view(np.uint64)
-    found = np.flatnonzero(words.astype(bool))
+    found = np.flatnonzero(words != 0)
     inside = np.flatnonzero(words[found].view(bool))  # of the bytes of these words
     return 8 * found[inside >> 3] + (inside & 7)
 
@@ -95,12 +97,14 @@ _WORDS = np.array([f"{number} " for number in range(2048)], "S8").view(np.uint64
 """Each number as text and a space, in eight bytes, with NULs behind."""
 
 
-def _text(values: np.ndarray) -> str:
-    """Numbers as text with a space between; int64 (N,), N > 1."""
-    if values[1:].max() >= len(_WORDS):
-        return ("%d " * len(values) % tuple(values.tolist())).rstrip()  # twice as fast as join
-    words = _WORDS[values[1:]].tobytes().translate(None, b"\0").decode()
-    return f"{values[0]} {words}".rstrip()
+def _text(edges: np.ndarray) -> str:
+    """The first edge and each one's distance from the one before as text, with a space between; int64 (N,), N > 1."""
+    steps = edges[1:] - edges[:-1]
+    try:
+        text = _WORDS[steps].tobytes().translate(None, b"\0").decode()
+    except IndexError:
+        text = "%d " * len(steps) % tuple(steps.tolist())  # twice as fast as join
+    return f"{edges[0]} {text[:-1]}"
 
 
 def union(rows: Iterable[str], shape: tuple[int, int] = SHAPE, image: str | None = None) -> np.ndarray:

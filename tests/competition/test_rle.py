@@ -62,8 +62,16 @@ def test_masks_at_the_edges_of_a_real_image(name):
         mask[-1] = True
     if name == "blob":
         mask[300:500, 200:900] = np.random.default_rng(0).random((200, 700)) > 0.3
-    assert (rle.decode(rle.encode(mask)) == mask).all()
-    assert rle.area(rle.encode(mask)) == mask.sum()
+    for laid in (mask, np.asfortranarray(mask)):
+        assert (rle.decode(rle.encode(laid)) == mask).all()
+        assert rle.area(rle.encode(laid)) == mask.sum()
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (61, 96), (64, 93), (3000, 8), (0, 8), (8, 0)])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5])
+def test_masks_by_columns_are_encoded_as_the_slow_one_does(shape, share):
+    mask = np.asfortranarray(np.random.default_rng(0).random(shape) < share)
+    assert rle.encode(mask) == rle.encode(mask.copy("C")) == slow_encode(mask)
 
 
 def test_known_texts():
