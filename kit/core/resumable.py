@@ -12,6 +12,7 @@ A row whose source cannot be read is recorded as unreadable: it holds zeros, and
 Beside `x.npy`, an array of shape (N, ...), lie `x.ids.txt` (an id a line) and `x.keys` (32 bytes a row).
 """
 
+import errno
 import hashlib
 import os
 import threading
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from kit.core.arrays import create_array, open_array
 from kit.core.distributed import ALONE, Team
@@ -127,11 +129,9 @@ class ResumableArray:
         if team.first and not is_complete(path, ids, keys, shape, dtype, skip_unreadable):
             self._start()
         team.barrier()
-        if present(self._part):
-            self.array = open_array(self._part, "r+")  # (N, *shape)
-            self._keys = open_array(self._keys_path(), "r+")  # (N, 32)
-        else:
-            self.array, self._keys = open_array(path), open_array(self._keys_path())
+        begun = present(self._part)
+        self._offset = open_array(self._part if begun else path).offset  # bytes before the first row
+        self._keys = open_array(self._keys_path(), "r+" if begun else "r")  # (N, 32)
 
     def missing(self) -> np.ndarray:
         """Indices of the rows that are still to be made, ascending; rows that wait for the disk are among them."""
@@ -141,11 +141,11 @@ class ResumableArray:
         """Indices of the rows whose source could not be read, ascending."""
         return np.flatnonzero(_marked(self._keys) & _made(self._keys, self._wanted, skip_unreadable=True))
 
-    def put(self, index: int, row: np.ndarray) -> None:
+    def put(self, index: int, row: npt.ArrayLike) -> None:
         """Stores a row unless it is made already; it counts as made only once all of it is on the disk."""
         if (self._keys[index] == self._wanted[index]).all():
             return
-        self.array[index] = row
+        self._write(index, row)
         with self._lock:
             self._waiting.append(index)
             if len(self._waiting) >= _WAITING_ROWS or time.monotonic() - self._flushed > _WAITING_SECONDS:
@@ -155,7 +155,7 @@ class ResumableArray:
         """Records that the source of a row cannot be read, unless the row is made or recorded already."""
         if _made(self._keys[index : index + 1], self._wanted[index : index + 1], skip_unreadable=True)[0]:
             return
-        self.array[index] = 0
+        self._write(index, 0)
         self._keys[index] = _mark(self._wanted[index])
 
     def flush(self) -> None:
@@ -178,13 +178,27 @@ class ResumableArray:
             except OSError as error:
                 raise unwritable(self.path, error) from error
         self._team.barrier()
-        self.array = open_array(self.path)
-        return self.array
+        return open_array(self.path)
+
+    def _write(self, index: int, row: npt.ArrayLike) -> None:
+        """Writes a row into the file; through a mapping, the system would have to fault in each of its pages."""
+        values = np.empty(self._shape[1:], self._dtype)
+        values[...] = row
+        try:
+            handle = os.open(self._part, os.O_WRONLY)
+            try:
+                if os.pwrite(handle, values.data, self._offset + index * values.nbytes) < values.nbytes:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise unwritable(self._part, error) from error
 
     def _flush(self) -> None:
         if self._waiting:
             try:
-                self.array.flush()
+                with open(self._part, "rb") as handle:
+                    os.fsync(handle.fileno())
                 self._keys[self._waiting] = self._wanted[self._waiting]
                 self._keys.flush()
             except OSError as error:

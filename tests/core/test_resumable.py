@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import no_file
 import numpy as np
@@ -99,16 +100,21 @@ def test_blocks_are_reserved_before_they_are_mapped(tmp_path):
 
 def test_a_key_reaches_the_disk_after_its_row(tmp_path, monkeypatch):
     rows = ResumableArray(tmp_path / "maps.npy", IDS, keys("1", "2", "3"), (2, 2))
-    order = []
+    order, sync = [], os.fsync
 
     class Watched(np.ndarray):
         def flush(self):
-            order.append((self.shape[1:], rows.missing().tolist()))
+            order.append(("keys", rows.missing().tolist()))
 
-    rows.array, rows._keys = (np.asarray(array).view(Watched) for array in (rows.array, rows._keys))
+    def watched(handle):
+        order.append((Path(os.readlink(f"/proc/self/fd/{handle}")).name, rows.missing().tolist()))
+        sync(handle)
+
+    rows._keys = np.asarray(rows._keys).view(Watched)
+    monkeypatch.setattr(os, "fsync", watched)
     rows.put(1, np.ones((2, 2)))
     rows.flush()
-    assert order == [((2, 2), [0, 1, 2]), ((32,), [0, 2])]
+    assert order == [(".maps.npy.part", [0, 1, 2]), ("keys", [0, 2])]
 
 
 def test_a_row_about_to_be_overwritten_has_no_key_of_what_it_was(tmp_path):
@@ -117,7 +123,7 @@ def test_a_row_about_to_be_overwritten_has_no_key_of_what_it_was(tmp_path):
     fill(rows)
     rows.finish()
     changed = ResumableArray(path, IDS, keys("1", "x", "3"), (2, 2))
-    changed.array[1] = 9  # and the process is killed
+    changed.put(1, np.full((2, 2), 9))  # and the process is killed
     back = ResumableArray(path, IDS, keys("1", "2", "3"), (2, 2))
     assert back.missing().tolist() == [1]
 
