@@ -1,6 +1,7 @@
-"""What a network's forward runs on: torch, or its ONNX file in ONNX Runtime or OpenVINO, on a CPU in 32 bits.
+"""What a network's forward runs on: torch, or its ONNX file in ONNX Runtime or OpenVINO, on a CPU in 32 bits or in 8.
 
-The two are optional extras (`pip install 'kit[onnx]'`, `'kit[openvino]'`); nothing uses them unless it is told to.
+They are optional extras (`pip install 'kit[onnx]'`, `'kit[openvino]'`, `'kit[int8]'`); nothing uses them unless it is
+told to.
 """
 
 import importlib
@@ -16,11 +17,17 @@ from kit.core.errors import KitError
 if TYPE_CHECKING:  # it takes seconds, and a verb that only looks at names does without
     from torch import nn
 
-BACKENDS = ("torch", "onnxruntime", "openvino")
+INT8 = "openvino-int8"
+"""Of the files of `kit.inference.int8`."""
+BACKENDS = ("torch", "onnxruntime", "openvino", INT8)
 
 
-def package(name: str) -> ModuleType:
+def package(name: str, extra: str = "onnx") -> ModuleType:
     """An optional package.
+
+    Args:
+        name: To import.
+        extra: Of the kit, that it comes with.
 
     Raises:
         KitError: it is not installed.
@@ -28,7 +35,6 @@ def package(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
-        extra = "openvino" if name == "openvino" else "onnx"
         raise KitError(f"{name}: is not installed: pip install 'kit[{extra}]'") from None
 
 
@@ -41,16 +47,18 @@ def check(backend: str) -> None:
     if backend not in BACKENDS:
         raise KitError(f"--backend {backend}: is not known: give one of {', '.join(BACKENDS)}")
     if backend != "torch":
-        for name in ("onnx", "onnxruntime", backend):  # an ONNX file is checked by ONNX Runtime when it is made
-            package(name)
+        extra = {"onnxruntime": "onnx", INT8: "int8"}.get(backend, backend)
+        # An ONNX file is checked by ONNX Runtime when it is made.
+        for name in ("onnx", "onnxruntime", *(["openvino"] if backend != "onnxruntime" else [])):
+            package(name, extra)
 
 
 def load(path: Path, backend: str) -> "nn.Module":
     """An ONNX file as a network.
 
     Args:
-        path: Of `kit.inference.export`.
-        backend: `onnxruntime` or `openvino`.
+        path: Of `kit.inference.export`, or of `kit.inference.int8`.
+        backend: Any but torch.
     """
     return onnxruntime_of(str(path)) if backend == "onnxruntime" else openvino_of(path)
 
@@ -70,7 +78,7 @@ def openvino_of(path: Path) -> "nn.Module":
     """A file in OpenVINO."""
     import torch
 
-    core = package("openvino").Core()
+    core = package("openvino", "openvino").Core()
     # Left to itself it computes in 16 bits where the processor can.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = core.compile_model(path, "CPU", settings)

@@ -22,7 +22,8 @@ from kit.inference.maps import to_levels
 from kit.recipes.schema import Network
 
 OPSET = 17
-_KEY = "weights.sha256"
+KEY = "weights.sha256"
+"""Of what a file was made from, among its metadata."""
 
 
 def ensure(weights: Path, network: Network, size: int) -> Path:
@@ -38,11 +39,11 @@ def ensure(weights: Path, network: Network, size: int) -> Path:
     """
     path, wanted = weights.with_suffix(".onnx"), f"{sha256(weights)} {size}"
     onnx = backends.package("onnx")
-    if present(path) and _made_from(path) == wanted:
+    if present(path) and made_from(path) == wanted:
         return path
     model = networks.load_weights(networks.build(network, pretrained=False), weights).eval()
     found = onnx.load_model_from_string(_exported(model, size))
-    onnx.helper.set_model_props(found, {_KEY: wanted})
+    onnx.helper.set_model_props(found, {KEY: wanted})
     content = found.SerializeToString()
     difference = deviation(model, backends.onnxruntime_of(content), size)
     if difference > 1:
@@ -93,11 +94,11 @@ class _Answers(nn.Module):
         return tuple(answer for answer in self.model(images) if answer is not None)
 
 
-def _made_from(path: Path) -> str:
+def made_from(path: Path) -> str:
     """What a file says that it was made from; empty where it is none of ours."""
     onnx = backends.package("onnx")
     try:
         found = onnx.load_model_from_string(read_bytes(path))
     except Exception:  # protobuf's own errors have no common base
         return ""
-    return next((entry.value for entry in found.metadata_props if entry.key == _KEY), "")
+    return next((entry.value for entry in found.metadata_props if entry.key == KEY), "")

@@ -70,7 +70,7 @@ def load(recipe: Recipe, weights: Sequence[Path], backend: str = "torch") -> lis
 
     Args:
         recipe: Of the networks.
-        weights: Files of weights.
+        weights: Files of weights; for `openvino-int8` those of `kit.inference.int8`.
         backend: Of `kit.inference.backends`; another than torch runs on the CPU, from ONNX files that are made beside
             the weights where they are missing.
 
@@ -80,10 +80,11 @@ def load(recipe: Recipe, weights: Sequence[Path], backend: str = "torch") -> lis
     allocator.keep_freed_memory()
     if backend != "torch":
         backends.check(backend)
-        from kit.inference import export
+        if backend != backends.INT8:
+            from kit.inference import export
 
-        size = recipe.stages[-1].size
-        return [backends.load(export.ensure(path, recipe.network, size), backend) for path in weights]
+            weights = [export.ensure(path, recipe.network, recipe.stages[-1].size) for path in weights]
+        return [backends.load(path, backend) for path in weights]
     network = recipe.network
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     return [

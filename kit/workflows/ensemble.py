@@ -43,7 +43,7 @@ def stack_oof(run: Run, recipe: Recipe, split: Folds) -> None:
         ids = {fold: maps.read_ids(run.oof(fold, tta)) for fold in split.numbers}
         rows = table.loc[[image_id for some in ids.values() for image_id in some]]
         members = np.concatenate(
-            [_columns([run.part(part).oof(fold, tta, "classify") for part in classifiers]) for fold in ids]
+            [columns([run.part(part).oof(fold, tta, "classify") for part in classifiers]) for fold in ids]
         )
         positive = (rows.stratum != "negative").to_numpy()
         ensemble.fit_stack([part.label for part in classifiers], members, positive).write(run.stack(tta))
@@ -58,10 +58,10 @@ def stack_test(trained: Trained, target: Run) -> None:
     classifiers = trained.recipe.members_that("classify")
     for tta in (True, False):
         stack = ensemble.read_stack(trained.stacks[tta], [part.label for part in classifiers])
-        members = _columns([target.part(part).test(tta, "classify") for part in classifiers])
+        members = columns([target.part(part).test(tta, "classify") for part in classifiers])
         maps.save(target.test(tta, "classify"), maps.read_ids(target.test(tta)), stack.probability(members))
 
 
-def _columns(paths: list[Path]) -> np.ndarray:
+def columns(paths: list[Path]) -> np.ndarray:
     """The members' probabilities side by side, (N, M)."""
     return np.stack([open_array(path) for path in paths], axis=1)
