@@ -27,7 +27,7 @@ def rows() -> list[Row]:
         folder = Path(name)
         phantom.write(folder / "data", train=2, test=FILES, size=1024)
         test = layout.open_folder(folder / "data").test
-        found = [_whole(folder, recipe, size, test) for recipe, size in (("exp5", 512), ("small", 416))]
+        found = [_whole(folder, recipe, test) for recipe in ("exp5", "small")]
         return [*found, *_backends(folder)]
 
 
@@ -41,8 +41,9 @@ def _run(folder: Path, recipe: Recipe) -> Run:
     return run
 
 
-def _whole(folder: Path, name: str, size: int, test: dict[str, Path]) -> Row:
+def _whole(folder: Path, name: str, test: dict[str, Path]) -> Row:
     recipe = recipes.load(name, "threshold.rule=component")
+    size = recipe.stages[-1].size
     run = _run(folder, recipe)
     trained, number = run.trained(recipe), count()
     weights = [run.weights(0, len(recipe.stages) - 1)]
@@ -56,7 +57,7 @@ def _whole(folder: Path, name: str, size: int, test: dict[str, Path]) -> Row:
         for start in range(0, FILES, recipe.stages[-1].batch_size):
             predict.probabilities(models, noise[start : start + recipe.stages[-1].batch_size], recipe)
 
-    ours, alone = in_turn(whole, forward, repeats=2 if size > 500 else 3)
+    ours, alone = in_turn(whole, forward, repeats=2 if name == "exp5" else 3)
     return Row(
         f"{name}: predict an image at {size}², from DICOM to submission, with TTA",
         ours.per(FILES),
