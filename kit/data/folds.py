@@ -228,7 +228,8 @@ def read_table(path: Path | str) -> pd.DataFrame:
         raise KitError(f"{path}: there are no folds yet: run `make folds` first")
     content = io.BytesIO(read_bytes(path))
     try:
-        table = pd.read_csv(content, dtype={"image_id": str, "patient_id": str, "stratum": str, "fold": int})
+        types = {"image_id": str, "patient_id": str, "stratum": str, "fold": int}
+        table = pd.read_csv(content, na_filter=False, dtype=types)  # an id may be "null" or "NA"
         return table[COLUMNS].sort_values("image_id", ignore_index=True)
     except (ValueError, KeyError, OverflowError) as error:
         raise KitError(

@@ -59,7 +59,8 @@ def read_folds(path: Path | str, ids: Sequence[str], named: bool) -> tuple[list[
     """
     try:
         content = io.BytesIO(read_bytes(path))
-        table = pd.read_csv(content, dtype={"image_id": str, "patient_id": str, "fold": int})
+        # An id may be "null" or "NA".
+        table = pd.read_csv(content, na_filter=False, dtype={"image_id": str, "patient_id": str, "fold": int})
     except KitError:
         raise
     except (ValueError, OverflowError) as error:
@@ -76,7 +77,8 @@ def read_folds(path: Path | str, ids: Sequence[str], named: bool) -> tuple[list[
         raise KitError(
             f"{path}: {len(table)} rows for {len(ids)} maps: give one a map, in their order, or ids beside them"
         )
-    return table.fold.tolist(), table.get("patient_id", table.image_id).fillna(table.image_id).tolist()
+    patients = table.get("patient_id", table.image_id)
+    return table.fold.tolist(), patients.where(patients != "", table.image_id).tolist()
 
 
 def choose(

@@ -7,7 +7,7 @@ import lungs
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -87,6 +87,7 @@ def test_submissions(tmp_path, answers, changes):
     ),
     changes=changes,
 )
+@example(chosen={"0": (0, ""), "NA": (0, "0 8"), "null": (1, "")}, changes=[(0.0, 0, b"")])
 def test_folds(tmp_path, chosen, changes):
     path = tmp_path / "tiny.csv"
     names = sorted(chosen)

@@ -57,6 +57,8 @@ def test_folds_are_taken_in_order_or_by_id(files):
 def test_without_patients_each_image_is_its_own(files):
     (files.folder / "folds.csv").write_text("image_id,fold\na,0\nb,1\n")
     assert external.read_folds(files.folder / "folds.csv", ["0", "1"], named=False) == ([0, 1], ["a", "b"])
+    (files.folder / "folds.csv").write_text("image_id,patient_id,fold\nnull,,0\nNA,nan,1\n")
+    assert external.read_folds(files.folder / "folds.csv", ["NA", "null"], named=True) == ([1, 0], ["nan", "null"])
 
 
 @pytest.mark.parametrize(
