@@ -12,8 +12,6 @@ from kit.core.resumable import read_keys
 from kit.inference import backends, predict, predictions
 from kit.inference.maps import open_maps
 
-pytest.importorskip("onnxruntime")
-
 HEAD = {"network": small_run.RECIPE["network"] | {"image_head": True}}
 
 
@@ -29,7 +27,6 @@ def made(folder, changes=None):
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("changes", [{}, HEAD], ids=["masks", "masks and image"])
 def test_every_backend_answers_as_torch_to_one_level(tmp_path, backend, changes):
-    pytest.importorskip(backend)
     settings, path = made(tmp_path, changes)
     (ours,), (other,) = (predict.load(settings, [path], name) for name in ("torch", backend))
     for count in (1, 4):

@@ -12,13 +12,8 @@ from kit import networks, recipes
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
 from kit.core.resumable import read_keys
-from kit.inference import backends, predictions
+from kit.inference import backends, int8, predict, predictions
 from kit.inference.predictions import Images
-
-pytest.importorskip("openvino")
-pytest.importorskip("nncf")
-
-from kit.inference import int8, predict
 
 NETWORK = small_run.RECIPE["network"] | {"encoder": "tu-test_resnet"}
 GREY = np.random.default_rng(0).integers(0, 256, (12, 8, 8), np.uint8).repeat(8, axis=1).repeat(8, axis=2)

@@ -15,9 +15,6 @@ from kit.workflows.predict import predict
 from kit.workflows.train import train
 from kit.workflows.workspace import Workspace
 
-pytest.importorskip("openvino")
-pytest.importorskip("nncf")
-
 
 @pytest.fixture
 def data(tiny_competition, caplog):
