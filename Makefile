@@ -178,14 +178,17 @@ bench: .venv/dev
 bench-gpu: .venv/dev
 	@$(BIN)/python -m tests.bench.gpu
 
+# A worker that dies ends the run, which names its test: a new one in its place waits for ever at times.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
+
 test: .venv/dev
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS_)
+	@$(PYTEST) $(ARGS_)
 
 test-fast: .venv/dev
-	@$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile $(ARGS_)
+	@$(PYTEST) -m "not slow" $(ARGS_)
 
 coverage: .venv/dev
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report term:skip-covered $(ARGS_)
+	@$(PYTEST) --cov --cov-report term:skip-covered $(ARGS_)
 
 docs: .venv/dev
 	@$(BIN)/python tests/support/reference.py

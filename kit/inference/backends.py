@@ -1,10 +1,12 @@
 """What a network's forward runs on: torch, or its ONNX file in ONNX Runtime or OpenVINO, on a CPU in 32 bits or in 8.
 
 They are optional extras (`pip install 'kit[onnx]'`, `'kit[openvino]'`, `'kit[int8]'`); nothing uses them unless it is
-told to.
+told to. Left to themselves, they tell their makers' servers of their use; here they do not.
 """
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -32,10 +34,21 @@ def package(name: str, extra: str = "onnx") -> ModuleType:
     Raises:
         KitError: it is not installed.
     """
+    _tell_nobody()
     try:
         return importlib.import_module(name)
     except ImportError:
         raise KitError(f"{name}: is not installed: pip install 'kit[{extra}]'") from None
+
+
+def _tell_nobody() -> None:
+    """Turns off the reports of use, before the first import: ONNX Runtime's, and those of OpenVINO and NNCF.
+
+    ONNX Runtime would leave a database of events in the home folder and a thread that sends them; the other two an id
+    of the machine. The package that they report through is optional to both.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
 
 
 def check(backend: str) -> None:

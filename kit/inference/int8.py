@@ -6,7 +6,6 @@ answers to a level: what that does to the Dice has to be measured (`kit.workflow
 
 import io
 import logging
-import os
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -20,9 +19,6 @@ from kit.inference.predictions import Images
 from kit.recipes.schema import Recipe
 
 log = logging.getLogger(__name__)
-
-os.environ["NNCF_CI"] = "1"  # else NNCF tells a server of its use
-logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # NNCF looks for CUDA's compiler through it
 
 CALIBRATION = 64
 """Images that the ranges are taken from."""
@@ -57,6 +53,7 @@ def ensure(weights: Path, recipe: Recipe, images: Images) -> Path:
     path, wanted = path_of(weights), f"{sha256(weights)} {size} {key_of(*images.keys).hex()}"
     if present(path) and export.made_from(path) == wanted:
         return path
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # NNCF looks for CUDA's compiler through it
     nncf, onnx = backends.package("nncf", "int8"), backends.package("onnx", "int8")
     logging.getLogger("nncf").setLevel(logging.ERROR)
     network = onnx.load_model_from_string(read_bytes(export.ensure(weights, recipe.network, size)))
