@@ -1,6 +1,8 @@
 """What every test stands on; helpers of more than one room lie in `support/`."""
 
+import ctypes
 import logging
+import platform
 import signal
 import sys
 from collections.abc import Iterator
@@ -67,6 +69,22 @@ def own_log() -> Iterator[None]:
     yield
     log.setLevel(level)
     log.handlers[:] = handlers
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freed_memory() -> Iterator[None]:
+    """What the tests of a file have freed goes back to the system, which `kit.core.allocator` keeps it from."""
+    yield
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error) -> None:
+    """Says how a worker of xdist died, which itself says only that one did: -9 is what the system does for memory."""
+    if error:
+        process = node.gateway._io.popen
+        sys.stderr.write(f"\nworker {node.gateway.id} ended with {process.wait(10)}\n")
 
 
 @pytest.fixture(scope="session")

@@ -145,6 +145,8 @@ class FaultyDisk:
                 if isinstance(path, int):
                     path = os.readlink(f"/proc/self/fd/{path}")
                 disk.step(what, path)
+                if what == "write" and disk.below(path):
+                    disk.opened(path, "r+")
                 result = real(*arguments, **named)
                 if what == "flush":
                     disk.flushed(path)
@@ -155,6 +157,7 @@ class FaultyDisk:
             setattr(os, name, call)
 
         wrap("fsync", "flush")
+        wrap("pwrite", "write")
         wrap("posix_fallocate", "reserve")
         for name in ("replace", "rename"):
             wrap(name, "rename", 1)
