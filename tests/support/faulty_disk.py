@@ -13,6 +13,7 @@ import resource
 import shutil
 import socket
 import sys
+import threading
 import traceback
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -45,6 +46,7 @@ class FaultyDisk:
         self.durable: dict[str, bytes] = {}
         """What a loss of power leaves of each file that was written."""
         self.trace: list[str] = []
+        self.lock = threading.RLock()
 
     def below(self, path) -> bool:
         try:
@@ -53,9 +55,12 @@ class FaultyDisk:
             return False
 
     def step(self, what: str, path) -> None:
-        """Counts an operation, and lets it happen or not."""
-        if not self.below(path):
-            return
+        """Counts an operation, and lets it happen or not; threads that write rows come one after the other."""
+        if self.below(path):
+            with self.lock:
+                self._count(what, path)
+
+    def _count(self, what: str, path) -> None:
         done = f"{what} {os.path.relpath(os.fsdecode(path), self.root)}"
         if self.trace[-2:] == [done, done]:  # a file of many tensors is written in hundreds of pieces
             return
