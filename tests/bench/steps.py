@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from tests.bench.measure import Measure
+from tests.support.memory import peak
 
 
 class Steps:
@@ -126,7 +127,7 @@ def _main(wanted: dict) -> None:
             "processor": after.ru_utime - before.ru_utime + system,
             "system": system,
             "faults": after.ru_minflt - before.ru_minflt,
-            "peak": after.ru_maxrss / 1024,
+            "peak": peak(),
         }
         print(json.dumps(told), flush=True)
 
