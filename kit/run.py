@@ -242,6 +242,19 @@ class Run:
                 f"{self.folder}, or name a new run with SET='name=…'"
             )
 
+    def check_recipe(self, wanted: Recipe) -> None:
+        """Check that nothing was trained here by another recipe.
+
+        An ensemble may have other members than before: each is held to its own run's recipe, and the mean of the maps
+        is made again.
+
+        Raises:
+            KitError: something was.
+        """
+        if self._is_begun:
+            before = self.read_recipe().members
+            self.agree(wanted.model_copy(update={"members": before}) if before and wanted.members else wanted)
+
     def check_inputs(self, inputs: Inputs) -> None:
         """Check that the data and folds are those that the run was trained on.
 
@@ -264,13 +277,18 @@ class Run:
         Raises:
             KitError: another recipe or other data were trained here.
         """
-        begun = any(next(self.folder.rglob(name), None) for name in ("last.ckpt", "weights.safetensors"))
-        if begun and self.recipe_path.is_file() and self.inputs_path.is_file():
-            self.agree(wanted)
+        self.check_recipe(wanted)
+        if self._is_begun:
             self.check_inputs(inputs)
             inputs = inputs.model_copy(update={"starts": self.read_inputs().starts | inputs.starts})
         write_json(self.inputs_path, inputs.model_dump())
         write_text(self.recipe_path, wanted.dump())
+
+    @property
+    def _is_begun(self) -> bool:
+        """Whether there is an epoch to lose, and it is known of what."""
+        begun = any(next(self.folder.rglob(name), None) for name in ("last.ckpt", "weights.safetensors"))
+        return begun and self.recipe_path.is_file() and self.inputs_path.is_file()
 
 
 def _kind(role: str) -> str:

@@ -94,6 +94,8 @@ def train(
     """
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
+    for part in (recipe, *recipe.parts()):  # before the first trains for hours
+        run.part(part).check_recipe(part)
     session = _open(workspace, competition, recipe, run, only_fold, skip_bad, keep_checkpoints, tracker)
     done = [any(_train_part(session, run.part(part), part)) for part in recipe.parts()]
     with logged(run):
