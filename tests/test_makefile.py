@@ -14,8 +14,6 @@ from kit.report import claims
 
 MAKEFILE = Path(__file__).parents[1] / "Makefile"
 
-pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.bench.measure import Measure, Row
-from tests.support.memory import peak
+from tests.bench.measure import Measure, Row, peak
 
 FEW, MANY, SIZE = 300, 3_000, 64
 NETWORK = (

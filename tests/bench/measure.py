@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -105,6 +106,16 @@ def in_turn(*actions: Callable[[], object], repeats: int = REPEATS, warm: bool =
             walls[number, place] = time.perf_counter() - began
             processors[number, place] = time.process_time() - busy
     return [Measure(tuple(wall), tuple(busy)) for wall, busy in zip(walls.tolist(), processors.tolist(), strict=True)]
+
+
+def peak() -> float:
+    """MiB of resident memory at most since this process began, on Linux.
+
+    Not `ru_maxrss`, which a process takes over from the one that started it.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
 
 
 def fixed(value: float, unit: str = "s") -> Measure:

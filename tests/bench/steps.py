@@ -11,8 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.bench.measure import Measure
-from tests.support.memory import peak
+from tests.bench.measure import Measure, peak
 
 
 class Steps:

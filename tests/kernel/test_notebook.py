@@ -4,8 +4,8 @@ import os
 import time
 from pathlib import Path
 
+import nbclient
 import nbformat
-import pytest
 import small_run
 from playing import play
 
@@ -40,7 +40,6 @@ def test_a_notebook_is_valid_and_is_the_script(here, kernel):
 
 def test_a_notebook_writes_the_same_bytes_and_shows_pictures(here, images, tmp_path):
     """Executed as Kaggle does, cell by cell in Jupyter."""
-    nbclient = pytest.importorskip("nbclient")
     built = notebook_of(here)
     root = here / "kaggle"
     rehearsal.lay_out(root / "input", built, "siim", list(images), images, LAYOUTS[0])

@@ -7,6 +7,10 @@ import time
 
 import numpy as np
 import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
 
 from kit.competition import rle
 from kit.inference import rules
@@ -15,11 +19,6 @@ from kit.inference.rules import ComponentRule, ImageRule, TripletRule
 from kit.inference.thresholds_file import read_measured
 from kit.report import live
 from kit.report.page import embedded
-
-selenium = pytest.importorskip("selenium.webdriver", reason="browser tests need selenium: make .venv/dev")
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import Select  # noqa: E402
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -34,12 +33,12 @@ THEMES = ("light", "dark")
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium that keeps a log of its console and of all requests."""
-    options = selenium.ChromeOptions()
+    options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = selenium.Chrome(options=options, service=Service(DRIVER))
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     driver.set_script_timeout(60)
     yield driver
     driver.quit()

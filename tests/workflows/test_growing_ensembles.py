@@ -24,24 +24,37 @@ def _written(run):
 
 def test_a_further_member_is_trained_and_joins_the_mean(pair, tiny_competition):
     before, wanted = _written(pair), tiny("demo", PAIR + " members.c.seed=3")
+    assert len(wanted.parts()) == 3
     run, done = train(Workspace(), tiny_competition, wanted)
     assert done
     after = _written(run)
     assert before == {path: after[path] for path in before}
     assert {path.relative_to(run.folder).parts[0] for path in after.keys() - before.keys()} == {"c"}
-    predict(Workspace(), tiny_competition, wanted)
+    _check_mean(run, tiny_competition, wanted)
+
+
+def test_a_member_that_is_left_out_leaves_the_mean(pair, tiny_competition):
+    train(Workspace(), tiny_competition, tiny("demo", PAIR + " members.c.seed=3"))
+    before, wanted = _written(pair), tiny("demo", PAIR)
+    run, done = train(Workspace(), tiny_competition, wanted)
+    assert done
+    assert before == _written(run)
+    _check_mean(run, tiny_competition, wanted)
+
+
+def _check_mean(run, data, wanted):
+    predict(Workspace(), data, wanted)
     for place in (lambda run: run.oof(0, True), lambda run: run.test()):
         members = [np.load(place(run.part(part))).astype(int) for part in wanted.parts()]
-        assert len(members) == 3
         assert abs(np.load(place(run)) - np.mean(members, axis=0)).max() < 1
-    assert not train(Workspace(), tiny_competition, wanted)[1]
+    assert not train(Workspace(), data, wanted)[1]
 
 
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        (f"{PAIR} members.c.seed=3 stages.0.batch_size=3", r"pair: .*stages\.0\.batch_size"),
-        ("name=pair members.c.seed=3 members.b.seed=4", r"pair/b: .*seed: 2 → 4"),
+        (f"{PAIR} members.d.seed=5 stages.0.batch_size=3", r"pair: .*stages\.0\.batch_size"),
+        ("name=pair members.d.seed=5 members.b.seed=4", r"pair/b: .*seed: 2 → 4"),
     ],
 )
 def test_other_settings_are_refused_before_anything_is_trained(pair, tiny_competition, changed, told):
