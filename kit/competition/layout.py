@@ -24,7 +24,7 @@ import numpy as np
 from kit.competition import dicom, labels, pictures, rle, shapes
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError, printable
-from kit.core.files import present
+from kit.core.files import below, present
 
 PATIENT_COLUMNS = ("ImageId", "PatientId")
 _LISTED = 5
@@ -184,11 +184,11 @@ def find_dicoms(*folders: Path | str) -> dict[str, Path]:
     A file without that ending is one if it begins as such. A folder that does not exist has none.
 
     Raises:
-        KitError: an id appears twice, or a file has a name that no CSV file of ids can hold.
+        KitError: an id appears twice, a file has a name that no CSV file of ids can hold, or a folder cannot be listed.
     """
     found: dict[str, Path] = {}
     for folder in folders:
-        for path in Path(folder).rglob("*"):
+        for path in below(folder):
             ended = path.suffix.lower() == ".dcm"
             if not ended and not _begins_as_dicom(path):
                 continue
@@ -270,8 +270,12 @@ def usual_shape(paths: list[Path]) -> tuple[int, int]:
 
 
 def find_pictures(folder: Path | str) -> dict[str, Path]:
-    """PNG and JPEG files below a folder, by name."""
-    return {path.stem: path for path in Path(folder).rglob("*") if pictures.is_picture(path)}
+    """PNG and JPEG files below a folder, by name.
+
+    Raises:
+        KitError: a folder cannot be listed.
+    """
+    return {path.stem: path for path in below(folder) if pictures.is_picture(path)}
 
 
 def _holds_images(folder: Path) -> bool:

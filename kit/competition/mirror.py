@@ -19,7 +19,7 @@ import numpy as np
 from kit.competition import labels, layout, pictures, rle
 from kit.competition.labels import Labels
 from kit.core.errors import KitError, printable
-from kit.core.files import present
+from kit.core.files import below, present
 
 _SUFFIX = "_mask"
 _TEST = ("test", "stage_2_images")
@@ -152,7 +152,7 @@ def recognise(folder: Path | str) -> Mirror:
     dicoms = layout.find_dicoms(folder)
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(below(folder)):
         if not pictures.is_picture(path):
             continue
         is_mask = path.stem.endswith(_SUFFIX) or any("mask" in part.lower() for part in _parts(folder, path))

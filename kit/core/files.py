@@ -55,6 +55,24 @@ def present(path: Path | str) -> bool:
     return True
 
 
+def below(folder: Path | str) -> Iterator[Path]:
+    """All files and folders below a folder, in no order; none below one that does not exist.
+
+    As `Path.rglob`, which passes over folders that may not be listed as if they were empty.
+
+    Raises:
+        KitError: a folder cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise unreadable(error.filename, error) from None
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        for name in (*folders, *names):
+            yield Path(place, name)
+
+
 @contextmanager
 def opened(path: Path | str) -> Iterator[io.BufferedReader]:
     """A regular file, open for reading.

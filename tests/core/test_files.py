@@ -1,9 +1,11 @@
 import errno
 import os
+import re
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import no_file
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from kit.core import temporary
 from kit.core.errors import KitError
 from kit.core.files import (
+    below,
     copy,
     is_current,
     locked,
@@ -169,6 +172,32 @@ def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path, kind,
     with pytest.raises(KitError, match=rf"x\.json: .*({said})"):
         use(path)
     assert not (tmp_path / "copy").exists()
+
+
+def test_below_a_folder_is_what_rglob_finds(tmp_path):
+    write_text(tmp_path / "a" / "b" / "c.txt", "")
+    write_text(tmp_path / ".d", "")
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "a" / "b")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    assert sorted(below(tmp_path)) == sorted(tmp_path.rglob("*"))
+    assert not list(below(tmp_path / "absent"))
+    assert not list(below(tmp_path / ".d"))
+
+
+def test_a_folder_that_may_not_be_listed_is_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+    closed, scan = tmp_path / "a" / "closed", os.scandir
+    closed.mkdir(parents=True)
+
+    def refuse(path):
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(
+        KitError, match=rf"^{re.escape(str(closed))}: cannot be read: permission denied: check its perm"
+    ):
+        list(below(tmp_path))
 
 
 def test_impossible_names_are_one_line(tmp_path):
