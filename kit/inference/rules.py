@@ -15,6 +15,9 @@ from kit.inference import cleaning, thresholds_file
 from kit.inference.maps import PROBABILITIES
 from kit.recipes.schema import Threshold
 
+_SOME = 1024
+"""Images whose expected Dice is held at all levels at a time."""
+
 
 class Rule(Protocol):
     """What all rules have in common."""
@@ -155,11 +158,27 @@ class ExpectedRule:
             area: Pixels with v ≥ level, int (256, N).
             pixels: Of an image.
         """
-        return np.where(self.worth(area, pixels) >= 1, self.expected_dice(area).argmax(axis=0), 256)
+        cut, worth = self.weigh(area, pixels)
+        return np.where(worth >= 1, cut, 256)
 
-    def worth(self, area: np.ndarray, pixels: int) -> np.ndarray:
-        """Expected Dice of the best mask, more than that of none by this less 1. (256, N) → (N,), in [0, 2]."""
-        return self.filled(area, pixels) * (1 + self.trust * self.expected_dice(area).max(axis=0))
+    def weigh(self, area: np.ndarray, pixels: int) -> tuple[np.ndarray, np.ndarray]:
+        """The level of the best mask, and what it is worth more than none, plus 1, in [0, 2].
+
+        Args:
+            area: Pixels with v ≥ level, int (256, N).
+            pixels: Of an image.
+
+        Returns:
+            (N,) and (N,).
+        """
+        cut, expected = self.best(area)
+        return cut, self.filled(area, pixels) * (1 + self.trust * expected)
+
+    def best(self, area: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The level with the highest expected Dice, and that Dice before `trust`. (256, N) → (N,) and (N,)."""
+        some = range(0, area.shape[1], _SOME)
+        parts = [self.expected_dice(area[:, first : first + _SOME]) for first in some]  # (256, n)
+        return np.concatenate([p.argmax(axis=0) for p in parts]), np.concatenate([p.max(axis=0) for p in parts])
 
     def expected_dice(self, area: np.ndarray) -> np.ndarray:
         """Dice of {v ≥ level} to expect before `trust`, given that the truth is not empty. (256, N) → (256, N)."""

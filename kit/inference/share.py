@@ -73,7 +73,8 @@ def _component(rule: ComponentRule, levels: np.ndarray, image_probability: float
 def _expected(rule: ExpectedRule, levels: np.ndarray, image_probability: float | None = None) -> Candidate:
     histogram = cv2.calcHist([levels], [0], None, [256], [0, 256])  # (256, 1)
     area = np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1]
-    return levels >= rule.expected_dice(area)[:, 0].argmax(), float(rule.worth(area, levels.size)[0])
+    cut, worth = rule.weigh(area, levels.size)
+    return levels >= cut[0], float(worth[0])
 
 
 @candidate.register

@@ -30,7 +30,7 @@ def foreground(rule: ExpectedRule, prefix: str = "") -> Figure:
 def decisions(rule: ExpectedRule, cases: Cases, prefix: str = "") -> Figure:
     """Each image by P(not empty) and the Dice that its best mask promises; above the line it gets that mask."""
     area, pixels = cases.counts.area, cases.counts.pixels
-    filled, promised = rule.filled(area, pixels), rule.trust * rule.expected_dice(area).max(axis=0)
+    filled, promised = rule.filled(area, pixels), rule.trust * rule.best(area)[1]
     figure, axes = figures.draw()
     line = np.linspace(0.5, 1, 100)
     axes.fill_between(line, (1 - line) / line, 1.02, color=figures.colour(2), alpha=0.15, linewidth=0)

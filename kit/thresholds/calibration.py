@@ -29,24 +29,22 @@ class ExpectedSearch:
         foreground = _foreground(tables, on_filled)
         logit_weights, bias = _emptiness(tables, filled, weights)
         rule = ExpectedRule(foreground.tolist(), 1.0, LEVELS, logit_weights.tolist(), float(bias))
-        expected = rule.expected_dice(tables.area)
-        cut = expected.argmax(axis=0)  # (N,)
-        images = np.arange(len(cut))
-        promised, real = on_filled @ expected[cut, images], on_filled @ tables.gain()[cut, images]
+        cut, expected = rule.best(tables.area)  # (N,) each
+        promised, real = on_filled @ expected, on_filled @ tables.gain(cut, np.arange(len(cut)))
         return replace(rule, trust=float(real / promised) if promised > 0 else 0.0)
 
     def dice(self, rule: ExpectedRule) -> np.ndarray:
         """Dice of each image under a rule of this kind, (N,)."""
         cut = rule.decide(self.tables.area, self.tables.pixels)
         stands = np.flatnonzero(cut < 256)
-        dice = self.tables.empty.copy()
-        dice[stands] += self.tables.gain()[cut[stands], stands]
+        dice = self.empty.copy()
+        dice[stands] += self.tables.gain(cut[stands], stands)
         return dice
 
     def candidates(self, rule: ExpectedRule) -> tuple[np.ndarray, np.ndarray]:
         """What the best mask of each image is worth, and its Dice, (N,) each."""
-        cut, images = rule.expected_dice(self.tables.area).argmax(axis=0), np.arange(len(self.tables.empty))
-        return rule.worth(self.tables.area, self.tables.pixels), self.tables.empty + self.tables.gain()[cut, images]
+        cut, worth = rule.weigh(self.tables.area, self.tables.pixels)
+        return worth, self.empty + self.tables.gain(cut, np.arange(len(cut)))
 
     def surface(self, rule: ExpectedRule, weights: np.ndarray) -> None:
         """There is none."""

@@ -9,6 +9,8 @@ from kit.inference.rules import size_of
 from kit.thresholds.cleaning import kept_of
 from kit.thresholds.components import sweep
 
+ALL = slice(None)
+
 
 class Histograms:
     """How many pixels, and how many of them foreground, each image has at and above every level.
@@ -52,13 +54,22 @@ class Histograms:
         """Dice of an empty mask for each image, (N,): 1 for a negative."""
         return (self.truth == 0).astype(np.float64)
 
-    def size(self, level: int) -> np.ndarray:
-        """Area of {v ≥ level} of each image in pixels of a 1024×1024 image, (N,)."""
-        return size_of(self.area[level].astype(np.int64), self.pixels)
+    def size(self, level: int | slice, images: slice | np.ndarray = ALL) -> np.ndarray:
+        """Area of {v ≥ level} of some images in pixels of a 1024×1024 image, (n,), or (L, n) for L levels."""
+        return size_of(self.area[level, images].astype(np.int64), self.pixels)
 
-    def gain(self, level: int | slice = slice(None)) -> np.ndarray:
-        """Dice of the mask of {v ≥ level} less Dice of an empty one, (N,) at a level or (256, N) at all, float64."""
-        return dice(self.mask_area[level], self.mask_overlap[level], self.truth) - self.empty
+    def gain(self, level: int | slice | np.ndarray = ALL, images: slice | np.ndarray = ALL) -> np.ndarray:
+        """Dice of the mask of {v ≥ level} less Dice of an empty one, float64.
+
+        Args:
+            level: One, a slice of them, or one for each of the images (n,).
+            images: Which; as numbers (n,) where each has its own level.
+
+        Returns:
+            (n,), or (L, n) for a slice of L levels.
+        """
+        at = level, images
+        return dice(self.mask_area[at], self.mask_overlap[at], self.truth[images]) - self.empty[images]
 
 
 class Components:

@@ -8,7 +8,10 @@ from numba import njit
 from kit.inference.rules import TripletRule
 from kit.thresholds.curves import Steps
 from kit.thresholds.search import LevelSearch, histogram_steps
-from kit.thresholds.tables import Histograms
+from kit.thresholds.tables import ALL, Histograms
+
+_SOME = 256
+"""Images at a time: as many as stay in the processor's cache."""
 
 
 class TripletSearch(LevelSearch[TripletRule]):
@@ -29,44 +32,52 @@ class TripletSearch(LevelSearch[TripletRule]):
             return self.at(weights, self.removal).max(axis=-1)
         weights = weights / weights.sum()
         counts = np.flatnonzero(weights)
-        area = self.tables.area[:, counts]  # (256, n)
-        gain = np.ascontiguousarray((weights * self.tables.gain())[:, counts].T)  # (n, 256)
-        return weights @ self.empty + _highest_sums(area, np.argsort(area, axis=1), gain)
+        gain = self._gains(weights, counts)
+        areas = (self.tables.area[top, counts] for top in range(256))
+        return weights @ self.empty + np.stack([_highest_sums(area, np.argsort(area), gain) for area in areas])
 
     def at(self, weights: np.ndarray, removal: np.ndarray) -> np.ndarray:
         """Mean Dice at each top, binarization and value of `removal`, (256, 256, R)."""
         weights = weights / weights.sum()
-        gain = np.ascontiguousarray((weights * self.tables.gain()).T)  # (N, 256)
-        lets = np.stack([np.searchsorted(removal, self.tables.size(top), "right") for top in range(256)])  # (256, N)
-        sums = _sums_by_cell(lets.astype(np.int32), gain, len(removal) + 1)  # (256, 1 + R, 256)
+        sums = np.zeros((256, len(removal) + 1, 256))  # at each top, for each number of values that let the mask stand
+        for first in range(0, len(weights), _SOME):
+            some = np.arange(first, min(first + _SOME, len(weights)))
+            lets = np.searchsorted(removal, self.tables.size(ALL, some), "right")  # (256, n)
+            _add_by_cell(sums, lets, self._gains(weights, some))
         stands = np.cumsum(sums[:, :0:-1], axis=1)[:, ::-1]  # (256, R, 256)
         return weights @ self.empty + stands.transpose(0, 2, 1)
+
+    def _gains(self, weights: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """What the mask at each level of some images (n,) adds to the mean Dice, (n, 256).
+
+        Made of a few images at a time: what comes in between takes three times the memory of the result.
+        """
+        found = np.empty((len(images), 256))
+        for first in range(0, len(images), _SOME):
+            some = images[first : first + _SOME]
+            found[first : first + _SOME] = (weights[some] * self.tables.gain(images=some)).T
+        return found
 
 
 @njit(cache=True)
 def _highest_sums(area: np.ndarray, order: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """The highest sum of the gains (n, 256) of all images down to some area, or of none, at each top (256, n)."""
-    highest = np.zeros((256, 256))
-    for top in range(256):
-        total = np.zeros(256)
-        for place in range(len(gain) - 1, -1, -1):
-            image = order[top, place]
+    """The highest sum of the gains (n, 256) of all images down to some area (n,), or of none, at each level, (256,)."""
+    highest, total = np.zeros(256), np.zeros(256)
+    for place in range(len(gain) - 1, -1, -1):
+        image = order[place]
+        for level in range(256):
+            total[level] += gain[image, level]
+        if place == 0 or area[order[place - 1]] < area[image]:
             for level in range(256):
-                total[level] += gain[image, level]
-            if place == 0 or area[top, order[top, place - 1]] < area[top, image]:
-                for level in range(256):
-                    highest[top, level] = max(highest[top, level], total[level])
+                highest[level] = max(highest[level], total[level])
     return highest
 
 
 @njit(cache=True)
-def _sums_by_cell(cell: np.ndarray, gain: np.ndarray, count: int) -> np.ndarray:
-    """Sums of the gains (n, 256) of the images in each cell, (256, count, 256), given each image's cell (256, n)."""
-    sums = np.zeros((256, count, 256))
-    for first in range(0, len(gain), 256):  # as many images as stay in the processor's cache
-        for top in range(256):
-            for image in range(first, min(first + 256, len(gain))):
-                here = cell[top, image]
-                for level in range(256):
-                    sums[top, here, level] += gain[image, level]
-    return sums
+def _add_by_cell(sums: np.ndarray, cell: np.ndarray, gain: np.ndarray) -> None:
+    """Adds the gains (n, 256) of the images to their cells of `sums` (256, cells, 256), given by number (256, n)."""
+    for top in range(256):
+        for image in range(len(gain)):
+            here = cell[top, image]
+            for level in range(256):
+                sums[top, here, level] += gain[image, level]

@@ -30,7 +30,7 @@ def _row(what: str) -> Row:
         bound=f"peak with {FEW} images",
         bottleneck="the libraries, and one batch",
         share=1 / 1.05,
-        why="of the search, the tables of an image at 256 levels, 8 kB; else pages of the mapped files",
+        why="of the search, the tables of an image at 256 levels, 6 kB; else pages of the mapped files",
     )
 
 
