@@ -32,7 +32,7 @@ def train_all(
         bool, typer.Option("--keep-checkpoints", help="Keep last.ckpt of finished stages: 391 MB each with ResNet-34.")
     ] = False,
     logger: Annotated[
-        str | None, typer.Option(help="Send curves and pictures to wandb or mlflow, too (pip install 'kit[mlflow]').")
+        str | None, typer.Option(help="Send curves and pictures to wandb or mlflow, too, once its package is installed.")
     ] = None,
     skip_bad: SkipBad = False,
 ) -> None:
@@ -48,7 +48,9 @@ def train_all(
         run, done = train.train(workspace, data, wanted, fold, skip_bad, keep_checkpoints, logger)
     else:
         options = ["--data", str(data), "--recipe", recipe, *(word for one in overrides for word in ("--set", one))]
-        run, done = side_by_side.train_side_by_side(workspace, data, wanted, options, jobs, skip_bad, keep_checkpoints)
+        run, done = side_by_side.train_side_by_side(
+            workspace, data, wanted, options, jobs, skip_bad, keep_checkpoints, logger
+        )
     # What was trained now has been logged stage by stage.
     print(summary.outcome(run) if done else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
 

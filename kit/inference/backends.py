@@ -1,7 +1,7 @@
 """What a network's forward runs on: torch, or its ONNX file in ONNX Runtime or OpenVINO, on a CPU in 32 bits or in 8.
 
-They are optional extras (`pip install 'kit[onnx]'`, `'kit[openvino]'`, `'kit[int8]'`); nothing uses them unless it is
-told to. Left to themselves, they tell their makers' servers of their use; here they do not.
+Their packages are optional, extras of the kit in pyproject.toml; nothing uses them unless it is told to. Left to
+themselves, they tell their makers' servers of their use; here they do not.
 """
 
 import importlib
@@ -22,6 +22,12 @@ if TYPE_CHECKING:  # it takes seconds, and a verb that only looks at names does 
 INT8 = "openvino-int8"
 """Of the files of `kit.inference.int8`."""
 BACKENDS = ("torch", "onnxruntime", "openvino", INT8)
+EXTRAS = {
+    "onnx": "onnx onnxruntime",
+    "openvino": "onnx onnxruntime openvino",
+    "int8": "onnx onnxruntime openvino nncf",
+}
+"""The packages of each extra: by name, since the index knows another project that is called kit."""
 
 
 def package(name: str, extra: str = "onnx") -> ModuleType:
@@ -38,7 +44,7 @@ def package(name: str, extra: str = "onnx") -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise KitError(f"{name}: is not installed: pip install 'kit[{extra}]'") from None
+        raise KitError(f"{name}: is not installed: pip install {EXTRAS[extra]} into the kit's environment") from None
 
 
 def _tell_nobody() -> None:

@@ -102,7 +102,7 @@ def check(tracker: str | None) -> None:
     if tracker not in TRACKERS:
         raise KitError(f"--logger {tracker}: give one of {', '.join(TRACKERS)}{did_you_mean(tracker, TRACKERS)}")
     if importlib.util.find_spec(tracker) is None:
-        raise KitError(f"--logger {tracker}: its package is not installed: pip install 'kit[{tracker}]'")
+        raise KitError(f"--logger {tracker}: is not installed: pip install {tracker} into the kit's environment")
 
 
 def opened(folder: Path, recipe: Recipe, first: int, tracker: str | None) -> Sequence[Logger]:

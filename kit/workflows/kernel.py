@@ -48,8 +48,11 @@ def find_run(
     run = workspace.run(workspace.open_data(data), wanted)
     if run.recipe_path.is_file():
         run.agree(wanted)
-    if run.thresholds.is_file() and thresholds.asked_for(run) != wanted.threshold.rule:
-        thresholds.put_recipes_rule_in_use(open_run(workspace, data, wanted, run))
+    if run.thresholds.is_file():
+        if thresholds.asked_for(run) != wanted.threshold.rule:
+            thresholds.put_recipes_rule_in_use(open_run(workspace, data, wanted, run))
+        else:
+            thresholds.tell_of_other_settings(run, wanted)
     return run
 
 

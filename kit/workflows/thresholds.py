@@ -52,10 +52,12 @@ def put_recipes_rule_in_use(opened: OpenRun) -> None:
     """Makes the rule that the recipe asks for the one that the run predicts with.
 
     Thresholds that were taken as `threshold.rule` says, on maps with TTA or without as `tta` says, stay as they are.
+    Where they were searched with other settings than the recipe's, the log says so.
 
     Raises:
         KitError: it has not been searched or measured yet.
     """
+    tell_of_other_settings(opened.run, opened.recipe)
     rule = opened.recipe.threshold.rule
     if asked_for(opened.run) == rule and _fits(opened.run, opened.recipe):
         return
@@ -65,6 +67,24 @@ def put_recipes_rule_in_use(opened: OpenRun) -> None:
     with locked(opened.run.thresholds):
         if put_in_use(opened, chosen_by_hand(opened.run)):
             log.info("%s: rule %s is in use, %s", opened.run.folder, *in_use(opened.run))
+
+
+def tell_of_other_settings(run: Run, recipe: Recipe) -> None:
+    """Warns where a run's thresholds were searched for another prevalence or transfer than the recipe asks for now."""
+    found = thresholds_file.read(run.thresholds)
+    if not found.hashes:  # brought along by somebody
+        return
+    settings = {"prevalence": (found.prevalence, recipe.prevalence)}
+    if found.asked != fixed_rule.FIXED:
+        settings["threshold.transfer"] = ("none" if found.share is None else "share", recipe.threshold.transfer)
+    for key, (before, now) in settings.items():
+        if before != now:
+            log.warning(
+                "%s: was searched with %s=%s, not %s: `make thresholds` with the same SET searches again",
+                run.thresholds,
+                key,
+                *("null" if value is None else value for value in (before, now)),
+            )
 
 
 @dataclass(frozen=True)

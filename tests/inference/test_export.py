@@ -101,5 +101,5 @@ def test_what_cannot_be_had_is_one_line(monkeypatch):
 
     monkeypatch.setattr(backends.importlib, "import_module", missing)
     backends.check("torch")
-    with pytest.raises(KitError, match=r"onnx: is not installed: pip install 'kit\[openvino\]'"):
+    with pytest.raises(KitError, match=r"onnx: is not installed: pip install onnx onnxruntime openvino into"):
         backends.check("openvino")

@@ -58,5 +58,5 @@ def test_what_cannot_be_saved_is_told(found, tmp_path, monkeypatch):
     with pytest.raises(KitError, match=r"a\.png: is no DICOM file"):
         saved.save(["dicom-seg"], picture, tmp_path)
     monkeypatch.setitem(sys.modules, "highdicom", None)
-    with pytest.raises(KitError, match=r"needs highdicom: pip install"):
+    with pytest.raises(KitError, match=r"highdicom is not installed: pip install"):
         saved.save(["dicom-seg"], found, tmp_path)

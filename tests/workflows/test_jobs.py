@@ -12,6 +12,10 @@ import pytest
 from faulty_disk import run
 from tiny_run import artefacts, command, pristine
 
+from kit import cli
+from kit.core.errors import KitError
+from kit.workflows import jobs
+
 ROOT = Path(__file__).parents[2]
 TRAIN = [*command("train"), "--jobs", "2"]
 
@@ -65,6 +69,25 @@ def test_folds_side_by_side_are_those_one_after_the_other(begin, split, tmp_path
     assert "2 folds, 2 at a time, threads each: 1" in said
     assert said.count("OOF Dice") == 1
     assert artefacts(begin.folder) == artefacts(one_by_one)
+
+
+def test_the_processes_are_given_every_option(split, tmp_path, monkeypatch):
+    given = []
+
+    def no_processes(numbers, command, *_):
+        given.append((list(numbers), command))
+        raise KitError("not today")
+
+    monkeypatch.chdir(shutil.copytree(split, tmp_path / "work"))
+    monkeypatch.setattr(jobs, "_run", no_processes)
+    options = ["--set", "seed=1", "--keep-checkpoints", "--skip-bad", "--logger", "mlflow"]
+    monkeypatch.setattr(sys, "argv", ["kit", *TRAIN, *options])
+    with pytest.raises(SystemExit):
+        cli.main()
+    [(numbers, command)] = given
+    words = " ".join(command)
+    assert numbers == [0, 1]
+    assert all(option in words for option in ("--set seed=1", "--keep-checkpoints", "--skip-bad", "--logger mlflow"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
