@@ -282,7 +282,11 @@ class Run:
             self.check_inputs(inputs)
             inputs = inputs.model_copy(update={"starts": self.read_inputs().starts | inputs.starts})
         write_json(self.inputs_path, inputs.model_dump())
-        write_text(self.recipe_path, wanted.dump())
+        self.record(wanted)
+
+    def record(self, recipe: Recipe) -> None:
+        """Write a recipe as the run's, which it is but for keys that are read after the training."""
+        write_text(self.recipe_path, recipe.dump())
 
     @property
     def _is_begun(self) -> bool:

@@ -7,6 +7,7 @@ import typer
 
 from kit.cli.app import app, verb
 from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, SkipBad
+from kit.core.errors import KitError
 
 
 @verb(app, "tables")
@@ -123,6 +124,8 @@ def predict_images(
 
     wanted, kinds = recipes.load(recipe, overrides), saved.kinds_of(save)
     if trained_on is not None:
+        if images or out or backend != "torch":
+            raise KitError("--trained-on: predicts the data's own test images: leave out --images, --out and --backend")
         path, done = predict.predict_by(Workspace(), data, wanted, trained_on, skip_bad, kinds)
     else:
         path, done = predict.predict(Workspace(), data, wanted, images, out, skip_bad, kinds, backend)

@@ -69,7 +69,7 @@ def ensure(opened: OpenRun) -> Trained:
     run = opened.run
     own = Run(run.folder / "int8")
     measured = own.folder / "dice.json"
-    thresholds.put_recipes_rule_in_use(opened)
+    thresholds.put_recipes_rule_in_use(opened.run, opened.recipe)
     with logged(run), locked(measured):
         trained = _quantised(opened)
         _predict(opened, own)

@@ -49,10 +49,7 @@ def find_run(
     if run.recipe_path.is_file():
         run.agree(wanted)
     if run.thresholds.is_file():
-        if thresholds.asked_for(run) != wanted.threshold.rule:
-            thresholds.put_recipes_rule_in_use(open_run(workspace, data, wanted, run))
-        else:
-            thresholds.tell_of_other_settings(run, wanted)
+        thresholds.put_recipes_rule_in_use(run, wanted)
     return run
 
 

@@ -58,7 +58,7 @@ def predict(
     opened = open_run(workspace, data, recipe)
     trained, competition = opened.run.trained(recipe), opened.competition
     check_maps(opened)
-    thresholds.put_recipes_rule_in_use(opened)
+    thresholds.put_recipes_rule_in_use(opened.run, recipe)
     if backend == backends.INT8:
         trained = int8.ensure(opened)
     if images is None:
@@ -106,6 +106,7 @@ def predict_by(
     source = Run(workspace.runs / trained_on / recipe.name)
     source.agree(recipe)
     trained = source.trained(recipe)
+    thresholds.put_recipes_rule_in_use(source, recipe)
     if not competition.sample_ids:
         raise KitError(f"{competition.folder}: has no test images: nothing can be predicted")
     target = Run(workspace.runs / competition.name / f"{recipe.name}@{trained_on}")

@@ -2,12 +2,14 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from kit.core.errors import KitError
 from kit.core.files import copy
 from kit.inference import thresholds_file
 from kit.kaggle import settings
 from kit.recipes.schema import Recipe
+from kit.run import Run
 from kit.submissions import ledger, submit
 from kit.workflows.predict import predict
 from kit.workflows.workspace import Workspace
@@ -54,11 +56,9 @@ def hand_in(
         raise KitError(f"TO=kaggle: needs DATA: {data} holds phantoms, which no competition on Kaggle asks for")
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
-    own = file is None and run.thresholds.exists()
-    known = thresholds_file.read(run.thresholds).model_dump(exclude_none=True) if own else {}
     if to == "local":
         path = Path(file) if file else predict(workspace, data, recipe, skip_bad=skip_bad)[0]
-        outcome = submit.submit_local(path, competition, workspace.ledger, known, again, ask)
+        outcome = submit.submit_local(path, competition, workspace.ledger, _known(run, file is None), again, ask)
     else:
         from kit.kaggle import kernel_output
         from kit.kaggle.client import connect
@@ -70,19 +70,25 @@ def hand_in(
         client = connect(chosen.timeout)
         if kernel:
             owner, slug, version = kernel_output.split(kernel)
-            if (owner, slug) != (chosen.user or client.user, kernel_of(run).slug):
-                known = {}
+            own = (owner, slug) == (chosen.user or client.user, kernel_of(run).slug)
             path = kernel_output.fetch_submission(client, owner, slug, version, competition)
         else:
-            path = Path(file) if file else predict(workspace, data, recipe, skip_bad=skip_bad)[0]
+            own, path = file is None, Path(file) if file else predict(workspace, data, recipe, skip_bad=skip_bad)[0]
         outcome = kaggle.submit_kaggle(
-            path, competition, workspace.ledger, known, client, name, again, yes, ask, kernel
+            path, competition, workspace.ledger, _known(run, own), client, name, again, yes, ask, kernel
         )
     if file is None and kernel is None:
         kept = workspace.submissions / competition.name
         copy(path, kept / f"{recipe.name}.csv")
         copy(run.thresholds, kept / f"{recipe.name}.thresholds.json")
     return outcome
+
+
+def _known(run: Run, own: bool) -> dict[str, Any]:
+    """What a run's thresholds promise, if the submission is its own; read once the prediction has put them in use."""
+    if not (own and run.thresholds.exists()):
+        return {}
+    return thresholds_file.read(run.thresholds).model_dump(exclude_none=True)
 
 
 def scores(workspace: Workspace) -> str:

@@ -45,10 +45,11 @@ def ensure(opened: OpenRun) -> bool:
             fixed_rule.measure(opened)
             write_json(searched, {"rules": list(selection.KINDS)})
             mark(searched, made_from)
-        return put_in_use(opened, chosen_by_hand(opened.run)) or done
+        opened.run.record(opened.recipe)
+        return put_in_use(opened.run, opened.recipe, chosen_by_hand(opened.run)) or done
 
 
-def put_recipes_rule_in_use(opened: OpenRun) -> None:
+def put_recipes_rule_in_use(run: Run, recipe: Recipe) -> None:
     """Makes the rule that the recipe asks for the one that the run predicts with.
 
     Thresholds that were taken as `threshold.rule` says, on maps with TTA or without as `tta` says, stay as they are.
@@ -57,16 +58,19 @@ def put_recipes_rule_in_use(opened: OpenRun) -> None:
     Raises:
         KitError: it has not been searched or measured yet.
     """
-    tell_of_other_settings(opened.run, opened.recipe)
-    rule = opened.recipe.threshold.rule
-    if asked_for(opened.run) == rule and _fits(opened.run, opened.recipe):
-        return
-    wanted = opened.run.rule(rule, opened.recipe.tta) / "thresholds.json"
-    if rule != "searched" and not wanted.is_file():
-        raise KitError(f"{wanted}: is missing: run `make train` to find the thresholds of {rule}")
-    with locked(opened.run.thresholds):
-        if put_in_use(opened, chosen_by_hand(opened.run)):
-            log.info("%s: rule %s is in use, %s", opened.run.folder, *in_use(opened.run))
+    tell_of_other_settings(run, recipe)
+    rule = recipe.threshold.rule
+    if asked_for(run) != rule or not _fits(run, recipe):
+        wanted = run.rule(rule, recipe.tta) / "thresholds.json"
+        if rule != "searched" and not wanted.is_file():
+            raise KitError(f"{wanted}: is missing: run `make train` to find the thresholds of {rule}")
+        with locked(run.thresholds):
+            if put_in_use(run, recipe, chosen_by_hand(run)):
+                log.info("%s: rule %s is in use, %s", run.folder, *in_use(run))
+    known = run.read_recipe()
+    now = known.model_copy(update={"tta": recipe.tta, "threshold": known.threshold.model_copy(update={"rule": rule})})
+    if now != known:  # verbs that are given the run alone go by its recipe
+        run.record(now)
 
 
 def tell_of_other_settings(run: Run, recipe: Recipe) -> None:
@@ -74,7 +78,7 @@ def tell_of_other_settings(run: Run, recipe: Recipe) -> None:
     found = thresholds_file.read(run.thresholds)
     if not found.hashes:  # brought along by somebody
         return
-    settings = {"prevalence": (found.prevalence, recipe.prevalence)}
+    settings: dict[str, tuple[Any, Any]] = {"prevalence": (found.prevalence, recipe.prevalence)}
     if found.asked != fixed_rule.FIXED:
         settings["threshold.transfer"] = ("none" if found.share is None else "share", recipe.threshold.transfer)
     for key, (before, now) in settings.items():
@@ -139,7 +143,7 @@ def explore(
         ensure(opened)
         if use is not None:
             with locked(run.thresholds):
-                put_in_use(opened, None if use == BEST else use)
+                put_in_use(run, recipe, None if use == BEST else use)
             log.info("%s: rule %s is in use, %s", run.folder, *in_use(run))
         folders = _folders(run)
         if not own:
@@ -168,14 +172,15 @@ def chosen_by_hand(run: Run) -> str | None:
     return thresholds_file.read(run.thresholds).use if run.thresholds.is_file() else None
 
 
-def put_in_use(opened: OpenRun, chosen: str | None) -> bool:
+def put_in_use(run: Run, recipe: Recipe, chosen: str | None) -> bool:
     """Makes a searched rule the one that the run predicts with; whether it was another before.
 
     Args:
-        opened: With a finished search.
+        run: With a finished search.
+        recipe: Of the run; its `tta` and `threshold.rule` count.
         chosen: A rule; None: the one with the best nested Dice.
     """
-    run, tta, asked = opened.run, opened.recipe.tta, opened.recipe.threshold.rule
+    tta, asked = recipe.tta, recipe.threshold.rule
     read = thresholds_file.read_measured
     rule: str = asked
     if asked == "searched":

@@ -14,9 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kit import cli, phantom
+from kit import cli, phantom, recipes, submissions
 from kit.competition import submission
 from kit.inference import maps
+from kit.workflows import kernel
+from kit.workflows.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -157,6 +159,34 @@ def test_a_prediction_tells_of_settings_that_its_thresholds_were_not_searched_wi
     caplog.clear()
     assert kit("predict", *RUN)[0] == 0
     assert "was searched with" not in caplog.text
+
+
+def test_what_is_changed_after_the_training_is_changed_everywhere(kit, place, monkeypatch):
+    """The rule in use, the recipe that other verbs go by, and what the ledger promises."""
+    run, promised, submit = place / "runs/tiny/test", [], submissions.submit.submit_local
+
+    def noting(path, competition, ledger, known, *others):
+        promised.append((known["dice"], known["rule"]))
+        return submit(path, competition, ledger, known, *others)
+
+    monkeypatch.setattr(submissions.submit, "submit_local", noting)
+
+    def known():
+        kernel.find_run(Workspace(place), None, "tiny", "test.yaml", "tta=false threshold.rule=component")
+        found = json.loads((run / "thresholds.json").read_text())
+        recipe = recipes.read(run / "recipe.yaml")
+        return found["rule"], found["asked"], set(found["hashes"]) - {"labels"}, recipe.tta, recipe.threshold.rule
+
+    assert kit("submit", *RUN, "--set", "tta=false threshold.rule=component")[0] == 0
+    plain = {"fold0-plain.npy", "fold1-plain.npy"}
+    assert known() == ("component", "component", plain, False, "component")
+    assert promised == [(json.loads((run / "thresholds.json").read_text())["dice"], "component")]
+    assert kit("predict", *RUN)[0] == 0
+    back = recipes.read(run / "recipe.yaml")
+    assert (back.tta, back.threshold.rule) == (True, "searched")
+    assert known() == ("component", "component", plain, False, "component")  # a kernel goes by its own SET, too
+    assert kit("predict", *RUN)[0] == 0
+    assert set(json.loads((run / "thresholds.json").read_text())["hashes"]) == {"fold0.npy", "fold1.npy", "labels"}
 
 
 def test_the_report_is_one_page_with_its_pictures(kit, place):
