@@ -192,7 +192,7 @@ coverage: .venv/dev
 
 docs: .venv/dev
 	@$(BIN)/python tests/support/reference.py
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo build/site/index.html
 
 lint: .venv/dev

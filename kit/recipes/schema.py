@@ -114,8 +114,9 @@ class Threshold(Section):
     gate: Share | None = None
     """A mask is emptied where the classifying members give the image a lower probability; null: they have no say."""
     smallest_contour: Count = 0
-    """Contours that enclose no more pixels of a 1024×1024 image go in the end: regions are dropped, holes filled. Part
-    of every rule: those that are searched are the best for cleaned masks. 0: masks stay as they are."""
+    """Finally, regions whose contour encloses at most this many pixels of a 1024×1024 image are removed, and holes of
+    that size filled. Part of every rule: those that are searched are the best for cleaned masks. 0: masks stay as they
+    are."""
     candidates: tuple[tuple[Share, Count, Share], ...] = ()
     """Triplets (top, removal, binarization) of which the best each epoch gives the score that chooses checkpoints;
     none: the Dice by the thresholds above is the score."""

@@ -40,7 +40,8 @@ class Stage(Section):
     final_learning_rate: Weight = 0.0
     """The lowest rate: where a cosine ends, and where a plateau stops falling."""
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
-    """`cosine`: annealed once an epoch; `plateau`: lowered when `watch` stands still."""
+    """`cosine`: annealed once an epoch; `plateau`: lowered when `watch` stands still; `constant`: `learning_rate`
+    throughout."""
     periods: tuple[Epochs, ...] = ()
     """Epochs in which each fall of a cosine reaches the lowest rate, the last for all that follow: `[5, 10, 20]`
     grows, `[5]` repeats; none: one fall over the whole stage."""

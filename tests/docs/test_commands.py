@@ -20,11 +20,15 @@ from kit import cli, recipes
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 VERBS = typer.main.get_command(cli.app).commands
-PROGRAMS = ("make", "kit", "python", "torchrun", "docker", "tensorboard", "xargs", "seq", "sbatch", "srun")
+PROGRAMS = ("make", "kit", "python", "torchrun", "pip", "docker", "tensorboard", "xargs", "seq", "sbatch", "srun")
 UNLIKE_THE_KIT = {"bench", "bench-gpu", "test", "test-fast", "coverage", "lint", "docs", "clean"}
 """Verbs of make that run something else."""
 BLOCK = re.compile(r"^```(?P<kind>\S*)\n(?P<content>.*?)^```$", re.DOTALL | re.MULTILINE)
-INLINE = re.compile(r"`(make [a-z][^`\n]*|(?:python -m )?kit [a-z][^`\n]*)`")
+ENVIRONMENT = ("python", "torchrun", "tensorboard", "pip")
+"""Programs that lie in .venv/bin, too."""
+INLINE = re.compile(
+    r"`((?:[A-Z_]+=\S+ )*(?:make|(?:\.venv/bin/)?(?:python|torchrun)(?: -\S+(?: \d+)?)* kit|kit) [a-z][^`]*)`"
+)
 PLACE = re.compile(r"…|\bVERB\b|\bNAME\b|\bFILE\b|\bFOLDER\b|\bIMAGE\b|\bOWNER\b|\bDATA\b(?!=)|\bRUN\b|\bMADE\b")
 
 
@@ -35,7 +39,7 @@ def blocks(page, kind):
     if kind == "bash":
         plain = BLOCK.sub("", text)
         indented = re.findall(r"(?:^    .*\n)+", plain, re.MULTILINE)
-        starts = ("make ", "python -m kit", "torchrun ", "kit ")
+        starts = ("make ", "python -m kit", "torchrun ", "kit ", ".venv/bin/")
         found += [block for block in indented if block.strip().startswith(starts)]
     return found
 
@@ -53,7 +57,7 @@ def called(script, folder):
             stub.chmod(0o755)
         virtual = folder / ".venv/bin"
         virtual.mkdir(parents=True)
-        for name in ("python", "tensorboard"):
+        for name in ENVIRONMENT:
             (virtual / name).symlink_to(stubs / name)
     log.write_text("")
     done = subprocess.run(
@@ -114,7 +118,8 @@ def parse(arguments):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_is_one(page, place):
     text = BLOCK.sub("", page.read_text())
-    mentioned = [command for command in INLINE.findall(text) if not PLACE.search(command)]
+    written = [re.sub(r"\s*\n\s*", " ", command) for command in INLINE.findall(text)]
+    mentioned = [command for command in written if not PLACE.search(command)]
     for script in blocks(page, "bash") + mentioned:
         for call in called(script, place):
             for arguments in kit_calls(call, place):
@@ -134,7 +139,9 @@ def test_the_commands_are_found(place):
 
 
 @pytest.mark.parametrize(
-    "script", ["make trian", "make train FODL=1", "kit train --recipie exp5", "kit folds --set seed=x"]
+    "script",
+    ["make trian", "make train FODL=1", "kit train --recipie exp5", "kit folds --set seed=x"]
+    + [f"X=1 .venv/bin/{program} -m kit train --recipie exp5" for program in ("python", "torchrun")],
 )
 def test_a_command_that_is_none_is_noticed(script, place):
     with pytest.raises(Exception, match=r"trian|FODL|recipie|seed"):

@@ -9,6 +9,8 @@ import ast
 import inspect
 import sys
 from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -27,7 +29,8 @@ def verbs() -> str:
     """Every verb with its arguments and options."""
     text = (
         "# Verbs\n\nGenerated from the command line by `python tests/support/reference.py`. `make VERB` is `kit VERB` "
-        "in the kit's environment; every verb takes `--verbose`, `--quiet` and `--help`, too.\n"
+        "in the kit's environment, but `make kernel`, `make kernel-check` and `make push` are `kit kernel build`, `kit "
+        "kernel check` and `kit kernel push`. Every verb takes `--verbose`, `--quiet` and `--help`, too.\n"
     )
     return text + "".join(_verb(name, command) for name, command in _commands(typer.main.get_command(app)))
 
@@ -90,9 +93,25 @@ def _section(title: str, before: str, model: type[BaseModel]) -> str:
             default = "(its section below)"
         else:
             default = f"`{_plain(value)}`" if value != "" else ""
-        rows.append(f"| `{before}{name}` | {default} | {told.get(name, '').replace('|', chr(92) + '|')} |\n")
+        said = " ".join(filter(None, (_choices(field.annotation), told.get(name, ""))))
+        rows.append(f"| `{before}{name}` | {default} | {said.replace('|', chr(92) + '|')} |\n")
     about = inspect.cleandoc(model.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
     return f"\n## {title}\n\n{about}\n\n| key | default | |\n|---|---|---|\n" + "".join(rows)
+
+
+def _choices(kind: Any) -> str:
+    """The values that a key can have, where its type lists them; empty where it does not.
+
+    >>> _choices(Literal[8, 16] | None), _choices(tuple[Literal["A1", "A2"], ...]), _choices(int | None)
+    ('One of `8`, `16`, `null`.', 'Any of `A1`, `A2`.', '')
+    """
+    several = get_origin(kind) is tuple
+    types = get_args(kind) if several or get_origin(kind) in (Union, UnionType) else (kind,)
+    literals = [value for one in types if get_origin(one) is Literal for value in get_args(one)]
+    if not literals:
+        return ""
+    listed = ", ".join(f"`{_plain(value)}`" for value in (*literals, *([None] if type(None) in types else [])))
+    return f"{'Any' if several else 'One'} of {listed}."
 
 
 def _plain(value: object) -> str:
