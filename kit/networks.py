@@ -137,6 +137,23 @@ def build(network: Network, pretrained: bool = True) -> Segmenter:
     return Segmenter(net, network).to(memory_format=torch.channels_last)
 
 
+def pixel_probabilities(logits: torch.Tensor, image_logits: torch.Tensor | None) -> torch.Tensor:
+    """The probability of each pixel to be foreground, float32.
+
+    Args:
+        logits: Of the masks, (B, 1, H, W).
+        image_logits: Of "has pneumothorax", (B,): the result is the geometric mean of both probabilities; None: that of
+            the pixel alone.
+
+    Returns:
+        (B, 1, H, W) in [0, 1].
+    """
+    probability = logits.float().sigmoid()
+    if image_logits is None:
+        return probability
+    return (probability * image_logits.float().sigmoid()[:, None, None, None]).sqrt()
+
+
 def save_weights(path: Path | str, network: nn.Module) -> None:
     """Writes all weights and batch-norm statistics as safetensors."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}

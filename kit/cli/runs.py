@@ -33,7 +33,8 @@ def train_all(
         bool, typer.Option("--keep-checkpoints", help="Keep last.ckpt of finished stages: 391 MB each with ResNet-34.")
     ] = False,
     logger: Annotated[
-        str | None, typer.Option(help="Send curves and pictures to wandb or mlflow, too, once its package is installed.")
+        str | None,
+        typer.Option(help="Send curves and pictures to wandb or mlflow, too, once its package is installed."),
     ] = None,
     skip_bad: SkipBad = False,
 ) -> None:

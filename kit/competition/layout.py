@@ -137,7 +137,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     images = find_dicoms(*(folder / part for part in layout.train))
     missing = sorted(regions.keys() - images.keys())
     if missing and not allow_missing:
-        elsewhere = find_pictures(folder).keys() | find_dicoms(folder).keys()
+        elsewhere = {name for path in below(folder) for name in (path.stem, path.name)}
         advice = _to_import(folder) if elsewhere & set(missing) else "fetch them, or use --allow-missing"
         raise KitError(
             f"{labels_path}: {len(missing)} of {len(regions)} labelled images have no DICOM file in "
@@ -270,12 +270,16 @@ def usual_shape(paths: list[Path]) -> tuple[int, int]:
 
 
 def find_pictures(folder: Path | str) -> dict[str, Path]:
-    """PNG and JPEG files below a folder, by name.
+    """PNG and JPEG files below a folder, by name without the ending.
 
     Raises:
-        KitError: a folder cannot be listed.
+        KitError: a name appears twice, or a folder cannot be listed.
     """
-    return {path.stem: path for path in below(folder) if pictures.is_picture(path)}
+    found: dict[str, Path] = {}
+    for path in sorted(below(folder)):
+        if pictures.is_picture(path) and found.setdefault(path.stem, path) != path:
+            raise KitError(f"{printable(path)}: the image is in {printable(found[path.stem])} too: rename one of them")
+    return dict(sorted(found.items()))
 
 
 def _holds_images(folder: Path) -> bool:

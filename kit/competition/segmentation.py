@@ -30,7 +30,9 @@ def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str) ->
     try:
         import highdicom
     except ImportError:
-        raise KitError("--save dicom-seg: highdicom is not installed: pip install highdicom into the kit's environment") from None
+        raise KitError(
+            "--save dicom-seg: highdicom is not installed: pip install highdicom into the kit's environment"
+        ) from None
     if not dicom.is_dicom(image):
         raise KitError(f"{printable(image)}: is no DICOM file, which a segmentation object could refer to: use png")
     algorithm = highdicom.AlgorithmIdentificationSequence(

@@ -96,7 +96,10 @@ def make(competition: Competition, split: Split) -> Folds:
         raise KitError(
             f"{competition.folder}: {table.patient_id.nunique()} patients cannot make {parts} folds: ask for fewer"
         )
-    for stratum, size in table.stratum.value_counts().sort_index().items():
+    sizes = table.stratum.value_counts().sort_index()
+    if sizes.max() < parts:
+        raise KitError(f"{competition.folder}: no stratum has an image for each of {parts} folds: ask for fewer")
+    for stratum, size in sizes.items():
         if size < parts:
             short = f"the {parts} folds: some folds have" if holdout is None else f"{parts}: the held-out part may have"
             log.warning("%d images are %s, fewer than %s none", size, stratum, short)

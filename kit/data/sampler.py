@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from kit.core.errors import KitError
+
 
 def epoch_order(positive: np.ndarray, share: float | None, seed: int, epoch: int) -> np.ndarray:
     """Row numbers of one epoch, shuffled.
@@ -48,9 +50,14 @@ def batches(order: np.ndarray, batch_size: int, rank: int = 0, world: int = 1) -
         rank: Number of this process.
         world: Number of processes; it divides `batch_size`.
 
+    Raises:
+        KitError: there are fewer images than processes.
+
     >>> batches(np.arange(7), 2), batches(np.arange(3), 4, rank=1, world=2)
     ([array([0, 1]), array([2, 3]), array([4, 5])], [array([1])])
     """
     size = min(batch_size, len(order) // world * world)
+    if not size:
+        raise KitError(f"an epoch has {len(order)} images, too few for {world} processes: start fewer, or add images")
     whole = len(order) // size * size
     return [step[rank::world] for step in order[:whole].reshape(-1, size)]

@@ -49,10 +49,10 @@ def probabilities(
         half = AUTOCAST.get(recipe.precision) if device.type == "cuda" else None
         with torch.autocast(device.type, half, enabled=half is not None):
             masks, image = model(both)
-        logits = image if recipe.role == "classify" else masks[:, 0]  # (2B,) or (2B, H, W)
-        probability = logits.float().sigmoid()
-        if recipe.image_evidence and recipe.role == "segment":
-            probability = (probability * image.float().sigmoid()[:, None, None]).sqrt()
+        if recipe.role == "classify":
+            probability = image.float().sigmoid()  # (2B,)
+        else:
+            probability = networks.pixel_probabilities(masks, image if recipe.image_evidence else None)[:, 0]
         mean = mean + probability / len(models)
     if not mean.isfinite().all():
         raise KitError(

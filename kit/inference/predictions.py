@@ -40,19 +40,14 @@ def images_of(paths: dict[str, Path], shape: tuple[int, int] | None, skip_unread
         paths: Files by id.
         shape: (H, W) that each must have; None: any.
         skip_unreadable: Record files that cannot be read instead of raising.
-
-    Raises:
-        KitError: a file cannot be opened, unless such files are skipped.
     """
     files = list(paths.values())
 
     def key(path: Path) -> bytes:
         try:
             return key_of(sha256(path))
-        except OSError as error:
-            if skip_unreadable:
-                return key_of("unreadable", str(error.strerror))
-            raise KitError(f"{path}: cannot be read ({error.strerror}): use --skip-bad to leave it out") from None
+        except KitError:  # reported, with all others, when it is decoded
+            return key_of("unreadable")
 
     def read(index: int, size: int) -> np.ndarray:
         return resize_image(pictures.read_image(files[index], shape).pixels, size)

@@ -49,12 +49,12 @@ def level_of(binarization: float) -> int:
     return int(np.searchsorted(PROBABILITIES, binarization))
 
 
-def size_of(count: Any, pixels: int) -> Any:
+def size_of(count: Any, pixels: Any) -> Any:
     """An area as whole pixels of a 1024×1024 image, rounded down: exact against any whole `removal`.
 
     Args:
         count: Number of pixels, an integer or an array of them.
-        pixels: Of the whole image (H · W).
+        pixels: Of the whole image (H · W), or of each.
 
     >>> size_of(3, 512 * 512)
     12
@@ -151,22 +151,22 @@ class ExpectedRule:
         histogram = cv2.calcHist([levels], [0], None, [256], [0, 256])  # (256, 1)
         return levels >= self.decide(np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1], levels.size)[0]
 
-    def decide(self, area: np.ndarray, pixels: int) -> np.ndarray:
+    def decide(self, area: np.ndarray, pixels: int | np.ndarray) -> np.ndarray:
         """The level at which each of N images is cut, (N,); 256 for an empty mask.
 
         Args:
             area: Pixels with v ≥ level, int (256, N).
-            pixels: Of an image.
+            pixels: Of an image, or of each, (N,).
         """
         cut, worth = self.weigh(area, pixels)
         return np.where(worth >= 1, cut, 256)
 
-    def weigh(self, area: np.ndarray, pixels: int) -> tuple[np.ndarray, np.ndarray]:
-        """The level of the best mask, and what it is worth more than none, plus 1, in [0, 2].
+    def weigh(self, area: np.ndarray, pixels: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The level of the best mask, and 1 + the Dice to expect of it − that of an empty mask: from 1 on it wins.
 
         Args:
             area: Pixels with v ≥ level, int (256, N).
-            pixels: Of an image.
+            pixels: Of an image, or of each, (N,).
 
         Returns:
             (N,) and (N,).
@@ -186,8 +186,8 @@ class ExpectedRule:
         overlap = np.cumsum((counts * np.asarray(self.foreground)[:, None])[::-1], axis=0)[::-1]
         return 2 * overlap / np.maximum(area + overlap[:1], 1e-9)
 
-    def filled(self, area: np.ndarray, pixels: int) -> np.ndarray:
-        """Probability that the truth is not empty. (256, N) → (N,)."""
+    def filled(self, area: np.ndarray, pixels: int | np.ndarray) -> np.ndarray:
+        """Probability that the truth is not empty. (256, N) → (N,); `pixels` of an image, or of each."""
         logit = self.bias
         for level, weight in zip(self.levels, self.weights, strict=True):
             logit = logit + weight * np.log1p(size_of(area[level].astype(np.int64), pixels))

@@ -12,7 +12,7 @@ from kit.core.documents import Count, Document, Number, Share, read_document
 from kit.core.errors import KitError
 from kit.core.files import read_json
 
-REMEDY = "write it again with `kit thresholds`"
+REMEDY = "remove it and run `kit thresholds` again"
 _MEASURES = ("dice", "interval", "nested_dice", "dice_positives", "negatives_empty")
 
 

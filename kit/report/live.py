@@ -60,7 +60,7 @@ def pack(run: Run, cases: Cases, competition: Competition) -> dict[str, Any]:
         "images": images,
         "mapSide": MAP_SIDE,
         "pictureSide": side,
-        "pixels": cases.counts.pixels,
+        "pixels": cases.counts.pixels.tolist(),
         "fullArea": FULL_AREA,
         "weights": cases.weights.round(6).tolist(),
         "truth": cases.counts.truth.tolist(),

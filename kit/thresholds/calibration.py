@@ -41,6 +41,10 @@ class ExpectedSearch:
         dice[stands] += self.tables.gain(cut[stands], stands)
         return dice
 
+    def masked(self, rule: ExpectedRule) -> np.ndarray:
+        """Whether each image gets a mask, bool (N,)."""
+        return self.tables.is_filled(rule.decide(self.tables.area, self.tables.pixels))
+
     def candidates(self, rule: ExpectedRule) -> tuple[np.ndarray, np.ndarray]:
         """What the best mask of each image is worth, and its Dice, (N,) each."""
         cut, worth = rule.weigh(self.tables.area, self.tables.pixels)
@@ -70,7 +74,7 @@ def _emptiness(tables: Histograms, filled: np.ndarray, weights: np.ndarray) -> t
     counts = weights > 0
     if len(set(filled[counts])) == 1:
         return np.zeros(len(LEVELS)), CERTAIN if filled[counts][0] else -CERTAIN
-    areas = np.log1p(size_of(tables.area[LEVELS].T.astype(np.int64), tables.pixels))  # (N, levels)
+    areas = np.log1p(size_of(tables.area[LEVELS].astype(np.int64), tables.pixels)).T  # (N, levels)
     # Not standardised: an area that hardly varies here (a grey background) must not matter much elsewhere.
     regression = LogisticRegression(max_iter=10_000)
     regression.fit(areas[counts], filled[counts], sample_weight=weights[counts])

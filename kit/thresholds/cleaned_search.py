@@ -27,6 +27,10 @@ class CleanedSearch:
         """Dice of each image's cleaned mask, (N,)."""
         return self.search.dice(rule.rule)
 
+    def masked(self, rule: CleanedRule) -> np.ndarray:
+        """Whether each image gets a mask, bool (N,); of `component`, before it is cleaned."""
+        return self.search.masked(rule.rule)
+
     def candidates(self, rule: CleanedRule) -> tuple[np.ndarray, np.ndarray]:
         """Evidence before cleaning, and Dice after it, (N,) each."""
         return self.search.candidates(rule.rule)

@@ -8,7 +8,7 @@ import numpy as np
 from kit.core.errors import KitError
 from kit.inference.rules import Rule
 from kit.thresholds.search import Search
-from kit.thresholds.transfer import best_share, matched_dice
+from kit.thresholds.transfer import best_share, matched, matched_dice
 
 GROUPS = 5
 """Groups of patients for the nested estimate where there are no folds to leave out."""
@@ -69,6 +69,13 @@ class Carried:
             return self._search.dice(rule)
         share = best_share(self._search, rule, self._groups, weights)
         return matched_dice(self._search, rule, share, self._groups, self._weights)
+
+    def masked(self, rule: Rule, weights: np.ndarray) -> np.ndarray:
+        """Whether each image gets a mask, bool (N,), as `dice`."""
+        if not self._match:
+            return self._search.masked(rule)
+        share = best_share(self._search, rule, self._groups, weights)
+        return matched(self._search, rule, share, self._groups, self._weights)
 
     def nested(self) -> np.ndarray | None:
         """Dice of each image, (N,), under the rule that is best on all other groups; None if there is but one."""
@@ -136,7 +143,7 @@ def interval(
     means = np.empty(resamples)
     for draw in range(resamples):
         total, weight = sums @ np.bincount(rng.integers(count, size=count), minlength=count)
-        means[draw] = total / weight
+        means[draw] = min(1.0, total / weight)  # sums of weights are rounded
     return [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
 
 

@@ -43,6 +43,10 @@ class GatedSearch:
         """Dice of each image, (N,)."""
         return np.where(rule.opens(self.image_probability), self.search.dice(rule.rule), self.empty)
 
+    def masked(self, rule: GatedRule) -> np.ndarray:
+        """Whether each image gets a mask, bool (N,)."""
+        return rule.opens(self.image_probability) & self.search.masked(rule.rule)
+
     def candidates(self, rule: GatedRule) -> tuple[np.ndarray, np.ndarray]:
         """Those of the inner rule, without evidence where the gate is shut."""
         evidence, dice = self.search.candidates(rule.rule)

@@ -42,6 +42,9 @@ class Search(Protocol[R]):
     def dice(self, rule: R) -> np.ndarray:
         """Dice of each image under a rule of this kind, (N,)."""
 
+    def masked(self, rule: R) -> np.ndarray:
+        """Whether each image gets a mask under a rule of this kind, bool (N,)."""
+
     def candidates(self, rule: R) -> tuple[np.ndarray, np.ndarray]:
         """Evidence of each image, and the Dice of the mask that it has if it has any, (N,) each.
 
@@ -91,6 +94,11 @@ class LevelSearch(Generic[L]):
         steps = self.steps(*self.levels_of(rule))
         stands = steps.size >= rule.removal
         return self.empty + np.bincount(steps.image[stands], steps.gain[stands], minlength=len(self.empty))
+
+    def masked(self, rule: L) -> np.ndarray:
+        """Whether each image gets a mask under a rule of this kind, bool (N,)."""
+        steps = self.steps(*self.levels_of(rule))
+        return np.bincount(steps.image[steps.size >= rule.removal], minlength=len(self.empty)) > 0
 
     def candidates(self, rule: L) -> tuple[np.ndarray, np.ndarray]:
         """The largest size of an image's steps, and its Dice with those of at least `removal` or else the largest."""
@@ -151,6 +159,10 @@ class ImageSearch(LevelSearch[ImageRule]):
         """Steps of all images."""
         [level] = levels
         return histogram_steps(self.tables, level, level)
+
+    def masked(self, rule: ImageRule) -> np.ndarray:
+        """Whether each image gets a mask, bool (N,)."""
+        return super().masked(rule) & self.tables.is_filled(level_of(rule.binarization))
 
 
 class ComponentSearch(LevelSearch[ComponentRule]):

@@ -55,7 +55,7 @@ class Result:
     negatives_empty: float | None
     """Share of the negatives whose mask is empty; None without negatives."""
     masked: float
-    """Share of all images that get a mask, weighted as `dice`; of positives those whose mask meets the truth."""
+    """Share of all images that get a mask, weighted as `dice`."""
     prevalence: float | None
     plateau: dict[str, list[float]]
     """The range of each threshold, the others held, that loses no more than 0.001."""
@@ -138,7 +138,7 @@ def choose(
             dice_positives=float(dice[positive].mean()) if positive.any() else None,
             dice_all_empty=_mean(histograms.empty, weights),
             negatives_empty=float(dice[~positive].mean()) if not positive.all() else None,
-            masked=_mean(np.where(positive, dice > 0, dice < 1), weights),
+            masked=_mean(carried[kind].masked(rule, weights), weights),
             prevalence=prevalence,
             plateau=(plateau := search.plateau(rule, weights)),
             spread=None if drawn is None else spread(search, list(plateau), drawn),
@@ -222,6 +222,8 @@ def write(result: Result, folder: Path | str, recipe: str | None, hashes: dict[s
         if result.surface.dice.ndim == 3:
             axes["top"] = result.surface.levels
         save_arrays(folder / "surface.npz", dice=result.surface.dice, **axes)
+    else:
+        (folder / "surface.npz").unlink(missing_ok=True)  # of a rule that was searched before
     write_json(
         folder / "thresholds.json",
         {
@@ -245,4 +247,4 @@ def write(result: Result, folder: Path | str, recipe: str | None, hashes: dict[s
 
 
 def _mean(dice: np.ndarray, weights: np.ndarray) -> float:
-    return float(weights @ dice / weights.sum())
+    return min(1.0, float(weights @ dice / weights.sum()))  # sums of weights are rounded

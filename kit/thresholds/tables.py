@@ -28,12 +28,12 @@ class Histograms:
         self.overlap = np.zeros((256, count), np.int32)  # and in the truth
         self.mask_area = np.zeros_like(self.area) if cleaned else self.area  # of the mask that is written
         self.mask_overlap = np.zeros_like(self.overlap) if cleaned else self.overlap
-        self.pixels = 0
-        """Of an image (H · W)."""
+        self.pixels = np.ones(count, np.int64)
+        """Of each image (H · W), (N,)."""
 
     def add(self, index: int, levels: np.ndarray, truth: np.ndarray, cleaned: np.ndarray | None = None) -> None:
         """Counts image `index`: levels uint8 (H, W), truth bool (H, W); where masks are cleaned, `cleaned_regions`."""
-        self.pixels = levels.size
+        self.pixels[index] = levels.size
         self.area[:, index] = _at_least(cv2.calcHist([levels], [0], None, [256], [0, 256]).ravel())
         rows = np.flatnonzero(truth.any(axis=1))
         if len(rows):
@@ -56,7 +56,7 @@ class Histograms:
 
     def size(self, level: int | slice, images: slice | np.ndarray = ALL) -> np.ndarray:
         """Area of {v ≥ level} of some images in pixels of a 1024×1024 image, (n,), or (L, n) for L levels."""
-        return size_of(self.area[level, images].astype(np.int64), self.pixels)
+        return size_of(self.area[level, images].astype(np.int64), self.pixels[images])
 
     def gain(self, level: int | slice | np.ndarray = ALL, images: slice | np.ndarray = ALL) -> np.ndarray:
         """Dice of the mask of {v ≥ level} less Dice of an empty one, float64.
@@ -71,6 +71,14 @@ class Histograms:
         at = level, images
         return dice(self.mask_area[at], self.mask_overlap[at], self.truth[images]) - self.empty[images]
 
+    def is_filled(self, level: int | np.ndarray) -> np.ndarray:
+        """Whether the mask of {v ≥ level} has a pixel, at one level or at one for each image, up to 256; bool (N,)."""
+        level = np.broadcast_to(level, self.pixels.shape)
+        images = np.flatnonzero(level < 256)
+        found = np.zeros(len(level), bool)
+        found[images] = self.mask_area[level[images], images] > 0
+        return found
+
 
 class Components:
     """What each image's components are worth at every level. All that the rule `component` needs."""
@@ -78,13 +86,13 @@ class Components:
     def __init__(self, count: int) -> None:
         self.empty = np.ones(count)
         """Dice of an empty mask for each image."""
-        self.pixels = 0
-        """Of an image (H · W)."""
+        self.pixels = np.ones(count, np.int64)
+        """Of each image (H · W), (N,)."""
         self._parts: list[tuple[np.ndarray, ...]] = [()] * count
 
     def add(self, index: int, levels: np.ndarray, truth: np.ndarray, cleaned: np.ndarray | None = None) -> None:
         """Takes image `index`: levels uint8 (H, W), truth bool (H, W); where masks are cleaned, `cleaned_regions`."""
-        self.pixels = levels.size
+        self.pixels[index] = levels.size
         foreground = int(np.count_nonzero(truth))
         self.empty[index] = foreground == 0
         level, area, kept, overlap = sweep(levels, truth).T
@@ -102,7 +110,8 @@ class Components:
         """
         levels, images, areas, gains = self._sorted
         entries = slice(*np.searchsorted(levels, [level, level + 1]))
-        return images[entries], size_of(areas[entries].astype(np.int64), self.pixels), gains[entries]
+        pixels = self.pixels[images[entries]]
+        return images[entries], size_of(areas[entries].astype(np.int64), pixels), gains[entries]
 
     @cached_property
     def _sorted(self) -> list[np.ndarray]:

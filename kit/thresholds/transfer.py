@@ -39,8 +39,13 @@ def best_share(search: Search[Any], rule: Rule, groups: np.ndarray, weights: np.
 
 def matched_dice(search: Search[Any], rule: Rule, share: float, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Dice of each image, (N,), where in each group this share of the images gets a mask."""
-    evidence, dice = search.candidates(rule)
-    return np.where(places_in_groups(evidence, groups, weights) <= share, dice, search.empty)
+    return np.where(matched(search, rule, share, groups, weights), search.candidates(rule)[1], search.empty)
+
+
+def matched(search: Search[Any], rule: Rule, share: float, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Which images get a mask, bool (N,), where in each group this share of them does."""
+    evidence, _ = search.candidates(rule)
+    return places_in_groups(evidence, groups, weights) <= share
 
 
 def places_in_groups(evidence: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from kit.inference.rules import TripletRule
+from kit.inference.rules import TripletRule, level_of
 from kit.thresholds.curves import Steps
 from kit.thresholds.search import LevelSearch, histogram_steps
 from kit.thresholds.tables import ALL, Histograms
@@ -26,6 +26,10 @@ class TripletSearch(LevelSearch[TripletRule]):
         top, level = levels
         return histogram_steps(self.tables, top, level)
 
+    def masked(self, rule: TripletRule) -> np.ndarray:
+        """Whether each image gets a mask, bool (N,)."""
+        return super().masked(rule) & self.tables.is_filled(level_of(rule.binarization))
+
     def peaks(self, weights: np.ndarray) -> np.ndarray:
         """The best mean Dice at each top and binarization, (256, 256)."""
         if self.removal is not None:
@@ -33,8 +37,8 @@ class TripletSearch(LevelSearch[TripletRule]):
         weights = weights / weights.sum()
         counts = np.flatnonzero(weights)
         gain = self._gains(weights, counts)
-        areas = (self.tables.area[top, counts] for top in range(256))
-        return weights @ self.empty + np.stack([_highest_sums(area, np.argsort(area), gain) for area in areas])
+        sizes = (self.tables.size(top, counts) for top in range(256))
+        return weights @ self.empty + np.stack([_highest_sums(size, np.argsort(size), gain) for size in sizes])
 
     def at(self, weights: np.ndarray, removal: np.ndarray) -> np.ndarray:
         """Mean Dice at each top, binarization and value of `removal`, (256, 256, R)."""
@@ -60,14 +64,14 @@ class TripletSearch(LevelSearch[TripletRule]):
 
 
 @njit(cache=True)
-def _highest_sums(area: np.ndarray, order: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """The highest sum of the gains (n, 256) of all images down to some area (n,), or of none, at each level, (256,)."""
+def _highest_sums(size: np.ndarray, order: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """The highest sum of the gains (n, 256) of all images down to some size (n,), or of none, at each level, (256,)."""
     highest, total = np.zeros(256), np.zeros(256)
     for place in range(len(gain) - 1, -1, -1):
         image = order[place]
         for level in range(256):
             total[level] += gain[image, level]
-        if place == 0 or area[order[place - 1]] < area[image]:
+        if place == 0 or size[order[place - 1]] < size[image]:
             for level in range(256):
                 highest[level] = max(highest[level], total[level])
     return highest

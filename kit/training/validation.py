@@ -7,6 +7,7 @@ import lightning_fabric
 import torch
 from torch import nn
 
+from kit import networks
 from kit.data.dataset import FoldData, Samples, loader
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
@@ -46,7 +47,8 @@ def validate(
         for model in models:
             logits, image_logits = model(images)
             loss += losses.total(recipe.loss, logits, image_logits, masks) / len(models)
-            probabilities += logits.float().sigmoid() / len(models)
+            evidence = image_logits if recipe.image_evidence else None
+            probabilities += networks.pixel_probabilities(logits, evidence) / len(models)
 
         truth = masks.bool()
         dice, iou = metrics.dice_and_iou(

@@ -74,6 +74,8 @@ def _mask(competition: Competition, run: Run, recipe: Recipe, rule: Rule, fold: 
 
 def _spread(competition: Competition, images: list[str]) -> list[str]:
     """A few images, from the largest pneumothorax to the smallest, whatever a run makes of them."""
+    if not images:
+        return []
     ordered = sorted(images, key=lambda image: (-_truth(competition, image).sum(), image))
     return [ordered[place] for place in sorted({round(at * (len(ordered) - 1) / (SHOWN - 1)) for at in range(SHOWN)})]
 

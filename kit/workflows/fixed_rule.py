@@ -32,7 +32,7 @@ def measure(opened: OpenRun) -> None:
         values = np.array(list(dice.values()))
         positive = np.array([bool(competition.labels[image_id]) for image_id in dice])
         weights = cross_validation.prevalence_weights(positive, recipe.prevalence)
-        mean = float(np.average(values, weights=weights))
+        mean = min(1.0, float(np.average(values, weights=weights)))  # sums of weights are rounded
         content = {
             **rules.parameters(rule),
             "dice": mean,
@@ -40,7 +40,7 @@ def measure(opened: OpenRun) -> None:
             "nested_dice": mean,
             "dice_positives": float(values[positive].mean()) if positive.any() else None,
             "negatives_empty": float(values[~positive].mean()) if not positive.all() else None,
-            "masked": float(np.average(masked, weights=weights)),
+            "masked": min(1.0, float(np.average(masked, weights=weights))),
             "plateau": {},
             "prevalence": recipe.prevalence,
             "recipe": recipe.name,

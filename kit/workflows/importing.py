@@ -22,6 +22,8 @@ from kit.core.tables import write_csv
 log = logging.getLogger(__name__)
 
 _MARK = "import.json"
+_FOLDERS = ("dicom-images-train", "dicom-images-test")
+_MADE = ("train-rle.csv", "sample_submission.csv", "solution.csv", shapes.NAME, _MARK)
 _COPIED = ("patients.csv", "splits.csv", "solution.csv", "LICENSE", "LICENSE.txt")
 
 
@@ -30,7 +32,8 @@ def bring_in(folder: Path | str, out: Path | str, skip_bad: bool = False) -> tup
 
     Images keep their size, which sizes.csv tells where they differ; reduced ones beside rows of the originals are
     enlarged to fit these. A test set whose truth is known gets a solution.csv.
-    The folder is there as a whole or not at all, and is left alone where it was made from just these files.
+    The folder is there as a whole or not at all, and is left alone where it was made from just these files. What else
+    has been put into it, such as a patients.csv, stays there.
 
     Args:
         folder: What `mirror.recognise` recognises.
@@ -59,6 +62,7 @@ def bring_in(folder: Path | str, out: Path | str, skip_bad: bool = False) -> tup
     with replacing_folder(out) as new:
         _fill(new, found, skip_bad)
         write_json(new / _MARK, made_from)
+        _keep(out, new)
     return found, True
 
 
@@ -85,11 +89,10 @@ def _check_rows(found: Mirror, skip_bad: bool) -> None:
 
 def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
     texts: dict[str, list[str]] = {}
-    errors: list[KitError] = []
     sizes: dict[str, tuple[int, int]] = {}
 
     def one(image: str) -> KitError | None:
-        part = "test" if image in test else "train"
+        folder = _FOLDERS[image in test]
         try:
             radiograph = pictures.read_image(found.images[image])
             truth = found.truth(image)
@@ -97,18 +100,18 @@ def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
             return error
         radiograph = _sized(radiograph, found.shape_of(image))
         sizes[image] = radiograph.shape
-        dicom_writer.write(new / f"dicom-images-{part}" / f"{image}.dcm", image, radiograph)
+        dicom_writer.write(new / folder / f"{image}.dcm", image, radiograph)
         if truth is not None:
             texts[image] = _regions(found, image, truth, radiograph.shape)
         return None
 
     test = set(found.test)
-    for part in ("train", "test"):
-        (new / f"dicom-images-{part}").mkdir()
+    for name in _FOLDERS:
+        (new / name).mkdir()
     wanted = [*found.train, *found.test]
     errors = [error for error in progress(ordered(one, wanted), "importing", len(wanted)) if error]
     report_bad(errors, skip_bad)
-    there = [image for image in found.test if (new / "dicom-images-test" / f"{image}.dcm").exists()]
+    there = [image for image in found.test if (new / _FOLDERS[True] / f"{image}.dcm").exists()]
     write_csv(new / "train-rle.csv", labels.COLUMNS, _rows(texts, found.train))
     if len(set(sizes.values())) > 1:
         write_csv(new / shapes.NAME, shapes.COLUMNS, [(image, *map(str, sizes[image])) for image in sorted(sizes)])
@@ -121,6 +124,18 @@ def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
     for name in _COPIED:
         if present(found.folder / name):
             shutil.copyfile(found.folder / name, new / name)
+
+
+def _keep(old: Path, new: Path) -> None:
+    """Takes along what lies in the folder and is neither made by an import nor brought by this one."""
+    if not old.is_dir():
+        return
+    for path in sorted(old.iterdir()):
+        if path.name in _MADE or path.name in _FOLDERS or (new / path.name).exists():
+            continue
+        copy = shutil.copytree if path.is_dir() else shutil.copy2
+        copy(path, new / path.name)
+        log.info("%s: kept", printable(path))
 
 
 def _regions(found: Mirror, image: str, truth: np.ndarray, shape: tuple[int, int]) -> list[str]:

@@ -91,7 +91,8 @@ def _is_trained(run: Run, recipe: Recipe, fold: int) -> bool:
 def _run(numbers: Sequence[int], command: Sequence[str], jobs: int, folder: Path) -> None:
     """Runs the command with each fold at its end, up to `jobs` at a time."""
     jobs = min(jobs, len(numbers))
-    threads = max(1, int(os.environ.get(_THREADS) or cores()) // jobs)
+    given = os.environ.get(_THREADS, "").partition(",")[0]  # a list is of nested levels
+    threads = max(1, (int(given) if given.isdecimal() else cores()) // jobs)
     log.info("%d folds, %d at a time, threads each: %d", len(numbers), jobs, threads)
     environment = os.environ | {JOB: "1", _THREADS: str(threads)}
     environment["PYTHONPATH"] = os.pathsep.join(

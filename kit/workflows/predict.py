@@ -66,7 +66,7 @@ def predict(
         shape: Shape = competition.shapes
     else:
         paths = find_images(images)
-        order, target = tuple(paths), Run(Path(out) if out else workspace.predictions / Path(images).name)
+        order, target = tuple(paths), Run(Path(out) if out else workspace.predictions / Path(images).resolve().name)
         shape = shapes_of(paths)
     if not order:
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
@@ -123,12 +123,12 @@ def find_images(folder: Path | str) -> dict[str, Path]:
     """The DICOM files of any folder, by id; where it has none, its PNG and JPEG files.
 
     Raises:
-        KitError: there is no such folder.
+        KitError: there is no such folder, or two of its images have one id.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise KitError(f"--images {folder}: there is no such folder: give one with DICOM, PNG or JPEG files")
-    return layout.find_dicoms(folder) or dict(sorted(layout.find_pictures(folder).items()))
+    return layout.find_dicoms(folder) or layout.find_pictures(folder)
 
 
 def shapes_of(paths: dict[str, Path]) -> dict[str, tuple[int, int]]:

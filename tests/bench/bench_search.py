@@ -90,7 +90,7 @@ def _tables(maps: np.ndarray, masks: np.ndarray) -> Row:
 def _competition() -> Histograms:
     rng = np.random.default_rng(0)
     tables = Histograms(COMPETITION)
-    tables.pixels = SIZE * SIZE
+    tables.pixels[:] = SIZE * SIZE
     tables.area[:] = np.sort(rng.integers(0, 40_000, (256, COMPETITION)), axis=0)[::-1]
     tables.overlap[:] = tables.area * rng.random(COMPETITION)
     tables.overlap[:, rng.random(COMPETITION) < 0.78] = 0
@@ -119,6 +119,7 @@ def _draws(maps: np.ndarray, masks: np.ndarray) -> Row:
         level, image, area, gain = components._parts[index % IMAGES]
         components._parts[index] = level, np.full_like(image, index), area, gain
         components.empty[index] = components.empty[index % IMAGES]
+    components.pixels[:] = SIZE * SIZE
     searches = ImageSearch(tables), ComponentSearch(components), TripletSearch(tables)
     weights = draws.patient_draws(np.ones(COMPETITION), np.arange(COMPETITION).astype(str), DRAWS)
 

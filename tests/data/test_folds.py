@@ -74,6 +74,10 @@ def test_impossible_splits_are_refused(crowd):
         folds.make(crowd, Split(count=1))
     with pytest.raises(KitError, match="patients cannot make"):
         folds.make(dataclasses.replace(crowd, patients=dict.fromkeys(crowd.train, "one")), Split(count=3))
+    few = dict(list(crowd.train.items())[:8])
+    labels = {image_id: (("1 2",) if number < 4 else ()) for number, image_id in enumerate(few)}
+    with pytest.raises(KitError, match="no stratum has an image for each of 5 folds: ask for fewer"):
+        folds.make(dataclasses.replace(crowd, train=few, labels=labels, patients={}), Split(count=5))
     for share in (0.001, -1, 2, float("nan"), float("inf")):
         with pytest.raises(KitError, match="holdout"):
             folds.make(crowd, Split(holdout=share))

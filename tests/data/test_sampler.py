@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.core.errors import KitError
 from kit.data.sampler import batches, epoch_order
 
 
@@ -44,6 +45,12 @@ def test_a_set_smaller_than_a_batch_is_one_step():
 def test_a_set_smaller_than_a_batch_is_shared_evenly():
     shares = [batches(np.arange(5), 8, rank, 2) for rank in range(2)]
     assert [[step.tolist() for step in share] for share in shares] == [[[0, 2]], [[1, 3]]]
+
+
+@pytest.mark.parametrize("order", [np.arange(0), np.arange(1)])
+def test_fewer_images_than_processes_are_one_line(order):
+    with pytest.raises(KitError, match=f"an epoch has {len(order)} images, too few for 2 processes"):
+        batches(order, 8, 0, 2)
 
 
 def test_a_share_of_one_leaves_the_positives_alone():

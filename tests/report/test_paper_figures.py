@@ -1,5 +1,6 @@
 """The paper's figures from a run made by hand."""
 
+import dataclasses
 import re
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from kit.inference import maps
 from kit.report import paper_figures
 from kit.run import Run
 from kit.workflows import figures
+from kit.workflows.workspace import Workspace
 
 
 def test_the_example_of_rle_can_be_checked_by_hand():
@@ -50,6 +52,14 @@ def test_the_method_names_every_stage_of_a_recipe(name):
     ]
     assert [bool(left) for _, _, *left in told] == [stage.averages or stage.best_checkpoints > 0 for stage in stages]
     assert any("TTA" in step for step in steps) == recipe.tta
+
+
+def test_data_without_a_pneumothorax_have_no_figures(phantoms, tmp_path, monkeypatch):
+    healthy = dataclasses.replace(phantoms, labels={image: () for image in phantoms.labels})
+    workspace = Workspace(tmp_path)
+    monkeypatch.setattr(Workspace, "open_data", lambda *_: healthy)
+    with pytest.raises(KitError, match="has no image with pneumothorax: there is nothing to draw"):
+        figures.draw(workspace, "anywhere", recipes.load("demo"))
 
 
 def test_results_are_the_masks_by_both_rules(phantoms, tmp_path, monkeypatch):

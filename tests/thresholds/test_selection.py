@@ -1,5 +1,6 @@
 import json
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,16 +47,67 @@ def test_what_is_promised_is_what_the_submission_scores(kind, problem, tmp_path)
     assert 0 < scored < 1
 
 
-def test_measures_on_positives_and_negatives(problem):
-    maps, masks = problem(2)
+@pytest.mark.parametrize("seed", range(6))
+def test_measures_on_positives_and_negatives(seed, problem):
+    maps, masks = problem(seed)
     positive = masks.any(axis=(1, 2))
     for found in choose(maps, masks, IDS, None, KINDS).values():
         empty = [not found.rule.mask(levels).any() for levels in maps]
         assert found.negatives_empty == np.mean(np.array(empty)[~positive])
         assert found.dice_positives == pytest.approx(found.images[positive].mean())
-        meets = [(found.rule.mask(levels) & mask).any() for levels, mask in zip(maps, masks, strict=True)]
-        assert found.masked == pytest.approx(np.mean(np.where(positive, meets, ~np.array(empty))))
+        assert found.masked == pytest.approx(1 - np.mean(empty))
         assert found.interval[0] <= found.dice <= found.interval[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(3))
+def test_images_of_several_sizes_are_each_judged_at_their_own(kind, seed, problem, slow):
+    """Above 1024×1024 several areas are one size, and an area is another size in another image."""
+    pairs = [
+        problem(seed, shape=(8, 8)),
+        problem(seed + 50, shape=(20, 28)),
+        problem(seed + 90, shape=(1100, 1000), count=2),
+    ]
+    maps, masks = ([image for pair in pairs for image in pair[place]] for place in (0, 1))
+    ids = [str(index) for index in range(len(maps))]
+
+    def mean(rule):
+        return np.mean([slow.dice(rule.mask(levels), mask) for levels, mask in zip(maps, masks, strict=True)])
+
+    found = choose(maps, masks, ids, None, [kind])[kind]
+    assert found.dice == pytest.approx(mean(found.rule), abs=1e-12)
+    assert found.masked == pytest.approx(np.mean([found.rule.mask(levels).any() for levels in maps]))
+    if kind != "expected":  # which has no thresholds to compare with
+        random = np.random.default_rng(seed)
+        sizes = [0, *(int(size) for levels in maps for size in rules.size_of(np.array([1, 9, 40]), levels.size))]
+        for _ in range(20):
+            top, level = sorted(random.integers(0, 256, 2) / 255, reverse=True)
+            other = {"binarization": level} | ({"top": top} if kind == "triplet" else {})
+            assert mean(replace(found.rule, removal=int(random.choice(sizes)), **other)) <= found.dice + 1e-12
+
+
+@pytest.mark.parametrize("images", [7, 13, 49])
+def test_a_perfect_score_can_be_read_back(images, tmp_path):
+    """The weights of a prevalence sum up to a little more than 1 now and then."""
+    truth = np.zeros((images, 8, 8), bool)
+    truth[: max(1, images // 4), 2:6, 2:6] = True
+    for prevalence in (0.1, 0.22, 0.35, 0.9):
+        found = choose(
+            truth.astype(np.uint8) * 255, truth, [str(i) for i in range(images)], None, KINDS, None, prevalence
+        )
+        for kind, result in found.items():
+            write(result, tmp_path / kind, None, {})
+            assert rules.read(tmp_path / kind / "thresholds.json") == result.rule
+            assert result.dice == pytest.approx(1)
+
+
+def test_a_rule_without_a_surface_leaves_none_of_another(problem, tmp_path):
+    maps, masks = problem(1)
+    found = choose(maps, masks, IDS, None, ["image", "expected"])
+    write(found["image"], tmp_path, None, {})
+    assert (tmp_path / "surface.npz").exists()
+    write(found["expected"], tmp_path, None, {})
+    assert not (tmp_path / "surface.npz").exists()
 
 
 def test_maps_are_read_once_and_let_go():

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -207,18 +209,51 @@ def test_any_folder_of_images_is_predicted_and_bad_files_are_told(kit, place, ca
     for number, image in enumerate(images):
         (folder / f"patient{number}.dcm").write_bytes(image.read_bytes())
     (folder / "patient1.dcm").write_bytes(b"nonsense" * 40)
+    (folder / "patient3.dcm").symlink_to("gone.dcm")
     code, _, err = kit("predict", *RUN, "--images", "clinic", "--out", "answers")
     assert code == 2
     assert "patient1.dcm" in err
+    assert "patient3.dcm" in err
     assert "--skip-bad" in err
     code, out, _ = kit("predict", *RUN, "--images", "clinic", "--out", "answers", "--skip-bad")
     assert code == 0
     assert "answers/submission.csv" in out
     assert "left out" in caplog.text
     rows = submission.read(place / "answers/submission.csv")
-    assert list(rows) == ["patient0", "patient1", "patient2"]
-    assert rows["patient1"] == "-1"
+    assert list(rows) == ["patient0", "patient1", "patient2", "patient3"]
+    assert rows["patient1"] == rows["patient3"] == "-1"
     assert rows["patient0"] == submission.read(place / "runs/tiny/test/submission.csv")[images[0].stem]
+
+
+def test_runs_of_one_name_cannot_be_compared(kit, place):
+    shutil.copytree(place / "runs/tiny/test", place / "kept/test")
+    code, _, err = kit("compare", "test", "kept/test", "--data", "tiny")
+    shutil.rmtree(place / "kept")
+    assert code == 2
+    assert err == "kit: compare: two of test, kept/test have one name: give the folder of one another name\n"
+
+
+def test_a_folder_is_named_by_what_it_is_called(kit, place, monkeypatch):
+    """`.` has no name of its own: predictions/ itself would be its place, and the workspace that of `..`."""
+    monkeypatch.setattr(
+        "kit.workflows.predict.predict_files", lambda *arguments, **_: targets.append(arguments[3].folder)
+    )
+    targets = []
+    monkeypatch.setenv("PWD", str(place))
+    assert kit("predict", *RUN, "--images", "tiny/dicom-images-test/..")[0] == 0
+    assert kit("predict", *RUN, "--images", ".")[0] == 0
+    assert targets == [Path("predictions/tiny"), Path(f"predictions/{place.name}")]
+
+
+def test_two_pictures_of_one_name_are_refused(kit, place):
+    for patient in ("a", "b"):
+        (place / "pictures" / patient).mkdir(parents=True)
+        cv2.imwrite(str(place / "pictures" / patient / "frontal.png"), np.zeros((32, 32), np.uint8))
+    code, _, err = kit("predict", *RUN, "--images", "pictures")
+    assert (code, err) == (
+        2,
+        "kit: pictures/b/frontal.png: the image is in pictures/a/frontal.png too: rename one of them\n",
+    )
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(kit, place, tmp_path, monkeypatch):

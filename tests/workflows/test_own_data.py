@@ -66,6 +66,23 @@ def test_a_folder_of_png_images_and_masks_goes_from_check_to_a_score(kit, tmp_pa
         assert (rle.decode(text, shape) == (mask > 0)).all()
 
 
+def test_what_was_put_beside_imported_images_stays(tmp_path):
+    source, out = draw_folder(tmp_path / "cells"), tmp_path / "out"
+    importing.bring_in(source, out)
+    images = sorted(path.stem for path in (out / "dicom-images-train").iterdir())
+    patients = "ImageId,PatientId\n" + "".join(f"{image},p{number // 2}\n" for number, image in enumerate(images))
+    (out / "patients.csv").write_text(patients)
+    (out / "notes").mkdir()
+    (out / "notes/read.txt").write_text("of mine")
+    before = {path.name for path in out.iterdir()}
+    first = next((source / "images").iterdir())
+    shutil.copyfile(first, first.with_name(f"another{first.suffix}"))  # without a mask, as a healthy one
+    importing.bring_in(source, out)
+    assert (out / "patients.csv").read_text() == patients
+    assert (out / "notes/read.txt").read_text() == "of mine"
+    assert {path.name for path in out.iterdir()} == before
+
+
 @pytest.mark.parametrize("ending", [".png", ".jpg"])
 def test_what_is_imported_is_what_was_there(tmp_path, ending):
     found, done = importing.bring_in(draw_folder(tmp_path / "cells", ending=ending), tmp_path / "out")

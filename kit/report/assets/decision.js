@@ -94,8 +94,8 @@ class Decision {
     ];
   }
 
-  percent(pixels) {
-    return `${((100 * pixels) / this.data.pixels).toFixed(2)} %`;
+  percent(row, area) {
+    return `${((100 * area) / this.data.pixels[row]).toFixed(2)} %`;
   }
 
   score(row) {
@@ -103,7 +103,7 @@ class Decision {
   }
 
   areas(row) {
-    return `truth ${this.percent(this.counts.truth[row])}, mask ${this.percent(this.area[row])}`;
+    return `truth ${this.percent(row, this.counts.truth[row])}, mask ${this.percent(row, this.area[row])}`;
   }
 
   describe({ id, row }) {

@@ -83,7 +83,7 @@
     const value = Object.fromEntries(filters.map((name) => [name, element(name).value]));
     const kind = decision.outcome(image.row);
     const positive = counts.truth[image.row] > 0;
-    const share = counts.truth[image.row] / data.pixels;
+    const share = counts.truth[image.row] / data.pixels[image.row];
     const band = bands[value.area];
     return (
       (!value.outcome || value.outcome === kind || (value.outcome === "positives" && positive) || (value.outcome === "negatives" && !positive)) &&

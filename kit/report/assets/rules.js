@@ -36,8 +36,9 @@ class Counts {
   overlapAt(row, level) {
     return level > 255 || this.place[row] < 0 ? 0 : this.overlap[this.place[row] * 256 + level];
   }
-  size(pixels) {
-    return Math.floor((pixels * this.fullArea) / this.pixels);
+  // An area of an image in pixels of a 1024×1024 image.
+  size(row, area) {
+    return Math.floor((area * this.fullArea) / this.pixels[row]);
   }
 }
 
@@ -49,7 +50,7 @@ function cutOf(rule, counts, probability, row) {
   if (rule.cut) return rule.cut[row];
   if (rule.name === "component") return rule.level;
   const sure = rule.name === "triplet" ? rule.top : rule.level;
-  return counts.size(counts.areaAt(row, sure)) >= rule.removal ? rule.level : 256;
+  return counts.size(row, counts.areaAt(row, sure)) >= rule.removal ? rule.level : 256;
 }
 
 // Removes 8-connected components of fewer than `smallest` pixels from a mask in place.
