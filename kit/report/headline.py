@@ -106,17 +106,21 @@ def thresholds(found: dict[str, Any]) -> str:
 
 
 def reason(run: Run) -> str:
-    """Which rule the run uses and why, in a sentence."""
+    """Which rule the run uses and why, and where its share of masks counts."""
     table, chosen = searches(run), thresholds_file.read_measured(run.thresholds)
     text = f"The masks are those of the rule “{chosen['rule']}” ({thresholds(chosen)})"
     same = table[table.tta == run.read_recipe().tta] if len(table) else table
-    if len(same) < 2:
+    if len(same) > 1:
+        best, second = same.iloc[0], same.iloc[1]
+        if best.rule == chosen["rule"] and not (pd.isna(best.nested) or pd.isna(second.nested)):
+            gap = best.nested - second.nested
+            text += f": of {len(same)} rules it has the highest nested Dice, {gap:.4f} above “{second.rule}”"
+    if chosen.get("share") is None:
         return f"{text}."
-    best, second = same.iloc[0], same.iloc[1]
-    if best.rule != chosen["rule"] or pd.isna(best.nested) or pd.isna(second.nested):
-        return f"{text}."
-    gap = best.nested - second.nested
-    return f"{text}: of {len(same)} rules it has the highest nested Dice, {gap:.4f} above “{second.rule}”."
+    return (
+        f"{text}. Of a test set, the {percent(chosen['share'])} of the images with the most evidence get a mask, and "
+        "the Dice above is of folds treated so; the figures of single images below are by the rule's own thresholds."
+    )
 
 
 @figures.styled

@@ -6,9 +6,10 @@ A tracker is an extra of the package, and is imported when a stage begins that u
 import importlib
 import importlib.util
 import io
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -16,6 +17,8 @@ from kit.core.errors import KitError
 from kit.core.suggest import did_you_mean
 from kit.recipes.schema import Recipe
 from kit.training.curves import Curves
+
+log = logging.getLogger(__name__)
 
 
 class Logger(Protocol):
@@ -88,6 +91,40 @@ class Mlflow:
         self._client.set_terminated(self._id)
 
 
+class UntilLost:
+    """A tracker that a training outlives: after its first error, such as of a server that has gone, it is told no more.
+
+    Args:
+        name: Of the tracker.
+        tracker: What is told.
+    """
+
+    def __init__(self, name: str, tracker: Logger) -> None:
+        self._name = name
+        self._tracker: Logger | None = tracker
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        """Takes a value of a step."""
+        self._tell("add_scalar", name, value, step)
+
+    def add_image(self, name: str, png: bytes, step: int) -> None:
+        """Takes a picture of a step."""
+        self._tell("add_image", name, png, step)
+
+    def close(self) -> None:
+        """Ends the run."""
+        self._tell("close")
+
+    def _tell(self, what: str, *arguments: Any) -> None:
+        if self._tracker is None:
+            return
+        try:
+            getattr(self._tracker, what)(*arguments)
+        except Exception as error:  # each has errors of its own
+            self._tracker = None
+            log.warning("--logger %s: lost (%s): the training goes on, TensorBoard has all", self._name, _short(error))
+
+
 TRACKERS: dict[str, Callable[[Path, Recipe, int], Logger]] = {"wandb": Wandb, "mlflow": Mlflow}
 
 
@@ -121,7 +158,12 @@ def opened(folder: Path, recipe: Recipe, first: int, tracker: str | None) -> Seq
     if tracker is None:
         return [curves]
     try:
-        return [curves, TRACKERS[tracker](folder, recipe, first)]
+        return [curves, UntilLost(tracker, TRACKERS[tracker](folder, recipe, first))]
     except Exception as error:  # each has errors of its own for a missing account, server or network
-        reason = " ".join(str(error).split())[:200]
-        raise KitError(f"--logger {tracker}: cannot begin ({reason}): see its own settings, or leave it out") from error
+        raise KitError(
+            f"--logger {tracker}: cannot begin ({_short(error)}): see its own settings, or leave it out"
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.competition import dicom, rle, scoring
+from kit.competition import dicom, rle, scoring, submission
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.inference import maps, rules
@@ -75,15 +75,20 @@ def find(competition: Competition, image: str) -> Path:
 
 
 def predicted(run: Run, image: str, shape: tuple[int, int]) -> np.ndarray | None:
-    """The run's mask of an image, bool (H, W), by its out-of-fold or test map; None where it has no such map."""
+    """The run's mask of an image, bool (H, W); None where it has none.
+
+    That of a test image is the submission's, where how many images get one may depend on all of them; that of a
+    training image is made of its out-of-fold map by the rule's own thresholds.
+    """
     if not run.thresholds.is_file():
         return None
+    if run.submission.is_file() and image in (rows := submission.read(run.submission)):
+        return rle.decode(rows[image], shape, image)
     recipe, rule = run.read_recipe(), rules.read(run.thresholds)
-    sources = [(run.oof(fold, recipe.tta), run.oof(fold, recipe.tta, "classify")) for fold in run.predicted_folds()]
-    sources.append((run.test(recipe.tta), run.test(recipe.tta, "classify")))
-    for path, classified in sources:
-        if path.is_file() and image in maps.read_ids(path):
-            return dict(stored_masks(rule, path, classified, shape, [image])).get(image)
+    for fold in run.predicted_folds():
+        path = run.oof(fold, recipe.tta)
+        if image in maps.read_ids(path):
+            return dict(stored_masks(rule, path, run.oof(fold, recipe.tta, "classify"), shape, [image])).get(image)
     return None
 
 

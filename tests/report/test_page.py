@@ -14,9 +14,11 @@ from kit.competition import rle
 from kit.core.errors import KitError
 from kit.core.files import read_json, write_json
 from kit.inference import maps, rules
+from kit.inference.masks import stored_masks
 from kit.inference.thresholds_file import read_measured
 from kit.report import cases, detection, headline, leaderboard, learning, live, page, subgroups
 from kit.run import Run
+from kit.workflows import view
 
 
 def test_a_row_of_the_cases_counts_pixels(finished):
@@ -101,6 +103,27 @@ def test_the_page_is_one_file_with_headings_landmarks_and_names(finished):
     assert outline.unnamed == []
     order = [re.search(f'<section id="{name}"', text).start() for name in SECTIONS]
     assert order == sorted(order)
+
+
+def test_the_headline_says_where_a_share_of_masks_counts(finished, tmp_path):
+    run = Run(shutil.copytree(finished.run.folder, tmp_path / "run"))
+    assert "evidence" not in headline.reason(run)
+    write_json(run.thresholds, read_json(run.thresholds) | {"share": 0.125})
+    told = headline.reason(run)
+    assert told.startswith(headline.reason(finished.run)[:-1])
+    assert "the 12.5 % of the images with the most evidence get a mask" in told
+
+
+def test_a_test_image_is_viewed_with_the_mask_that_is_submitted(finished, tmp_path):
+    run, shape = Run(shutil.copytree(finished.run.folder, tmp_path / "run")), finished.competition.shape
+    first, second = finished.competition.sample_ids[:2]
+    assert not view.predicted(run, first, shape).any()
+    assert view.predicted(run, second, shape).sum() == 9
+    trained = finished.cases.table.image_id[0]
+    rule = rules.read(run.thresholds)
+    found = dict(stored_masks(rule, run.oof(finished.cases.table.fold[0]), None, shape, [trained]))
+    assert (view.predicted(run, trained, shape) == found[trained]).all()
+    assert view.predicted(run, "another", shape) is None
 
 
 SECTIONS = ("headline", "cases", "thresholds", "failures", "learning", "leaderboard", "provenance")
