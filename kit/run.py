@@ -145,6 +145,10 @@ class Run:
         found = [path.stem.removeprefix("fold") for path in self.folder.glob("oof/fold*.npy")]
         return sorted(int(number) for number in found if number.isdecimal())
 
+    def is_predicted(self, part: Recipe, fold: int) -> bool:
+        """Whether a part of the recipe, or the recipe itself, has a fold's OOF predictions, with TTA and without."""
+        return all(self.part(part).oof(fold, tta, part.role).is_file() for tta in (True, False))
+
     def test(self, tta: bool = True, role: str = "segment") -> Path:
         """Predictions of the test images: maps, or for `classify` a probability an image."""
         return self.folder / f"test{_kind(role)}{_suffix(tta)}.npy"

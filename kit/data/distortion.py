@@ -8,7 +8,10 @@ import numpy as np
 
 
 class _Remapped:
-    """A distortion of the library whose maps are used as they are; it would interleave them for image and mask anew."""
+    """A distortion of the library whose maps are used as they are.
+
+    The library would combine both into one map, once for the image and again for the mask.
+    """
 
     interpolation: int
     mask_interpolation: int
@@ -49,8 +52,8 @@ class Optical(_Remapped, A.OpticalDistortion):
 class Elastic(_Remapped, A.ElasticTransform):
     """The elastic transform with the affine part that albumentations had until its version 1.3.
 
-    Noise smoothed by a Gaussian has nothing finer than it: a node every third of its deviation is drawn, and the
-    displacements between them are interpolated. Their deviation is 1 % smaller than that of noise a pixel.
+    Noise smoothed by a Gaussian has no detail finer than sigma: it is drawn every sigma / 3 pixels, and displacements
+    are interpolated in between. Their standard deviation is 1 % smaller than with noise for every pixel.
 
     Args:
         affine: Three points around the centre move by up to ± this many pixels.

@@ -1,1 +1,1 @@
-"""From weights to masks: prediction, decision rules, and the search of their thresholds."""
+"""From weights to masks: prediction and decision rules. The search of their thresholds is in `kit.thresholds`."""

@@ -61,7 +61,7 @@ def check(backend: str) -> None:
     """Refuses a backend that is not known or not installed.
 
     Raises:
-        KitError: so it is.
+        KitError: the backend is not known, or its packages are not installed.
     """
     if backend not in BACKENDS:
         raise KitError(f"--backend {backend}: is not known: give one of {', '.join(BACKENDS)}")

@@ -33,7 +33,7 @@ class Maps:
     name: str
     """The file."""
     named: bool
-    """Whether the ids are those of images; otherwise they only count."""
+    """Whether the ids are those of images; otherwise they are 0, 1, 2, …"""
     unreadable: frozenset[str] = frozenset()
     """Ids of images whose file could not be read: their maps are empty."""
 
@@ -54,7 +54,7 @@ def open_maps(path: Path | str) -> Maps:
     """Memory-maps a file of maps; without ids beside it they are called 0, 1, 2, ...
 
     Raises:
-        KitError: not a readable .npy file of shape (N, H, W), of uint8 or float, or other ids than images.
+        KitError: not a readable .npy file of shape (N, H, W), of uint8 or float, or not as many ids as maps.
     """
     array = open_stack(path)
     if array.dtype != np.uint8 and array.dtype.kind != "f":

@@ -20,7 +20,7 @@ from kit.thresholds.search import ComponentSearch, ImageSearch, LevelSearch, Sea
 from kit.thresholds.triplet import TripletSearch
 
 BATCH = 1024
-"""Draws that are held at a time: a batch takes 4 KB an image."""
+"""Draws that are evaluated at a time: a batch takes 4 KB per image."""
 _LANES = 64
 _TILE = 16
 

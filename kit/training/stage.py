@@ -89,11 +89,7 @@ def train(fabric: lightning_fabric.Fabric, task: Task, clock: Clock | None = Non
         while not stage.is_over:
             began = time.monotonic()
             row = stage.train_epoch()
-            row |= (
-                validate(fabric, [stage.model], task.recipe, task.settings, task.data)
-                if stage.is_validated
-                else UNKNOWN
-            )
+            row |= stage.validate() if stage.is_validated else UNKNOWN
             stage.record(row | {"seconds": round(time.monotonic() - began, 2)})
             stage.save()
         stage.finish()
@@ -237,7 +233,7 @@ class _Stage:
     def finish(self) -> None:
         """Writes the weights that the stage leaves, and what they are worth together."""
         epochs = len(self.history)
-        # As after an unbroken training, whatever was killed here: dropout and the frozen encoder.
+        # The state that an uninterrupted run has here, where an earlier process was killed: seed and frozen encoder.
         torch.manual_seed(self.seed + epochs)
         self.network.freeze_encoder(self.settings.frozen_epochs >= epochs)
         left = [self._with(state) for state in self.checkpoints.left(self.network, self.batches(epochs, 0, 1))]

@@ -81,10 +81,9 @@ def train_side_by_side(
 
 
 def _is_trained(run: Run, recipe: Recipe, fold: int) -> bool:
-    parts = [(run.part(part), part) for part in recipe.parts()]
     return all(
-        own.weights(fold, len(part.stages) - 1).is_file() and own.oof(fold, True, part.role).is_file()
-        for own, part in parts
+        run.part(part).weights(fold, len(part.stages) - 1).is_file() and run.is_predicted(part, fold)
+        for part in recipe.parts()
     )
 
 

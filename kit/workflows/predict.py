@@ -155,7 +155,7 @@ def predict_files(
     Args:
         trained: What predicts.
         paths: The files, by id.
-        order: Ids that the submission answers; an image without a file counts as healthy.
+        order: Ids that the submission answers; an image without a file gets an empty mask.
         target: Where maps and submission go.
         shape: (H, W) that all images must have, or of each.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
@@ -196,7 +196,7 @@ def write_submission(trained: Trained, target: Run, order: Sequence[str], shape:
     Args:
         trained: Whose rule turns maps into masks.
         target: With the predictions of the images.
-        order: Ids that the submission answers; an image without a map counts as healthy.
+        order: Ids that the submission answers; an image without a map gets an empty mask.
         shape: (H, W) of all masks, or of each image's.
         whole: They are a whole test set, of which a share that was chosen out of fold gets masks.
     """

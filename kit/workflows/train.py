@@ -181,7 +181,8 @@ def _train_part(session: Session, run: Run, recipe: Recipe) -> list[bool]:
         hashes = {f"weights of fold {fold} of {recipe.start}": sha256(path) for fold, path in found.items()}
         starts, inputs = {**found}, inputs.model_copy(update={"starts": hashes})
     if session.team.first:
-        run.begin(recipe, inputs)
+        with locked(run.inputs_path):  # of processes that train a fold each, each adds what it started from
+            run.begin(recipe, inputs)
     session.team.barrier()
     done = []
     for fold in session.folds:
@@ -267,10 +268,4 @@ def _gather(session: Session, run: Run, recipe: Recipe) -> list[bool]:
 
 def _is_predicted(run: Run, recipe: Recipe, split: Folds) -> bool:
     """Whether every fold has its out-of-fold predictions, of all members and of the recipe as a whole."""
-    wanted = [(run.part(part), part.role) for part in recipe.parts()] + [(run, "segment")]
-    return all(
-        owner.oof(fold, tta, role).is_file()
-        for owner, role in (wanted if recipe.role == "segment" else wanted[:-1])
-        for fold in split.numbers
-        for tta in (True, False)
-    )
+    return all(run.is_predicted(part, fold) for part in (*recipe.parts(), recipe) for fold in split.numbers)
