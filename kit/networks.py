@@ -1,6 +1,7 @@
 """Builds the network of a recipe; loads and saves its weights."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -115,23 +116,26 @@ def build(network: Network, pretrained: bool = True) -> Segmenter:
     if network.image_head:
         options["aux_params"] = {"classes": 1, "pooling": "avg"}
     wanted = network.encoder_weights if pretrained else None
+    make = partial(getattr(smp, network.architecture), network.encoder, **options)
     try:
-        net = getattr(smp, network.architecture)(
-            network.encoder, encoder_weights="imagenet" if wanted == "imagenet" else None, **options
-        )
+        net = make(encoder_weights="imagenet" if wanted == "imagenet" else None)
     except KeyError:
         raise KitError(
             f"network.encoder: {network.encoder!r} is not an encoder of segmentation-models-pytorch"
             f"{did_you_mean(network.encoder, smp.encoders.get_encoder_names())}"
         ) from None
     except Exception as error:
-        if wanted == "imagenet":
+        try:
+            make(encoder_weights=None)
+        except Exception as reason:
             raise KitError(
-                f"network.encoder_weights: the ImageNet weights of {network.encoder} could not be downloaded "
-                f"({type(error).__name__}): without internet, give a file (SET='network.encoder_weights=FILE') "
-                "or start from random weights (SET='network.encoder_weights=none')"
-            ) from error
-        raise KitError(f"network: {network.architecture} with {network.encoder} cannot be built: {error}") from error
+                f"network: {network.architecture} with {network.encoder} cannot be built: {reason}"
+            ) from reason
+        raise KitError(
+            f"network.encoder_weights: the ImageNet weights of {network.encoder} could not be downloaded "
+            f"({type(error).__name__}): without internet, give a file (SET='network.encoder_weights=FILE') "
+            "or start from random weights (SET='network.encoder_weights=none')"
+        ) from error
     if wanted not in (None, "imagenet"):
         _load(net.encoder, Path(wanted), "network.encoder_weights", "download it again")
     return Segmenter(net, network).to(memory_format=torch.channels_last)

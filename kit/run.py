@@ -1,5 +1,6 @@
 """A run: one recipe on one data set, and where each of its artefacts lies (`runs/NAME/RECIPE/`)."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -100,7 +101,8 @@ class Run:
 
     def left(self, fold: int, number: int) -> list[Path]:
         """All weights that a stage has left, to average the predictions of."""
-        return sorted(self.stage(fold, number).glob("weights*.safetensors"))
+        found = self.stage(fold, number).glob("weights*.safetensors")
+        return sorted(path for path in found if re.fullmatch(r"weights(-\d+)?", path.stem))
 
     def passed_on(self, fold: int, number: int) -> Path:
         """The weights that the next stage starts from."""
@@ -117,7 +119,12 @@ class Run:
             members = ", ".join(f"{self.folder.name}/{name}" for name in recipe.members)
             raise KitError(f"{self.folder}: is an ensemble: its weights are those of {members}")
         last = f"stage{len(recipe.stages)}"
-        found = sorted(self.folder.glob(f"fold*/{last}/weights*.safetensors"))
+        found = [
+            path
+            for fold, number in self.finished_stages()
+            if number == len(recipe.stages) - 1
+            for path in self.left(fold, number)
+        ]
         if not found:
             raise KitError(f"{self.folder}: no fold is trained to the end of {last}: run `make train` first")
         predicted = {path.stem.split("-")[0] for path in self.folder.glob("oof/fold*.npy")}
@@ -167,8 +174,9 @@ class Run:
 
     def finished_stages(self) -> list[tuple[int, int]]:
         """(fold, stage number) of every stage that is trained to its end, in order."""
-        found = [path.parent for path in self.folder.glob("fold*/stage*/weights.safetensors")]
-        return sorted((int(path.parent.name[4:]), int(path.name[5:]) - 1) for path in found)
+        found = (path.relative_to(self.folder) for path in self.folder.glob("fold*/stage*/weights.safetensors"))
+        named = (re.fullmatch(r"fold(\d+)/stage(\d+)/.*", path.as_posix()) for path in found)  # not a copy of a fold
+        return sorted((int(match[1]), int(match[2]) - 1) for match in named if match)
 
     def read_recipe(self) -> Recipe:
         """The recipe of the run.

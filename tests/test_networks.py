@@ -198,6 +198,11 @@ def test_encoder_weights_from_a_file(tmp_path):
     assert (network.net.encoder.conv1.weight == source.net.encoder.conv1.weight).all()
 
 
+def test_a_network_that_cannot_be_is_not_taken_for_a_lack_of_internet():
+    with pytest.raises(KitError, match=r"^network: Unet with resnet18 cannot be built: .*depth"):
+        networks.build(Network(encoder="resnet18", decoder_channels=(32, 16, 16, 8, 8, 8)))
+
+
 @pytest.mark.parametrize(
     "section",
     [

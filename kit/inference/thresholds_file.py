@@ -96,6 +96,11 @@ def read(path: Path | str) -> Image | Component | Triplet | Expected:
     return read_document(path, _AnyRule, REMEDY)
 
 
+def search_of(found: dict[str, Any]) -> str:
+    """What the rule in use was taken from: a searched rule by its name, or the recipe's own thresholds, `fixed`."""
+    return "fixed" if found.get("asked") == "fixed" else found["rule"]
+
+
 def read_measured(path: Path | str) -> dict[str, Any]:
     """The content of a thresholds.json that a search has written: its keys and values, the rule's measures among them.
 

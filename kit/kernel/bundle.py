@@ -110,14 +110,21 @@ class Kernel:
         return self.bundle / "manifest.json"
 
 
+_LONGEST = 44
+"""Characters of a kernel's name: that of its data set has six more, and Kaggle allows 50."""
+
+
 def kernel_of(run: Run) -> Kernel:
     """The kernel of a run, named `kit-NAME-RECIPE`.
 
     >>> kernel_of(Run(Path("runs/siim/my_exp5"))).slug
     'kit-siim-my-exp5'
     """
-    text = f"kit-{run.folder.parent.name}-{run.folder.name}".lower()
-    return Kernel(re.sub(r"[^a-z0-9]+", "-", text)[:44].strip("-"))  # The data set's name has at most 50 characters.
+    text = f"kit-{run.folder.parent.name}-{run.folder.name}"
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if len(slug) > _LONGEST:  # two long names may begin alike
+        slug = f"{slug[: _LONGEST - 7].strip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return Kernel(slug)
 
 
 def build(

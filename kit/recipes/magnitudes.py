@@ -2,11 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from kit.recipes.section import Section, Share, Weight
+from kit.recipes.section import Positive, Section, Share, Weight
 
-Range = tuple[float, float]
+
+def _rising(given: tuple[float, float]) -> tuple[float, float]:
+    if given[0] > given[1]:
+        raise ValueError("the first is above the second")
+    return given
+
+
+Range = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]
 
 
 class Flip(Section):

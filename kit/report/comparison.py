@@ -84,7 +84,9 @@ def by_group(pair: Pair) -> pd.DataFrame:
         parts = part_of(table).astype("string")
         for name in parts.dropna().unique():
             part = table[parts == name]
-            low, high = interval(part.difference.to_numpy(), np.ones(len(part)), list(part.patient_id), 1000)
+            low, high = float("nan"), float("nan")  # of one patient there is no saying
+            if part.patient_id.nunique() > 1:
+                low, high = interval(part.difference.to_numpy(), np.ones(len(part)), list(part.patient_id), 1000)
             means = (float(part[column].mean()) for column in ("dice_first", "dice_second", "difference"))
             rows.append((group, name, len(part), *means, low, high))
     columns = ["group", "part", "images", "first", "second", "difference", "low", "high"]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from kit.competition import submission
 from kit.core.files import sha256
-from kit.inference import thresholds_file
+from kit.inference import rules, thresholds_file
 from kit.report import cases, figures
 from kit.report.cases import Cases
 from kit.report.figures import Figure
@@ -33,6 +33,8 @@ def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
     """
     chosen, summary = thresholds_file.read_measured(run.thresholds), cases.summary(found)
     low, high = chosen["interval"]
+    old = entry is not None and run.submission.is_file() and entry.sha256 != sha256(run.submission)
+    ledger = f"leaderboard, from the ledger{', of an earlier submission' if old else ''}"
     shares = {"out of fold": chosen.get("masked"), "test set": test_share(run)}
     return [
         Measure("Competition Dice", text(chosen["dice"]), f"out of fold, 95 % interval {low:.4f} to {high:.4f}"),
@@ -43,8 +45,8 @@ def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
         Measure("Dice on positives", text(summary["dice_positives"]), "images with a pneumothorax alone"),
         Measure("Negatives kept empty", text(summary["negatives_empty"]), "share of the images without one"),
         Measure("Image AUC", text(summary["image_auc"]), "pneumothorax or not, by the out-of-fold probability"),
-        Measure("Public", text(entry.public if entry else None), "leaderboard, from the ledger"),
-        Measure("Private", text(entry.private if entry else None), "leaderboard, from the ledger"),
+        Measure("Public", text(entry.public if entry else None), ledger),
+        Measure("Private", text(entry.private if entry else None), ledger),
         Measure(
             "Images with a mask",
             percent(shares["out of fold"]),
@@ -72,14 +74,18 @@ def test_share(run: Run) -> float | None:
 def searches(run: Run) -> pd.DataFrame:
     """What the search found for each rule, with and without TTA; the best nested Dice first.
 
+    The recipe's own thresholds, which nobody searched, are not among them.
+
     Returns:
         Columns rule, tta, thresholds, dice, low, high, nested, dice_positives, negatives_empty, used.
     """
     recipe, chosen = run.read_recipe(), thresholds_file.read_measured(run.thresholds)
     rows = []
-    for path in sorted((run.folder / "thresholds").glob("*/thresholds.json")):
+    paths = [(run.rule(name, tta) / "thresholds.json", tta) for name in sorted(rules.RULES) for tta in (True, False)]
+    for path, tta in paths:
+        if not path.is_file():
+            continue
         found = thresholds_file.read_measured(path)
-        tta = not path.parent.name.endswith("-plain")
         rows.append(
             {
                 "rule": found["rule"],
@@ -91,7 +97,7 @@ def searches(run: Run) -> pd.DataFrame:
                 "nested": found["nested_dice"],
                 "dice_positives": found["dice_positives"],
                 "negatives_empty": found["negatives_empty"],
-                "used": found["rule"] == chosen["rule"] and tta == recipe.tta,
+                "used": found["rule"] == thresholds_file.search_of(chosen) and tta == recipe.tta,
             }
         )
     table = pd.DataFrame(rows)
@@ -108,9 +114,11 @@ def thresholds(found: dict[str, Any]) -> str:
 def reason(run: Run) -> str:
     """Which rule the run uses and why, and where its share of masks counts."""
     table, chosen = searches(run), thresholds_file.read_measured(run.thresholds)
-    text = f"The masks are those of the rule “{chosen['rule']}” ({thresholds(chosen)})"
+    own = thresholds_file.search_of(chosen) == "fixed"
+    by = "the recipe's own thresholds" if own else f"the rule “{chosen['rule']}”"
+    text = f"The masks are those of {by} ({thresholds(chosen)})"
     same = table[table.tta == run.read_recipe().tta] if len(table) else table
-    if len(same) > 1:
+    if len(same) > 1 and not own:
         best, second = same.iloc[0], same.iloc[1]
         if best.rule == chosen["rule"] and not (pd.isna(best.nested) or pd.isna(second.nested)):
             gap = best.nested - second.nested

@@ -47,7 +47,8 @@ def speed(run: Run, recipe: Recipe, split: Folds) -> pd.DataFrame:
         training = split.training(fold)
         order = epoch_order(split.positive[training], stage.positive_share, 0, 0)
         epochs = table[table.weights == "epoch"]
-        images = len(order) + len(split.validation(fold))
+        validations = sum(map(stage.validates, range(len(epochs))))
+        images = len(order) * len(epochs) + len(split.validation(fold)) * validations
         last = table.iloc[-1]
         rows.append(
             {
@@ -56,7 +57,7 @@ def speed(run: Run, recipe: Recipe, split: Folds) -> pd.DataFrame:
                 "size": stage.size,
                 "epochs": len(epochs),
                 "seconds": float(epochs.seconds.sum()),
-                "images_per_second": images * len(epochs) / max(float(epochs.seconds.sum()), 1e-9),
+                "images_per_second": images / max(float(epochs.seconds.sum()), 1e-9),
                 "dice": float(last.dice),
                 "iou": float(last.iou),
                 "validation_loss": float(last.validation_loss),
@@ -80,7 +81,8 @@ def curve(history: pd.DataFrame, measure: str, prefix: str = "") -> Figure:
     figure, axes = figures.draw()
     for place, (fold, of_fold) in enumerate(history.groupby("fold")):
         for stage, part in of_fold.groupby("stage"):
-            epochs, final = part[part.weights == "epoch"], part[part.weights == "final"]
+            known = part.dropna(subset=[measure])  # not every epoch is validated
+            epochs, final = known[known.weights == "epoch"], known[known.weights == "final"]
             label = f"fold {fold}" if stage == of_fold.stage.min() else None
             line, point = ("-", "o") if len(epochs) < 40 else ("-", None)
             axes.plot(

@@ -9,6 +9,7 @@ pixels a side.
 import base64
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from kit.core.parallel import cores
 from kit.core.progress import progress
 from kit.inference import rules
 from kit.inference.rules import ExpectedRule, GatedRule, Rule
-from kit.inference.thresholds_file import read_measured
+from kit.inference.thresholds_file import read_measured, search_of
 from kit.report.cases import OUTCOMES, Cases
+from kit.report.subgroups import AREA_BANDS, AREAS
 from kit.run import Run
 
 MAP_SIDE = 128
@@ -66,6 +68,7 @@ def pack(run: Run, cases: Cases, competition: Competition) -> dict[str, Any]:
         "truth": cases.counts.truth.tolist(),
         "probability": cases.table.image_probability.round(5).tolist(),
         "outcomes": OUTCOMES,
+        "bands": dict(zip(AREA_BANDS, pairwise(AREAS), strict=True)),
         "area": _deflated(_packed(cases.counts.area)),
         "overlap": _deflated(_packed(cases.counts.overlap[:, cases.positive])),
         "rules": rule_choices(run, cases),
@@ -84,10 +87,11 @@ def rule_choices(run: Run, cases: Cases) -> list[dict[str, Any]]:
     `component` comes with its surface, since its exact Dice does not follow from counts of pixels alone.
     """
     recipe = run.read_recipe()
-    chosen = rules.read(run.thresholds)
+    chosen = read_measured(run.thresholds)
     folders = {name: run.rule(name, recipe.tta) for name in rules.RULES}
+    folders[chosen["rule"]] = run.rule(search_of(chosen), recipe.tta)
     names = sorted(
-        (name for name in folders if (folders[name] / "thresholds.json").is_file()), key=lambda n: n != chosen.name
+        (name for name in folders if (folders[name] / "thresholds.json").is_file()), key=lambda n: n != chosen["rule"]
     )
     return [_choice(rules.read(folders[name] / "thresholds.json"), folders[name], cases) for name in names]
 

@@ -145,7 +145,8 @@ def failures(parts: pd.DataFrame, positives: pd.DataFrame, found: Cases, book: B
 
 def thresholds(run: Run, found: Cases, book: Book) -> list[dict[str, Any]]:
     """The figures of each rule that was searched on the maps that the run predicts with, the one in use first."""
-    chosen, tta = thresholds_file.read_measured(run.thresholds)["rule"], run.read_recipe().tta
+    chosen = thresholds_file.search_of(thresholds_file.read_measured(run.thresholds))
+    tta = run.read_recipe().tta
     names = [name for name in rules.RULES if (run.rule(name, tta) / "thresholds.json").is_file()]
     sections = []
     for name in sorted(names, key=lambda name: name != chosen):

@@ -32,6 +32,10 @@ INTENDED = {
         "the SIIM-ACR challenge. The images are films of one hospital, scaled to one size and to eight bits; others "
         "have not been studied."
     ),
+    "other": (
+        "Research and teaching, on images like those that it was trained on, whose origin the kit does not know. "
+        "Others have not been studied."
+    ),
 }
 NOT_FOR = (
     "This is not a medical device. It is neither cleared nor evaluated for diagnosis, triage or any decision about a "
@@ -45,7 +49,13 @@ LICENCES = {
         "SIIM, ACR and STR, under the rules of the challenge. Neither may be passed on with this page's model without "
         "observing them. This page contains small copies of the images: treat it as the data."
     ),
+    "other": (
+        "The kit does not know the terms of these images: ask their owner before anything is passed on. This page "
+        "contains small copies of them: treat it as the data."
+    ),
 }
+SIIM = "1.2.276.0.7230010.3.1.4.8323329."
+"""How the ids of all images of the SIIM-ACR challenge begin."""
 
 
 def software() -> dict[str, str]:
@@ -79,12 +89,19 @@ def hashes(run: Run) -> dict[str, str]:
 
 def intended(competition: Competition) -> str:
     """What the model is for."""
-    return INTENDED["phantom" if is_demo(competition.folder) else "siim"]
+    return INTENDED[_source(competition)]
 
 
 def licence(competition: Competition) -> str:
-    """Under what terms the images are; the built-in demo is recognised by its folder."""
-    return LICENCES["phantom" if is_demo(competition.folder) else "siim"]
+    """Under what terms the images are."""
+    return LICENCES[_source(competition)]
+
+
+def _source(competition: Competition) -> str:
+    """Where images come from: the built-in demo by its folder, the challenge by its ids, or from anywhere else."""
+    if is_demo(competition.folder):
+        return "phantom"
+    return "siim" if all(image.startswith(SIIM) for image in competition.train) else "other"
 
 
 def is_demo(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def test_a_misspelt_key_is_refused(kernel):
     kernel.metadata.write_text(json.dumps(files.read_json(kernel.metadata) | {"enable_gpuu": True}))
     with pytest.raises(KitError, match="enable_gpuu: extra inputs are not permitted"):
         rehearsal.check_metadata(kernel)
+
+
+def test_long_names_stay_apart():
+    names = ("small", "small-ensemble", "small_ensemble")
+    slugs = [
+        bundle.kernel_of(small_run.Run(Path("runs/siim-acr-pneumothorax-segmentation") / name)).slug for name in names
+    ]
+    assert len(set(slugs)) == 3
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]{,42}[a-z0-9]", slug) for slug in slugs)
 
 
 def test_a_kernel_of_changed_thresholds_is_refused(kernel):

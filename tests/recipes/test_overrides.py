@@ -15,6 +15,13 @@ def test_overrides_reach_lists_and_nested_keys():
     assert changed.seed == 3
 
 
+@pytest.mark.parametrize("gamma", ["[0,0]", "[-1,1]", "[1.2,0.8]", "[.nan,1]", "[1]"])
+def test_a_range_that_cannot_be_is_refused(gamma):
+    with pytest.raises(KitError, match=r"magnitudes\.A2\.gamma"):
+        recipes.load("exp5", f"magnitudes.A2.gamma={gamma}")
+    assert recipes.load("exp5", "magnitudes.A2.gamma=[0.9,0.9]").magnitudes.A2.gamma == (0.9, 0.9)
+
+
 def test_scaling_keeps_the_ratios_of_every_stage():
     exp5, small = (
         recipes.load("exp5", more) for more in ("", "scale.size=0.25 scale.batch_size=0.25 scale.epochs=0.1")

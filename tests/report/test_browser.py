@@ -167,7 +167,8 @@ def test_the_gallery_filters(show, finished):
         ("sex", "F"): table.sex == "F",
         ("view", "AP"): table["view"] == "AP",
         ("fold", "1"): table.fold == 1,
-        ("area", "3 % and more"): table.truth_area >= 0.031 * 2**20,
+        ("area", "≥ 3 %"): table.truth_area >= 32768,
+        ("area", "< 0.2 %"): (table.truth_area > 0) & (table.truth_area < 2048),
     }
     for (name, value), chosen in wanted.items():
         Select(find(browser, f"#{name}")).select_by_value(value)

@@ -1,9 +1,11 @@
 """The page and its files without a browser: what is in them, and that the figures are those of the run."""
 
+import dataclasses
 import re
 import shutil
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,7 +18,18 @@ from kit.core.files import read_json, write_json
 from kit.inference import maps, rules
 from kit.inference.masks import stored_masks
 from kit.inference.thresholds_file import read_measured
-from kit.report import cases, detection, headline, leaderboard, learning, live, page, subgroups
+from kit.report import (
+    cases,
+    comparison,
+    detection,
+    headline,
+    leaderboard,
+    learning,
+    live,
+    page,
+    provenance,
+    subgroups,
+)
 from kit.run import Run
 from kit.workflows import view
 
@@ -210,6 +223,26 @@ def test_the_time_of_a_stage_starts_where_the_slowest_fold_ended(finished):
     assert speed.images_per_second[0] == pytest.approx((20 + 20) * 3 / 6)
 
 
+def test_epochs_without_a_validation_leave_the_line_whole_and_count_no_images(finished, tmp_path):
+    run = Run(shutil.copytree(finished.run.folder, tmp_path / "run"))
+    stages = [{"validate_every": 2, "epochs": 3, "swa_epochs": 0}, {}]
+    whole = run.read_recipe()
+    run.record(
+        whole.model_copy(
+            update={"stages": tuple(s.model_copy(update=m) for s, m in zip(whole.stages, stages, strict=True))}
+        )
+    )
+    for path in run.folder.glob("fold*/stage1/metrics.csv"):
+        table = pd.read_csv(path)
+        table.loc[table.epoch == 1, ["validation_loss", "iou", "dice"]] = np.nan
+        table[table.weights == "epoch"].to_csv(path, index=False)
+    speed = learning.speed(run, run.read_recipe(), finished.split)
+    assert speed.images_per_second[0] == pytest.approx((20 * 3 + 20 * 2) / 6)
+    drawn = learning.curve(learning.history(run), "dice")
+    paths = re.findall(r'<path d="M ([^"]+)" clip-path', drawn.svg)
+    assert any(len(re.findall(r"L ", path)) == 1 for path in paths)  # from the second epoch to the third
+
+
 def test_an_epoch_that_went_astray_does_not_set_the_axis():
     values = pd.Series([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 900.0])
     assert learning._robust(values)[1] < 2
@@ -220,6 +253,49 @@ def test_only_scored_submissions_stand_on_the_leaderboard(finished):
     assert table.run.tolist() == ["tiny/mine", "tiny/other"]
     assert leaderboard.scatter(table.head(1), "private", "") is None
     assert headline.of_run(finished.run, finished.entries).sha256 == "a"
+
+
+def test_a_rule_of_the_recipe_s_own_is_none_that_was_searched(finished, tmp_path):
+    run = Run(shutil.copytree(finished.run.folder, tmp_path / "run"))
+    own = read_json(run.rule("image") / "thresholds.json") | {"binarization": 0.75, "removal": 2048, "asked": "fixed"}
+    write_json(run.rule("fixed") / "thresholds.json", own)
+    write_json(run.thresholds, own)
+    assert not headline.searches(run).used.any()
+    assert set(headline.searches(run).rule) == set(rules.RULES)
+    assert (
+        headline.reason(run) == "The masks are those of the recipe's own thresholds (binarization 0.750, removal 2048)."
+    )
+    first, *others = live.rule_choices(run, finished.cases)
+    assert (first["name"], first["level"], first["removal"]) == ("image", rules.level_of(0.75), 2048)
+    assert "image" not in {other["name"] for other in others}
+
+
+def test_an_older_submission_s_score_is_told_as_one(finished, tmp_path):
+    run, entry = Run(shutil.copytree(finished.run.folder, tmp_path / "run")), finished.entries[0]
+    run.submission.write_text(run.submission.read_text() + "another,-1\n")
+    [note] = {one.note for one in headline.measures(run, finished.cases, entry) if one.name in ("Public", "Private")}
+    assert note.endswith("of an earlier submission")
+
+
+def test_the_terms_of_images_are_told_where_they_are_known(finished):
+    drawn = finished.competition
+    siim, others = (
+        dataclasses.replace(drawn, folder=Path("/elsewhere"), train={image: Path("a.dcm")})
+        for image in (provenance.SIIM + "1.2", "patient7")
+    )
+    told = [provenance.licence(data) for data in (drawn, siim, others)]
+    assert ["phantoms" in told[0], "ChestX-ray14" in told[1], "ask their owner" in told[2]] == [True] * 3
+    assert len({provenance.intended(data) for data in (drawn, siim, others)}) == 3
+
+
+def test_of_one_patient_no_difference_is_sure(finished):
+    table = finished.cases.table
+    better = table.assign(dice=(table.dice + 0.1).clip(upper=1))
+    [pair] = comparison.pairs({"a": table, "b": better})
+    pair = pair._replace(table=pair.table.assign(sex=["F"] + ["M"] * (len(pair.table) - 1)))
+    parts = comparison.by_group(pair).set_index(["group", "part"])
+    assert parts.loc[("sex", "F")].low != parts.loc[("sex", "F")].low  # NaN
+    assert parts.loc[("sex", "M")].low <= parts.loc[("sex", "M")].difference
 
 
 def test_the_rules_of_the_page_are_those_behind_gate_and_cleaning(finished, tmp_path):

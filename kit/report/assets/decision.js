@@ -34,6 +34,7 @@ class Decision {
     const side = data.mapSide;
     for (const image of data.images) {
       const { map, truth } = await this.mapOf(image);
+      if (this.rule !== rule) return; // another one was chosen meanwhile, and is estimated by a call of its own
       const mask = map.map((level) => (level >= rule.level ? 1 : 0));
       const before = tally(mask, truth);
       const after = tally(removeSmall(mask, side, (rule.removal * side * side) / data.fullArea), truth);
@@ -81,16 +82,21 @@ class Decision {
       if (counts.truth[row]) { positives++; found += dice[row]; } else empty += area[row] === 0;
     }
     const component = rule.name === "component";
-    const whole = component && rule.surface ? this.surfaceDice() : sum / weight;
-    const gain = whole - data.rules[0].dice;
+    // The surface is of the gate that was searched.
+    const exact = component && rule.surface && rule.gate === data.rules.find(({ name }) => name === rule.name).gate;
+    const whole = exact ? this.surfaceDice() : sum / weight;
+    this.first ??= whole; // of the run's own rule, counted as all others are
+    const gain = whole - this.first;
     const near = component ? "≈ " : "";
+    // What `component` leaves of an image without a picture is not known here.
+    const unknown = component && rule.removal > 0 && data.images.length < counts.length;
     const negatives = counts.length - positives;
     return [
-      ["Dice of all images", whole.toFixed(4)],
-      ["against the run's rule", `${gain >= 0 ? "+" : "−"}${Math.abs(gain).toFixed(4)}`],
-      ["on positives", positives ? near + (found / positives).toFixed(4) : "–"],
-      ["negatives kept empty", negatives ? `${near}${((100 * empty) / negatives).toFixed(1)} %` : "–"],
-      ["images with a mask", `${near}${masked} of ${counts.length}`],
+      ["Dice of all images", exact || !unknown ? (exact ? "" : near) + whole.toFixed(4) : "–"],
+      ["against the run's rule", exact || !unknown ? `${gain >= 0 ? "+" : "−"}${Math.abs(gain).toFixed(4)}` : "–"],
+      ["on positives", positives && !unknown ? near + (found / positives).toFixed(4) : "–"],
+      ["negatives kept empty", negatives && !unknown ? `${near}${((100 * empty) / negatives).toFixed(1)} %` : "–"],
+      ["images with a mask", unknown ? "–" : `${near}${masked} of ${counts.length}`],
     ];
   }
 

@@ -76,18 +76,18 @@
     probability: (a, b) => data.probability[b.row] - data.probability[a.row],
     id: (a, b) => (a.id < b.id ? -1 : 1),
   };
-  const bands = { "below 0.2 %": [0, 0.002], "0.2–0.8 %": [0.002, 0.0078], "0.8–3 %": [0.0078, 0.031], "3 % and more": [0.031, 2] };
+  const bands = data.bands; // in pixels of a 1024×1024 image
   const filters = ["outcome", "area", "sex", "view", "fold"];
 
   function passes(image) {
     const value = Object.fromEntries(filters.map((name) => [name, element(name).value]));
     const kind = decision.outcome(image.row);
     const positive = counts.truth[image.row] > 0;
-    const share = counts.truth[image.row] / data.pixels[image.row];
+    const truth = counts.size(image.row, counts.truth[image.row]);
     const band = bands[value.area];
     return (
       (!value.outcome || value.outcome === kind || (value.outcome === "positives" && positive) || (value.outcome === "negatives" && !positive)) &&
-      (!band || (positive && share >= band[0] && share < band[1])) &&
+      (!band || (positive && truth >= band[0] && truth < band[1])) &&
       ["sex", "view", "fold"].every((name) => !value[name] || String(image[name]) === value[name]) &&
       image.id.toLowerCase().includes(element("search").value.trim().toLowerCase())
     );
@@ -121,11 +121,13 @@
 
   const ruleOf = (name) => known.find((rule) => rule.name === name);
   // A rule without thresholds shows those of another one: moving them chooses it.
-  const movable = () => (decision.rule.level === undefined ? ruleOf("image") ?? decision.rule : decision.rule);
+  const movable = (name) =>
+    name !== "gate" && decision.rule.level === undefined ? ruleOf("image") ?? decision.rule : decision.rule;
 
   function showControls() {
-    const rule = movable();
-    for (const name of ["top", "level", "removal", "gate"]) element(`${name}-box`).hidden = rule[name] === undefined;
+    for (const name of ["top", "level", "removal", "gate"]) {
+      element(`${name}-box`).hidden = movable(name)[name] === undefined;
+    }
     const texts = {
       top: (value) => (value / 255).toFixed(3),
       level: (value) => (value / 255).toFixed(3),
@@ -134,6 +136,7 @@
     };
     const places = { removal: placeOf, gate: (value) => Math.round(value * 100) };
     for (const [name, text] of Object.entries(texts)) {
+      const rule = movable(name);
       if (rule[name] === undefined) continue;
       const slider = element(name);
       if (document.activeElement !== slider) slider.value = (places[name] ?? Number)(rule[name]);
@@ -163,7 +166,7 @@
   const read = { top: Number, level: Number, removal: (value) => removalOf(Number(value)), gate: (value) => Number(value) / 100 };
   for (const [name, value] of Object.entries(read)) {
     element(name).addEventListener("input", () => {
-      decision.rule = { ...movable(), [name]: value(element(name).value) };
+      decision.rule = { ...movable(name), [name]: value(element(name).value) };
       element("rule").value = decision.rule.name;
       follow();
     });

@@ -43,9 +43,11 @@ class Viewer {
     const picture = new Image();
     picture.src = `data:image/webp;base64,${image.picture}`;
     await picture.decode();
+    if (this.open !== image) return; // another one was asked for meanwhile
     for (const canvas of this.box.querySelectorAll("canvas")) {
       const layer = canvas.dataset.layer;
       await paint(canvas, decision, image, layer === "prediction" ? ["prediction", "truth"] : [layer], 512);
+      if (this.open !== image) return;
       const context = canvas.getContext("2d");
       context.globalCompositeOperation = "destination-over";
       context.drawImage(picture, 0, 0, 512, 512);
