@@ -28,7 +28,10 @@ def write(path: Path | str, image_id: str, image: Radiograph) -> None:
     )
     data.StudyDate = data.StudyTime = data.AccessionNumber = data.ReferringPhysicianName = data.StudyID = ""
     data.Modality, data.ConversionType = "CR", "WSD"
-    data.PatientName = data.PatientID = image.patient_id or ""
+    patient = (image.patient_id or "").replace("\\", "/")  # a backslash parts two values
+    if not patient.isascii():
+        data.SpecificCharacterSet = "ISO_IR 192"  # else any letter beyond would be a question mark
+    data.PatientName = data.PatientID = patient
     data.PatientBirthDate, data.PatientSex, data.ViewPosition = "", image.sex or "", image.view_position or ""
     data.SeriesNumber, data.InstanceNumber, data.PatientOrientation = "1", "1", ""
     data.BurnedInAnnotation = "YES" if image.burned_in else "NO"

@@ -9,6 +9,7 @@ What a folder holds is recognised by endings and names:
 """
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,7 @@ from kit.core.errors import KitError, printable
 from kit.core.files import below, present
 
 _SUFFIX = "_mask"
-_TEST = ("test", "stage_2_images")
+_TEST = re.compile(r"(?<![a-z])test|stage_2_images")  # not "latest"
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,15 @@ class Mirror:
     @cached_property
     def is_reduced(self) -> bool:
         """Whether the rows are those of the competition's 1024×1024 images, and the pictures smaller ones of these."""
+        misfits, masks = 0, 0
         for image, texts in self.labels.items():
-            height, width = self.sizes.get(image, rle.SHAPE)
+            own, whole = math.prod(self.sizes.get(image, rle.SHAPE)), math.prod(rle.SHAPE)
             for text in texts:
-                try:
-                    rle.runs(text, height * width)
-                except KitError:
-                    if not rle.is_absolute(text, height * width):
-                        return True
-        return False
+                if text.strip() in ("", rle.EMPTY) or not _fits(text, whole):
+                    continue  # says nothing of the size: it is no mask, or a broken one
+                masks += 1
+                misfits += not _fits(text, own)
+        return misfits > masks / 4  # small masks near the first pixel fit any size; a few broken ones prove nothing
 
     def shape_of(self, image: str) -> tuple[int, int]:
         """(height, width) that the truth of an image is given at: its own but where it is a reduced one."""
@@ -169,9 +170,7 @@ def recognise(folder: Path | str) -> Mirror:
         labels_path=labels_path,
         labels=labels.read(labels_path) if labels_path else {},
         in_test=frozenset(
-            name
-            for name, path in images.items()
-            if any(word in part.lower() for part in _parts(folder, path) for word in _TEST)
+            name for name, path in images.items() if any(_TEST.search(part.lower()) for part in _parts(folder, path))
         ),
     )
     if not images:
@@ -182,6 +181,15 @@ def recognise(folder: Path | str) -> Mirror:
             f"{folder}: has {len(images)} images, but the mask of none that could train: {wanted} would be one"
         )
     return found
+
+
+def _fits(text: str, pixels: int) -> bool:
+    """Whether a text can be a mask of so many pixels, by gaps or by absolute starts."""
+    try:
+        rle.runs(text, pixels)
+    except KitError:
+        return rle.is_absolute(text, pixels)
+    return True
 
 
 def find_labels(folder: Path | str) -> Path | None:

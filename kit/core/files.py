@@ -58,7 +58,8 @@ def present(path: Path | str) -> bool:
 def below(folder: Path | str) -> Iterator[Path]:
     """All files and folders below a folder, in no order; none below one that does not exist.
 
-    As `Path.rglob`, which passes over folders that may not be listed as if they were empty.
+    As `Path.rglob`, which passes over folders that may not be listed as if they were empty. What macOS leaves beside
+    files on other systems' disks, `._NAME`, is left out.
 
     Raises:
         KitError: a folder cannot be listed.
@@ -70,7 +71,8 @@ def below(folder: Path | str) -> Iterator[Path]:
 
     for place, folders, names in os.walk(folder, onerror=refuse):
         for name in (*folders, *names):
-            yield Path(place, name)
+            if not name.startswith("._"):
+                yield Path(place, name)
 
 
 @contextmanager
@@ -169,6 +171,7 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
         KitError: the folder cannot be written.
     """
     path = Path(path)
+    path = path.resolve() if path.is_symlink() else path  # its folder may lie on another disk
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent.absolute())
@@ -177,9 +180,15 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
             new = Path(beside, "new")
             new.mkdir()
             yield new
-            if path.exists():
-                path.rename(Path(beside, "old"))
-            new.rename(path)
+            old = Path(beside, "old")
+            try:
+                if path.exists():
+                    path.rename(old)
+                new.rename(path)
+            except BaseException:  # an interrupt, too: what lies beside goes at the end
+                if old.exists() and not path.exists():
+                    old.rename(path)
+                raise
     except OSError as error:
         raise unwritable(path, error) from error
 
@@ -277,6 +286,11 @@ def is_current(path: Path, made_from: dict[str, Any]) -> bool:
 def mark(path: Path, made_from: dict[str, Any]) -> None:
     """Writes beside `path` what it was made from: JSON values, mostly hashes."""
     write_json(_origin(path), made_from)
+
+
+def unmark(path: Path) -> None:
+    """Forgets what `path` was made from, before it is made of something else: a kill in between must not pass."""
+    _origin(path).unlink(missing_ok=True)
 
 
 def origin(path: Path) -> dict[str, Any]:

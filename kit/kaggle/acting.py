@@ -36,9 +36,10 @@ def seek(what: str, look: Callable[[], T | None], begun: float | None) -> T | No
         Failure: Kaggle cannot be asked.
     """
     with waiting(f"looking for {what} in Kaggle's list", "run the same command to resume") as line:
+        end = 0.0 if begun is None else min(begun, time.time()) + CATCH_UP  # a clock that was ahead then
         while True:
             found = look()
-            rest = 0.0 if begun is None else begun + CATCH_UP - time.time()
+            rest = end - time.time()
             if found is not None or rest <= 0:
                 return found
             line.seconds()

@@ -108,8 +108,12 @@ def connect(timeout: float = 60.0) -> Client:
         if end.code != 1:  # Not the package's own, but a signal's.
             raise
         raise KitError(f"kaggle: {credentials.absence()}") from None
-    except OSError as error:
-        raise KitError(f"kaggle: its folder cannot be made ({error}): set KAGGLE_CONFIG_DIR to one that can") from None
+    except OSError as error:  # its text may hold a token, which the client tries as the name of a file
+        place = f"{error.filename}: " if error.filename in map(str, credentials.places()) else ""
+        raise KitError(
+            f"kaggle: {place}its credentials cannot be read, or its folder not made ({error.strerror}): mend the "
+            "permissions, or set KAGGLE_CONFIG_DIR to another folder"
+        ) from None
     user, key, token = (api.config_values.get(name) for name in ("username", "key", "token"))
     kaggle = api.build_kaggle_client_with_params(
         # Never "--verbose", which prints the headers and so the credentials.

@@ -23,6 +23,11 @@ def files() -> list[Path]:
     return [home / "access_token", home / "access_token.txt", folder / "kaggle.json"]
 
 
+def places() -> list[Path]:
+    """The files, and the folders that they lie in."""
+    return [place for path in files() for place in (path, path.parent)]
+
+
 def absence() -> str:
     """Why there is no way to sign in: what was found, and what is wrong with it."""
     *tokens, key = files()

@@ -99,7 +99,8 @@ def fetch(client: Client, open_archive: transfer.Opener, archive: Path) -> dict[
     """Downloads an archive, unpacks it where it lies and removes it; gives the size of each of its files.
 
     Raises:
-        KitError: it cannot be had, or it is broken or not safe; nothing is left of it then.
+        KitError: it cannot be had; it is broken or not safe, and nothing is left of it; or there is no room for its
+            files, and it stays.
     """
     if not files.present(archive):
         transfer.download(client, open_archive, archive, check_archive)
@@ -117,12 +118,11 @@ def check_archive(path: Path) -> None:
 
     Raises:
         Broken: with what it is instead.
-        KitError: there is no room for its files.
     """
     with _explained(path), zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             _check_name(path, member)
-        _check_sizes(path, archive.infolist())
+        _check_ratio(path, archive.infolist())
         if broken := archive.testzip():
             raise Broken(f"{path}: {broken} in it is broken: run the same command again")
 
@@ -141,11 +141,11 @@ def unpack(path: Path, folder: Path) -> dict[str, int]:
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:
             _check_name(path, member)
-        _check_sizes(path, members)
-        for member in progress(members, "unpacking", unit="file"):
+        _check_ratio(path, members)
+        missing = [member for member in members if _size(folder / member.filename) != member.file_size]
+        _check_room(path, missing)
+        for member in progress(missing, "unpacking", unit="file"):
             target = folder / member.filename
-            if _size(target) == member.file_size:
-                continue
             with archive.open(member) as source, files.replacing(target) as temporary, open(temporary, "wb") as handle:
                 shutil.copyfileobj(source, handle, transfer.CHUNK)
         return {member.filename: member.file_size for member in members}
@@ -161,12 +161,19 @@ def _check_name(path: Path, member: zipfile.ZipInfo) -> None:
         raise Broken(f"{path}: {member.filename[:40]!r}… is too long a name: the archive is not to be trusted")
 
 
-def _check_sizes(path: Path, members: list[zipfile.ZipInfo]) -> None:
+def _check_ratio(path: Path, members: list[zipfile.ZipInfo]) -> None:
     packed, unpacked = path.stat().st_size, sum(member.file_size for member in members)
     if unpacked > max(SMALL, RATIO * packed):
         raise Broken(f"{path}: {packed} bytes would unpack to {unpacked}: the archive is not to be trusted")
-    if unpacked > (free := shutil.disk_usage(path.parent).free):
-        raise KitError(f"{path}: its files need {unpacked / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: make room")
+
+
+def _check_room(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    needed, free = sum(member.file_size for member in members), shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise KitError(
+            f"{path}: its files need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: make room, and run the same "
+            "command again"
+        )
 
 
 @contextlib.contextmanager

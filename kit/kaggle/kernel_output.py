@@ -41,10 +41,15 @@ def fetch_submission(client: Client, owner: str, slug: str, version: int, compet
     def open_output() -> requests.Response:
         return client.storage().get(urls[SUBMISSION], stream=True)
 
+    def check(part: Path) -> None:
+        try:
+            submission.check(part, competition.sample_ids, competition.shapes)
+        except KitError as error:
+            problem = str(error).replace(str(part), SUBMISSION)
+            raise KitError(f"{owner}/{slug}/{version}: {problem}; mend the kernel and push it again") from None
+
     path.unlink(missing_ok=True)
-    transfer.download(
-        client, open_output, path, lambda part: submission.check(part, competition.sample_ids, competition.shapes)
-    )
+    transfer.download(client, open_output, path, check)
     return path
 
 

@@ -21,7 +21,7 @@ from kagglesdk.competitions.types.submission_status import SubmissionStatus
 
 from kit.competition import layout, submission
 from kit.core import files
-from kit.core.errors import KitError
+from kit.core.errors import KitError, printable
 from kit.kaggle import acting, kernel_output, retry
 from kit.kaggle.client import Client
 from kit.kaggle.transfer import upload
@@ -114,7 +114,7 @@ def _submit(
         return False
     _spend(place.client, place.name, yes, ask)
     record_built(path, data_name, place.book, place.digest, oof)
-    run = f"{data_name}/{oof['recipe']}" if "recipe" in oof else path.name
+    run = f"{data_name}/{oof['recipe']}" if "recipe" in oof else printable(path.name)
     description = f"kit {run} #{len(earlier) + 1} sha256 {place.digest}"
     send = _file_sender(place, sent, description) if kernel is None else _kernel_sender(place, kernel, description)
     ref = acting.once(

@@ -7,6 +7,7 @@ from typing import Any
 
 from kit.competition import layout, submission
 from kit.core import files
+from kit.core.errors import printable
 from kit.submissions import leaderboard, ledger, standings
 
 Ask = Callable[[str], bool]
@@ -102,13 +103,14 @@ def record_built(path: Path, name: str, ledger_path: Path, digest: str, oof: dic
         for event in ledger.read(ledger_path)
         if event.event == "built" and event.sha256 == digest
     ]
-    if writers[-1:] == [(str(path), run)]:
+    file = printable(path)
+    if writers[-1:] == [(file, run)]:
         return
     ledger.append(
         ledger_path,
         "built",
         digest,
-        file=str(path),
+        file=file,
         run=run,
         **{name: oof.get(name) for name in ("dice", "nested_dice", "dice_positives", "dice_all_empty")},
     )

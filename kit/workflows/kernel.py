@@ -133,6 +133,7 @@ def half_change(workspace: Workspace, run: Run, competition: layout.Competition)
                     for levels, probability in pair
                 )
                 changes.append(becomes - was)
+    files.unmark(report)
     files.write_json(report, {"change": float(np.mean(changes))})
     files.mark(report, made_from)
     return float(np.mean(changes))

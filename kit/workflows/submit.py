@@ -52,7 +52,9 @@ def hand_in(
         raise KitError(f"TO={to}: choose local or kaggle")
     if kernel and to == "local":
         raise KitError(f"--kernel {kernel}: is submitted with TO=kaggle alone")
-    if to == "kaggle" and Path(data) == workspace.demo:
+    if kernel and file:
+        raise KitError(f"--kernel {kernel}: submits what the kernel has written: leave out --file")
+    if to == "kaggle" and Path(data).resolve() == Path(workspace.demo).resolve():
         raise KitError(f"TO=kaggle: needs DATA: {data} holds phantoms, which no competition on Kaggle asks for")
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)

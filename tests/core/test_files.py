@@ -113,6 +113,32 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["demo", "b"]
 
 
+@pytest.mark.parametrize("error", [SystemExit(143), OSError(errno.ENOTEMPTY, "not empty")])
+def test_an_interrupt_between_two_renames_leaves_the_old_folder(tmp_path, monkeypatch, error):
+    with replacing_folder(tmp_path / "demo") as new:
+        (new / "a").write_text("1")
+    rename = Path.rename
+
+    def interrupted(path, target):
+        if path.name == "new":
+            raise error
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises((SystemExit, KitError)), replacing_folder(tmp_path / "demo") as new:
+        (new / "b").write_text("2")
+    assert [path.name for path in tmp_path.rglob("*")] == ["demo", "a"]
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path):
+    (tmp_path / "large").mkdir()
+    (tmp_path / "demo").symlink_to(tmp_path / "large")
+    with replacing_folder(tmp_path / "demo") as new:
+        (new / "a").write_text("1")
+    assert (tmp_path / "demo").is_symlink()
+    assert [path.name for path in (tmp_path / "large").iterdir()] == ["a"]
+
+
 @pytest.mark.parametrize(
     ("number", "said"),
     [
@@ -180,6 +206,8 @@ def test_below_a_folder_is_what_rglob_finds(tmp_path):
     (tmp_path / "a" / "link").symlink_to(tmp_path / "a" / "b")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     assert sorted(below(tmp_path)) == sorted(tmp_path.rglob("*"))
+    write_text(tmp_path / "a" / "._c.txt", "of macOS")
+    assert tmp_path / "a" / "._c.txt" not in set(below(tmp_path))
     assert not list(below(tmp_path / "absent"))
     assert not list(below(tmp_path / ".d"))
 

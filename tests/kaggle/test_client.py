@@ -50,6 +50,15 @@ def test_without_credentials_there_is_one_clear_message(home, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_long_token_is_not_shown_as_the_name_of_a_file(kaggle, impatient, monkeypatch, capsys):
+    token = "KGAT_" + "s3cret" * 60
+    monkeypatch.setenv("KAGGLE_API_TOKEN", token)
+    with pytest.raises(KitError) as caught:
+        limits(connect())
+    assert "s3cret" not in str(caught.value) + "".join(capsys.readouterr())
+    assert "\n" not in str(caught.value)
+
+
 def test_a_rejected_key_is_explained(kaggle, impatient, monkeypatch):
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     monkeypatch.setenv("KAGGLE_USERNAME", "ada")

@@ -193,6 +193,22 @@ def test_an_archive_that_would_fill_the_disk_is_not_unpacked(tmp_path, monkeypat
     assert not (tmp_path / "out").exists()
 
 
+def test_without_room_the_archive_stays_and_what_is_unpacked_is_not_asked_for_again(siim, client, folder, monkeypatch):
+    room = {"free": 1000}
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: SimpleNamespace(**room))
+    for _ in range(2):
+        with pytest.raises(KitError, match="make room, and run the same command again"):
+            download.download_dataset(client, "ada/train", folder)
+    [archive] = [name for name in content(folder) if name.endswith(".zip")]
+    assert siim.count("DownloadDataset") == 1
+    (folder / "stage_2_images").mkdir()
+    (folder / "stage_2_images/a.dcm").write_bytes(FILES["stage_2_images/a.dcm"])  # of a call that was killed
+    assert download.download_dataset(client, "ada/train", folder)
+    left = content(folder)
+    assert archive not in left
+    assert {name: left[name] for name in FILES} == FILES
+
+
 def test_a_lasting_rate_limit_is_asked_five_times(siim, client, folder):
     siim.faults = [Fault("DownloadDataFiles", 429, times=99)]
     with pytest.raises(KitError, match="too many requests"):

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from kit import cli, phantom, recipes, submissions
 from kit.competition import submission
+from kit.core.files import origin
 from kit.inference import maps
 from kit.workflows import kernel
 from kit.workflows.workspace import Workspace
@@ -189,6 +190,22 @@ def test_what_is_changed_after_the_training_is_changed_everywhere(kit, place, mo
     assert known() == ("component", "component", plain, False, "component")  # a kernel goes by its own SET, too
     assert kit("predict", *RUN)[0] == 0
     assert set(json.loads((run / "thresholds.json").read_text())["hashes"]) == {"fold0.npy", "fold1.npy", "labels"}
+
+
+def test_a_search_that_was_killed_is_made_again_whatever_was_asked_for_before(kit, place, monkeypatch):
+    """Half of it may be of the settings of the killed call."""
+    searched = place / "runs/tiny/test/thresholds/search.json"
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    before = origin(searched)
+    with monkeypatch.context() as patch:
+        patch.setattr("kit.workflows.thresholds.search", killed)
+        assert kit("thresholds", *RUN, "--set", "prevalence=0.4")[0] == 130
+    assert origin(searched) == {}
+    assert kit("thresholds", *RUN)[0] == 0
+    assert origin(searched) == before
 
 
 def test_the_report_is_one_page_with_its_pictures(kit, place):

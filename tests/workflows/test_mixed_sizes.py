@@ -96,6 +96,30 @@ def test_rows_of_each_image_at_its_own_size_are_taken_so(tmp_path):
     assert all((found.truth(f"case{number}") == case(number)[1]).all() for number in range(1, 6))
 
 
+@pytest.mark.parametrize("broken", ["4000 200", "x", "5 2 40"])
+def test_one_broken_row_does_not_make_all_images_reduced_ones(tmp_path, broken):
+    rows = []
+    for number in range(1, 8):
+        image, mask = case(number)
+        cv2.imwrite(str(tmp_path / f"case{number}.png"), image)
+        rows.append(f"case{number}, {rle.encode(mask.astype(bool)) if mask.any() else '-1'}")
+    rows[2] = f"case3, {broken}"
+    (tmp_path / "train-rle.csv").write_text("\n".join(["ImageId, EncodedPixels", *rows]) + "\n")
+    found = mirror.recognise(tmp_path)
+    assert not found.is_reduced
+    assert all((found.truth(f"case{number}") == case(number)[1]).all() for number in (1, 2, 4, 5, 6, 7))
+    with pytest.raises(KitError, match="case3"):
+        found.truth("case3")
+
+
+def test_a_folder_is_of_test_images_by_a_word_that_begins_so(tmp_path):
+    for folder in ("latest/images", "contest", "test", "my-tests", "images_testing"):
+        for place, picture in zip((folder, "masks"), case(1), strict=True):
+            (tmp_path / place).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / place / f"{folder.replace('/', '-')}.png"), picture)
+    assert mirror.recognise(tmp_path).in_test == {"test", "my-tests", "images_testing"}
+
+
 @pytest.mark.parametrize("row", ["a,0,5", "a,5,-1", "a,5,x", "a,5,99999"])
 def test_a_size_that_is_none_is_told(tmp_path, row):
     (tmp_path / "sizes.csv").write_text(f"ImageId,Height,Width\n{row}\n")

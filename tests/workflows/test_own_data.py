@@ -1,6 +1,7 @@
 """Data that people bring: recognised, checked, brought in, and trained on to a score."""
 
 import csv
+import dataclasses
 import shutil
 import sys
 
@@ -12,7 +13,7 @@ from drawn import draw_folder, drawn
 from PIL import Image
 
 from kit import cli
-from kit.competition import dicom, labels, layout, mirror, pictures, rle
+from kit.competition import dicom, dicom_writer, labels, layout, mirror, pictures, rle
 from kit.core.errors import KitError
 from kit.data import inspection
 from kit.workflows import check, importing
@@ -64,6 +65,15 @@ def test_a_folder_of_png_images_and_masks_goes_from_check_to_a_score(kit, tmp_pa
         text = (tmp_path / f"predictions/clinic/rle/{name}.txt").read_text()
         assert mask.shape == np.load(tmp_path / f"predictions/clinic/npy/{name}.npy").shape == shape
         assert (rle.decode(text, shape) == (mask > 0)).all()
+
+
+def test_patients_stay_apart_whatever_their_ids_are_written_in(tmp_path):
+    for number, patient in enumerate(("山田", "田中", r"a\b", "plain")):
+        cv2.imwrite(str(tmp_path / "image.png"), np.full((64, 64), number, np.uint8))
+        image = dataclasses.replace(pictures.read_image(tmp_path / "image.png"), patient_id=patient)
+        dicom_writer.write(tmp_path / f"{number}.dcm", str(number), image)
+    ids = [dicom.read_metadata(tmp_path / f"{number}.dcm").patient_id for number in range(4)]
+    assert ids == ["山田", "田中", "a/b", "plain"]
 
 
 def test_what_was_put_beside_imported_images_stays(tmp_path):
