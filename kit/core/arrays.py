@@ -26,6 +26,10 @@ _BROKEN = (
 """What numpy raises for headers that cannot be."""
 
 
+_BLOCK = 2**20
+"""Bytes that are written at a time."""
+
+
 def open_array(path: Path | str, mode: Literal["r", "r+"] = "r") -> np.memmap:
     """Memory-maps the array of a .npy file.
 
@@ -85,7 +89,13 @@ def create_array(path: Path | str, shape: tuple[int, ...], dtype: np.dtype | typ
     """
     np.lib.format.open_memmap(path, "w+", dtype, shape)
     with open(path, "r+b") as handle:
-        os.posix_fallocate(handle.fileno(), 0, os.fstat(handle.fileno()).st_size)
+        size = os.fstat(handle.fileno()).st_size
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle.fileno(), 0, size)
+            return
+        handle.seek(open_array(path).offset)  # macOS has no such call: everything behind the header is written
+        while rest := size - handle.tell():
+            handle.write(bytes(min(rest, _BLOCK)))
 
 
 def save_array(path: Path | str, array: np.ndarray) -> None:

@@ -19,8 +19,17 @@ MASK = b"***"
 def files() -> list[Path]:
     """Where the client looks for a token or a key, in its order."""
     home = Path.home() / ".kaggle"
-    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or home)
-    return [home / "access_token", home / "access_token.txt", folder / "kaggle.json"]
+    others = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kaggle"
+    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or (home if home.exists() else others))
+    return [home / "access_token", home / "access_token.txt", home / "credentials.json", folder / "kaggle.json"]
+
+
+def found() -> list[str]:
+    """Variables and files that hold credentials of some kind, in the client's order; never what they are."""
+    variables = ["KAGGLE_API_TOKEN"] if os.environ.get("KAGGLE_API_TOKEN") else []
+    if os.environ.get("KAGGLE_USERNAME") and os.environ.get("KAGGLE_KEY"):
+        variables.append("KAGGLE_KEY")
+    return variables + [str(path) for path in files() if path.is_file()]
 
 
 def places() -> list[Path]:
@@ -30,10 +39,9 @@ def places() -> list[Path]:
 
 def absence() -> str:
     """Why there is no way to sign in: what was found, and what is wrong with it."""
-    *tokens, key = files()
-    found = ["KAGGLE_API_TOKEN"] if os.environ.get("KAGGLE_API_TOKEN") else []
-    found += [str(path) for path in tokens if path.is_file() and not found]
-    problems = [f"the token in {place} is not accepted (expired or revoked)" for place in found]
+    key = files()[-1]
+    tokens = [place for place in found() if place not in ("KAGGLE_KEY", str(key))]
+    problems = [f"the token in {place} is not accepted (expired or revoked)" for place in tokens[:1]]
     if key.is_file() and (problem := _key_problem(key)):
         problems.append(f"{key} {problem}")
     return f"{'; '.join(problems)}: {HOW}" if problems else f"no credentials: {HOW}"

@@ -102,15 +102,17 @@ def fetch(client: Client, open_archive: transfer.Opener, archive: Path) -> dict[
         KitError: it cannot be had; it is broken or not safe, and nothing is left of it; or there is no room for its
             files, and it stays.
     """
-    if not files.present(archive):
-        transfer.download(client, open_archive, archive, check_archive)
-    try:
-        sizes = unpack(archive, archive.parent)
-    except Broken:
+    busy = f"{archive.parent}: another process downloads into it: wait until it has finished"
+    with files.locked(archive.parent, busy):
+        if not files.present(archive):
+            transfer.download(client, open_archive, archive, check_archive)
+        try:
+            sizes = unpack(archive, archive.parent)
+        except Broken:
+            archive.unlink()
+            raise
         archive.unlink()
-        raise
-    archive.unlink()
-    return sizes
+        return sizes
 
 
 def check_archive(path: Path) -> None:

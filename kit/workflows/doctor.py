@@ -176,9 +176,7 @@ def _reachable(host: str) -> bool:
 
 def _kaggle() -> Sign:
     """Whether there are credentials; never what they are."""
-    places = [str(path) for path in credentials.files() if path.is_file()]
-    if os.environ.get("KAGGLE_API_TOKEN"):
-        places.insert(0, "KAGGLE_API_TOKEN")
+    places = credentials.found()
     if not places:
         return Sign("Kaggle", "no credentials", f"to submit there, {credentials.HOW}")
     open_to_all = [path for path in credentials.files() if path.is_file() and path.stat().st_mode & 0o044]

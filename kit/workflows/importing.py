@@ -69,7 +69,8 @@ def bring_in(folder: Path | str, out: Path | str, skip_bad: bool = False) -> tup
 def describe(out: Path | str, found: Mirror) -> str:
     """How many images of which size lie in an imported folder."""
     sizes = "several sizes" if present(Path(out) / shapes.NAME) else "×".join(map(str, found.shape))
-    return f"{len(found.train)} training and {len(found.test)} test images of {sizes}"
+    train, test = (sum(1 for _ in Path(out, folder).iterdir()) for folder in _FOLDERS)
+    return f"{train} training and {test} test images of {sizes}"
 
 
 def _check_rows(found: Mirror, skip_bad: bool) -> None:

@@ -1,7 +1,9 @@
+import os
+
 import numpy as np
 import pytest
 
-from kit.core.arrays import open_array, save_array, save_arrays
+from kit.core.arrays import create_array, open_array, save_array, save_arrays
 from kit.core.errors import KitError
 
 
@@ -49,3 +51,13 @@ def test_other_files(tmp_path, content):
     (tmp_path / "a.npy").write_bytes(content)
     with pytest.raises(KitError, match=r"a\.npy: is not a \.npy file of numbers"):
         open_array(tmp_path / "a.npy")
+
+
+def test_without_a_call_that_reserves_blocks_they_are_written(tmp_path, monkeypatch):
+    """As on macOS."""
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    monkeypatch.setattr("kit.core.arrays._BLOCK", 1000)
+    create_array(tmp_path / "a.npy", (7, 33, 13), np.uint8)
+    assert np.load(tmp_path / "a.npy").shape == (7, 33, 13)
+    assert not np.load(tmp_path / "a.npy").any()
+    assert (tmp_path / "a.npy").stat().st_blocks * 512 >= 7 * 33 * 13
