@@ -184,7 +184,8 @@ def _load(module: nn.Module, path: Path, what: str, remedy: str) -> None:
         raise KitError(f"{what}: {path}: is not a file of weights ({type(error).__name__}): {remedy}") from error
     except Exception as error:  # pickle's own errors have no common base
         raise KitError(
-            f"{what}: {path}: holds more than weights, and is not opened: convert it to safetensors"
+            f"{what}: {path}: is not opened, since it is damaged or holds more than weights: download it again, or "
+            "convert it to safetensors"
         ) from error
     if not (isinstance(state, dict) and all(isinstance(key, str) for key in state)):
         raise KitError(f"{what}: {path}: holds {type(state).__name__}, not tensors by name: {remedy}")

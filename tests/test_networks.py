@@ -159,7 +159,7 @@ class Evil:
 def test_a_pickle_with_code_is_never_run(tmp_path, capsys):
     path = tmp_path / "weights.pth"
     torch.save({"a": Evil()}, path)
-    with pytest.raises(KitError, match="not opened"):
+    with pytest.raises(KitError, match="is not opened"):
         networks.load_weights(networks.build(SMALL), path)
     assert "run" not in capsys.readouterr().out
 

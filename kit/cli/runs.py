@@ -64,7 +64,9 @@ def search_thresholds(
     overrides: Overrides = UNCHANGED,
     maps: Annotated[Path | None, typer.Option(help="Anyone's maps: .npy (N, H, W), uint8 or float.")] = None,
     masks: Annotated[Path | None, typer.Option(help="Their truth: .npy (N, H, W), bool or uint8.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write for --maps; a subfolder a rule with all.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write for --maps; with --rule all, a subfolder for each.")
+    ] = None,
     rule: Annotated[str, typer.Option(help="image, component, triplet, expected or all.")] = "all",
     folds: Annotated[Path | None, typer.Option(help="Fold file of --maps: image_id, patient_id, fold.")] = None,
     removal: Annotated[str | None, typer.Option(help="Values to choose from: 0,512,…; default: all.")] = None,

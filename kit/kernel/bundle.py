@@ -268,7 +268,7 @@ def _made_from(run: Run) -> dict[str, str]:
 
 
 def write_weights(source: Path, target: Path, half: bool) -> None:
-    """Copies a file of weights, in half precision where that is wanted and every value is exact in it."""
+    """Copies a file of weights, in half precision if asked; a tensor beyond half's range stays as it is."""
     state = load_file(source)
     if half:
         state = {name: _halved(tensor) for name, tensor in state.items()}

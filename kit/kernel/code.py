@@ -59,7 +59,7 @@ def as_script(text: str) -> str:
         text: Of the notebook, or of a script, which is given back as it is.
 
     Raises:
-        KitError: the notebook is none.
+        KitError: it is neither a script nor a notebook.
     """
     if not text.startswith("{"):
         return text
@@ -67,7 +67,7 @@ def as_script(text: str) -> str:
         cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
         return "\n\n".join("".join(cell["source"]) for cell in cells) + "\n"
     except (ValueError, LookupError, TypeError, RecursionError):
-        raise KitError("the kernel's notebook is not one: run `make kernel` again") from None
+        raise KitError("the kernel's file is no valid notebook: run `make kernel` again") from None
 
 
 def _template(name: str) -> str:

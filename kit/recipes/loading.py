@@ -139,6 +139,8 @@ def _folder() -> Any:
 def _reason(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         key = str(problem["loc"][-1])
+        if key == "scale":
+            return "takes factors by their names: scale.size=0.5, scale.epochs=0.1 (see docs/reference/recipe-keys.md)"
         return f"is not a key of a recipe{did_you_mean(key, KEYS)} (see `kit recipes exp5`)"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "string_pattern_mismatch":

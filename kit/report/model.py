@@ -31,8 +31,8 @@ def layers(recipe: Recipe) -> list[tuple[str, str, str]]:
         recipe: Its network, at the size of its last stage.
 
     Returns:
-        Name, output size and filters of each; of a decoder's block the filters that come in and go out. None for other
-        networks, whose parts have other names.
+        Name, output size and filters of each; of a decoder's block the filters that come in and go out. An empty
+        list for networks whose parts have other names.
     """
     import torch
 
