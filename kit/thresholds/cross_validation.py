@@ -75,7 +75,7 @@ class Carried:
         if not self._match:
             return self._search.masked(rule)
         share = best_share(self._search, rule, self._groups, weights)
-        return matched(self._search, rule, share, self._groups, self._weights)
+        return matched(self._search.candidates(rule)[0], share, self._groups, self._weights)
 
     def nested(self) -> np.ndarray | None:
         """Dice of each image, (N,), under the rule that is best on all other groups; None if there is but one."""

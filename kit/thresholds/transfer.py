@@ -39,12 +39,12 @@ def best_share(search: Search[Any], rule: Rule, groups: np.ndarray, weights: np.
 
 def matched_dice(search: Search[Any], rule: Rule, share: float, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Dice of each image, (N,), where in each group this share of the images gets a mask."""
-    return np.where(matched(search, rule, share, groups, weights), search.candidates(rule)[1], search.empty)
+    evidence, dice = search.candidates(rule)
+    return np.where(matched(evidence, share, groups, weights), dice, search.empty)
 
 
-def matched(search: Search[Any], rule: Rule, share: float, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Which images get a mask, bool (N,), where in each group this share of them does."""
-    evidence, _ = search.candidates(rule)
+def matched(evidence: np.ndarray, share: float, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Which images get a mask, bool (N,), where in each group this share of them does, those with the most evidence."""
     return places_in_groups(evidence, groups, weights) <= share
 
 
