@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 import tokenize
 import zipfile
 import zlib
@@ -26,6 +27,8 @@ _BROKEN = (
 """What numpy raises for headers that cannot be."""
 
 
+_PARSING = threading.Lock()
+"""Python 3.11 counts the depth of all threads' parsing as one, and may fail where two parse a header at once."""
 _BLOCK = 2**20
 """Bytes that are written at a time."""
 
@@ -43,7 +46,7 @@ def open_array(path: Path | str, mode: Literal["r", "r+"] = "r") -> np.memmap:
     with opened(path):  # refuses what must not even be opened
         pass
     try:
-        with np.errstate(over="ignore"):  # of a shape that cannot be
+        with _PARSING, np.errstate(over="ignore"):  # of a shape that cannot be
             return np.lib.format.open_memmap(path, mode)
     except OSError as error:
         raise KitError(f"{printable(path)}: cannot be mapped into memory ({error.strerror or error})") from None

@@ -1,4 +1,6 @@
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -61,3 +63,21 @@ def test_without_a_call_that_reserves_blocks_they_are_written(tmp_path, monkeypa
     assert np.load(tmp_path / "a.npy").shape == (7, 33, 13)
     assert not np.load(tmp_path / "a.npy").any()
     assert (tmp_path / "a.npy").stat().st_blocks * 512 >= 7 * 33 * 13
+
+
+def test_headers_are_parsed_by_one_thread_at_a_time(tmp_path, monkeypatch):
+    """Of two at once, Python 3.11 may say that its AST constructor's recursion depth does not match."""
+    save_array(tmp_path / "a.npy", np.arange(4))
+    real, inside, most = np.lib.format.open_memmap, [], []
+
+    def slow(*arguments):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", slow)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(array[3] == 3 for array in pool.map(open_array, [tmp_path / "a.npy"] * 8))
+    assert max(most) == 1
