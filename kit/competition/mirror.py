@@ -177,9 +177,7 @@ def recognise(folder: Path | str) -> Mirror:
         raise KitError(f"{folder}: holds no DICOM, PNG or JPEG image: give a folder with images and their masks")
     if not found.train:
         wanted = f"masks/{next(iter(images))}.png" if not labels_path else f"a row in {labels_path}"
-        raise KitError(
-            f"{folder}: has {len(images)} images, but the mask of none that could train: {wanted} would be one"
-        )
+        raise KitError(f"{folder}: none of its {len(images)} images has a mask to train on: {wanted} would be one")
     return found
 
 

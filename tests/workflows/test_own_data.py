@@ -256,5 +256,5 @@ def test_what_cannot_be_imported_says_why(tmp_path):
     with pytest.raises(KitError, match="holds something that was not imported"):
         importing.bring_in(folder, tmp_path / "mine")
     shutil.rmtree(folder / "masks")
-    with pytest.raises(KitError, match=r"12 images, but the mask of none.*masks/case00\.png"):
+    with pytest.raises(KitError, match=r"none of its 12 images has a mask.*masks/case00\.png"):
         mirror.recognise(folder)
