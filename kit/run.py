@@ -3,41 +3,17 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from kit import inputs as trained_on
 from kit import recipes
 from kit.core.errors import KitError
-from kit.core.files import present, read_json, write_json, write_text
+from kit.core.files import present, write_json, write_text
+from kit.inputs import Inputs
 from kit.recipes.differences import differences
 from kit.recipes.schema import Recipe
 
 AFTER_TRAINING = ("about", "tta", "prevalence", "threshold.rule", "threshold.transfer")
 """Keys of a recipe that may change in a trained run: they are read only after the training."""
-
-
-class Inputs(BaseModel):
-    """What a run was trained on, as inputs.json holds it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    images: str
-    """Hash of all training images and their label rows."""
-    folds: str
-    """SHA-256 of the fold file."""
-    fold_file: Annotated[str, Field(pattern=r"^[^/\x00]+$")]
-    """Its name in `folds/`."""
-    starts: dict[str, str] = {}
-    """SHA-256 of the weights that the folds started from, by what to call them."""
-
-    def changes(self, other: "Inputs") -> list[str]:
-        """What differs in other inputs, in words; weights that only one of the two names do not count."""
-        named = {"images or labels": (self.images, other.images), "folds": (self.folds, other.folds)}
-        named |= {
-            name: (self.starts[name], other.starts[name]) for name in sorted(self.starts.keys() & other.starts.keys())
-        }
-        return [name for name, (before, after) in named.items() if before != after]
 
 
 @dataclass(frozen=True)
@@ -194,15 +170,7 @@ class Run:
         Raises:
             KitError: inputs.json is missing or is not what a training writes.
         """
-        content = read_json(self.inputs_path)
-        try:
-            return Inputs.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise KitError(
-                f"{self.inputs_path}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}: it was written "
-                f"by another version of the kit, or edited: remove {self.folder} and train again"
-            ) from None
+        return trained_on.read(self.inputs_path)
 
     def start(self, fold: int, inputs: Inputs) -> Path:
         """The last weights of a fold, for another recipe to start from.

@@ -278,34 +278,6 @@ def set_aside(path: Path) -> None:
             raise unwritable(path, error) from error
 
 
-def is_current(path: Path, made_from: dict[str, Any]) -> bool:
-    """Whether `path` is there and was marked as made from just this."""
-    return present(path) and origin(path) == made_from
-
-
-def mark(path: Path, made_from: dict[str, Any]) -> None:
-    """Writes beside `path` what it was made from: JSON values, mostly hashes."""
-    write_json(_origin(path), made_from)
-
-
-def unmark(path: Path) -> None:
-    """Forgets what `path` was made from, before it is made of something else: a kill in between must not pass."""
-    _origin(path).unlink(missing_ok=True)
-
-
-def origin(path: Path) -> dict[str, Any]:
-    """What `path` was marked as made from; empty where nothing is known.
-
-    Raises:
-        KitError: the mark is not a JSON mapping.
-    """
-    beside = _origin(path)
-    made_from = read_json(beside) if present(beside) else {}
-    if not isinstance(made_from, dict):
-        raise KitError(f"{beside}: is not a mapping of names to values: remove it and run the same command again")
-    return made_from
-
-
 def sha256(path: Path | str) -> str:
     """The SHA-256 of a regular file's bytes, in hexadecimal.
 
@@ -314,10 +286,6 @@ def sha256(path: Path | str) -> str:
     """
     with opened(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _origin(path: Path) -> Path:
-    return path.with_suffix(".origin.json")
 
 
 def _sync_folder(folder: Path) -> None:

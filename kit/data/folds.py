@@ -24,7 +24,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from kit.competition import labels
 from kit.competition.layout import Competition
 from kit.core.errors import KitError, printable
-from kit.core.files import mark, present, read_bytes, sha256, write_text
+from kit.core.files import present, read_bytes, sha256, write_text
+from kit.core.origins import mark
 from kit.data import brought, patients
 from kit.data.split import SLUG, Split, made_as, origin_of
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from kit.core.documents import Document, Sha256, told
 from kit.core.errors import KitError
-from kit.core.files import origin
+from kit.core.origins import origin
 
 SLUG = re.compile(r"(\d+fold|holdout[\d.]+)(-seed\d+)?")
 """What the fold file of a further split has in its name."""

@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 
 from kit.core.errors import KitError
-from kit.core.files import origin, present
+from kit.core.files import present
+from kit.core.origins import origin
 from kit.data import brought, folds
 from kit.data.folds import Folds
 from kit.data.split import Split, origin_of

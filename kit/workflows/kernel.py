@@ -3,22 +3,15 @@
 import json
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from kit import recipes
-from kit.competition import layout, rle, scoring
-from kit.core import files
-from kit.core.documents import Document, Number, read_document
+from kit.competition import layout
 from kit.core.errors import KitError
-from kit.data import cache
-from kit.inference import maps, predict, rules, system
 from kit.kaggle.settings import Settings
 from kit.kernel import bundle, environment, metadata, rehearsal
 from kit.run import Run
-from kit.workflows import thresholds
+from kit.workflows import halving, thresholds
 from kit.workflows.predict import predict_files
 from kit.workflows.workspace import Workspace, check_maps, open_run
 
@@ -26,12 +19,6 @@ Say = Callable[[str], None]
 
 HALF_LOSS = 1e-4
 """Weights are stored in half precision where the OOF Dice changes by no more."""
-
-
-class _Half(Document):
-    """What half.json holds."""
-
-    change: Number
 
 
 def find_run(
@@ -90,58 +77,11 @@ def build(
         raise KitError(
             f"{competition.folder}: its images differ in size, and a kernel takes one size alone: use `kit predict`"
         )
-    change = half_change(workspace, run, competition)
+    change = halving.change(workspace, run, competition)
     half = abs(change) <= HALF_LOSS
     say(f"weights in {'half' if half else 'full'} precision: halving them changes the OOF Dice by {change:+.6f}")
     name, user = chosen.competition or metadata.COMPETITION, chosen.user or metadata.ACCOUNT
     return bundle.build(run, competition.shape, half, name, user, gpu, time_limit, notebook)
-
-
-def half_change(workspace: Workspace, run: Run, competition: layout.Competition) -> float:
-    """How the OOF Dice changes when the weights are rounded to half precision; measured once a run."""
-    recipe, report = run.read_recipe(), run.folder / "half.json"
-    parts, trained = recipe.parts(), run.trained(recipe)
-    made_from = {str(path): files.sha256(path) for paths in trained.weights.values() for path in paths}
-    made_from[run.thresholds.name] = files.sha256(run.thresholds)
-    if files.is_current(report, made_from):
-        return read_document(report, _Half, "remove it and run the same command again").change
-    sizes = {part.stages[-1].size for part in parts}
-    caches = cache.ensure(competition, sizes, workspace.cache(competition), skip_bad=True)
-    row_of = {image_id: row for row, image_id in enumerate(competition.train)}
-    rule = rules.read(run.thresholds)
-    changes: list[float] = []
-    for fold in run.predicted_folds():
-        full = {part.label: run.part(part).left(fold, len(part.stages) - 1) for part in parts}
-        with tempfile.TemporaryDirectory() as folder:
-            halved = {name: [Path(folder) / name / path.name for path in paths] for name, paths in full.items()}
-            for name, paths in full.items():
-                (Path(folder) / name).mkdir(parents=True, exist_ok=True)
-                for path, target in zip(paths, halved[name], strict=True):
-                    bundle.write_weights(path, target, half=True)
-            before, after = (system.load(replace(trained, weights=weights)) for weights in (full, halved))
-        ids = maps.open_maps(run.oof(fold, recipe.tta)).ids
-
-        def read(i: int, ids: tuple[str, ...] = ids) -> dict[int, np.ndarray]:
-            return {size: np.array(cached.images[row_of[ids[i]]]) for size, cached in caches.items()}
-
-        what = f"fold {fold}, full and halved"
-        for indices, images in predict.batches(len(ids), read, before.batch_size, what, _never_unreadable):
-            for i, *pair in zip(indices, before.inputs(images), after.inputs(images), strict=True):
-                truth = rle.union(competition.labels[ids[i]], competition.shape)
-                was, becomes = (
-                    scoring.dice(rule.mask(maps.upsample(levels, competition.shape), probability), truth)
-                    for levels, probability in pair
-                )
-                changes.append(becomes - was)
-    files.unmark(report)
-    files.write_json(report, {"change": float(np.mean(changes))})
-    files.mark(report, made_from)
-    return float(np.mean(changes))
-
-
-def _never_unreadable(index: int, error: KitError) -> None:
-    """Takes what a cache cannot do: fail to give an image that it holds."""
-    raise AssertionError(index) from error
 
 
 def check(workspace: Workspace, run: Run, data: Path | str, images: Path | str | None, say: Say) -> None:

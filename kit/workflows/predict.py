@@ -9,7 +9,8 @@ from kit.competition import layout, pictures, rle, submission
 from kit.competition.shapes import Shape
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
-from kit.core.files import copy, is_current, locked, mark, origin, set_aside, sha256
+from kit.core.files import copy, locked, set_aside, sha256
+from kit.core.origins import is_current, mark, origin
 from kit.core.parallel import ordered
 from kit.core.progress import progress
 from kit.core.resumable import key_of

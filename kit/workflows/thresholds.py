@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from kit.core.errors import KitError
-from kit.core.files import copy, is_current, locked, mark, read_json, sha256, unmark, write_json
+from kit.core.files import copy, locked, read_json, sha256, write_json
+from kit.core.origins import is_current, making
 from kit.core.resumable import keys_path
 from kit.inference import maps, thresholds_file
 from kit.inference.masks import read_image_probabilities
@@ -41,11 +42,10 @@ def ensure(opened: OpenRun) -> bool:
         there = all((folder / "thresholds.json").is_file() for folder in _folders(opened.run).values())
         done = not (is_current(searched, made_from) and there)
         if done:
-            unmark(searched)
-            search(opened, opened.run.folder / "thresholds")
-            fixed_rule.measure(opened)
-            write_json(searched, {"rules": list(selection.KINDS)})
-            mark(searched, made_from)
+            with making(searched, made_from):
+                search(opened, opened.run.folder / "thresholds")
+                fixed_rule.measure(opened)
+                write_json(searched, {"rules": list(selection.KINDS)})
         opened.run.record(opened.recipe)
         return put_in_use(opened.run, opened.recipe, chosen_by_hand(opened.run)) or done
 

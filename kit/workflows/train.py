@@ -23,11 +23,12 @@ from kit.data.cache import Cache, ensure
 from kit.data.folds import Folds, read, read_table
 from kit.inference import predictions
 from kit.inference.predictions import Images
+from kit.inputs import Inputs, inputs_of
 from kit.recipes.schema import Recipe
 from kit.report import summary
-from kit.run import Inputs, Run
+from kit.run import Run
 from kit.workflows import ensemble, space, thresholds
-from kit.workflows.workspace import OpenRun, Workspace, inputs_of, logged
+from kit.workflows.workspace import OpenRun, Workspace, logged
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and most verbs do without
     from lightning_fabric import Fabric

@@ -1,7 +1,7 @@
 """Where things lie: the one object that knows the folders of data, folds, runs, caches and submissions."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +10,14 @@ from kit import phantom
 from kit.competition import layout
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
-from kit.core.files import sha256
 from kit.core.logs import LogFile
-from kit.core.resumable import key_of, keys_path, read_keys
+from kit.core.resumable import keys_path, read_keys
 from kit.data import cache, folds
 from kit.data.folds import Folds, Split
 from kit.inference import maps, predictions
+from kit.inputs import inputs_of
 from kit.recipes.schema import Recipe
-from kit.run import Inputs, Run
+from kit.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -131,12 +131,6 @@ class OpenRun:
     split: Folds
     image_keys: tuple[bytes, ...]
     """What each training image and its label rows are by their content."""
-
-
-def inputs_of(image_keys: Sequence[bytes], fold_file: Path | str) -> Inputs:
-    """What a training on these images and folds is trained on."""
-    fold_file = Path(fold_file)
-    return Inputs(images=key_of(*image_keys).hex(), folds=sha256(fold_file), fold_file=fold_file.name)
 
 
 def open_run(workspace: Workspace, data: Path | str, wanted: Recipe, run: Run | None = None) -> OpenRun:

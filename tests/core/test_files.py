@@ -15,11 +15,8 @@ from kit.core.errors import KitError
 from kit.core.files import (
     below,
     copy,
-    is_current,
     locked,
-    mark,
     opened,
-    origin,
     present,
     read_json,
     replacing,
@@ -235,21 +232,6 @@ def test_impossible_names_are_one_line(tmp_path):
                 use(tmp_path / name)
     with pytest.raises(KitError, match="too long"):
         write_text(tmp_path / ("a" * 300), "")
-
-
-def test_a_mark_that_is_no_mapping_is_refused(tmp_path):
-    write_text(tmp_path / "a.csv", "")
-    mark(tmp_path / "a.csv", {"b": 1})
-    assert is_current(tmp_path / "a.csv", {"b": 1})
-    assert not is_current(tmp_path / "a.csv", {"b": 2})
-    for text in ("[]", "1", "null", '"a"'):
-        (tmp_path / "a.origin.json").write_text(text)
-        with pytest.raises(KitError, match=r"a\.origin\.json: is not a mapping"):
-            origin(tmp_path / "a.csv")
-    for text in ("[" * 100_000, "1" * 5000, "\ud800".encode("utf-8", "surrogatepass").decode("latin1")):
-        (tmp_path / "a.origin.json").write_text(text)
-        with pytest.raises(KitError, match=r"a\.origin\.json: is not JSON"):
-            origin(tmp_path / "a.csv")
 
 
 def test_an_error_while_a_file_is_read_names_it(tmp_path):

@@ -20,6 +20,7 @@ from kit.inference.share import candidate, places
 from kit.kaggle.settings import Settings
 from kit.recipes.schema import Network
 from kit.run import Run
+from kit.workflows import halving
 from kit.workflows import kernel as kernels
 from kit.workflows.predict import predict
 from kit.workflows.train import train
@@ -196,21 +197,21 @@ def test_halved_weights_are_judged_by_the_dice_of_what_they_predict(data, monkey
         save_file({name: tensor * 0 for name, tensor in load_file(source).items()}, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(kernels.bundle, "write_weights", zeros)
-        change = kernels.half_change(Workspace(), run, competition)
+        patch.setattr(halving.bundle, "write_weights", zeros)
+        change = halving.change(Workspace(), run, competition)
     assert change == pytest.approx(np.mean(changes), abs=1e-3)
     assert abs(change) > 1e-3
-    assert kernels.half_change(Workspace(), run, competition) == change  # measured once
+    assert halving.change(Workspace(), run, competition) == change  # measured once
     (run.folder / "half.json").unlink()
-    assert abs(kernels.half_change(Workspace(), run, competition)) < abs(change)
+    assert abs(halving.change(Workspace(), run, competition)) < abs(change)
 
 
 def test_an_ensemble_becomes_a_kernel(data, monkeypatch):
     wanted, competition = tiny("x5"), layout.open_folder(data)
     run, _ = train(Workspace(), data, wanted)
     with monkeypatch.context() as patch:
-        patch.setattr(kernels.bundle, "write_weights", lambda source, target, half: shutil.copy(source, target))
-        assert kernels.half_change(Workspace(), run, competition) == 0
+        patch.setattr(halving.bundle, "write_weights", lambda source, target, half: shutil.copy(source, target))
+        assert halving.change(Workspace(), run, competition) == 0
     told = []
     kernel = kernels.build(Workspace(), run, data, Settings(), False, 60.0, False, told.append)
     assert len(list(kernel.bundle.glob("*.safetensors"))) == 8 * 2

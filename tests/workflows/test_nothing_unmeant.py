@@ -10,7 +10,7 @@ import pytest
 from kit import phantom, recipes
 from kit.competition import submission
 from kit.core.errors import KitError
-from kit.core.files import mark
+from kit.core.origins import mark
 from kit.core.resumable import keys_path
 from kit.workflows.folds import make_folds
 from kit.workflows.predict import predict
