@@ -4,16 +4,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit import inputs as trained_on
 from kit import recipes
 from kit.core.errors import KitError
-from kit.core.files import present, write_json, write_text
-from kit.inputs import Inputs
-from kit.recipes.differences import differences
+from kit.core.files import present, write_text
 from kit.recipes.schema import Recipe
-
-AFTER_TRAINING = ("about", "tta", "prevalence", "threshold.rule", "threshold.transfer")
-"""Keys of a recipe that may change in a trained run: they are read only after the training."""
 
 
 @dataclass(frozen=True)
@@ -164,115 +158,9 @@ class Run:
             raise KitError(f"{self.folder}: is not a run (no recipe.yaml): run `make train` first")
         return recipes.read(self.recipe_path)
 
-    def read_inputs(self) -> Inputs:
-        """What the run was trained on.
-
-        Raises:
-            KitError: inputs.json is missing or is not what a training writes.
-        """
-        return trained_on.read(self.inputs_path)
-
-    def start(self, fold: int, inputs: Inputs) -> Path:
-        """The last weights of a fold, for another recipe to start from.
-
-        Args:
-            fold: Number of the fold.
-            inputs: What the run that starts is trained on.
-
-        Raises:
-            KitError: the fold is not trained to its end, or was trained on other data or folds.
-        """
-        recipe = self.read_recipe()
-        if recipe.members:
-            first = next(iter(recipe.members))
-            raise KitError(f"{self.folder}: is an ensemble: start from one of its members, start={recipe.name}/{first}")
-        last = self.passed_on(fold, len(recipe.stages) - 1)
-        if not self.weights(fold, len(recipe.stages) - 1).is_file():
-            raise KitError(
-                f"{self.folder}: fold {fold} is not trained to its end: run `make train` of this recipe first"
-            )
-        if changed := self.read_inputs().changes(inputs):
-            raise KitError(
-                f"{self.folder}: was trained with other {' and '.join(changed)}: train it again to start from it"
-            )
-        return last
-
-    def counterpart(self, fold: int) -> int:
-        """The fold of this run that a fold of a run on another data set starts from: the same, counted round.
-
-        Raises:
-            KitError: no fold is trained to its end.
-        """
-        last = len(self.read_recipe().stages) - 1
-        folds = sorted(number for number, stage in self.finished_stages() if stage == last)
-        if not folds:
-            raise KitError(f"{self.folder}: no fold is trained to its end: run `make train` of this run first")
-        return folds[fold % len(folds)]
-
-    def agree(self, wanted: Recipe) -> None:
-        """Check that a recipe matches the run's.
-
-        Raises:
-            KitError: they differ in what matters to the training.
-        """
-        changed = differences(self.read_recipe(), wanted, AFTER_TRAINING)
-        if changed:
-            raise KitError(
-                f"{self.folder}: was trained with other settings ({'; '.join(changed)}): use the same ones, remove "
-                f"{self.folder}, or name a new run with SET='name=…'"
-            )
-
-    def check_recipe(self, wanted: Recipe) -> None:
-        """Check that nothing was trained here by another recipe.
-
-        An ensemble may have other members than before: each is held to its own run's recipe, and the mean of the maps
-        is made again.
-
-        Raises:
-            KitError: something was.
-        """
-        if self._is_begun:
-            before = self.read_recipe().members
-            self.agree(wanted.model_copy(update={"members": before}) if before and wanted.members else wanted)
-
-    def check_inputs(self, inputs: Inputs) -> None:
-        """Check that the data and folds are those that the run was trained on.
-
-        Raises:
-            KitError: they have changed.
-        """
-        if changed := self.read_inputs().changes(inputs):
-            raise KitError(
-                f"{self.folder}: was trained with other {' and '.join(changed)} than those of today "
-                f"(folds/{inputs.fold_file}): restore them, remove {self.folder}, or name a new run with SET='name=…'"
-            )
-
-    def begin(self, wanted: Recipe, inputs: Inputs) -> None:
-        """Write what the run is, or check it against what it was begun as, once there is an epoch to lose.
-
-        Args:
-            wanted: The recipe to train.
-            inputs: What it is trained on.
-
-        Raises:
-            KitError: another recipe or other data were trained here.
-        """
-        self.check_recipe(wanted)
-        if self._is_begun:
-            self.check_inputs(inputs)
-            inputs = inputs.model_copy(update={"starts": self.read_inputs().starts | inputs.starts})
-        write_json(self.inputs_path, inputs.model_dump())
-        self.record(wanted)
-
     def record(self, recipe: Recipe) -> None:
-        """Write a recipe as the run's, which it is but for keys that are read after the training."""
+        """Writes a recipe as the run's, which it is but for keys that are read after the training."""
         write_text(self.recipe_path, recipe.dump())
-
-    @property
-    def _is_begun(self) -> bool:
-        """Whether there is an epoch to lose, and it is known of what."""
-        begun = any(next(self.folder.rglob(name), None) for name in ("last.ckpt", "weights.safetensors"))
-        return begun and self.recipe_path.is_file() and self.inputs_path.is_file()
 
 
 def _kind(role: str) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from kit import lineage
 from kit.competition import rle, scoring, shapes
 from kit.competition.labels import Labels
 from kit.competition.layout import Competition
@@ -100,7 +101,7 @@ class Scored:
         for name in self.recipes():
             run = self.run(name)
             if run.inputs_path.is_file():
-                found.setdefault(run.read_inputs().folds, []).append(name)
+                found.setdefault(lineage.read_inputs(run).folds, []).append(name)
         return list(found.values())
 
     def run(self, name: str) -> Run:

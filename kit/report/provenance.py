@@ -5,6 +5,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from kit import lineage
 from kit.competition.layout import Competition
 from kit.core.files import sha256
 from kit.core.version import VERSION
@@ -80,7 +81,7 @@ def machine() -> dict[str, str]:
 
 def hashes(run: Run) -> dict[str, str]:
     """SHA-256 of what the run was made from and of what it answers, by name."""
-    found = run.read_inputs().model_dump(exclude={"starts"}) if run.inputs_path.is_file() else {}
+    found = lineage.read_inputs(run).model_dump(exclude={"starts"}) if run.inputs_path.is_file() else {}
     for path in (run.recipe_path, run.thresholds, run.submission):
         if path.is_file():
             found[path.name] = sha256(path)

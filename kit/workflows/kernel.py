@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kit import recipes
+from kit import lineage, recipes
 from kit.competition import layout
 from kit.core.errors import KitError
 from kit.kaggle.settings import Settings
@@ -34,7 +34,7 @@ def find_run(
     wanted = recipes.load(recipe, overrides)
     run = workspace.run(workspace.open_data(data), wanted)
     if run.recipe_path.is_file():
-        run.agree(wanted)
+        lineage.agree(run, wanted)
     if run.thresholds.is_file():
         thresholds.put_recipes_rule_in_use(run, wanted)
     return run

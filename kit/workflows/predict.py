@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from kit import lineage
 from kit.competition import layout, pictures, rle, submission
 from kit.competition.shapes import Shape
 from kit.core.distributed import ALONE
@@ -105,7 +106,7 @@ def predict_by(
     """
     competition = workspace.open_data(data)
     source = Run(workspace.runs / trained_on / recipe.name)
-    source.agree(recipe)
+    lineage.agree(source, recipe)
     trained = source.trained(recipe)
     thresholds.put_recipes_rule_in_use(source, recipe)
     if not competition.sample_ids:

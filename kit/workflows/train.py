@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kit import lineage
 from kit.competition.layout import Competition
 from kit.core.distributed import JOB, Team
 from kit.core.errors import KitError
@@ -23,7 +24,7 @@ from kit.data.cache import Cache, ensure
 from kit.data.folds import Folds, read, read_table
 from kit.inference import predictions
 from kit.inference.predictions import Images
-from kit.inputs import Inputs, inputs_of
+from kit.lineage import Inputs
 from kit.recipes.schema import Recipe
 from kit.report import summary
 from kit.run import Run
@@ -96,7 +97,7 @@ def train(
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
     for part in (recipe, *recipe.parts()):  # before the first trains for hours
-        run.part(part).check_recipe(part)
+        lineage.check_recipe(run.part(part), part)
     session = _open(workspace, competition, recipe, run, only_fold, skip_bad, keep_checkpoints, tracker)
     done = [any(_train_part(session, run.part(part), part)) for part in recipe.parts()]
     with logged(run):
@@ -137,7 +138,7 @@ def _open(
         space.check(space.of_training(workspace, competition, run, recipe, split, numbers, keep_checkpoints))
     sizes = {stage.size for part in recipe.parts() for stage in part.stages}
     caches = ensure(competition, sizes, workspace.cache(competition), skip_bad, team)
-    inputs = inputs_of(next(iter(caches.values())).keys, path)
+    inputs = lineage.inputs_of(next(iter(caches.values())).keys, path)
     log.info("%s: %s, folds of %s", run.folder, ", ".join(f"fold {number}" for number in numbers), path)
     if alone:
         log.info("its curves and pictures: tensorboard --logdir %s", run.folder)
@@ -170,7 +171,7 @@ def fold_file_of(workspace: Workspace, competition: Competition, recipe: Recipe,
         KitError: there is none that the recipe could train on.
     """
     begun = run.inputs_path.is_file() and run.recipe_path.is_file()
-    return workspace.folds / run.read_inputs().fold_file if begun else workspace.fold_file(competition, recipe)
+    return workspace.folds / lineage.read_inputs(run).fold_file if begun else workspace.fold_file(competition, recipe)
 
 
 def _train_part(session: Session, run: Run, recipe: Recipe) -> list[bool]:
@@ -183,7 +184,7 @@ def _train_part(session: Session, run: Run, recipe: Recipe) -> list[bool]:
         starts, inputs = {**found}, inputs.model_copy(update={"starts": hashes})
     if session.team.first:
         with locked(run.inputs_path):  # of processes that train a fold each, each adds what it started from
-            run.begin(recipe, inputs)
+            lineage.begin(run, recipe, inputs)
     session.team.barrier()
     done = []
     for fold in session.folds:
@@ -198,10 +199,10 @@ def _start(session: Session, recipe: Recipe, fold: int) -> Path:
     """The weights that a fold of a recipe with a `start` starts from."""
     start = str(recipe.start)
     if recipe.start_data is None:
-        return session.workspace.run(session.competition, start).start(fold, session.inputs)
+        return lineage.last_weights(session.workspace.run(session.competition, start), fold, session.inputs)
     source = Run(session.workspace.runs / recipe.start_data / start)
-    there = source.counterpart(fold)
-    inputs = source.read_inputs()
+    there = lineage.counterpart(source, fold)
+    inputs = lineage.read_inputs(source)
     path = session.workspace.folds / inputs.fold_file
     if path.is_file():
         table = read_table(path)
@@ -218,7 +219,7 @@ def _start(session: Session, recipe: Recipe, fold: int) -> Path:
                 len(here),
             )
     # Its own inputs: that the weights are of other data is what is wanted.
-    return source.start(there, inputs)
+    return lineage.last_weights(source, there, inputs)
 
 
 def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Path | None) -> list[bool]:
@@ -262,7 +263,7 @@ def _predict_fold(session: Session, run: Run, recipe: Recipe, fold: int) -> bool
 def _gather(session: Session, run: Run, recipe: Recipe) -> list[bool]:
     """Averages the members' maps of each fold; whether each had to be done."""
     if session.team.first:
-        run.begin(recipe, session.inputs)
+        lineage.begin(run, recipe, session.inputs)
     session.team.barrier()
     return [ensemble.average(run, recipe, partial(Run.oof, fold=fold), session.team) for fold in session.folds]
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit import phantom
+from kit import lineage, phantom
 from kit.competition import layout
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
@@ -15,7 +15,6 @@ from kit.core.resumable import keys_path, read_keys
 from kit.data import cache, folds
 from kit.data.folds import Folds, Split
 from kit.inference import maps, predictions
-from kit.inputs import inputs_of
 from kit.recipes.schema import Recipe
 from kit.run import Run
 
@@ -148,11 +147,11 @@ def open_run(workspace: Workspace, data: Path | str, wanted: Recipe, run: Run | 
     """
     competition = workspace.open_data(data)
     run = run or workspace.run(competition, wanted)
-    run.agree(wanted)
-    path = workspace.folds / run.read_inputs().fold_file
+    lineage.agree(run, wanted)
+    path = workspace.folds / lineage.read_inputs(run).fold_file
     split = folds.read(path, competition)
     keys = cache.image_keys(competition)
-    run.check_inputs(inputs_of(keys, path))
+    lineage.check_inputs(run, lineage.inputs_of(keys, path))
     return OpenRun(run, wanted, competition, split, keys)
 
 

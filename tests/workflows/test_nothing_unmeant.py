@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import phantom, recipes
+from kit import lineage, phantom, recipes
 from kit.competition import submission
 from kit.core.errors import KitError
 from kit.core.origins import mark
@@ -69,9 +69,9 @@ class TestFolds:
         assert (workspace.folds / "tiny.csv").read_bytes() == before
         for verb in VERBS:
             verb(workspace, data, recipe())
-        assert run.read_inputs().fold_file == "tiny.csv"
+        assert lineage.read_inputs(run).fold_file == "tiny.csv"
         held, _ = train(workspace, data, recipe("name=held folds.holdout=0.2"))
-        assert held.read_inputs().fold_file == "tiny-holdout20.csv"
+        assert lineage.read_inputs(held).fold_file == "tiny-holdout20.csv"
 
     @pytest.mark.parametrize("verb", VERBS)
     def test_folds_that_changed_under_a_run_are_refused_by_every_verb(self, place, verb):
@@ -94,7 +94,7 @@ class TestFolds:
         with pytest.raises(KitError, match="was edited since, and is kept"):
             make_folds(workspace, data, recipe(), out=file)
         run, _ = train(workspace, data, recipe("name=other folds.count=3"))
-        assert run.read_inputs().fold_file == "tiny.csv"
+        assert lineage.read_inputs(run).fold_file == "tiny.csv"
         assert file.read_bytes() == before
 
     def test_two_data_sets_of_one_name_do_not_share(self, place):

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_recipes import tiny
 
-from kit import recipes
+from kit import lineage, recipes
 from kit.core.errors import KitError
 from kit.workflows.folds import make_folds
 from kit.workflows.predict import predict, predict_by
@@ -95,4 +95,4 @@ def test_a_start_that_cannot_be_is_told(data):
         train(Workspace(), data, recipes.load("demo", "name=b start=pair"))
     source, _ = train(Workspace(), data, tiny("exp2"))
     with pytest.raises(KitError, match=r"exp2: was trained with other folds: train it again"):
-        source.start(0, source.read_inputs().model_copy(update={"folds": "others"}))
+        lineage.last_weights(source, 0, lineage.read_inputs(source).model_copy(update={"folds": "others"}))

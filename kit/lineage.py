@@ -1,0 +1,165 @@
+"""What a run was trained as: its recipe and its inputs, which today's must agree with.
+
+Inputs are the images and labels, the folds, and the weights that it started from, each by its content.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from kit.core.documents import Document, read_document
+from kit.core.errors import KitError
+from kit.core.files import sha256, write_json
+from kit.core.resumable import key_of
+from kit.recipes.differences import differences
+from kit.recipes.schema import Recipe
+from kit.run import Run
+
+AFTER_TRAINING = ("about", "tta", "prevalence", "threshold.rule", "threshold.transfer")
+"""Keys of a recipe that may change in a trained run: they are read only after the training."""
+
+
+class Inputs(Document):
+    """What `inputs.json` of a run holds."""
+
+    images: str
+    """Hash of all training images and their label rows."""
+    folds: str
+    """SHA-256 of the fold file."""
+    fold_file: Annotated[str, Field(pattern=r"^[^/\x00]+$")]
+    """Its name in `folds/`."""
+    starts: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of the weights that the folds started from, by what to call them."""
+
+    def changes(self, other: "Inputs") -> list[str]:
+        """What differs in other inputs, in words; weights that only one of the two names do not count."""
+        named = {"images or labels": (self.images, other.images), "folds": (self.folds, other.folds)}
+        named |= {
+            name: (self.starts[name], other.starts[name]) for name in sorted(self.starts.keys() & other.starts.keys())
+        }
+        return [name for name, (before, after) in named.items() if before != after]
+
+
+def inputs_of(image_keys: Sequence[bytes], fold_file: Path | str) -> Inputs:
+    """What a training on these images and folds is trained on.
+
+    Args:
+        image_keys: What each training image and its label rows are, by their content.
+        fold_file: The fold file.
+    """
+    fold_file = Path(fold_file)
+    return Inputs(images=key_of(*image_keys).hex(), folds=sha256(fold_file), fold_file=fold_file.name)
+
+
+def read_inputs(run: Run) -> Inputs:
+    """What a run was trained on.
+
+    Raises:
+        KitError: inputs.json is missing or is not what a training writes.
+    """
+    remedy = f"it was edited, or is of another version: remove {run.folder} and train again"
+    return read_document(run.inputs_path, Inputs, remedy)
+
+
+def agree(run: Run, wanted: Recipe) -> None:
+    """Checks that a recipe matches the run's.
+
+    Raises:
+        KitError: they differ in what matters to the training.
+    """
+    changed = differences(run.read_recipe(), wanted, AFTER_TRAINING)
+    if changed:
+        raise KitError(
+            f"{run.folder}: was trained with other settings ({'; '.join(changed)}): use the same ones, remove "
+            f"{run.folder}, or name a new run with SET='name=…'"
+        )
+
+
+def check_recipe(run: Run, wanted: Recipe) -> None:
+    """Checks that nothing was trained here by another recipe.
+
+    An ensemble may have other members than before: each is held to its own run's recipe, and the mean of the maps
+    is made again.
+
+    Raises:
+        KitError: something was.
+    """
+    if _is_begun(run):
+        before = run.read_recipe().members
+        agree(run, wanted.model_copy(update={"members": before}) if before and wanted.members else wanted)
+
+
+def check_inputs(run: Run, inputs: Inputs) -> None:
+    """Checks that the data and folds are those that the run was trained on.
+
+    Raises:
+        KitError: they have changed.
+    """
+    if changed := read_inputs(run).changes(inputs):
+        raise KitError(
+            f"{run.folder}: was trained with other {' and '.join(changed)} than those of today "
+            f"(folds/{inputs.fold_file}): restore them, remove {run.folder}, or name a new run with SET='name=…'"
+        )
+
+
+def begin(run: Run, wanted: Recipe, inputs: Inputs) -> None:
+    """Writes what the run is, or checks it against what it was begun as, once there is an epoch to lose.
+
+    Args:
+        run: What is trained.
+        wanted: The recipe to train.
+        inputs: What it is trained on.
+
+    Raises:
+        KitError: another recipe or other data were trained here.
+    """
+    check_recipe(run, wanted)
+    if _is_begun(run):
+        check_inputs(run, inputs)
+        inputs = inputs.model_copy(update={"starts": read_inputs(run).starts | inputs.starts})
+    write_json(run.inputs_path, inputs.model_dump())
+    run.record(wanted)
+
+
+def last_weights(run: Run, fold: int, inputs: Inputs) -> Path:
+    """The last weights of a fold, for another recipe to start from.
+
+    Args:
+        run: The other run, which was trained before.
+        fold: Number of the fold.
+        inputs: What the run that starts is trained on.
+
+    Raises:
+        KitError: the fold is not trained to its end, or was trained on other data or folds.
+    """
+    recipe = run.read_recipe()
+    if recipe.members:
+        first = next(iter(recipe.members))
+        raise KitError(f"{run.folder}: is an ensemble: start from one of its members, start={recipe.name}/{first}")
+    last = run.passed_on(fold, len(recipe.stages) - 1)
+    if not run.weights(fold, len(recipe.stages) - 1).is_file():
+        raise KitError(f"{run.folder}: fold {fold} is not trained to its end: run `make train` of this recipe first")
+    if changed := read_inputs(run).changes(inputs):
+        raise KitError(f"{run.folder}: was trained with other {' and '.join(changed)}: train it again to start from it")
+    return last
+
+
+def counterpart(run: Run, fold: int) -> int:
+    """The fold of a run that a fold of a run on another data set starts from: the same, counted round.
+
+    Raises:
+        KitError: no fold is trained to its end.
+    """
+    last = len(run.read_recipe().stages) - 1
+    folds = sorted(number for number, stage in run.finished_stages() if stage == last)
+    if not folds:
+        raise KitError(f"{run.folder}: no fold is trained to its end: run `make train` of this run first")
+    return folds[fold % len(folds)]
+
+
+def _is_begun(run: Run) -> bool:
+    """Whether there is an epoch to lose, and it is known of what."""
+    begun = any(next(run.folder.rglob(name), None) for name in ("last.ckpt", "weights.safetensors"))
+    return begun and run.recipe_path.is_file() and run.inputs_path.is_file()
