@@ -9,9 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 
 
+@functools.cache
 def host() -> str:
-    """This machine's name, as a part of a file's."""
-    return socket.gethostname().replace(".", "_")[:32]
+    """This machine's name, as a part of a file's, with what tells apart containers that share it.
+
+    A process's number means something in its own namespace alone: in another, a living writer looks dead.
+    """
+    name = socket.gethostname().replace(".", "_")[:32]
+    with suppress(OSError):  # there are namespaces on Linux alone
+        name += "-" + os.readlink("/proc/self/ns/pid").removeprefix("pid:[").removesuffix("]")
+    return name
 
 
 def temporary_beside(path: Path) -> Path:
