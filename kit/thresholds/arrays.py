@@ -62,7 +62,7 @@ def choose_thresholds(
         if given is not None and len(given) != count:
             raise KitError(f"{name}: {len(given)} for {count} maps: give one a map")
     owners = [str(index) for index in range(count)] if patients is None else [str(patient) for patient in patients]
-    return selection.choose(levels, truth, owners, folds, [rule], removal, prevalence)[rule]
+    return selection.choose(levels, truth, owners, folds, [rule], removal=removal, prevalence=prevalence)[rule]
 
 
 def _levels(array: np.ndarray) -> np.ndarray:

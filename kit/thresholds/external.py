@@ -119,7 +119,7 @@ def choose(
     folds, patients = None, list(maps.ids)
     if folds_path is not None:
         folds, patients = read_folds(folds_path, maps.ids, maps.named)
-    found = selection.choose(maps, masks, patients, folds, kinds, removal, prevalence, draws=draws)
+    found = selection.choose(maps, masks, patients, folds, kinds, removal=removal, prevalence=prevalence, draws=draws)
     sources = {"maps": maps_path, "masks": masks_path} | ({"folds": folds_path} if folds_path else {})
     hashes = {name: sha256(path) for name, path in sources.items()}
     results = {Path(out) if len(kinds) == 1 else Path(out) / kind: result for kind, result in found.items()}

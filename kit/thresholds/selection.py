@@ -74,6 +74,7 @@ def choose(
     patients: Sequence[str],
     folds: Sequence[int] | None = None,
     kinds: Sequence[str] = ("image",),
+    *,
     removal: Sequence[int] | None = None,
     prevalence: float | None = None,
     image_probability: np.ndarray | None = None,

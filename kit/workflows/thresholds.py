@@ -236,12 +236,12 @@ def search(
             list(rows.patient_id),
             list(rows.fold),
             kinds,
-            removal,
-            recipe.prevalence if prevalence is None else prevalence,
-            np.concatenate(given) if given else None,
-            recipe.threshold.transfer,
-            recipe.threshold.smallest_contour,
-            draws,
+            removal=removal,
+            prevalence=recipe.prevalence if prevalence is None else prevalence,
+            image_probability=np.concatenate(given) if given else None,
+            transfer=recipe.threshold.transfer,
+            smallest_contour=recipe.threshold.smallest_contour,
+            draws=draws,
         )
         hashes = {file.name: sha256(file) for file in files + gates} | {"labels": sha256(competition.labels_path)}
         for kind, result in results.items():

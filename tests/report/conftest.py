@@ -52,7 +52,7 @@ def finish(run: Run, competition: Competition, split: Folds, seed: int) -> None:
             write_text(run.weights(fold, stage - 1), "")
     truth = (rle.union(competition.labels[image], competition.shape, image) for image in rows.image_id)
     chosen = selection.choose(
-        np.concatenate(stacks), truth, list(rows.patient_id), list(rows.fold), selection.KINDS, [0, 512, 4096]
+        np.concatenate(stacks), truth, list(rows.patient_id), list(rows.fold), selection.KINDS, removal=[0, 512, 4096]
     )
     for kind, result in chosen.items():
         selection.write(result, run.rule(kind), run.folder.name, {})

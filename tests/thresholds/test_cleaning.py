@@ -106,7 +106,7 @@ def slow_mask(kind, levels, cut, removal, top=0):
 def test_the_search_finds_the_best_of_all_cleaned_masks(kind):
     maps, truth, ids = problem(3 if kind == "triplet" else 5)
     removal = [0, 60_000, 300_000]
-    found = selection.choose(maps, truth, ids, None, [kind], removal, smallest_contour=SMALLEST)[kind]
+    found = selection.choose(maps, truth, ids, None, [kind], removal=removal, smallest_contour=SMALLEST)[kind]
     cuts = sorted({int(value) for value in np.unique(maps)} | {0})
     tops = cuts if kind == "triplet" else [0]
 

@@ -13,7 +13,9 @@ SOME_LEVELS = [0, 1, 2, 13, 77, 127, 128, 200, 254, 255]
 
 
 def searched(maps, masks, kind, removal=None, prevalence=None):
-    return choose(maps, masks, [str(i) for i in range(len(maps))], None, [kind], removal, prevalence)[kind]
+    return choose(
+        maps, masks, [str(i) for i in range(len(maps))], None, [kind], removal=removal, prevalence=prevalence
+    )[kind]
 
 
 def every_removal(maps):

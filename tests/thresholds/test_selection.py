@@ -93,7 +93,7 @@ def test_a_perfect_score_can_be_read_back(images, tmp_path):
     truth[: max(1, images // 4), 2:6, 2:6] = True
     for prevalence in (0.1, 0.22, 0.35, 0.9):
         found = choose(
-            truth.astype(np.uint8) * 255, truth, [str(i) for i in range(images)], None, KINDS, None, prevalence
+            truth.astype(np.uint8) * 255, truth, [str(i) for i in range(images)], None, KINDS, prevalence=prevalence
         )
         for kind, result in found.items():
             write(result, tmp_path / kind, None, {})

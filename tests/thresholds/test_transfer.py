@@ -72,7 +72,7 @@ def test_each_fold_taken_for_a_test_set_gets_the_share_of_the_others(kind, probl
 def test_what_is_promised_is_what_each_fold_gets_at_the_prevalence(kind, problem, slow):
     maps, masks = problem(3, count=COUNT)
     weights = prevalence_weights(masks.any(axis=(1, 2)), 0.3)
-    found = choose(maps, masks, IDS, FOLDS, [kind], None, 0.3, None, "share")[kind]
+    found = choose(maps, masks, IDS, FOLDS, [kind], prevalence=0.3, transfer="share")[kind]
     assert found.share == pytest.approx(slow_share(found.rule, maps, masks, FOLDS, weights, slow))
     dice = np.empty(COUNT)
     for fold in range(3):
