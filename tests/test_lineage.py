@@ -1,0 +1,97 @@
+import pytest
+
+from kit import lineage, recipes
+from kit.core.errors import KitError
+from kit.core.files import write_text
+from kit.lineage import Inputs
+from kit.run import Run
+
+INPUTS = Inputs(images="a", folds="b", fold_file="c.csv", starts={"weights of fold 0": "d"})
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of the recipe `demo` whose first stage is trained in folds 0 and 3, and the second in fold 3 alone."""
+    found = Run(tmp_path / "demo")
+    lineage.begin(found, recipes.load("demo"), INPUTS)
+    last = len(recipes.load("demo").stages) - 1
+    for fold, stage in ((0, 0), (3, 0), (3, last)):
+        write_text(found.weights(fold, stage), "")
+    return found
+
+
+def test_what_a_run_was_begun_as_can_be_read(run):
+    assert lineage.read_inputs(run) == INPUTS
+    assert run.read_recipe() == recipes.load("demo")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, []),
+        ({"fold_file": "other.csv"}, []),
+        ({"images": "x"}, ["images or labels"]),
+        ({"images": "x", "folds": "y"}, ["images or labels", "folds"]),
+        ({"starts": {"weights of fold 0": "x"}}, ["weights of fold 0"]),
+        ({"starts": {"weights of fold 1": "x"}}, []),
+    ],
+)
+def test_inputs_tell_what_has_changed(changed, told):
+    assert INPUTS.changes(INPUTS.model_copy(update=changed)) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[]", "the file"),
+        ('{"images": 1, "folds": "b", "fold_file": "c.csv"}', "images"),
+        ('{"images": "a", "fold_file": "c.csv"}', "folds"),
+        ('{"images": "a", "folds": "b", "fold_file": "../c.csv"}', "fold_file"),
+        ('{"images": "a", "folds": "b", "fold_file": "c.csv", "starts": {"x": 1}}', "starts.x"),
+        ("{", "the file"),
+    ],
+)
+def test_inputs_that_were_edited_are_told_by_their_key(run, text, told):
+    write_text(run.inputs_path, text)
+    with pytest.raises(KitError, match=rf"inputs\.json: {told}: .*: remove .*demo and train again"):
+        lineage.read_inputs(run)
+
+
+def test_other_settings_are_refused_and_those_read_after_the_training_are_not(run):
+    with pytest.raises(KitError, match=r"other settings \(.*seed"):
+        lineage.agree(run, recipes.load("demo", "seed=5"))
+    with pytest.raises(KitError, match="other settings"):
+        lineage.begin(run, recipes.load("demo", "seed=5"), INPUTS)
+    lineage.begin(run, recipes.load("demo", "tta=false prevalence=0.3"), INPUTS)
+    assert run.read_recipe().tta is False
+
+
+def test_other_data_are_refused_where_something_was_trained(run, tmp_path):
+    other = INPUTS.model_copy(update={"folds": "x"})
+    with pytest.raises(KitError, match="other folds than those of today"):
+        lineage.begin(run, recipes.load("demo"), other)
+    untrained = Run(tmp_path / "new")
+    for inputs in (INPUTS, other):
+        lineage.begin(untrained, recipes.load("demo"), inputs)
+        assert lineage.read_inputs(untrained) == inputs
+
+
+def test_each_fold_adds_the_weights_that_it_started_from(run):
+    lineage.begin(run, recipes.load("demo"), INPUTS.model_copy(update={"starts": {"weights of fold 1": "e"}}))
+    assert lineage.read_inputs(run).starts == {"weights of fold 0": "d", "weights of fold 1": "e"}
+
+
+def test_weights_to_start_from_are_those_of_a_finished_fold(run):
+    last = len(run.read_recipe().stages) - 1
+    assert lineage.last_weights(run, 3, INPUTS) == run.weights(3, last)
+    with pytest.raises(KitError, match="fold 0 is not trained to its end"):
+        lineage.last_weights(run, 0, INPUTS)
+    with pytest.raises(KitError, match="was trained with other folds"):
+        lineage.last_weights(run, 3, INPUTS.model_copy(update={"folds": "x"}))
+
+
+def test_folds_of_another_data_set_are_counted_round_those_that_are_finished(run):
+    assert [lineage.counterpart(run, fold) for fold in range(3)] == [3, 3, 3]
+    run.weights(0, len(run.read_recipe().stages) - 1).parent.mkdir(parents=True, exist_ok=True)
+    write_text(run.weights(0, len(run.read_recipe().stages) - 1), "")
+    assert [lineage.counterpart(run, fold) for fold in range(4)] == [0, 3, 0, 3]
