@@ -65,10 +65,9 @@ def _measure(workspace: Workspace, run: Run, trained: Trained, competition: Comp
         what = f"fold {fold}, full and halved"
         for indices, images in predict.batches(len(ids), read, full.batch_size, what, _never_unreadable):
             for i, *pair in zip(indices, full.inputs(images), halved.inputs(images), strict=True):
+                truth = competition.truth(ids[i])
                 before, after = (
-                    scoring.dice(
-                        rule.mask(maps.upsample(levels, competition.shape), probability), competition.truth(ids[i])
-                    )
+                    scoring.dice(rule.mask(maps.upsample(levels, competition.shape), probability), truth)
                     for levels, probability in pair
                 )
                 changes.append(after - before)

@@ -98,18 +98,23 @@ def test_what_a_dead_writer_left_is_removed_and_a_living_ones_stays(tmp_path, us
     assert {path.name for path in tmp_path.iterdir()} - {"a.txt", ".a.txt.lock"} == {path.name for path in kept}
 
 
-@pytest.mark.skipif(not Path("/proc/self/ns/pid").is_symlink(), reason="no namespaces here")
 def test_containers_of_one_host_name_have_names_of_their_own(monkeypatch):
-    temporary.host.cache_clear()
-    here = temporary.host()
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "readlink", lambda path: "pid:[1]")
+    def named(namespace):
+        def readlink(path):
+            assert path == "/proc/self/ns/pid"
+            if namespace is None:
+                raise FileNotFoundError(errno.ENOENT, "no such file", path)
+            return f"pid:[{namespace}]"
+
         temporary.host.cache_clear()
-        there = temporary.host()
-    temporary.host.cache_clear()
-    assert there.endswith("-1")
-    assert here != there
-    assert here.rpartition("-")[0] == there.rpartition("-")[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "readlink", readlink)
+            found = temporary.host()
+        temporary.host.cache_clear()
+        return found
+
+    plain = named(None)  # a system without namespaces
+    assert [named(1), named(22)] == [f"{plain}-1", f"{plain}-22"]
 
 
 def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
