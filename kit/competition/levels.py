@@ -4,6 +4,10 @@ import numpy as np
 import pydicom
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
+READER = "1"
+"""Version of reading, part of the key of whatever is stored of an image or a mask picture: cached rows, maps, imports.
+Raise it whenever `dicom`, `jpeg`, `levels` or `pictures` gives other pixels for a file than before."""
+
 
 def scaled(dataset: pydicom.Dataset) -> np.ndarray:
     """Grey levels as 8 bits: as they are, or deeper ones by the file's window, else by their full range."""

@@ -1,6 +1,7 @@
 """Every training image and mask once, at the size of a stage, as memory-mapped uint8 arrays.
 
-A row is made from the bytes of its DICOM file and its label rows; when one of them changes, that row is made again.
+A row is made from the bytes of its DICOM file and its label rows, by one version of the reader and of the resizer; when
+one of them changes, that row is made again.
 """
 
 import logging
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.competition import dicom, rle, shapes
+from kit.competition import dicom, levels, rle, shapes
 from kit.competition.layout import Competition
 from kit.core.distributed import ALONE, Team
 from kit.core.errors import KitError
@@ -19,6 +20,7 @@ from kit.core.files import locked, sha256
 from kit.core.parallel import ordered
 from kit.core.progress import progress
 from kit.core.resumable import ResumableArray, key_of
+from kit.data import resize
 from kit.data.patients import tell_burned_in
 from kit.data.resize import resize_image, resize_mask
 
@@ -34,13 +36,13 @@ class Cache:
     masks: np.ndarray
     """uint8 (N, size, size), 0 or 1, memory-mapped."""
     keys: tuple[bytes, ...]
-    """What each row was made from."""
+    """What each row is of: `image_keys`."""
     bad: np.ndarray
     """bool (N,): the file could not be read and is left out."""
 
 
 def image_keys(competition: Competition) -> tuple[bytes, ...]:
-    """What each training row is made from: the file's content and the image's label rows."""
+    """What each training image is: the file's content and the image's label rows."""
 
     def key(image_id: str) -> bytes:
         try:
@@ -81,9 +83,10 @@ def _made(
     team: Team,
 ) -> dict[int, Cache]:
     ids, paths = list(competition.train), list(competition.train.values())
+    made_from = [key_of(levels.READER, resize.RESIZER, key) for key in keys]
 
     def opened(size: int, name: str) -> ResumableArray:
-        return ResumableArray(folder / str(size) / name, ids, keys, (size, size), team, skip_unreadable=skip_bad)
+        return ResumableArray(folder / str(size) / name, ids, made_from, (size, size), team, skip_unreadable=skip_bad)
 
     stores = {size: (opened(size, "images.npy"), opened(size, "masks.npy")) for size in sizes}
     missing = sorted({int(i) for pair in stores.values() for rows in pair for i in rows.missing()})

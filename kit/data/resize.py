@@ -5,6 +5,10 @@ import math
 import cv2
 import numpy as np
 
+RESIZER = "1"
+"""Version of resizing, part of the key of cached rows and of maps. Raise it whenever `resize_image` or `resize_mask`
+gives other pixels than before."""
+
 
 def resize_image(pixels: np.ndarray, size: int) -> np.ndarray:
     """The radiograph at `size` pixels a side, each the mean of what it covers. uint8 (H, W) → uint8 (size, size)."""

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.competition import dicom, pictures
+from kit.competition import dicom, levels, pictures
 from kit.core.distributed import Team
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.parallel import ordered
 from kit.core.resumable import ResumableArray, is_complete, key_of
+from kit.data import resize
 from kit.data.resize import resize_image
 from kit.inference.maps import QUANTISER
 from kit.recipes.schema import Recipe
@@ -56,10 +57,13 @@ def images_of(paths: dict[str, Path], shape: tuple[int, int] | None, skip_unread
 
 
 def row_keys(weights: Sequence[Path], keys: Sequence[bytes], backend: str = "torch") -> list[bytes]:
-    """What the stored prediction of each image is made from: weights, image, quantiser, and another backend's name."""
+    """What the stored prediction of each image is made from.
+
+    Weights, image, the versions of reader, resizer and quantiser, and the name of a backend other than torch.
+    """
     made_from = b"".join(key_of(sha256(path)) for path in weights)
     named = [] if backend == "torch" else [backend]
-    return [key_of(QUANTISER, made_from, key, *named) for key in keys]
+    return [key_of(levels.READER, resize.RESIZER, QUANTISER, made_from, key, *named) for key in keys]
 
 
 def predict_images(

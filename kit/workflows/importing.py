@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kit.competition import dicom_writer, labels, mirror, pictures, rle, scoring, shapes, submission
+from kit.competition import dicom_writer, labels, levels, mirror, pictures, rle, scoring, shapes, submission
 from kit.competition.dicom import Radiograph, report_bad
 from kit.competition.mirror import Mirror
 from kit.core.errors import KitError, printable
@@ -18,6 +18,7 @@ from kit.core.files import present, read_json, replacing_folder, write_json
 from kit.core.parallel import ordered
 from kit.core.progress import progress
 from kit.core.tables import write_csv
+from kit.core.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -164,9 +165,14 @@ def _rows(texts: dict[str, list[str]], images: Iterable[str]) -> list[tuple[str,
 
 
 def _fingerprint(found: Mirror) -> dict[str, str | int]:
-    """What an import is made from: each file's name, size and time of change."""
+    """What an import is made from: each file's name, size and time of change, and the versions of what makes it.
+
+    Much of the kit takes part (which files are images, how rows are understood), so a new release imports once more;
+    equal pixels give equal files, and cached rows of them stay.
+    """
     paths: list[Path] = [*found.images.values(), *found.masks.values()]
     paths += [path for path in (found.labels_path, *(found.folder / name for name in _COPIED)) if path]
     stats: list[tuple[str, os.stat_result]] = [(printable(path), path.stat()) for path in paths if path.exists()]
     listed = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
-    return {"images": len(found.images), "files": hashlib.sha256(listed.encode()).hexdigest()}
+    files = hashlib.sha256(listed.encode()).hexdigest()
+    return {"images": len(found.images), "files": files, "reader": levels.READER, "kit": VERSION}

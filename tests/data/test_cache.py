@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from dicoms import write_dicom
 
-from kit.competition import dicom, rle
+from kit.competition import dicom, levels, rle
 from kit.core.errors import KitError
-from kit.data import cache
+from kit.data import cache, resize
 from kit.data.resize import resize_image, resize_mask
 
 
@@ -60,6 +60,15 @@ def test_a_changed_image_or_label_is_made_anew_alone(few, tmp_path, reads):
     assert sorted(reads) == sorted([few.train[first], few.train[third]])
     assert (cached.images[0] == cached.images[1]).all()
     assert cached.masks[2].any()
+
+
+@pytest.mark.parametrize("maker", [(levels, "READER"), (resize, "RESIZER")])
+def test_rows_of_another_version_are_made_anew(few, tmp_path, reads, monkeypatch, maker):
+    before = cache.ensure(few, [32], tmp_path / "cache")[32]
+    reads.clear()
+    monkeypatch.setattr(*maker, "a better one")
+    assert cache.ensure(few, [32], tmp_path / "cache")[32].keys == before.keys  # a training is still on the same images
+    assert sorted(reads) == sorted(few.train.values())
 
 
 def test_a_killed_build_goes_on(few, tmp_path, monkeypatch, reads):

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from kit import networks, recipes
+from kit.competition import levels
 from kit.core.errors import KitError
-from kit.inference import predict
+from kit.data import resize
+from kit.inference import predict, predictions
 
 TINY = "network.encoder=resnet18 network.decoder_channels=[16,16,8,8,8] stages.0.batch_size=3 stages.1.batch_size=3"
 
@@ -72,3 +74,12 @@ def test_maps_with_image_evidence_are_geometric_means():
     assert np.abs(plain - expected.numpy()).max() < 1e-5
     without, _ = predict.probabilities(models, images, settings.model_copy(update={"image_evidence": False}))
     assert np.abs(plain - without).max() > 1e-3
+
+
+@pytest.mark.parametrize("maker", [(levels, "READER"), (resize, "RESIZER"), (predictions, "QUANTISER")])
+def test_maps_of_another_version_of_a_maker_do_not_pass(tmp_path, monkeypatch, maker):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"weights")
+    before = predictions.row_keys([weights], [b"image"])
+    monkeypatch.setattr(*maker, "a better one")
+    assert predictions.row_keys([weights], [b"image"]) != before

@@ -13,7 +13,7 @@ from drawn import draw_folder, drawn
 from PIL import Image
 
 from kit import cli
-from kit.competition import dicom, dicom_writer, labels, layout, mirror, pictures, rle
+from kit.competition import dicom, dicom_writer, labels, layout, levels, mirror, pictures, rle
 from kit.core.errors import KitError
 from kit.data import inspection
 from kit.workflows import check, importing
@@ -91,6 +91,15 @@ def test_what_was_put_beside_imported_images_stays(tmp_path):
     assert (out / "patients.csv").read_text() == patients
     assert (out / "notes/read.txt").read_text() == "of mine"
     assert {path.name for path in out.iterdir()} == before
+
+
+def test_a_folder_is_imported_again_by_a_better_reader(tmp_path, monkeypatch):
+    source, out = draw_folder(tmp_path / "cells"), tmp_path / "out"
+    assert [importing.bring_in(source, out)[1] for _ in range(2)] == [True, False]
+    monkeypatch.setattr(levels, "READER", "a better one")
+    assert importing.bring_in(source, out)[1]
+    monkeypatch.setattr(importing, "VERSION", "9.9.9")
+    assert importing.bring_in(source, out)[1]
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg"])
