@@ -5,7 +5,8 @@ instead of being labelled again: all 256 levels cost about as much as a few labe
 """
 
 import numpy as np
-from numba import njit
+
+from kit.core.compiled import compiled
 
 # The eight neighbours as a ring (row, column), and whether they come before the pixel in raster order.
 _RING = np.array([(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)])
@@ -60,7 +61,7 @@ def sweep(levels: np.ndarray, truth: np.ndarray, lowest: int = 0) -> np.ndarray:
     return np.concatenate([rows, whole])
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _sweep(levels: np.ndarray, truth: np.ndarray, pixels: np.ndarray, width: int, lowest: int) -> np.ndarray:
     """Of the `pixels` ≥ lowest ≥ 1 of a flat map, `width` a row, with a border of zeros, which so never joins."""
     order, count_of = _by_level(levels, pixels)
@@ -113,7 +114,7 @@ def _sweep(levels: np.ndarray, truth: np.ndarray, pixels: np.ndarray, width: int
     return rows[:used].copy()
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _by_level(levels: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pixels from the highest level down, in raster order within a level; and how many each level has."""
     count = np.zeros(256, np.int64)
@@ -128,7 +129,7 @@ def _by_level(levels: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.nd
     return order, count
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _find(parent: np.ndarray, node: int) -> int:
     while parent[node] != node:
         parent[node] = parent[parent[node]]
@@ -136,7 +137,7 @@ def _find(parent: np.ndarray, node: int) -> int:
     return node
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _drop_joined(roots: np.ndarray, alive: int, parent: np.ndarray) -> int:
     kept = 0
     for root in roots[:alive]:
@@ -146,7 +147,7 @@ def _drop_joined(roots: np.ndarray, alive: int, parent: np.ndarray) -> int:
     return kept
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _with_room(rows: np.ndarray, needed: int) -> np.ndarray:
     if needed <= len(rows):
         return rows
@@ -155,7 +156,7 @@ def _with_room(rows: np.ndarray, needed: int) -> np.ndarray:
     return larger
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _sum_by_area(roots: np.ndarray, area: np.ndarray, overlap: np.ndarray, rows: np.ndarray) -> int:
     """Writes a row for each distinct area, largest first, with the sums down to it; returns how many."""
     keys = np.empty(len(roots), np.int64)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from kit.competition.scoring import FULL_AREA
+from kit.core.compiled import compiled
 from kit.core.parallel import ordered
 from kit.core.progress import progress
 from kit.inference.maps import PROBABILITIES
@@ -138,7 +138,7 @@ def _shut(size: np.ndarray) -> np.ndarray:
     return np.where(_ends(size), 0, -np.inf).astype(np.float32)
 
 
-@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "contract"})
+@compiled(nogil=True, fastmath={"nnan", "nsz", "contract"})
 def _highest(image: np.ndarray, gain: np.ndarray, shut: np.ndarray, blocks: np.ndarray) -> np.ndarray:
     """The highest sum of the gains (K,) of the first steps, or of none, for each draw, (B · lanes,)."""
     highest = np.empty((len(blocks), 1, _LANES), np.float32)
@@ -147,7 +147,7 @@ def _highest(image: np.ndarray, gain: np.ndarray, shut: np.ndarray, blocks: np.n
     return highest.ravel()
 
 
-@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "contract"})
+@compiled(nogil=True, fastmath={"nnan", "nsz", "contract"})
 def _highest_by_level(
     order: np.ndarray, shut: np.ndarray, tiles: np.ndarray, blocks: np.ndarray, everything: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +169,7 @@ def _highest_by_level(
     return best.ravel(), where.ravel()
 
 
-@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "contract"})
+@compiled(nogil=True, fastmath={"nnan", "nsz", "contract"})
 def _sums(image: np.ndarray, gain: np.ndarray, shut: np.ndarray, weight: np.ndarray, highest: np.ndarray) -> None:
     """Fills `highest` (T, lanes) with the highest sums of the gains (K, T) of the first steps, or of none.
 

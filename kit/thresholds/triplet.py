@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from kit.core.compiled import compiled
 from kit.inference.rules import TripletRule, level_of
 from kit.thresholds.curves import Steps
 from kit.thresholds.search import LevelSearch, histogram_steps
@@ -63,7 +63,7 @@ class TripletSearch(LevelSearch[TripletRule]):
         return found
 
 
-@njit(cache=True)
+@compiled()
 def _highest_sums(size: np.ndarray, order: np.ndarray, gain: np.ndarray) -> np.ndarray:
     """The highest sum of the gains (n, 256) of all images down to some size (n,), or of none, at each level, (256,)."""
     highest, total = np.zeros(256), np.zeros(256)
@@ -77,7 +77,7 @@ def _highest_sums(size: np.ndarray, order: np.ndarray, gain: np.ndarray) -> np.n
     return highest
 
 
-@njit(cache=True)
+@compiled()
 def _add_by_cell(sums: np.ndarray, cell: np.ndarray, gain: np.ndarray) -> None:
     """Adds the gains (n, 256) of the images to their cells of `sums` (256, cells, 256), given by number (256, n)."""
     for top in range(256):
