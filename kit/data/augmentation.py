@@ -1,7 +1,7 @@
 """The paper's augmentation groups (section 4.1, Table 9) and the winners', through albumentations.
 
-The recipe says how strong each is. Where albumentations 2 distorts less than its versions of 2019 under the same
-names, `kit.data.distortion` does what those did.
+The recipe says how strong each is. Where albumentations 2 does something else than its versions of 2019 under the same
+names, `kit.data.distortion` and `kit.data.grey_levels` do what those did.
 """
 
 import random
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from kit.data.distortion import Elastic, Grid, Optical
+from kit.data.grey_levels import Gamma, LightnessClahe
 from kit.recipes.magnitudes import Affine, Blur, Crop, Distortion, Exposure, Flip, Light, Magnitudes
 
 REFLECT = cv2.BORDER_REFLECT_101
@@ -26,8 +27,8 @@ def _light(settings: Light, size: int) -> A.BaseCompose:
     return A.OneOf(
         [
             A.RandomBrightnessContrast(brightness_limit=0, contrast_limit=settings.contrast, p=1),
-            A.RandomGamma(gamma_limit=_percent(settings.gamma), p=1),
-            A.RandomBrightnessContrast(brightness_limit=settings.brightness, contrast_limit=0, p=1),
+            (A.RandomGamma if settings.gamma_is_exponent else Gamma)(gamma_limit=_percent(settings.gamma), p=1),
+            A.RandomBrightnessContrast(settings.brightness, 0, brightness_by_max=settings.brightness_by_max, p=1),
         ],
         p=settings.probability,
     )
@@ -70,9 +71,9 @@ def _affine(settings: Affine, size: int) -> A.BasicTransform:
 def _exposure(settings: Exposure, size: int) -> A.BaseCompose:
     return A.OneOf(
         [
-            A.RandomGamma(gamma_limit=_percent(settings.gamma), p=1),
-            A.RandomBrightnessContrast(settings.brightness, settings.contrast, p=1),
-            A.CLAHE(clip_limit=(1, settings.clahe), tile_grid_size=(4, 4), p=1),
+            Gamma(gamma_limit=_percent(settings.gamma), p=1),
+            A.RandomBrightnessContrast(settings.brightness, settings.contrast, brightness_by_max=False, p=1),
+            LightnessClahe(clip_limit=(1, settings.clahe), tile_grid_size=(4, 4), p=1),
         ],
         p=settings.probability,
     )

@@ -29,8 +29,13 @@ class Light(Section):
     contrast: Share = 0.2
     """Contrast changes by a factor of up to 1 ± this."""
     gamma: Range = (0.8, 1.2)
+    """Grey levels of 0…1 are raised to 1 / gamma, as in albumentations 0.3 of 2019: below 1 makes them darker."""
+    gamma_is_exponent: bool = False
+    """They are raised to gamma itself, as in albumentations 2."""
     brightness: Share = 0.2
-    """Brightness changes by up to ± this share of the highest grey level."""
+    """Grey levels move by up to ± this share of the image's mean, as in albumentations 0.3."""
+    brightness_by_max: bool = False
+    """They move by up to ± this share of 255, as in albumentations 2: about twice as far on a radiograph."""
 
 
 class Distortion(Section):
@@ -72,14 +77,17 @@ class Affine(Section):
 
 
 class Exposure(Section):
-    """One of gamma, brightness with contrast, and CLAHE, by the runner-up's magnitudes."""
+    """One of gamma, brightness with contrast, and CLAHE, by the runner-up's magnitudes and as in albumentations 0.3."""
 
     probability: Share = 0.5
     gamma: Range = (0.6, 1.2)
+    """Grey levels of 0…1 are raised to 1 / gamma."""
     brightness: Share = 0.2
+    """Grey levels move by up to ± this share of the image's mean."""
     contrast: Share = 0.2
+    """Contrast changes by a factor of up to 1 ± this."""
     clahe: Annotated[float, Field(ge=1)] = 4.0
-    """Highest clip limit of CLAHE on 4×4 tiles."""
+    """Highest clip limit of CLAHE on 4×4 tiles of the lightness (L of CIELAB)."""
 
 
 class Blur(Section):
