@@ -85,6 +85,8 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
     source = pd.DataFrame(_stored(run, recipe.tta), columns=["image_id", "file", "index", "probability"])
     source = source.sort_values("image_id", ignore_index=True)
     known = split.table.set_index("image_id")
+    # Reports are passed on: a patient is a number there, and folds/NAME.csv alone says whose.
+    known["patient_id"] = [f"P{number + 1:05}" for number in pd.factorize(known.patient_id)[0]]
     for image in source.image_id:
         if image not in competition.labels or image not in known.index:
             raise KitError(

@@ -159,4 +159,4 @@ def forest(pair: Pair) -> Figure:
 
 
 def _file(pair: Pair) -> str:
-    return f"{pair.second}-against-{pair.first}".replace("/", "-")
+    return f"{pair.second}-against-{pair.first}"

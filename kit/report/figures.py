@@ -1,5 +1,6 @@
 """Figures: drawn by matplotlib, kept as SVG, PNG and CSV beside the report, shown in it in its own colours."""
 
+import hashlib
 import html
 import io
 import re
@@ -30,6 +31,7 @@ VARIABLES = {
 """The page's CSS variable for each colour."""
 STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a run may be called anything, "$x$" too
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": INK,
@@ -104,12 +106,33 @@ def draw(width: float = 4.7, height: float = 3.3) -> tuple[Canvas, Axes]:
 
 
 def finish(figure: Canvas, name: str, title: str, alt: str, data: pd.DataFrame) -> Figure:
-    """The figure as SVG and PNG, the same bytes for the same content."""
+    """The figure as SVG and PNG, the same bytes for the same content.
+
+    Args:
+        figure: What was drawn.
+        name: Of its files and of its ids in a page; a run's name may be part of it.
+        title: Of the figure.
+        alt: What a person who does not see it should know.
+        data: The numbers behind it.
+    """
+    name = safe_name(name)
     buffer, pixels = io.StringIO(), io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     figure.savefig(pixels, format="png", dpi=_DPI, facecolor=PAPER, metadata={"Software": None})
     return Figure(name, title, alt, buffer.getvalue(), pixels.getvalue(), data)
+
+
+def safe_name(text: str) -> str:
+    """A text as the name of a file, an id and a part of an address; texts that differ keep different names.
+
+    >>> safe_name("exp5-against-exp2"), safe_name('a"b')
+    ('exp5-against-exp2', 'a-b-39a01277')
+    """
+    plain = re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)
+    return (
+        plain if plain == text else f"{plain}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    )
 
 
 def plain_ticks(axis: Axis) -> None:

@@ -71,6 +71,14 @@ def test_cases_csv_has_a_row_an_image(finished):
     assert table.image_id.tolist() == sorted(finished.competition.train)
 
 
+def test_no_patient_s_id_leaves_the_folds(finished):
+    folder, patients = finished.page.parent, set(finished.split.table.patient_id)
+    for path in (finished.page, *folder.glob("report/*.csv")):
+        assert not [patient for patient in patients if patient in path.read_text()]
+    same = finished.cases.table.merge(finished.split.table, on="image_id")
+    assert len(same.groupby(["patient_id_x", "patient_id_y"])) == len(patients) == same.patient_id_x.nunique()
+
+
 def test_every_figure_is_a_picture_and_a_table(finished):
     folder = finished.page.parent / "report"
     drawn = sorted(path.stem for path in folder.glob("*.svg"))
@@ -160,6 +168,21 @@ def test_text_from_outside_cannot_leave_its_place(finished, tmp_path):
     assert "&lt;b&gt;" in page.render(
         "compare.html", title="<b>", runs=pd.DataFrame({"run": ["a"]}), pairs=[], files=""
     )
+
+
+@pytest.mark.parametrize("name", ['"><script>alert(1)</script>', "$x_{$", r"\1 #?%", "ein Läuf"])
+def test_a_run_of_any_name_can_be_compared(finished, tmp_path, name):
+    """Neither as an id of the page, nor as a formula of the figures, nor as a name of their files."""
+    pairs = comparison.pairs({"a": finished.cases.table, name: finished.cases.table})
+    overview = pd.DataFrame([{"run": run, "dice": 0.5} for run in ("a", name)])
+    text = page.compare(pairs, overview, tmp_path / "page")
+    outline = Outline()
+    outline.feed(text)
+    assert outline.tags.count("script") == page.render(
+        "compare.html", title="", runs=overview, pairs=[], files=""
+    ).count("<script")
+    assert all(re.fullmatch(r"[\w.-]+", one, re.ASCII) for one in outline.ids)
+    assert f"Dice by {name}" in ET.parse(next((tmp_path / "page").glob("*-images*.svg"))).getroot().itertext()
 
 
 def test_a_run_without_thresholds_is_refused(finished, tmp_path):
