@@ -44,6 +44,8 @@ _MOST_PIXELS = 2**26
 _UNDEFINED = 2**32 - 1
 _MOST_INFLATED = 2**28
 """Bytes of a deflated file after inflation."""
+_TOLD: set[str] = set()
+"""Doubts that have been logged."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,15 @@ class Radiograph(Metadata):
 
     pixels: np.ndarray
     """uint8 (height, width)."""
+    doubt: str = ""
+    """What of its header was not believed; empty where all was."""
 
 
 def read(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:
     """Reads a file: JPEG baseline, JPEG 2000, RLE or uncompressed, 8 to 16 bits.
 
-    MONOCHROME1 is inverted. Images of more than 8 bits are scaled to 8 by their window, else by their full range.
+    MONOCHROME1 is inverted. Images of more than 8 bits are scaled to 8 by their window, else by their full range. That
+    a window was not believed is logged once.
 
     Args:
         path: The file.
@@ -95,14 +100,16 @@ def read(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:
             syntax = _check_grey_image(dataset)
             encapsulated = dataset.PixelData if syntax.is_encapsulated else b""
             frame = next(generate_frames(encapsulated, number_of_frames=1)) if encapsulated else b""
-            if syntax in JPEG2000TransferSyntaxes:
-                jpeg.check_2000(frame, metadata.shape)
-            pixels = None if syntax == JPEGBaseline8Bit else _decoded(dataset)
+            depth = jpeg.check_2000(frame, metadata.shape) if syntax in JPEG2000TransferSyntaxes else None
+            pixels, doubt = (None, "") if syntax == JPEGBaseline8Bit else _decoded(dataset, depth)
         if pixels is None:  # out of the lock: this is what takes the time, and it runs in parallel
             pixels = jpeg.decode(frame, metadata.shape)
         if pixels.shape != metadata.shape:
             raise _Refused(f"pixels are {pixels.shape}, not {metadata.shape} as its header says: fetch it again")
-    return Radiograph(**vars(metadata), pixels=255 - pixels if metadata.inverted else pixels)
+    if doubt and doubt not in _TOLD:
+        _TOLD.add(doubt)
+        log.warning("%s: %s (said once; `kit check` lists all such files)", printable(path), doubt)
+    return Radiograph(**vars(metadata), pixels=255 - pixels if metadata.inverted else pixels, doubt=doubt)
 
 
 def read_metadata(path: Path | str) -> Metadata:
@@ -283,13 +290,13 @@ def age_in_years(text: str | None) -> int | None:
     return int(int(match[1]) * _YEARS[match[2]]) if match else None
 
 
-def _decoded(dataset: pydicom.Dataset) -> np.ndarray:
-    """Grey levels as 8 bits by pydicom's decoders."""
+def _decoded(dataset: pydicom.Dataset, depth: int | None) -> tuple[np.ndarray, str]:
+    """Grey levels as 8 bits by pydicom's decoders, and what of the header was not believed."""
     needed = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated and len(dataset.PixelData) < needed:
         found = len(dataset.PixelData)
         raise _Refused(f"pixels cannot be decoded ({found} of {needed} bytes: it is truncated): fetch the file again")
     try:
-        return levels.scaled(dataset)
+        return levels.scaled(dataset, depth)
     except Exception as error:
         raise _Refused(f"pixels cannot be decoded ({type(error).__name__}): fetch the file again") from error

@@ -48,8 +48,11 @@ def decode(frame: bytes, shape: tuple[int, int]) -> np.ndarray:
     return pixels
 
 
-def check_2000(frame: bytes, shape: tuple[int, int]) -> None:
+def check_2000(frame: bytes, shape: tuple[int, int]) -> int:
     """Refuses a JPEG 2000 stream of another size than the header says, or of too many tiles to be a radiograph.
+
+    Returns:
+        Bits a pixel by the stream itself.
 
     Raises:
         Undecodable: so it is, or it is no JPEG 2000.
@@ -65,6 +68,7 @@ def check_2000(frame: bytes, shape: tuple[int, int]) -> None:
         )
     if (tile < 1).any() or int(np.prod(-(-size // np.maximum(tile, 1)))) > _MOST_TILES:
         raise Undecodable("pixels cannot be decoded (its tiles are too small): fetch the file again")
+    return (frame[start + 42] & 127) + 1 if len(frame) > start + 42 else 0
 
 
 def _grey(frame: bytes) -> np.ndarray:

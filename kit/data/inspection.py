@@ -147,6 +147,9 @@ def _look(image: str, sources: Sources) -> tuple[bytes | None, list[Finding]]:
     pixels = radiograph.pixels
     if radiograph.burned_in:
         found.append(Finding(False, image, "says BurnedInAnnotation=YES", "look at it before you share it"))
+    if radiograph.doubt:
+        reason, _, advice = radiograph.doubt.rpartition(": ")
+        found.append(Finding(False, image, reason, advice))
     if radiograph.inverted:
         found.append(Finding(False, image, "is MONOCHROME1", "nothing: it is inverted when it is read"))
     if pixels.min() == pixels.max():
