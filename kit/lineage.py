@@ -12,7 +12,7 @@ from pydantic import Field
 from kit.core.documents import Document, read_document
 from kit.core.errors import KitError
 from kit.core.files import sha256, write_json
-from kit.core.resumable import key_of
+from kit.core.store import key_of
 from kit.recipes.differences import differences
 from kit.recipes.schema import Recipe
 from kit.run import Run

@@ -159,7 +159,7 @@ def report_bad(errors: list[KitError], skip_bad: bool) -> None:
         count = "1 file" if len(errors) == 1 else f"{len(errors)} files"
         raise KitError(f"{count} cannot be read: fix them or use --skip-bad: " + "; ".join(map(str, errors)))
     for error in errors:
-        log.warning("left out: %s", error)
+        log.warning("skipping %s", error)
 
 
 @contextmanager

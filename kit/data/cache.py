@@ -5,7 +5,7 @@ one of them changes, that row is made again.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,14 @@ import numpy as np
 
 from kit.competition import dicom, levels, rle, shapes
 from kit.competition.layout import Competition
+from kit.core import store
+from kit.core.arrays import open_array
 from kit.core.distributed import ALONE, Team
 from kit.core.errors import KitError
 from kit.core.files import locked, sha256
 from kit.core.parallel import ordered
 from kit.core.progress import progress
-from kit.core.resumable import ResumableArray, key_of
+from kit.core.store import key_of
 from kit.data import resize
 from kit.data.patients import tell_burned_in
 from kit.data.resize import resize_image, resize_mask
@@ -84,52 +86,34 @@ def _made(
 ) -> dict[int, Cache]:
     ids, paths = list(competition.train), list(competition.train.values())
     made_from = [key_of(levels.READER, resize.RESIZER, key) for key in keys]
-
-    def opened(size: int, name: str) -> ResumableArray:
-        return ResumableArray(folder / str(size) / name, ids, made_from, (size, size), team, skip_unreadable=skip_bad)
-
-    stores = {size: (opened(size, "images.npy"), opened(size, "masks.npy")) for size in sizes}
-    missing = sorted({int(i) for pair in stores.values() for rows in pair for i in rows.missing()})
-    team.barrier()
-
+    arrays = {
+        size: tuple(
+            store.Array(folder / str(size) / name, ids, made_from, (size, size)) for name in ("images.npy", "masks.npy")
+        )
+        for size in sizes
+    }
     burned_in = []
 
-    def make(index: int) -> KitError | None:
+    def read(index: int) -> tuple[int, list[np.ndarray] | KitError]:
         try:
             image = dicom.read(paths[index], shapes.of(competition.shapes, ids[index]))
         except KitError as error:
-            for pair in stores.values():
-                for rows in pair:
-                    rows.put_unreadable(index)
-            return error
+            return index, error
         if image.burned_in:
             burned_in.append(ids[index])
         mask = rle.union(competition.labels[ids[index]], image.pixels.shape, ids[index])
-        for size, (images, masks) in stores.items():
-            images.put(index, resize_image(image.pixels, size))
-            masks.put(index, resize_mask(mask, size))
-        return None
+        return index, [made for size in sizes for made in (resize_image(image.pixels, size), resize_mask(mask, size))]
 
-    mine, errors = team.share(missing), {}
-    try:
-        told = _all(make, mine, f"caching images at {', '.join(map(str, stores))} px")
-        errors = dict(zip(mine, told, strict=True))
-    finally:  # an interrupted process keeps what it has made
-        for rows in (rows for pair in stores.values() for rows in pair):
-            rows.flush()
+    def make(rows: Sequence[int]) -> Iterator[tuple[int, list[np.ndarray] | KitError]]:
+        return progress(ordered(read, rows), f"caching images at {', '.join(map(str, sizes))} px", len(rows))
+
+    _, errors = store.fill([array for pair in arrays.values() for array in pair], make, team, skip_bad)
     tell_burned_in(sorted(burned_in))
-    team.barrier()
-    # Every process tells all reasons: what another one could not read is read once more for its own.
-    unread = sorted({int(i) for _, masks in stores.values() for i in masks.unreadable()})
-    dicom.report_bad([error for i in unread if i in missing and (error := errors.get(i) or make(i))], skip_bad)
-    for index in (i for i in unread if i not in missing):
-        log.warning("left out: %s: could not be read before", paths[index])
-    caches = {}
-    for size, (images, masks) in stores.items():
-        bad = np.zeros(len(ids), bool)
-        bad[masks.unreadable()] = True
-        caches[size] = Cache(images.finish(), masks.finish(), keys, bad)
-    return caches
+    dicom.report_bad(errors, skip_bad)
+    return {
+        size: Cache(open_array(images.path), open_array(masks.path), keys, store.unreadable(masks.path))
+        for size, (images, masks) in arrays.items()
+    }
 
 
 def _all(function: Callable, items: Sequence | dict, what: str) -> list:

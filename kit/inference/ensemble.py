@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from kit.core import store
 from kit.core.distributed import ALONE, Team
 from kit.core.documents import Document, Number, read_document
 from kit.core.errors import KitError
 from kit.core.files import write_json
-from kit.core.resumable import ResumableArray, key_of, read_keys, unreadable
+from kit.core.store import key_of, read_keys, unreadable
 from kit.inference.maps import open_maps, upsample
 
 ROUNDING = 1e-9
@@ -42,16 +43,17 @@ def average(sources: Sequence[Path], target: Path, team: Team = ALONE, weights: 
     counted = [] if weights is None else [repr(list(weights))]
     keys = [key_of(*counted, *parts) for parts in zip(*map(read_keys, sources), strict=True)]
     left_out = np.any([unreadable(source) for source in sources], axis=0)  # (N,)
-    rows = ResumableArray(target, members[0].ids, keys, shape, team, skip_unreadable=True)
-    todo = rows.missing().tolist()
-    team.barrier()
-    for index in team.share(todo):
-        if left_out[index]:
-            rows.put_unreadable(index)
-        else:
-            rows.put(index, mean([member[index] for member in members], weights))
-    rows.finish()
-    return bool(todo)
+    array = store.Array(target, members[0].ids, keys, shape)
+
+    def make(rows: Sequence[int]) -> store.Made:
+        for index in rows:
+            if left_out[index]:
+                yield index, KitError(f"{members[0].ids[index]}: could not be predicted")
+            else:
+                yield index, [mean([member[index] for member in members], weights)]
+
+    done, _ = store.fill([array], make, team, skip_unreadable=True)
+    return done
 
 
 def mean(maps: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kit.core.errors import KitError
 from kit.core.files import present, read_bytes, sha256, write_bytes
-from kit.core.resumable import key_of
+from kit.core.store import key_of
 from kit.inference import backends, export, predict
 from kit.inference.predictions import Images
 from kit.recipes.schema import Recipe

@@ -15,7 +15,7 @@ import numpy as np
 from kit.core.arrays import open_array, save_array
 from kit.core.errors import KitError
 from kit.core.files import present, read_bytes, write_text
-from kit.core.resumable import keys_path, unreadable
+from kit.core.store import keys_path, unreadable
 
 PROBABILITIES = np.arange(256) / 255
 """What each level stands for."""

@@ -1,6 +1,5 @@
 """From trained weights to predictions on the disk: out of fold, or of any files. What is there is kept."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from kit.competition import dicom, levels, pictures
+from kit.core import store
 from kit.core.distributed import Team
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.parallel import ordered
-from kit.core.resumable import ResumableArray, is_complete, key_of
+from kit.core.store import key_of
 from kit.data import resize
 from kit.data.resize import resize_image
 from kit.inference.maps import QUANTISER
 from kit.recipes.schema import Recipe
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,29 +93,28 @@ def predict_images(
     size = recipe.stages[-1].size
     shape, dtype = ((), np.float32) if recipe.role == "classify" else ((size, size), np.uint8)
     keys, skip = row_keys(weights, images.keys, backend), images.skip_unreadable
-    if all(is_complete(target, images.ids, keys, shape, dtype, skip) for target in targets):
+    arrays = [store.Array(target, images.ids, keys, shape, dtype) for target in targets]
+    if all(array.is_current(skip) for array in arrays):
         return False
     from kit.inference import predict
 
     models = predict.load(recipe, weights, backend)  # before anything is changed: they may be broken
-    plain, averaged = (ResumableArray(target, images.ids, keys, shape, team, dtype, skip) for target in targets)
-    todo = sorted({*plain.missing().tolist(), *averaged.missing().tolist()})
-    team.barrier()
-    mine = team.share(todo)
-    errors: list[KitError] = []
 
-    def record(index: int, error: KitError) -> None:
-        errors.append(error)
-        plain.put_unreadable(mine[index])
-        averaged.put_unreadable(mine[index])
+    def make(rows: Sequence[int]) -> store.Made:
+        failed: list[tuple[int, KitError]] = []
+        yield from (
+            (rows[index], maps)
+            for index, *maps in predict.maps(
+                models,
+                len(rows),
+                lambda index: images.read(rows[index], size),
+                recipe,
+                what,
+                lambda index, error: failed.append((rows[index], error)),
+            )
+        )
+        yield from failed
 
-    predicted = predict.maps(models, len(mine), lambda index: images.read(mine[index], size), recipe, what, record)
-    for index, without_tta, with_tta in predicted:
-        plain.put(mine[index], without_tta)
-        averaged.put(mine[index], with_tta)
+    done, errors = store.fill(arrays, make, team, skip)
     dicom.report_bad(errors, skip)
-    for index in sorted({*plain.unreadable().tolist()} - set(todo)):
-        log.warning("left out: %s: could not be read before", images.ids[index])
-    plain.finish()
-    averaged.finish()
-    return bool(todo)
+    return done

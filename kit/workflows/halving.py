@@ -11,10 +11,10 @@ import numpy as np
 
 from kit.competition import scoring
 from kit.competition.layout import Competition
+from kit.core import store
 from kit.core.documents import Document, Number, read_document
 from kit.core.errors import KitError
 from kit.core.files import sha256, write_json
-from kit.core.origins import is_current, making
 from kit.data import cache
 from kit.inference import maps, predict, rules, system
 from kit.kernel import bundle
@@ -42,9 +42,9 @@ def change(workspace: Workspace, run: Run, competition: Competition) -> float:
     report, trained = run.folder / "half.json", run.trained(run.read_recipe())
     made_from = {str(path): sha256(path) for paths in trained.weights.values() for path in paths}
     made_from[run.thresholds.name] = sha256(run.thresholds)
-    if not is_current(report, made_from):
-        with making(report, made_from):
-            write_json(report, {"change": _measure(workspace, run, trained, competition)})
+    store.File(report, made_from).build(
+        lambda: write_json(report, {"change": _measure(workspace, run, trained, competition)})
+    )
     return read_document(report, _Half, "remove it and run the same command again").change
 
 

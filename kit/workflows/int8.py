@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from kit.competition import dicom, scoring, shapes
+from kit.core import store
 from kit.core.distributed import ALONE
 from kit.core.documents import Count, Document, Number, read_document
 from kit.core.errors import KitError
 from kit.core.files import locked, sha256, write_json
-from kit.core.origins import is_current, making
-from kit.core.resumable import keys_path
+from kit.core.store import keys_path
 from kit.data.resize import resize_image
 from kit.inference import backends, ensemble, int8, maps, masks, predictions, rules
 from kit.inference.predictions import Images
@@ -75,9 +75,7 @@ def ensure(opened: OpenRun) -> Trained:
         trained = _quantised(opened)
         _predict(opened, own)
         made_from = _made_from(opened, own)
-        if not is_current(measured, made_from):
-            with making(measured, made_from):
-                write_json(measured, _measure(opened, own).model_dump())
+        store.File(measured, made_from).build(lambda: write_json(measured, _measure(opened, own).model_dump()))
         found: Measured = read_document(measured, Measured, "remove it, and run the same command again")
         if abs(found.moved) > LIMIT:
             raise KitError(f"{run.folder}: int8 is refused: {found}; {LIMIT} is allowed: use --backend openvino")

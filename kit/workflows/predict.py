@@ -8,13 +8,13 @@ from pathlib import Path
 from kit import lineage
 from kit.competition import layout, pictures, rle, submission
 from kit.competition.shapes import Shape
+from kit.core import store
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
-from kit.core.files import copy, locked, set_aside, sha256
-from kit.core.origins import is_current, mark, origin
+from kit.core.files import copy, locked, sha256
 from kit.core.parallel import ordered
 from kit.core.progress import progress
-from kit.core.resumable import key_of
+from kit.core.store import key_of
 from kit.inference import backends, maps, predictions, rules, thresholds_file
 from kit.inference.masks import stored_inputs
 from kit.inference.share import MaskTexts
@@ -171,10 +171,9 @@ def predict_files(
     with logged(target), locked(target.test()):
         images = predictions.images_of(paths, None if isinstance(shape, Mapping) else shape, skip_bad)
         made_from = _made_from(trained, images, order, backend) | {"whole": str(whole)}
-        current = _is_current(target.submission, made_from)
-        if not current and origin(target.submission) != made_from:  # otherwise it was begun, and its writer killed
-            set_aside(target.submission)
-            mark(target.submission, made_from)
+        # Begun before the maps are made, so that an old answer never stands beside new maps.
+        answer = store.File(target.submission, made_from)
+        answer.begin(keep_previous=True)
         done = []
         for part in recipe.parts():
             own = target.part(part)
@@ -185,10 +184,7 @@ def predict_files(
             done.append(ensemble.average(target, recipe, Run.test, ALONE))
         if recipe.is_gated:
             ensemble.stack_test(trained, target)
-        if not current:
-            write_submission(trained, target, order, shape, whole)
-            mark(target.submission, made_from | {"content": sha256(target.submission)})
-            done.append(True)
+        done.append(answer.build(lambda: write_submission(trained, target, order, shape, whole)))
     return any(done)
 
 
@@ -226,10 +222,6 @@ def _made_from(trained: Trained, images: predictions.Images, order: Sequence[str
         "stack": sha256(trained.stacks[trained.recipe.tta]) if trained.recipe.is_gated else "",
         "ids": key_of(*order).hex(),
     }
-
-
-def _is_current(path: Path, made_from: dict[str, str]) -> bool:
-    return path.is_file() and is_current(path, made_from | {"content": sha256(path)})
 
 
 def _compare_share(masked: int, images: int, expected: float | None) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from kit.core import store
 from kit.core.errors import KitError
 from kit.core.files import copy, locked, read_json, sha256, write_json
-from kit.core.origins import is_current, making
-from kit.core.resumable import keys_path
+from kit.core.store import keys_path
 from kit.inference import maps, thresholds_file
 from kit.inference.masks import read_image_probabilities
 from kit.recipes.schema import Recipe
@@ -38,14 +38,16 @@ def ensure(opened: OpenRun) -> bool:
         Whether the search or the rule in use has changed.
     """
     with locked(opened.run.thresholds):
-        made_from, searched = _made_from(opened), opened.run.folder / "thresholds" / "search.json"
-        there = all((folder / "thresholds.json").is_file() for folder in _folders(opened.run).values())
-        done = not (is_current(searched, made_from) and there)
-        if done:
-            with making(searched, made_from):
-                search(opened, opened.run.folder / "thresholds")
-                fixed_rule.measure(opened)
-                write_json(searched, {"rules": list(selection.KINDS)})
+        searched = opened.run.folder / "thresholds" / "search.json"
+        if not all((folder / "thresholds.json").is_file() for folder in _folders(opened.run).values()):
+            searched.unlink(missing_ok=True)
+
+        def run_search() -> None:
+            search(opened, searched.parent)
+            fixed_rule.measure(opened)
+            write_json(searched, {"rules": list(selection.KINDS)})
+
+        done = store.File(searched, _made_from(opened)).build(run_search)
         opened.run.record(opened.recipe)
         return put_in_use(opened.run, opened.recipe, chosen_by_hand(opened.run)) or done
 

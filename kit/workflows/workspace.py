@@ -11,7 +11,7 @@ from kit.competition import layout
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.core.logs import LogFile
-from kit.core.resumable import keys_path, read_keys
+from kit.core.store import keys_path, read_keys
 from kit.data import cache, folds
 from kit.data.folds import Folds, Split
 from kit.inference import maps, predictions

@@ -82,7 +82,7 @@ def _predict(count: int, folder: Path) -> None:
     from kit import networks, recipes
     from kit.core.arrays import open_array
     from kit.core.distributed import ALONE
-    from kit.core.resumable import key_of
+    from kit.core.store import key_of
     from kit.inference.predictions import Images, predict_images
 
     recipe = recipes.load("demo", NETWORK)

@@ -13,7 +13,7 @@ import torch
 from kit import networks, recipes
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
-from kit.core.resumable import read_keys
+from kit.core.store import read_keys
 from kit.inference import backends, int8, predict, predictions
 from kit.inference.predictions import Images
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from kit.core import store
 from kit.core.errors import KitError
-from kit.core.resumable import ResumableArray, key_of
+from kit.core.store import key_of
 from kit.inference import ensemble, maps
 
 
@@ -75,10 +76,9 @@ def test_images_of_one_kind_cannot_be_stacked():
 
 def member(path, size, ids=("x", "y"), version="1"):
     random = np.random.default_rng(size)
-    rows = ResumableArray(path, ids, [key_of(image_id, version) for image_id in ids], (size, size))
-    for index in rows.missing():
-        rows.put(index, random.integers(0, 256, (size, size), np.uint8))
-    return path, rows.finish()
+    array = store.Array(path, ids, [key_of(image_id, version) for image_id in ids], (size, size))
+    store.fill([array], lambda rows: [(row, [random.integers(0, 256, (size, size), np.uint8)]) for row in rows])
+    return path, np.load(path)
 
 
 def test_maps_are_averaged_at_the_largest_size_and_made_once(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from kit import networks, recipes
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
-from kit.core.resumable import read_keys
+from kit.core.store import read_keys
 from kit.inference import backends, predict, predictions
 from kit.inference.maps import open_maps
 

@@ -11,4 +11,4 @@ def test_a_file_without_a_header_that_can_be_read_is_told_and_left_out_of_the_ta
     first = next(iter(competition.train.values()))
     first.write_bytes(first.read_bytes()[:200])
     assert len(stats.metadata(competition)) == 7
-    assert f"left out: {first}" in caplog.text
+    assert f"skipping {first}" in caplog.text

@@ -15,7 +15,7 @@ from small_run import RECIPE
 from kit import networks, recipes
 from kit.competition import dicom, labels, layout, scoring, submission
 from kit.core.arrays import read_arrays
-from kit.core.resumable import read_keys
+from kit.core.store import read_keys
 from kit.data import folds, split
 from kit.inference import ensemble, maps, rules
 from kit.kaggle import acting, settings

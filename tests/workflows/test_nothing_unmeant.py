@@ -11,7 +11,7 @@ from kit import lineage, phantom, recipes
 from kit.competition import submission
 from kit.core.errors import KitError
 from kit.core.origins import mark
-from kit.core.resumable import keys_path
+from kit.core.store import keys_path
 from kit.workflows.folds import make_folds
 from kit.workflows.predict import predict
 from kit.workflows.report import report
