@@ -47,14 +47,20 @@ def dice(predicted: np.ndarray, truth: np.ndarray) -> float:
     """2 |X ∩ Y| / (|X| + |Y|) of two masks (paper equation 5); 1 where both are empty.
 
     Args:
-        predicted: bool (H, W).
-        truth: bool (H, W).
+        predicted: (H, W), bool or any numbers; what is not 0 is foreground.
+        truth: As `predicted`, of the same shape.
+
+    Raises:
+        KitError: the shapes differ.
 
     >>> dice(np.array([[True, True]]), np.array([[True, False]]))
     0.6666666666666666
     >>> dice(np.zeros((2, 2), bool), np.zeros((2, 2), bool))
     1.0
     """
+    if np.shape(predicted) != np.shape(truth):
+        raise KitError(f"masks of shapes {np.shape(predicted)} and {np.shape(truth)} cannot be compared: resize one")
+    predicted, truth = np.asarray(predicted, bool), np.asarray(truth, bool)
     area = np.count_nonzero(predicted) + np.count_nonzero(truth)
     return float(2 * np.count_nonzero(predicted & truth) / area) if area else 1.0
 

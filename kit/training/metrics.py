@@ -42,7 +42,12 @@ def dice_and_iou(predicted: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Te
 
     Returns:
         Two float tensors (B,) in [0, 1].
+
+    Raises:
+        ValueError: the shapes differ; tensors would be broadcast to more pixels than there are.
     """
+    if predicted.shape != truth.shape:
+        raise ValueError(f"masks of shapes {tuple(predicted.shape)} and {tuple(truth.shape)} cannot be compared")
     overlap = (predicted & truth).flatten(1).sum(1)  # (B,)
     areas = predicted.flatten(1).sum(1) + truth.flatten(1).sum(1)
     empty = areas == 0

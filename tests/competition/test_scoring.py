@@ -13,6 +13,19 @@ def test_dice_of_sets(predicted, truth):
     assert scoring.dice(predicted, truth) == (2 * len(x & y) / (len(x) + len(y)) if x or y else 1)
 
 
+@pytest.mark.parametrize("shapes", [((4, 1), (1, 4)), ((4, 4), (4, 1)), ((16,), (4, 4)), ((2, 8), (4, 4))])
+def test_masks_of_different_shapes_are_refused(shapes):
+    """Arrays would be broadcast: (4, 1) against (1, 4) made a Dice of 4."""
+    with pytest.raises(KitError, match=r"masks of shapes .* cannot be compared"):
+        scoring.dice(*(np.ones(shape, bool) for shape in shapes))
+
+
+def test_any_number_but_zero_is_foreground():
+    """Bit by bit, 2 and 1 have nothing in common."""
+    predicted, truth = np.array([[255, 2, 0, 0]], np.uint8), np.array([[1, 1, 1, 0]], np.uint8)
+    assert scoring.dice(predicted, truth) == scoring.dice(predicted > 0, truth > 0) == 0.8
+
+
 @pytest.fixture
 def solution(tmp_path):
     def read(text, **options):

@@ -35,6 +35,11 @@ def test_every_dice_of_the_kit_is_the_same():
     np.testing.assert_allclose(iou, [slow_iou(*pair) for pair in zip(predicted, truth, strict=True)], rtol=1e-6)
 
 
+def test_batches_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match="cannot be compared"):
+        dice_and_iou(torch.ones((2, 1, 4, 4), dtype=torch.bool), torch.ones((2, 4, 4), dtype=torch.bool))
+
+
 @pytest.mark.parametrize("side", [32, 96, 1024])
 @pytest.mark.parametrize("rule", [ImageRule(0.5, 2048), ImageRule(0.0, 0), TripletRule(0.7, 0.3, 2048)])
 def test_rules_of_a_batch_are_those_of_maps(side, rule):
