@@ -4,13 +4,18 @@ import numpy as np
 
 from kit.core.errors import KitError
 
+_LEAST = 0.1
+"""An epoch with a `positive_share` has at least this share of the images."""
+
 
 def epoch_order(positive: np.ndarray, share: float | None, seed: int, epoch: int) -> np.ndarray:
     """Row numbers of one epoch, shuffled.
 
     Without a share every image comes once. With one, positives make up that share of the epoch: every positive
-    comes once and negatives are drawn again without replacement; where there are too few negatives for that, every
-    negative comes once and positives are drawn.
+    comes once, and so many negatives are drawn as the share asks for. Where there are too few of either kind for
+    that, images come several times, none of them once more before all of their kind have come (`repeats` says so):
+    negatives where the share asks for more than there are, positives where the epoch would be shorter than a tenth of
+    all images. Where one kind is missing altogether, every image comes once.
 
     Args:
         positive: bool (N,), whether an image has pneumothorax.
@@ -27,14 +32,46 @@ def epoch_order(positive: np.ndarray, share: float | None, seed: int, epoch: int
     """
     random = np.random.default_rng([seed, epoch])
     positives, negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
-    if share is None or not len(positives):
+    counts = _counts(len(positives), len(negatives), share)
+    if counts is None:
         return random.permutation(len(positive))
-    wanted = round(len(positives) * (1 - share) / share)
-    if wanted <= len(negatives):
-        negatives = random.choice(negatives, wanted, replace=False)
-    else:
-        positives = random.choice(positives, max(1, round(len(negatives) * share / (1 - share))), replace=False)
-    return random.permutation(np.concatenate([positives, negatives]))
+    if counts[0] > len(positives):
+        positives = np.concatenate([positives, _draw(random, positives, counts[0] - len(positives))])
+    return random.permutation(np.concatenate([positives, _draw(random, negatives, counts[1])]))
+
+
+def repeats(positive: np.ndarray, share: float | None) -> str:
+    """What an epoch has to show several times, in words; empty where every image comes at most once.
+
+    >>> repeats(np.arange(500) < 498, 0.5)
+    '2 negatives are too few for positive_share 0.5: in an epoch of 996 images each comes about 249 times'
+    """
+    there = int(positive.sum()), int((~positive).sum())
+    counts = _counts(*there, share)
+    if counts is None:
+        kind = "negative" if there[0] else "positive"
+        return "" if share is None else f"no image is {kind}: positive_share {share:g} has no effect"
+    for kind, have, count in zip(("positives", "negatives"), there, counts, strict=True):
+        if count > have:
+            return (
+                f"{have} {kind} are too few for positive_share {share:g}: in an epoch of {sum(counts)} images each "
+                f"comes about {count / have:.3g} times"
+            )
+    return ""
+
+
+def _counts(positives: int, negatives: int, share: float | None) -> tuple[int, int] | None:
+    """How many of each kind an epoch has; None: every image once."""
+    if share is None or not positives or (not negatives and share < 1):
+        return None
+    wanted = max(positives, round(share * _LEAST * (positives + negatives)))
+    return wanted, round(wanted * (1 - share) / share)
+
+
+def _draw(random: np.random.Generator, rows: np.ndarray, count: int) -> np.ndarray:
+    """So many of the rows, none once more before all have come."""
+    rounds = max(0, -(-count // len(rows)) - 1) if count else 0
+    return np.concatenate([np.tile(rows, rounds), random.choice(rows, count - rounds * len(rows), replace=False)])
 
 
 def batches(order: np.ndarray, batch_size: int, rank: int = 0, world: int = 1) -> list[np.ndarray]:

@@ -29,7 +29,7 @@ from kit.core.files import write_text
 from kit.core.progress import progress
 from kit.data.augmentation import Augmentation
 from kit.data.dataset import FoldData, Loader, Samples, loader
-from kit.data.sampler import batches, epoch_order
+from kit.data.sampler import batches, epoch_order, repeats
 from kit.networks import Segmenter
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
@@ -123,6 +123,8 @@ class _Stage:
         self.history: list[Row] = state.get("history", [])
         fabric_setup.set_loss_scale(fabric, state.get("precision", {}))
         key = recipe.label, fold, task.number
+        if few := repeats(data.positive, self.settings.positive_share):
+            log.warning("%s: %s", task.name, few)
         self.clock = clock or Clock({key: work(recipe, task.number, data.positive)})
         self.clock.begin(key, [row["seconds"] for row in self.history])
         # Curves are the first process's.

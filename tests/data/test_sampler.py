@@ -4,18 +4,52 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.core.errors import KitError
-from kit.data.sampler import batches, epoch_order
+from kit.data.sampler import batches, epoch_order, repeats
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0.05, 0.95), st.integers(0, 5))
-def test_positives_make_up_their_share(positives, negatives, share, epoch):
+def test_positives_make_up_their_share_and_each_comes(positives, negatives, share, epoch):
     positive = np.arange(positives + negatives) < positives
     order = epoch_order(positive, share, 7, epoch)
-    assert len(set(order.tolist())) == len(order)
-    have = positive[order].sum()
-    # Rounding moves the larger class by half an image; one positive is the least there is.
-    assert abs(have - share * len(order)) <= 1 or have == 1
-    assert have == positives or (~positive[order]).sum() == negatives
+    assert abs(positive[order].sum() - share * len(order)) <= 1
+    assert len(order) >= 0.1 * len(positive) - 1
+    times = np.bincount(order, minlength=len(positive))
+    for kind in (positive, ~positive):  # none once more before all have come
+        assert np.ptp(times[kind]) <= 1
+    assert times[positive].min() >= 1
+    assert bool(repeats(positive, share)) == (times.max() > 1)
+
+
+def old_order(positive, share, seed, epoch):
+    """Where there are enough of both kinds: every positive, and negatives without replacement."""
+    random = np.random.default_rng([seed, epoch])
+    positives, negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
+    negatives = random.choice(negatives, round(len(positives) * (1 - share) / share), replace=False)
+    return random.permutation(np.concatenate([positives, negatives]))
+
+
+@given(st.integers(10, 50), st.sampled_from([0.4, 0.45, 0.5, 0.8]), st.integers(0, 5))
+def test_the_order_of_ordinary_sets_stays_what_it_was(positives, share, epoch):
+    positive = np.arange(125) % 125 < positives
+    assert (epoch_order(positive, share, 3, epoch) == old_order(positive, share, 3, epoch)).all()
+    assert repeats(positive, share) == ""
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "least", "told"),
+    [
+        (498, 2, 498, "2 negatives are too few for positive_share 0.5: in an epoch of 996 images each comes about 249"),
+        (2, 498, 50, "2 positives are too few for positive_share 0.5: in an epoch of 50 images each comes about 12.5"),
+        (500, 0, 500, "no image is negative: positive_share 0.5 has no effect"),
+        (0, 500, 500, "no image is positive: positive_share 0.5 has no effect"),
+    ],
+)
+def test_few_of_a_kind_come_several_times_and_it_is_told(positives, negatives, least, told):
+    positive = np.arange(positives + negatives) < positives
+    order = epoch_order(positive, 0.5, 0, 0)
+    assert len(order) >= least
+    assert set(order[positive[order]]) == set(range(positives))
+    assert repeats(positive, 0.5).startswith(told)
 
 
 def test_without_a_share_every_image_comes_once():
