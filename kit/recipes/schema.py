@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from kit.recipes.magnitudes import Magnitudes
-from kit.recipes.section import Count, Positive, Section, Share, Weight
+from kit.recipes.section import Count, Positive, Section, Seed, Share, Weight
 from kit.recipes.stage import Scale, Stage
 
 
@@ -94,6 +94,8 @@ class Folds(Section):
     count: Annotated[int, Field(ge=2)] = 5
     holdout: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the images that validate the one network; null: K folds."""
+    seed: Seed = 0
+    """Random seed of the split; the recipe's own `seed` leaves it alone."""
 
 
 class Threshold(Section):
@@ -135,7 +137,8 @@ class Recipe(Section):
     name: Annotated[str, Field(pattern=rf"^{NAME}(/{NAME})?$")]
     """Of the run; a member's is ENSEMBLE/MEMBER."""
     about: str = ""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Seed = 0
+    """Random seed of the training: first weights, batches, augmentation, dropout. Each member draws its own."""
     folds: Folds = Folds()
     network: Network = Network()
     loss: Loss = Loss()

@@ -59,7 +59,7 @@ def make_folds(
         return first, folds.read(first, competition), False
     if count is None and holdout is None:
         holdout = recipe.folds.holdout
-    split = Split(count or recipe.folds.count, holdout, recipe.seed if seed is None else seed, hash_patients)
+    split = Split(count or recipe.folds.count, holdout, recipe.folds.seed if seed is None else seed, hash_patients)
     path = Path(out) if out else workspace.split_file(competition, split)
     made_from = folds.provenance(competition, split)
     if path.is_file():

@@ -97,7 +97,7 @@ class Workspace:
         Raises:
             KitError: there is none, or several of which none is as the recipe asks.
         """
-        asked = Split(recipe.folds.count, recipe.folds.holdout, recipe.seed)
+        asked = Split(recipe.folds.count, recipe.folds.holdout, recipe.folds.seed)
         there = folds.files_of(self.folds, competition.name)
         if not there:
             raise KitError(f"{self.folds / competition.name}.csv: there are no folds yet: run `make folds` first")

@@ -64,7 +64,8 @@ class TestFolds:
         assert made
         assert path.name == "tiny-holdout20.csv"
         assert split.numbers == [0]
-        assert make_folds(workspace, data, recipe("seed=5"))[0].name == "tiny-2fold-seed5.csv"
+        assert make_folds(workspace, data, recipe("folds.seed=5"))[0].name == "tiny-2fold-seed5.csv"
+        assert make_folds(workspace, data, recipe("seed=5"))[0::2] == (workspace.folds / "tiny.csv", False)
         assert make_folds(workspace, data, recipe("folds.holdout=0.2"))[0::2] == (path, False)
         assert (workspace.folds / "tiny.csv").read_bytes() == before
         for verb in VERBS:
