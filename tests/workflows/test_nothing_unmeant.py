@@ -10,7 +10,7 @@ import pytest
 from kit import lineage, phantom, recipes
 from kit.competition import submission
 from kit.core.errors import KitError
-from kit.core.origins import mark
+from kit.core.files import write_json
 from kit.core.store import keys_path
 from kit.workflows.folds import make_folds
 from kit.workflows.predict import predict
@@ -180,19 +180,19 @@ class TestAnswers:
         assert not run.submission.exists()
         assert (run.folder / "submission.previous.csv").read_bytes() == before
 
-    def test_one_killed_before_its_mark_is_not_set_aside(self, place, monkeypatch):
+    def test_one_killed_before_it_is_recorded_as_complete_is_not_set_aside(self, place, monkeypatch):
         workspace, data, run = place
         before = run.submission.read_bytes()
         run.submission.unlink()
         run.submission.with_name("submission.origin.json").unlink()
 
-        def mark_or_end(path, made_from):
-            if path.exists():
+        def write_or_end(path, value):
+            if run.submission.exists():
                 raise KeyboardInterrupt
-            mark(path, made_from)
+            write_json(path, value)
 
         with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-            killed.setattr("kit.workflows.predict.mark", mark_or_end)
+            killed.setattr("kit.core.store.write_json", write_or_end)
             predict(workspace, data, recipe())
         assert run.submission.read_bytes() == before
         predict(workspace, data, recipe())
