@@ -3,11 +3,13 @@
 import functools
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
 
+from kit.core.errors import KitError
 from kit.core.version import VERSION
 
 app = typer.Typer(
@@ -19,29 +21,80 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Say more, and show whe
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but results, warnings and errors.")]
 
 
-def verb(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+def verb(
+    group: typer.Typer,
+    name: str,
+    needs: Mapping[str, str] = NONE,
+    excludes: Mapping[str, Sequence[str]] = NONE,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Registers a function as the verb `name`, with `--verbose` and `--quiet` beside its own options.
 
     The name is given apart, so that a function needs not be called like the module that does its work.
+
+    Args:
+        group: That the verb belongs to.
+        name: Of the verb.
+        needs: Parameters that do something only beside another one, or beside a value of it (`to=kaggle`).
+        excludes: Parameters beside which others do nothing.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
-        def run(verbose: bool = False, quiet: bool = False, **options: Any) -> None:
+        def run(context: typer.Context, verbose: bool = False, quiet: bool = False, **options: Any) -> None:
             set_level(verbose, quiet)
+            _refuse_without_effect(context, needs, excludes)
             function(**options)
 
-        common = [
-            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-            for option, kind in (("verbose", Verbose), ("quiet", Quiet))
-        ]
+        def keyword(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+            return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+        common = {"verbose": Verbose, "quiet": Quiet}
         signature = inspect.signature(function)
-        run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *common])  # type: ignore[attr-defined]
-        run.__annotations__ = function.__annotations__ | {"verbose": Verbose, "quiet": Quiet}
+        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in signature.parameters.values()]
+        run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[
+                keyword("context", typer.Context),
+                *own,
+                *(keyword(option, kind, False) for option, kind in common.items()),
+            ]
+        )
+        run.__annotations__ = function.__annotations__ | common | {"context": typer.Context}
         group.command(name)(run)
         return function
 
     return register
+
+
+def _refuse_without_effect(
+    context: typer.Context, needs: Mapping[str, str], excludes: Mapping[str, Sequence[str]]
+) -> None:
+    """Refuses what the user has given and nothing would take.
+
+    Raises:
+        KitError: an option does nothing beside the others that are given.
+    """
+    spelling = {
+        parameter.name: parameter.opts[0].upper() if parameter.param_type_name == "argument" else parameter.opts[0]
+        for parameter in context.command.params
+    }
+
+    def is_given(name: str) -> bool:
+        source = context.get_parameter_source(name)
+        return source is not None and source.name == "COMMANDLINE"
+
+    for name, condition in needs.items():
+        other, _, value = condition.partition("=")
+        there = context.params[other] == value if value else is_given(other)
+        if is_given(name) and not there:
+            wanted = f"{spelling[other]} {value}".strip()
+            raise KitError(f"{spelling[name]}: does nothing without {wanted}: leave it out, or give {wanted}")
+    for name, others in excludes.items():
+        for other in others:
+            if is_given(name) and is_given(other):
+                raise KitError(f"{spelling[other]}: does nothing with {spelling[name]}: leave one of them out")
 
 
 def set_level(verbose: bool, quiet: bool) -> None:

@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import app, verb
-from kit.cli.options import DEMO, UNCHANGED, AllowMissing, CompetitionName, Data, Overrides, RecipeName, SkipBad
+from kit.cli.options import (
+    DEMO,
+    UNCHANGED,
+    AllowMissing,
+    CompetitionName,
+    Data,
+    Overrides,
+    RecipeName,
+    SkipBad,
+    recipe_for,
+)
 
 
 @verb(app, "doctor")
@@ -37,7 +47,7 @@ def write_demo(
     print(f"{out}: {train} training and {test} test images")
 
 
-@verb(app, "download")
+@verb(app, "download", excludes={"dataset": ["competition"]})
 def fetch(
     competition: CompetitionName = None,
     dataset: Annotated[str | None, typer.Option(help="OWNER/SLUG of a mirror instead of the competition.")] = None,
@@ -89,7 +99,7 @@ def print_stats(data: Data = DEMO, allow_missing: AllowMissing = False) -> None:
 @verb(app, "folds")
 def make_folds(
     data: Data = DEMO,
-    recipe: RecipeName = "demo",
+    recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
     count: Annotated[int | None, typer.Option("--folds", min=2, help="How many; default: as the recipe says.")] = None,
     seed: Annotated[
@@ -107,7 +117,9 @@ def make_folds(
     from kit.workflows import folds
     from kit.workflows.workspace import Workspace
 
-    wanted = recipes.load(recipe, overrides)
+    # How to split may be said whole, and of the recipe only the seed is asked then, which is the same in all.
+    said = recipe or ("demo" if count or holdout else None)
+    wanted = recipes.load(recipe_for(data, said), overrides)
     path, split, made = folds.make_folds(
         Workspace(), data, wanted, count, seed, holdout, out, allow_missing, hash_patients
     )

@@ -1,21 +1,37 @@
 """Verbs of the offline kernel: `kernel build`, `kernel check` and `kernel push`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kit.cli.app import app, verb
-from kit.cli.options import DEMO, UNCHANGED, CompetitionName, Data, Overrides, RecipeName, RunFolder, UserName
+from kit.cli.options import (
+    DEMO,
+    UNCHANGED,
+    CompetitionName,
+    Data,
+    Overrides,
+    RecipeName,
+    RunFolder,
+    UserName,
+    recipe_for,
+)
+
+if TYPE_CHECKING:
+    from kit.run import Run
+    from kit.workflows.workspace import Workspace
 
 group = typer.Typer(no_args_is_help=True, help="Build, rehearse and push the offline kernel of a run.")
 app.add_typer(group, name="kernel")
 
+GIVEN_RUN = {"run": ("recipe", "overrides")}
 
-@verb(group, "build")
+
+@verb(group, "build", excludes=GIVEN_RUN)
 def build_kernel(
     data: Data = DEMO,
-    recipe: RecipeName = "demo",
+    recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
     run: RunFolder = None,
     competition: CompetitionName = None,
@@ -31,15 +47,15 @@ def build_kernel(
 
     chosen = settings.load(competition, user)
     workspace = Workspace()
-    found = kernel.find_run(workspace, run, data, recipe, overrides)
+    found = _run(workspace, run, data, recipe, overrides)
     built = kernel.build(workspace, found, data, chosen, gpu, time_limit, notebook, say)
     print(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
 
 
-@verb(group, "check")
+@verb(group, "check", excludes=GIVEN_RUN)
 def rehearse(
     data: Data = DEMO,
-    recipe: RecipeName = "demo",
+    recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
     run: RunFolder = None,
     images: Annotated[Path | None, typer.Option(help="A folder of DICOM files instead of the test images.")] = None,
@@ -49,14 +65,14 @@ def rehearse(
     from kit.workflows.workspace import Workspace
 
     workspace = Workspace()
-    kernel.check(workspace, kernel.find_run(workspace, run, data, recipe, overrides), data, images, say)
+    kernel.check(workspace, _run(workspace, run, data, recipe, overrides), data, images, say)
     print("the kernel is fit for `kit kernel push`")
 
 
-@verb(group, "push")
+@verb(group, "push", excludes=GIVEN_RUN)
 def push_kernel(
     data: Data = DEMO,
-    recipe: RecipeName = "demo",
+    recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
     run: RunFolder = None,
     user: UserName = None,
@@ -68,12 +84,23 @@ def push_kernel(
     from kit.workflows.workspace import Workspace
 
     workspace, chosen = Workspace(), settings.load(user=user)
-    found = kernel.find_run(workspace, run, data, recipe, overrides)
+    found = _run(workspace, run, data, recipe, overrides)
     if dry_run:
         print(kernel.push_requests(found, chosen))
     else:
-        variables = f"DATA={data} RECIPE={recipe}" + (f' SET="{" ".join(overrides)}"' if overrides else "")
+        variables = f"DATA={data} RECIPE={recipe or found.read_recipe().name}"
+        variables += f' SET="{" ".join(overrides)}"' if overrides else ""
         kernel.push(workspace, found, data, chosen, variables, say)
+
+
+def _run(workspace: "Workspace", folder: Path | None, data: Path, recipe: str | None, overrides: list[str]) -> "Run":
+    """The run in that folder, or else the recipe's run on the data."""
+    from kit.run import Run
+    from kit.workflows import kernel
+
+    if folder is not None:
+        return Run(folder)
+    return kernel.find_run(workspace, data, recipe_for(data, recipe), overrides)
 
 
 def say(line: str) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from kit import recipes
+from kit.core.errors import KitError
 
 DEMO = Path("data/demo")
 UNCHANGED: list[str] = []
@@ -13,8 +14,12 @@ UNCHANGED: list[str] = []
 
 Data = Annotated[Path, typer.Option(help="Folder of the competition's files; the default demo is made when missing.")]
 RecipeName = Annotated[
-    str,
-    typer.Option(help="Name of a recipe (`kit recipes`), or the path of a .yaml file.", autocompletion=recipes.names),
+    str | None,
+    typer.Option(
+        help="Name of a recipe (`kit recipes`), or path of a .yaml file; all data but the demo need one.",
+        show_default="demo",
+        autocompletion=recipes.names,
+    ),
 ]
 Overrides = Annotated[
     list[str],
@@ -25,3 +30,19 @@ AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Accept labe
 CompetitionName = Annotated[str | None, typer.Option(help="Name on Kaggle; default: as in kaggle.yaml.")]
 UserName = Annotated[str | None, typer.Option(help="Account on Kaggle; default: as in kaggle.yaml.")]
 RunFolder = Annotated[Path | None, typer.Option(help="The run; default: runs/NAME/RECIPE of the data and the recipe.")]
+
+
+def recipe_for(data: Path, name: str | None) -> str:
+    """The name of the recipe that a verb goes by: for the demo `demo`, where none is given.
+
+    Raises:
+        KitError: none is given for other data, for which the demo's sizes are toys.
+    """
+    if name is not None:
+        return name
+    from kit import phantom
+
+    if data.exists() and not phantom.is_drawn(data):
+        others = ", ".join(known for known in recipes.names() if known != "demo")
+        raise KitError(f"{data}: give a recipe with --recipe (make: RECIPE=…), one of {others}, or a .yaml file")
+    return "demo"

@@ -6,17 +6,17 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import app, verb
-from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName
+from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, recipe_for
 
 
 @verb(app, "report")
-def write_report(data: Data = DEMO, recipe: RecipeName = "demo", overrides: Overrides = UNCHANGED) -> None:
+def write_report(data: Data = DEMO, recipe: RecipeName = None, overrides: Overrides = UNCHANGED) -> None:
     """Write one self-contained HTML page of a run, and its figures as SVG, PNG and CSV."""
     from kit import recipes
     from kit.workflows import report
     from kit.workflows.workspace import Workspace
 
-    print(report.report(Workspace(), data, recipes.load(recipe, overrides)))
+    print(report.report(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides)))
 
 
 @verb(app, "compare")
@@ -37,7 +37,7 @@ def compare_runs(
 def view_images(
     images: Annotated[list[str], typer.Argument(help="Ids of images, or paths of DICOM files that are named so.")],
     data: Data = DEMO,
-    recipe: RecipeName = "demo",
+    recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
     out: Annotated[Path | None, typer.Option(help="Folder of the pictures; default: view/ of the run.")] = None,
 ) -> None:
@@ -46,14 +46,14 @@ def view_images(
     from kit.workflows import view
     from kit.workflows.workspace import Workspace
 
-    for picture in view.view(Workspace(), data, recipes.load(recipe, overrides), images, out):
+    for picture in view.view(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides), images, out):
         print(picture)
 
 
 @verb(app, "figures")
 def draw_figures(
     data: Data = DEMO,
-    recipe: RecipeName = "demo",
+    recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
     out: Annotated[Path | None, typer.Option(help="Folder of the figures; default: figures/ of the run.")] = None,
 ) -> None:
@@ -62,5 +62,5 @@ def draw_figures(
     from kit.workflows import figures
     from kit.workflows.workspace import Workspace
 
-    for picture in figures.draw(Workspace(), data, recipes.load(recipe, overrides), out):
+    for picture in figures.draw(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides), out):
         print(picture)

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import app, verb
-from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, SkipBad
-from kit.core.errors import KitError
+from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, SkipBad, recipe_for
 
 
 @verb(app, "tables")
@@ -22,10 +21,10 @@ def fill_tables(data: Data = DEMO) -> None:
         print(f"- {picture}")
 
 
-@verb(app, "train")
+@verb(app, "train", excludes={"fold": ["jobs"]})
 def train_all(
     data: Data = DEMO,
-    recipe: RecipeName = "demo",
+    recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
     fold: Annotated[int | None, typer.Option(min=0, help="Train this fold alone.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Folds at a time, a process each; they share the threads.")] = 1,
@@ -45,11 +44,17 @@ def train_all(
     from kit.workflows import train
     from kit.workflows.workspace import Workspace
 
-    workspace, wanted = Workspace(), recipes.load(recipe, overrides)
+    workspace, wanted = Workspace(), recipes.load(recipe_for(data, recipe), overrides)
     if jobs == 1 or fold is not None:
         run, done = train.train(workspace, data, wanted, fold, skip_bad, keep_checkpoints, logger)
     else:
-        options = ["--data", str(data), "--recipe", recipe, *(word for one in overrides for word in ("--set", one))]
+        options = [
+            "--data",
+            str(data),
+            "--recipe",
+            recipe_for(data, recipe),
+            *(word for one in overrides for word in ("--set", one)),
+        ]
         run, done = side_by_side.train_side_by_side(
             workspace, data, wanted, options, jobs, skip_bad, keep_checkpoints, logger
         )
@@ -57,10 +62,15 @@ def train_all(
     print(summary.outcome(run) if done else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
 
 
-@verb(app, "thresholds")
+@verb(
+    app,
+    "thresholds",
+    needs={"masks": "maps", "out": "maps", "folds": "maps"},
+    excludes={"maps": ["data", "recipe", "overrides", "use"]},
+)
 def search_thresholds(
     data: Data = DEMO,
-    recipe: RecipeName = "demo",
+    recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
     maps: Annotated[Path | None, typer.Option(help="Anyone's maps: .npy (N, H, W), uint8 or float.")] = None,
     masks: Annotated[Path | None, typer.Option(help="Their truth: .npy (N, H, W), bool or uint8.")] = None,
@@ -88,12 +98,12 @@ def search_thresholds(
     from kit.workflows.workspace import Workspace
 
     kinds, removals = kinds_of(rule), removals_of(removal)
-    if maps or masks or out:
+    if maps:
         found = external.choose(maps, masks, kinds, out, folds, removals, prevalence, draws)
         folders = {result.rule.name: folder for folder, result in found.items()}
         print(surfaces.table(folders))
     else:
-        wanted = recipes.load(recipe, overrides)
+        wanted = recipes.load(recipe_for(data, recipe), overrides)
         explored = thresholds.explore(Workspace(), data, wanted, kinds, removals, prevalence, draws, use)
         folders = explored.folders
         print(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.in_use.name}: {explored.why}")
@@ -101,10 +111,15 @@ def search_thresholds(
         surfaces.draw(folder)
 
 
-@verb(app, "predict")
+@verb(
+    app,
+    "predict",
+    needs={"out": "images"},
+    excludes={"trained_on": ["images", "backend"]},
+)
 def predict_images(
     data: Data = DEMO,
-    recipe: RecipeName = "demo",
+    recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
     images: Annotated[
         Path | None, typer.Option(help="Any folder of images instead of the test set: DICOM, PNG or JPEG.")
@@ -125,10 +140,8 @@ def predict_images(
     from kit.workflows import predict
     from kit.workflows.workspace import Workspace
 
-    wanted, kinds = recipes.load(recipe, overrides), saved.kinds_of(save)
+    wanted, kinds = recipes.load(recipe_for(data, recipe), overrides), saved.kinds_of(save)
     if trained_on is not None:
-        if images or out or backend != "torch":
-            raise KitError("--trained-on: predicts the data's own test images: leave out --images, --out and --backend")
         path, done = predict.predict_by(Workspace(), data, wanted, trained_on, skip_bad, kinds)
     else:
         path, done = predict.predict(Workspace(), data, wanted, images, out, skip_bad, kinds, backend)
@@ -138,7 +151,7 @@ def predict_images(
 @verb(app, "export")
 def export_networks(
     data: Data = DEMO,
-    recipe: RecipeName = "demo",
+    recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
     int8: Annotated[bool, typer.Option("--int8", help="In 8 bits, held against torch out of fold.")] = False,
 ) -> None:
@@ -147,11 +160,11 @@ def export_networks(
     from kit.workflows import export
     from kit.workflows.workspace import Workspace
 
-    for path in export.export(Workspace(), data, recipes.load(recipe, overrides), int8):
+    for path in export.export(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides), int8):
         print(path)
 
 
-@verb(app, "recipes")
+@verb(app, "recipes", needs={"overrides": "name"})
 def print_recipes(
     name: Annotated[str | None, typer.Argument(help="Print this one resolved, as YAML.")] = None,
     overrides: Overrides = UNCHANGED,

@@ -7,33 +7,52 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import app, verb
-from kit.cli.options import DEMO, UNCHANGED, CompetitionName, Data, Overrides, RecipeName, SkipBad
+from kit.cli.options import DEMO, UNCHANGED, CompetitionName, Overrides, RecipeName, SkipBad, recipe_for
 from kit.core.errors import KitError
 
+SHOWN = 20
+"""Problems of a file that are printed; of a foreign file each row may be one."""
 
-@verb(app, "validate")
+
+@verb(app, "validate", excludes={"sample": ["data"]})
 def check_file(
     file: Annotated[Path, typer.Argument(help="The submission.")],
-    data: Data = DEMO,
-    sample: Annotated[Path | None, typer.Option(help="A sample submission instead of --data's.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the competition's files, whose ids and sizes the file must answer.")
+    ] = None,
+    sample: Annotated[Path | None, typer.Option(help="A sample submission whose ids it must answer, instead.")] = None,
 ) -> None:
-    """Check a submission file against its sample, and list every problem with its line."""
+    """Check a submission file, and list what is wrong with it, each problem with its line.
+
+    It is held against the data or the sample that is given; without one, only its form is checked.
+    """
     from kit.workflows import validate
     from kit.workflows.workspace import Workspace
 
-    problems = validate.validate(file, sample if sample is not None else Workspace().open_data(data))
-    print("\n".join(map(str, problems)) or f"{file}: valid")
+    problems = validate.validate(file, Workspace().open_data(data) if data is not None else sample)
+    print("\n".join(map(str, problems[:SHOWN])) or f"{file}: valid")
+    if len(problems) > SHOWN:
+        print(f"and {len(problems) - SHOWN} more problems")
+    if data is None and sample is None:
+        print("checked: its form alone, for images of 1024×1024; --data FOLDER or --sample FILE checks its ids, too")
+    else:
+        print(f"checked: form and ids, against {data or sample}")
     if problems:
         raise typer.Exit(2)
 
 
-@verb(app, "submit")
+@verb(
+    app,
+    "submit",
+    needs={"kernel": "to=kaggle", "competition": "to=kaggle", "yes": "to=kaggle"},
+    excludes={"file": ["kernel", "recipe", "overrides", "skip_bad"], "kernel": ["skip_bad"]},
+)
 def hand_in(
     data: Annotated[
         Path | None,
         typer.Option(help="Folder of the competition's files; must be given for Kaggle.", show_default="the demo"),
     ] = None,
-    recipe: RecipeName = "demo",
+    recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
     to: Annotated[str, typer.Option(help="local or kaggle.")] = "local",
     file: Annotated[Path | None, typer.Option(help="A submission from elsewhere instead of the run's.")] = None,
@@ -50,7 +69,9 @@ def hand_in(
     from kit.workflows.workspace import Workspace
 
     competition_data = data_for(to, data)
-    wanted, chosen = recipes.load(recipe, overrides), settings.load(competition)
+    # A file from elsewhere is of no recipe: any does.
+    wanted = recipes.load("demo" if file else recipe_for(competition_data, recipe), overrides)
+    chosen = settings.load(competition)
     outcome = submit.hand_in(
         Workspace(), competition_data, wanted, to, file, kernel, chosen, again, yes, skip_bad, confirm
     )

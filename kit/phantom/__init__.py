@@ -1,5 +1,5 @@
 """The built-in demo competition: phantom chest X-rays, drawn."""
 
-from kit.phantom.competition import write
+from kit.phantom.competition import is_drawn, write
 
-__all__ = ["write"]
+__all__ = ["is_drawn", "write"]

@@ -183,6 +183,11 @@ def _fill(folder: Path, settings: dict[str, int]) -> None:
     write_json(folder / _MARK, {"about": "phantom chest X-rays: drawn, of nobody", **settings})
 
 
+def is_drawn(folder: Path) -> bool:
+    """Whether a competition's folder was drawn by the kit."""
+    return (folder / _MARK).is_file()
+
+
 def header(case: Case, pixels: np.ndarray) -> Dataset:
     """The DICOM file of a radiograph, uint8 (size, size), with the competition's tags (the paper's Figure 3)."""
     image, series, study = case.uids

@@ -3,9 +3,8 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-from kit import lineage
+from kit import lineage, phantom
 from kit.competition.layout import Competition
 from kit.core.files import sha256
 from kit.core.version import VERSION
@@ -100,11 +99,6 @@ def licence(competition: Competition) -> str:
 
 def _source(competition: Competition) -> str:
     """Where images come from: the built-in demo by its folder, the challenge by its ids, or from anywhere else."""
-    if is_demo(competition.folder):
+    if phantom.is_drawn(competition.folder):
         return "phantom"
     return "siim" if all(image.startswith(SIIM) for image in competition.train) else "other"
-
-
-def is_demo(folder: Path) -> bool:
-    """Whether a competition's folder was drawn by the kit."""
-    return (folder / "phantom.json").is_file()

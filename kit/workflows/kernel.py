@@ -21,16 +21,12 @@ HALF_LOSS = 1e-4
 """Weights are stored in half precision where the OOF Dice changes by no more."""
 
 
-def find_run(
-    workspace: Workspace, folder: Path | str | None, data: Path | str, recipe: str, overrides: str | Sequence[str] = ""
-) -> Run:
-    """The run in that folder, or else the recipe's run on the data.
+def find_run(workspace: Workspace, data: Path | str, recipe: str, overrides: str | Sequence[str] = "") -> Run:
+    """The recipe's run on the data, with the recipe's rule in use.
 
     Raises:
-        KitError: the recipe's run was trained with other settings.
+        KitError: it was trained with other settings.
     """
-    if folder is not None:
-        return Run(Path(folder))
     wanted = recipes.load(recipe, overrides)
     run = workspace.run(workspace.open_data(data), wanted)
     if run.recipe_path.is_file():

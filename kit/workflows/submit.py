@@ -50,10 +50,6 @@ def hand_in(
     """
     if to not in ("local", "kaggle"):
         raise KitError(f"TO={to}: choose local or kaggle")
-    if kernel and to == "local":
-        raise KitError(f"--kernel {kernel}: is submitted with TO=kaggle alone")
-    if kernel and file:
-        raise KitError(f"--kernel {kernel}: submits what the kernel has written: leave out --file")
     if to == "kaggle" and Path(data).resolve() == Path(workspace.demo).resolve():
         raise KitError(f"TO=kaggle: needs DATA: {data} holds phantoms, which no competition on Kaggle asks for")
     competition = workspace.open_data(data)

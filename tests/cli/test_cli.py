@@ -66,6 +66,79 @@ def test_a_mistake_is_one_line_and_exit_code_2(kit, arguments, complaint):
     assert len(errors.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["thresholds", "--folds", "f.csv"], "--folds: does nothing without --maps: leave it out, or give --maps"),
+        (["thresholds", "--masks", "m.npy"], "--masks: does nothing without --maps: leave it out, or give --maps"),
+        *[
+            (
+                ["thresholds", "--maps", "m.npy", "--masks", "m.npy", "--out", "o", *words],
+                f"{words[0]}: does nothing with --maps: leave one of them out",
+            )
+            for words in (["--use", "image"], ["--recipe", "demo"], ["--set", "seed=1"], ["--data", "data/demo"])
+        ],
+        (["predict", "--out", "o"], "--out: does nothing without --images: leave it out, or give --images"),
+        (["predict", "--trained-on", "x", "--images", "i"], "--images: does nothing with --trained-on: leave one of"),
+        (["predict", "--trained-on", "x", "--backend", "torch"], "--backend: does nothing with --trained-on"),
+        (["train", "--fold", "0", "--jobs", "2"], "--jobs: does nothing with --fold"),
+        (["recipes", "--set", "seed=1"], "--set: does nothing without NAME: leave it out, or give NAME"),
+        (["validate", "f.csv", "--sample", "s.csv", "--data", "d"], "--data: does nothing with --sample"),
+        (["kernel", "build", "--run", "r", "--recipe", "demo"], "--recipe: does nothing with --run"),
+        (["kernel", "push", "--run", "r", "--set", "seed=1"], "--set: does nothing with --run"),
+        (["submit", "--yes"], "--yes: does nothing without --to kaggle: leave it out, or give --to kaggle"),
+        (["submit", "--to", "local", "--kernel", "a/b/1"], "--kernel: does nothing without --to kaggle"),
+        (["submit", "--file", "f.csv", "--recipe", "demo"], "--recipe: does nothing with --file"),
+        (["download", "--dataset", "a/b", "--competition", "c"], "--competition: does nothing with --dataset"),
+    ],
+)
+def test_an_option_that_nothing_would_take_is_refused(kit, arguments, said, tmp_path):
+    code, out, errors = kit(*arguments)
+    assert (code, out) == (2, "")
+    assert errors.startswith(f"kit: {said}")
+    assert len(errors.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+VERBS_OF_A_RECIPE = ("folds", "train", "thresholds", "predict", "export", "report", "figures", "submit")
+
+
+@pytest.mark.parametrize("verb", [*VERBS_OF_A_RECIPE, "kernel build", "kernel check", "kernel push", "view x"])
+def test_other_data_than_the_demo_need_a_recipe(kit, verb, tmp_path):
+    (tmp_path / "own").mkdir()
+    code, out, errors = kit(*verb.split(), "--data", "own")
+    assert (code, out) == (2, "")
+    assert errors.startswith("kit: own: give a recipe with --recipe (make: RECIPE=…), one of ")
+    assert "small, " in errors
+    assert "demo" not in errors
+    assert len(errors.splitlines()) == 1
+
+
+class TestValidate:
+    @pytest.fixture(autouse=True)
+    def files(self, tmp_path):
+        (tmp_path / "sample.csv").write_text("ImageId,EncodedPixels\na,-1\nb,-1\n")
+        (tmp_path / "mine.csv").write_text("ImageId,EncodedPixels\nx,-1\n")
+
+    def test_without_data_it_checks_the_form_alone_and_says_so(self, kit, tmp_path):
+        code, out, _ = kit("validate", "mine.csv")
+        assert code == 0
+        assert out.startswith("mine.csv: valid\nchecked: its form alone, ")
+        assert not (tmp_path / "data").exists()
+
+    def test_it_says_what_it_holds_the_file_against(self, kit):
+        code, out, _ = kit("validate", "mine.csv", "--sample", "sample.csv")
+        assert code == 2
+        assert out.endswith("\nchecked: form and ids, against sample.csv\n")
+
+    def test_of_many_problems_it_prints_twenty_and_a_count(self, kit, tmp_path):
+        (tmp_path / "mine.csv").write_text("ImageId,EncodedPixels\n" + "".join(f"x{n},?\n" for n in range(1000)))
+        code, out, _ = kit("validate", "mine.csv")
+        assert code == 2
+        assert len(out.splitlines()) == 22
+        assert "\nand 980 more problems\n" in out
+
+
 def test_a_full_disk_is_one_line(kit, monkeypatch):
     def full():
         raise OSError(errno.ENOSPC, "No space left on device", "runs/x.npy")

@@ -109,8 +109,8 @@ def parse(arguments):
         name, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
         context = command.make_context(name, arguments, parent=context)
     given = context.params
-    recipe = given.get("recipe")
-    if recipe is not None and not recipe.endswith(".yaml"):
+    recipe = given.get("recipe") or "demo"
+    if not recipe.endswith(".yaml"):
         recipes.load(recipe, given.get("overrides") or [])
     return context
 

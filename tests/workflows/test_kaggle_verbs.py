@@ -77,8 +77,8 @@ def test_scores_are_shown_when_kaggle_cannot_be_asked(kit, guess, kaggle, impati
         (("--to", "moon"), "TO=moon: choose local or kaggle"),
         (("--to", "kaggle"), "no competition: write `competition: NAME`"),
         (("--to", "kaggle", "--competition", "siim"), "no credentials"),
-        (("--kernel", "ada/k/1"), "is submitted with TO=kaggle alone"),
-        (("--kernel", "ada/k/1", "--to", "kaggle"), "submits what the kernel has written: leave out --file"),
+        (("--kernel", "ada/k/1"), "--kernel: does nothing without --to kaggle"),
+        (("--kernel", "ada/k/1", "--to", "kaggle"), "--kernel: does nothing with --file"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_with_two(kit, guess, arguments, message):

@@ -175,7 +175,7 @@ def test_what_is_changed_after_the_training_is_changed_everywhere(kit, place, mo
     monkeypatch.setattr(submissions.submit, "submit_local", noting)
 
     def known():
-        kernel.find_run(Workspace(place), None, "tiny", "test.yaml", "tta=false threshold.rule=component")
+        kernel.find_run(Workspace(place), "tiny", "test.yaml", "tta=false threshold.rule=component")
         found = json.loads((run / "thresholds.json").read_text())
         recipe = recipes.read(run / "recipe.yaml")
         return found["rule"], found["asked"], set(found["hashes"]) - {"labels"}, recipe.tta, recipe.threshold.rule
