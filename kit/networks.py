@@ -113,8 +113,10 @@ def build(network: Network, pretrained: bool = True) -> Segmenter:
         if not network.architecture.startswith("DeepLab"):
             raise KitError(f"network.output_stride: {network.architecture} has none: set it to null")
         options["encoder_output_stride"] = network.output_stride
+    if network.architecture.startswith("DeepLab"):  # the runner-up's: whole convolutions, and nothing is dropped
+        options |= {"decoder_aspp_separable": False, "decoder_aspp_dropout": 0.0}
     if network.image_head:
-        options["aux_params"] = {"classes": 1, "pooling": "avg"}
+        options["aux_params"] = {"classes": 1, "pooling": "avg", "dropout": network.image_head_dropout}
     wanted = network.encoder_weights if pretrained else None
     make = partial(getattr(smp, network.architecture), network.encoder, **options)
     try:

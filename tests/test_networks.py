@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from kit import networks
+from kit import networks, recipes
 from kit.core.errors import KitError
 from kit.recipes.schema import Network
 
@@ -118,6 +118,67 @@ def test_one_channel_is_mapped_to_three_by_a_convolution_that_starts_as_a_copy()
 def test_the_image_head_gives_one_logit_an_image():
     network = networks.build(SMALL.model_copy(update={"image_head": True})).eval()
     assert network(torch.zeros(3, 1, 32, 32))[1].shape == (3,)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_image_head_is_linear_on_the_pooled_features(dropout):
+    network = networks.build(SMALL.model_copy(update={"image_head": True, "image_head_dropout": dropout}))
+    head, features = network.net.classification_head, torch.rand(4, 512, 3, 5)
+    linear = next(module for module in head if isinstance(module, torch.nn.Linear))
+    wanted = features.mean(dim=(2, 3)) @ linear.weight.T + linear.bias
+    assert torch.allclose(head.eval()(features), wanted, atol=1e-5)
+    assert torch.allclose(head.train()(features), wanted, atol=1e-5) == (dropout == 0)
+
+
+def test_the_heads_of_small_keep_the_dropout_that_they_were_trained_with():
+    for name in ("small", "small-ensemble"):
+        assert {part.network.image_head_dropout for part in recipes.load(name).parts()} == {0.2}
+
+
+def slow_aspp(features, weights):
+    """Atrous spatial pyramid pooling of DeepLabV3+ at stride 8 by its definition, before the projection."""
+    _, _, height, width = features.shape
+    branches = [torch.nn.functional.conv2d(features, weights[0])]
+    for rate, kernel in zip((12, 24, 36), weights[1:4], strict=True):
+        padded = torch.nn.functional.pad(features, [rate] * 4)
+        total = 0
+        for row in range(3):
+            for column in range(3):
+                seen = padded[:, :, row * rate : row * rate + height, column * rate : column * rate + width]
+                total = total + torch.einsum("oi,bihw->bohw", kernel[:, :, row, column], seen)
+        branches.append(total)
+    pooled = torch.nn.functional.conv2d(features.mean(dim=(2, 3), keepdim=True), weights[4])
+    return [*branches, pooled.expand(-1, -1, height, width)]
+
+
+def test_the_runner_up_s_deeplab_has_whole_atrous_convolutions():
+    network = networks.build(recipes.load("x5", "network.encoder_weights=none").parts()[-1].network).eval()
+    aspp = network.net.decoder.aspp[0]
+    kernels = [next(m for m in branch.modules() if isinstance(m, torch.nn.Conv2d)).weight for branch in aspp.convs]
+    assert [tuple(kernel.shape) for kernel in kernels] == [(256, 2048, k, k) for k in (1, 3, 3, 3, 1)]
+    assert not any(isinstance(m, torch.nn.Dropout) and m.p for m in network.net.decoder.modules())
+    features, seen = torch.rand(1, 2048, 8, 8), []
+    for branch in aspp.convs:
+        convolution = next(m for m in branch.modules() if isinstance(m, torch.nn.Conv2d))
+        convolution.register_forward_hook(lambda _, inputs, output: seen.append(output))
+    with torch.inference_mode():
+        aspp(features)
+        for found, wanted in zip(seen, slow_aspp(features, kernels), strict=True):
+            assert torch.allclose(found.expand_as(wanted), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_winners_decoders_have_the_widths_of_his(number):
+    part = recipes.load("sneddy", "network.encoder_weights=none").parts()[number]
+    network = networks.build(part.network).eval()
+    seen = []
+    for block in network.net.decoder.blocks:
+        block.register_forward_hook(lambda _, inputs, output: seen.append(tuple(output.shape[1:])))
+    with torch.inference_mode():
+        network(torch.zeros(1, 1, 64, 64))
+    widths = {"resnet34": (256, 256, 64, 128, 32), "resnet50": (256, 256, 128, 64, 64)}
+    wanted = widths.get(part.network.encoder, (384, 256, 128, 64, 32))
+    assert seen == [(width, 64 // side, 64 // side) for width, side in zip(wanted, (16, 8, 4, 2, 1), strict=True)]
 
 
 def test_a_frozen_encoder_learns_nothing_and_keeps_its_statistics():

@@ -35,6 +35,8 @@ class Network(Section):
     """Of grey levels 0…255: to 0…1 (paper section 4.1), by ImageNet's mean and deviation, or (x - 127) / 128."""
     image_head: bool = False
     """A second output that says whether the image has any pneumothorax."""
+    image_head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the pooled features that a training step leaves out before the image head."""
 
     @field_validator("attention")
     @classmethod

@@ -56,6 +56,17 @@ def test_the_papers_table_4(name, stages, binarization, holdout):
     assert loaded.network.channels == (1 if name == "exp1" else 3)
     assert loaded.stages[0].schedule == ("plateau" if name == "exp1" else "cosine")
     assert loaded.start == ("exp2" if name == "exp3" else None)
+    assert (loaded.loss.bce, loaded.loss.dice, loaded.loss.dice_over) == (1, 1, "batch")
+    assert loaded.threshold.rule == "fixed"
+
+
+@pytest.mark.parametrize("name", ["exp2", "exp3", "exp4", "exp5"])
+def test_the_epochs_that_swa_averages_differ(name):
+    """The cosine ends at 1e-5, so that the last epochs take steps of at least that."""
+    for stage in recipes.load(name).stages:
+        rates = [schedules.learning_rate(stage, [0.0] * (epoch - 1)) for epoch in stage.swa]
+        assert (stage.learning_rate, stage.final_learning_rate) == (1e-3, 1e-5)
+        assert min(rates) > 1e-5
 
 
 def test_the_augmentation_study_takes_its_group_as_a_parameter():
@@ -76,6 +87,12 @@ def test_the_winner_is_four_networks_with_their_own_losses_and_weights():
     }
     losses = [(part.loss.bce, part.loss.dice, part.loss.focal, part.loss.dice_over) for part in parts.values()]
     assert losses == [(1, 1, 1, "batch"), (3, 1, 4, "batch"), (2, 1, 2, "batch"), (3, 1, 4, "batch")]
+    assert {name: part.network.decoder_channels for name, part in parts.items()} == {
+        "r34": (256, 256, 64, 128, 32),
+        "r34-valid": (256, 256, 64, 128, 32),
+        "r50": (256, 256, 128, 64, 64),
+        "se50": (384, 256, 128, 64, 32),
+    }
     assert parts["se50"].network.attention == "scse"
     assert [stage.size for stage in parts["r34"].stages] == [512, 1024, 1024, 1024, 1024]
     assert parts["r34"].stages[1].frozen_epochs
@@ -98,7 +115,13 @@ def test_the_winner_is_four_networks_with_their_own_losses_and_weights():
         assert {(stage.best_checkpoints, stage.averaged) for stage in part.stages} == {(3, "predictions")}
         assert part.augmentation == ("A1", "A2", "A3", "affine")
     rule = whole.threshold
-    assert (rule.top, rule.removal, rule.binarization, rule.smallest_contour) == (0.7, 800, 0.3, 100)
+    assert (rule.rule, rule.top, rule.removal, rule.binarization, rule.smallest_contour) == (
+        "fixed",
+        0.7,
+        800,
+        0.3,
+        100,
+    )
     assert len(rule.candidates) == 8
 
 
@@ -131,7 +154,8 @@ def test_the_runner_up_classifies_with_three_networks_and_segments_with_five():
         ("Unet", "efficientnet-b5", 768),
         ("DeepLabV3Plus", "se_resnext50_32x4d", 1024),
     ]
-    assert (whole.threshold.binarization, whole.threshold.gate, whole.tta) == (0.4, 0.65, False)
+    rule = whole.threshold
+    assert (rule.rule, rule.binarization, rule.gate, whole.tta) == ("fixed", 0.4, 0.65, False)
     assert whole.parts()[-1].network.output_stride == 8
     assert whole.is_gated
     assert not recipes.load("sneddy").is_gated

@@ -111,7 +111,7 @@ def test_the_recipes_own_thresholds_can_be_submitted(name, data):
     wanted, competition = tiny(name, "threshold.rule=fixed"), layout.open_folder(data)
     if wanted.start:
         train(Workspace(), data, tiny(wanted.start))
-    run, _ = train(Workspace(), data, tiny(name))
+    run, _ = train(Workspace(), data, tiny(name, "threshold.rule=searched"))
     searched = json.loads(run.thresholds.read_text())
     submission, _ = predict(Workspace(), data, wanted)
     own, rows = wanted.threshold, pd.read_csv(submission, dtype=str).set_index("ImageId").EncodedPixels
@@ -130,7 +130,7 @@ def test_the_recipes_own_thresholds_can_be_submitted(name, data):
         if own.smallest_contour:  # what is dropped or filled is small
             expected = rules.CleanedRule(Kept(expected), own.smallest_contour).mask(levels)
         assert (rle.decode(rows[image_id], competition.shape) == expected).all()
-    assert predict(Workspace(), data, tiny(name))[1]
+    assert predict(Workspace(), data, tiny(name, "threshold.rule=searched"))[1]
     assert json.loads(run.thresholds.read_text()) == searched
 
 
