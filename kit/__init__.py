@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kit.competition import rle
     from kit.competition.layout import open_folder as open_data
     from kit.data import folds
-    from kit.inference.predictor import load
+    from kit.inference.model import load
     from kit.thresholds.arrays import choose_thresholds
     from kit.workflows.validate import validate
 
@@ -29,7 +29,7 @@ _PLACES = {
     "rle": ("kit.competition.rle", None),
     "open_data": ("kit.competition.layout", "open_folder"),
     "folds": ("kit.data.folds", None),
-    "load": ("kit.inference.predictor", "load"),
+    "load": ("kit.inference.model", "load"),
     "choose_thresholds": ("kit.thresholds.arrays", "choose_thresholds"),
     "validate": ("kit.workflows.validate", "validate"),
 }

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import small_run
 from dicoms import write_dicom
+from matplotlib.figure import Figure
 
 import kit
 from kit.competition import dicom, layout, rle, submission
@@ -99,6 +101,37 @@ class TestLoad:
         assert [mask.shape for _, mask in found] == [(50, 96), (40, 96)]
         assert model.predict([]) == []
 
+    def test_a_picture_is_one_image_read_from_its_file_or_given_in_colours(self, here, tmp_path):
+        model, grey = kit.load(here / "runs" / "demo" / "demo"), np.tile(np.arange(64, dtype=np.uint8), (48, 1))
+        cv2.imwrite(str(tmp_path / "x.png"), grey)
+        wanted = model.predict(grey)
+        given = [str(tmp_path / "x.png"), cv2.imread(str(tmp_path / "x.png")), np.dstack([grey, grey, grey, grey])]
+        for found in (*map(model.predict, given), *model.predict(given)):
+            assert (found.probability == wanted.probability).all()
+            assert (found.mask == wanted.mask).all()
+        red = np.dstack([grey, 0 * grey, 0 * grey])
+        assert np.array_equal(model.predict(red).pixels, (0.299 * grey).round())
+        assert len(model.predict(np.stack([red, red]))) == 2
+
+    def test_a_prediction_can_be_saved_and_drawn(self, here, tmp_path):
+        found = kit.load(here / "runs" / "demo" / "demo").predict(np.zeros((48, 64), np.uint8))
+        probability, mask = found
+        for name in ("mask.png", "mask.txt", "map.npy"):
+            found.save(tmp_path / name)
+        assert (cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED) == mask * 255).all()
+        assert (tmp_path / "mask.txt").read_text() == f"{found.rle}\n" == f"{rle.encode(mask)}\n"
+        assert (np.load(tmp_path / "map.npy") == probability).all()
+        with pytest.raises(KitError, match=r"x\.jpg: end the name with \.png"):
+            found.save(tmp_path / "x.jpg")
+        axes = found.plot(Figure().subplots())
+        assert (axes.images[0].get_array() == found.pixels).all()
+
+    def test_the_maps_are_what_the_rule_takes(self, here):
+        model, image = kit.load(here / "runs" / "demo" / "demo"), np.zeros((64, 64), np.uint8)
+        [(levels, probability)] = model.maps([image])
+        assert probability is None
+        assert (model.rule.mask(levels) == model.predict(image).mask).all()
+
     @pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((2, 2, 2, 2), np.uint8), np.zeros((0, 4), np.uint8)])
     def test_what_is_no_image(self, here, image):
         with pytest.raises(KitError, match=r"give grey levels as uint8 \(height, width\)"):
@@ -168,7 +201,7 @@ class TestValidate:
 
 
 PUBLIC = [*(ROOT / "kit" / "workflows").glob("*.py"), *(ROOT / "kit" / "competition").glob("*.py")]
-PUBLIC += [ROOT / "kit" / name for name in ("data/folds.py", "inference/predictor.py", "inference/maps.py")]
+PUBLIC += [ROOT / "kit" / name for name in ("data/folds.py", "inference/model.py", "inference/maps.py")]
 PUBLIC += [ROOT / "kit" / name for name in ("networks.py", "recipes/loading.py", "inference/rules.py")]
 PUBLIC += [
     ROOT / "kit" / name for name in ("thresholds/arrays.py", "thresholds/external.py", "thresholds/selection.py")

@@ -65,14 +65,17 @@ def probabilities(
     return plain.cpu().numpy(), ((plain + mirror) / 2).cpu().numpy()
 
 
-def load(recipe: Recipe, weights: Sequence[Path], backend: str = "torch") -> list[nn.Module]:
-    """Networks ready to predict, one a file of weights, on the GPU of this process or the CPU.
+def load(
+    recipe: Recipe, weights: Sequence[Path], backend: str = "torch", device: torch.device | str | None = None
+) -> list[nn.Module]:
+    """Networks ready to predict, one a file of weights.
 
     Args:
         recipe: Of the networks.
         weights: Files of weights; for `openvino-int8` those of `kit.inference.int8`.
         backend: Of `kit.inference.backends`; another than torch runs on the CPU, from ONNX files that are made beside
             the weights where they are missing.
+        device: Where torch computes; None: the GPU of this process, else the CPU.
 
     Raises:
         KitError: a file is missing, broken or of another network, or the backend's packages are not installed.
@@ -86,7 +89,8 @@ def load(recipe: Recipe, weights: Sequence[Path], backend: str = "torch") -> lis
             weights = [export.ensure(path, recipe.network, recipe.stages[-1].size) for path in weights]
         return [backends.load(path, backend) for path in weights]
     network = recipe.network
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    if device is None:
+        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     return [
         networks.load_weights(networks.build(network, pretrained=False), path).to(device).eval() for path in weights
     ]

@@ -21,9 +21,9 @@ import torch
 from kit.competition import dicom, layout, submission
 from kit.core.errors import KitError
 from kit.data.resize import resize_image
-from kit.inference import ensemble, maps, predict, rules, system, thresholds_file
+from kit.inference import ensemble, maps, predict, thresholds_file
+from kit.inference.model import Model
 from kit.inference.share import MaskTexts
-from kit.inference.system import System
 from kit.kernel.bundle import read_bundle, read_manifest
 
 log = logging.getLogger(__name__)
@@ -108,10 +108,12 @@ def _predict(
 ) -> tuple[dict[str, str], dict[str, KitError]]:
     """RLE text of each image that was predicted in time, and why each unreadable one was not."""
     trained = read_bundle(bundle)
-    whole, rule = system.load(trained), rules.read(trained.thresholds)
+    whole = Model.load(trained)
     ladder = lighter(whole, trained.stacks[False])
     unread: dict[str, KitError] = {}
-    masks = MaskTexts(rule, thresholds_file.read(trained.thresholds).share)  # the hidden test set comes as a whole
+    masks = MaskTexts(
+        whole.rule, thresholds_file.read(trained.thresholds).share
+    )  # the hidden test set comes as a whole
 
     def predict_from(todo: list[str], batch: int) -> None:
         begun = written = clock()
@@ -149,7 +151,7 @@ def _predict(
     return masks.decided(), unread
 
 
-def lighter(whole: System, plain_stack: Path) -> list[System]:
+def lighter(whole: Model, plain_stack: Path) -> list[Model]:
     """The system, and what is left of it with ever fewer folds, and at last without TTA.
 
     Args:
@@ -167,11 +169,11 @@ def lighter(whole: System, plain_stack: Path) -> list[System]:
     return [*cut, replace(cut[-1], mirrored=False, stack=stack)]
 
 
-def step_down(ladder: list[System], seconds: float, images: int, left: float) -> None:
+def step_down(ladder: list[Model], seconds: float, images: int, left: float) -> None:
     """Removes from the ladder's top what takes too long for the images that are left.
 
     Args:
-        ladder: Systems by their effort, the first of which has been predicting.
+        ladder: Models by their effort, the first of which has been predicting.
         seconds: That an image has taken it.
         images: Still to be predicted.
         left: Seconds to do it in.

@@ -16,7 +16,8 @@ from kit.core.documents import Document, Number, read_document
 from kit.core.errors import KitError
 from kit.core.files import sha256, write_json
 from kit.data import cache
-from kit.inference import maps, predict, rules, system
+from kit.inference import maps, predict, rules
+from kit.inference.model import Model
 from kit.kernel import bundle
 from kit.run import Run, Trained
 from kit.workflows.workspace import Workspace
@@ -74,7 +75,7 @@ def _measure(workspace: Workspace, run: Run, trained: Trained, competition: Comp
     return float(np.mean(changes))
 
 
-def _networks(run: Run, trained: Trained, fold: int) -> tuple[system.System, system.System]:
+def _networks(run: Run, trained: Trained, fold: int) -> tuple[Model, Model]:
     """A fold's networks with their weights as they are, and rounded to half precision."""
     full = {part.label: run.part(part).left(fold, len(part.stages) - 1) for part in trained.recipe.parts()}
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +84,7 @@ def _networks(run: Run, trained: Trained, fold: int) -> tuple[system.System, sys
             Path(folder, label).mkdir(parents=True, exist_ok=True)
             for path, target in zip(paths, halved[label], strict=True):
                 bundle.write_weights(path, target, half=True)
-        before, after = (system.load(replace(trained, weights=weights)) for weights in (full, halved))
+        before, after = (Model.load(replace(trained, weights=weights)) for weights in (full, halved))
     return before, after
 
 

@@ -11,7 +11,8 @@ from kit.competition import dicom, submission
 from kit.core import files
 from kit.core.errors import KitError
 from kit.data.resize import resize_image
-from kit.inference import predict, system
+from kit.inference import predict
+from kit.inference.model import Model
 from kit.kernel import bundle, offline, rehearsal
 from kit.kernel.rehearsal import LAYOUTS, Layout
 from kit.workflows.predict import predict_files
@@ -75,14 +76,14 @@ def test_where_time_is_short_folds_go_first_and_then_tta(kernel, mount, monkeypa
     """A network takes a second an image by a clock of our own; the whole system of two folds with TTA takes four."""
     now, efforts = [0.0], []
     monkeypatch.setattr(offline, "clock", lambda: now[0])
-    inputs = system.System.inputs
+    inputs = Model.inputs
 
     def slow(whole, images):
         now[0] += whole.effort * len(images)
         efforts.append(whole.effort)
         return inputs(whole, images)
 
-    monkeypatch.setattr(system.System, "inputs", slow)
+    monkeypatch.setattr(Model, "inputs", slow)
     for limit, expected, said in (
         (100.0, [4, 4, 4], []),
         (15.0, [4, 2, 2], ["with 1 folds, with TTA"]),
@@ -103,7 +104,7 @@ def test_where_time_is_short_folds_go_first_and_then_tta(kernel, mount, monkeypa
 def test_without_the_mirror_images_the_answer_is_that_without_tta(here):
     run = small_run.Run(Path("runs/tiny/small"))
     settings = run.read_recipe()
-    models = system.load(run.trained(settings)).models[settings.label]
+    models = Model.load(run.trained(settings)).models[settings.label]
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8)
     plain, with_tta = predict.probabilities(models, images, settings)
     alone, same = predict.probabilities(models, images, settings, mirrored=False)
@@ -131,7 +132,7 @@ def test_too_little_memory_makes_smaller_batches(kernel, mount, monkeypatch):
 def test_an_ensembles_kernel_predicts_what_the_kit_does(here, images):
     run = small_run.write(here, small_run.ENSEMBLE)
     settings = run.read_recipe()
-    whole = system.load(run.trained(settings))
+    whole = Model.load(run.trained(settings))
     pixels = [dicom.read(path).pixels for path in images.values()]
     inputs = whole.inputs([{size: resize_image(image, size) for size in whole.sizes} for image in pixels])
     gate = float(np.median([presence for _, presence in inputs]))

@@ -1,0 +1,251 @@
+"""A trained recipe as one object: the networks of all its members, their mean, their gate, and the rule for masks.
+
+Every prediction of a recipe passes here: in a notebook, in a kernel, and in what measures either.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from kit.competition import pictures, rle
+from kit.core.arrays import save_array
+from kit.core.errors import KitError, printable
+from kit.core.files import write_bytes, write_text
+from kit.data.resize import resize_image
+from kit.inference import ensemble, predict, rules
+from kit.inference.ensemble import Stack
+from kit.inference.maps import PROBABILITIES, to_levels, upsample
+from kit.inference.rules import Rule
+from kit.recipes.schema import Recipe
+from kit.run import Run, Trained
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+T = TypeVar("T")
+Picture = np.ndarray | Path | str
+"""Grey levels, uint8 (H, W), bright where the body is dense; a colour picture, uint8 (H, W, 3) or (H, W, 4); or the
+path of a DICOM file or a picture."""
+
+
+class Map(NamedTuple):
+    """What a rule takes of an image."""
+
+    levels: np.ndarray
+    """uint8 (size, size), level v for p = v / 255, at the largest size of the networks."""
+    image_probability: float | None
+    """P(the image has any pneumothorax); None without classifiers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model finds on an image of H×W pixels. It can be unpacked: `probability, mask = prediction`."""
+
+    pixels: np.ndarray
+    """uint8 (H, W): the image."""
+    probability: np.ndarray
+    """float32 (H, W) in [0, 1], in steps of 1/255: that each pixel belongs to a pneumothorax."""
+    mask: np.ndarray
+    """bool (H, W): by the rule and the thresholds of the run; empty where it finds nothing."""
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter((self.probability, self.mask))
+
+    @property
+    def rle(self) -> str:
+        """The mask as the competition takes it: gap and length of each run, or -1."""
+        return rle.encode(self.mask)
+
+    def save(self, path: Path | str) -> None:
+        """Writes the mask as a picture, white on black (.png), or as RLE text (.txt), or the probability (.npy).
+
+        Raises:
+            KitError: the name ends otherwise, or the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix == ".png":
+            write_bytes(path, cv2.imencode(".png", self.mask * np.uint8(255))[1].tobytes())
+        elif path.suffix == ".txt":
+            write_text(path, f"{self.rle}\n")
+        elif path.suffix == ".npy":
+            save_array(path, self.probability)
+        else:
+            raise KitError(f"{printable(path)}: end the name with .png (mask), .txt (its RLE) or .npy (probability)")
+
+    def plot(self, axes: "Axes | None" = None) -> "Axes":
+        """Draws the image with the outline of the mask on matplotlib's axes, new ones unless some are given."""
+        if axes is None:
+            from matplotlib import pyplot
+
+            axes = pyplot.subplots()[1]
+        axes.imshow(self.pixels, cmap="gray", vmin=0, vmax=255)
+        if self.mask.any():
+            axes.contour(self.mask, levels=[0.5], colors=["#ea580c"], linewidths=1.5)
+        axes.set_axis_off()
+        return axes
+
+
+@dataclass(frozen=True)
+class Model:
+    """All that a recipe predicts with. Each mask depends on its own image alone.
+
+    Where a run lets a whole test set decide how many images get a mask (`threshold.transfer`), that is left to those
+    who have the whole set.
+    """
+
+    recipe: Recipe
+    models: dict[str, list[nn.Module]]
+    """Networks to average, by the label of the part of the recipe that they belong to."""
+    stack: Stack | None
+    """Of the classifying members."""
+    rule: Rule
+    """From a map to a mask."""
+    mirrored: bool = True
+    """Predicts the mirror images too, where the recipe says so."""
+
+    @classmethod
+    def load(
+        cls, run: Trained | Run | Path | str, device: torch.device | str | None = None, backend: str = "torch"
+    ) -> "Model":
+        """Loads a trained run.
+
+        Args:
+            run: Its folder, such as `runs/demo/demo`, or what lies in it.
+            device: Where torch computes; None: the GPU of this process, else the CPU.
+            backend: Of `kit.inference.backends`.
+
+        Raises:
+            KitError: the folder holds no run, the run lacks its thresholds, or a file of it is missing or broken.
+        """
+        if isinstance(run, Path | str):
+            run = Run(Path(run))
+        trained = run.trained(run.read_recipe()) if isinstance(run, Run) else run
+        recipe = trained.recipe
+        models = {
+            part.label: predict.load(part, trained.weights[part.label], backend, device) for part in recipe.parts()
+        }
+        classifiers = [part.label for part in recipe.members_that("classify")]
+        stack = ensemble.read_stack(trained.stacks[recipe.tta], classifiers) if recipe.is_gated else None
+        return cls(recipe, models, stack, rules.read(trained.thresholds))
+
+    @property
+    def effort(self) -> int:
+        """How often an image goes through a network."""
+        return sum(map(len, self.models.values())) * (2 if self.mirrored else 1)
+
+    @property
+    def sizes(self) -> set[int]:
+        """Pixels a side of the images that its networks take."""
+        return {part.stages[-1].size for part in self.recipe.parts()}
+
+    @property
+    def batch_size(self) -> int:
+        """Images at once, by the member that takes the most."""
+        return max(part.stages[-1].batch_size for part in self.recipe.parts())
+
+    def resized(self, pixels: np.ndarray) -> dict[int, np.ndarray]:
+        """An image, uint8 (H, W), at all `sizes`: uint8 (size, size) each."""
+        return {size: resize_image(pixels, size) for size in self.sizes}
+
+    def maps(self, images: Iterable[np.ndarray]) -> Iterator[Map]:
+        """The map of each image, uint8 (H, W) of any size."""
+        for batch in _batches(images, self.batch_size):
+            yield from self.inputs([self.resized(pixels) for pixels in batch])
+
+    def inputs(self, images: Sequence[Mapping[int, np.ndarray]]) -> Iterator[Map]:
+        """The map of each image of a batch.
+
+        The same, level by level, as the members' stored maps averaged.
+
+        Args:
+            images: Each at all `sizes`, uint8 (size, size).
+        """
+        maps, image_probabilities = [], []
+        for part in self.recipe.parts():
+            stage = part.stages[-1]
+            resized = np.stack([image[stage.size] for image in images])  # (B, size, size)
+            batches = [resized[i : i + stage.batch_size] for i in range(0, len(resized), stage.batch_size)]
+            both = [predict.probabilities(self.models[part.label], batch, part, self.mirrored) for batch in batches]
+            found = np.concatenate([with_tta if self.recipe.tta else plain for plain, with_tta in both])
+            if part.role == "classify":
+                image_probabilities.append(found)
+            else:
+                maps.append(to_levels(found))
+        weights = self.recipe.weights
+        means = (ensemble.mean(levels, weights) for levels in zip(*maps, strict=True))
+        if self.stack is None:
+            return (Map(levels, None) for levels in means)
+        stacked = self.stack.probability(np.stack(image_probabilities, axis=1))
+        return map(Map, means, map(float, stacked))
+
+    @overload
+    def predict(self, images: Path | str) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is a Sequence
+
+    @overload
+    def predict(self, images: np.ndarray) -> Prediction | list[Prediction]: ...
+
+    @overload
+    def predict(self, images: Sequence[Picture]) -> list[Prediction]: ...
+
+    def predict(self, images: Picture | Sequence[Picture]) -> Prediction | list[Prediction]:
+        """Probability and mask of one image or of many, each at its own size.
+
+        Args:
+            images: One image: uint8 (H, W); a colour picture, uint8 (H, W, 3) or with alpha (H, W, 4), whose luminance
+                counts; a DICOM file or a picture. Many: uint8 (N, H, W), or a sequence of arrays and files.
+
+        Returns:
+            A `Prediction` for one image, a list of them for many.
+
+        Raises:
+            KitError: a file cannot be read, or an array is none of these.
+        """
+        if isinstance(images, Path | str) or (
+            isinstance(images, np.ndarray) and (images.ndim == 2 or _is_colour(images))
+        ):
+            return next(self._predictions([images]))
+        return list(self._predictions(images))
+
+    def _predictions(self, images: Iterable[Picture]) -> Iterator[Prediction]:
+        for batch in _batches(map(_pixels, images), self.batch_size):
+            for pixels, (levels, probability) in zip(batch, self.maps(batch), strict=True):
+                full = upsample(levels, pixels.shape)
+                yield Prediction(pixels, PROBABILITIES.astype(np.float32)[full], self.rule.mask(full, probability))
+
+
+load = Model.load
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
+        yield batch
+
+
+def _is_colour(image: np.ndarray) -> bool:
+    """Whether an array is one colour picture: no radiograph is three or four pixels wide."""
+    return image.ndim == 3 and image.shape[2] in (3, 4)
+
+
+def _pixels(image: Picture) -> np.ndarray:
+    """The grey levels of an image, uint8 (H, W)."""
+    if isinstance(image, Path | str):
+        return pictures.read_image(image).pixels
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
+        if image.ndim == 2:
+            return image
+        if _is_colour(image):
+            return np.array(Image.fromarray(np.ascontiguousarray(image[..., :3])).convert("L"))
+    found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise KitError(
+        f"predict: an image is {found}: give grey levels as uint8 (height, width), colours as (height, width, 3), or "
+        "the path of a DICOM file or a picture"
+    )
