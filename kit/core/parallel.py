@@ -15,6 +15,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def gpus() -> list[str]:
+    """The GPUs that this process may use, each as CUDA_VISIBLE_DEVICES names it alone."""
+    import torch  # takes seconds, and most verbs do without
+
+    count, given = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [name.strip() for name in given.split(",")][:count] if given else [str(number) for number in range(count)]
+
+
 WORKERS = min(8, cores())
 """Threads; decoding, hashing and array arithmetic release the interpreter's lock."""
 

@@ -2,7 +2,8 @@
 
 On a CPU two processes with one thread each do more than one with two: small operators have too little to share. The
 weights are, byte for byte, those of a training fold after fold with as many threads a process; with another number of
-threads sums are taken in another order, and differ in their last bits.
+threads sums are taken in another order, and differ in their last bits. Of several GPUs each process has one, counted
+round; a CUDA_VISIBLE_DEVICES that is set says which there are.
 """
 
 import logging
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from kit.core.distributed import JOB
 from kit.core.errors import KitError
-from kit.core.parallel import cores
+from kit.core.parallel import cores, gpus
 from kit.data import folds
 from kit.recipes.schema import Recipe
 from kit.run import Run
@@ -92,31 +93,38 @@ def _run(numbers: Sequence[int], command: Sequence[str], jobs: int, folder: Path
     jobs = min(jobs, len(numbers))
     given = os.environ.get(_THREADS, "").partition(",")[0]  # a list is of nested levels
     threads = max(1, (int(given) if given.isdecimal() else cores()) // jobs)
-    log.info("%d folds, %d at a time, threads each: %d", len(numbers), jobs, threads)
+    devices = gpus()
+    on = f", on {min(jobs, len(devices))} GPUs" if len(devices) > 1 else ""
+    log.info("%d folds, %d at a time, threads each: %d%s", len(numbers), jobs, threads, on)
     environment = os.environ | {JOB: "1", _THREADS: str(threads)}
     environment["PYTHONPATH"] = os.pathsep.join(
         [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
-    waiting, running = list(numbers), dict[int, subprocess.Popen]()
+    waiting, free = list(numbers), list(range(jobs))
+    running: dict[int, tuple[int, subprocess.Popen]] = {}  # by its number, the fold of each process
     try:
         while waiting or running:
-            while waiting and len(running) < jobs:
-                fold = waiting.pop(0)
+            while waiting and free:
+                number, fold = free.pop(0), waiting.pop(0)
+                if devices:
+                    environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
                 with _signals_waiting():  # or a process could be there that nobody knows of
-                    running[fold] = subprocess.Popen(
+                    process = subprocess.Popen(
                         [*command, str(fold)], env=environment, cwd=folder, preexec_fn=_leave_interrupts
                     )
+                    running[number] = fold, process
             time.sleep(_POLL)
-            for fold, process in list(running.items()):
+            for number, (fold, process) in list(running.items()):
                 if (code := process.poll()) is not None:
-                    del running[fold]
+                    del running[number]
+                    free = sorted([*free, number])
                     if code:
                         how = f"exit code {code}" if code > 0 else f"signal {-code}"
                         raise KitError(f"fold {fold}: its process ended with {how}: run the same command to resume")
     finally:
-        for process in running.values():
+        for _, process in running.values():
             process.terminate()
-        for process in running.values():
+        for _, process in running.values():
             process.wait()
 
 

@@ -90,6 +90,37 @@ def test_the_processes_are_given_every_option(split, tmp_path, monkeypatch):
     assert all(option in words for option in ("--set seed=1", "--keep-checkpoints", "--skip-bad", "--logger mlflow"))
 
 
+@pytest.mark.parametrize(
+    ("given", "count", "expected"),
+    [
+        (None, 0, ["-"] * 3),
+        (None, 1, ["0", "0", "0"]),
+        (None, 2, ["0", "1", "0"]),
+        ("5,7", 2, ["5", "7", "5"]),
+        ("GPU-1a, GPU-2b,GPU-3c", 3, ["GPU-1a", "GPU-2b", "GPU-3c"]),
+        ("3,-1,4", 1, ["3", "3", "3"]),  # CUDA stops at the first that is none
+        ("", 0, [""] * 3),
+    ],
+)
+def test_each_process_has_a_gpu_counted_round(tmp_path, monkeypatch, given, count, expected):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    write = 'printf %s "${CUDA_VISIBLE_DEVICES--}" > "$0"; while [ $(ls | wc -l) -lt 3 ]; do sleep 0.02; done'
+    jobs._run([0, 1, 2], ["sh", "-c", write], 3, tmp_path)
+    assert [(tmp_path / str(fold)).read_text() for fold in range(3)] == expected
+
+
+def test_a_fold_that_waited_takes_the_gpu_that_has_become_free(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    # The first fold ends when the others have begun; so the third runs beside it.
+    write = 'printf %s $CUDA_VISIBLE_DEVICES > "$0"; [ "$0" != 0 ] || while [ ! -e 2 ]; do sleep 0.02; done'
+    jobs._run([0, 1, 2], ["sh", "-c", write], 2, tmp_path)
+    assert [(tmp_path / str(fold)).read_text() for fold in range(3)] == ["0", "1", "1"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_when_a_fold_dies_the_other_is_ended_and_one_line_says_which(begin):
     process = begin()
