@@ -3,6 +3,7 @@
 Inputs are the images and labels, the folds, and the weights that it started from, each by its content.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +18,17 @@ from kit.recipes.differences import differences
 from kit.recipes.schema import Recipe
 from kit.run import Run
 
-AFTER_TRAINING = ("about", "tta", "prevalence", "threshold.rule", "threshold.transfer")
-"""Keys of a recipe that may change in a trained run: they are read only after the training."""
+_AFTER_TRAINING = {
+    "about",
+    "prevalence",
+    "threshold.gate",
+    "threshold.rule",
+    "threshold.smallest_contour",
+    "threshold.transfer",
+    "tta",
+}
+_SCORED_BY = ("threshold.binarization", "threshold.removal", "threshold.top", "threshold.candidates")
+"""Keys that a validation's score goes by."""
 
 
 class Inputs(Document):
@@ -69,7 +79,8 @@ def agree(run: Run, wanted: Recipe) -> None:
     Raises:
         KitError: they differ in what matters to the training.
     """
-    changed = differences(run.read_recipe(), wanted, AFTER_TRAINING)
+    before = run.read_recipe()
+    changed = differences(before, wanted, lambda key: is_read_after_training(key, before))
     if changed:
         raise KitError(
             f"{run.folder}: was trained with other settings ({'; '.join(changed)}): use the same ones, remove "
@@ -77,18 +88,46 @@ def agree(run: Run, wanted: Recipe) -> None:
         )
 
 
+def is_read_after_training(key: str, recipe: Recipe) -> bool:
+    """Whether a key may change in a trained run: nothing that the training left depends on it.
+
+    The recipe's own thresholds do where a stage chooses epochs by the score, unless the score has candidates of its
+    own; elsewhere they are metrics alone.
+
+    Args:
+        key: Its path, such as `threshold.rule`, or a member's `members.a.threshold.rule`.
+        recipe: What was trained.
+
+    >>> from kit import recipes
+    >>> small, sneddy = recipes.load("small"), recipes.load("sneddy")
+    >>> [is_read_after_training("threshold.removal", recipe) for recipe in (small, sneddy)]
+    [True, True]
+    >>> [is_read_after_training("threshold.candidates.0.1", recipe) for recipe in (small, sneddy)]
+    [True, False]
+    """
+    key = re.sub(r"^members\.[^.]+\.", "", key)
+    if not key.startswith(_SCORED_BY):
+        return key in _AFTER_TRAINING
+    return not any(
+        stage.goes_by_score and (key.startswith("threshold.candidates") or not part.threshold.candidates)
+        for part in recipe.parts()
+        for stage in part.stages
+    )
+
+
 def check_recipe(run: Run, wanted: Recipe) -> None:
     """Checks that nothing was trained here by another recipe.
 
-    An ensemble may have other members than before: each is held to its own run's recipe, and the mean of the maps
-    is made again.
+    An ensemble may have other members than before, or weigh them otherwise: each is held to its own run's recipe, and
+    the mean of the maps is made again.
 
     Raises:
         KitError: something was.
     """
     if _is_begun(run):
-        before = run.read_recipe().members
-        agree(run, wanted.model_copy(update={"members": before}) if before and wanted.members else wanted)
+        before = run.read_recipe()
+        same = {"weight": before.weight} | ({"members": before.members} if before.members and wanted.members else {})
+        agree(run, wanted.model_copy(update=same))
 
 
 def check_inputs(run: Run, inputs: Inputs) -> None:

@@ -66,6 +66,54 @@ def test_other_settings_are_refused_and_those_read_after_the_training_are_not(ru
     assert run.read_recipe().tta is False
 
 
+AFTER = "threshold.smallest_contour=80 threshold.gate=0.4 threshold.rule=fixed threshold.transfer=share prevalence=0.3"
+OWN = "threshold.binarization=0.4 threshold.removal=512 threshold.top=0.7 threshold.candidates=[[0.7,99,0.4]]"
+SCORED = (
+    "stages.0.swa_epochs=0 stages.0.best_checkpoints=2",
+    "stages.0.passes_on=best",
+    "stages.0.swa_epochs=0 stages.0.watch=score stages.0.early_stopping=3",
+    "stages.0.watch=score stages.0.schedule=plateau",
+)
+
+
+@pytest.mark.parametrize("trained", ["", "stages.0.watch=score", "stages.0.schedule=plateau", *SCORED])
+def test_thresholds_may_change_where_no_epoch_was_chosen_by_them(tmp_path, trained):
+    run = Run(tmp_path / "demo")
+    lineage.begin(run, recipes.load("demo", trained), INPUTS)
+    write_text(run.weights(0, 0), "")
+    lineage.agree(run, recipes.load("demo", f"{trained} {AFTER}"))
+    for change in OWN.split():
+        wanted = recipes.load("demo", f"{trained} {change}")
+        if trained not in SCORED:
+            lineage.agree(run, wanted)
+            continue
+        with pytest.raises(KitError, match=rf"other settings \({change.split('=')[0]}"):
+            lineage.agree(run, wanted)
+
+
+def test_a_score_with_candidates_of_its_own_leaves_the_thresholds_free(tmp_path):
+    run, trained = Run(tmp_path / "demo"), f"{SCORED[0]} threshold.candidates=[[0.7,99,0.4]]"
+    lineage.begin(run, recipes.load("demo", trained), INPUTS)
+    write_text(run.weights(0, 0), "")
+    lineage.agree(run, recipes.load("demo", f"{trained} threshold.binarization=0.4"))
+    with pytest.raises(KitError, match=r"threshold\.candidates\.0\.1: 99 → 98"):
+        lineage.agree(run, recipes.load("demo", trained.replace("99", "98")))
+
+
+def test_members_may_be_weighed_otherwise_by_a_training_alone(tmp_path):
+    """It makes the mean of the maps again; what comes after goes by that mean."""
+    whole, heavier = (recipes.load("demo", f"members.a.seed=1 members.b.weight={weight}") for weight in (2, 3))
+    run = Run(tmp_path / "demo")
+    for part in (whole, *whole.parts()):
+        lineage.begin(run.part(part), part, INPUTS)
+    write_text(run.part(whole.parts()[0]).weights(0, 0), "")
+    with pytest.raises(KitError, match=r"members\.b\.weight: 2 → 3"):
+        lineage.agree(run, heavier)
+    for part in (heavier, *heavier.parts()):
+        lineage.begin(run.part(part), part, INPUTS)
+    lineage.agree(run, heavier)
+
+
 def test_other_data_are_refused_where_something_was_trained(run, tmp_path):
     other = INPUTS.model_copy(update={"folds": "x"})
     with pytest.raises(KitError, match="other folds than those of today"):

@@ -95,7 +95,12 @@ class Array:
         except KitError:
             return False
         shape, count = (len(self.ids), *self.shape), (len(self.ids), KEY_BYTES)
-        return (rows.shape, known.shape, rows.dtype, known.dtype) == (shape, count, np.dtype(self.dtype), np.dtype(np.uint8))
+        return (rows.shape, known.shape, rows.dtype, known.dtype) == (
+            shape,
+            count,
+            np.dtype(self.dtype),
+            np.dtype(np.uint8),
+        )
 
 
 def fill(

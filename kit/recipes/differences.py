@@ -1,23 +1,23 @@
 """What two recipes differ in."""
 
-from collections.abc import Collection
+from collections.abc import Callable
 
 from kit.recipes.schema import Recipe
 
 
-def differences(old: Recipe, new: Recipe, ignored: Collection[str]) -> list[str]:
+def differences(old: Recipe, new: Recipe, may_differ: Callable[[str], bool]) -> list[str]:
     """Keys that differ, each with both values.
 
     Args:
         old: A recipe.
         new: Another one.
-        ignored: Keys that may differ, by their path: `threshold.rule`.
+        may_differ: Whether a key, by its path such as `threshold.rule`, is left out.
     """
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
     return [
         f"{key}: {before.get(key)} → {after.get(key)}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key not in ignored
+        if before.get(key) != after.get(key) and not may_differ(key)
     ]
 
 

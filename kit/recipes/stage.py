@@ -117,6 +117,12 @@ class Stage(Section):
         return (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.epochs
 
     @property
+    def goes_by_score(self) -> bool:
+        """Whether what the stage leaves depends on the scores of its validations."""
+        watched = self.watch == "score" and (self.early_stopping is not None or self.schedule == "plateau")
+        return bool(self.best_checkpoints) or self.passes_on == "best" or watched
+
+    @property
     def swa(self) -> tuple[int, ...]:
         """The epochs, from 1, whose weights are averaged; none without SWA.
 

@@ -17,7 +17,7 @@ from kit.core import store
 from kit.core.errors import KitError
 from kit.core.files import copy, locked, read_json, sha256, write_json
 from kit.core.store import keys_path
-from kit.inference import maps, thresholds_file
+from kit.inference import maps, rules, thresholds_file
 from kit.inference.masks import read_image_probabilities
 from kit.recipes.schema import Recipe
 from kit.run import Run
@@ -82,8 +82,12 @@ def tell_of_other_settings(run: Run, recipe: Recipe) -> None:
     if not found.hashes:  # brought along by somebody
         return
     settings: dict[str, tuple[Any, Any]] = {"prevalence": (found.prevalence, recipe.prevalence)}
-    if found.asked != fixed_rule.FIXED:
+    if found.asked == fixed_rule.FIXED:
+        own = rules.parameters(rules.fixed(recipe.threshold, recipe.is_gated))
+        settings |= {f"threshold.{key}": (getattr(found, key, None), value) for key, value in own.items()}
+    else:
         settings["threshold.transfer"] = ("none" if found.share is None else "share", recipe.threshold.transfer)
+        settings["threshold.smallest_contour"] = (found.smallest_contour, recipe.threshold.smallest_contour)
     for key, (before, now) in settings.items():
         if before != now:
             log.warning(

@@ -151,12 +151,13 @@ def test_the_search_alone_prints_every_rule_and_draws(kit, place):
 
 def test_a_prediction_tells_of_settings_that_its_thresholds_were_not_searched_with(kit, place, caplog):
     before = (place / "runs/tiny/test/thresholds.json").read_bytes()
-    assert kit("predict", *RUN, "--set", "prevalence=0.5 threshold.transfer=share")[0] == 0
+    assert kit("predict", *RUN, "--set", "prevalence=0.5 threshold.transfer=share threshold.smallest_contour=9")[0] == 0
     told = [record.getMessage() for record in caplog.records if "was searched with" in record.getMessage()]
     file, again = "runs/tiny/test/thresholds.json", "`make thresholds` with the same SET searches again"
     assert told == [
         f"{file}: was searched with prevalence=null, not 0.5: {again}",
         f"{file}: was searched with threshold.transfer=none, not share: {again}",
+        f"{file}: was searched with threshold.smallest_contour=0, not 9: {again}",
     ]
     assert (place / "runs/tiny/test/thresholds.json").read_bytes() == before
     caplog.clear()
