@@ -1,6 +1,8 @@
 """A mask as a DICOM segmentation object, which viewers of hospitals lay over its image. Needs the extra `seg`."""
 
+import importlib
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pydicom
@@ -15,6 +17,20 @@ from kit.core.version import VERSION
 _TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime")
 
 
+def library() -> ModuleType:
+    """The optional package that writes segmentation objects.
+
+    Raises:
+        KitError: it is not installed.
+    """
+    try:
+        return importlib.import_module("highdicom")
+    except ImportError:
+        raise KitError(
+            "--save dicom-seg: highdicom is not installed: pip install highdicom into the kit's environment"
+        ) from None
+
+
 def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str) -> None:
     """Writes a mask as a binary segmentation of one segment that refers to its image; an empty one, too.
 
@@ -27,12 +43,7 @@ def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str) ->
     Raises:
         KitError: highdicom is not installed, or the image is no DICOM file that one can refer to.
     """
-    try:
-        import highdicom
-    except ImportError:
-        raise KitError(
-            "--save dicom-seg: highdicom is not installed: pip install highdicom into the kit's environment"
-        ) from None
+    highdicom = library()
     if not dicom.is_dicom(image):
         raise KitError(f"{printable(image)}: is no DICOM file, which a segmentation object could refer to: use png")
     algorithm = highdicom.AlgorithmIdentificationSequence(

@@ -1,6 +1,8 @@
 """Predictions as files that other programs open, one an image and kind."""
 
+import shutil
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 from kit.competition import pictures, rle, segmentation
 from kit.core.arrays import save_array
 from kit.core.errors import KitError
-from kit.core.files import write_text
+from kit.core.files import replacing_folder, write_text
 from kit.core.suggest import did_you_mean
 from kit.report import gallery
 
@@ -69,7 +71,7 @@ def kinds_of(text: str) -> tuple[str, ...]:
     """The kinds of a list with commas.
 
     Raises:
-        KitError: one is none.
+        KitError: one is none, or lacks its package.
 
     >>> kinds_of("png,dicom-seg")
     ('png', 'dicom-seg')
@@ -78,11 +80,26 @@ def kinds_of(text: str) -> tuple[str, ...]:
     for kind in kinds:
         if kind not in KINDS:
             raise KitError(f"--save {kind}: is none of {', '.join(KINDS)}{did_you_mean(kind, KINDS)}")
+    if "dicom-seg" in kinds:
+        segmentation.library()
     return kinds
 
 
-def save(kinds: Iterable[str], found: Predicted, folder: Path) -> None:
-    """Writes an image's prediction as `FOLDER/KIND/ID.*`."""
-    for kind in kinds:
-        write, ending = KINDS[kind]
-        write(found, folder / kind / f"{found.image}{ending}")
+def save(kinds: Iterable[str], predicted: Iterable[Predicted], folder: Path) -> None:
+    """Writes predictions as `FOLDER/KIND/ID.*`, in the place of what was saved there of others.
+
+    Each kind's folder is replaced as a whole, once all of it is written.
+    """
+    with ExitStack() as stack:
+        places = {kind: stack.enter_context(replacing_folder(folder / kind)) for kind in kinds}
+        for found in predicted:
+            for kind, place in places.items():
+                write, ending = KINDS[kind]
+                write(found, place / f"{found.image}{ending}")
+
+
+def discard(folder: Path) -> None:
+    """Removes what was saved in a folder of predictions."""
+    for kind in KINDS:
+        if (folder / kind).is_dir():
+            shutil.rmtree(folder / kind)

@@ -11,7 +11,7 @@ from kit.competition.shapes import Shape
 from kit.core import store
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
-from kit.core.files import copy, locked, sha256
+from kit.core.files import copy, locked, present, read_json, sha256, write_json
 from kit.core.parallel import ordered
 from kit.core.progress import progress
 from kit.core.store import key_of
@@ -19,6 +19,7 @@ from kit.inference import backends, maps, predictions, rules, thresholds_file
 from kit.inference.masks import stored_inputs
 from kit.inference.share import MaskTexts
 from kit.recipes.schema import Recipe
+from kit.report import saved
 from kit.run import Run, Trained
 from kit.thresholds import cross_validation
 from kit.workflows import ensemble, int8, saving, thresholds
@@ -44,7 +45,7 @@ def predict(
         data: The competition's folder, whose run of the recipe is used.
         recipe: Of the run.
         images: A folder of DICOM, PNG or JPEG files instead of the test images.
-        out: Where the maps (`test.npy`) and the submission of `images` go.
+        out: Where the maps (`test.npy`) and the submission of `images` go; None: `predictions/DATA-RECIPE/FOLDER`.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
         save: Kinds of files to write of each image beside the submission, see `report.saved`.
         backend: What the networks run on, see `inference.backends`; thresholds stay those chosen on torch's maps.
@@ -67,8 +68,10 @@ def predict(
         paths, order, target = competition.test, competition.sample_ids, opened.run
         shape: Shape = competition.shapes
     else:
-        paths = find_images(images)
-        order, target = tuple(paths), Run(Path(out) if out else workspace.predictions / Path(images).resolve().name)
+        paths, source = find_images(images), Path(images).resolve()
+        place = workspace.predictions / f"{competition.name}-{recipe.name}" / source.name
+        order, target = tuple(paths), Run(Path(out) if out else place)
+        claim(target.folder, source)
         shape = shapes_of(paths)
     if not order:
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
@@ -119,6 +122,27 @@ def predict_by(
     if save:
         saving.save(target, test, recipe, save)
     return target.submission, done
+
+
+def claim(folder: Path, images: Path) -> None:
+    """Makes a folder the place of what is predicted of some images, so that those of others never mix with it.
+
+    Args:
+        folder: Of predictions.
+        images: Folder of the images.
+
+    Raises:
+        KitError: it holds something else, or predictions of other images.
+    """
+    mark, remedy = folder / "images.json", "give another folder with --out, or remove it"
+    if present(mark):
+        known = read_json(mark)
+        if known != {"images": str(images)}:
+            told = known.get("images") if isinstance(known, dict) else None
+            raise KitError(f"{folder}: holds predictions of {told or 'other images'}: {remedy}")
+    elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise KitError(f"{folder}: holds other files than predictions of {images}: {remedy}")
+    write_json(mark, {"images": str(images)})
 
 
 def find_images(folder: Path | str) -> dict[str, Path]:
@@ -174,6 +198,8 @@ def predict_files(
         # Begun before the maps are made, so that an old answer never stands beside new maps.
         answer = store.File(target.submission, made_from)
         answer.begin(keep_previous=True)
+        if not answer.is_current():
+            saved.discard(target.folder)
         done = []
         for part in recipe.parts():
             own = target.part(part)

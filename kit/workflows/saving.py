@@ -31,15 +31,17 @@ def save(target: Run, paths: dict[str, Path], recipe: Recipe, kinds: Sequence[st
     """
     predicted, texts = maps.open_maps(target.test(recipe.tta)), submission.read(target.submission)
     there = [row for row, image in enumerate(predicted.ids) if image not in predicted.unreadable]
-    for row in progress(there, "saving", len(there)):
+
+    def one(row: int) -> Predicted:
         image = predicted.ids[row]
         shape = pictures.shape_of(paths[image])
-        found = Predicted(
+        return Predicted(
             image=image,
             path=paths[image],
             levels=maps.upsample(predicted[row], shape),
             mask=rle.decode(texts.get(image, rle.EMPTY), shape, image),
             recipe=recipe.name,
         )
-        saved.save(kinds, found, target.folder)
+
+    saved.save(kinds, map(one, progress(there, "saving", len(there))), target.folder)
     log.info("%s: %d images saved as %s", target.folder, len(there), ", ".join(kinds))

@@ -1,6 +1,7 @@
 """Predictions saved as files, read back by other libraries."""
 
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ def found(phantoms):
 
 
 def test_each_kind_holds_the_prediction(found, tmp_path):
-    saved.save(saved.kinds_of("png, overlay,npy,rle,dicom-seg"), found, tmp_path)
+    saved.save(saved.kinds_of("png, overlay,npy,rle,dicom-seg"), [found], tmp_path)
     files = {path.parent.name: path for path in tmp_path.rglob("*.*")}
     assert set(files) == set(saved.KINDS)
     assert {path.name.removesuffix(path.suffix) for path in files.values()} == {found.image}
@@ -45,7 +46,7 @@ def test_each_kind_holds_the_prediction(found, tmp_path):
 
 def test_an_empty_mask_is_a_segmentation_too(found, tmp_path):
     empty = Predicted(found.image, found.path, found.levels * 0, found.mask & False, "exp5")
-    saved.save(["dicom-seg", "rle"], empty, tmp_path)
+    saved.save(["dicom-seg", "rle"], [empty], tmp_path)
     assert not pydicom.dcmread(tmp_path / f"dicom-seg/{found.image}.dcm").pixel_array.any()
     assert (tmp_path / f"rle/{found.image}.txt").read_text() == "-1\n"
 
@@ -56,7 +57,19 @@ def test_what_cannot_be_saved_is_told(found, tmp_path, monkeypatch):
     cv2.imwrite(str(tmp_path / "a.png"), found.levels)
     picture = Predicted("a", tmp_path / "a.png", found.levels, found.mask, "exp5")
     with pytest.raises(KitError, match=r"a\.png: is no DICOM file"):
-        saved.save(["dicom-seg"], picture, tmp_path)
+        saved.save(["dicom-seg"], [picture], tmp_path)
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(KitError, match=r"highdicom is not installed: pip install"):
-        saved.save(["dicom-seg"], found, tmp_path)
+        saved.kinds_of("png,dicom-seg")
+
+
+def test_what_is_saved_takes_the_place_of_what_was(found, tmp_path):
+    saved.save(["rle", "png"], [found, replace(found, image="other")], tmp_path)
+    saved.save(["rle"], [found], tmp_path)
+    assert [path.name for path in (tmp_path / "rle").iterdir()] == [f"{found.image}.txt"]
+    with pytest.raises(KitError):
+        saved.save(["dicom-seg", "rle"], [replace(found, path=tmp_path / "a.png")], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["png", "rle"]
+    (tmp_path / "mine").mkdir()
+    saved.discard(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -260,7 +260,7 @@ def test_a_folder_is_named_by_what_it_is_called(kit, place, monkeypatch):
     monkeypatch.setenv("PWD", str(place))
     assert kit("predict", *RUN, "--images", "tiny/dicom-images-test/..")[0] == 0
     assert kit("predict", *RUN, "--images", ".")[0] == 0
-    assert targets == [Path("predictions/tiny"), Path(f"predictions/{place.name}")]
+    assert targets == [Path("predictions/tiny-test/tiny"), Path(f"predictions/tiny-test/{place.name}")]
 
 
 def test_two_pictures_of_one_name_are_refused(kit, place):

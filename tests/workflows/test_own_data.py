@@ -59,11 +59,12 @@ def test_a_folder_of_png_images_and_masks_goes_from_check_to_a_score(kit, tmp_pa
         cv2.imwrite(str(tmp_path / f"clinic/{name}.png"), cv2.resize(drawn(1)[0], size))
     run = ("--data", "data/cells", "--recipe", "small.yaml", "--images", "clinic")
     assert kit("predict", *run, "--save", "png,overlay,npy,rle")[0] == 0
-    assert sorted(path.name for path in (tmp_path / "predictions/clinic/overlay").iterdir()) == ["a.png", "b.png"]
+    found = tmp_path / "predictions/cells-small/clinic"
+    assert sorted(path.name for path in (found / "overlay").iterdir()) == ["a.png", "b.png"]
     for name, shape in (("a", (64, 64)), ("b", (90, 50))):  # (height, width)
-        mask = cv2.imread(str(tmp_path / f"predictions/clinic/png/{name}.png"), cv2.IMREAD_UNCHANGED)
-        text = (tmp_path / f"predictions/clinic/rle/{name}.txt").read_text()
-        assert mask.shape == np.load(tmp_path / f"predictions/clinic/npy/{name}.npy").shape == shape
+        mask = cv2.imread(str(found / f"png/{name}.png"), cv2.IMREAD_UNCHANGED)
+        text = (found / f"rle/{name}.txt").read_text()
+        assert mask.shape == np.load(found / f"npy/{name}.npy").shape == shape
         assert (rle.decode(text, shape) == (mask > 0)).all()
 
 
