@@ -79,11 +79,17 @@ def import_folder(
     folder: Annotated[Path, typer.Argument(help="Images with masks of the same names, or any mirror.")],
     out: Annotated[Path, typer.Option(help="The competition's folder to write.")],
     skip_bad: SkipBad = False,
+    masks: Annotated[Path | None, typer.Option(help="Folder of the masks; default: told by names.")] = None,
+    mask_suffix: Annotated[str | None, typer.Option(help="End of the masks' names; default: told by names.")] = None,
+    rle_format: Annotated[
+        str | None,
+        typer.Option("--rle", help="What rows mean: gaps, starts-0 or starts-1; columns or rows; HEIGHTxWIDTH."),
+    ] = None,
 ) -> None:
     """Bring in PNG, JPEG or DICOM images with their masks or label rows, as a competition's folder."""
     from kit.workflows import importing
 
-    found, done = importing.bring_in(folder, out, skip_bad)
+    found, done = importing.bring_in(folder, out, skip_bad, masks, mask_suffix, rle_format)
     print(f"{out}: {importing.describe(out, found) if done else 'up to date, nothing to do'}")
 
 

@@ -138,15 +138,28 @@ def elements(path: Path | str) -> list[tuple[str, str, str]]:
     return found
 
 
-def is_dicom(path: Path | str) -> bool:
-    """Whether a regular file that can be read has DICOM's mark after its preamble."""
+def holds_image(path: Path | str) -> bool | None:
+    """Whether a file is a DICOM image by the mark and the class at its beginning; None where it has no such mark.
+
+    A class that pydicom does not know counts as one of images.
+    """
     if not Path(path).is_file():
-        return False
+        return None
     try:
         with open(path, "rb") as handle:
-            return handle.read(132)[128:] == b"DICM"
+            head = handle.read(512)
     except OSError:
-        return False
+        return None
+    if head[128:132] != b"DICM":
+        return None
+    place = head.find(b"\x02\x00\x02\x00UI", 132)  # Media Storage SOP Class UID, stored in explicit little endian
+    length = int.from_bytes(head[place + 6 : place + 8], "little")
+    return place < 0 or _is_image_class(head[place + 8 : place + 8 + length].decode("ascii", "replace").strip(" \0"))
+
+
+def _is_image_class(uid: str) -> bool:
+    name = UID(uid).name
+    return not name or name == uid or "Image Storage" in name
 
 
 def report_bad(errors: list[KitError], skip_bad: bool) -> None:
@@ -223,7 +236,7 @@ def _no_image(dataset: pydicom.Dataset) -> str:
     """Why there is none: the file is of something else, or it ends before the image."""
     for source in (dataset, dataset.file_meta):
         kind = UID(str(source.get("SOPClassUID") or source.get("MediaStorageSOPClassUID") or ""))
-        if kind.name and kind.name != kind and "Image Storage" not in kind.name:
+        if not _is_image_class(kind):
             what = kind.name.removesuffix(" Storage")
             what = "a structured report" if what.endswith(" SR") else what
             return f"holds no image: {what}: leave it out"

@@ -14,21 +14,20 @@ missing.
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Container, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from kit.competition import dicom, labels, pictures, rle, shapes
+from kit.competition import dicom, image_files, labels, pictures, rle, row_format, shapes
 from kit.competition.shapes import Shape
-from kit.core.errors import KitError, printable
-from kit.core.files import below, present
+from kit.core.errors import KitError
+from kit.core.files import present
 
 PATIENT_COLUMNS = ("ImageId", "PatientId")
 _LISTED = 5
-_NOT_DICOM = (".csv", ".json", ".txt", ".png", ".jpg", ".jpeg", ".zip", ".npy")
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,9 @@ class Competition:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
+    """Names of what a kind of competition's folder holds."""
+
     name: str
     labels: str
     train: tuple[str, ...]
@@ -102,15 +103,15 @@ class _Layout:
 
 
 LAYOUTS = (
-    _Layout(
+    Layout(
         "round 2",
         "stage_2_train.csv",
         ("dicom-images-train", "dicom-images-test"),
         "stage_2_images",
         "stage_2_sample_submission.csv",
     ),
-    _Layout("round 1", "train-rle.csv", ("dicom-images-train",), "dicom-images-test", "sample_submission.csv", 1.0),
-    _Layout("sample", "train-rle-sample.csv", (".",), None, None),
+    Layout("round 1", "train-rle.csv", ("dicom-images-train",), "dicom-images-test", "sample_submission.csv", 1.0),
+    Layout("sample", "train-rle-sample.csv", (".",), None, None),
 )
 
 
@@ -133,20 +134,19 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
         hint = f"; {_to_import(folder)}" if _holds_images(folder) else ""
         raise KitError(f"{folder}: is not a competition's folder; looked for {wanted}{hint}")
     labels_path = folder / layout.labels
-    regions = labels.read(labels_path)
-    images = find_dicoms(*(folder / part for part in layout.train))
+    images, test = find_dicoms(folder, layout)
+    rows = labels.read(labels_path)
+    meant = image_files.match(rows, images, labels_path)
+    regions = {meant[given]: texts for given, texts in rows.items()}
     missing = sorted(regions.keys() - images.keys())
     if missing and not allow_missing:
-        elsewhere = {name for path in below(folder) for name in (path.stem, path.name)}
-        advice = _to_import(folder) if elsewhere & set(missing) else "fetch them, or use --allow-missing"
         raise KitError(
             f"{labels_path}: {len(missing)} of {len(regions)} labelled images have no DICOM file in "
-            f"{' or '.join(layout.train)} ({_some(missing)}): {advice}"
+            f"{' or '.join(layout.train)} ({_some(missing)}): {_about_missing(folder, missing, images)}"
         )
     train = {image_id: path for image_id, path in images.items() if image_id in regions}
     if not train:
         raise KitError(f"{folder}: no image in {' or '.join(layout.train)} has a row in {layout.labels}")
-    test = find_dicoms(folder / layout.test) if layout.test else {}
     sizes_path = _there(folder / shapes.NAME)
     sizes = shapes.read(sizes_path) if sizes_path else {}
     shape = usual_shape(list(train.values()))
@@ -156,6 +156,8 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     sample_path = _there(folder / layout.sample) if layout.sample else None
     # Round 1's sample repeats an id for each mask of the truth; a submission answers it once.
     sample_ids = tuple(labels.read(sample_path)) if sample_path else tuple(test)
+    meant = image_files.match(sample_ids, test, sample_path or folder)
+    test |= {given: test.pop(image) for given, image in meant.items() if given not in test and image in test}
     absent = sorted(set(sample_ids) - test.keys())
     if absent and test:
         raise KitError(f"{sample_path}: {len(absent)} ids have no image in {layout.test} ({_some(absent)}): fetch them")
@@ -164,7 +166,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
         folder=folder,
         name=folder.resolve().name,
         train=train,
-        test=test,
+        test=dict(sorted(test.items())),
         unlabelled=tuple(sorted(images.keys() - regions.keys())),
         labels={image_id: regions[image_id] for image_id in train},
         labels_path=labels_path,
@@ -178,26 +180,17 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     )
 
 
-def find_dicoms(*folders: Path | str) -> dict[str, Path]:
-    """All DICOM files in folders and what is below them, by id (the name without .dcm), sorted.
-
-    A file without that ending is one if it begins as such. A folder that does not exist has none.
+def find_dicoms(folder: Path, layout: Layout) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Training and test images of a competition's folder by id, sorted.
 
     Raises:
-        KitError: an id appears twice, a file has a name that no CSV file of ids can hold, or a folder cannot be listed.
+        KitError: as `image_files.find`.
     """
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for path in below(folder):
-            ended = path.suffix.lower() == ".dcm"
-            if not ended and not _begins_as_dicom(path):
-                continue
-            image_id = path.stem if ended else path.name
-            if reason := unfit(image_id):
-                raise KitError(f"{printable(path)}: {reason}: rename the file")
-            if found.setdefault(image_id, path) != path:
-                raise KitError(f"{path}: the image is in {found[image_id]} too: remove one of them")
-    return dict(sorted(found.items()))
+    places = (layout.train, (layout.test,) if layout.test else ())
+    train, test = (
+        image_files.find(*(folder / part for part in parts), pictures_too=False, by_place=False) for parts in places
+    )
+    return train, test
 
 
 def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
@@ -211,14 +204,16 @@ def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
         KitError: the file is malformed, has another header, names none of the images, or an image has two patients.
     """
     table = labels.rows(path, PATIENT_COLUMNS)
+    meant = image_files.match((image for _, (image, _) in table), images, path)
     patients: dict[str, str] = {}
-    for line, (image, patient) in table:
+    for line, (given, patient) in table:
+        image = meant[given]
         if not patient:
             raise KitError(f"{path}:{line}: {image} has no patient: name one, or leave the row out")
         if patients.setdefault(image, patient) != patient:
             raise KitError(f"{path}:{line}: {image} has two patients, {patients[image]} and {patient}: keep one")
     first_line, first = table[0]
-    if first[0] not in images and not patients.keys().isdisjoint(images):
+    if meant[first[0]] not in images and not patients.keys().isdisjoint(images):
         header = ",".join(PATIENT_COLUMNS)
         raise KitError(f"{path}:{first_line}: {','.join(first)} is neither the header {header} nor one of the images")
     if patients.keys().isdisjoint(images):
@@ -226,25 +221,11 @@ def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
     return patients
 
 
-def _begins_as_dicom(path: Path) -> bool:
-    """Whether a file without a known ending is one; hidden ones are being written."""
-    return not path.name.startswith(".") and path.suffix.lower() not in _NOT_DICOM and dicom.is_dicom(path)
-
-
-def unfit(image_id: str) -> str:
-    """Why an image_id cannot stand in a CSV file, a line an image; empty where it can."""
-    if any("\ud800" <= letter <= "\udfff" for letter in image_id):
-        return "the name is not UTF-8"
-    if any(letter < " " or letter == "\x7f" for letter in image_id):
-        return "the name has a control character"
-    return "" if image_id == image_id.strip() and image_id else "the name begins or ends with a space"
-
-
 def _check_mask(text: str, shape: tuple[int, int], image_id: str, path: Path) -> None:
     try:
         rle.runs(text, shape[0] * shape[1], image_id)
     except KitError as error:
-        if rle.is_absolute(text, shape[0] * shape[1]):
+        if row_format.is_absolute(text, shape[0] * shape[1]):
             raise KitError(
                 f"{path}: image {image_id}: this looks like absolute starts, where each gap counts from the run "
                 f"before: `kit import {path.parent} --out data/NAME` converts them"
@@ -269,27 +250,37 @@ def usual_shape(paths: list[Path]) -> tuple[int, int]:
     return Counter(found).most_common(1)[0][0]
 
 
-def find_pictures(folder: Path | str) -> dict[str, Path]:
-    """PNG and JPEG files below a folder, by name without the ending.
-
-    Raises:
-        KitError: a name appears twice, or a folder cannot be listed.
-    """
-    found: dict[str, Path] = {}
-    for path in sorted(below(folder)):
-        if pictures.is_picture(path) and found.setdefault(path.stem, path) != path:
-            raise KitError(f"{printable(path)}: the image is in {printable(found[path.stem])} too: rename one of them")
-    return dict(sorted(found.items()))
-
-
 def _holds_images(folder: Path) -> bool:
     """Whether there is an image among the first files below a folder, which may be somebody's home."""
-    first = itertools.islice(folder.rglob("*"), 10_000)
-    return any(pictures.is_picture(path) or path.suffix.lower() == ".dcm" for path in first)
+    first = itertools.islice(image_files.walk(folder), 10_000)
+    return any(pictures.is_picture(path) or path.suffix.lower() in image_files.DICOM_ENDINGS for path in first)
 
 
 def _to_import(folder: Path) -> str:
     return f"images are there in another format or place: bring them in with `kit import {folder} --out data/NAME`"
+
+
+def _about_missing(folder: Path, missing: list[str], images: Mapping[str, Path]) -> str:
+    """What to do about labelled images without a file."""
+    if numbers := _as_numbers(missing, images):
+        return numbers
+    elsewhere = {image_files.without_ending(path.name) for path in image_files.walk(folder)}
+    if not elsewhere.isdisjoint(map(image_files.without_ending, missing)):
+        return _to_import(folder)
+    if not images:
+        return (
+            "the training images are missing as a whole; Kaggle's files of round 2 hold the test images alone: "
+            "fetch a mirror of them (docs/how-to/competition.md)"
+        )
+    return "fetch them, or use --allow-missing"
+
+
+def _as_numbers(missing: list[str], images: Container[str]) -> str:
+    """What to say of ids that a spreadsheet took for numbers, as 04567 that became 4567; empty where there are none."""
+    for image in missing:
+        if image.isdecimal() and any(f"{'0' * zeros}{image}" in images for zeros in range(1, 9)):
+            return f"a spreadsheet has taken ids for numbers and cut their zeros (as {image}): export them as text"
+    return ""
 
 
 def _there(path: Path) -> Path | None:

@@ -1,29 +1,29 @@
 """Folders that are no competition's: the mirrors that people have, and their own images and masks.
 
-What a folder holds is recognised by endings and names:
+What a folder holds is recognised by endings and names (`image_files`):
 
-    images     DICOM, with or without an ending, else PNG or JPEG, anywhere below the folder
-    masks      pictures in a folder with "mask" in its name, or called NAME_mask, each named as its image
+    images     DICOM, PNG and JPEG files, anywhere below the folder
+    masks      files whose nearest telling folder says "mask", "label" or "seg" (not "image"), or that are called as
+               an image with `_mask`, `-mask`, `_seg` or `mask_`
     labels     a file of RLE rows by one of the names of the competition, in place of masks
-    test       images in a folder with "test" in its name, and images of stage_2_images/, that have no label row
+    test       images whose nearest telling folder says "test" (not "train"), or of stage_2_images/ and nnU-Net's
+               imagesTs/, that have no label row
 """
 
-import math
-import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from kit.competition import labels, layout, pictures, rle
+from kit.competition import image_files, labels, layout, pictures, rle, row_format, shapes
 from kit.competition.labels import Labels
+from kit.competition.row_format import RowFormat
 from kit.core.errors import KitError, printable
-from kit.core.files import below, present
-
-_SUFFIX = "_mask"
-_TEST = re.compile(r"(?<![a-z])test|stage_2_images")  # not "latest"
+from kit.core.files import present
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,16 @@ class Mirror:
     images: dict[str, Path]
     """Sorted by id."""
     masks: dict[str, Path]
-    """Mask pictures by the image's id; some may have no image."""
+    """Mask pictures by the image's id."""
+    unpaired: tuple[Path, ...]
+    """Mask pictures that have no image of their name."""
     labels_path: Path | None
     labels: Labels
     """RLE rows by image, where they are in a file; some may have no image."""
     in_test: frozenset[str]
     """Images that lie where test images lie."""
+    asked: RowFormat | None = None
+    """What the user says that rows mean; None: it is guessed."""
 
     @property
     def known(self) -> frozenset[str]:
@@ -82,50 +86,55 @@ class Mirror:
         return found
 
     @cached_property
-    def is_reduced(self) -> bool:
-        """Whether the rows are those of the competition's 1024×1024 images, and the pictures smaller ones of these."""
-        misfits, masks = 0, 0
-        for image, texts in self.labels.items():
-            own, whole = math.prod(self.sizes.get(image, rle.SHAPE)), math.prod(rle.SHAPE)
-            for text in texts:
-                if text.strip() in ("", rle.EMPTY) or not _fits(text, whole):
-                    continue  # says nothing of the size: it is no mask, or a broken one
-                masks += 1
-                misfits += not _fits(text, own)
-        return misfits > masks / 4  # small masks near the first pixel fit any size; a few broken ones prove nothing
+    def resized(self) -> tuple[str, ...]:
+        """Images whose mask is of another size and the same proportion; what else is wrong is told by `truth`."""
+        found = []
+        for image, path in self.masks.items():
+            with suppress(KitError):
+                own, shape = self.sizes.get(image), pictures.shape_of(path)
+                if own and own != shape and shapes.are_proportional(shape, own):
+                    found.append(image)
+        return tuple(found)
+
+    @cached_property
+    def format(self) -> RowFormat:
+        """What rows mean."""
+        return self.asked or row_format.guess(self.labels, self.sizes)
+
+    @cached_property
+    def misfit(self) -> str:
+        """What is wrong where the rows cannot mean that; empty where nothing tells."""
+        return row_format.misfit(self.format, self.labels, self.sizes)
 
     def shape_of(self, image: str) -> tuple[int, int]:
-        """(height, width) that the truth of an image is given at: its own but where it is a reduced one."""
-        return rle.SHAPE if self.is_reduced else self.sizes.get(image, rle.SHAPE)
+        """(height, width) that the truth of an image is given at: its own but where the rows are of other images."""
+        return (self.format.shape if self.labels else None) or self.sizes.get(image, rle.SHAPE)
 
     @property
     def shape(self) -> tuple[int, int]:
         """The most common (height, width) that truth is given at."""
-        return rle.SHAPE if self.is_reduced else Counter(self.sizes.values()).most_common(1)[0][0]
-
-    @cached_property
-    def absolute(self) -> int | None:
-        """Number of the first pixel where the rows hold absolute starts; None where they hold gaps."""
-        texts = [(text, math.prod(self.shape_of(image))) for image, rows in self.labels.items() for text in rows]
-        if not any(rle.is_absolute(text, pixels) for text, pixels in texts):
-            return None
-        return min(1, *(int(text.split()[0]) for text, _ in texts))
+        return Counter(map(self.shape_of, self.sizes)).most_common(1)[0][0]
 
     def truth(self, image: str) -> np.ndarray | None:
-        """The mask of an image, bool (H, W), of its picture's size or of `shape_of`; None where it is not known.
+        """The mask of an image, bool (H, W) of `shape_of`; None where it is not known.
 
         Raises:
-            KitError: it cannot be read.
+            KitError: it cannot be read, or is of another proportion than its image.
         """
+        shape = self.shape_of(image)
         if image in self.masks:
-            return pictures.read_mask(self.masks[image])[0]
+            mask = pictures.read_mask(self.masks[image])[0]
+            if not shapes.are_proportional(mask.shape, shape):
+                sizes = ["×".join(map(str, size)) for size in (mask.shape, shape)]
+                raise KitError(
+                    f"{printable(self.masks[image])}: is {sizes[0]} pixels (height×width), of another proportion than "
+                    f"its image of {sizes[1]}: export the mask again"
+                )
+            return resized(mask, shape)
         if image not in self.labels:
             return None
-        rows = self.labels[image]
-        if self.absolute is not None:
-            rows = tuple(rle.from_absolute(text, self.absolute) for text in rows)
         try:
-            return rle.union(rows, self.shape_of(image), image)
+            return self.format.mask(self.labels[image], shape, image)
         except KitError as error:
             raise KitError(f"{self.labels_path}: {error}: was the file cut? Fetch it again") from None
 
@@ -135,73 +144,92 @@ class Mirror:
         found = " and ".join(f"{count} {kind} images" for kind, count in sorted(kinds.items()))
         truth = f"rows of {self.labels_path.name}" if self.labels_path else f"{len(self.masks)} mask images"
         parts = [f"{found} with {truth}", f"{len(self.train)} to train", f"{len(self.test)} to test"]
-        if self.absolute is not None:
-            parts.append(f"absolute starts in {self.labels_path.name if self.labels_path else 'the rows'}")
+        if self.labels and self.format != RowFormat():
+            parts.append(f"rows taken for {self.format} (--rle says otherwise)")
         return f"{self.folder}: " + ", ".join(parts)
 
 
-def recognise(folder: Path | str) -> Mirror:
+def recognise(
+    folder: Path | str,
+    masks: Path | str | None = None,
+    mask_suffix: str | None = None,
+    rle_format: str | None = None,
+) -> Mirror:
     """Finds out what a folder of images and their truth holds.
+
+    Args:
+        folder: The folder.
+        masks: A folder in which all pictures are masks, in it or elsewhere; None: names tell masks.
+        mask_suffix: What the names of masks end with, beside the image's; None: names tell masks.
+        rle_format: What label rows mean, see `row_format.parse`; None: it is guessed.
 
     Raises:
         KitError: there are no images, no truth of any, or two files of one name.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise KitError(f"{folder}: is not a folder: give one with images and their masks")
+    folder, masks = Path(folder), None if masks is None else Path(masks)
+    for place in filter(None, (folder, masks)):
+        if not place.is_dir():
+            raise KitError(f"{place}: is not a folder: give one with images and their masks")
+    asked = row_format.parse(rle_format) if rle_format else None
+    files, left_out = image_files.search(folder)
+    if masks is not None and not masks.resolve().is_relative_to(folder.resolve()):
+        inside, more = image_files.search(masks)
+        files, left_out = files + inside, left_out + more
+    elif masks is not None:
+        masks = folder / masks.resolve().relative_to(folder.resolve())
+    in_images, in_masks = image_files.split_masks(files, masks, mask_suffix)
+    named = image_files.name(in_images, left_out)
+    images = {image: file.path for image, file in named.items()}
     labels_path = find_labels(folder)
-    dicoms = layout.find_dicoms(folder)
-    images: dict[str, Path] = {}
-    masks: dict[str, Path] = {}
-    for path in sorted(below(folder)):
-        if not pictures.is_picture(path):
-            continue
-        is_mask = path.stem.endswith(_SUFFIX) or any("mask" in part.lower() for part in _parts(folder, path))
-        taken, name = (masks, path.stem.removesuffix(_SUFFIX)) if is_mask else (images, path.stem)
-        if unfit := layout.unfit(name):
-            raise KitError(f"{printable(path)}: {unfit}: rename the file")
-        if taken.setdefault(name, path) != path:
-            raise KitError(f"{path}: {taken[name]} has the same name: rename or remove one of them")
-    images = dict(sorted((dicoms or images).items()))
+    truth: Labels = {}
+    if labels_path:
+        rows = labels.read(labels_path)
+        meant = image_files.match(rows, images, labels_path)
+        truth = {meant[given]: texts for given, texts in rows.items()}
+        left_out[f"mask files (the rows of {labels_path.name} are used)"] += len(in_masks)
+        in_masks = []
+    paired, unpaired = image_files.pair(named, in_masks, mask_suffix)
+    left_out["masks without an image of their name"] += len(unpaired)
     found = Mirror(
         folder=folder,
         images=images,
-        masks={} if labels_path else masks,
+        masks=paired,
         labels_path=labels_path,
-        labels=labels.read(labels_path) if labels_path else {},
-        in_test=frozenset(
-            name for name, path in images.items() if any(_TEST.search(part.lower()) for part in _parts(folder, path))
-        ),
+        labels=truth,
+        unpaired=tuple(unpaired),
+        in_test=frozenset(image for image, file in named.items() if file.in_test),
+        asked=asked,
     )
+    image_files.warn_left_out(left_out)
     if not images:
-        raise KitError(f"{folder}: holds no DICOM, PNG or JPEG image: give a folder with images and their masks")
+        masks_alone = f" but {len(in_masks)} that its folders' names call masks (--masks FOLDER says which are)"
+        raise KitError(
+            f"{folder}: holds no DICOM, PNG or JPEG image{masks_alone if in_masks else ''}: "
+            "give a folder with images and their masks"
+        )
     if not found.train:
         wanted = f"masks/{next(iter(images))}.png" if not labels_path else f"a row in {labels_path}"
-        raise KitError(f"{folder}: none of its {len(images)} images has a mask to train on: {wanted} would be one")
+        say = "" if labels_path else "; --masks FOLDER and --mask-suffix say where they are"
+        raise KitError(f"{folder}: none of its {len(images)} images has a mask to train on: {wanted} would be one{say}")
     return found
 
 
-def _fits(text: str, pixels: int) -> bool:
-    """Whether a text can be a mask of so many pixels, by gaps or by absolute starts."""
-    try:
-        rle.runs(text, pixels)
-    except KitError:
-        return rle.is_absolute(text, pixels)
-    return True
+def resized(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A mask, bool, at another (height, width), by the nearest pixel."""
+    if mask.shape == shape:
+        return mask
+    return cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
 
 
 def find_labels(folder: Path | str) -> Path | None:
     """The label file of a competition's layout, in a folder or below it, the round's that is later first."""
     folder = Path(folder)
+    found = list(image_files.walk(folder))
     for known in layout.LAYOUTS:
-        for path in (folder / known.labels, *sorted(folder.rglob(known.labels))):
+        for path in (folder / known.labels, *(path for path in found if path.name == known.labels)):
             if present(path):
                 return path
     return None
-
-
-def _parts(folder: Path, path: Path) -> tuple[str, ...]:
-    return path.relative_to(folder).parts[:-1]
 
 
 def _kind(path: Path) -> str:

@@ -170,35 +170,3 @@ def _walk(text: str, pixels: int, where: str) -> tuple[np.ndarray, np.ndarray]:
         if place > pixels:
             raise KitError(f"{here} runs past the last pixel ({place} of {pixels} pixels)")
     return np.array(borders[::2], np.int64), np.array(borders[1::2], np.int64)
-
-
-def is_absolute(text: str, pixels: int) -> bool:
-    """Whether a text makes no sense as gaps, and does as starts counted from the image's first pixel.
-
-    >>> is_absolute("5 2 40 3 90 1", 100), is_absolute("5 2 40 3 20 1", 100), is_absolute("5 2 90 30", 100)
-    (True, False, False)
-    """
-    try:
-        runs(text, pixels)
-    except KitError:
-        values = [int(word) for word in text.split() if word.isascii() and word.isdigit()]
-        starts, lengths = np.array(values[::2], object), np.array(values[1::2], object)
-        if len(values) != len(text.split()) or len(starts) != len(lengths) or not all(lengths):
-            return False
-        ends = starts + lengths
-        return bool(np.all(ends[:-1] <= starts[1:]) and ends[-1] <= pixels + 1)
-    return False
-
-
-def from_absolute(text: str, first: int = 1) -> str:
-    """A text of absolute starts, which count from `first`, as one of gaps.
-
-    >>> from_absolute("5 2 40 3 90 1")
-    '4 2 33 3 47 1'
-    """
-    values = [int(word) for word in text.split()]
-    if not values or text.strip() == EMPTY:
-        return EMPTY
-    ends = [start + length for start, length in zip(values[::2], values[1::2], strict=True)]
-    gaps = [start - end for start, end in zip(values[::2], [first, *ends], strict=False)]
-    return " ".join(f"{gap} {length}" for gap, length in zip(gaps, values[1::2], strict=True))

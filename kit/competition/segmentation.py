@@ -44,7 +44,7 @@ def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str) ->
         KitError: highdicom is not installed, or the image is no DICOM file that one can refer to.
     """
     highdicom = library()
-    if not dicom.is_dicom(image):
+    if not dicom.holds_image(image):
         raise KitError(f"{printable(image)}: is no DICOM file, which a segmentation object could refer to: use png")
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=f"kit {recipe}", version=VERSION, family=codes.cid7162.ArtificialIntelligence

@@ -29,6 +29,15 @@ def of(shape: Shape, image_id: str) -> tuple[int, int]:
     return shape[image_id]
 
 
+def are_proportional(shape: tuple[int, ...], other: tuple[int, int]) -> bool:
+    """Whether one size is the other enlarged or reduced, but for rounding.
+
+    >>> are_proportional((60, 80), (30, 40)), are_proportional((80, 60), (60, 80))
+    (True, False)
+    """
+    return abs(shape[0] * other[1] - shape[1] * other[0]) < max(shape[0] + shape[1], sum(other))  # off by a pixel
+
+
 def read(path: Path | str) -> dict[str, tuple[int, int]]:
     """(H, W) of each image by a `sizes.csv`.
 

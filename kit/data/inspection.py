@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kit.competition import pictures, rle, shapes
+from kit.competition import pictures, rle, row_format, shapes
 from kit.competition.labels import Labels
 from kit.competition.mirror import Mirror
 from kit.competition.shapes import Shape
@@ -75,7 +75,7 @@ def of_competition(images: dict[str, Path], shape: Shape, labels: Labels, in_tra
             return None
         own = shapes.of(shape, image)
         pixels = own[0] * own[1]
-        if any(rle.is_absolute(text, pixels) for text in labels[image]):
+        if any(row_format.is_absolute(text, pixels) for text in labels[image]):
             raise KitError("this looks like absolute starts: `kit import` converts them")
         return rle.union(labels[image], own)
 
@@ -85,9 +85,8 @@ def of_competition(images: dict[str, Path], shape: Shape, labels: Labels, in_tra
 def of_mirror(found: Mirror) -> Sources:
     """A folder of pictures and masks that `kit import` brings in."""
     before = [
-        Finding(True, name, f"{path} has no image of its name", "rename it, or remove it")
-        for name, path in found.masks.items()
-        if name not in found.images
+        Finding(True, path.stem, f"{path} has no image of its name", "rename it, or remove it")
+        for path in found.unpaired
     ]
     if found.labels_path:
         before += [
@@ -99,11 +98,15 @@ def of_mirror(found: Mirror) -> Sources:
         Finding(False, image, "has no mask", "it is left out; an image without findings needs an all-black mask")
         for image in found.untold
     ]
+    if found.misfit:
+        before.append(Finding(True, "", found.misfit.rpartition(": ")[0], found.misfit.rpartition(": ")[2]))
+    before += [
+        Finding(False, image, f"{found.masks[image].name} and its image differ in size", "import resizes it")
+        for image in found.resized
+    ]
     for name, path in found.masks.items():
         try:
-            if name in found.images and pictures.shape_of(path) != pictures.shape_of(found.images[name]):
-                before.append(Finding(True, name, f"{path.name} and its image differ in size", "export the mask again"))
-            elif pictures.read_mask(path)[1]:
+            if pictures.read_mask(path)[1]:
                 before.append(
                     Finding(False, name, f"{path.name} has more than two grey levels", "the brighter half is the mask")
                 )

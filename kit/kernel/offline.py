@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kit.competition import dicom, layout, submission
+from kit.competition import dicom, image_files, submission
 from kit.core.errors import KitError
 from kit.data.resize import resize_image
 from kit.inference import ensemble, maps, predict, thresholds_file
@@ -86,7 +86,8 @@ def find_test(folder: Path) -> tuple[list[str], dict[str, Path]]:
         raise KitError(f"{folder}: has no file *sample_submission.csv: attach the competition to the kernel")
     ids = list(submission.read(max(samples, key=lambda path: "stage_2" in path.name)))
     wanted = set(ids)
-    found = {name: path for place in places for name, path in layout.find_dicoms(place).items() if name in wanted}
+    there = [image_files.find(place, pictures_too=False, by_place=False) for place in places]
+    found = {name: path for images in there for name, path in images.items() if name in wanted}
     if not found:
         raise KitError(f"{folder}: has none of the {len(ids)} images of {samples[0].name}: attach the competition")
     return ids, dict(sorted(found.items()))

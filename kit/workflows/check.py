@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.competition import labels, layout, mirror, scoring, shapes
+from kit.competition import image_files, labels, layout, mirror, scoring, shapes
 from kit.core.errors import KitError
 from kit.core.files import present
 from kit.core.tables import write_csv
@@ -78,11 +78,12 @@ def check(workspace: Workspace, folder: Path | str) -> Checked:
 def _competition(folder: Path) -> tuple[str, Sources, str] | None:
     """A competition's folder; None where it is none, or its images are in another format."""
     known = next((known for known in layout.LAYOUTS if present(folder / known.labels)), None)
-    train = layout.find_dicoms(*(folder / part for part in known.train)) if known else {}
+    train, test = layout.find_dicoms(folder, known) if known else ({}, {})
     if known is None or not train:
         return None
-    test = layout.find_dicoms(folder / known.test) if known.test else {}
     images, rows = {**train, **test}, labels.read(folder / known.labels)
+    meant = image_files.match(rows, images, folder / known.labels)
+    rows = {meant[given]: texts for given, texts in rows.items()}
     if present(folder / "patients.csv"):
         layout.read_patients(folder / "patients.csv", images.keys())
     if present(folder / brought.NAME):

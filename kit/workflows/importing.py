@@ -28,7 +28,14 @@ _MADE = ("train-rle.csv", "sample_submission.csv", "solution.csv", shapes.NAME, 
 _COPIED = ("patients.csv", "splits.csv", "solution.csv", "LICENSE", "LICENSE.txt")
 
 
-def bring_in(folder: Path | str, out: Path | str, skip_bad: bool = False) -> tuple[Mirror, bool]:
+def bring_in(
+    folder: Path | str,
+    out: Path | str,
+    skip_bad: bool = False,
+    masks: Path | str | None = None,
+    mask_suffix: str | None = None,
+    rle_format: str | None = None,
+) -> tuple[Mirror, bool]:
     """Writes a folder of images and their truth as round 1's layout: DICOM files, RLE rows, a sample submission.
 
     Images keep their size, which sizes.csv tells where they differ; reduced ones beside rows of the originals are
@@ -40,6 +47,9 @@ def bring_in(folder: Path | str, out: Path | str, skip_bad: bool = False) -> tup
         folder: What `mirror.recognise` recognises.
         out: The competition's folder to write; its name is the data set's.
         skip_bad: Leave out images that cannot be read, or have no file.
+        masks: As `mirror.recognise` takes it.
+        mask_suffix: As there.
+        rle_format: As there.
 
     Returns:
         What was found, and whether it had to be written.
@@ -47,13 +57,16 @@ def bring_in(folder: Path | str, out: Path | str, skip_bad: bool = False) -> tup
     Raises:
         KitError: nothing was recognised, files are missing or cannot be read, or `out` holds something else.
     """
-    found, out = mirror.recognise(folder), Path(out)
+    found, out = mirror.recognise(folder, masks, mask_suffix, rle_format), Path(out)
     if out.resolve() == found.folder.resolve() or found.folder.resolve() in out.resolve().parents:
         raise KitError(f"--out {out}: lies in the folder that is imported: name one outside of it")
     log.info("%s", found)
     if found.untold:
         log.warning("%d images have no truth and are left out (first: %s)", len(found.untold), found.untold[0])
+    if found.resized:
+        log.warning("%d masks are resized to their images (first: %s)", len(found.resized), found.resized[0])
     _check_rows(found, skip_bad)
+    _check_links(found)
     made_from = _fingerprint(found)
     if present(out / _MARK):
         if read_json(out / _MARK) == made_from:
@@ -78,8 +91,10 @@ def _check_rows(found: Mirror, skip_bad: bool) -> None:
     """Refuses rows of images that are not there, unless they are to be left out.
 
     Raises:
-        KitError: there are some.
+        KitError: there are some, or the rows cannot mean what they are taken for.
     """
+    if found.misfit:
+        raise KitError(f"{found.labels_path}: {found.misfit}")
     missing = sorted(found.labels.keys() - found.images.keys())
     if not missing:
         return
@@ -87,6 +102,22 @@ def _check_rows(found: Mirror, skip_bad: bool) -> None:
     if not skip_bad:
         raise KitError(f"{what} in {found.folder} (first: {missing[0]}): fetch them, or leave them out with --skip-bad")
     log.warning("%s, and are left out (first: %s)", what, missing[0])
+
+
+def _check_links(found: Mirror) -> None:
+    """Says that links lead to images elsewhere, and refuses to copy other files from there.
+
+    Raises:
+        KitError: a file beside the images is a link out of the folder.
+    """
+    inside = found.folder.resolve()
+    for name in _COPIED:
+        path = found.folder / name
+        if present(path) and not path.resolve().is_relative_to(inside):
+            raise KitError(f"{path}: links to {path.resolve()}, out of the folder: put a copy of the file in its place")
+    paths = [*found.images.values(), *found.masks.values()]
+    if away := [path for path in paths if not path.resolve().is_relative_to(inside)]:
+        log.info("%d images and masks lie elsewhere (first: %s)", len(away), printable(away[0]))
 
 
 def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
@@ -104,7 +135,7 @@ def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
         sizes[image] = radiograph.shape
         dicom_writer.write(new / folder / f"{image}.dcm", image, radiograph)
         if truth is not None:
-            texts[image] = _regions(found, image, truth, radiograph.shape)
+            texts[image] = _regions(found, image, truth)
         return None
 
     test = set(found.test)
@@ -135,19 +166,17 @@ def _keep(old: Path, new: Path) -> None:
     for path in sorted(old.iterdir()):
         if path.name in _MADE or path.name in _FOLDERS or (new / path.name).exists():
             continue
-        copy = shutil.copytree if path.is_dir() else shutil.copy2
-        copy(path, new / path.name)
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, new / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, new / path.name, follow_symlinks=False)
         log.info("%s: kept", printable(path))
 
 
-def _regions(found: Mirror, image: str, truth: np.ndarray, shape: tuple[int, int]) -> list[str]:
+def _regions(found: Mirror, image: str, truth: np.ndarray) -> list[str]:
     """The rows of an image: those that its label file has, or one for each component of its mask picture."""
     if image in found.labels:
-        rows = found.labels[image]
-        return [rle.from_absolute(row, found.absolute) for row in rows] if found.absolute is not None else [*rows]
-    if truth.shape != shape:
-        sized = cv2.resize(truth.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
-        truth = sized.astype(bool)
+        return [found.format.as_gaps(row, truth.shape, image) for row in found.labels[image]]
     count, components = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
     return [rle.encode(components == number) for number in range(1, count)]
 
@@ -165,7 +194,9 @@ def _rows(texts: dict[str, list[str]], images: Iterable[str]) -> list[tuple[str,
 
 
 def _fingerprint(found: Mirror) -> dict[str, str | int]:
-    """What an import is made from: each file's name, size and time of change, and the versions of what makes it.
+    """What an import is made from: files, what they are taken for, and the versions of what makes it.
+
+    A file is known by its name, size and time of change.
 
     Much of the kit takes part (which files are images, how rows are understood), so a new release imports once more;
     equal pixels give equal files, and cached rows of them stay.
@@ -173,6 +204,10 @@ def _fingerprint(found: Mirror) -> dict[str, str | int]:
     paths: list[Path] = [*found.images.values(), *found.masks.values()]
     paths += [path for path in (found.labels_path, *(found.folder / name for name in _COPIED)) if path]
     stats: list[tuple[str, os.stat_result]] = [(printable(path), path.stat()) for path in paths if path.exists()]
-    listed = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
+    listed = "\n".join(
+        [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
+        + [f"test {image}" for image in found.test]
+        + [f"rows {found.format}"]
+    )
     files = hashlib.sha256(listed.encode()).hexdigest()
     return {"images": len(found.images), "files": files, "reader": levels.READER, "kit": VERSION}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kit import lineage, recipes
-from kit.competition import layout
+from kit.competition import image_files
 from kit.core.errors import KitError
 from kit.kaggle.settings import Settings
 from kit.kernel import bundle, environment, metadata, rehearsal
@@ -95,7 +95,7 @@ def check(workspace: Workspace, run: Run, data: Path | str, images: Path | str |
     """
     kernel = checked(run)
     competition = workspace.open_data(data)
-    paths = layout.find_dicoms(images) if images else competition.test
+    paths = image_files.find(images, pictures_too=False) if images else competition.test
     order = tuple(paths) if images else competition.sample_ids
     with tempfile.TemporaryDirectory(prefix="kit-reference-") as folder:
         target = Run(Path(folder))

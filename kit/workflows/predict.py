@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kit import lineage
-from kit.competition import layout, pictures, rle, submission
+from kit.competition import image_files, pictures, rle, submission
 from kit.competition.shapes import Shape
 from kit.core import store
 from kit.core.distributed import ALONE
@@ -146,7 +146,7 @@ def claim(folder: Path, images: Path) -> None:
 
 
 def find_images(folder: Path | str) -> dict[str, Path]:
-    """The DICOM files of any folder, by id; where it has none, its PNG and JPEG files.
+    """The DICOM, PNG and JPEG files of any folder, by id.
 
     Raises:
         KitError: there is no such folder, or two of its images have one id.
@@ -154,7 +154,7 @@ def find_images(folder: Path | str) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise KitError(f"--images {folder}: there is no such folder: give one with DICOM, PNG or JPEG files")
-    return layout.find_dicoms(folder) or layout.find_pictures(folder)
+    return image_files.find(folder)
 
 
 def shapes_of(paths: dict[str, Path]) -> dict[str, tuple[int, int]]:

@@ -6,7 +6,7 @@ import no_file
 import numpy as np
 import pytest
 
-from kit.competition import labels, layout, rle
+from kit.competition import image_files, labels, layout, rle
 from kit.core.errors import KitError
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -132,7 +132,9 @@ class TestLayout:
     def test_an_image_that_is_there_twice(self, images, tmp_path):
         self.round2(images, tmp_path)
         self.put(images, tmp_path / "dicom-images-train" / "again", "a")
-        with pytest.raises(KitError, match=r"a\.dcm: the image is in"):
+        layout.open_folder(tmp_path)  # a copy of the very file
+        shutil.copy(images[1], tmp_path / "dicom-images-train/again/s/a.dcm")
+        with pytest.raises(KitError, match=r"a\.dcm: has the name of another image, .*: rename one of them"):
             layout.open_folder(tmp_path)
 
     def test_ids_of_the_sample_without_an_image(self, images, tmp_path):
@@ -184,13 +186,13 @@ class TestLayout:
             folder.mkdir()
             shutil.copy(images[0], os.path.join(os.fsencode(folder), name))
             with pytest.raises(KitError, match=r"the name .*: rename the file") as refused:
-                layout.find_dicoms(folder)
+                image_files.find(folder)
             assert str(refused.value).isprintable()
         good = tmp_path / "good"
         good.mkdir()
         for name in ("a b.dcm", "a,b.dcm", 'a"b.dcm', "ä.dcm"):
             shutil.copy(images[0], good / name)
-        assert list(layout.find_dicoms(good)) == ["a b", 'a"b', "a,b", "ä"]
+        assert list(image_files.find(good)) == ["a b", 'a"b', "a,b", "ä"]
 
     def test_one_image_of_another_size_does_not_change_the_usual_one(self, images, tmp_path, phantoms):
         path = write(tmp_path / "broken.dcm", "")

@@ -8,6 +8,7 @@ from drawn import drawn
 
 from kit import recipes
 from kit.competition import dicom, layout, mirror, rle, scoring, shapes, submission
+from kit.competition.row_format import RowFormat
 from kit.core.errors import KitError
 from kit.data import cache
 from kit.data.resize import resize_mask
@@ -92,7 +93,7 @@ def test_rows_of_each_image_at_its_own_size_are_taken_so(tmp_path):
         rows.append(f"case{number}, {rle.encode(mask.astype(bool)) if mask.any() else '-1'}")
     (tmp_path / "train-rle.csv").write_text("\n".join(["ImageId, EncodedPixels", *rows]) + "\n")
     found = mirror.recognise(tmp_path)
-    assert not found.is_reduced
+    assert found.format == RowFormat()
     assert all((found.truth(f"case{number}") == case(number)[1]).all() for number in range(1, 6))
 
 
@@ -106,7 +107,7 @@ def test_one_broken_row_does_not_make_all_images_reduced_ones(tmp_path, broken):
     rows[2] = f"case3, {broken}"
     (tmp_path / "train-rle.csv").write_text("\n".join(["ImageId, EncodedPixels", *rows]) + "\n")
     found = mirror.recognise(tmp_path)
-    assert not found.is_reduced
+    assert found.format == RowFormat()
     assert all((found.truth(f"case{number}") == case(number)[1]).all() for number in (1, 2, 4, 5, 6, 7))
     with pytest.raises(KitError, match="case3"):
         found.truth("case3")

@@ -188,7 +188,7 @@ def test_check_finds_what_is_wrong_and_where(tmp_path, phantoms):
     shutil.copy(folder / "images/case02.png", folder / "images/case01.png")
     (folder / "masks/case03.png").unlink()
     cv2.imwrite(str(folder / "masks/nobody.png"), np.zeros((64, 64), np.uint8))
-    cv2.imwrite(str(folder / "masks/case04.png"), np.full((32, 32), 255, np.uint8))
+    cv2.imwrite(str(folder / "masks/case04.png"), np.full((32, 48), 255, np.uint8))
     cv2.imwrite(str(folder / "masks/case05.png"), cv2.GaussianBlur(drawn(5)[1] * np.uint8(255), (9, 9), 2))
     cv2.imwrite(str(folder / "images/case07.png"), np.full((64, 64), 9, np.uint8))
     found = check.check(Workspace(tmp_path), folder)
@@ -197,7 +197,7 @@ def test_check_finds_what_is_wrong_and_where(tmp_path, phantoms):
     assert "very pixels of case01" in wrong["case02", False]
     assert "has no mask" in wrong["case03", False]
     assert "no image of its name" in wrong["nobody", True]
-    assert "differ in size" in wrong["case04", True]
+    assert "is 32×48 pixels (height×width), of another proportion than its image of 64×64" in wrong["case04", True]
     assert "more than two grey levels" in wrong["case05", False]
     assert "one grey level" in wrong["case07", True]
     assert {image for image, _ in wrong} == {"nobody", *(f"case{n:02}" for n in (0, 2, 3, 4, 5, 7))}

@@ -1,0 +1,359 @@
+"""Which files below a folder are images, and what each is called.
+
+An image is a file that ends as a PNG, JPEG or DICOM file, or begins as a DICOM file, but for DICOM's classes without
+pixels: reports, DICOMDIR, segmentations. What begins with "." or "@", and `__MACOSX`, is passed over. Its id is the
+file's name without such an ending, in Unicode's composed form (NFC), in which tables write names that macOS decomposes.
+"""
+
+import filecmp
+import logging
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from kit.competition import dicom, pictures
+from kit.core.errors import KitError, printable, unreadable
+
+log = logging.getLogger(__name__)
+
+DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
+_UNREAD = (
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".heic",
+    ".jp2",
+    ".nii",
+    ".nii.gz",
+    ".nrrd",
+    ".mha",
+    ".npy",
+    ".dcm.gz",
+)
+"""Images of kinds that are not read: counted, so that none vanishes without a word."""
+_IMAGES, _MASKS = frozenset({"image", "images", "img", "imgs"}), frozenset({"mask", "masks", "label", "labels", "seg"})
+_AFFIX = re.compile(r"(?:mask|seg)[_-](.+)|(.+)[_-](?:masks?|seg|segmentation)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file and where it lies."""
+
+    path: Path
+    folders: tuple[str, ...]
+    """Names of the folders on the way to it, from the one that was searched on."""
+
+    @property
+    def stem(self) -> str:
+        """Its name without the ending; without nnU-Net's number of the channel in a folder of nnU-Net's."""
+        stem = without_ending(self.path.name)
+        in_nnunet = self.folders and re.fullmatch("images(Tr|Ts|Val)", self.folders[-1])
+        return stem.removesuffix("_0000") if in_nnunet else stem
+
+    def says(self, *kinds: Callable[[str], bool]) -> int | None:
+        """Which of several kinds of word stands in the nearest folder that has one of just one kind; None: in none."""
+        for folder in reversed(self.folders):
+            # "trainMasks", "png_masks", "masks2": words of any writing.
+            words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", folder)]
+            said = [number for number, kind in enumerate(kinds) if any(map(kind, words))]
+            if len(said) == 1:
+                return said[0]
+        return None
+
+    @property
+    def in_masks(self) -> bool:
+        """Whether it lies among masks by the names of its folders: the nearest that speaks of one kind alone counts."""
+        return self.says(_IMAGES.__contains__, _MASKS.__contains__) == 1
+
+    @property
+    def in_test(self) -> bool:
+        """Whether it lies among test images by the names of its folders, as `in_masks`."""
+        if "stage_2_images" in self.folders or any(folder.endswith("Ts") for folder in self.folders):
+            return True
+        return self.says(lambda word: word.startswith("train"), lambda word: word.startswith("test")) == 1
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """What tells it from files of its name in other folders: folders that speak of images or masks do not."""
+        own = [replace(self, folders=(folder,)) for folder in self.folders]
+        return tuple(
+            _composed(file.folders[0]) for file in own if file.says(_IMAGES.__contains__, _MASKS.__contains__) is None
+        )
+
+
+def search(*folders: Path | str, pictures_too: bool = True) -> tuple[list[ImageFile], Counter[str]]:
+    """The image files below folders, and how many files of which kinds are images that nothing reads.
+
+    Args:
+        folders: One that does not exist has none.
+        pictures_too: Count PNG and JPEG files as images.
+
+    Raises:
+        KitError: a folder cannot be listed.
+    """
+    found: list[ImageFile] = []
+    left_out: Counter[str] = Counter()
+    for folder in map(Path, folders):
+        for path in walk(folder):
+            name = path.name.lower()
+            if pictures.is_picture(path):
+                if pictures_too:
+                    found.append(ImageFile(path, path.relative_to(folder).parts[:-1]))
+                continue
+            if ending := next((ending for ending in _UNREAD if name.endswith(ending)), None):
+                left_out[f"{ending} files"] += 1
+                continue
+            holds_image = dicom.holds_image(path)
+            if holds_image is False:
+                left_out["DICOM files without an image"] += 1
+            elif holds_image or name.endswith(DICOM_ENDINGS):  # a torn one is reported when it is decoded
+                found.append(ImageFile(path, path.relative_to(folder).parts[:-1]))
+    return found, left_out
+
+
+def find(*folders: Path | str, pictures_too: bool = True, by_place: bool = True) -> dict[str, Path]:
+    """The images below folders by id, sorted; what is left out is counted in a warning.
+
+    Args:
+        folders: One that does not exist has none.
+        pictures_too: PNG and JPEG files, too.
+        by_place: Ids of files of one name in several folders are made of folder and name; else they are refused.
+
+    Raises:
+        KitError: two files have one id, or a name that no CSV file of ids can hold; a folder cannot be listed.
+    """
+    files, left_out = search(*folders, pictures_too=pictures_too)
+    named = name(files, left_out, by_place)
+    if pictures_too:
+        warn_left_out(left_out)
+    return {image_id: file.path for image_id, file in named.items()}
+
+
+def name(files: Iterable[ImageFile], left_out: Counter[str], by_place: bool = True) -> dict[str, ImageFile]:
+    """Image files by id, sorted by it; copies of one file are counted in `left_out`.
+
+    Args:
+        files: Of `search`.
+        left_out: Gets the number of copies.
+        by_place: As in `find`.
+
+    Raises:
+        KitError: as `find`.
+    """
+    by_stem: dict[str, list[ImageFile]] = {}
+    for file in files:
+        if reason := invalid_id_reason(file.stem):
+            raise KitError(f"{printable(file.path)}: {reason}: rename the file")
+        others = by_stem.setdefault(file.stem, [])
+        if any(_is_copy(file.path, other.path) for other in others):
+            left_out["copies of other images"] += 1
+        else:
+            others.append(file)
+    named: dict[str, ImageFile] = {}
+    for stem, alike in by_stem.items():
+        for file in alike:
+            image_id = "-".join((*file.place, stem)) if by_place and len(alike) > 1 else stem
+            if (other := named.setdefault(image_id, file)) is file:
+                continue
+            if by_place or not _has_pixels_of(file.path, other.path):
+                raise KitError(
+                    f"{printable(file.path)}: has the name of another image, {printable(other.path)}: "
+                    "rename one of them"
+                )
+            left_out["copies of other images"] += 1
+    return dict(sorted(named.items()))
+
+
+def warn_left_out(left_out: Mapping[str, int]) -> None:
+    """One warning of all files that look like a part of the data and are not used."""
+    counts = [f"{count} {kind}" for kind, count in sorted(left_out.items()) if count]
+    if counts:
+        log.warning("left out: %s", ", ".join(counts))
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder in the order of their names; none below one that does not exist.
+
+    Links to folders are followed, each folder once, so that links in a circle end; a folder's own place counts before
+    a link to it. Files and folders that begin with "." or "@", and `__MACOSX`, are not the user's.
+
+    Raises:
+        KitError: a folder cannot be listed.
+    """
+    seen: set[tuple[int, int]] = set()
+    links: list[Path] = []
+
+    def below(place: Path) -> Iterator[Path]:
+        try:
+            about = place.stat()
+            if (about.st_dev, about.st_ino) in seen:
+                return
+            seen.add((about.st_dev, about.st_ino))
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise unreadable(place, error) from None
+        for entry in entries:
+            if entry.name.startswith((".", "@")) or entry.name == "__MACOSX":
+                continue
+            path = place / entry.name
+            if not path.is_dir():
+                yield path
+            elif entry.is_symlink():
+                links.append(path)
+            else:
+                yield from below(path)
+
+    yield from below(folder)
+    while links:
+        yield from below(links.pop(0))
+
+
+def without_ending(text: str) -> str:
+    """A name without the ending of an image file, in composed Unicode.
+
+    >>> without_ending("case0.PNG"), without_ending("1.2.840.dcm"), without_ending("1.2.840")
+    ('case0', '1.2.840', '1.2.840')
+    """
+    ended = text.lower().endswith((*DICOM_ENDINGS, *pictures.ENDINGS))
+    return _composed(text[: text.rindex(".")] if ended else text)
+
+
+def match(names: Iterable[str], images: Container[str], source: Path | str) -> dict[str, str]:
+    """The image that each name of a table means: names may have the file's ending, or folders before it.
+
+    Args:
+        names: As the table writes them.
+        images: Ids.
+        source: Names the table in the log.
+
+    Returns:
+        By name; one that means no image, or an image that another name means too, stands for itself.
+    """
+    meant, spelled = {}, {}
+    for given in dict.fromkeys(names):
+        parts = [part for part in re.split(r"[/\\]", without_ending(given)) if part]
+        spellings = (
+            given,
+            _composed(given),
+            without_ending(given),
+            *("-".join(parts[at:]) for at in range(len(parts))),
+        )
+        meant[given] = next((spelling for spelling in spellings if spelling in images), given)
+        if meant[given] != given:
+            spelled[given] = meant[given]
+    times = Counter(meant.values())
+    for given, image in [*spelled.items()]:
+        if times[image] > 1:
+            meant[given] = given
+            del spelled[given]
+    if spelled:
+        first = next(iter(spelled))
+        log.info("%s: %d ids are written otherwise: %s is taken for %s", source, len(spelled), first, spelled[first])
+    return meant
+
+
+def split_masks(
+    files: Sequence[ImageFile], masks: Path | None, suffix: str | None
+) -> tuple[list[ImageFile], list[ImageFile]]:
+    """Images and masks apart.
+
+    A mask lies in a folder that says so, or in `masks`, or is called as an image with `_mask`, `_seg` or `mask_`.
+
+    Args:
+        files: Of `search`.
+        masks: A folder in which all are masks; it may be any folder's name.
+        suffix: What the names of masks end with, beside the image's.
+    """
+    stems = {file.stem for file in files}
+
+    def is_mask(file: ImageFile) -> bool:
+        if masks is not None:
+            return file.path.is_relative_to(masks)
+        if suffix:
+            return file.stem.endswith(suffix)
+        return file.in_masks or without_affix(file.stem) in stems - {file.stem}
+
+    return [file for file in files if not is_mask(file)], [file for file in files if is_mask(file)]
+
+
+def pair(
+    images: Mapping[str, ImageFile], masks: Iterable[ImageFile], suffix: str | None
+) -> tuple[dict[str, Path], list[Path]]:
+    """The mask of each image, and masks of none.
+
+    Names decide where they tell the images apart, else names and folders.
+
+    Args:
+        images: By id.
+        masks: Of `split_masks`.
+        suffix: As there.
+
+    Raises:
+        KitError: an image has two masks.
+    """
+    stems = Counter(file.stem for file in images.values())
+    by_place = {(*file.place, file.stem): image_id for image_id, file in images.items()}
+    paired: dict[str, Path] = {}
+    unpaired: list[Path] = []
+    for mask in masks:
+        own = mask.stem.removesuffix(suffix or "")
+        candidates = (own, without_affix(own))
+        image = next((stem for stem in candidates if stems[stem] == 1), None)
+        if image not in images:
+            image = next((by_place[key] for stem in candidates if (key := (*mask.place, stem)) in by_place), None)
+        if image is None:
+            unpaired.append(mask.path)
+        elif paired.setdefault(image, mask.path) != mask.path:
+            raise KitError(
+                f"{printable(mask.path)}: {printable(paired[image])} is a mask of the same image: "
+                "draw both into one file, or rename one of them"
+            )
+    return paired, unpaired
+
+
+def without_affix(stem: str) -> str:
+    """The name of the image of a mask, whatever marks the mask's.
+
+    >>> [without_affix(stem) for stem in ("a_mask", "a-seg", "mask_a", "a")]
+    ['a', 'a', 'a', 'a']
+    """
+    found = _AFFIX.fullmatch(stem)
+    return (found[1] or found[2]) if found else stem
+
+
+def invalid_id_reason(image_id: str) -> str:
+    """Why an image_id cannot stand in a CSV file, a line an image; empty where it can."""
+    if any("\ud800" <= letter <= "\udfff" for letter in image_id):
+        return "the name is not UTF-8"
+    if any(letter < " " or letter == "\x7f" for letter in image_id):
+        return "the name has a control character"
+    return "" if image_id == image_id.strip() and image_id else "the name begins or ends with a space"
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _is_copy(one: Path, other: Path) -> bool:
+    try:
+        return filecmp.cmp(one, other, shallow=False)
+    except OSError:
+        return False
+
+
+def _has_pixels_of(one: Path, other: Path) -> bool:
+    try:
+        pixels = [pictures.read_image(path).pixels for path in (one, other)]
+    except KitError:
+        return False
+    return np.array_equal(pixels[0], pixels[1])

@@ -1,0 +1,241 @@
+"""What label rows mean: gaps or absolute starts, down the columns or along the rows, on images of which size.
+
+The competition's rows are gaps down the columns of 1024×1024 images. Rows of other makers are told by a format of one's
+own, `starts-1,rows,900x700`, or guessed and said; either is held against the masks that come out.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import fft
+
+from kit.competition import rle, shapes
+from kit.core.errors import KitError
+
+_MASKS = 20
+"""So many masks are looked at: each takes milliseconds."""
+_MOST = 2**14
+
+
+@dataclass(frozen=True)
+class RowFormat:
+    """How a text becomes a mask."""
+
+    first: int | None = None
+    """Number of the first pixel where each pair begins with its absolute start; None: with a gap."""
+    along_rows: bool = False
+    """Pixels run along the rows instead of down the columns."""
+    shape: tuple[int, int] | None = None
+    """(height, width) of the images that the masks were drawn on; None: each image's own."""
+
+    def mask(self, rows: Iterable[str], shape: tuple[int, int], image: str) -> np.ndarray:
+        """The union of an image's rows, bool of (H, W).
+
+        Raises:
+            KitError: a row cannot be decoded.
+        """
+        if self.first is not None:
+            rows = [from_absolute(text, self.first) for text in rows]
+        return rle.union(rows, shape[::-1], image).T if self.along_rows else rle.union(rows, shape, image)
+
+    def as_gaps(self, text: str, shape: tuple[int, int], image: str) -> str:
+        """A row as the competition writes it.
+
+        Raises:
+            KitError: it cannot be decoded.
+        """
+        if self.along_rows:
+            return rle.encode(self.mask([text], shape, image))
+        return text if self.first is None else from_absolute(text, self.first)
+
+    def __str__(self) -> str:
+        """As `parse` takes it."""
+        parts = ["gaps" if self.first is None else f"starts-{self.first}", "rows" if self.along_rows else "columns"]
+        return ",".join(parts + (["{}x{}".format(*self.shape)] if self.shape else []))
+
+
+def parse(text: str) -> RowFormat:
+    """A format as a user writes it: `gaps`, `starts-0` or `starts-1`, `columns` or `rows`, `HEIGHTxWIDTH`.
+
+    Raises:
+        KitError: a word is none of these.
+
+    >>> parse("starts-1,rows,900x700")
+    RowFormat(first=1, along_rows=True, shape=(900, 700))
+    """
+    found = RowFormat()
+    for word in text.lower().replace("×", "x").split(","):
+        if word in ("gaps", "starts-0", "starts-1"):
+            found = replace(found, first=None if word == "gaps" else int(word[-1]))
+        elif word in ("columns", "rows"):
+            found = replace(found, along_rows=word == "rows")
+        elif (sides := re.fullmatch(r"(\d{1,5})x(\d{1,5})", word)) and all(0 < int(s) <= _MOST for s in sides.groups()):
+            found = replace(found, shape=(int(sides[1]), int(sides[2])))
+        else:
+            raise KitError(f"--rle {text}: {word!r} is not gaps, starts-0, starts-1, columns, rows or HEIGHTxWIDTH")
+    return found
+
+
+def guess(labels: Mapping[str, tuple[str, ...]], sizes: Mapping[str, tuple[int, int]]) -> RowFormat:
+    """The format that most rows make sense in.
+
+    Rows that do not fit their pictures are those of the competition's 1024×1024 originals; starts are absolute where
+    more rows make sense as such alone than as gaps alone.
+
+    Args:
+        labels: Rows by image.
+        sizes: (H, W) of the images that can be read.
+    """
+    texts = [(image, text) for image, rows in labels.items() for text in rows if text.strip() not in ("", rle.EMPTY)]
+    whole = math.prod(rle.SHAPE)
+    fitting = [(image, text) for image, text in texts if _fits(text, whole)]  # others are broken and prove nothing
+    misfits = sum(not _fits(text, math.prod(sizes.get(image, rle.SHAPE))) for image, text in fitting)
+    shape = rle.SHAPE if misfits > len(fitting) / 4 else None  # small masks near the first pixel fit any size
+    pixels = {image: math.prod(shape or sizes.get(image, rle.SHAPE)) for image, _ in texts}
+    absolute = sum(is_absolute(text, pixels[image]) for image, text in texts)
+    gaps = sum(not _is_ascending(text, pixels[image]) for image, text in texts) if absolute else 0
+    if absolute <= gaps:
+        return RowFormat(shape=shape)
+    starts = [int(text.split()[0]) for _, text in texts if text.split()[0].isdecimal()]
+    return RowFormat(first=min(1, *starts), shape=shape)
+
+
+def misfit(found: RowFormat, labels: Mapping[str, tuple[str, ...]], sizes: Mapping[str, tuple[int, int]]) -> str:
+    """What is wrong where masks fall apart in a format; empty where they hang together, or too few tell.
+
+    Neighbouring columns of a mask overlap, so a text read at the right height repeats itself after as many pixels as a
+    column has. Where it repeats itself after another number, the height, or the direction, is not what it is taken for.
+
+    Args:
+        found: The format.
+        labels: Rows by image.
+        sizes: (H, W) of the images.
+    """
+    whole = found.shape
+    strange = [image for image in labels if whole and not shapes.are_proportional(sizes.get(image, whole), whole)]
+    if whole and strange:
+        own = ["{}×{}".format(*shape) for shape in (whole, sizes[strange[0]])]
+        return (
+            f"the rows are taken for {own[0]} pixels, and {len(strange)} images are of another proportion, as "
+            f"{strange[0]} of {own[1]} (height×width): give --rle HEIGHTxWIDTH of the images that they were drawn on"
+        )
+    groups: dict[tuple[int, int], list[str]] = {}
+    for image, rows in labels.items():
+        if (shape := found.shape or sizes.get(image)) is not None:
+            groups.setdefault(shape, []).extend(rows)
+    for (height, width), texts in groups.items():
+        period = width if found.along_rows else height
+        correlations = []
+        for text in sorted(texts, key=len, reverse=True)[:_MASKS]:
+            try:
+                gaps = text if found.first is None else from_absolute(text, found.first)
+                starts, ends = rle.runs(gaps, height * width)
+            except (KitError, ValueError):
+                continue
+            if len(starts) >= 8:
+                correlations.append(_autocorrelation(starts, ends, 2 * max(height, width)))
+        if len(correlations) < 3:
+            continue
+        better = _better_period(np.mean(correlations, axis=0), period)
+        if better is None:
+            continue
+        other = height if found.along_rows else width
+        turned = height != width and abs(better - other) <= _tolerance(other)
+        side, direction = ("width", "columns") if found.along_rows else ("height", "rows")
+        why, how = "they are of images of another size", "HEIGHTxWIDTH of the images that they were drawn on"
+        if turned:
+            why, how = f"their pixels run along {direction}", direction
+        return (
+            f"the rows fall apart at a {side} of {period} pixels and hang together at {better}, so {why}: "
+            f"give `kit import` --rle {how}"
+        )
+    return ""
+
+
+def _autocorrelation(starts: np.ndarray, ends: np.ndarray, most: int) -> np.ndarray:
+    """The share of a mask's pixels that are in the mask as well so many pixels further on; float (most + 1,)."""
+    first, span = int(starts[0]), int(ends[-1] - starts[0])
+    steps = np.zeros(span + 1, np.float32)
+    steps[starts - first], steps[ends - first] = 1, -1
+    spectrum = fft.rfft(np.cumsum(steps[:-1]), fft.next_fast_len(span + most + 1, real=True))
+    found: np.ndarray = fft.irfft(np.abs(spectrum) ** 2, fft.next_fast_len(span + most + 1, real=True))[: most + 1]
+    return found / found[0]
+
+
+def _better_period(overlap: np.ndarray, period: int) -> int | None:
+    """The number of pixels after which masks repeat themselves where it is not `period`; None where that is unsure.
+
+    Args:
+        overlap: Share of the pixels that overlap after each number of pixels.
+        period: What it should be.
+    """
+    near = _tolerance(period)  # tilted masks overlap best a little beside it
+    here = float(overlap[period - near : period + near + 1].max())
+    apart = np.flatnonzero(overlap < 0.5 * max(here, 0.5))
+    if not len(apart) or apart[0] >= period - near:
+        return None  # masks as high as the image
+    lags = np.arange(len(overlap))
+    beside = np.where((lags > apart[0]) & (np.abs(lags - period) > near), overlap, 0)
+    beside[lags > period] /= 1.1  # what repeats itself here does so, a little less, after two columns
+    best = int(beside.argmax())
+    return best if beside[best] > max(here, 0.3) else None
+
+
+def _tolerance(period: int) -> int:
+    return 1 + period * 3 // 200
+
+
+def is_absolute(text: str, pixels: int) -> bool:
+    """Whether a text makes no sense as gaps, and does as starts counted from the image's first pixel.
+
+    >>> is_absolute("5 2 40 3 90 1", 100), is_absolute("5 2 40 3 20 1", 100), is_absolute("5 2 90 30", 100)
+    (True, False, False)
+    """
+    return not _is_gaps(text, pixels) and _is_ascending(text, pixels)
+
+
+def from_absolute(text: str, first: int = 1) -> str:
+    """A text of absolute starts, which count from `first`, as one of gaps.
+
+    Raises:
+        KitError: it has an odd number of values, or others than whole numbers.
+
+    >>> from_absolute("5 2 40 3 90 1")
+    '4 2 33 3 47 1'
+    """
+    words = text.split()
+    if not words or text.strip() == rle.EMPTY:
+        return rle.EMPTY
+    if len(words) % 2 or not all(re.fullmatch(r"-?\d{1,18}", word, re.ASCII) for word in words):
+        raise KitError("RLE is not pairs of a start and a length, in whole numbers")
+    values = list(map(int, words))
+    ends = [start + length for start, length in zip(values[::2], values[1::2], strict=True)]
+    gaps = [start - end for start, end in zip(values[::2], [first, *ends], strict=False)]
+    return " ".join(f"{gap} {length}" for gap, length in zip(gaps, values[1::2], strict=True))
+
+
+def _fits(text: str, pixels: int) -> bool:
+    """Whether a text can be a mask of so many pixels, by gaps or by absolute starts."""
+    return _is_gaps(text, pixels) or _is_ascending(text, pixels)
+
+
+def _is_gaps(text: str, pixels: int) -> bool:
+    try:
+        rle.runs(text, pixels)
+    except KitError:
+        return False
+    return True
+
+
+def _is_ascending(text: str, pixels: int) -> bool:
+    """Whether a text can be absolute starts: runs that follow each other within the image."""
+    words = text.split()
+    if not words or len(words) % 2 or not all(re.fullmatch(r"\d{1,18}", word, re.ASCII) for word in words):
+        return False
+    values = np.array(list(map(int, words)), np.int64)
+    starts, lengths = values[::2], values[1::2]
+    ends = starts + lengths
+    return bool(lengths.all() and np.all(ends[:-1] <= starts[1:]) and ends[-1] <= pixels + 1)
