@@ -56,8 +56,22 @@ def image_keys(competition: Competition) -> tuple[bytes, ...]:
     return tuple(_all(key, competition.train, "checking images"))
 
 
+def files(mask_resizing: str) -> tuple[str, str]:
+    """Names of the files of images and of masks, of which every way of making masks smaller has one.
+
+    >>> files("area"), files("bilinear")
+    (('images.npy', 'masks.npy'), ('images.npy', 'masks-bilinear.npy'))
+    """
+    return "images.npy", "masks.npy" if mask_resizing == "area" else f"masks-{mask_resizing}.npy"
+
+
 def ensure(
-    competition: Competition, sizes: Iterable[int], folder: Path, skip_bad: bool = False, team: Team = ALONE
+    competition: Competition,
+    sizes: Iterable[int],
+    folder: Path,
+    skip_bad: bool = False,
+    team: Team = ALONE,
+    mask_resizing: str = "area",
 ) -> dict[int, Cache]:
     """Makes what is missing of the cache and opens it.
 
@@ -67,13 +81,14 @@ def ensure(
         folder: Of the data set's caches.
         skip_bad: Leave out files that cannot be read instead of raising.
         team: The processes that share the work.
+        mask_resizing: How masks are made smaller, see `kit.data.resize.resize_mask`.
 
     Raises:
         KitError: files that cannot be read, each with its reason; labels that cannot be decoded.
     """
     keys = image_keys(competition)
     with locked(folder) if team.first else nullcontext():  # of processes that train a fold each, one makes it
-        return _made(competition, keys, sorted(set(sizes)), folder, skip_bad, team)
+        return _made(competition, keys, sorted(set(sizes)), folder, skip_bad, team, mask_resizing)
 
 
 def _made(
@@ -83,12 +98,13 @@ def _made(
     folder: Path,
     skip_bad: bool,
     team: Team,
+    mask_resizing: str,
 ) -> dict[int, Cache]:
     ids, paths = list(competition.train), list(competition.train.values())
     made_from = [key_of(levels.READER, resize.RESIZER, key) for key in keys]
     arrays = {
         size: tuple(
-            store.Array(folder / str(size) / name, ids, made_from, (size, size)) for name in ("images.npy", "masks.npy")
+            store.Array(folder / str(size) / name, ids, made_from, (size, size)) for name in files(mask_resizing)
         )
         for size in sizes
     }
@@ -102,7 +118,11 @@ def _made(
         if image.burned_in:
             burned_in.append(ids[index])
         mask = rle.union(competition.labels[ids[index]], image.pixels.shape, ids[index])
-        return index, [made for size in sizes for made in (resize_image(image.pixels, size), resize_mask(mask, size))]
+        return index, [
+            made
+            for size in sizes
+            for made in (resize_image(image.pixels, size), resize_mask(mask, size, mask_resizing))
+        ]
 
     def make(rows: Sequence[int]) -> Iterator[tuple[int, list[np.ndarray] | KitError]]:
         return progress(ordered(read, rows), f"caching images at {', '.join(map(str, sizes))} px", len(rows))

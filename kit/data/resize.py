@@ -15,14 +15,16 @@ def resize_image(pixels: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """The mask at `size` pixels a side: foreground where at least half of a pixel is covered.
+def resize_mask(mask: np.ndarray, size: int, how: str = "area") -> np.ndarray:
+    """The mask at `size` pixels a side.
 
-    A component that nowhere covers half a pixel would vanish; it keeps the pixels that it covers most.
+    A component that would vanish keeps the pixels that it covers most.
 
     Args:
         mask: bool (H, W).
         size: Pixels a side.
+        how: `area`: foreground where at least half of a pixel is covered; `bilinear`: where bilinear interpolation
+            gives more than nothing, as the paper's authors do (generator.py of Ens4B-UNet); masks grow by it.
 
     Returns:
         bool (size, size); it has foreground wherever each component of `mask` lies.
@@ -35,8 +37,10 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
     small = np.zeros((size, size), bool)
     if mask.any():
         (tall, low), (wide, across) = (_around(np.asarray(mask.any(axis=axis)), size) for axis in (1, 0))
+        if how == "bilinear" and size > min(mask.shape):  # an enlarged pixel reaches into its neighbours
+            tall = low = wide = across = slice(None)
         part = small[low, across]
-        part[:] = _resized(np.ascontiguousarray(mask[tall, wide]), part.shape)
+        part[:] = _resized(np.ascontiguousarray(mask[tall, wide]), part.shape, how)
     return small
 
 
@@ -54,9 +58,12 @@ def _around(filled: np.ndarray, size: int) -> tuple[slice, slice]:
     return before, after
 
 
-def _resized(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _resized(mask: np.ndarray, shape: tuple[int, int], how: str) -> np.ndarray:
     """`resize_mask` of a mask that is not empty, bool (H, W), to bool (h, w)."""
-    small = _coverage(mask, shape) >= 0.5
+    if how == "bilinear":
+        small = cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_LINEAR) > 0
+    else:
+        small = _coverage(mask, shape) >= 0.5
     count, components = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
     if count == 2 and small.any():  # the one component
         return small

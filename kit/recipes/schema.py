@@ -126,7 +126,7 @@ class Threshold(Section):
     none: the Dice by the thresholds above is the score."""
 
 
-OF_THE_WHOLE = {"name", "about", "folds", "precision", "tta", "prevalence", "members"}
+OF_THE_WHOLE = {"name", "about", "folds", "mask_resizing", "precision", "tta", "prevalence", "members"}
 """Keys that a member cannot change."""
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 MEMBER = NAME.replace(".", "")
@@ -142,6 +142,9 @@ class Recipe(Section):
     seed: Seed = 0
     """Random seed of the training: first weights, batches, augmentation, dropout. Each member draws its own."""
     folds: Folds = Folds()
+    mask_resizing: Literal["area", "bilinear"] = "area"
+    """How masks get the size of a stage: foreground where half of a pixel is covered, or wherever bilinear
+    interpolation is above 0, as the paper's authors have it."""
     network: Network = Network()
     loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()

@@ -62,6 +62,9 @@ class Stage(Section):
     """So many epochs with the best score are kept, see `averaged`; 0: off."""
     averaged: Literal["weights", "predictions"] = "weights"
     """What of the best checkpoints is averaged: their weights into one network, or the predictions of all of them."""
+    batch_norm: Literal["recomputed", "averaged"] = "recomputed"
+    """Statistics of batch norm that averaged weights get: `recomputed` in a pass over the training part (SWA's paper,
+    the runner-up), or the `averaged` ones of the epochs, as the weights (the paper's authors)."""
     passes_on: Literal["weights", "best"] = "weights"
     """What the next stage starts from: `weights.safetensors`, or the single epoch with the best score. Of averaged
     predictions both are the same."""

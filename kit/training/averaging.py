@@ -58,7 +58,8 @@ class Checkpoints:
 
         Args:
             network: As it is after the last epoch; an average goes through it, to have its batch-norm statistics
-                recomputed. An average of one checkpoint is that checkpoint, with the statistics it was trained with.
+                recomputed, unless the stage averages them. An average of one checkpoint is that checkpoint, with the
+                statistics it was trained with.
             batches: Pairs (images, masks) of the training part.
         """
         states = [state for _, _, state in self._best[: self._stage.best_checkpoints]]
@@ -69,7 +70,7 @@ class Checkpoints:
         if not states:
             return [_copy(network)]
         network.load_state_dict(mean(states))
-        if self._stage.averages:
+        if self._stage.averages and self._stage.batch_norm == "recomputed":
             _update_batch_norm(network, batches)
         return [_copy(network)]
 

@@ -52,7 +52,9 @@ def change(workspace: Workspace, run: Run, competition: Competition) -> float:
 def _measure(workspace: Workspace, run: Run, trained: Trained, competition: Competition) -> float:
     recipe = trained.recipe
     sizes = {part.stages[-1].size for part in recipe.parts()}
-    caches = cache.ensure(competition, sizes, workspace.cache(competition), skip_bad=True)
+    caches = cache.ensure(
+        competition, sizes, workspace.cache(competition), skip_bad=True, mask_resizing=recipe.mask_resizing
+    )
     row_of = {image_id: row for row, image_id in enumerate(competition.train)}
     rule = rules.read(run.thresholds)
     changes: list[float] = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
+from kit.data.cache import files as cache_files
 from kit.data.folds import Folds
 from kit.recipes.schema import Network, Recipe
 from kit.recipes.stage import Stage
@@ -48,7 +49,7 @@ def of_training(
     for part in recipe.parts():
         own, one = run.part(part), _bytes_of_weights(part.network)
         for size in {stage.size for stage in part.stages}:
-            for name in ("images.npy", "masks.npy"):
+            for name in cache_files(recipe.mask_resizing):
                 found["cache", cache / str(size) / name] = images * size**2
         for fold in folds:
             for number, stage in enumerate(part.stages):

@@ -137,7 +137,7 @@ def _open(
     if team.first and alone:
         space.check(space.of_training(workspace, competition, run, recipe, split, numbers, keep_checkpoints))
     sizes = {stage.size for part in recipe.parts() for stage in part.stages}
-    caches = ensure(competition, sizes, workspace.cache(competition), skip_bad, team)
+    caches = ensure(competition, sizes, workspace.cache(competition), skip_bad, team, recipe.mask_resizing)
     inputs = lineage.inputs_of(next(iter(caches.values())).keys, path)
     log.info("%s: %s, folds of %s", run.folder, ", ".join(f"fold {number}" for number in numbers), path)
     if alone:

@@ -43,6 +43,19 @@ def test_each_row_is_the_resized_image_and_mask(few, tmp_path):
         assert not cached.bad.any()
 
 
+def test_masks_that_are_made_smaller_in_another_way_lie_beside_each_other(few, tmp_path, reads):
+    area, bilinear = (
+        cache.ensure(few, [32], tmp_path / "cache", mask_resizing=how)[32].masks for how in ("area", "bilinear")
+    )
+    for row, image_id in enumerate(few.train):
+        mask = rle.union(few.labels[image_id], few.shape)
+        assert (bilinear[row] == resize_mask(mask, 32, "bilinear")).all()
+    assert bilinear.sum() > area.sum()
+    reads.clear()
+    assert (cache.ensure(few, [32], tmp_path / "cache")[32].masks == area).all()
+    assert reads == []
+
+
 def test_an_image_is_decoded_once_for_all_sizes_and_never_again(few, tmp_path, reads):
     cache.ensure(few, [64, 32], tmp_path / "cache")
     assert sorted(reads) == sorted(few.train.values())

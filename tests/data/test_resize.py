@@ -48,6 +48,27 @@ def test_no_component_vanishes(boxes, size):
         assert (small & touched).any()
 
 
-def test_the_same_size_is_the_same_mask():
+@pytest.mark.parametrize("how", ["area", "bilinear"])
+def test_the_same_size_is_the_same_mask(how):
     mask = np.random.default_rng(1).random((64, 64)) > 0.7
-    assert (resize_mask(mask, 64) == mask).all()
+    assert (resize_mask(mask, 64, how) == mask).all()
+
+
+@pytest.mark.parametrize("size", [64, 96, 100, 128, 300])
+def test_bilinear_is_foreground_wherever_one_of_four_pixels_is(size):
+    mask = cv2.circle(np.zeros((256, 256), np.uint8), (70, 190), 40, 1, -1).astype(bool)
+    wanted = np.zeros((size, size), bool)
+    for row in range(size):
+        for column in range(size):
+            y, x = ((place + 0.5) * 256 / size - 0.5 for place in (row, column))
+            for r, c in ((a, b) for a in {np.floor(y), np.ceil(y)} for b in {np.floor(x), np.ceil(x)}):
+                wanted[row, column] |= mask[int(np.clip(r, 0, 255)), int(np.clip(c, 0, 255))]
+    found = resize_mask(mask, size, "bilinear")
+    assert np.count_nonzero(found != wanted) <= 2  # where a weight is rounded to nothing
+    assert found.sum() > resize_mask(mask, size).sum()
+
+
+def test_no_component_vanishes_between_the_pixels_that_bilinear_looks_at():
+    mask = np.zeros((256, 256), bool)
+    mask[100, 100] = mask[40:80, 40:80] = True  # of rows 100 to 103 bilinear looks at 101 and 102
+    assert resize_mask(mask, 64, "bilinear")[25, 25]

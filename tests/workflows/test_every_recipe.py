@@ -82,7 +82,9 @@ class TestEveryRecipe:
             own = np.where(known, prevalence / positives, (1 - prevalence) / (len(ids) - positives))
             full = [maps.upsample(levels, competition.shape) for levels in stack]
             masks = [rule.mask(levels, given) for levels, given in zip(full, presence, strict=True)]
-            if promised.get("share") is not None:  # each fold is a test set: those with the most evidence get their mask
+            if (
+                promised.get("share") is not None
+            ):  # each fold is a test set: those with the most evidence get their mask
                 masks, evidence = zip(*map(candidate, [rule] * len(full), full, presence), strict=True)
                 masks = [
                     mask & kept

@@ -107,6 +107,21 @@ def test_batch_norm_of_an_average_is_as_torch_would_recompute_it():
     assert all(torch.equal(value, expected[name]) for name, value in left.items())
 
 
+def test_batch_norm_can_be_averaged_like_the_weights():
+    loaded = recipes.load("demo", BASE + "stages.0.swa_epochs=2 stages.0.batch_norm=averaged")
+    average, states = Checkpoints(loaded.stages[0]), []
+    for epoch in (1, 2):
+        network = networks.build(loaded.network).train()
+        network(torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8))
+        states.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+        average.add(network, epoch, 0.5)
+    (left,) = average.left(network, [])  # no image is needed
+    for name, tensor in left.items():
+        if tensor.is_floating_point():
+            assert torch.allclose(tensor, (states[0][name] + states[1][name]) / 2, atol=1e-6), name
+    assert not torch.equal(states[0]["net.encoder.bn1.running_var"], states[1]["net.encoder.bn1.running_var"])
+
+
 def test_an_average_keeps_the_statistics_of_a_frozen_encoder(tmp_path):
     first, _ = train(tmp_path / "one")
     frozen, _ = train(
