@@ -1,6 +1,5 @@
 from typing import get_args
 
-import no_file
 import numpy as np
 import pytest
 import torch
@@ -241,13 +240,6 @@ def test_files_that_hold_something_else_than_tensors_by_name(tmp_path, content, 
     path = tmp_path / "weights.pth"
     torch.save(content, path)
     with pytest.raises(KitError, match=said):
-        networks.load_weights(networks.build(SMALL), path)
-
-
-@pytest.mark.parametrize("kind", ["folder", "fifo", "loop"])
-def test_weights_that_are_no_file_are_refused_and_not_waited_for(tmp_path, kind):
-    path = no_file.put(tmp_path / "weights.safetensors", kind)
-    with pytest.raises(KitError, match=r"weights\.safetensors: (is a|.*circle)"):
         networks.load_weights(networks.build(SMALL), path)
 
 

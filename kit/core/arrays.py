@@ -41,9 +41,9 @@ def open_array(path: Path | str, mode: Literal["r", "r+"] = "r") -> np.memmap:
         mode: `r`, or `r+` to write into it.
 
     Raises:
-        KitError: the file is missing, no regular file, or not a .npy file of numbers with all its bytes.
+        KitError: the file is missing, or not a .npy file of numbers with all its bytes.
     """
-    with opened(path):  # refuses what must not even be opened
+    with opened(path):  # refuses what is no file
         pass
     try:
         with _PARSING, np.errstate(over="ignore"):  # of a shape that cannot be
@@ -65,7 +65,7 @@ def read_arrays(path: Path | str, *wanted: str) -> dict[str, np.ndarray]:
         wanted: Names that must be among them.
 
     Raises:
-        KitError: the file is missing, no regular file, not a .npz file of numbers, or lacks an array.
+        KitError: the file is missing, not a .npz file of numbers, or lacks an array.
     """
     remedy = "remove it and run `make thresholds` again"
     try:

@@ -1,9 +1,10 @@
 """Files that are never half-written, and their identity.
 
 A reader sees the old file or the new one, whatever happens to the writer: everything is written to a temporary file
-beside the target, flushed to the disk and renamed over it. Only regular files are opened: a FIFO would be waited for.
+beside the target, flushed to the disk and renamed over it.
 """
 
+import fcntl
 import hashlib
 import io
 import json
@@ -11,8 +12,7 @@ import logging
 import os
 import shutil
 import stat
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,38 +20,24 @@ from typing import Any
 import filelock
 
 from kit.core.errors import KitError, printable, system_error, unreadable, unwritable
-from kit.core.temporary import sweep, temporary_beside
 
 log = logging.getLogger(__name__)
 
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
 
 def present(path: Path | str) -> bool:
-    """Whether a regular file lies at `path`.
+    """Whether a file lies at `path`.
 
     Raises:
-        KitError: something else has its name: a folder, a FIFO, a socket, a device, a link that leads nowhere.
+        KitError: something else than a file has its name, or that cannot be told.
     """
     try:
         mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        if os.path.islink(path):
-            raise KitError(f"{printable(path)}: is a link that leads nowhere: remove it") from None
-        return False
-    except NotADirectoryError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError) as error:
         raise _unread(path, error) from None
     if not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
-        raise KitError(f"{printable(path)}: is {kind}, not a file: move it away")
+        raise KitError(f"{printable(path)}: is not a file: move it away")
     return True
 
 
@@ -77,21 +63,17 @@ def below(folder: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def opened(path: Path | str) -> Iterator[io.BufferedReader]:
-    """A regular file, open for reading.
+    """A file, open for reading.
 
     Raises:
-        KitError: it is missing, no regular file, or cannot be read, now or while the block reads it.
+        KitError: it is missing, no file, or cannot be read, now or while the block reads it.
     """
+    present(path)  # a named pipe would be waited for
     try:
-        handle = os.fdopen(
-            os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb"
-        )  # a FIFO without a writer is not waited for
+        handle = open(path, "rb")  # noqa: SIM115
     except (OSError, ValueError) as error:
         raise _unread(path, error) from None
     with handle:
-        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
-            present(path)
-            raise KitError(f"{printable(path)}: is not a regular file: move it away")
         try:
             yield handle
         except OSError as error:
@@ -101,15 +83,13 @@ def opened(path: Path | str) -> Iterator[io.BufferedReader]:
 
 
 def _unread(path: Path | str, error: OSError | ValueError) -> KitError:
-    if isinstance(error, IsADirectoryError):
-        return KitError(f"{printable(path)}: is a folder, not a file: move it away")
     if isinstance(error, OSError):
         return unreadable(path, error)
     return KitError(f"{printable(path)}: is not the name of a file ({error}): check the path")
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """The content of a regular file.
+    """The content of a file.
 
     Raises:
         KitError: as `opened`.
@@ -119,7 +99,7 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def read_text(path: Path | str) -> str:
-    """The content of a regular file as text.
+    """The content of a file as text.
 
     Raises:
         KitError: as `opened`, or it is not UTF-8.
@@ -134,33 +114,34 @@ def read_text(path: Path | str) -> str:
 def replacing(path: Path | str) -> Iterator[Path]:
     """Gives a temporary path beside `path`; what was written there takes its place when the block ends well.
 
-    The folder is made when missing, and what killed writers of `path` have left is removed. When the block raises,
-    `path` is left as it was.
+    The folder is made when missing, and what a killed writer has left is overwritten. When the block raises, `path` is
+    left as it was.
 
     Raises:
         KitError: something else than a file lies there, or it cannot be written, whichever step fails.
     """
     path = Path(path)
-    temporary = temporary_beside(path)
+    temporary = _temporary(path)
     try:
         present(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent.absolute())
-        temporary.touch()
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        with _held(temporary, temporary.touch):
+            try:
+                yield temporary
+                with open(temporary, "rb") as handle:
+                    os.fsync(handle.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                with suppress(OSError):  # the next writer overwrites it
+                    temporary.unlink()
+                raise
+            _sync_folder(path.parent)
     except Exception as error:
         reason = None if isinstance(error, KitError) else system_error(error)
         # A file that the block reads has an error of its own.
         if reason is None or reason.filename not in (None, str(temporary), str(path), str(path.parent)):
             raise
         raise unwritable(path, reason) from error
-    finally:
-        with suppress(OSError):  # the next writer removes it
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -172,25 +153,52 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path = path.resolve() if path.is_symlink() else path  # its folder may lie on another disk
+    temporary = _temporary(path)
+    new, old = temporary / "new", temporary / "old"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent.absolute())
-        temporary = temporary_beside(path)
-        with tempfile.TemporaryDirectory(prefix=f"{temporary.name}.", dir=path.parent) as beside:
-            new = Path(beside, "new")
-            new.mkdir()
-            yield new
-            old = Path(beside, "old")
+        with _held(temporary, lambda: temporary.mkdir(exist_ok=True)):
             try:
-                if path.exists():
-                    path.rename(old)
-                new.rename(path)
-            except BaseException:  # an interrupt, too: what lies beside goes at the end
-                if old.exists() and not path.exists():
-                    old.rename(path)
-                raise
+                for left in temporary.iterdir():  # by a writer that was killed
+                    shutil.rmtree(left)
+                new.mkdir()
+                yield new
+                try:
+                    if path.exists():
+                        path.rename(old)
+                    new.rename(path)
+                except BaseException:  # an interrupt, too: what lies beside goes at the end
+                    if old.exists() and not path.exists():
+                        old.rename(path)
+                    raise
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def _temporary(path: Path) -> Path:
+    """Where what becomes `path` is written."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+@contextmanager
+def _held(temporary: Path, make: Callable[[], object]) -> Iterator[None]:
+    """Makes a temporary file or folder, or takes over what a killed writer has left; waits for a living writer."""
+    while True:
+        make()
+        with suppress(FileNotFoundError):  # another writer has renamed or removed it
+            handle = os.open(temporary, os.O_RDONLY)
+            with suppress(OSError):  # there are disks that know no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), os.stat(temporary)):
+                    break
+            os.close(handle)
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -210,7 +218,6 @@ def locked(path: Path | str, busy: str | None = None) -> Iterator[None]:
     lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent.absolute())  # here too: a call that finds all up to date writes nothing
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
@@ -279,7 +286,7 @@ def set_aside(path: Path) -> None:
 
 
 def sha256(path: Path | str) -> str:
-    """The SHA-256 of a regular file's bytes, in hexadecimal.
+    """The SHA-256 of a file's bytes, in hexadecimal.
 
     Raises:
         KitError: as `opened`.

@@ -94,13 +94,8 @@ class Array:
             rows, known = open_array(path), open_array(keys_path(self.path))
         except KitError:
             return False
-        shape, count = (len(self.ids), *self.shape), (len(self.ids), KEY_BYTES)
-        return (rows.shape, known.shape, rows.dtype, known.dtype) == (
-            shape,
-            count,
-            np.dtype(self.dtype),
-            np.dtype(np.uint8),
-        )
+        wanted = (len(self.ids), *self.shape), np.dtype(self.dtype), (len(self.ids), KEY_BYTES), np.dtype(np.uint8)
+        return (rows.shape, rows.dtype, known.shape, known.dtype) == wanted
 
 
 def fill(

@@ -1,6 +1,5 @@
 """DICOM files of every kind, whole and broken: read as pydicom reads them, or refused with the reason that fits."""
 
-import os
 import tracemalloc
 import warnings
 import zlib
@@ -198,16 +197,6 @@ def test_a_jpeg_2000_of_impossible_size_or_tiles_is_refused(tmp_path, place, val
         assert (dicom.read(path).pixels == SMOOTH).all()
     else:
         assert "as its header says" in refusal(path) or "tiles" in refusal(path)
-
-
-def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
-    (tmp_path / "folder.dcm").mkdir()
-    os.mkfifo(tmp_path / "fifo.dcm")
-    (tmp_path / "loop.dcm").symlink_to(tmp_path / "loop.dcm")
-    (tmp_path / "lost.dcm").symlink_to(tmp_path / "nowhere")
-    wanted = {"folder": "is a folder", "fifo": "FIFO", "loop": "in a circle", "lost": "no such file"}
-    for name, reason in wanted.items():
-        assert reason in refusal(tmp_path / f"{name}.dcm")
 
 
 def test_mutated_files_are_read_or_refused(tmp_path):

@@ -33,8 +33,8 @@ def test_a_full_disk_is_told_by_the_line_that_it_refuses(logger, monkeypatch):
 
 
 def test_what_is_no_file_is_refused(tmp_path):
-    os.mkfifo(tmp_path / "log.txt")
-    with pytest.raises(KitError, match=r"log\.txt: is a FIFO"):
+    (tmp_path / "log.txt").mkdir()
+    with pytest.raises(KitError, match=r"log\.txt: is not a file"):
         LogFile(tmp_path / "log.txt")
     (tmp_path / "file").write_text("")
     with pytest.raises(KitError, match=r"log\.txt: cannot be written"):

@@ -1,7 +1,6 @@
 import os
 from pathlib import Path
 
-import no_file
 import numpy as np
 import pytest
 
@@ -140,11 +139,11 @@ def test_a_row_about_to_be_overwritten_has_no_key_of_what_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["maps.npy", "maps.keys", "maps.ids.txt", ".maps.npy.part"])
-@pytest.mark.parametrize("kind", no_file.KINDS)
-def test_what_is_no_file_is_refused_and_not_opened(tmp_path, name, kind):
+def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path, name):
     path = tmp_path / "maps.npy"
     make(array(path, "1", "2", "3"))
-    no_file.put(tmp_path / name, kind)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).mkdir()
     with pytest.raises(KitError, match=name.replace(".", r"\.")):
         make(array(path, "1", "x", "3"))
         array(path, "1", "2", "3").is_current()

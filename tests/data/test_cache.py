@@ -143,7 +143,7 @@ def test_text_in_the_picture_and_files_that_are_none_are_told(few, tmp_path, cap
     for path, kind in ((second, "folder"), (third, "loop")):
         path.unlink()
         path.mkdir() if kind == "folder" else path.symlink_to(path)
-    with pytest.raises(KitError, match=r"2 files cannot be read.*is a folder.*in a circle"):
+    with pytest.raises(KitError, match=r"2 files cannot be read.*is not a file.*in a circle"):
         cache.ensure(few, [32], tmp_path / "cache")
     cached = cache.ensure(few, [32], tmp_path / "cache", skip_bad=True)[32]
     assert np.flatnonzero(cached.bad).tolist() == [1, 2]

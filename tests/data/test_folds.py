@@ -1,7 +1,6 @@
 import dataclasses
 import logging
 
-import no_file
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,12 +151,6 @@ class TestRead:
         first, second, *rest = file.read_text().splitlines()
         file.write_text("\n".join([first, second.rpartition(",")[0] + "," + fold, *rest]))
         with pytest.raises(KitError, match="run `make folds` again"):
-            folds.read(file, phantoms)
-
-    @pytest.mark.parametrize("kind", ["folder", "fifo"])
-    def test_what_is_no_file(self, file, phantoms, kind):
-        no_file.put(file, kind)
-        with pytest.raises(KitError, match=r"tiny\.csv: is a"):
             folds.read(file, phantoms)
 
 

@@ -19,9 +19,8 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from itertools import islice
 from pathlib import Path
 
-import no_file
 import pytest
-from broken_documents import faults, lay, take_away
+from broken_documents import faults
 
 from kit import cli, phantom
 
@@ -145,18 +144,18 @@ class Sweep:
         self.counts: Counter[str] = Counter()
 
     def faults(self, path: str) -> Iterator[tuple[str, bytes | None]]:
-        """What is wrong with a file, and its content; None: something else than a file lies there."""
-        yield from ((kind, None) for kind in ("missing", *no_file.KINDS))
+        """What is wrong with a file, and its content; None: there is no file."""
+        yield "missing", None
+        yield "a folder", None
         yield from faults(path, (self.saved / path).read_bytes())
 
     def refused(self, path: str, what: str, content: bytes | None, verb: str) -> bool:
         """Whether a verb refuses a broken file, in one line that names it; else it did without, or took it."""
         file = self.folder / path
-        take_away(file)
-        if content is None:
-            file.write_bytes(b"")
-            lay(file, what)
-        else:
+        file.unlink()
+        if what == "a folder":
+            file.mkdir()
+        elif content is not None:
             file.write_bytes(content)
         try:
             code, said = call(self.verbs[verb])
@@ -169,7 +168,8 @@ class Sweep:
             assert named, f"it is not named: {errors}"
             assert not errors or len(errors[0]) < 1000, f"{len(errors[0])} characters: {errors[0][:300]}"
         finally:
-            take_away(file)
+            if file.is_dir():
+                file.rmdir()
             self.restore(path)
         return code == 2
 

@@ -1,11 +1,8 @@
 """What can be wrong with a JSON, JSONL or YAML file: whole files, and each key of a mapping in turn."""
 
 import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
-import no_file
 import yaml
 
 DEEP, LONG = 10_000, "9" * 5000
@@ -65,19 +62,3 @@ def faults(name: str, good: bytes) -> Iterator[tuple[str, bytes]]:
         for quote in "'\"":
             text = text.replace(f"{quote}{_LONG}{quote}", LONG)
         yield what, text.encode() + newline + rest
-
-
-def lay(path: Path, what: str) -> None:
-    """Puts one of `no_file.KINDS` in the place of a file, or nothing."""
-    if what == "missing":
-        path.unlink()
-    else:
-        no_file.put(path, what)
-
-
-def take_away(path: Path) -> None:
-    """Removes a file, or what lies in the place of one."""
-    if path.is_dir() and not path.is_symlink():
-        path.rmdir()
-    elif os.path.lexists(path):
-        path.unlink()

@@ -24,7 +24,7 @@ KINDS = {
 }
 """Faults: what the disk does, the number of the error or signal, and how the verb may end."""
 
-GROWING = ("metrics.csv", ".keys", "ledger.jsonl", "submission.origin.json")
+GROWING = ("metrics.csv", ".keys", "ledger.jsonl", ".origin.json")
 """Files that say how far the work is."""
 
 

@@ -83,7 +83,7 @@ def state(folder: Path) -> str:
     """
     found = artefacts(folder)
     for path in sorted(folder.rglob("*")):
-        name = re.sub(r"-\d+\.tmp", ".tmp", str(path.relative_to(folder)))
+        name = str(path.relative_to(folder))
         if path.name.endswith(".part"):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         elif ".tmp" in name or path.is_dir():

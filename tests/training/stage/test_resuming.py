@@ -1,6 +1,5 @@
 """A killed stage goes on to the same weights, bit for bit; what cannot be gone on with is refused."""
 
-import no_file
 import numpy as np
 import pandas as pd
 import pytest
@@ -129,14 +128,6 @@ def test_a_checkpoint_of_another_training_is_one_clear_line(monkeypatch, tmp_pat
     checkpoint.save(tmp_path / "last.ckpt", {"history": []})
     with pytest.raises(KitError, match=r"last\.ckpt: is not a checkpoint of this stage"):
         train(tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["folder", "fifo", "loop"])
-def test_a_checkpoint_that_is_no_file_is_refused_and_nothing_is_trained(tmp_path, kind):
-    path = no_file.put(tmp_path / "last.ckpt", kind)
-    with pytest.raises(KitError, match=r"last\.ckpt: (is a|.*circle)"):
-        checkpoint.restore(path)
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
