@@ -34,7 +34,6 @@ SLOW = (
     "cli/test_cli.py",
     "competition/test_broken_dicom.py",
     "inference/test_export.py",
-    "inference/test_int8.py",
     "kaggle/test_kills.py",
     "thresholds/test_gate.py",
     "thresholds/test_transfer.py",

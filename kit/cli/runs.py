@@ -129,9 +129,7 @@ def predict_images(
         str | None, typer.Option(help="Predict with the recipe's run on this other data set, such as round 1's.")
     ] = None,
     save: Annotated[str, typer.Option(help="Files of each image, too: png,overlay,npy,rle,dicom-seg.")] = "",
-    backend: Annotated[
-        str, typer.Option(help="What the networks run on: torch, onnxruntime, openvino or openvino-int8.")
-    ] = "torch",
+    backend: Annotated[str, typer.Option(help="What the networks run on: torch, onnxruntime or openvino.")] = "torch",
     skip_bad: SkipBad = False,
 ) -> None:
     """Predict test images with TTA and the chosen rule, and write the submission."""
@@ -153,14 +151,13 @@ def export_networks(
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
-    int8: Annotated[bool, typer.Option("--int8", help="In 8 bits, held against torch out of fold.")] = False,
 ) -> None:
     """Write a run's networks as ONNX (opset 17, any number of images at once) beside their weights."""
     from kit import recipes
     from kit.workflows import export
     from kit.workflows.workspace import Workspace
 
-    for path in export.export(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides), int8):
+    for path in export.export(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides)):
         print(path)
 
 

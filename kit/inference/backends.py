@@ -1,4 +1,4 @@
-"""What a network's forward runs on: torch, or its ONNX file in ONNX Runtime or OpenVINO, on a CPU in 32 bits or in 8.
+"""What a network's forward runs on: torch, or its ONNX file in ONNX Runtime or OpenVINO, on a CPU in 32 bits.
 
 Their packages are optional, extras of the kit in pyproject.toml; nothing uses them unless it is told to. Left to
 themselves, they tell their makers' servers of their use; here they do not.
@@ -19,14 +19,8 @@ from kit.core.errors import KitError
 if TYPE_CHECKING:  # it takes seconds, and a verb that only looks at names does without
     from torch import nn
 
-INT8 = "openvino-int8"
-"""Of the files of `kit.inference.int8`."""
-BACKENDS = ("torch", "onnxruntime", "openvino", INT8)
-EXTRAS = {
-    "onnx": "onnx onnxruntime",
-    "openvino": "onnx onnxruntime openvino",
-    "int8": "onnx onnxruntime openvino nncf",
-}
+BACKENDS = ("torch", "onnxruntime", "openvino")
+EXTRAS = {"onnx": "onnx onnxruntime", "openvino": "onnx onnxruntime openvino"}
 """The packages of each extra: by name, since the index knows another project that is called kit."""
 
 
@@ -40,18 +34,18 @@ def package(name: str, extra: str = "onnx") -> ModuleType:
     Raises:
         KitError: it is not installed.
     """
-    _tell_nobody()
+    _disable_telemetry()
     try:
         return importlib.import_module(name)
     except ImportError:
         raise KitError(f"{name}: is not installed: pip install {EXTRAS[extra]} into the kit's environment") from None
 
 
-def _tell_nobody() -> None:
-    """Turns off the reports of use, before the first import: ONNX Runtime's, and those of OpenVINO and NNCF.
+def _disable_telemetry() -> None:
+    """Turns off the reports of use, before the first import.
 
-    ONNX Runtime would leave a database of events in the home folder and a thread that sends them; the other two an id
-    of the machine. The package that they report through is optional to both.
+    ONNX Runtime would leave a database of events in the home folder and a thread that sends them; OpenVINO an id of the
+    machine, through a package that is optional to it.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
@@ -66,7 +60,7 @@ def check(backend: str) -> None:
     if backend not in BACKENDS:
         raise KitError(f"--backend {backend}: is not known: give one of {', '.join(BACKENDS)}")
     if backend != "torch":
-        extra = {"onnxruntime": "onnx", INT8: "int8"}.get(backend, backend)
+        extra = "onnx" if backend == "onnxruntime" else backend
         # An ONNX file is checked by ONNX Runtime when it is made.
         for name in ("onnx", "onnxruntime", *(["openvino"] if backend != "onnxruntime" else [])):
             package(name, extra)
@@ -76,7 +70,7 @@ def load(path: Path, backend: str) -> "nn.Module":
     """An ONNX file as a network.
 
     Args:
-        path: Of `kit.inference.export`, or of `kit.inference.int8`.
+        path: Of `kit.inference.export`.
         backend: Any but torch.
     """
     return onnxruntime_of(str(path)) if backend == "onnxruntime" else openvino_of(path)

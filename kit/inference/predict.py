@@ -72,7 +72,7 @@ def load(
 
     Args:
         recipe: Of the networks.
-        weights: Files of weights; for `openvino-int8` those of `kit.inference.int8`.
+        weights: Files of weights.
         backend: Of `kit.inference.backends`; another than torch runs on the CPU, from ONNX files that are made beside
             the weights where they are missing.
         device: Where torch computes; None: the GPU of this process, else the CPU.
@@ -83,11 +83,10 @@ def load(
     allocator.keep_freed_memory()
     if backend != "torch":
         backends.check(backend)
-        if backend != backends.INT8:
-            from kit.inference import export
+        from kit.inference import export
 
-            weights = [export.ensure(path, recipe.network, recipe.stages[-1].size) for path in weights]
-        return [backends.load(path, backend) for path in weights]
+        made = [export.ensure(path, recipe.network, recipe.stages[-1].size) for path in weights]
+        return [backends.load(path, backend) for path in made]
     network = recipe.network
     if device is None:
         device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")

@@ -180,7 +180,7 @@ class Recipe(Section):
     def _folders_are_free(cls, value: dict, info: ValidationInfo) -> dict:
         if value and "/" in info.data.get("name", ""):
             raise ValueError(f"a recipe with members has a name without '/', not {info.data['name']}")
-        if taken := [name for name in value if re.fullmatch(r"oof|int8|thresholds|fold\d+", name)]:
+        if taken := [name for name in value if re.fullmatch(r"oof|thresholds|fold\d+", name)]:
             raise ValueError(f"{taken[0]} is a folder of every run: rename the member")
         return value
 

@@ -22,7 +22,7 @@ from kit.recipes.schema import Recipe
 from kit.report import saved
 from kit.run import Run, Trained
 from kit.thresholds import cross_validation
-from kit.workflows import ensemble, int8, saving, thresholds
+from kit.workflows import ensemble, saving, thresholds
 from kit.workflows.workspace import Workspace, check_maps, logged, open_run
 
 log = logging.getLogger(__name__)
@@ -54,16 +54,13 @@ def predict(
         The submission, and whether anything was to do.
 
     Raises:
-        KitError: there is no trained run, it is no longer what it was trained as, a file cannot be read, or 8 bits move
-            the Dice.
+        KitError: there is no trained run, it is no longer what it was trained as, or a file cannot be read.
     """
     backends.check(backend)
     opened = open_run(workspace, data, recipe)
     trained, competition = opened.run.trained(recipe), opened.competition
     check_maps(opened)
     thresholds.put_recipes_rule_in_use(opened.run, recipe)
-    if backend == backends.INT8:
-        trained = int8.ensure(opened)
     if images is None:
         paths, order, target = competition.test, competition.sample_ids, opened.run
         shape: Shape = competition.shapes

@@ -10,8 +10,7 @@ import torch
 from kit import networks, phantom, recipes
 from kit.competition import layout
 from kit.core import files
-from kit.inference import backends, int8, predict
-from kit.inference.predictions import Images
+from kit.inference import backends, predict
 from kit.recipes.schema import Recipe
 from kit.run import Run
 from kit.workflows.predict import predict_files
@@ -74,9 +73,8 @@ def _backends(folder: Path) -> list[Row]:
     recipe = recipes.load("exp5")
     weights = _run(folder, recipe).weights(0, len(recipe.stages) - 1)
     noise = np.random.default_rng(0).integers(0, 256, (2, 512, 512), np.uint8)
-    eight = int8.ensure(weights, recipe, Images(("a", "b"), (b"a" * 32, b"b" * 32), lambda index, _size: noise[index]))
-    names = ("torch", "onnxruntime", "openvino", backends.INT8)
-    models = {name: predict.load(recipe, [eight if name == backends.INT8 else weights], name) for name in names}
+    names = backends.BACKENDS
+    models = {name: predict.load(recipe, [weights], name) for name in names}
 
     def forward(name: str) -> None:
         predict.probabilities(models[name], noise, recipe, mirrored=False)
@@ -89,7 +87,7 @@ def _backends(folder: Path) -> list[Row]:
             eager.per(len(noise)),
             "eager torch",
             bottleneck="convolutions",
-            times=2.5 if name == backends.INT8 else 1.4,
+            times=1.4,
             why="the same convolutions, and eager torch has gained: it keeps freed memory now",
             wall=True,
         )

@@ -1,5 +1,10 @@
 """Networks as ONNX: the answers of torch to one level, for any number of images, and never silently in its place."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import small_run
@@ -12,6 +17,7 @@ from kit.core.store import read_keys
 from kit.inference import backends, predict, predictions
 from kit.inference.maps import open_maps
 
+ROOT = Path(__file__).parents[2]
 HEAD = {"network": small_run.RECIPE["network"] | {"image_head": True}}
 
 
@@ -103,3 +109,28 @@ def test_what_cannot_be_had_is_one_line(monkeypatch):
     backends.check("torch")
     with pytest.raises(KitError, match=r"onnx: is not installed: pip install onnx onnxruntime openvino into"):
         backends.check("openvino")
+
+
+TELLING = """
+import sys, tempfile
+from pathlib import Path
+sys.path += ["tests/support", "tests/inference"]
+import numpy as np
+import test_export
+from kit.inference import backends, predict
+with tempfile.TemporaryDirectory() as folder:
+    settings, path = test_export.made(Path(folder))
+    for backend in backends.BACKENDS[1:]:
+        network = predict.load(settings, [path], backend)
+        predict.probabilities(network, np.zeros((1, 64, 64), np.uint8), settings)
+"""
+
+
+def test_no_backend_tells_a_server_of_its_use(tmp_path):
+    """Those that do leave an id of the machine and a queue of events in the home folder."""
+    unset = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "CI")
+    clean = {name: value for name, value in os.environ.items() if name not in unset}
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run([sys.executable, "-c", TELLING], cwd=ROOT, env=clean | {"HOME": str(home)}, check=True)
+    assert [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()] == []

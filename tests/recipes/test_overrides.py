@@ -120,7 +120,6 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("members.a=1", "members.a"),
         ("members.oof.seed=1", "members: oof is a folder of every run"),
         ("members.fold0.seed=1", "members: fold0 is a folder of every run"),
-        ("members.int8.seed=1", "members: int8 is a folder of every run"),
         ("name=a/b members.c.seed=1", "members: a recipe with members has a name without '/'"),
         ("members.a.seed=1 members.a.stages.0.size=64", "members.a.stages are those of the whole"),
         ("network.decoder_channels=[0,8,8,8,8]", "network.decoder_channels.0"),
