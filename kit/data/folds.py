@@ -1,18 +1,18 @@
 """Folds that are stratified by negative / single / multiple and never share a patient.
 
-A data set's first split is `folds/NAME.csv`, others lie beside it as `folds/NAME-SPLIT.csv`. A fold file has the
+A data set's first split is `folds/NAME.csv`, others lie beside it as `folds/NAME-SPLIT.csv`: a split names its file,
+whatever else lies there. A fold file has the
 columns image_id, patient_id, stratum, fold and is sorted by image_id. Folds count from 0; with a hold-out share, fold 0
 is the held-out part and all other images are in fold -1, which validates nothing. Beside it `folds/NAME.origin.json`
 says what they were made from, so that changed labels are noticed.
 """
 
-import glob
 import hashlib
 import io
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from kit.core.errors import KitError, printable
 from kit.core.files import present, read_bytes, sha256, write_text
 from kit.core.origins import mark
 from kit.data import brought, patients
-from kit.data.split import SLUG, Split, made_as, origin_of
+from kit.data.split import Split, made_as, origin_of
 
 COLUMNS = ["image_id", "patient_id", "stratum", "fold"]
 ONLY_TRAINING = -1
@@ -95,7 +95,8 @@ def make(competition: Competition, split: Split) -> Folds:
     table = _table(competition)
     if table.patient_id.nunique() < parts:
         raise KitError(
-            f"{competition.folder}: {table.patient_id.nunique()} patients cannot make {parts} folds: ask for fewer"
+            f"{competition.folder}: {table.patient_id.nunique()} patients cannot make {parts} folds: ask for fewer, or "
+            "say in patients.csv (ImageId,PatientId) who is who"
         )
     sizes = table.stratum.value_counts().sort_index()
     if sizes.max() < parts:
@@ -110,11 +111,36 @@ def make(competition: Competition, split: Split) -> Folds:
         warnings.simplefilter("ignore")  # of the strata that were named above
         for fold, (_, rows) in enumerate(splitter.split(table, table.stratum, table.patient_id)):
             table.loc[rows, "fold"] = fold
+    numbers = np.bincount(table.fold, minlength=parts).tolist()
     if holdout is not None:
+        numbers = [sum(numbers[:held])]
         table["fold"] = np.where(table.fold < held, 0, ONLY_TRAINING)
+    _check_sizes(numbers, len(table) * held / parts, table, competition.folder)
     if split.hash_patients:
         table["patient_id"] = [patients.pseudonym(patient) for patient in table.patient_id]
     return Folds(table)
+
+
+def _check_sizes(sizes: Sequence[int], wanted: float, table: pd.DataFrame, folder: Path) -> None:
+    """Warns of folds of unequal size, and refuses an empty one: few patients with many images cannot be dealt evenly.
+
+    Args:
+        sizes: Images in each fold that validates.
+        wanted: How many each should have.
+        table: Of the folds.
+        folder: The data set's.
+
+    Raises:
+        KitError: a fold is empty.
+    """
+    counts = table.patient_id.value_counts()
+    told = " and ".join(map(str, sizes))
+    why = f"of {len(counts)} patients, one has {counts.iloc[0]} of the {len(table)} images"
+    if not all(sizes):
+        raise KitError(f"{folder}: folds of {told} images: {why}: ask for fewer folds, or give another --seed")
+    most, least = max(*sizes, wanted), min(*sizes, wanted)
+    if most >= 1.5 * least and most - least > 1:
+        log.warning("folds of %s images, where %.0f each were asked for: %s", told, wanted, why)
 
 
 def _table(competition: Competition) -> pd.DataFrame:
@@ -161,11 +187,6 @@ def provenance(competition: Competition, split: Split) -> dict[str, Any]:
     }
 
 
-def is_as_asked(path: Path | str, split: Split) -> bool:
-    """Whether a fold file was made in that way."""
-    return made_as(path) == split
-
-
 def is_by_hand(path: Path | str) -> bool:
     """Whether a fold file was supplied or edited by the user: `make folds` did not write what it holds."""
     path = Path(path)
@@ -173,41 +194,18 @@ def is_by_hand(path: Path | str) -> bool:
     return not made_from.model_fields_set or made_from.content not in (None, sha256(path))
 
 
-def files_of(folder: Path | str, name: str) -> list[Path]:
-    """The fold files of a data set: `NAME.csv` first, then those of its other splits."""
-    folder = Path(folder)
-    others = (path for path in folder.glob(f"{glob.escape(name)}-*.csv"))
-    split = [path for path in others if SLUG.fullmatch(path.stem.removeprefix(f"{name}-"))]
-    return [path for path in (folder / f"{name}.csv", *sorted(split)) if path.is_file()]
-
-
-def choose(paths: Sequence[Path], split: Split) -> Path | None:
-    """The fold file to train on where folds are to be made in that way.
-
-    One made so; else one that differs in its seed alone; else the first, if it is by hand or the only one.
+def file_of(folder: Path | str, name: str, split: Split) -> Path:
+    """The fold file of a split, there or not: `NAME-SPLIT.csv`, or `NAME.csv` where that is its own, or free.
 
     Args:
-        paths: Of a data set, its first split first.
-        split: What the recipe asks for.
+        folder: Of all fold files.
+        name: The data set's.
+        split: How the folds are made.
     """
-    for path in paths:
-        if is_as_asked(path, split):
-            return path
-    for path in paths:
-        made = made_as(path)
-        if made is not None and (made.count, made.holdout) == (split.count, split.holdout):
-            return path
-    if paths and (len(paths) == 1 or is_by_hand(paths[0])):
-        return paths[0]
-    return None
-
-
-def difference(path: Path | str, split: Split) -> str:
-    """How a fold file differs from what is asked for, seeds aside; empty where it does not, or that is unknown."""
-    made = made_as(path)
-    if made is None or (made.count, made.holdout) == (split.count, split.holdout):
-        return ""
-    return f"has {replace(made, seed=0)}, where the recipe asks for {replace(split, seed=0)}"
+    first, own = Path(folder) / f"{name}.csv", Path(folder) / f"{name}-{split.slug}.csv"
+    if not own.is_file() and (not first.exists() or made_as(first) == split):
+        return first
+    return own
 
 
 def write(path: Path | str, folds: Folds, made_from: dict[str, Any]) -> None:

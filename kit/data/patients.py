@@ -2,12 +2,16 @@
 
 import hashlib
 import logging
+from collections import Counter
 
 from kit.competition import dicom
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
 
 log = logging.getLogger(__name__)
+
+_MANY = 20
+"""Of fewer images, most may be of one patient."""
 
 
 def of(competition: Competition) -> list[str]:
@@ -27,7 +31,17 @@ def of(competition: Competition) -> list[str]:
         except KitError as error:  # the training refuses it, or leaves it out
             log.warning("%s; it counts as a patient of its own", error)
     tell_burned_in([image_id for image_id, header in headers.items() if header.burned_in])
-    known |= {image_id: header.patient_id for image_id, header in headers.items() if header.patient_id}
+    in_headers = {image_id: header.patient_id for image_id, header in headers.items() if header.patient_id}
+    for patient, times in Counter(in_headers.values()).most_common(1):
+        if len(competition.train) >= _MANY and times > len(competition.train) / 2:
+            log.warning(
+                "%d of %d images have one PatientID, as anonymisers write it: it tells no patient, and each of these "
+                "images counts as a patient of its own; patients.csv (ImageId,PatientId) says who is who",
+                times,
+                len(competition.train),
+            )
+            in_headers = {image_id: own for image_id, own in in_headers.items() if own != patient}
+    known |= in_headers
     return [known.get(image_id, image_id) for image_id in competition.train]
 
 

@@ -1,6 +1,5 @@
 """How folds are made: in so many parts or with a hold-out, and what the file beside a fold file says of it."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,9 +8,6 @@ from pydantic import ValidationError
 from kit.core.documents import Document, Sha256, told
 from kit.core.errors import KitError
 from kit.core.origins import origin
-
-SLUG = re.compile(r"(\d+fold|holdout[\d.]+)(-seed\d+)?")
-"""What the fold file of a further split has in its name."""
 
 
 @dataclass(frozen=True)

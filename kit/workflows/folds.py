@@ -60,7 +60,7 @@ def make_folds(
     if count is None and holdout is None:
         holdout = recipe.folds.holdout
     split = Split(count or recipe.folds.count, holdout, recipe.folds.seed if seed is None else seed, hash_patients)
-    path = Path(out) if out else workspace.split_file(competition, split)
+    path = Path(out) if out else folds.file_of(workspace.folds, competition.name, split)
     made_from = folds.provenance(competition, split)
     if path.is_file():
         if folds.is_by_hand(path):

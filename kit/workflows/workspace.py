@@ -92,32 +92,21 @@ class Workspace:
         return self.caches / competition.name
 
     def fold_file(self, competition: Competition, recipe: Recipe) -> Path:
-        """The fold file that a recipe trains on, see `folds.choose`.
+        """The fold file that a recipe trains on: its split's, see `folds.file_of`, else the user's own `NAME.csv`.
 
         Raises:
-            KitError: there is none, or several of which none is as the recipe asks.
+            KitError: there is none.
         """
-        asked = Split(recipe.folds.count, recipe.folds.holdout, recipe.folds.seed)
-        there = folds.files_of(self.folds, competition.name)
-        if not there:
-            raise KitError(f"{self.folds / competition.name}.csv: there are no folds yet: run `make folds` first")
-        chosen = folds.choose(there, asked)
-        if chosen is None:
-            listed = ", ".join(path.name for path in there)
-            raise KitError(
-                f"{self.folds}: {recipe.name} asks for {asked}, and there is none among {listed}: run `make folds` "
-                "with this recipe"
-            )
-        if difference := folds.difference(chosen, asked):
-            log.warning("%s: %s", chosen, difference)
-        return chosen
-
-    def split_file(self, competition: Competition, split: Split) -> Path:
-        """Where folds made in that way belong: `folds/NAME.csv`, or `folds/NAME-SPLIT.csv` where that is another's."""
-        first = self.folds / f"{competition.name}.csv"
-        if not first.exists() or folds.is_as_asked(first, split):
+        split = Split(recipe.folds.count, recipe.folds.holdout, recipe.folds.seed)
+        path, first = folds.file_of(self.folds, competition.name, split), self.folds / f"{competition.name}.csv"
+        if path.is_file():
+            return path
+        if first.is_file() and folds.is_by_hand(first):
             return first
-        return self.folds / f"{competition.name}-{split.slug}.csv"
+        there = f" ({first} has {folds.made_as(first)})" if first.is_file() else ""
+        raise KitError(
+            f"{path}: there are no folds yet of {recipe.name}, {split}{there}: run `make folds` with this recipe first"
+        )
 
 
 @dataclass(frozen=True)

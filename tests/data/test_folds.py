@@ -5,10 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kit import recipes
 from kit.competition import labels
 from kit.core.errors import KitError
 from kit.data import folds
 from kit.data.folds import Split
+from kit.workflows.workspace import Workspace
 
 
 @pytest.fixture
@@ -135,13 +137,6 @@ class TestRead:
         with pytest.raises(KitError, match=told):
             folds.read(file, phantoms)
 
-    def test_other_folds_than_a_recipe_asks_for_are_told(self, file):
-        assert folds.difference(file, Split(2)) == ""
-        assert folds.difference(file, Split(5)) == "has 2 folds, where the recipe asks for 5 folds"
-        assert folds.difference(file, Split(holdout=0.1)) == "has 2 folds, where the recipe asks for a hold-out of 0.1"
-        file.with_suffix(".origin.json").unlink()
-        assert folds.difference(file, Split(5)) == ""
-
     def test_a_missing_file_says_what_to_run(self, phantoms, tmp_path):
         with pytest.raises(KitError, match="run `make folds` first"):
             folds.read(tmp_path / "none.csv", phantoms)
@@ -166,43 +161,84 @@ def test_hashed_patients_make_the_same_folds_and_name_nobody(crowd, tmp_path):
     assert hashed.table.patient_id.str.fullmatch("[0-9a-f]{16}").all()
 
 
-class TestSplits:
-    """Several splits of one data set stand side by side."""
+class TestFiles:
+    """A split names its file, whatever else lies in the folder."""
 
     @pytest.fixture
-    def files(self, phantoms, tmp_path):
+    def place(self, phantoms, tmp_path):
+        workspace, competition = Workspace(tmp_path), dataclasses.replace(phantoms, name="d")
         for name, split in (("d", Split(2)), ("d-holdout10", Split(holdout=0.1)), ("d-2fold-seed7", Split(2, seed=7))):
-            folds.write(tmp_path / f"{name}.csv", folds.make(phantoms, split), folds.provenance(phantoms, split))
-        (tmp_path / "d-other.csv").write_text("of another data set")
-        return folds.files_of(tmp_path, "d")
+            made = folds.make(phantoms, split)
+            folds.write(workspace.folds / f"{name}.csv", made, folds.provenance(phantoms, split))
 
-    def test_the_first_comes_first_and_other_data_sets_are_left_out(self, files):
-        assert [path.name for path in files] == ["d.csv", "d-2fold-seed7.csv", "d-holdout10.csv"]
+        def fold_file(overrides):
+            return workspace.fold_file(competition, recipes.load("demo", overrides)).name
+
+        return workspace.folds, fold_file
 
     @pytest.mark.parametrize(
-        ("split", "name"),
+        ("overrides", "name"),
         [
-            (Split(2), "d.csv"),
-            (Split(2, seed=7), "d-2fold-seed7.csv"),
-            (Split(2, seed=3), "d.csv"),  # another seed of the training does not ask for other folds
-            (Split(holdout=0.1), "d-holdout10.csv"),
+            ("folds.count=2", "d.csv"),
+            ("folds.count=2 folds.seed=7", "d-2fold-seed7.csv"),
+            ("folds.count=2 seed=3", "d.csv"),  # the seed of the training does not ask for other folds
+            ("folds.holdout=0.1", "d-holdout10.csv"),
         ],
     )
-    def test_the_one_that_is_asked_for_is_chosen(self, files, split, name):
-        assert folds.choose(files, split).name == name
+    def test_the_one_that_is_asked_for_is_taken_and_no_other(self, place, overrides, name):
+        folder, fold_file = place
+        assert fold_file(overrides) == name
+        for path in folder.glob("*.csv"):
+            if path.name != name:
+                path.unlink()
+        assert fold_file(overrides) == name
+        (folder / name).unlink()
+        with pytest.raises(KitError, match="run `make folds` with this recipe first"):
+            fold_file(overrides)
 
-    def test_another_split_than_all_is_not_guessed(self, files):
-        assert folds.choose(files, Split(5)) is None
-        assert folds.choose(files[:1], Split(5)) == files[0]
-        assert folds.choose([], Split(5)) is None
+    def test_no_other_split_is_taken_for_it(self, place):
+        with pytest.raises(
+            KitError, match=r"d-5fold\.csv: there are no folds yet of demo, 5 folds \(.*d\.csv has 2 folds\)"
+        ):
+            place[1]("folds.count=5")
 
-    def test_an_edited_first_file_is_honoured(self, files):
-        assert not folds.is_by_hand(files[0])
-        files[0].write_text(files[0].read_text() + "\n")
-        assert folds.is_by_hand(files[0])
-        assert folds.choose(files, Split(5)) == files[0]
+    @pytest.mark.parametrize("edit", [True, False])
+    def test_a_first_file_of_the_users_own_is_honoured(self, place, edit):
+        folder, fold_file = place
+        first = folder / "d.csv"
+        if edit:
+            first.write_text(first.read_text() + "\n")
+        else:
+            first.with_suffix(".origin.json").unlink()
+        assert folds.is_by_hand(first)
+        assert fold_file("folds.count=5") == "d.csv"
 
-    def test_a_file_that_was_brought_along_is_honoured(self, files):
-        files[0].with_suffix(".origin.json").unlink()
-        assert folds.is_by_hand(files[0])
-        assert folds.choose(files, Split(5)) == files[0]
+
+class TestSizes:
+    def few_patients(self, crowd, *sizes):
+        images = list(crowd.train)[: sum(sizes)]
+        owners = [f"p{number}" for number, size in enumerate(sizes) for _ in range(size)]
+        known = {image: (("1 2",) if number % 3 == 0 else ()) for number, image in enumerate(images)}
+        train = {image: crowd.train[image] for image in images}
+        patients = dict(zip(images, owners, strict=True))
+        return dataclasses.replace(crowd, train=train, labels=known, patients=patients)
+
+    def test_few_patients_make_unequal_folds_which_is_told(self, crowd, caplog):
+        folds.make(self.few_patients(crowd, 30, 10), Split(2))
+        assert "folds of " in caplog.text
+        assert "of 2 patients, one has 30 of the 40 images" in caplog.text
+        caplog.clear()
+        folds.make(crowd, Split(5))
+        assert "patients" not in caplog.text
+
+    def test_an_empty_fold_is_refused(self, crowd):
+        some = self.few_patients(crowd, 20, 20)
+        with pytest.raises(KitError, match="2 patients cannot make 3 folds"):
+            folds.make(some, Split(3))
+        for seed in range(8):
+            try:
+                made = folds.make(self.few_patients(crowd, 24, 1, 1, 1, 1), Split(5, seed=seed))
+            except KitError as error:
+                assert "another --seed" in str(error)
+            else:
+                assert made.table.fold.nunique() == 5

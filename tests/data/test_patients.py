@@ -34,3 +34,17 @@ def test_an_image_without_a_readable_header_is_a_patient_of_its_own(phantoms, tm
 def test_text_in_the_picture_is_told(phantoms, tmp_path, caplog):
     patients.of(with_header(phantoms, tmp_path, BurnedInAnnotation="YES"))
     assert "4 images say BurnedInAnnotation=YES (first: i0)" in caplog.text
+
+
+def test_one_word_in_all_headers_tells_no_patient(phantoms, tmp_path, caplog):
+    some = with_header(phantoms, tmp_path, PatientID="ANONYMOUS")
+    many = {f"i{number}": some.train[f"i{number % 4}"] for number in range(20)}
+    same = dataclasses.replace(some, train=many, labels=dict.fromkeys(many, ()))
+    assert patients.of(same) == list(many)
+    assert "20 of 20 images have one PatientID" in caplog.text
+    assert "ANONYMOUS" not in caplog.text  # it may be somebody's
+    few = dataclasses.replace(some, train={k: many[k] for k in list(many)[:19]})
+    assert set(patients.of(few)) == {"ANONYMOUS"}
+    assert (
+        patients.of(dataclasses.replace(same, patients=dict.fromkeys(many, "one"))) == ["one"] * 20
+    )  # as the user says

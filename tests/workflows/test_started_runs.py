@@ -43,7 +43,7 @@ def test_round_1_predicts_and_goes_on_with_round_2(data, caplog):
     predict(Workspace(), data, tiny("exp2"))
     assert path.read_text() == source.submission.read_text()
 
-    wanted = tiny("exp2", f"name=second start=exp2 start_data={data.name} stages.0.learning_rate=1e-12")
+    wanted = tiny("exp2", f"name=second folds.count=3 start=exp2 start_data={data.name} stages.0.learning_rate=1e-12")
     target, _ = train(Workspace(), other, wanted)
     name = "net.decoder.blocks.0.conv1.0.weight"
     for fold, start in ((0, 0), (1, 1), (2, 0)):
