@@ -18,6 +18,8 @@ from kit.cli.options import (
     recipe_for,
 )
 
+Label = Annotated[int | None, typer.Option(min=0, help="Value of the mask pictures that is foreground, if several.")]
+
 
 @verb(app, "doctor")
 def examine_machine() -> None:
@@ -64,12 +66,13 @@ def fetch(
 @verb(app, "check")
 def check_data(
     folder: Annotated[Path, typer.Argument(help="A competition's folder, or one of images and masks.")] = DEMO,
+    label: Label = None,
 ) -> None:
     """Decode every file of a data set, hold each truth against its image, and say what is wrong."""
     from kit.workflows import check
     from kit.workflows.workspace import Workspace
 
-    checked = check.check(Workspace(), folder)
+    checked = check.check(Workspace(), folder, label)
     print(checked.text())
     checked.refuse()
 
@@ -85,11 +88,12 @@ def import_folder(
         str | None,
         typer.Option("--rle", help="What rows mean: gaps, starts-0 or starts-1; columns or rows; HEIGHTxWIDTH."),
     ] = None,
+    label: Label = None,
 ) -> None:
-    """Bring in PNG, JPEG or DICOM images with their masks or label rows, as a competition's folder."""
+    """Bring in pictures or DICOM files with their masks or label rows, as a competition's folder."""
     from kit.workflows import importing
 
-    found, done = importing.bring_in(folder, out, skip_bad, masks, mask_suffix, rle_format)
+    found, done = importing.bring_in(folder, out, skip_bad, masks, mask_suffix, rle_format, label)
     print(f"{out}: {importing.describe(out, found) if done else 'up to date, nothing to do'}")
 
 

@@ -122,7 +122,7 @@ def predict_images(
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
     images: Annotated[
-        Path | None, typer.Option(help="Any folder of images instead of the test set: DICOM, PNG or JPEG.")
+        Path | None, typer.Option(help="Any folder of images instead of the test set: DICOM files or pictures.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for --images' maps and submission.csv.")] = None,
     trained_on: Annotated[

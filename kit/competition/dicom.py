@@ -39,8 +39,9 @@ from kit.core.files import opened
 log = logging.getLogger(__name__)
 _LOCK = threading.RLock()
 _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1, "": 1}
-_MOST_PIXELS = 2**26
+MOST_PIXELS = 2**26
 """8192 × 8192, more than any radiograph; what claims more would only exhaust the memory."""
+TOO_LARGE = "at most 8192×8192 are read: scale it down, or leave it out"
 _UNDEFINED = 2**32 - 1
 _MOST_INFLATED = 2**28
 """Bytes of a deflated file after inflation."""
@@ -248,8 +249,10 @@ def _no_image(dataset: pydicom.Dataset) -> str:
 
 def _metadata(dataset: pydicom.Dataset) -> Metadata:
     rows, columns = int(dataset.Rows), int(dataset.Columns)
-    if not (rows > 0 and columns > 0 and rows * columns <= _MOST_PIXELS):
-        raise _Refused(f"says that it is {rows}×{columns} pixels, which no radiograph is: fetch it again")
+    if not (rows > 0 and columns > 0):
+        raise _Refused(f"says that it is {rows}×{columns} pixels: fetch it again")
+    if rows * columns > MOST_PIXELS:
+        raise _Refused(f"is {columns}×{rows} pixels: {TOO_LARGE}")
     return Metadata(
         sex=_text(dataset, "PatientSex"),
         age=age_in_years(_text(dataset, "PatientAge")),

@@ -1,6 +1,6 @@
 """Which files below a folder are images, and what each is called.
 
-An image is a file that ends as a PNG, JPEG or DICOM file, or begins as a DICOM file, but for DICOM's classes without
+An image is a file that ends as a picture or DICOM file, or begins as a DICOM file, but for DICOM's classes without
 pixels: reports, DICOMDIR, segmentations. What begins with "." or "@", and `__MACOSX`, is passed over. Its id is the
 file's name without such an ending, in Unicode's composed form (NFC), in which tables write names that macOS decomposes.
 """
@@ -24,10 +24,6 @@ log = logging.getLogger(__name__)
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
 _UNREAD = (
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".gif",
     ".webp",
     ".heic",
     ".jp2",
@@ -94,7 +90,7 @@ def search(*folders: Path | str, pictures_too: bool = True) -> tuple[list[ImageF
 
     Args:
         folders: One that does not exist has none.
-        pictures_too: Count PNG and JPEG files as images.
+        pictures_too: Count pictures as images.
 
     Raises:
         KitError: a folder cannot be listed.

@@ -2,7 +2,7 @@
 
 What a folder holds is recognised by endings and names (`image_files`):
 
-    images     DICOM, PNG and JPEG files, anywhere below the folder
+    images     DICOM files and pictures, anywhere below the folder
     masks      files whose nearest telling folder says "mask", "label" or "seg" (not "image"), or that are called as
                an image with `_mask`, `-mask`, `_seg` or `mask_`
     labels     a file of RLE rows by one of the names of the competition, in place of masks
@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,6 +25,17 @@ from kit.competition.labels import Labels
 from kit.competition.row_format import RowFormat
 from kit.core.errors import KitError, printable
 from kit.core.files import present
+
+
+class Truth(NamedTuple):
+    """The mask of an image."""
+
+    pixels: np.ndarray
+    """bool (H, W)."""
+    note: str = ""
+    """What is to be known of the picture that it was read from, a colon, and how it is read."""
+    regions: np.ndarray | None = None
+    """int (H, W): the number of each pixel's region, 0 for none; None where regions are components."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,8 @@ class Mirror:
     """Images that lie where test images lie."""
     asked: RowFormat | None = None
     """What the user says that rows mean; None: it is guessed."""
+    label: int | None = None
+    """The value of mask pictures that is foreground; None: what `pictures.read_mask` takes for it."""
 
     @property
     def known(self) -> frozenset[str]:
@@ -115,26 +129,31 @@ class Mirror:
         """The most common (height, width) that truth is given at."""
         return Counter(map(self.shape_of, self.sizes)).most_common(1)[0][0]
 
-    def truth(self, image: str) -> np.ndarray | None:
-        """The mask of an image, bool (H, W) of `shape_of`; None where it is not known.
+    def truth(self, image: str) -> Truth | None:
+        """The mask of an image, of `shape_of`; None where it is not known.
 
         Raises:
             KitError: it cannot be read, or is of another proportion than its image.
         """
         shape = self.shape_of(image)
         if image in self.masks:
-            mask = pictures.read_mask(self.masks[image])[0]
-            if not shapes.are_proportional(mask.shape, shape):
-                sizes = ["×".join(map(str, size)) for size in (mask.shape, shape)]
+            path = self.masks[image]
+            if self.label is None:
+                found = Truth(*pictures.read_mask(path))
+            else:
+                found = Truth(pictures.read_label(path, self.label))
+            if not shapes.are_proportional(found.pixels.shape, shape):
+                sizes = ["×".join(map(str, size)) for size in (found.pixels.shape, shape)]
                 raise KitError(
-                    f"{printable(self.masks[image])}: is {sizes[0]} pixels (height×width), of another proportion than "
+                    f"{printable(path)}: is {sizes[0]} pixels (height×width), of another proportion than "
                     f"its image of {sizes[1]}: export the mask again"
                 )
-            return resized(mask, shape)
+            regions = None if found.regions is None else resized(found.regions, shape)
+            return Truth(resized(found.pixels, shape), found.note, regions)
         if image not in self.labels:
             return None
         try:
-            return self.format.mask(self.labels[image], shape, image)
+            return Truth(self.format.mask(self.labels[image], shape, image))
         except KitError as error:
             raise KitError(f"{self.labels_path}: {error}: was the file cut? Fetch it again") from None
 
@@ -154,6 +173,7 @@ def recognise(
     masks: Path | str | None = None,
     mask_suffix: str | None = None,
     rle_format: str | None = None,
+    label: int | None = None,
 ) -> Mirror:
     """Finds out what a folder of images and their truth holds.
 
@@ -162,6 +182,7 @@ def recognise(
         masks: A folder in which all pictures are masks, in it or elsewhere; None: names tell masks.
         mask_suffix: What the names of masks end with, beside the image's; None: names tell masks.
         rle_format: What label rows mean, see `row_format.parse`; None: it is guessed.
+        label: The value of mask pictures that is foreground, see `Mirror.label`.
 
     Raises:
         KitError: there are no images, no truth of any, or two files of one name.
@@ -199,12 +220,13 @@ def recognise(
         unpaired=tuple(unpaired),
         in_test=frozenset(image for image, file in named.items() if file.in_test),
         asked=asked,
+        label=label,
     )
     image_files.warn_left_out(left_out)
     if not images:
         masks_alone = f" but {len(in_masks)} that its folders' names call masks (--masks FOLDER says which are)"
         raise KitError(
-            f"{folder}: holds no DICOM, PNG or JPEG image{masks_alone if in_masks else ''}: "
+            f"{folder}: holds no DICOM file or picture{masks_alone if in_masks else ''}: "
             "give a folder with images and their masks"
         )
     if not found.train:
@@ -215,10 +237,10 @@ def recognise(
 
 
 def resized(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A mask, bool, at another (height, width), by the nearest pixel."""
+    """A mask, bool or numbers of regions, at another (height, width), by the nearest pixel."""
     if mask.shape == shape:
         return mask
-    return cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST).astype(bool)
+    return cv2.resize(mask.astype(np.int32), shape[::-1], interpolation=cv2.INTER_NEAREST).astype(mask.dtype)
 
 
 def find_labels(folder: Path | str) -> Path | None:
@@ -233,4 +255,6 @@ def find_labels(folder: Path | str) -> Path | None:
 
 
 def _kind(path: Path) -> str:
-    return {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower(), "DICOM")
+    ending = path.suffix.lower()
+    short = {".jpg": "JPEG", ".tif": "TIFF"}
+    return short.get(ending, ending[1:].upper()) if pictures.is_picture(path) else "DICOM"

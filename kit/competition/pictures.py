@@ -1,21 +1,35 @@
-"""PNG and JPEG files: grey radiographs and masks, as the mirrors of the competition and people's own data hold them."""
+"""Picture files: grey radiographs and masks, as the mirrors of the competition and people's own data hold them.
 
+A picture is upright as its EXIF orientation says, since that is how annotators saw it.
+"""
+
+import re
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kit.competition import dicom
-from kit.competition.dicom import Radiograph
+from kit.competition.dicom import MOST_PIXELS, Radiograph
 from kit.core.errors import KitError, printable
 from kit.core.files import opened
 
-ENDINGS = (".png", ".jpg", ".jpeg")
-_MOST_PIXELS = 2**26
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
+_FEW = 20
+"""The most levels or colours of a mask that was drawn, not resized or compressed."""
+_DARK = 32
+"""Levels of a JPEG that its compression makes of black."""
+_ORIENTATION = 0x0112
+
+
+class _UnclearError(ValueError):
+    """What makes a mask ambiguous, and what to do."""
 
 
 def is_picture(path: Path | str) -> bool:
-    """Whether a file's name ends as that of a PNG or JPEG file."""
+    """Whether a file's name ends as that of a picture that is read: PNG, JPEG, TIFF, BMP or GIF."""
     return Path(path).suffix.lower() in ENDINGS
 
 
@@ -44,30 +58,54 @@ def read(path: Path | str) -> np.ndarray:
     Colours become their luminance, transparency is dropped, and 16 bits are scaled to 8 by the file's own range.
 
     Raises:
-        KitError: the file is missing, broken, or no picture.
+        KitError: the file is missing, broken, too large, or no single picture.
     """
-    picture = _opened(path)
+    picture = _decoded(path)
     if picture.mode.startswith(("I", "F")):
-        values = np.asarray(picture, np.float64)
+        values = np.nan_to_num(np.asarray(picture, np.float64))
         low, high = values.min(), values.max()
-        return np.rint((values - low) / max(high - low, 1) * 255).astype(np.uint8)
+        return np.rint((values - low) / ((high - low) or 1) * 255).astype(np.uint8)
     return np.array(picture.convert("L"))
 
 
-def read_mask(path: Path | str) -> tuple[np.ndarray, bool]:
-    """The mask that a picture holds: what is brighter than half of its brightest level, nothing where all is black.
+def luminance(pixels: np.ndarray) -> np.ndarray:
+    """The grey levels of a colour picture: uint8 (H, W, 3) of red, green, blue, or with alpha behind → uint8 (H, W)."""
+    colours = np.ascontiguousarray(pixels[..., :3])
+    return np.array(Image.fromarray(colours).convert("L"))
+
+
+def read_mask(path: Path | str) -> tuple[np.ndarray, str, np.ndarray | None]:
+    """The mask that a picture holds, whatever it was drawn with: foreground on a black or transparent background.
+
+    Where the opaque part of a picture with transparency is of one colour, that part is the mask. A palette's indices
+    are labels, but for those that are black. Few small values, such as 1, 2, 3, each are a region. Where there are more
+    than two levels, as after JPEG or a resize, the brighter half is the mask.
 
     Returns:
-        bool (H, W), and whether the picture has more than two grey levels, as after JPEG or a resize.
+        The mask, bool (H, W); what is to be known of it, a colon, and how it is read, or nothing; and int (H, W), the
+        number of each pixel's region, 0 for none, where the picture tells regions apart, else None.
 
     Raises:
-        KitError: as `read`.
+        KitError: as `read`, or it cannot be told which part is the mask.
     """
-    picture = _opened(path)
-    indices = picture.mode == "P"  # a palette's indices are the labels, whatever their colours
-    values = np.asarray(picture if indices or picture.mode.startswith(("I", "F")) else picture.convert("L"))
-    brightest = int(values.max())
-    return values > brightest / 2, len(np.unique(values)) > 2
+    picture = _decoded(path)
+    try:
+        return _foreground(_levels(picture), _is_lossy(picture))
+    except _UnclearError as error:
+        raise KitError(f"{printable(path)}: {error}") from None
+
+
+def read_label(path: Path | str, label: int) -> np.ndarray:
+    """Where a picture has just this value, a grey level or an index of its palette: bool (H, W).
+
+    Raises:
+        KitError: as `read`, or the picture has no exact values: it is a JPEG, or its colours are not indexed.
+    """
+    picture = _decoded(path)
+    if _is_lossy(picture):
+        raise KitError(f"{printable(path)}: is a JPEG, whose values are not exact: export the masks as PNG")
+    values = np.asarray(picture if picture.mode == "P" or picture.mode.startswith(("I", "F")) else picture.convert("L"))
+    return values == label
 
 
 def shape_of(path: Path | str) -> tuple[int, int]:
@@ -78,22 +116,108 @@ def shape_of(path: Path | str) -> tuple[int, int]:
     """
     if not is_picture(Path(path)):
         return dicom.read_metadata(path).shape
-    width, height = _opened(path, header_only=True).size
-    return height, width
+    return _opened(path, decode=False)[1]
 
 
-def _opened(path: Path | str, header_only: bool = False) -> Image.Image:
+def _decoded(path: Path | str) -> Image.Image:
+    return _opened(path, decode=True)[0]
+
+
+def _opened(path: Path | str, decode: bool) -> tuple[Image.Image, tuple[int, int]]:
+    """A picture, decoded and turned upright or not, and its upright (height, width)."""
     with opened(path) as handle:
         try:
-            picture = Image.open(handle, formats=("PNG", "JPEG"))
-            if picture.width * picture.height > _MOST_PIXELS:
-                raise KitError(f"{printable(path)}: is {picture.width}×{picture.height} pixels: no radiograph is")
-            if not header_only:
-                picture.load()
+            picture = Image.open(handle, formats=_FORMATS)
+            if (pages := getattr(picture, "n_frames", 1)) > 1 and picture.format in ("TIFF", "GIF"):
+                raise KitError(f"{printable(path)}: holds {pages} pictures: save the one that counts")
+            width, height = picture.size
+            if width * height > MOST_PIXELS:
+                raise KitError(f"{printable(path)}: is {width}×{height} pixels: {dicom.TOO_LARGE}")
+            if decode:
+                ImageOps.exif_transpose(picture, in_place=True)
+            elif (
+                width != height and picture.format != "TIFF" and picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            ):
+                width, height = height, width  # Pillow says TIFF's upright size by itself
         except KitError:
             raise
+        except Image.DecompressionBombError as error:  # found before Pillow tells the size
+            count = int(re.findall(r"\d+", str(error))[0])
+            raise KitError(f"{printable(path)}: is {count:,} pixels: {dicom.TOO_LARGE}") from None
         except Exception as error:  # Pillow's readers raise what their parts raise: OSError, SyntaxError, struct.error
             raise KitError(
-                f"{printable(path)}: is no PNG or JPEG file, or is cut ({type(error).__name__}): fetch it again"
+                f"{printable(path)}: is no PNG, JPEG, TIFF, BMP or GIF file, or is cut ({type(error).__name__}): "
+                "fetch it again"
             ) from None
-    return picture
+    return picture, (height, width)
+
+
+def _is_lossy(picture: Image.Image) -> bool:
+    return picture.format == "JPEG" or picture.info.get("compression") in ("jpeg", "tiff_jpeg")
+
+
+def _levels(picture: Image.Image) -> np.ndarray:
+    """How bright each pixel of a mask is, or which label it has; 0 where it is black or transparent, (H, W).
+
+    Raises:
+        _UnclearError: it cannot be told what is background.
+    """
+    if picture.mode.startswith(("I", "F")):
+        return np.maximum(np.nan_to_num(np.asarray(picture)), 0)
+    pixels = np.asarray(picture.convert("RGBA")).astype(np.int32)
+    colours, alpha = pixels[..., :3], pixels[..., 3]
+    transparent = alpha <= (alpha.max() // 2 if alpha.min() < alpha.max() else 0)
+    ids = colours @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    if transparent.any():
+        drawn = np.unique(ids[~transparent])
+        if len(drawn) == 1:
+            return np.where(transparent, 0, 255)
+        if not len(drawn) and len(np.unique(ids)) > 1:
+            raise _UnclearError("is transparent throughout, yet has colours: export the mask without transparency")
+        colours, ids = np.where(transparent[..., None], 0, colours), np.where(transparent, 0, ids)
+    brightest, used = colours.max(axis=2), np.unique(ids)
+    if _is_lossy(picture) or len(used) > _FEW or (brightest == colours.min(axis=2)).all():
+        return brightest
+    if used[0] != 0:
+        raise _UnclearError(f"has {len(used)} colours, none of them black: export the mask white on black")
+    if picture.mode == "P":  # its indices are the labels
+        indices = np.asarray(picture).astype(np.int32)
+        return np.where(ids == 0, 0, np.where(indices == 0, 256, indices))
+    if len(used) > 2:
+        raise _UnclearError(f"has {len(used)} colours, as of several classes: export one class, white on black")
+    return brightest
+
+
+def _foreground(levels: np.ndarray, lossy: bool) -> tuple[np.ndarray, str, np.ndarray | None]:
+    """What `read_mask` returns, of levels (H, W) of 0 and more.
+
+    Raises:
+        _UnclearError: it cannot be told which levels are foreground.
+    """
+    used = np.unique(levels)
+    low, high, drawn = used[0], used[-1], not lossy and len(used) <= _FEW
+    if lossy and 0 < high < _DARK:
+        return levels < 0, f"is a JPEG with no level above {high}: it counts as all black", None
+    if high > 0 and (low == high or (lossy and high - low < _DARK)) and high not in (255, 65535):
+        raise _UnclearError(f"has no level but {high:g}: draw the mask white on black")
+    if low == high or (drawn and low == 0 and len(used) == 2):
+        return levels > 0, "", None
+    if drawn and high <= _FEW and np.issubdtype(levels.dtype, np.integer):
+        if low > 0:
+            raise _UnclearError(f"has no background: its values are {_listed(used)}, none of them 0: draw it black")
+        return levels > 0, f"has the values {_listed(used[1:])}: each is a region; --label takes one alone", levels
+    if drawn and _has_areas_between(levels, used):
+        raise _UnclearError(f"has the levels {_listed(used)}, as of several classes: choose one with --label")
+    note = "has more than two grey levels: the brighter half is the mask" if len(used) > 2 else ""
+    return levels > high / 2, note, None
+
+
+def _has_areas_between(levels: np.ndarray, used: np.ndarray) -> bool:
+    """Whether a level well between the darkest and the brightest fills an area, not only edges as after a resize."""
+    margin = (used[-1] - used[0]) / 10
+    between = used[(used > used[0] + margin) & (used < used[-1] - margin)]
+    return any(cv2.erode((levels == level).astype(np.uint8), np.ones((3, 3), np.uint8)).any() for level in between)
+
+
+def _listed(values: np.ndarray) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,7 +1,8 @@
 """What is wrong with a data set before a training: every file decoded once, every truth checked against its image."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from kit.competition import pictures, rle, row_format, shapes
 from kit.competition.labels import Labels
-from kit.competition.mirror import Mirror
+from kit.competition.mirror import Mirror, Truth
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError, printable
 from kit.core.parallel import ordered
@@ -18,6 +19,8 @@ from kit.core.progress import progress
 
 _DARK = 6
 """Grey levels above the darkest that still count as beyond the body: collimated borders are flat but for noise."""
+_INVERTED = 0.9
+"""Cover from which on a mask looks inverted."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,12 @@ class Sources:
     """Every image, training and test."""
     shape: Shape | None
     """(H, W) that all must have, or each; None: any."""
-    truth: Callable[[str], np.ndarray | None]
-    """Mask of an image, bool (H, W); None where none is known. It raises a KitError where it is unknown."""
+    truth: Callable[[str], Truth | None]
+    """Mask of an image; None where none is known. It raises a KitError where it cannot be read."""
     before: tuple[Finding, ...] = ()
     """What was found without decoding anything."""
+    label: int | None = None
+    """The value of mask pictures that is foreground, where one was chosen."""
 
 
 def of_competition(images: dict[str, Path], shape: Shape, labels: Labels, in_train: Iterable[str]) -> Sources:
@@ -70,14 +75,14 @@ def of_competition(images: dict[str, Path], shape: Shape, labels: Labels, in_tra
         if image not in labels
     ]
 
-    def truth(image: str) -> np.ndarray | None:
+    def truth(image: str) -> Truth | None:
         if image not in labels:
             return None
         own = shapes.of(shape, image)
         pixels = own[0] * own[1]
         if any(row_format.is_absolute(text, pixels) for text in labels[image]):
             raise KitError("this looks like absolute starts: `kit import` converts them")
-        return rle.union(labels[image], own)
+        return Truth(rle.union(labels[image], own))
 
     return Sources(images, shape, truth, tuple(found))
 
@@ -104,15 +109,26 @@ def of_mirror(found: Mirror) -> Sources:
         Finding(False, image, f"{found.masks[image].name} and its image differ in size", "import resizes it")
         for image in found.resized
     ]
-    for name, path in found.masks.items():
-        try:
-            if pictures.read_mask(path)[1]:
-                before.append(
-                    Finding(False, name, f"{path.name} has more than two grey levels", "the brighter half is the mask")
-                )
-        except KitError:  # reported when the image is examined
-            continue
-    return Sources(found.images, None, found.truth, tuple(before))
+    return Sources(found.images, None, found.truth, tuple(before), found.label)
+
+
+def masks_problem(covers: Sequence[float], label: int | None = None) -> str:
+    """What is wrong with the masks of a data set as a whole, and what to do; empty where nothing is.
+
+    Args:
+        covers: The share of the image that each mask covers, empty ones included; NaN where it cannot be read.
+        label: The value of mask pictures that is foreground, where one was chosen.
+
+    >>> masks_problem([0.97, 1.0, 0.99, 0.1])
+    '3 of 4 masks cover more than 90 % of their image: they look inverted: draw the finding white on black'
+    """
+    if label is not None and not any(covers):
+        return f"no mask has the value {label}: choose another with --label"
+    full = sum(cover > _INVERTED for cover in covers)
+    if full <= len(covers) / 2:
+        return ""
+    what = f"{full} of {len(covers)} masks cover more than {_INVERTED * 100:.0f} % of their image"
+    return f"{what}: they look inverted: draw the finding white on black"
 
 
 def inspect(sources: Sources) -> Iterator[Finding]:
@@ -122,37 +138,43 @@ def inspect(sources: Sources) -> Iterator[Finding]:
     """
     yield from sources.before
     seen: dict[bytes, str] = {}
+    covers: list[float] = []
 
-    def one(image: str) -> tuple[str, bytes | None, list[Finding]]:
+    def one(image: str) -> tuple[str, bytes | None, float | None, list[Finding]]:
         return image, *_look(image, sources)
 
     bar = progress(ordered(one, sources.images), "checking", len(sources.images))
-    for image, digest, findings in bar:
+    for image, digest, cover, findings in bar:
         yield from findings
+        if cover is not None:
+            covers.append(cover)
         if digest is None:
             continue
         if (first := seen.setdefault(digest, image)) != image:
             yield Finding(
                 False, image, f"has the very pixels of {first}", "give both one patient in patients.csv, or drop one"
             )
+    if problem := masks_problem(covers, sources.label):
+        yield Finding(True, "", *_parted(problem))
 
 
-def _look(image: str, sources: Sources) -> tuple[bytes | None, list[Finding]]:
-    """A hash of an image's pixels, None where it cannot be read, and what is wrong with it and its mask."""
+def _look(image: str, sources: Sources) -> tuple[bytes | None, float | None, list[Finding]]:
+    """A hash of an image's pixels, None where it cannot be read, the cover of its mask, and what is wrong.
+
+    The cover is None where no mask is known, NaN where it cannot be read.
+    """
     found = []
     try:
         radiograph = pictures.read_image(
             sources.images[image], None if sources.shape is None else shapes.of(sources.shape, image)
         )
     except KitError as error:
-        reason, _, advice = str(error).rpartition(": ")
-        return None, [Finding(True, image, reason, advice or "leave it out")]
+        return None, None, [Finding(True, image, *_parted(str(error)))]
     pixels = radiograph.pixels
     if radiograph.burned_in:
         found.append(Finding(False, image, "says BurnedInAnnotation=YES", "look at it before you share it"))
     if radiograph.doubt:
-        reason, _, advice = radiograph.doubt.rpartition(": ")
-        found.append(Finding(False, image, reason, advice))
+        found.append(Finding(False, image, *_parted(radiograph.doubt)))
     if radiograph.inverted:
         found.append(Finding(False, image, "is MONOCHROME1", "nothing: it is inverted when it is read"))
     if pixels.min() == pixels.max():
@@ -160,17 +182,24 @@ def _look(image: str, sources: Sources) -> tuple[bytes | None, list[Finding]]:
     try:
         mask = sources.truth(image)
     except KitError as error:
-        reason, _, advice = str(error).rpartition(": ")
-        return _digest(pixels), [*found, Finding(True, image, reason or str(error), advice or "fix its label rows")]
-    if mask is not None and mask.any():
-        if mask.mean() > 0.5:
-            share = f"{mask.mean():.0%}"
-            found.append(Finding(False, image, f"its mask covers {share} of the image", "is the mask inverted?"))
-        elif (outside := beyond_body(pixels, mask)) > 0.5:
+        return _digest(pixels), math.nan, [*found, Finding(True, image, *_parted(str(error)))]
+    cover = None if mask is None else float(mask.pixels.mean())
+    if mask is not None and mask.note:
+        found.append(Finding(False, image, *_parted(f"its mask {mask.note}")))
+    if mask is not None and cover:
+        if cover > 0.5:
+            found.append(Finding(False, image, f"its mask covers {cover:.0%} of the image", "is the mask inverted?"))
+        elif (outside := beyond_body(pixels, mask.pixels)) > 0.5:
             found.append(
                 Finding(False, image, f"{outside:.0%} of its mask lies outside the body", "is the mask of this image?")
             )
-    return _digest(pixels), found
+    return _digest(pixels), cover, found
+
+
+def _parted(line: str) -> tuple[str, str]:
+    """What is wrong, and what to do, of a line that ends in it."""
+    what, _, advice = line.rpartition(": ")
+    return what or line, advice if what else "fix it, or leave it out"
 
 
 def beyond_body(pixels: np.ndarray, mask: np.ndarray) -> float:

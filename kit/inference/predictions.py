@@ -33,7 +33,7 @@ class Images:
 
 
 def images_of(paths: dict[str, Path], shape: tuple[int, int] | None, skip_unreadable: bool) -> Images:
-    """DICOM, PNG or JPEG files as images to predict.
+    """DICOM files or pictures as images to predict.
 
     Args:
         paths: Files by id.

@@ -52,12 +52,13 @@ class Checked:
         return "\n".join(lines)
 
 
-def check(workspace: Workspace, folder: Path | str) -> Checked:
+def check(workspace: Workspace, folder: Path | str, label: int | None = None) -> Checked:
     """Looks at every file of a competition's folder, or of a folder that `kit import` brings in.
 
     Args:
         workspace: Where the table goes: `runs/NAME/check.csv`.
         folder: The data set.
+        label: The value of mask pictures that is foreground, where they hold several.
 
     Raises:
         KitError: the folder is neither, or a file of labels cannot be read.
@@ -66,7 +67,7 @@ def check(workspace: Workspace, folder: Path | str) -> Checked:
     if folder == workspace.demo and not folder.exists():
         workspace.open_data(folder)
     table = workspace.runs / folder.resolve().name / "check.csv"
-    about, sources, advice = _competition(folder) or _mirror(folder)
+    about, sources, advice = _competition(folder) or _mirror(folder, label)
     findings = sorted(inspection.inspect(sources), key=lambda finding: not finding.serious)
     if any(finding.serious for finding in findings):
         advice = f"fix the errors, or leave unreadable files out with --skip-bad; {table} lists all"
@@ -99,6 +100,7 @@ def _competition(folder: Path) -> tuple[str, Sources, str] | None:
     return about, sources, f"make folds train DATA={folder}"
 
 
-def _mirror(folder: Path) -> tuple[str, Sources, str]:
-    found = mirror.recognise(folder)
-    return str(found), inspection.of_mirror(found), f"kit import {folder} --out data/{folder.resolve().name}"
+def _mirror(folder: Path, label: int | None) -> tuple[str, Sources, str]:
+    found = mirror.recognise(folder, label=label)
+    chosen = "" if label is None else f" --label {label}"
+    return str(found), inspection.of_mirror(found), f"kit import {folder} --out data/{folder.resolve().name}{chosen}"

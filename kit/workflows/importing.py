@@ -12,13 +12,14 @@ import numpy as np
 
 from kit.competition import dicom_writer, labels, levels, mirror, pictures, rle, scoring, shapes, submission
 from kit.competition.dicom import Radiograph, report_bad
-from kit.competition.mirror import Mirror
+from kit.competition.mirror import Mirror, Truth
 from kit.core.errors import KitError, printable
 from kit.core.files import present, read_json, replacing_folder, write_json
 from kit.core.parallel import ordered
 from kit.core.progress import progress
 from kit.core.tables import write_csv
 from kit.core.version import VERSION
+from kit.data.inspection import masks_problem
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def bring_in(
     masks: Path | str | None = None,
     mask_suffix: str | None = None,
     rle_format: str | None = None,
+    label: int | None = None,
 ) -> tuple[Mirror, bool]:
     """Writes a folder of images and their truth as round 1's layout: DICOM files, RLE rows, a sample submission.
 
@@ -50,6 +52,7 @@ def bring_in(
         masks: As `mirror.recognise` takes it.
         mask_suffix: As there.
         rle_format: As there.
+        label: As there.
 
     Returns:
         What was found, and whether it had to be written.
@@ -57,7 +60,7 @@ def bring_in(
     Raises:
         KitError: nothing was recognised, files are missing or cannot be read, or `out` holds something else.
     """
-    found, out = mirror.recognise(folder, masks, mask_suffix, rle_format), Path(out)
+    found, out = mirror.recognise(folder, masks, mask_suffix, rle_format, label), Path(out)
     if out.resolve() == found.folder.resolve() or found.folder.resolve() in out.resolve().parents:
         raise KitError(f"--out {out}: lies in the folder that is imported: name one outside of it")
     log.info("%s", found)
@@ -123,6 +126,8 @@ def _check_links(found: Mirror) -> None:
 def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
     texts: dict[str, list[str]] = {}
     sizes: dict[str, tuple[int, int]] = {}
+    covers: list[float] = []
+    notes: dict[str, list[str]] = {}
 
     def one(image: str) -> KitError | None:
         folder = _FOLDERS[image in test]
@@ -135,6 +140,9 @@ def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
         sizes[image] = radiograph.shape
         dicom_writer.write(new / folder / f"{image}.dcm", image, radiograph)
         if truth is not None:
+            covers.append(float(truth.pixels.mean()))
+            if truth.note:
+                notes.setdefault(truth.note.rpartition(": ")[2], []).append(image)
             texts[image] = _regions(found, image, truth)
         return None
 
@@ -144,6 +152,10 @@ def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
     wanted = [*found.train, *found.test]
     errors = [error for error in progress(ordered(one, wanted), "importing", len(wanted)) if error]
     report_bad(errors, skip_bad)
+    if problem := masks_problem(covers, found.label):
+        raise KitError(f"{found.folder}: {problem}")
+    for note, noted in notes.items():
+        log.warning("%d masks are not black and white (first: %s): %s", len(noted), min(noted), note)
     there = [image for image in found.test if (new / _FOLDERS[True] / f"{image}.dcm").exists()]
     write_csv(new / "train-rle.csv", labels.COLUMNS, _rows(texts, found.train))
     if len(set(sizes.values())) > 1:
@@ -173,12 +185,14 @@ def _keep(old: Path, new: Path) -> None:
         log.info("%s: kept", printable(path))
 
 
-def _regions(found: Mirror, image: str, truth: np.ndarray) -> list[str]:
-    """The rows of an image: those that its label file has, or one for each component of its mask picture."""
+def _regions(found: Mirror, image: str, truth: Truth) -> list[str]:
+    """The rows of an image: those that its label file has, or one for each region or component of its mask picture."""
     if image in found.labels:
-        return [found.format.as_gaps(row, truth.shape, image) for row in found.labels[image]]
-    count, components = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
-    return [rle.encode(components == number) for number in range(1, count)]
+        return [found.format.as_gaps(row, truth.pixels.shape, image) for row in found.labels[image]]
+    regions = truth.regions
+    if regions is None:
+        _, regions = cv2.connectedComponents(truth.pixels.astype(np.uint8), connectivity=8)
+    return [rle.encode(regions == number) for number in np.unique(regions[regions > 0])]
 
 
 def _sized(image: Radiograph, shape: tuple[int, int]) -> Radiograph:
@@ -210,4 +224,5 @@ def _fingerprint(found: Mirror) -> dict[str, str | int]:
         + [f"rows {found.format}"]
     )
     files = hashlib.sha256(listed.encode()).hexdigest()
-    return {"images": len(found.images), "files": files, "reader": levels.READER, "kit": VERSION}
+    versions = {"reader": levels.READER, "kit": VERSION}
+    return {"images": len(found.images), "files": files, "label": str(found.label), **versions}

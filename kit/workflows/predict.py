@@ -44,7 +44,7 @@ def predict(
         workspace: Where things lie.
         data: The competition's folder, whose run of the recipe is used.
         recipe: Of the run.
-        images: A folder of DICOM, PNG or JPEG files instead of the test images.
+        images: A folder of DICOM files or pictures instead of the test images.
         out: Where the maps (`test.npy`) and the submission of `images` go; None: `predictions/DATA-RECIPE/FOLDER`.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
         save: Kinds of files to write of each image beside the submission, see `report.saved`.
@@ -150,7 +150,7 @@ def find_images(folder: Path | str) -> dict[str, Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise KitError(f"--images {folder}: there is no such folder: give one with DICOM, PNG or JPEG files")
+        raise KitError(f"--images {folder}: there is no such folder: give one with DICOM files or pictures")
     return image_files.find(folder)
 
 

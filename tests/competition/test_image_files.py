@@ -42,7 +42,7 @@ def test_pictures_and_dicom_files_count_together_whatever_lies_beside_them(tmp_p
     put_dicom(tmp_path / "DICOMDIR", kind=DICOMDIR)
     put_dicom(tmp_path / "report.dcm", kind=REPORT)
     put_dicom(tmp_path / "segmentation.dcm", kind=SEGMENTATION)
-    for name in ("c.tif", "d.TIFF", "e.bmp", "scan.nii.gz"):
+    for name in ("c.webp", "d.HEIC", "e.nrrd", "scan.nii.gz"):
         (tmp_path / name).write_bytes(b"of another kind")
     for name in ("notes.txt", "train.csv", "Thumbs.db", "LICENSE"):
         (tmp_path / name).write_bytes(b"no image")
@@ -54,10 +54,10 @@ def test_pictures_and_dicom_files_count_together_whatever_lies_beside_them(tmp_p
     assert list(image_files.find(tmp_path)) == ["IM0", "IM1", "IM2", "IM3", "IM4", "a", "b", "inside"]
     assert caplog.text.count("left out") == 1
     for counted in (
-        "1 .bmp files",
+        "1 .heic files",
         "1 .nii.gz files",
-        "1 .tif files",
-        "1 .tiff files",
+        "1 .nrrd files",
+        "1 .webp files",
         "3 DICOM files without an image",
     ):
         assert counted in caplog.text

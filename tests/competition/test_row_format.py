@@ -47,7 +47,7 @@ def test_a_format_that_is_given_is_what_rows_mean(tmp_path, first, along_rows):
     assert not found.misfit
     assert str(found.format) == form
     for name, mask in masks.items():
-        assert (found.truth(name) == mask).all()
+        assert (found.truth(name).pixels == mask).all()
         gaps = found.format.as_gaps(texts[name], mask.shape, name)
         assert (rle.decode(gaps, mask.shape) == mask).all()
 
@@ -90,7 +90,7 @@ def test_rows_of_images_of_another_size_are_refused_and_can_be_told(tmp_path, dr
     if np.isclose(drawn[0] / drawn[1], shown[0] / shown[1], rtol=0.01):
         found = mirror.recognise(folder, rle_format="{}x{}".format(*drawn))
         assert not found.misfit
-        assert all((found.truth(name) == mask).all() for name, mask in masks.items())
+        assert all((found.truth(name).pixels == mask).all() for name, mask in masks.items())
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (70, 90), (300, 120)])

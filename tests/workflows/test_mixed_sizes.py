@@ -94,7 +94,7 @@ def test_rows_of_each_image_at_its_own_size_are_taken_so(tmp_path):
     (tmp_path / "train-rle.csv").write_text("\n".join(["ImageId, EncodedPixels", *rows]) + "\n")
     found = mirror.recognise(tmp_path)
     assert found.format == RowFormat()
-    assert all((found.truth(f"case{number}") == case(number)[1]).all() for number in range(1, 6))
+    assert all((found.truth(f"case{number}").pixels == case(number)[1]).all() for number in range(1, 6))
 
 
 @pytest.mark.parametrize("broken", ["4000 200", "x", "5 2 40"])
@@ -108,7 +108,7 @@ def test_one_broken_row_does_not_make_all_images_reduced_ones(tmp_path, broken):
     (tmp_path / "train-rle.csv").write_text("\n".join(["ImageId, EncodedPixels", *rows]) + "\n")
     found = mirror.recognise(tmp_path)
     assert found.format == RowFormat()
-    assert all((found.truth(f"case{number}") == case(number)[1]).all() for number in (1, 2, 4, 5, 6, 7))
+    assert all((found.truth(f"case{number}").pixels == case(number)[1]).all() for number in (1, 2, 4, 5, 6, 7))
     with pytest.raises(KitError, match="case3"):
         found.truth("case3")
 

@@ -130,6 +130,50 @@ def test_every_component_of_a_mask_is_a_region(tmp_path):
     assert {name: len(rows) for name, rows in found.items()} == {"case00": 0, "case01": 2, "case02": 1, "case03": 0}
 
 
+def test_inverted_masks_are_refused_by_check_and_import(tmp_path):
+    folder = draw_folder(tmp_path / "cells")
+    for path in (folder / "masks").iterdir():
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    found = check.check(Workspace(tmp_path), folder)
+    assert [row.what for row in found.findings if row.serious] == [
+        "16 of 16 masks cover more than 90 % of their image: they look inverted"
+    ]
+    with pytest.raises(KitError, match="16 of 16 masks cover more than 90 %"):
+        importing.bring_in(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_of_several_is_chosen_by_its_value(kit, tmp_path):
+    folder = draw_folder(tmp_path / "cells")
+    for path in (folder / "masks").iterdir():
+        classes = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        classes[40:60, 2:20] = 100
+        cv2.imwrite(str(path), classes)
+    code, _, err = kit("import", "cells", "--out", "out")
+    assert code == 2
+    assert "as of several classes: choose one with --label" in err
+    assert kit("import", "cells", "--out", "out", "--label", 70)[0] == 2
+    assert kit("import", "cells", "--out", "out", "--label", 100)[0] == 0
+    assert kit("check", "cells", "--label", 100)[0] == 0
+    competition = layout.open_folder("out")
+    for image in competition.train:
+        mask = competition.truth(image)
+        assert mask.sum() == 20 * 18
+        assert mask[40:60, 2:20].all()
+
+
+def test_touching_regions_that_are_numbered_stay_apart_and_are_said(tmp_path, caplog):
+    draw_folder(tmp_path / "cells", train=4, test=0)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[2:9, 2:9], mask[9:20, 2:9] = 1, 2
+    cv2.imwrite(str(tmp_path / "cells/masks/case01.png"), mask)
+    importing.bring_in(tmp_path / "cells", tmp_path / "out")
+    assert len(layout.open_folder(tmp_path / "out").labels["case01"]) == 2
+    assert "1 masks are not black and white (first: case01): each is a region" in caplog.text
+    found = check.check(Workspace(tmp_path), tmp_path / "cells")
+    assert [(row.image, row.what) for row in found.findings] == [("case01", "its mask has the values 1, 2")]
+
+
 def test_a_mirror_of_smaller_pictures_keeps_the_rows_of_the_large_ones(tmp_path):
     for number in range(4):
         (tmp_path / "png/train_png").mkdir(parents=True, exist_ok=True)
@@ -193,7 +237,7 @@ def test_check_finds_what_is_wrong_and_where(tmp_path, phantoms):
     cv2.imwrite(str(folder / "images/case07.png"), np.full((64, 64), 9, np.uint8))
     found = check.check(Workspace(tmp_path), folder)
     wrong = {(row.image, row.serious): row.what for row in found.findings}
-    assert "no PNG or JPEG file" in wrong["case00", True]
+    assert "is no PNG, JPEG, TIFF" in wrong["case00", True]
     assert "very pixels of case01" in wrong["case02", False]
     assert "has no mask" in wrong["case03", False]
     assert "no image of its name" in wrong["nobody", True]
@@ -249,14 +293,14 @@ def test_pictures_of_every_kind_are_read(tmp_path, mode):
 @pytest.mark.parametrize("content", [b"", b"nothing", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
 def test_a_broken_picture_is_one_line(tmp_path, content):
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(KitError, match=r"a\.png: is no PNG or JPEG file"):
+    with pytest.raises(KitError, match=r"a\.png: is no PNG, JPEG, TIFF"):
         pictures.read(tmp_path / "a.png")
 
 
 def test_what_cannot_be_imported_says_why(tmp_path):
     with pytest.raises(KitError, match="is not a folder"):
         mirror.recognise(tmp_path / "none")
-    with pytest.raises(KitError, match="no DICOM, PNG or JPEG image"):
+    with pytest.raises(KitError, match="no DICOM file or picture"):
         mirror.recognise(tmp_path)
     folder = draw_folder(tmp_path / "cells", test=0)
     with pytest.raises(KitError, match="lies in the folder that is imported"):
