@@ -22,6 +22,7 @@ from kit.inference.maps import read_ids
 from kit.inference.masks import stored_masks
 from kit.inference.rules import ComponentRule, ImageRule, Rule
 from kit.recipes.schema import Recipe
+from kit.report import mean_precision
 from kit.run import Run
 
 READINGS = ("none", "image", "component")
@@ -145,6 +146,33 @@ class Scored:
         Raises:
             KitError: the maps are of other images than the labels or the solution.
         """
+        files = self._maps(name, tta, test)
+        if isinstance(files, str):
+            return files
+        run, solution = self.run(name), self._solution if test else None
+        rule = rules.read(run.thresholds) if reading == "chosen" else _rule(run.read_recipe(), reading)
+        labels = solution.masks if solution else self.competition.labels
+        shape = self.competition.shapes
+        truth_of = partial(_truth, labels, shape)
+        return pd.concat([score(rule, file, run.test(tta, "classify"), shape, truth_of) for file in files])
+
+    def mean_precision(self, name: str, tta: bool, reading: str) -> float | str:
+        """Of the OOF maps of a run, what the paper calls IoU, by the thresholds of its recipe.
+
+        Args:
+            name: Of the run.
+            tta: With the mirrored images.
+            reading: `none` or `image`, with R-TH in pixels of the network.
+        """
+        files = self._maps(name, tta, test=False)
+        if isinstance(files, str):
+            return files
+        recipe, labels, shape = self.run(name).read_recipe(), self.competition.labels, self.competition.shapes
+        removal = 0 if reading == "none" else recipe.threshold.removal
+        return float(pd.concat([mean_precision.of_maps(file, labels, shape, recipe, removal) for file in files]).mean())
+
+    def _maps(self, name: str, tta: bool, test: bool) -> list[Path] | str:
+        """The files of a run's test maps, or else of its OOF maps, all of images with a known truth."""
         run = self.run(name)
         if not name or not run.recipe_path.is_file():
             return NO_RUN
@@ -158,17 +186,13 @@ class Scored:
         chosen_on = [name for name in thresholds_file.read(run.thresholds).hashes if FOLD.fullmatch(name)]
         if not all(file.is_file() for file in files) or len(files) < (1 if test else max(1, len(chosen_on))):
             return "not predicted"
-        rule = rules.read(run.thresholds) if reading == "chosen" else _rule(run.read_recipe(), reading)
         labels = solution.masks if solution else self.competition.labels
         truth = self.competition.solution_path if test else self.competition.labels_path
-        shape, parts = self.competition.shapes, []
         for file in files:
             strange = [image_id for image_id in read_ids(file) if image_id not in labels]
             if strange:
                 raise KitError(f"{file}: image {strange[0]} is not in {truth}: run `make train predict` again")
-            truth_of = partial(_truth, labels, shape)
-            parts.append(score(rule, file, run.test(tta, "classify"), shape, truth_of))
-        return pd.concat(parts)
+        return files
 
     @cached_property
     def _solution(self) -> scoring.Solution | None:

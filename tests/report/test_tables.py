@@ -11,6 +11,7 @@ from kit import recipes
 from kit.competition import rle, scoring
 from kit.core.errors import KitError
 from kit.core.files import read_json, write_json, write_text
+from kit.data.resize import resize_mask
 from kit.inference import maps
 from kit.report import claims, model, paper, tables
 from kit.report.cells import Scored
@@ -63,6 +64,34 @@ def test_a_cell_counts_pixels(phantoms, runs, tta, reading, removal):
         removal,
     )
     assert Scored(phantoms, runs).validation("exp5", tta, reading) == pytest.approx(expected)
+
+
+def authors_metric(truth, predicted):
+    """What the paper's first author computes of one image, threshold by threshold and pixel by pixel."""
+    true, found = (set(np.flatnonzero(mask)) for mask in (truth, predicted))
+    if not true and not found:
+        return 1.0
+    iou = len(true & found) / len(true | found)
+    return np.mean([iou > threshold for threshold in (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)])
+
+
+@pytest.mark.parametrize(("reading", "removal"), [("none", 0), ("image", 30)])
+def test_mean_precision_is_counted_in_pixels_of_the_network(phantoms, runs, tmp_path, reading, removal):
+    """Maps of half the images' side, where 30 pixels are kept that 2048 of 1024² would not be 30 of."""
+    run, found = damaged(runs, tmp_path / "a"), []
+    write_text(run.recipe_path, recipes.load("exp5", f"{QUICK} threshold.removal=30").dump())
+    whole = maps.open_maps(run.oof(0, True))
+    side = phantoms.shape[0] // 2
+    halves = np.stack([levels[::2, ::2] for levels in whole])
+    maps.save(run.oof(0, True), whole.ids, halves)
+    for image_id, levels in zip(whole.ids, halves, strict=True):
+        truth = resize_mask(rle.union(phantoms.labels[image_id], phantoms.shape), side, "bilinear")
+        predicted = levels >= 192
+        found.append(authors_metric(truth, predicted & (predicted.sum() >= removal)))
+    scored = Scored(phantoms, tmp_path / "a")
+    assert scored.mean_precision("exp5", True, reading) == pytest.approx(np.mean(found))
+    assert scored.mean_precision("exp4", True, reading) == "no run"
+    assert len(set(found)) > 3
 
 
 def test_public_and_private_are_the_leaderboards(phantoms, runs):
