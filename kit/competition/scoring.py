@@ -1,7 +1,5 @@
 """The competition's score: mean Dice over the images, on the public and the private part of the test set."""
 
-import csv
-import io
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -12,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from kit.competition import rle, shapes
-from kit.competition.labels import COLUMNS, Labels, group, rows
+from kit.competition.labels import COLUMNS, Labels, group, header, rows
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError
-from kit.core.files import opened
 
 PUBLIC, PRIVATE, IGNORED = "public", "private", "ignored"
 FULL_AREA = 1024 * 1024
@@ -76,12 +73,12 @@ def read_solution(path: Path | str, seed: int = 0, public_share: float = 0.01) -
     Raises:
         KitError: the file is malformed, or an image is on both sides.
     """
-    header = _header(path)
-    with_usage = len(header) == 3
+    there = header(path)
+    with_usage = len(there) == 3
     columns = (*COLUMNS, "Usage") if with_usage else COLUMNS
-    if sorted(header) != sorted(columns):
-        raise KitError(f"{path}:1: header is {','.join(header)}: {','.join((*COLUMNS, 'Usage'))} is wanted")
-    table = [(line, dict(zip(header, values, strict=True))) for line, values in rows(path, header)]
+    if sorted(there) != sorted(columns):
+        raise KitError(f"{path}:1: header is {','.join(there)}: {','.join((*COLUMNS, 'Usage'))} is wanted")
+    table = [(line, dict(zip(there, values, strict=True))) for line, values in rows(path, there)]
     masks = group((row["ImageId"], row["EncodedPixels"]) for _, row in table)
     if not with_usage:
         ids = sorted(masks)
@@ -154,14 +151,6 @@ def _image_dice(text: str, truth: tuple[str, ...], shape: tuple[int, int], image
 
 def _mean(values: list[float]) -> float | None:
     return float(np.mean(values)) if values else None
-
-
-def _header(path: Path | str) -> tuple[str, ...]:
-    try:
-        with opened(path) as content, io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as handle:
-            return tuple(field.strip() for field in next(csv.reader(handle), ()))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise KitError(f"{path}: is not a CSV file of {','.join((*COLUMNS, 'Usage'))} ({error})") from None
 
 
 def in_words(figures: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from kit.competition import pictures, rle, row_format, shapes
-from kit.competition.labels import Labels
+from kit.competition.labels import Labels, is_cut
 from kit.competition.mirror import Mirror, Truth
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError, printable
@@ -75,6 +75,8 @@ def of_competition(images: dict[str, Path], shape: Shape, labels: Labels, in_tra
         if image not in labels
     ]
 
+    found += _cut(labels)
+
     def truth(image: str) -> Truth | None:
         if image not in labels:
             return None
@@ -99,6 +101,7 @@ def of_mirror(found: Mirror) -> Sources:
             for image in found.labels
             if image not in found.images
         ]
+        before += _cut(found.labels)
     before += [
         Finding(False, image, "has no mask", "it is left out; an image without findings needs an all-black mask")
         for image in found.untold
@@ -129,6 +132,15 @@ def masks_problem(covers: Sequence[float], label: int | None = None) -> str:
         return ""
     what = f"{full} of {len(covers)} masks cover more than {_INVERTED * 100:.0f} % of their image"
     return f"{what}: they look inverted: draw the finding white on black"
+
+
+def _cut(rows: Labels) -> list[Finding]:
+    """Rows that a spreadsheet has cut."""
+    return [
+        Finding(True, image, "a row is just as long as a cell of a spreadsheet", "get the file as it was")
+        for image, texts in rows.items()
+        if any(map(is_cut, texts))
+    ]
 
 
 def inspect(sources: Sources) -> Iterator[Finding]:

@@ -59,6 +59,26 @@ class TestLabels:
         with pytest.raises(KitError, match=reason):
             labels.read(write(tmp_path / "l.csv", text))
 
+    @pytest.mark.parametrize("mark", [",", ";", "\t"])
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+    def test_what_spreadsheets_save_is_read(self, tmp_path, mark, encoding):
+        text = f"ImageId{mark}EncodedPixels\r\na{mark}-1\r\nb{mark}1 2\r\nb{mark}5 6\r\nc{mark}3 4\r\n"
+        (tmp_path / "l.csv").write_bytes(text.encode(encoding))
+        assert labels.read(tmp_path / "l.csv") == self.EXPECTED
+
+    @pytest.mark.parametrize("number", ["7,39E+07", "8.91E+05", "1E+10"])
+    def test_ids_that_became_numbers_are_named(self, tmp_path, number):
+        path = write(tmp_path / "l.csv", f'ImageId,EncodedPixels\n"{number}","1 2"\n')
+        with pytest.raises(KitError, match=r"l\.csv:2: .* is a spreadsheet's number in place of an id"):
+            labels.read(path)
+
+    def test_a_row_as_long_as_a_cell_is_told(self, tmp_path, caplog):
+        whole = "1 1 " * 8192
+        for length, told in ((32_765, False), (32_766, True), (32_767, True), (32_768, False)):
+            caplog.clear()
+            labels.read(write(tmp_path / "l.csv", f"ImageId,EncodedPixels\na,{whole[: length - 1]}1\n"))
+            assert ("as long as a cell of a spreadsheet" in caplog.text) is told
+
     def test_a_mask_may_be_longer_than_python_lets_a_field_be(self, tmp_path):
         mask = np.random.default_rng(0).random((400, 400)) > 0.5
         text = rle.encode(mask)
@@ -69,7 +89,7 @@ class TestLabels:
     def test_unreadable_files(self, tmp_path):
         with pytest.raises(KitError, match="cannot be read"):
             labels.read(tmp_path / "none.csv")
-        (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00\x00")
+        (tmp_path / "b.csv").write_bytes(b"\xff\x00\xfe\x00")
         with pytest.raises(KitError, match="not a CSV"):
             labels.read(tmp_path / "b.csv")
 
@@ -134,6 +154,31 @@ class TestLayout:
         layout.open_folder(tmp_path)  # a copy of the very file
         shutil.copy(images[1], tmp_path / "dicom-images-train/again/s/a.dcm")
         with pytest.raises(KitError, match=r"a\.dcm: has the name of another image, .*: rename one of them"):
+            layout.open_folder(tmp_path)
+
+    def test_ids_with_the_ending_of_the_file_are_the_same_images(self, images, tmp_path):
+        self.round2(images, tmp_path, "a.dcm,-1\nb.dcm,1 2\nc,-1\n")
+        write(tmp_path / "stage_2_sample_submission.csv", "ImageId,EncodedPixels\nID_1.dcm,-1\n")
+        write(tmp_path / "patients.csv", "ImageId,PatientId\na.dcm,P1\nb,P1\n")
+        found = layout.open_folder(tmp_path)
+        assert found.labels == {"a": (), "b": ("1 2",), "c": ()}
+        assert found.sample_ids == ("ID_1.dcm",)  # as a submission has to write it
+        assert list(found.test) == ["ID_1.dcm", "ID_2"]
+        assert found.patients == {"a": "P1", "b": "P1"}
+
+    def test_ids_whose_zeros_a_spreadsheet_has_cut_are_named(self, images, tmp_path):
+        write(tmp_path / "train-rle.csv", "ImageId,EncodedPixels\n4567,-1\n891,-1\n")
+        self.put(images, tmp_path / "dicom-images-train", "04567", "891")
+        with pytest.raises(KitError, match="a spreadsheet has taken ids for numbers and cut their zeros"):
+            layout.open_folder(tmp_path)
+
+    def test_training_images_that_are_missing_as_a_whole(self, images, tmp_path):
+        self.round2(images, tmp_path)
+        shutil.rmtree(tmp_path / "dicom-images-train")
+        shutil.rmtree(tmp_path / "dicom-images-test")
+        with pytest.raises(
+            KitError, match=r"3 of 3 labelled .* missing as a whole; Kaggle's files of round 2 hold the test"
+        ):
             layout.open_folder(tmp_path)
 
     def test_ids_of_the_sample_without_an_image(self, images, tmp_path):
