@@ -86,7 +86,7 @@ def test_claims_spend_the_same_compute_with_each_seed(make):
     assert [recipe.seed for recipe in found] == [seed for seed in range(3) for _ in variants]
     for recipe in found:
         images = 1 - recipe.folds.holdout
-        assert sum(images * stage.epochs * stage.size**2 for stage in recipe.stages) == 0.5 * 5 * 128**2
+        assert sum(images * stage.epochs * stage.size**2 for stage in recipe.stages) == 0.5 * 5 * 64**2
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ from kit.phantom.film import Film
 from kit.phantom.findings import Region, draw_regions
 from kit.phantom.radiograph import expose
 
-# How many regions the images of a block have, in a drawn order: 22 % are positive, a quarter of them several times.
 _BLOCK = (0,) * 14 + (1,) * 3 + (2,)
+"""How many regions the images of a block have, in a drawn order: 22 % are positive, a quarter of them twice."""
 _MARK = "phantom.json"  # tells a demo from somebody's data
 _SPLITS = ("train", "test")
 _UID = "1.2.276.0.7230010.3.1.{kind}.8323329.{number}.1517875{second:03d}.{last:06d}"
@@ -81,45 +81,21 @@ class Case:
     @cached_property
     def chest(self) -> Chest:
         """The patient's build, and how it was taken."""
-        first, taken = self.patient, self.stream("taken")
-        deep = taken.choice(SIDES) * (taken.random() < 0.25) if self._supine and self._pockets else 0
-        return Chest.draw(
-            first.stream("chest"),
-            taken,
-            self.person[1],
-            self.anteroposterior,
-            int(deep),
-            (self.seed, self.split, first.index),
-        )
-
-    @cached_property
-    def upper(self) -> int:
-        """The side that lies up where the patient lies on the other (decubitus), 0 in any other film."""
-        rng = self.stream("decubitus")
-        return int(rng.choice(SIDES)) if self.anteroposterior and rng.random() < 0.05 else 0
-
-    @property
-    def _supine(self) -> bool:
-        return self.anteroposterior and not self.upper
-
-    @cached_property
-    def _pockets(self) -> int:
-        """How many pockets of air: the block's, of which a third of the larger numbers is one more."""
-        block, place = divmod(self.index, len(_BLOCK))
-        count = int(stream((self.seed, self.split, block), "block").permutation(_BLOCK)[place])
-        return count + (count > 1 and self.stream("pockets").random() < 0.3)
+        build = (self.seed, self.split, self.patient.index)
+        return Chest.draw(build, self.stream("taken"), self.person[1], self.anteroposterior)
 
     @cached_property
     def regions(self) -> list[Region]:
         """The pneumothorax, empty for a negative."""
-        return draw_regions(self.chest, self._pockets, self.stream("regions"), self.upper)
+        block, place = divmod(self.index, len(_BLOCK))
+        count = int(stream((self.seed, self.split, block), "block").permutation(_BLOCK)[place])
+        return draw_regions(self.chest, count, self.stream("regions"))
 
     @cached_property
     def pose(self) -> np.ndarray:
         """Where the patient stands or lies on the film, turned, moved and scaled: (2, 3), in sides."""
         rng = self.stream("pose")
-        turn = rng.normal(0, 0.035 + 0.04 * self.anteroposterior) - np.pi / 2 * self.upper
-        scale, centre = rng.uniform(0.88, 1.14), np.array([0.5, 0.5])
+        turn, scale, centre = rng.normal(0, 0.04), rng.uniform(0.9, 1.12), np.array([0.5, 0.5])
         turned = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         return np.column_stack((turned, centre - turned @ centre + rng.normal(0, 0.012, 2)))
 

@@ -1,19 +1,17 @@
 """Drawing on a film: shapes of the body, in coordinates of the body, become layers of pixels.
 
-A body's coordinates run from (0, 0) at the film's top left corner to (1, 1) at its bottom right for an unmoved
-patient; a pose moves, turns and scales them. Lengths are in sides of the film. Everything is drawn, blurred and
-resized in 8 or 16 bit integers, which OpenCV computes alike on every processor, and only added and multiplied in
-floats, which IEEE 754 fixes: so a seed gives the same bytes everywhere.
+A body's coordinates run from (0, 0) at the film's top left corner to (1, 1) at its bottom right; a pose moves, turns
+and scales them. Lengths are in sides of the film. Everything is drawn, blurred and resized in 8 or 16 bit integers,
+which OpenCV computes alike on every processor, and only added and multiplied in floats, which IEEE 754 fixes: so a
+seed gives the same bytes everywhere.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-Point = Sequence[float] | np.ndarray
-"""Two numbers."""
 _SHIFT = 4  # cv2 takes coordinates in sixteenths of a pixel
 _RANGE = 4.0  # of the floats that are kept as 16 bits
 
@@ -25,69 +23,51 @@ class Film:
     size: int
     pose: np.ndarray
 
-    def blank(self) -> np.ndarray:
-        """A layer to draw into: uint8 (size, size)."""
-        return np.zeros((self.size, self.size), np.uint8)
-
-    def draw(self, layer: np.ndarray, lines: Iterable[np.ndarray], width: float, strength: float = 1.0) -> None:
-        """Draws open lines, each (N, 2), into a layer; those thinner than a pixel get fainter instead."""
-        lines, pixels = list(lines), width * self.size
-        level = round(255 * strength * min(1.0, pixels))
-        paths = np.split(self._pixels(np.vstack(lines)), np.cumsum([len(line) for line in lines])[:-1])
-        cv2.polylines(layer, paths, False, level, max(1, round(pixels)), cv2.LINE_AA, _SHIFT)
-
-    def paint(self, layer: np.ndarray, outlines: Iterable[np.ndarray], strength: float = 1.0) -> None:
-        """Fills closed outlines, each (N, 2), in a layer."""
+    def fill(self, outlines: Sequence[np.ndarray], blur: float) -> np.ndarray:
+        """The union of closed outlines, each (N, 2), softened by `blur`: float32 (size, size) in [0, 1]."""
+        grid = self._grid(blur)
+        layer = np.zeros((grid.size, grid.size), np.uint8)
         for outline in outlines:
-            cv2.fillPoly(layer, [self._pixels(outline)], round(255 * strength), cv2.LINE_AA, _SHIFT)
+            cv2.fillPoly(layer, [grid._pixels(outline)], 255, cv2.LINE_AA, _SHIFT)
+        return self._soften(layer, blur)
 
-    def stroke(self, lines: Iterable[np.ndarray], width: float, blur: float) -> np.ndarray:
-        """Open lines softened by `blur`: float32 (size, size) in [0, 1]."""
-        grid = self._grid(blur)
-        layer = grid.blank()
-        grid.draw(layer, lines, width)
-        return self.soften(layer, blur)
-
-    def fill(self, outlines: Iterable[np.ndarray], blur: float) -> np.ndarray:
-        """The union of closed outlines softened by `blur`: float32 (size, size) in [0, 1]."""
-        grid = self._grid(blur)
-        layer = grid.blank()
-        grid.paint(layer, outlines)
-        return self.soften(layer, blur)
-
-    def fold(self, outline: np.ndarray, away: Point, blur: float) -> np.ndarray:
-        """A closed outline (N, 2), sharp on the side opposite to `away`, fading on the other: as `fill`."""
-        return self.fill([outline], 0.0015) * self.fill([outline + away], blur)
+    def stroke(
+        self, lines: Sequence[np.ndarray], widths: Sequence[float], levels: Sequence[float], blur: float
+    ) -> np.ndarray:
+        """Open lines, each (N, 2), softened by `blur`, those thinner than a pixel fainter instead: as `fill`."""
+        layer = np.zeros((self.size, self.size), np.uint8)
+        for line, width, level in zip(lines, widths, levels, strict=True):
+            pixels = width * self.size
+            grey = round(255 * level * min(1.0, pixels))
+            cv2.polylines(layer, [self._pixels(line)], False, grey, max(1, round(pixels)), cv2.LINE_AA, _SHIFT)
+        return self._soften(layer, blur)
 
     def mask(self, outline: np.ndarray) -> np.ndarray:
         """The pixels inside a closed outline (N, 2): bool (size, size)."""
-        layer = self.blank()
+        layer = np.zeros((self.size, self.size), np.uint8)
         cv2.fillPoly(layer, [self._pixels(outline)], 1, cv2.LINE_8, _SHIFT)
         return layer.astype(bool)
 
     def grain(self, rng: np.random.Generator, coarseness: float) -> np.ndarray:
         """Noise of deviation about 1, with grains `coarseness` wide: float32 (size, size)."""
-        grid = self._grid(coarseness)
-        field = self.soften(rng.integers(0, 1 << 16, (grid.size, grid.size), np.uint16), coarseness) - np.float32(0.5)
-        return field * np.float32(12**0.5 * max(1.0, 2 * np.pi**0.5 * coarseness * grid.size))  # undoes the averaging
+        side = self._grid(coarseness).size
+        field = self._soften(rng.integers(0, 1 << 16, (side, side), np.uint16), coarseness) - np.float32(0.5)
+        return field * np.float32(12**0.5 * max(1.0, 2 * np.pi**0.5 * coarseness * side))  # undoes the averaging
 
-    def soften(self, layer: np.ndarray, blur: float) -> np.ndarray:
+    def smooth(self, layer: np.ndarray, blur: float) -> np.ndarray:
+        """A square layer of floats in [0, 4), blurred, at this film's size: float32 (size, size)."""
+        levels = np.round(layer.clip(0, _RANGE) * np.float32(65535 / _RANGE)).astype(np.uint16)
+        side = min(len(levels), self._grid(blur).size)
+        return self._soften(_resized(levels, side), blur) * np.float32(_RANGE)
+
+    def _soften(self, layer: np.ndarray, blur: float) -> np.ndarray:
         """A square layer of 8 or 16 bits, blurred by a deviation of `blur`: float32 (size, size) in [0, 1]."""
         if len(layer) < self.size and layer.dtype == np.uint8:
             layer = layer.astype(np.uint16) * 257  # enough levels for a smooth slope
         if blur * len(layer) > 0.3:
             layer = cv2.GaussianBlur(layer, (0, 0), blur * len(layer), borderType=cv2.BORDER_REPLICATE)
-        if len(layer) != self.size:
-            layer = cv2.resize(layer, (self.size, self.size), interpolation=cv2.INTER_LINEAR_EXACT)
+        layer = _resized(layer, self.size)
         return layer.astype(np.float32) * np.float32(1 / np.iinfo(layer.dtype).max)
-
-    def smooth(self, layer: np.ndarray, blur: float) -> np.ndarray:
-        """A layer of floats in [0, 4) at this film's size and blurred: float32 (size, size)."""
-        levels: np.ndarray = np.round(layer.clip(0, _RANGE) * np.float32(65535 / _RANGE)).astype(np.uint16)
-        side = self._grid(blur).size
-        if side < len(levels):
-            levels = cv2.resize(levels, (side, side), interpolation=cv2.INTER_LINEAR_EXACT)
-        return self.soften(levels, blur) * np.float32(_RANGE)
 
     def _grid(self, blur: float) -> "Film":
         """The coarsest grid that a blur leaves nothing finer than: blurring there costs little."""
@@ -101,7 +81,13 @@ class Film:
         return np.round((moved * self.size - 0.5) * (1 << _SHIFT)).astype(np.int32)[:, None]
 
 
-def curve(points: Sequence[Point] | np.ndarray, closed: bool = False, steps: int = 12) -> np.ndarray:
+def _resized(layer: np.ndarray, side: int) -> np.ndarray:
+    if len(layer) == side:
+        return layer
+    return cv2.resize(layer, (side, side), interpolation=cv2.INTER_LINEAR_EXACT)
+
+
+def curve(points: Sequence[Sequence[float]] | np.ndarray, closed: bool = False, steps: int = 12) -> np.ndarray:
     """A smooth line through points (N, 2): a Catmull-Rom spline with `steps` points a piece: (M, 2).
 
     >>> curve([(0, 0), (1, 0), (2, 0)], steps=2)[:, 0].tolist()
@@ -116,11 +102,10 @@ def curve(points: Sequence[Point] | np.ndarray, closed: bool = False, steps: int
     return line if closed else np.vstack((line, points[-1]))
 
 
-def ellipse(centre: Point, radii: Point, turn: float = 0.0) -> np.ndarray:
-    """The outline of an ellipse turned by `turn` radians: (48, 2)."""
+def ellipse(centre: np.ndarray, radii: tuple[float, float]) -> np.ndarray:
+    """The outline of an ellipse: (48, 2)."""
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    x, y = radii[0] * np.cos(angle), radii[1] * np.sin(angle)
-    return np.stack((x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)), 1) + centre
+    return centre + np.stack((radii[0] * np.cos(angle), radii[1] * np.sin(angle)), 1)
 
 
 def edges(line: np.ndarray, width: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,10 @@ Attenuation is in units of the middle of a trunk.
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
-from kit.phantom import anatomy, objects
+from kit.phantom import anatomy
 from kit.phantom.anatomy import SIDES, Chest
 from kit.phantom.film import Film, edges
 from kit.phantom.findings import Region
@@ -32,53 +33,41 @@ def expose(
     """
     soft, sharp = Film(min(_SOFT, size), pose), Film(size, pose)
     noise, console = rng.spawn(2)  # a larger film takes more noise, and the rest stays the same
-    lungs = soft.fill([anatomy.lung(chest, side) for side in SIDES], rng.uniform(0.003, 0.006))
-    air = np.zeros_like(lungs)  # the share of the attenuation that went with the lung
-    blur = rng.uniform(0.003, 0.006)  # the edge of a lung is round, and it breathes
-    for region in regions:
-        air = np.maximum(air, region.contrast * np.minimum(lungs, soft.fill([region.outline], blur)))
+    lungs = soft.fill([anatomy.lung(chest, side) for side in SIDES], 0.004)
     heart = soft.fill([anatomy.mediastinum(chest)], 0.004)
-    bare = soft.fill([region.outline for region in regions], blur)
+    bare = soft.fill([region.outline for region in regions], 0.004)
     texture = lungs * (1 - bare) * (1 - 0.75 * heart)
-    water = rng.uniform(0, 0.35 if chest.anteroposterior else 0.12)  # lungs in bed hold less air and more water
-    haze = water + (0.04 * soft.grain(noise, 0.012) + rng.uniform(0.03, 0.16) * soft.grain(noise, 0.07))
-    total = tissue(chest, soft, lungs, heart) * (1 - air)
-    total *= 1 + haze * texture + 0.015 * soft.grain(noise, 0.05)
-    total += rng.uniform(0.0, 1.2) * (total - soft.smooth(total, 0.035))  # a reader's console lifts the detail
-    total += bones(chest, soft, lungs) + objects.skin_folds(chest, soft, rng)
+    total = tissue(chest, soft, lungs, heart) * (1 - rng.uniform(0.45, 0.6) * bare * lungs)
+    total *= 1 + texture * (0.04 * soft.grain(noise, 0.012) + rng.uniform(0.03, 0.12) * soft.grain(noise, 0.07))
+    total += rng.uniform(0.2, 1.2) * (total - soft.smooth(total, 0.035))  # a reader's console lifts the detail
+    total += bones(chest, soft, lungs)
     total, texture = sharp.smooth(total, 0), sharp.smooth(texture, 0)
-    total += lung_texture(chest, sharp, rng, noise) * texture
-    total += fine_lines(chest, regions, sharp, rng) + objects.devices(chest, sharp, bool(regions), rng)
-    total = sharpen(total, sharp, console)
-    marks = objects.letters(size, objects.words(chest.anteroposterior, console))
-    pixels = np.maximum(develop(total, console, noise), marks)
-    return pixels * objects.aperture(size, console)
+    lines, widths = anatomy.vessels(chest, rng)
+    vessels = sharp.stroke(lines, widths, [(width / 0.0062) ** 0.5 for width in widths], 0.001)
+    total += texture * (rng.uniform(0.05, 0.1) * vessels + rng.uniform(0.006, 0.014) * sharp.grain(noise, 0.0025))
+    total += fine_lines(chest, regions, sharp)
+    return np.maximum(develop(total, console, noise), marker(size, console))
 
 
 def tissue(chest: Chest, film: Film, lungs: np.ndarray, heart: np.ndarray) -> np.ndarray:
     """Everything soft: attenuation, float32 (size, size)."""
-    total, veil = outside(chest, film), 0.16 * chest.fat  # what fat before and behind the lungs takes
     depth = film.fill([anatomy.lung(chest, side) for side in SIDES], 0.04)
     core = film.fill([anatomy.mediastinum(chest)], 0.035)
-    airy = anatomy.stream(chest.seed, "airy").uniform(0.5, 0.66)
-    total *= 1 - lungs * (0.06 + airy * depth) * (1 - heart * (0.45 + 0.4 * core))
-    total += veil * depth
+    total = outside(chest, film) * (1 - lungs * (0.06 + 0.6 * depth) * (1 - heart * (0.45 + 0.4 * core)))
+    total += 0.16 * chest.fat * depth  # before and behind the lungs
     total += 0.06 * core + 0.09 * film.fill(anatomy.hila(chest), 0.016)
-    total -= 0.1 * film.fill([anatomy.airway(chest)], 0.005)
-    return total - anatomy.stream(chest.seed, "gas").uniform(0.04, 0.22) * film.fill(anatomy.bubbles(chest), 0.004)
+    return total - 0.1 * film.fill([anatomy.airway(chest), anatomy.stomach(chest)], 0.004)
 
 
 def outside(chest: Chest, film: Film) -> np.ndarray:
     """Neck, shoulders, arms, breasts and belly, without lungs: attenuation, float32 (size, size)."""
-    trunk, arms = [anatomy.trunk(chest)], anatomy.arms(chest)
-    body = film.fill(trunk, 0.002)
+    trunk, arms = [anatomy.trunk(chest)], anatomy.arms(chest)[0]
     middle = film.fill([chest.across([(0.6, -0.1), (0.8, 0.3), (0.9, 3)])], 0.12)
     belly = film.fill([chest.across([(2, 1.02), (2, 4)])], 0.06)
+    body = film.fill(trunk, 0.002)
     total = body * _thickness(film.fill(trunk, 0.045)) * (0.38 + 0.4 * middle)
     total = np.maximum(total, 0.38 * film.fill(arms, 0.002) * _thickness(film.fill(arms, 0.02)))
-    for breast in anatomy.breasts(chest):
-        total += chest.breast * body * film.fold(breast, (0.0, 0.1), 0.045)
-    return total + 0.24 * body * belly
+    return total + body * (0.24 * belly + chest.breast * film.fill(anatomy.breasts(chest), 0.02))
 
 
 def _thickness(depth: np.ndarray) -> np.ndarray:
@@ -90,54 +79,42 @@ def _thickness(depth: np.ndarray) -> np.ndarray:
 def bones(chest: Chest, film: Film, lungs: np.ndarray) -> np.ndarray:
     """Bones without their cortex; the ribs are fainter outside the lungs: attenuation, float32 (size, size)."""
     posterior, anterior = anatomy.ribs(chest)
-    cage = 0.06 * film.stroke(posterior, 0.02, 0.0012) + 0.04 * film.stroke(anterior, 0.02, 0.0012)
-    bodies, pedicles, processes = anatomy.vertebrae(chest)
-    spine = 0.085 * film.fill(bodies, 0.0025) + 0.05 * film.fill(pedicles, 0.0012) + 0.05 * film.fill(processes, 0.0012)
+    cage = sum(
+        strength * film.stroke(lines, [0.02] * len(lines), [1.0] * len(lines), 0.0012)
+        for lines, strength in ((posterior, 0.06), (anterior, 0.04))
+    )
+    spine = 0.085 * film.fill(anatomy.vertebrae(chest), 0.0025)
     spine += 0.02 * film.fill([chest.across([(0.08, -1), (0.1, 3)], -0.8)], 0.006)  # discs and ligaments
-    shoulders = 0.11 * film.fill(anatomy.clavicles(chest) + anatomy.upper_arms(chest), 0.0012)
+    shoulders = 0.11 * film.fill(anatomy.clavicles(chest) + anatomy.arms(chest)[1], 0.0012)
     shoulders += 0.07 * film.fill(anatomy.shoulder_blades(chest), 0.003)
-    companion = [line - (0, 0.02) for line in anatomy.clavicles(chest)]  # the skin over the collar bones
-    return chest.bone * (cage * (0.35 + 0.65 * lungs) + spine + shoulders) + 0.03 * film.fill(companion, 0.003)
+    return cage * (0.35 + 0.65 * lungs) + spine + shoulders
 
 
-def fine_lines(chest: Chest, regions: Sequence[Region], film: Film, rng: np.random.Generator) -> np.ndarray:
+def fine_lines(chest: Chest, regions: Sequence[Region], film: Film) -> np.ndarray:
     """The cortex of the bones and the pleura of a collapsed lung: attenuation, float32 (size, size)."""
-    layer = film.blank()
-    posterior, anterior = anatomy.ribs(chest)
-    for lines, strength in ((anterior, 0.35), (posterior, 0.55)):
-        film.draw(layer, [edge for line in lines for edge in edges(line, 0.02)], 0.0022, strength)
-    film.draw(layer, anatomy.clavicles(chest) + anatomy.shoulder_blades(chest), 0.0025, 0.45)
-    film.draw(layer, [np.vstack((body, body[:1])) for body in anatomy.vertebrae(chest)[0]], 0.003, 0.45)
-    bone = 0.1 * chest.bone * film.soften(layer, 0.0008)
-    layer = film.blank()
-    for region in regions:  # thin, and lost wherever the beam does not graze it
-        half = len(region.pleura) // 2
-        for part in (region.pleura[: half + 1], region.pleura[half:]):
-            film.draw(layer, [part], 0.002, rng.uniform(0.15, 0.9))
-    return bone + 0.06 * film.soften(layer, 0.0009)
+    posterior, anterior = ([edge for line in arcs for edge in edges(line, 0.02)] for arcs in anatomy.ribs(chest))
+    outlines = anatomy.clavicles(chest) + anatomy.shoulder_blades(chest) + anatomy.vertebrae(chest)
+    closed = [np.vstack((outline, outline[:1])) for outline in outlines]
+    lines = posterior + anterior + closed + [region.pleura for region in regions]
+    levels = [0.5] * len(posterior) + [0.35] * len(anterior) + [0.45] * len(closed) + [0.8] * len(regions)
+    return np.float32(0.1) * film.stroke(lines, [0.0022] * len(lines), levels, 0.0008)
 
 
-def lung_texture(chest: Chest, film: Film, rng: np.random.Generator, noise: np.random.Generator) -> np.ndarray:
-    """Vessels, and the grain of what is too small to be seen: attenuation, float32 (size, size)."""
-    layer = film.blank()
-    for width, lines in anatomy.vessels(chest, rng):
-        film.draw(layer, lines, width, (width / 0.0062) ** 0.5)
-    vessels = rng.uniform(0.04, 0.1) * film.soften(layer, 0.001)
-    return vessels + rng.uniform(0.006, 0.016) * film.grain(noise, 0.0025)
-
-
-def sharpen(total: np.ndarray, film: Film, rng: np.random.Generator) -> np.ndarray:
-    """Attenuation (size, size) with its edges lifted, more on some consoles than on others: float32 (size, size)."""
-    return total + np.float32(rng.uniform(0, 0.9)) * (total - film.smooth(total, 0.0045))
+def marker(size: int, rng: np.random.Generator) -> np.ndarray:
+    """The technician's letter of the patient's left, in an upper corner: uint8 (size, size)."""
+    layer, face = np.zeros((size, size), np.uint8), cv2.FONT_HERSHEY_SIMPLEX
+    x, y, height = rng.uniform(0.88, 0.94), rng.uniform(0.08, 0.25), rng.uniform(0.03, 0.045)
+    thickness = max(1, round(height * size / 8))
+    scale = cv2.getFontScaleFromHeight(face, round(height * size), thickness)
+    return cv2.putText(layer, "L", (round(x * size), round(y * size)), face, scale, 255, thickness, cv2.LINE_AA)
 
 
 def develop(total: np.ndarray, rng: np.random.Generator, noise: np.random.Generator) -> np.ndarray:
     """Attenuation (size, size) as grey levels, with an exposure, a contrast and a noise of their own: uint8."""
-    low, high, gamma = rng.uniform(-0.16, 0.12), rng.uniform(0.85, 1.2), rng.uniform(0.8, 1.3)
-    steps, knee = 4096, rng.integers(3, 8)
+    low, high, gamma = rng.uniform(-0.1, 0.1), rng.uniform(0.9, 1.2), rng.uniform(0.85, 1.2)
+    steps = 4096
     scale = np.linspace(0, 1.3, steps) ** gamma
-    tones = scale / (1 + scale**knee) ** (1 / knee)  # straight, then saturating
-    table = np.round(tones * rng.uniform(215, 255) * 64).astype(np.int16)
+    table = np.round(scale / (1 + scale**5) ** 0.2 * rng.uniform(215, 255) * 64).astype(np.int16)  # then saturating
     levels = table[((total - low) * (steps / 1.3 / (high - low))).clip(0, steps - 1).astype(np.int16)]
     levels += noise.integers(-128, 128, levels.shape, np.int8) * np.int16(rng.integers(1, 4))
     return (levels >> 6).clip(0, 255).astype(np.uint8)

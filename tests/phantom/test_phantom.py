@@ -10,10 +10,7 @@ import pytest
 from kit import phantom
 from kit.competition import rle
 from kit.core.errors import KitError
-from kit.phantom.anatomy import SIDES, lung
 from kit.phantom.competition import Case
-from kit.phantom.film import Film
-from kit.phantom.radiograph import expose
 
 SIZE = 128
 
@@ -110,7 +107,7 @@ def test_the_strata_have_their_shares(cases):
     counts = Counter(min(len(case.regions), 2) for case in cases)
     assert (counts[1] + counts[2]) / len(cases) == pytest.approx(0.22, abs=0.01)
     assert counts[1] / (counts[1] + counts[2]) == pytest.approx(0.76, abs=0.03)
-    assert {len(case.regions) for case in cases} == {0, 1, 2, 3}
+    assert {len(case.regions) for case in cases} == {0, 1, 2}
     assert all(sum(bool(case.regions) for case in cases[k : k + 240]) >= 50 for k in (0, 18, 36))
 
 
@@ -126,35 +123,6 @@ def test_patients_have_several_images_but_on_one_side_only(cases):
         assert len({case.chest.half_width for case in group}) == 1
     tests = {Case(0, 1, index).person[0] for index in range(100)}
     assert not tests & set(images)
-
-
-def test_masks_lie_inside_a_lung(cases):
-    for case in (case for case in cases[:100] if case.regions):
-        film = Film(256, case.pose)
-        lungs = np.any([film.mask(lung(case.chest, side)) for side in SIDES], axis=0)
-        lungs = cv2.dilate(lungs.astype(np.uint8), np.ones((3, 3))).astype(bool)
-        for mask in case.masks(256):
-            assert mask.any()
-            assert (mask & lungs).sum() > 0.98 * mask.sum()
-
-
-def test_the_rim_is_dark_and_bare(cases):
-    """Against the same film of the same chest with the lung at the wall."""
-    darker, smoother, elsewhere = [], [], []
-    for case in [case for case in cases if case.regions and not case.upper][:16]:
-        sick = case.pixels(256).astype(float)
-        well = expose(case.chest, [], case.pose, 256, case.stream("film")).astype(float)
-        air = cv2.erode(np.any(case.masks(256), axis=0).astype(np.uint8), np.ones((5, 5))).astype(bool)
-        film = Film(256, case.pose)
-        belly = film.mask(case.chest.across([(0.9, 1.4), (0.9, 1.7)]))
-        darker.append((well - sick)[air].mean())
-        elsewhere += [abs((well - sick)[belly].mean())] if belly.any() else []
-        detail = [np.abs(x - cv2.blur(x, (5, 5)))[air].mean() for x in (well, sick)]
-        smoother.append(detail[0] - detail[1])
-    assert 8 < np.median(darker) < 40  # levels: clearly, and far from black
-    assert np.median(elsewhere) < 3
-    assert np.mean(np.array(darker) > 0) > 0.9
-    assert np.median(smoother) > 0
 
 
 def test_label_rows_are_the_masks(demo):
