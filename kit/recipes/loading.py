@@ -6,6 +6,7 @@ with the key's path.
 """
 
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
@@ -19,10 +20,12 @@ from kit.core.documents import NOT_YAML, yaml_problem
 from kit.core.errors import KitError
 from kit.core.files import present
 from kit.core.suggest import did_you_mean
-from kit.recipes.overrides import override, pairs, shorten
+from kit.recipes.overrides import override, pairs, shorten, unreached
 from kit.recipes.schema import OF_THE_WHOLE, Recipe, merged
 from kit.recipes.section import Section
 from kit.recipes.stage import Scale
+
+log = logging.getLogger(__name__)
 
 Part = TypeVar("Part", bound=Section)
 SECTIONS: tuple[type[Section], ...] = (Recipe, *Section.__subclasses__())
@@ -66,6 +69,7 @@ def load(name: str | Path, overrides: str | Sequence[str] = "") -> Recipe:
         raise KitError(f"{path}: is not YAML: {yaml_problem(error)}") from None
     if not isinstance(content, dict):
         raise KitError(f"{path}: a recipe is a mapping of keys to values, see `kit recipes exp5`")
+    content = _unshared(content)
     content.setdefault("name", file.name.rsplit(".", 1)[0])
     factors: dict[str, Any] = {}
     for pair in given:
@@ -78,7 +82,18 @@ def load(name: str | Path, overrides: str | Sequence[str] = "") -> Recipe:
         if not pair.startswith("scale."):
             override(content, pair)
     shorten(content, given)
-    return parse(content, path)
+    recipe = parse(content, path)
+    for pair in given:
+        if not pair.startswith("scale.") and (missed := unreached(content, pair)):
+            log.warning("SET: %s does not reach %s: try members.%s.%s", pair, ", ".join(missed), missed[0], pair)
+    return recipe
+
+
+def _unshared(value: Any) -> Any:
+    """The same mappings and lists, with what YAML's anchors have put into several places copied for each of them."""
+    if isinstance(value, dict):
+        return {key: _unshared(part) for key, part in value.items()}
+    return [_unshared(part) for part in value] if isinstance(value, list) else value
 
 
 def parse(content: dict[str, Any], path: str) -> Recipe:

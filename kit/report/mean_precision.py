@@ -1,8 +1,8 @@
 """The figure that the paper's Tables 5, 7 and 10 call IoU: mean precision over ten thresholds of IoU.
 
-Its first author's code (metric_loss.py of github.com/Ayat-Abedalla/Ens4B-UNet) asks of each image which of 0.50, 0.55, …,
-0.95 its IoU is above, and takes the share of them. It goes by the masks at the size of the network, and counts R-TH in
-the pixels of the network, where the submitted masks of the same code count it in those of the 1024×1024 image.
+Its first author's code (metric_loss.py of github.com/Ayat-Abedalla/Ens4B-UNet) asks of each image which of 0.50, 0.55,
+…, 0.95 its IoU is above, and takes the share of them. It goes by the masks at the size of the network, and counts R-TH
+in the pixels of the network, where the submitted masks of the same code count it in those of the 1024×1024 image.
 """
 
 from collections.abc import Iterator

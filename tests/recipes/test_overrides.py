@@ -15,6 +15,48 @@ def test_overrides_reach_lists_and_nested_keys():
     assert changed.seed == 3
 
 
+def stages_of(name, overrides):
+    return {part.label: part.stages for part in recipes.load(name, overrides).parts()}
+
+
+def test_an_override_of_a_stage_reaches_every_member_that_has_it(caplog):
+    before, shorter = stages_of("sneddy", ""), stages_of("sneddy", "stages.0.epochs=2")
+    assert {label: [stage.epochs for stage in stages] for label, stages in shorter.items()} == {
+        label: [2, *(stage.epochs for stage in stages[1:])] for label, stages in before.items()
+    }
+    assert {stage.best_checkpoints for stages in shorter.values() for stage in stages[:1]} == {2}
+    assert {stage.size for stages in stages_of("x5", "stages.0.size=512").values() for stage in stages} == {512}
+    assert caplog.text == ""
+
+
+def test_members_that_an_override_does_not_reach_are_told(caplog):
+    before, found = stages_of("sneddy", ""), stages_of("sneddy", "stages.4.epochs=2")
+    assert found["r50"] == before["r50"]
+    assert "stages.4.epochs=2 does not reach r50: try members.r50.stages.4.epochs=2" in caplog.text
+    caplog.clear()
+    assert [part.seed for part in recipes.load("small-ensemble", "seed=7").parts()] == [7, 1, 2]
+    assert "seed=7 does not reach seed1, seed2" in caplog.text
+    caplog.clear()
+    recipes.load("x5", "network.encoder_weights=null tta=true members.b3.seed=4")
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("member", ["r34", "r50"])
+def test_a_stage_of_one_member_can_be_set(member):
+    before, found = stages_of("sneddy", ""), stages_of("sneddy", f"members.{member}.stages.1.epochs=5")
+    changed = [stage.model_copy(update={"epochs": 5}) if i == 1 else stage for i, stage in enumerate(before[member])]
+    assert found == before | {member: tuple(changed)}
+
+
+def test_the_winners_second_round_is_the_last_stage_of_all_four_members():
+    last = recipes.load("sneddy").stages[-1]
+    stage = "{size: 1024, epochs: 40, batch_size: 2, learning_rate: 1.0e-6, final_learning_rate: 1.0e-7, periods: [8], "
+    stage += "restarts: false, watch: score, early_stopping: 13, best_checkpoints: 3, averaged: predictions, "
+    again = recipes.load("sneddy", f"start=sneddy start_data=round1 stages=[{stage}positive_share: 0.5}}]")
+    assert {part.stages for part in again.parts()} == {(last,)}
+    assert [part.start for part in again.parts()] == [f"sneddy/{part.label}" for part in again.parts()]
+
+
 @pytest.mark.parametrize("gamma", ["[0,0]", "[-1,1]", "[1.2,0.8]", "[.nan,1]", "[1]"])
 def test_a_range_that_cannot_be_is_refused(gamma):
     with pytest.raises(KitError, match=r"magnitudes\.A2\.gamma"):
@@ -114,14 +156,14 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("members={test.npy:{}}", "members.test.npy"),
         ("members.a.network.encodr=x", "members.a.network.encodr"),
         ("members.a.stages=[{size: 64}]", "members.a.stages.0.epochs"),
-        ("members.a.stages.0.size=64", "members.a.stages"),
+        ("members.a.stages.0.size=65", "members.a.stages.0.size"),
+        ("members.a.stages.2.size=64", "there is no 2 in a list of 2"),
         ("members.a.name=b", "members.a.name"),
         ("members.a.members.b.seed=1", "members.a.members"),
         ("members.a=1", "members.a"),
         ("members.oof.seed=1", "members: oof is a folder of every run"),
         ("members.fold0.seed=1", "members: fold0 is a folder of every run"),
         ("name=a/b members.c.seed=1", "members: a recipe with members has a name without '/'"),
-        ("members.a.seed=1 members.a.stages.0.size=64", "members.a.stages are those of the whole"),
         ("network.decoder_channels=[0,8,8,8,8]", "network.decoder_channels.0"),
         ("network.decoder_channels=[8,8,8,8,8] network.attention=scse", "network.attention: scse needs"),
         ("seed=2020-13-45", "is not a YAML value"),
