@@ -181,7 +181,7 @@ def _load(module: nn.Module, path: Path, what: str, remedy: str) -> None:
         raise KitError(f"{what}: {path}: there is no such file")
     try:
         # Weights are data: nothing in them is ever run.
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, ValueError, EOFError) as error:
         raise KitError(f"{what}: {path}: is not a file of weights ({type(error).__name__}): {remedy}") from error
     except Exception as error:  # pickle's own errors have no common base
@@ -189,16 +189,36 @@ def _load(module: nn.Module, path: Path, what: str, remedy: str) -> None:
             f"{what}: {path}: is not opened, since it is damaged or holds more than weights: download it again, or "
             "convert it to safetensors"
         ) from error
+    for wrapper in ("state_dict", "model"):  # of a checkpoint that holds more than weights
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
     if not (isinstance(state, dict) and all(isinstance(key, str) for key in state)):
         raise KitError(f"{what}: {path}: holds {type(state).__name__}, not tensors by name: {remedy}")
     if strange := next((key for key, tensor in state.items() if not isinstance(tensor, torch.Tensor)), None):
         raise KitError(f"{what}: {path}: {printable(strange)} is no tensor: give a state dict alone")
     # timm's encoders stand one level deeper in smp than in their own files.
-    target: Any = (
-        module.model if hasattr(module, "model") and not any(key.startswith("model.") for key in state) else module
-    )
+    target: nn.Module
+    for target in filter(None, (module, getattr(module, "model", None))):
+        if (found := _matching(state, set(target.state_dict()))) is not None:
+            break
     try:
-        target.load_state_dict(state, strict=True)
+        target.load_state_dict(state if found is None else found, strict=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[1:2] or [str(error)]
         raise KitError(f"{what}: {path}: is of another network: {' '.join(reason[0].split())[:160]}") from error
+
+
+def _matching(state: dict[str, torch.Tensor], wanted: set[str]) -> dict[str, torch.Tensor] | None:
+    """The tensors of a file by the names of a network, as makers give them: below one prefix, with another head.
+
+    Returns:
+        None where some are missing, or where parts of the network have more tensors than it, as those of a deeper one.
+    """
+    needed = {name for name in wanted if not name.endswith("num_batches_tracked")}  # older files lack these
+    first, parts = min(needed), {name.partition(".")[0] for name in wanted}
+    for prefix in sorted((key.removesuffix(first) for key in state if key.endswith(first)), key=len):
+        below = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+        extra = below.keys() - wanted
+        if needed <= below.keys() and not any(name.partition(".")[0] in parts for name in extra):
+            return {name: tensor for name, tensor in below.items() if name in wanted}
+    return None

@@ -2,6 +2,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from kit import networks, recipes
@@ -232,7 +233,9 @@ def test_a_pickle_with_code_is_never_run(tmp_path, capsys):
         (7, "holds int, not tensors by name"),
         (None, "holds NoneType, not tensors by name"),
         ({0: torch.zeros(2)}, "holds dict, not tensors by name"),
-        ({"state_dict": {"a": torch.zeros(2)}, "epoch": 3}, "state_dict is no tensor"),
+        ({"state_dict": {"a": torch.zeros(2)}, "epoch": 3}, "is of another network"),
+        ({"state_dict": {0: torch.zeros(2)}}, "holds dict, not tensors by name"),
+        ({"weights": {"a": torch.zeros(2)}, "epoch": 3}, "weights is no tensor"),
         ({}, "is of another network"),
     ],
 )
@@ -267,3 +270,32 @@ def test_a_network_that_cannot_be_is_not_taken_for_a_lack_of_internet():
 def test_networks_that_cannot_be_are_refused_with_their_key(section):
     with pytest.raises(KitError, match=r"network\.(encoder|decoder_channels|attention)"):
         networks.build(section)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.encoder."])
+def test_encoder_weights_as_their_makers_give_them(tmp_path, prefix):
+    """Below a prefix, with a head that the encoder lacks and other parts beside it, in a checkpoint."""
+    source = networks.build(SMALL).net.encoder.state_dict()
+    given = {**source, "fc.weight": torch.zeros(3, 512)}
+    given = {f"{prefix}{name}": tensor for name, tensor in given.items() if not name.endswith("num_batches_tracked")}
+    torch.save({"state_dict": given | {"loss.weight": torch.zeros(1)}, "epoch": 3}, tmp_path / "encoder.pth")
+    network = networks.build(SMALL.model_copy(update={"encoder_weights": str(tmp_path / "encoder.pth")}))
+    assert all((network.net.encoder.state_dict()[name] == source[name]).all() for name in source)
+
+
+def test_a_deeper_network_of_the_same_shapes_is_another_one(tmp_path):
+    deeper = networks.build(SMALL.model_copy(update={"encoder": "resnet34"})).net.encoder
+    torch.save(deeper.state_dict(), tmp_path / "encoder.pth")
+    with pytest.raises(KitError, match="another network"):
+        networks.build(SMALL.model_copy(update={"encoder_weights": str(tmp_path / "encoder.pth")}))
+
+
+def test_timms_own_file_of_an_encoder(tmp_path):
+    given = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    torch.save(given, tmp_path / "encoder.pth")
+    network = networks.build(
+        SMALL.model_copy(
+            update={"encoder": "tu-tf_efficientnet_lite0", "encoder_weights": str(tmp_path / "encoder.pth")}
+        )
+    )
+    assert (network.net.encoder.model.conv_stem.weight == given["conv_stem.weight"]).all()

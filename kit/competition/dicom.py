@@ -21,12 +21,13 @@ import numpy as np
 import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.encaps import generate_frames
-from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -45,6 +46,8 @@ TOO_LARGE = "at most 8192×8192 are read: scale it down, or leave it out"
 _UNDEFINED = 2**32 - 1
 _MOST_INFLATED = 2**28
 """Bytes of a deflated file after inflation."""
+_BARE = re.compile(rb"[\x02\x08]\x00[\x00-\x18]\x00[A-Z\x00-\xff][A-Z\x00-\xff]", re.DOTALL)
+"""How a DICOM file without a preamble begins: with an element of its first group."""
 _TOLD: set[str] = set()
 """Doubts that have been logged."""
 
@@ -152,7 +155,7 @@ def holds_image(path: Path | str) -> bool | None:
     except OSError:
         return None
     if head[128:132] != b"DICM":
-        return None
+        return True if _BARE.match(head) else None
     place = head.find(b"\x02\x00\x02\x00UI", 132)  # Media Storage SOP Class UID, stored in explicit little endian
     length = int.from_bytes(head[place + 6 : place + 8], "little")
     return place < 0 or _is_image_class(head[place + 8 : place + 8 + length].decode("ascii", "replace").strip(" \0"))
@@ -210,19 +213,25 @@ def _dataset(path: Path | str, stop_before_pixels: bool = False) -> pydicom.Data
         size = os.fstat(handle.fileno()).st_size
         if not size:
             raise _Refused("is empty: fetch it again")
-        try:
-            _check_inflated(handle)
-            dataset = pydicom.dcmread(handle, stop_before_pixels=stop_before_pixels)
-        except InvalidDicomError:
-            raise _Refused("is not a DICOM file: fetch it again") from None
+        head = handle.read(132)
+        if head[128:] != b"DICM" and not _BARE.match(head):
+            raise _Refused("is not a DICOM file: fetch it again")
+        handle.seek(0)
+        _check_inflated(handle)
+        dataset = pydicom.dcmread(handle, stop_before_pixels=stop_before_pixels, force=True)
     if "Rows" not in dataset or "Columns" not in dataset:
         raise _Refused(_no_image(dataset))
+    pixels: Any = None if stop_before_pixels else dataset.get_item("PixelData")
+    if not dataset.file_meta.get("TransferSyntaxUID") and getattr(pixels, "length", _UNDEFINED) != _UNDEFINED:
+        # Not compressed: the elements themselves have shown pydicom how they are written.
+        implicit = dataset.original_encoding[0]
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     return dataset
 
 
 def _check_inflated(handle: BinaryIO) -> None:
     """Refuses a deflated file that would fill the memory: pydicom inflates all of it at once."""
-    read_preamble(handle, force=False)
+    read_preamble(handle, force=True)
     meta = read_dataset(handle, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0

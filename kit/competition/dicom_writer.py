@@ -10,9 +10,14 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, SecondaryCaptu
 from kit.competition import dicom
 from kit.competition.dicom import Radiograph
 
+_SMALLEST_SIDE = 32
+"""Pixels that the encoder's six resolutions need."""
+
 
 def write(path: Path | str, image_id: str, image: Radiograph) -> None:
     """Writes an image as JPEG 2000, its grey levels as they are; the same image gives the same bytes.
+
+    An image with a side too small for it is not compressed.
 
     Args:
         path: The file.
@@ -44,5 +49,6 @@ def write(path: Path | str, image_id: str, image: Radiograph) -> None:
     with dicom.quiet():
         if image.age is not None:
             data.PatientAge = f"{image.age:03d}Y"
-        data.compress(JPEG2000Lossless, generate_instance_uid=False)
+        if min(pixels.shape) >= _SMALLEST_SIDE:
+            data.compress(JPEG2000Lossless, generate_instance_uid=False)
         pydicom.dcmwrite(path, data, enforce_file_format=True)

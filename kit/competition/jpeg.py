@@ -6,13 +6,15 @@ OpenCV's, bit for bit, without its warnings on the terminal.
 """
 
 import io
+import re
 
 import numpy as np
 from PIL import Image
 
 _END = b"\xff\xd9"
+_SCAN = b"\xff\xda"
 _SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
-_PADDING = bytes(range(1, 251)) * 2
+_PADDINGS = bytes(range(1, 251)) * 2, b"\xfe" * 500, b"\x5a" * 500
 _MISSING = 128
 _MOST_TILES = 4096
 
@@ -34,16 +36,20 @@ def decode(frame: bytes, shape: tuple[int, int]) -> np.ndarray:
     Raises:
         Undecodable: it is no JPEG, of another size, or a part of its picture is missing.
     """
-    frame = frame.rstrip(b"\x00")
-    if not frame.endswith(_END):
-        raise Undecodable("pixels cannot be decoded (the JPEG stream ends too early): fetch the file again")
+    end = frame.rfind(_END)
+    ended = end > frame.rfind(_SCAN)  # encoders pad behind the end mark with what they like, and some forget it
+    # A byte 0xFF of the picture is followed by 0, which is no padding.
+    frame = frame[:end] if ended else re.sub(rb"(\xff\x00)?\x00*\Z", rb"\1", frame)
+    frame += _END
     if (size := _size(frame)) != shape:
         raise Undecodable(f"pixels are {size}, not {shape} as its header says: fetch it again")
     pixels = _grey(frame)
     # A decoder that runs out of data leaves the blocks that are missing at middle grey, the last one too. Then more
-    # data before the end mark changes the picture; behind a whole picture it is left alone.
+    # data before the end mark changes the picture; behind a whole picture it is left alone. Without an end mark, the
+    # last block may lack its end alone.
     last = pixels[(shape[0] - 1) // 8 * 8 :, (shape[1] - 1) // 8 * 8 :]
-    if (last == _MISSING).all() and (_grey(frame[: -len(_END)] + _PADDING + _END) != pixels).any():
+    doubtful = not ended or bool((last == _MISSING).all())
+    if doubtful and any((_grey(frame[: -len(_END)] + more + _END) != pixels).any() for more in _PADDINGS):
         raise Undecodable("pixels cannot be decoded (a part of the JPEG picture is missing): fetch the file again")
     return pixels
 

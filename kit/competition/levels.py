@@ -11,9 +11,9 @@ import numpy as np
 import pydicom
 from pydicom.pixels import pixel_array
 
-READER = "3"
+READER = "4"
 """Version of reading, part of the key of whatever is stored of an image or a mask picture: cached rows, maps, imports.
-Raise it whenever `dicom`, `jpeg`, `levels` or `pictures` gives other pixels for a file than before."""
+Raise it whenever `dicom`, `jpeg`, `levels` or `pictures` gives other pixels for a file than before, or any at all."""
 
 _MOST_CLIPPED = 0.95
 """Share of the pixels between the darkest and the brightest that a window may make black or white."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from kit.competition import pictures, rle
@@ -243,7 +242,7 @@ def _pixels(image: Picture) -> np.ndarray:
         if image.ndim == 2:
             return image
         if _is_colour(image):
-            return np.array(Image.fromarray(np.ascontiguousarray(image[..., :3])).convert("L"))
+            return pictures.luminance(image)
     found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
     raise KitError(
         f"predict: an image is {found}: give grey levels as uint8 (height, width), colours as (height, width, 3), or "

@@ -210,3 +210,47 @@ def test_mutated_files_are_read_or_refused(tmp_path):
             refused += 1
             assert "\n" not in str(error)
     assert 100 < refused < 500
+
+
+@pytest.mark.parametrize("behind", [b"\xff", b"\r\n", b"\0", b"\0\xff\0", b"\xff\xda and more"])
+def test_bytes_behind_a_jpegs_end_mark_change_nothing(behind):
+    stream = cv2.imencode(".jpg", SMOOTH)[1].tobytes()
+    assert (jpeg.decode(stream + behind, SMOOTH.shape) == jpeg.decode(stream, SMOOTH.shape)).all()
+
+
+def test_a_jpeg_without_its_end_mark_is_read_where_it_is_whole():
+    """Cut anywhere in its last part, it gives the same picture or is refused."""
+    read = 0
+    for seed in range(8):
+        pixels = np.random.default_rng(seed).integers(0, 256, (40, 48)).astype(np.uint8)
+        stream = cv2.imencode(".jpg", pixels)[1].tobytes()
+        whole = jpeg.decode(stream, pixels.shape)
+        for end in (stream[:-2], stream[:-2] + b"\0"):
+            assert (jpeg.decode(end, pixels.shape) == whole).all()
+        for cut in range(3, 80):
+            try:
+                found = jpeg.decode(stream[:-cut], pixels.shape)
+            except jpeg.Undecodable:
+                continue
+            read += 1
+            assert (found == whole).all()
+    assert read < 20
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+def test_a_file_without_preamble_or_transfer_syntax_is_read_as_it_is_written(tmp_path, syntax):
+    path = write_dicom(tmp_path / "a.dcm", SMOOTH, syntax)
+    content = path.read_bytes()
+    with dicom.quiet():
+        meta = pydicom.filereader.read_file_meta_info(path)
+    elements = content[132 + 12 + meta.FileMetaInformationGroupLength :]
+    for name, written in (
+        ("bare", elements),
+        ("meta alone", content[132:]),
+        ("preamble alone", content[:132] + elements),
+    ):
+        path.write_bytes(written)
+        assert (dicom.read(path).pixels == SMOOTH).all(), name
+        assert dicom.holds_image(path)
+    path.write_bytes(elements[: len(elements) // 2])
+    assert "truncated" in refusal(path)

@@ -103,6 +103,14 @@ def test_a_folder_is_imported_again_by_a_better_reader(tmp_path, monkeypatch):
     assert importing.bring_in(source, out)[1]
 
 
+@pytest.mark.parametrize("shape", [(31, 200), (1, 60), (1, 1), (32, 33)])
+def test_images_of_any_size_are_written_without_loss(tmp_path, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    dicom_writer.write(tmp_path / "a.dcm", "a", pictures.read_image(tmp_path / "a.png"))
+    assert (dicom.read(tmp_path / "a.dcm").pixels == pixels).all()
+
+
 @pytest.mark.parametrize("ending", [".png", ".jpg"])
 def test_what_is_imported_is_what_was_there(tmp_path, ending):
     found, done = importing.bring_in(draw_folder(tmp_path / "cells", ending=ending), tmp_path / "out")
