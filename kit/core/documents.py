@@ -1,5 +1,6 @@
 """JSON files with a typed model: what a file holds is what its model says, or the error names file, key and reason."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -19,6 +20,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 """What PyYAML raises: its own errors, and others for dates, tags and depths that cannot be."""
 _LARGEST = 64 * 2**20
+_LARGEST_YAML = 10**6
 _TOLD = 5
 
 
@@ -49,6 +51,38 @@ def read_document(path: Path | str, kind: type[T] | Any, remedy: str) -> T:
         return TypeAdapter(kind).validate_json(content, strict=True)
     except ValidationError as error:
         raise KitError(f"{printable(path)}: {told(error)}: {remedy}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what YAML lets pass: a key that stands in a mapping twice, and numbers that no machine word holds."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, times in keys.items():
+            if times > 1:
+                raise yaml.composer.ComposerError(None, None, f"{key} is there {times} times", node.start_mark)
+        return node
+
+    def construct_int(self, node: yaml.ScalarNode) -> int:
+        value = self.construct_yaml_int(node)
+        if abs(value) >= 2**63:  # Python does not even write one of thousands of digits
+            raise yaml.constructor.ConstructorError(None, None, "a number is too large", node.start_mark)
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)
+
+
+def load_yaml(text: str) -> Any:
+    """The values in a YAML text.
+
+    Raises:
+        One of NOT_YAML: it is none, or is larger than any that a person writes: a few anchors grow without end.
+    """
+    if len(text) > _LARGEST_YAML:
+        raise ValueError(f"{len(text)} characters are more than any such file has")
+    return yaml.load(text, _Loader)
 
 
 def yaml_problem(error: Exception) -> str:

@@ -4,7 +4,9 @@ A reader sees the old file or the new one, whatever happens to the writer: every
 beside the target, flushed to the disk and renamed over it.
 """
 
+import errno
 import fcntl
+import functools
 import hashlib
 import io
 import json
@@ -205,7 +207,7 @@ def _held(temporary: Path, make: Callable[[], object]) -> Iterator[None]:
 def locked(path: Path | str, busy: str | None = None) -> Iterator[None]:
     """Keeps every other process from `path` while the block runs, by a hidden lock file beside it.
 
-    The lock ends with the process, however that ends.
+    The lock ends with the process, however that ends. On a file system without locks a warning takes its place.
 
     Args:
         path: What the block makes.
@@ -226,11 +228,18 @@ def locked(path: Path | str, busy: str | None = None) -> Iterator[None]:
             log.info("%s: waiting for another process to finish", path)
             lock.acquire()
     except OSError as error:
-        raise unwritable(path, error) from None
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise unwritable(path, error) from None
+        _warn_without_locks(path.parent)
     try:
         yield
     finally:
         lock.release()
+
+
+@functools.cache
+def _warn_without_locks(folder: Path) -> None:
+    log.warning("%s: the file system knows no locks: let no two commands run there at once", printable(folder))
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:

@@ -116,6 +116,10 @@ def save(path: Path | str, ids: Sequence[str], array: np.ndarray) -> None:
     save_array(path, array)
 
 
+_ROUNDING = 1e-5
+"""How far a mean or a resized map of 32 bits may leave [0, 1]."""
+
+
 def to_levels(probabilities: np.ndarray) -> np.ndarray:
     """The levels of a map, or of several: the highest L for which p ≥ L / 255, compared in the precision of the map.
 
@@ -126,7 +130,7 @@ def to_levels(probabilities: np.ndarray) -> np.ndarray:
         probabilities: Floats in [0, 1], or uint8 levels, which are returned as they are.
 
     Raises:
-        KitError: NaN or a value outside [0, 1].
+        KitError: NaN or a value outside [0, 1], but for rounding.
 
     >>> to_levels(np.array([[0.0, 0.5, 0.75, 1.0]]))
     array([[  0, 127, 191, 255]], dtype=uint8)
@@ -134,8 +138,10 @@ def to_levels(probabilities: np.ndarray) -> np.ndarray:
     if probabilities.dtype == np.uint8:
         return probabilities
     low, high = probabilities.min(), probabilities.max()
-    if not (low >= 0 and high <= 1):  # also false for NaN
-        raise KitError(f"probabilities lie in [{low:.4g}, {high:.4g}]: give values in [0, 1] without NaN")
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also false for NaN
+        raise KitError(f"probabilities lie in [{low:.9g}, {high:.9g}]: give values in [0, 1] without NaN")
+    if low < 0 or high > 1:
+        probabilities = probabilities.clip(0, 1)
     steps = np.append(PROBABILITIES, 2).astype(probabilities.dtype)
     levels = (probabilities * probabilities.dtype.type(255)).astype(np.int16)  # right but for rounding
     levels -= probabilities < steps[levels]

@@ -49,7 +49,7 @@ def absence() -> str:
 
 def _key_problem(path: Path) -> str:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     except ValueError:

@@ -4,11 +4,10 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from kit.core import files
-from kit.core.documents import NOT_YAML, told, yaml_problem
+from kit.core.documents import NOT_YAML, load_yaml, told, yaml_problem
 from kit.core.errors import KitError
 
 PATH = Path("kaggle.yaml")
@@ -56,7 +55,7 @@ def load(competition: str | None = None, user: str | None = None, path: Path = P
     """
     text = files.read_bytes(path) if files.present(path) else b""
     try:
-        content = yaml.safe_load(text) or {}
+        content = load_yaml(text.decode("utf-8-sig")) or {}
     except NOT_YAML as error:
         raise KitError(f"{path}: is not YAML: {yaml_problem(error)}") from None
     if not isinstance(content, dict):

@@ -71,7 +71,7 @@ def as_script(text: str) -> str:
 
 
 def _template(name: str) -> str:
-    return (resources.files("kit.kernel") / name).read_text()
+    return (resources.files("kit.kernel") / name).read_text("utf-8")
 
 
 def _cell(kind: str, source: str) -> dict:

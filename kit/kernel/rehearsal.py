@@ -96,7 +96,7 @@ def play(sandbox: Sandbox, kernel: Kernel, layout: Layout) -> tuple[dict[str, st
     lines = done.stdout.strip().splitlines()
     written = sandbox.kaggle / "working" / "submission.csv"
     if sandbox.network_log.exists():
-        reached = "; ".join(sandbox.network_log.read_text().splitlines()[:5])
+        reached = "; ".join(sandbox.network_log.read_text("utf-8", "replace").splitlines()[:5])
         raise KitError(f"{kernel.code}: reaches for the network, which a kernel has not: {reached}")
     if done.returncode:
         told = "\n  ".join(lines[-15:])

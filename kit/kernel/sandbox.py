@@ -33,7 +33,7 @@ import sys
 NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
 def note(event, args):
     if event in NETWORK and not (event == "socket.connect" and isinstance(args[1], (str, bytes))):
-        with open("/kaggle/network.txt", "a") as log:
+        with open("/kaggle/network.txt", "a", encoding="utf-8") as log:
             log.write(f"{event} {args[-1] if event == 'socket.connect' else args[0]}\\n")
 sys.addaudithook(note)
 """
@@ -68,7 +68,7 @@ class Sandbox:
         for name in ("working", "src"):
             shutil.rmtree(self.kaggle / name, ignore_errors=True)
             (self.kaggle / name).mkdir(parents=True)
-        (self.kaggle / "src" / "script.py").write_text(script)
+        (self.kaggle / "src" / "script.py").write_text(script, "utf-8")
         root = self.folder / "root"
         root.mkdir(exist_ok=True)
         base = self.environment.python.parent.parent

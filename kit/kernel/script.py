@@ -67,7 +67,7 @@ def find_bundle() -> Path:
 
 def verify(bundle: Path) -> None:
     """Stops if a file is missing or is not as it was when the kernel was built."""
-    for name, expected in json.loads((bundle / "manifest.json").read_text())["files"].items():
+    for name, expected in json.loads((bundle / "manifest.json").read_text("utf-8"))["files"].items():
         if not (bundle / name).is_file():
             raise RuntimeError(f"{bundle / name}: is missing: upload the dataset again")
         if sha256(bundle / name) != expected:

@@ -7,18 +7,16 @@ with the key's path.
 
 import itertools
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
-from kit.core.documents import NOT_YAML, yaml_problem
+from kit.core.documents import NOT_YAML, load_yaml, yaml_problem
 from kit.core.errors import KitError
-from kit.core.files import present
+from kit.core.files import present, read_text
 from kit.core.suggest import did_you_mean
 from kit.recipes.overrides import override, pairs, shorten, unreached
 from kit.recipes.schema import OF_THE_WHOLE, Recipe, merged
@@ -63,8 +61,9 @@ def load(name: str | Path, overrides: str | Sequence[str] = "") -> Recipe:
             f"{path}: there is no such recipe{did_you_mean(name, names())}: "
             f"choose one of {', '.join(names())}, or the path of a .yaml file"
         )
+    text = read_text(file) if isinstance(file, Path) else file.read_text("utf-8")
     try:
-        content = yaml.load(file.read_text(), _UniqueKeys)
+        content = load_yaml(text)
     except NOT_YAML as error:
         raise KitError(f"{path}: is not YAML: {yaml_problem(error)}") from None
     if not isinstance(content, dict):
@@ -128,18 +127,6 @@ def _validated(kind: type[Part], content: dict[str, Any], path: str, inside: tup
             f"{'.'.join(map(str, (*inside, *problem['loc']))) or 'the recipe'}: {_reason(problem)}" for problem in own
         ]
         raise KitError(f"{path}: " + "; ".join(problems)) from None
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that stands in a mapping twice, of which YAML would silently keep the last."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        for key, times in keys.items():
-            if times > 1:
-                raise yaml.composer.ComposerError(None, None, f"{key} is there {times} times", node.start_mark)
-        return node
 
 
 def read(path: Path | str) -> Recipe:

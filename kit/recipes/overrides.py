@@ -5,9 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
-from kit.core.documents import NOT_YAML
+from kit.core.documents import NOT_YAML, load_yaml
 from kit.core.errors import KitError
 
 
@@ -98,9 +96,9 @@ def _parsed(pair: str) -> tuple[str, Any]:
     if not equals or not key:
         raise KitError(f"SET: {pair!r} is not KEY=VALUE, as in SET='stages.0.epochs=2 seed=1'")
     try:
-        value = yaml.safe_load(text)
+        value = load_yaml(text)
     except NOT_YAML:
-        raise KitError(f"SET: {key}: {text!r} is not a YAML value") from None
+        raise KitError(f"SET: {key}: {text[:80]!r} is not a YAML value") from None
     # YAML 1.1 takes 1e-4, without a dot, for a string.
     return key, float(value) if isinstance(value, str) and "e" in value.lower() and _is_number(value) else value
 
@@ -133,6 +131,6 @@ def _is_number(text: str) -> bool:
 
 
 def _index(items: list, part: str, key: str) -> int:
-    if not part.isdecimal() or int(part) >= len(items):
+    if not part.isdecimal() or len(part) > 9 or int(part) >= len(items):
         raise KitError(f"SET: {key}: there is no {part} in a list of {len(items)} (the first is 0)")
     return int(part)

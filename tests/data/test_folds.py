@@ -1,5 +1,6 @@
 import dataclasses
 import logging
+import os
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from kit.competition import labels
 from kit.core.errors import KitError
 from kit.data import folds
 from kit.data.folds import Split
+from kit.workflows.folds import make_folds
 from kit.workflows.workspace import Workspace
 
 
@@ -242,3 +244,39 @@ class TestSizes:
                 assert "another --seed" in str(error)
             else:
                 assert made.table.fold.nunique() == 5
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_kill_leaves_what_is_made_again_to_the_byte(phantoms, tmp_path, monkeypatch, again):
+    def make(workspace, count=None):
+        return make_folds(workspace, phantoms.folder, recipes.load("demo"), count)
+
+    def content(workspace):
+        return {path.name: path.read_bytes() for path in workspace.folds.iterdir()}
+
+    class Killed(BaseException):
+        pass
+
+    whole = Workspace(tmp_path / "whole")
+    make(whole)
+    for moment in range(1, 5):
+        killed, calls = Workspace(tmp_path / f"killed{moment}"), []
+        if again:
+            make(killed)
+            first = killed.folds / f"{phantoms.name}.csv"
+            changed = folds.provenance(phantoms, Split(2)) | {"labels": "0" * 64}
+            folds.write(first, folds.Folds(folds.read_table(first)), changed)
+
+        def replace(source, target, rename=os.replace, calls=calls, moment=moment):
+            calls.append(1)
+            if len(calls) == (moment + 1) // 2 and moment % 2:
+                raise Killed
+            rename(source, target)
+            if len(calls) == moment // 2 and not moment % 2:
+                raise Killed
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr("os.replace", replace)
+            make(killed)
+        make(killed)
+        assert content(killed) == content(whole)

@@ -67,3 +67,10 @@ def test_enlarging_is_bilinear_and_of_the_wanted_shape():
     levels = np.array([[0, 200]], np.uint8)
     assert upsample(levels, (2, 4)).tolist() == [[0, 50, 150, 200]] * 2
     assert upsample(levels, (1, 2)) is levels
+
+
+def test_what_leaves_the_range_by_rounding_is_clipped():
+    over = np.array([[-1e-7, 1.0000001]], np.float32)
+    assert to_levels(over).tolist() == [[0, 255]]
+    with pytest.raises(KitError, match=r"\[0, 1\.0001"):
+        to_levels(np.array([0, 1.0001], np.float32))

@@ -1,6 +1,9 @@
 """What the recipes of the kit say, against the paper, the winners' code and each other."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -201,3 +204,12 @@ def test_a_member_is_the_recipe_with_its_changes_over_it():
     assert a == whole.model_copy(update={"name": "demo/a", "network": changed, "members": {}})
     assert (b.name, [stage.size for stage in b.stages], b.network) == ("demo/b", [32], whole.network)
     assert recipes.load("demo").parts() == (recipes.load("demo"),)
+
+
+def test_a_recipe_is_read_as_utf_8_in_any_locale(tmp_path):
+    stage = "{size: 64, epochs: 1, batch_size: 1, learning_rate: 1}"
+    (tmp_path / "r.yaml").write_text(f"about: Lungenflügel\nstages: [{stage}]\n", "utf-8")
+    ascii_alone = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", "from kit import recipes; print(ascii(recipes.load('r.yaml').about))"]
+    ran = subprocess.run(command, cwd=tmp_path, env=os.environ | ascii_alone, capture_output=True, text=True)
+    assert ran.stdout == "'Lungenfl\\xfcgel'\n", ran.stderr

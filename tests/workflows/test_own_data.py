@@ -320,3 +320,33 @@ def test_what_cannot_be_imported_says_why(tmp_path):
     shutil.rmtree(folder / "masks")
     with pytest.raises(KitError, match=r"none of its 12 images has a mask.*masks/case00\.png"):
         mirror.recognise(folder)
+
+
+def test_import_copies_no_file_from_elsewhere(tmp_path, caplog):
+    folder = draw_folder(tmp_path / "cells", train=4, test=0)
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret/key.csv").write_text("ImageId,PatientId\ncase00,p\n")
+    (folder / "patients.csv").symlink_to(tmp_path / "secret/key.csv")
+    with pytest.raises(KitError, match=r"patients\.csv: links to .*key\.csv, out of the folder"):
+        importing.bring_in(folder, tmp_path / "out")
+    (folder / "patients.csv").unlink()
+    shutil.move(folder / "images", tmp_path / "disk")
+    (folder / "images").symlink_to(tmp_path / "disk")
+    with caplog.at_level("INFO", "kit"):
+        importing.bring_in(folder, tmp_path / "out")
+    assert "4 images and masks lie elsewhere" in caplog.text
+    (tmp_path / "out/notes").symlink_to(tmp_path / "secret")
+    (folder / "masks/case00.png").touch()
+    assert importing.bring_in(folder, tmp_path / "out")[1]
+    assert (tmp_path / "out/notes").is_symlink()  # kept as it is, its content not copied
+
+
+def test_a_row_that_a_spreadsheet_cut_is_an_error_of_check(phantoms, tmp_path):
+    folder = tmp_path / "siim"
+    shutil.copytree(phantoms.folder, folder)
+    first = next(iter(phantoms.train))
+    whole = "1 1 " * 8192
+    rows = [f"{image},-1" for image in phantoms.train if image != first]
+    (folder / phantoms.labels_path.name).write_text("\n".join([*rows, f"{first},{whole[:32766]}1"]) + "\n")
+    found = check.check(Workspace(tmp_path), folder)
+    assert any(row.serious and row.image == first and "cell of a spreadsheet" in row.what for row in found.findings)
