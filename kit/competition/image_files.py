@@ -35,8 +35,9 @@ _UNREAD = (
     ".dcm.gz",
 )
 """Images of kinds that are not read: counted, so that none vanishes without a word."""
-_IMAGES, _MASKS = frozenset({"image", "images", "img", "imgs"}), frozenset({"mask", "masks", "label", "labels", "seg"})
-_AFFIX = re.compile(r"(?:mask|seg)[_-](.+)|(.+)[_-](?:masks?|seg|segmentation)", re.IGNORECASE)
+_IMAGES = frozenset({"image", "images", "img", "imgs"})
+_MASKS = frozenset({"mask", "masks", "label", "labels", "seg", "segmentation", "segmentations", "truth", "groundtruth"})
+_AFFIX = re.compile(r"(?:mask|seg)[_-](.+)|(.+)[_-](?:masks?|seg|segmentation)(?:[_-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from kit.competition import scoring
 from kit.core.errors import KitError
 from kit.core.files import copy
 from kit.inference import thresholds_file
@@ -29,8 +30,10 @@ def hand_in(
     yes: bool = False,
     skip_bad: bool = False,
     ask: submit.Ask = submit.never,
-) -> submit.Outcome:
+) -> submit.Outcome | str:
     """Predicts what is missing, validates the submission and submits it.
+
+    A data set without test images has nothing to submit: the answer says so, and what the run is worth out of fold.
 
     Args:
         workspace: Where things lie.
@@ -54,6 +57,8 @@ def hand_in(
         raise KitError(f"TO=kaggle: needs DATA: {data} holds phantoms, which no competition on Kaggle asks for")
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
+    if to == "local" and file is None and not competition.sample_ids:
+        return _without_test(competition.folder, run)
     if to == "local":
         path = Path(file) if file else predict(workspace, data, recipe, skip_bad=skip_bad)[0]
         outcome = submit.submit_local(path, competition, workspace.ledger, _known(run, file is None), again, ask)
@@ -80,6 +85,14 @@ def hand_in(
         copy(path, kept / f"{recipe.name}.csv")
         copy(run.thresholds, kept / f"{recipe.name}.thresholds.json")
     return outcome
+
+
+def _without_test(folder: Path, run: Run) -> str:
+    known = _known(run, own=True)
+    if not known:
+        raise KitError(f"{run.thresholds}: is missing: run `kit train` first")
+    figures = {**known, "dice": known.get("nested_dice", known.get("dice"))}
+    return f"{folder}: has no test images, so nothing is submitted; out of fold: {scoring.in_words(figures)}"
 
 
 def _known(run: Run, own: bool) -> dict[str, Any]:

@@ -96,6 +96,8 @@ def train(
     """
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
+    if not competition.sample_ids:
+        log.info("%s: has no test images: `kit submit` will end with the out-of-fold Dice", competition.folder)
     for part in (recipe, *recipe.parts()):  # before the first trains for hours
         lineage.check_recipe(run.part(part), part)
     session = _open(workspace, competition, recipe, run, only_fold, skip_bad, keep_checkpoints, tracker)

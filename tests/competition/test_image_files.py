@@ -129,6 +129,7 @@ def test_ids_are_compared_in_composed_unicode_and_without_endings(tmp_path, capl
         ("images/a.png", "labels/a_seg.png"),
         ("imagesTr/a_0000.png", "labelsTr/a.png"),
         ("trainImages/a.png", "trainMasks/a.png"),
+        ("Original/a.png", "Ground Truth/a.png"),
         ("unmasked/a.png", "masks/a.png"),
         ("x-images-and-masks/png_images/a.png", "x-images-and-masks/png_masks/a.png"),
         ("images/mask_1.png", "masks/mask_1.png"),
@@ -173,7 +174,7 @@ def test_numbers_that_begin_anew_in_the_test_folder(tmp_path):
 def test_two_masks_of_one_image_are_refused(tmp_path):
     put_picture(tmp_path / "images/a.png", 1)
     put_picture(tmp_path / "masks/a.png")
-    put_picture(tmp_path / "masks/a_mask.png")
+    put_picture(tmp_path / "masks/a_mask_1.png")
     with pytest.raises(KitError, match="is a mask of the same image"):
         mirror.recognise(tmp_path)
 

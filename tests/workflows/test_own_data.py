@@ -12,11 +12,12 @@ import tiny_run
 from drawn import draw_folder, drawn
 from PIL import Image
 
-from kit import cli
+from kit import cli, recipes
 from kit.competition import dicom, dicom_writer, labels, layout, levels, mirror, pictures, rle
 from kit.core.errors import KitError
+from kit.core.files import write_json
 from kit.data import inspection
-from kit.workflows import check, importing
+from kit.workflows import check, importing, submit
 from kit.workflows.workspace import Workspace
 
 
@@ -350,3 +351,16 @@ def test_a_row_that_a_spreadsheet_cut_is_an_error_of_check(phantoms, tmp_path):
     (folder / phantoms.labels_path.name).write_text("\n".join([*rows, f"{first},{whole[:32766]}1"]) + "\n")
     found = check.check(Workspace(tmp_path), folder)
     assert any(row.serious and row.image == first and "cell of a spreadsheet" in row.what for row in found.findings)
+
+
+def test_a_data_set_without_test_images_ends_with_what_it_is_worth_out_of_fold(tmp_path):
+    importing.bring_in(draw_folder(tmp_path / "cells", train=4, test=0), tmp_path / "data/cells")
+    workspace, recipe = Workspace(tmp_path), recipes.load("demo")
+    with pytest.raises(KitError, match="run `kit train` first"):
+        submit.hand_in(workspace, tmp_path / "data/cells", recipe, "local")
+    run = workspace.run(workspace.open_data(tmp_path / "data/cells"), recipe)
+    rule = {"rule": "image", "binarization": 0.5, "removal": 0}
+    write_json(run.thresholds, rule | {"nested_dice": 0.75, "dice_all_empty": 0.5})
+    said = str(submit.hand_in(workspace, tmp_path / "data/cells", recipe, "local"))
+    assert "has no test images" in said
+    assert said.endswith("out of fold: 0.7500 (all empty 0.5000)")
