@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kit.competition.layout import open_folder as open_data
     from kit.data import folds
     from kit.inference.model import load
-    from kit.thresholds.arrays import choose_thresholds
+    from kit.thresholds.search import choose_thresholds
     from kit.workflows.validate import validate
 
 __all__ = ["__version__", "choose_thresholds", "folds", "load", "open_data", "rle", "validate"]
@@ -30,7 +30,7 @@ _PLACES = {
     "open_data": ("kit.competition.layout", "open_folder"),
     "folds": ("kit.data.folds", None),
     "load": ("kit.inference.model", "load"),
-    "choose_thresholds": ("kit.thresholds.arrays", "choose_thresholds"),
+    "choose_thresholds": ("kit.thresholds.search", "choose_thresholds"),
     "validate": ("kit.workflows.validate", "validate"),
 }
 """The module of each, and its name there."""

@@ -158,7 +158,7 @@ class TestChooseThresholds:
                 2 * (m & t).sum() / max((m | t).sum() + (m & t).sum(), 1) for m, t in self.masks(by_array, maps, masks)
             ]
             empty = [not (m | t).any() for m, t in self.masks(by_array, maps, masks)]
-            assert by_array.dice == pytest.approx(np.mean(np.where(empty, 1, scores)))
+            assert by_array.apparent_dice == pytest.approx(np.mean(np.where(empty, 1, scores)))
 
     def masks(self, chosen, maps, masks):
         levels = np.floor(maps * 255 + 1e-9).astype(np.uint8)
@@ -203,9 +203,7 @@ class TestValidate:
 PUBLIC = [*(ROOT / "kit" / "workflows").glob("*.py"), *(ROOT / "kit" / "competition").glob("*.py")]
 PUBLIC += [ROOT / "kit" / name for name in ("data/folds.py", "inference/model.py", "inference/maps.py")]
 PUBLIC += [ROOT / "kit" / name for name in ("networks.py", "recipes/loading.py", "inference/rules.py")]
-PUBLIC += [
-    ROOT / "kit" / name for name in ("thresholds/arrays.py", "thresholds/external.py", "thresholds/selection.py")
-]
+PUBLIC += [ROOT / "kit" / name for name in ("thresholds/search.py", "thresholds/external.py")]
 
 
 @pytest.mark.parametrize("path", PUBLIC, ids=lambda path: path.relative_to(ROOT / "kit").as_posix())

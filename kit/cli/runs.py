@@ -66,7 +66,7 @@ def train_all(
     app,
     "thresholds",
     needs={"masks": "maps", "out": "maps", "folds": "maps"},
-    excludes={"maps": ["data", "recipe", "overrides", "use"]},
+    excludes={"maps": ["data", "recipe", "overrides"]},
 )
 def search_thresholds(
     data: Data = DEMO,
@@ -82,29 +82,26 @@ def search_thresholds(
     removal: Annotated[str | None, typer.Option(help="Values to choose from: 0,512,…; default: all.")] = None,
     prevalence: Annotated[float | None, typer.Option(help="Share of positives to expect, such as 0.22.")] = None,
     draws: Annotated[
-        int, typer.Option(min=0, help="Bootstrap draws, to see how far the best thresholds move: 1000.")
+        int, typer.Option(min=0, help="Bootstrap samples, to see how far the best thresholds move: 200.")
     ] = 0,
-    use: Annotated[str | None, typer.Option(help="Put this rule in use for the run; best: that of the search.")] = None,
 ) -> None:
     """Search the best thresholds of each rule, exactly, on a run's out-of-fold maps or on external maps.
 
-    Which rule a run predicts with changes with --use alone.
+    Which rule a run predicts with stands in its recipe: threshold.rule.
     """
     from kit import recipes
     from kit.report import surfaces
-    from kit.thresholds import external
-    from kit.thresholds.selection import kinds_of, removals_of
+    from kit.thresholds.search import parse_removal, parse_rules
     from kit.workflows import thresholds
     from kit.workflows.workspace import Workspace
 
-    kinds, removals = kinds_of(rule), removals_of(removal)
+    kinds, removals = parse_rules(rule), parse_removal(removal)
     if maps:
-        found = external.choose(maps, masks, kinds, out, folds, removals, prevalence, draws)
-        folders = {result.rule.name: folder for folder, result in found.items()}
+        folders = thresholds.explore_arrays(maps, masks, kinds, out, folds, removals, prevalence, draws)
         print(surfaces.table(folders))
     else:
         wanted = recipes.load(recipe_for(data, recipe), overrides)
-        explored = thresholds.explore(Workspace(), data, wanted, kinds, removals, prevalence, draws, use)
+        explored = thresholds.explore(Workspace(), data, wanted, kinds, removals, prevalence, draws)
         folders = explored.folders
         print(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.in_use.name}: {explored.why}")
     for folder in folders.values():

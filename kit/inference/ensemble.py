@@ -151,18 +151,24 @@ def fit_stack(names: Sequence[str], members: np.ndarray, positive: np.ndarray) -
     return Stack(list(names), regression.coef_[0].tolist(), float(regression.intercept_[0]))
 
 
-def nested_probability(members: np.ndarray, positive: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def nested_probability(
+    members: np.ndarray, positive: np.ndarray, groups: np.ndarray, left_out: frozenset[int] = frozenset()
+) -> np.ndarray:
     """P(pneumothorax) of each image by the stack fitted on all groups but its own, float64 (N,).
 
     Args:
         members: Out-of-fold probability by each member, (N, M).
         positive: bool (N,).
         groups: Number of each image's group, (N,): its fold.
+        left_out: Groups that no stack is fitted on. Where they leave but one, its images are among those that their
+            stack was fitted on.
     """
     probability = np.empty(len(groups))
+    fitting = ~np.isin(groups, list(left_out))
     for group in np.unique(groups):
         own = groups == group
-        probability[own] = fit_stack([], members[~own], positive[~own]).probability(members[own])
+        others = fitting & ~own if (fitting & ~own).any() else fitting
+        probability[own] = fit_stack([], members[others], positive[others]).probability(members[own])
     return probability
 
 

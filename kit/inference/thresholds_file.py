@@ -13,7 +13,16 @@ from kit.core.errors import KitError
 from kit.core.files import read_json
 
 REMEDY = "remove it and run `kit thresholds` again"
-_MEASURES = ("dice", "interval", "nested_dice", "dice_positives", "negatives_empty")
+_MEASURES = (
+    "nested_dice",
+    "interval",
+    "dice_all_empty",
+    "dice_positives",
+    "negatives_empty",
+    "apparent_dice",
+    "masked",
+    "rules",
+)
 
 
 class Thresholds(Document):
@@ -25,13 +34,18 @@ class Thresholds(Document):
     """P(the image has any pneumothorax) from which on the rule decides; None: no gate."""
     smallest_contour: Count = 0
     """Contours that enclose no more pixels of a 1024×1024 image are dropped or filled; 0: none."""
-    dice: Share | None = None
-    interval: tuple[Share, Share] | None = None
+    rules: tuple[str, ...] | None = None
+    """Names of the rules that it was chosen among; none: nobody chose, its thresholds were given."""
     nested_dice: Share | None = None
-    nested_choice: Share | None = None
+    """Mean Dice where each fold is scored by what is chosen on the others: kind of rule among `rules`, thresholds."""
+    interval: tuple[Share, Share] | None = None
+    """Bootstrap 95 % interval of `nested_dice` over patients."""
     dice_all_empty: Share | None = None
     dice_positives: Share | None = None
+    """The part of the positives in `nested_dice`."""
     negatives_empty: Share | None = None
+    apparent_dice: Share | None = None
+    """Mean Dice by this rule on the images that it was chosen on: flattering."""
     masked: Share | None = None
     share: Share | None = None
     """Share of the images of a whole test set that get a mask; None: the rule's own thresholds say which do."""
@@ -39,11 +53,19 @@ class Thresholds(Document):
     spread: dict[str, tuple[Number, Number, Number]] = Field(default_factory=dict)
     prevalence: Share | None = None
     recipe: str | None = None
-    use: str | None = None
-    """The rule that somebody has chosen; None: the best nested Dice decides."""
-    asked: str = "searched"
-    """The recipe's `threshold.rule` by which this rule is in use."""
     hashes: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def asked(self) -> str:
+        """The `threshold.rule` of a recipe that this answers: `searched`, `fixed` or a rule by its name."""
+        if self.rules is None or len(self.rules) > 1:
+            return "searched"
+        return self.rules[0] if self.rules else "fixed"
+
+    @property
+    def measures(self) -> dict[str, Any]:
+        """What the rule is worth by this version's keys; none in a file by hand, or of a version with other keys."""
+        return {} if set(_MEASURES) - self.model_fields_set else {name: getattr(self, name) for name in _MEASURES}
 
 
 class Image(Thresholds):
@@ -98,14 +120,14 @@ def read(path: Path | str) -> Image | Component | Triplet | Expected:
 
 def search_of(found: dict[str, Any]) -> str:
     """What the rule in use was taken from: a searched rule by its name, or the recipe's own thresholds, `fixed`."""
-    return "fixed" if found.get("asked") == "fixed" else found["rule"]
+    return found["rule"] if found["rules"] else "fixed"
 
 
 def read_measured(path: Path | str) -> dict[str, Any]:
     """The content of a thresholds.json that a search has written: its keys and values, the rule's measures among them.
 
     Raises:
-        KitError: as `read`, or the file holds a rule without its measures.
+        KitError: as `read`, or the file holds a rule without its measures, or those of an earlier version.
     """
     found = read(path)
     if missing := [name for name in _MEASURES if name not in found.model_fields_set]:

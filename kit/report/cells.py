@@ -154,7 +154,10 @@ class Scored:
         labels = solution.masks if solution else self.competition.labels
         shape = self.competition.shapes
         truth_of = partial(_truth, labels, shape)
-        return pd.concat([score(rule, file, run.test(tta, "classify"), shape, truth_of) for file in files])
+        places = [run.test] if test else [partial(run.oof, fold) for fold in run.predicted_folds()]
+        answers = [place(tta, "classify") for place in places]
+        pairs = zip(files, answers, strict=True)
+        return pd.concat([score(rule, file, answer, shape, truth_of) for file, answer in pairs])
 
     def mean_precision(self, name: str, tta: bool, reading: str) -> float | str:
         """Of the OOF maps of a run, what the paper calls IoU, by the thresholds of its recipe.

@@ -111,7 +111,7 @@ def text(pairs: list[Pair]) -> str:
         table = each.table
         lines += [
             f"{each.second} against {each.first}, {len(table)} images:",
-            f"  mean Dice {table.dice_second.mean():.4f} against {table.dice_first.mean():.4f}: "
+            f"  by the rules in use, mean Dice {table.dice_second.mean():.4f} against {table.dice_first.mean():.4f}: "
             f"{each.mean:+.4f} [{each.low:+.4f}, {each.high:+.4f}], {each.verdict}",
             f"  {each.second} wins on {second} images, {each.first} on {first}, {equal} are equal",
             *("  " + line for line in by_group(each).round(4).to_string(index=False).splitlines()),

@@ -32,18 +32,19 @@ def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
         entry: Its submission in the ledger, if there is one.
     """
     chosen, summary = thresholds_file.read_measured(run.thresholds), cases.summary(found)
-    low, high = chosen["interval"]
     old = entry is not None and run.submission.is_file() and entry.sha256 != sha256(run.submission)
     ledger = f"leaderboard, from the ledger{', of an earlier submission' if old else ''}"
     shares = {"out of fold": chosen.get("masked"), "test set": test_share(run)}
     return [
-        Measure("Competition Dice", text(chosen["dice"]), f"out of fold, 95 % interval {low:.4f} to {high:.4f}"),
+        Measure("Nested Dice", text(chosen["nested_dice"]), nested_note(chosen)),
+        Measure("All-empty baseline", text(chosen["dice_all_empty"]), "what a submission without any mask scores here"),
+        Measure("Dice on positives", text(chosen["dice_positives"]), "images with a pneumothorax alone, nested"),
+        Measure("Negatives kept empty", text(chosen["negatives_empty"]), "share of the images without one, nested"),
         Measure(
-            "Nested Dice", text(chosen["nested_dice"]), "each fold by thresholds of the others: the honest estimate"
+            "Apparent Dice",
+            text(chosen["apparent_dice"]),
+            "by this rule on the images that it was chosen on: flattering",
         ),
-        Measure("All-empty baseline", text(summary["all_empty"]), "what a submission without any mask scores here"),
-        Measure("Dice on positives", text(summary["dice_positives"]), "images with a pneumothorax alone"),
-        Measure("Negatives kept empty", text(summary["negatives_empty"]), "share of the images without one"),
         Measure("Image AUC", text(summary["image_auc"]), "pneumothorax or not, by the out-of-fold probability"),
         Measure("Public", text(entry.public if entry else None), ledger),
         Measure("Private", text(entry.private if entry else None), ledger),
@@ -53,6 +54,16 @@ def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
             f"out of fold; {percent(shares['test set'])} of the test set",
         ),
     ]
+
+
+def nested_note(chosen: dict[str, Any]) -> str:
+    """What the nested Dice of a thresholds.json is, with its interval."""
+    if chosen["interval"] is None:
+        return "not known: all images are of one patient"
+    low, high = chosen["interval"]
+    what = "rule and thresholds" if len(chosen["rules"]) > 1 else "thresholds"
+    by = f"each fold by {what} of the others" if chosen["rules"] else "by the recipe's own thresholds"
+    return f"95 % interval {low:.4f} to {high:.4f}; out of fold, {by}"
 
 
 def of_run(run: Run, entries: Sequence[Entry]) -> Entry | None:
@@ -77,7 +88,7 @@ def searches(run: Run) -> pd.DataFrame:
     The recipe's own thresholds, which nobody searched, are not among them.
 
     Returns:
-        Columns rule, tta, thresholds, dice, low, high, nested, dice_positives, negatives_empty, used.
+        Columns rule, tta, thresholds, nested, low, high, dice_positives, negatives_empty, apparent, used.
     """
     recipe, chosen = run.read_recipe(), thresholds_file.read_measured(run.thresholds)
     rows = []
@@ -91,17 +102,16 @@ def searches(run: Run) -> pd.DataFrame:
                 "rule": found["rule"],
                 "tta": tta,
                 "thresholds": thresholds(found),
-                "dice": found["dice"],
-                "low": found["interval"][0],
-                "high": found["interval"][1],
                 "nested": found["nested_dice"],
+                **dict(zip(("low", "high"), found["interval"] or (None, None), strict=True)),
                 "dice_positives": found["dice_positives"],
                 "negatives_empty": found["negatives_empty"],
+                "apparent": found["apparent_dice"],
                 "used": found["rule"] == thresholds_file.search_of(chosen) and tta == recipe.tta,
             }
         )
     table = pd.DataFrame(rows)
-    return table.sort_values(["nested", "dice"], ascending=False, ignore_index=True) if rows else table
+    return table.sort_values(["nested", "apparent"], ascending=False, ignore_index=True) if rows else table
 
 
 def thresholds(found: dict[str, Any]) -> str:
@@ -127,28 +137,32 @@ def reason(run: Run) -> str:
         return f"{text}."
     return (
         f"{text}. Of a test set, the {percent(chosen['share'])} of the images with the most evidence get a mask, and "
-        "the Dice above is of folds treated so; the figures of single images below are by the rule's own thresholds."
+        "the nested Dice is of folds treated so; the figures of single images below are by the rule's own thresholds."
     )
 
 
 @figures.styled
-def ladder(run: Run, found: Cases, entry: Entry | None) -> Figure:
-    """All scores on one scale, with the interval of the out-of-fold Dice."""
-    chosen, summary = thresholds_file.read_measured(run.thresholds), cases.summary(found)
-    low, high = chosen["interval"]
+def ladder(run: Run, entry: Entry | None) -> Figure:
+    """All scores on one scale, with the interval of the nested Dice."""
+    chosen = thresholds_file.read_measured(run.thresholds)
     scores = {
-        "all-empty": summary["all_empty"],
-        "out of fold": chosen["dice"],
+        "all-empty": chosen["dice_all_empty"],
         "nested": chosen["nested_dice"],
+        "apparent": chosen["apparent_dice"],
         "public": entry and entry.public,
         "private": entry and entry.private,
     }
     there = {name: score for name, score in scores.items() if score is not None}
     figure, axes = figures.draw(height=0.9 + 0.34 * len(there))
     places = {name: -place for place, name in enumerate(there)}
+    low, high = chosen["interval"] or (chosen["apparent_dice"],) * 2
     axes.axvspan(low, high, color=figures.colour(0), alpha=0.13, linewidth=0)
     for name, score in there.items():
-        colour = figures.MUTED if name == "all-empty" else figures.colour(1 if name in ("public", "private") else 0)
+        colour = (
+            figures.MUTED
+            if name in ("all-empty", "apparent")
+            else figures.colour(1 if name in ("public", "private") else 0)
+        )
         axes.hlines(places[name], 0, score, color=figures.GRID, linewidth=1)
         axes.plot(score, places[name], "o", color=colour, markersize=8)
         axes.annotate(
@@ -160,7 +174,7 @@ def ladder(run: Run, found: Cases, entry: Entry | None) -> Figure:
     axes.set_xticks([tick for tick in axes.get_xticks() if left - 0.1 * (1 - left) <= tick <= 1])
     axes.set_ylim(-len(there) + 0.4, 0.6)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("mean Dice; shaded: 95 % interval of the out-of-fold Dice")
+    axes.set_xlabel("mean Dice; shaded: 95 % interval of the nested Dice")
     alt = ", ".join(f"{name} {score:.4f}" for name, score in there.items()) + "."
     return figures.finish(
         figure, "scores", "Scores on one scale", alt, pd.DataFrame(there.items(), columns=["score", "dice"])

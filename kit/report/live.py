@@ -100,7 +100,7 @@ def _choice(rule: Rule, folder: Path, cases: Cases) -> dict[str, Any]:
     inner = rules.bare(rule)
     content: dict[str, Any] = {
         "name": rule.name,
-        "dice": read_measured(folder / "thresholds.json")["dice"],
+        "dice": read_measured(folder / "thresholds.json")["apparent_dice"],
     }
     if isinstance(rule, GatedRule):
         content["gate"] = rule.gate

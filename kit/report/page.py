@@ -73,7 +73,7 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
     book, recipe = Book(folder), run.read_recipe()
     entry = headline.of_run(run, entries)
     parts, positives = (subgroups.breakdown(table) for table in (found.table, found.table[found.positive]))
-    board = leaderboard.table(entries)
+    board = leaderboard.table(entries, competition.name)
     name = f"{competition.name}/{recipe.name}"
     page = render(
         "page.html",
@@ -83,7 +83,7 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
         recipe=recipe.dump(),
         measures=headline.measures(run, found, entry),
         reason=headline.reason(run),
-        headline_figures=book.add([headline.ladder(run, found, entry)]),
+        headline_figures=book.add([headline.ladder(run, entry)]),
         gallery=live.pack(run, found, competition),
         images=len(found.table),
         smallest_contour=recipe.threshold.smallest_contour,
@@ -95,7 +95,7 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
         detection_figures=book.add([detection.roc(found), detection.reliability(found)] if _both(found) else []),
         learning=learnings(run, split, book),
         board=board,
-        board_figures=book.add([leaderboard.scatter(board, part, name) for part in ("public", "private")]),
+        board_figures=book.add(leaderboard.scatters(board, name)),
         this_run=name,
         overview=stats.overview(competition),
         breakdown=stats.breakdown(stats.metadata(competition)),

@@ -1,6 +1,7 @@
 """What a run has reached, in a few lines of text."""
 
 import io
+from typing import Any
 
 import pandas as pd
 
@@ -31,11 +32,23 @@ def outcome(run: Run) -> str:
         for name in ("top", "binarization", "removal", "gate")
         if name in found
     )
-    low, high = found["interval"]
-    nested = f", nested {found['nested_dice']:.4f}" if found["nested_dice"] is not None else ""
     chosen = f"{found['rule']} ({rule})" if rule else found["rule"]
     share = f", on {found['share']:.1%} of a test set" if found.get("share") is not None else ""
-    return f"rule {chosen}{share}: OOF Dice {in_words(found)} [{low:.4f}, {high:.4f}]{nested}"
+    return f"rule {chosen}{share}: {headline(found)}"
+
+
+def headline(found: dict[str, Any]) -> str:
+    """The nested Dice of a thresholds.json with its interval, what predicting nothing scores, and the apparent Dice.
+
+    >>> headline({"nested_dice": 0.817, "interval": [0.77, 0.86], "dice_all_empty": 0.7708, "apparent_dice": 0.8634})
+    'nested Dice 0.8170 [0.7700, 0.8600], all empty 0.7708 (apparent 0.8634)'
+    """
+    if found["nested_dice"] is None:
+        nested = "no nested Dice, since all images are of one patient"
+    else:
+        low, high = found["interval"]
+        nested = f"nested Dice {found['nested_dice']:.4f} [{low:.4f}, {high:.4f}]"
+    return f"{nested}, all empty {found['dice_all_empty']:.4f} (apparent {found['apparent_dice']:.4f})"
 
 
 def metrics(run: Run, fold: int, number: int) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from kit.core.arrays import read_arrays
 from kit.inference.thresholds_file import read_measured
 from kit.report import figures
 from kit.report.figures import Figure
-from kit.thresholds.search import FLAT
+from kit.thresholds.exact import FLAT
 
 SHOWN = 0.1
 """Dice below the best by more than this has one colour."""
@@ -31,12 +31,12 @@ def table(folders: dict[str, Path], in_use: Path | None = None) -> str:
     head = (
         "rule",
         "best thresholds",
-        "OOF Dice",
+        "nested Dice",
         "95 % interval",
-        "nested",
         "all empty",
         "positives",
         "negatives empty",
+        "apparent",
     )
     rows: list[tuple[str, ...]] = [head]
     for name, folder in folders.items():
@@ -52,13 +52,13 @@ def _row(name: str, found: dict) -> tuple[str, ...]:
         for key in ("top", "binarization", "gate", "removal")
         if key in found
     ]
-    low, high = found["interval"]
-    measures = [found.get(key) for key in ("nested_dice", "dice_all_empty", "dice_positives", "negatives_empty")]
+    interval = "–" if found["interval"] is None else "–".join(f"{bound:.4f}" for bound in found["interval"])
+    measures = [found[key] for key in ("dice_all_empty", "dice_positives", "negatives_empty", "apparent_dice")]
     return (
         name,
         ", ".join(chosen) or "an image at a time",
-        f"{found['dice']:.4f}",
-        f"{low:.4f}–{high:.4f}",
+        _or_dash(found["nested_dice"]),
+        interval,
         *map(_or_dash, measures),
     )
 
@@ -107,7 +107,7 @@ def _heat_map(name: str, found: dict, dice: np.ndarray, across: tuple, up: tuple
     image = axes.imshow(
         dice, origin="lower", aspect="auto", interpolation="nearest", vmin=max(dice.min(), high - SHOWN), vmax=high
     )
-    bar = figure.colorbar(image, ax=axes, label="mean Dice")
+    bar = figure.colorbar(image, ax=axes, label="mean Dice on the images that it was chosen on")
     bar.outline.set_visible(False)
     if dice.shape[1] > 1 and dice.min() < high - FLAT:
         axes.contour(dice, levels=[high - FLAT], colors="white", linewidths=1)
@@ -117,8 +117,8 @@ def _heat_map(name: str, found: dict, dice: np.ndarray, across: tuple, up: tuple
         axis.set_ticks(places, [np.format_float_positional(marks[place], 2, trim="-") for place in places])
     axes.grid(visible=False)
     axes.set(xlabel=AXES[label], ylabel=AXES["binarization"])
-    axes.set_title(f"{found['rule']}: Dice {found['dice']:.4f}")
-    alt = f"Mean Dice is highest, {found['dice']:.4f}, at binarization {found['binarization']:.3f}"
+    axes.set_title(f"{found['rule']}: apparent Dice {found['apparent_dice']:.4f}")
+    alt = f"Mean Dice is highest, {dice[level, best]:.4f}, at binarization {found['binarization']:.3f}"
     alt += f" and {label} {found[label]:.4g}; within the white line no more than {FLAT} is lost."
     grid = np.meshgrid(values, levels)
     data = pd.DataFrame({label: grid[0].ravel(), "binarization": grid[1].ravel(), "dice": dice.ravel()})
@@ -148,7 +148,12 @@ def _slice(file: str, found: dict, name: str, values: np.ndarray, dice: np.ndarr
     axes.axvspan(low, high, color=figures.colour(2), alpha=0.18, linewidth=0, label=f"plateau (within {FLAT})")
     axes.plot(values, dice, color=figures.colour(0), drawstyle="default" if name != "removal" else "steps-mid")
     axes.plot(
-        found[name], found["dice"], "o", color=figures.colour(1), markersize=7, label=f"optimum {found[name]:.4g}"
+        found[name],
+        dice[np.searchsorted(values, found[name])],
+        "o",
+        color=figures.colour(1),
+        markersize=7,
+        label=f"optimum {found[name]:.4g}",
     )
     if name == "removal":
         axes.set_xscale("symlog", linthresh=64)

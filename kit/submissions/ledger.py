@@ -2,7 +2,7 @@
 
 A submission is its file's SHA-256. Its events, in their order, and what each holds besides `time` and `sha256`:
 
-    built      file, run, dice, nested_dice, …  a run has written the file
+    built      file, run, nested_dice, …        a run has written the file
     validated  destination, description         it was checked, and is about to go to the destination
     refused    destination                      the destination has certainly not received it
     submitted  destination, ref                 the destination has received it
@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from kit.core.documents import Count
 from kit.core.errors import KitError, unwritable
@@ -49,10 +49,12 @@ class Event(BaseModel):
     file: str = ""
     run: str = ""
     """`NAME/RECIPE`, empty for a file that no run is known of."""
-    dice: Score | None = None
-    """Out-of-fold Dice."""
     nested_dice: Score | None = None
-    """Dice with the thresholds of each fold chosen on the others."""
+    """Out-of-fold Dice, rule and thresholds of each fold chosen on the others."""
+    interval: tuple[Score, Score] | None = None
+    """Bootstrap 95 % interval of `nested_dice` over patients."""
+    apparent_dice: Score | None = Field(None, validation_alias=AliasChoices("apparent_dice", "dice"))
+    """Out-of-fold Dice by the rule on the images that it was chosen on; `dice` in ledgers of earlier versions."""
     dice_positives: Score | None = None
     """Out-of-fold Dice on positives alone."""
     dice_all_empty: Score | None = None
@@ -76,8 +78,9 @@ class Entry:
     """None: not validated for any yet."""
     file: str = ""
     run: str = ""
-    dice: float | None = None
     nested_dice: float | None = None
+    interval: tuple[float, float] | None = None
+    apparent_dice: float | None = None
     dice_positives: float | None = None
     dice_all_empty: float | None = None
     description: str = ""
@@ -171,10 +174,11 @@ def table(path: Path | str) -> str:
             "run": entry.run or "-",
             "file": entry.file,
             "to": entry.destination or "-",
-            "OOF": entry.dice,
             "nested": entry.nested_dice,
-            "positives": entry.dice_positives,
+            "95 %": None if entry.interval is None else "–".join(f"{bound:.4f}" for bound in entry.interval),
             "all empty": entry.dice_all_empty,
+            "positives": entry.dice_positives,
+            "apparent": entry.apparent_dice,
             "public": entry.public,
             "private": entry.private,
             "state": entry.error or ("submitted" if entry.submitted else "not submitted"),

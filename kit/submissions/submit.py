@@ -10,6 +10,8 @@ from kit.core import files
 from kit.core.errors import printable
 from kit.submissions import leaderboard, ledger, standings
 
+MEASURES = ("nested_dice", "interval", "dice_all_empty", "dice_positives", "apparent_dice")
+"""What the ledger keeps of a thresholds.json."""
 Ask = Callable[[str], bool]
 """Puts a yes-or-no question to a person; where there is none, the answer is no."""
 
@@ -65,7 +67,7 @@ def submit_local(
         path: The submission file.
         competition: The data that it answers.
         ledger_path: Where its events are recorded.
-        oof: What its thresholds.json holds (`recipe`, `dice`, `nested_dice`), empty for a file from elsewhere.
+        oof: What its thresholds.json holds (`recipe`, `nested_dice`, …), empty for a file from elsewhere.
         again: Submit a file that was submitted before.
         ask: Puts that question to a person.
 
@@ -112,5 +114,5 @@ def record_built(path: Path, name: str, ledger_path: Path, digest: str, oof: dic
         digest,
         file=file,
         run=run,
-        **{name: oof.get(name) for name in ("dice", "nested_dice", "dice_positives", "dice_all_empty")},
+        **{name: oof.get(name) for name in MEASURES},
     )

@@ -1,17 +1,28 @@
-"""How good a rule will be on images that it was not chosen on: nested estimate, interval, prevalence."""
+"""How good a choice of thresholds is on images that it was not made on: nested estimate, interval, prevalence."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from kit.core.errors import KitError
 from kit.inference.rules import Rule
-from kit.thresholds.search import Search
-from kit.thresholds.transfer import best_share, matched, matched_dice
+from kit.inference.share import places
+from kit.thresholds.exact import Search
 
 GROUPS = 5
 """Groups of patients for the nested estimate where there are no folds to leave out."""
+RESAMPLES = 1000
+"""Bootstrap samples of patients that an interval is made of."""
+SHARES = np.arange(201) / 200
+"""The shares of images with a mask to choose from."""
+BLUR = 0.03
+"""Standard deviation of a share on another set: of positives among some hundred images, and of their order."""
+DEVIATIONS = ndtri((np.arange(9) + 0.5) / 9)
+"""Normal quantiles: the shares of positives, in standard deviations, that a test set is expected to have."""
 
 
 def prevalence_weights(positive: np.ndarray, prevalence: float | None) -> np.ndarray:
@@ -26,125 +37,293 @@ def prevalence_weights(positive: np.ndarray, prevalence: float | None) -> np.nda
     if prevalence is None:
         return np.ones(len(positive))
     if not 0 < prevalence < 1:
-        raise KitError(f"--prevalence {prevalence}: give the expected share of positives, between 0 and 1")
+        raise KitError(f"prevalence {prevalence}: give the expected share of positives, between 0 and 1")
     share = positive.mean()
     if share in (0, 1):
-        raise KitError(f"--prevalence {prevalence}: the masks have {'only' if share else 'no'} positives: leave it out")
+        raise KitError(f"prevalence {prevalence}: the masks have {'only' if share else 'no'} positives: leave it out")
     return np.where(positive, prevalence / share, (1 - prevalence) / (1 - share))
 
 
-def leave_out(folds: Sequence[int] | None, patients: Sequence[str]) -> np.ndarray:
+def leave_out(folds: Sequence[int] | None, patients: Sequence[Any] | np.ndarray) -> np.ndarray:
     """The groups to leave out one after the other, (N,): the folds, or patients in turn where there is but one fold."""
     if folds is not None and len(np.unique(folds)) > 1:
         return np.asarray(folds)
     return np.unique(patients, return_inverse=True)[1] % GROUPS
 
 
-class Carried:
-    """What a search's best rule scores on images that it was not chosen on. Each choice is made once.
+@dataclass(frozen=True)
+class Images:
+    """What is known of the images that a choice is made on and measured on."""
 
-    Args:
-        search: Of some kind of rule.
-        groups: Number of each image's group, (N,).
-        weights: How much each image counts, (N,).
-        match: Carry the share of images with a mask over to each group, instead of the rule's own cut.
+    empty: np.ndarray
+    """Dice of an empty mask, float64 (N,): 1 for a negative."""
+    groups: np.ndarray
+    """Number of each image's group, (N,): left out one after the other, and each by itself a test set."""
+    patients: np.ndarray
+    """Number of each image's patient, (N,)."""
+    prevalence: float | None = None
+    """Expected share of positives, if it is not that of these images."""
+
+    @cached_property
+    def positive(self) -> np.ndarray:
+        """Whether each image has foreground, bool (N,)."""
+        return self.empty == 0
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """How much each image counts, (N,)."""
+        return prevalence_weights(self.positive, self.prevalence)
+
+    def balanced(self, counts: np.ndarray) -> np.ndarray:
+        """How much the images of samples (R, N) count, in each of which positives have the expected share."""
+        return counts if self.prevalence is None else _balanced(counts, self.positive, self.prevalence)
+
+
+class Choice(NamedTuple):
+    """A rule that was chosen, and what it makes of all images."""
+
+    rule: Rule
+    share: float | None
+    """Of the images of a test set that get a mask; None: the rule's own cut says which do."""
+    dice: np.ndarray
+    """Dice of each image's mask, (N,); with a share, of the mask that it has if it gets any."""
+    masked: np.ndarray
+    """Whether that mask is one, bool (N,)."""
+    evidence: np.ndarray
+    """What decides, with a share, which images get a mask, (N,)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the images score, each group by one choice; with a share, each group by itself taken for a test set.
+
+    The folds of a training set all have its share of positives, and a share of masks that was best on some then fits
+    the others better than it fits a set that was drawn at random. So a group is taken for a test set of so many
+    patients at each share of positives that such a set is likely to have.
     """
 
-    def __init__(self, search: Search[Any], groups: np.ndarray, weights: np.ndarray, match: bool = False) -> None:
-        self._search, self._groups, self._weights, self._match = search, groups, weights, match
-        self._dice: dict[frozenset[int], np.ndarray] = {}
+    images: Images
+    choices: dict[int, Choice]
+    """By the group's number; images of other groups do not count."""
 
-    def without(self, *left_out: int) -> np.ndarray:
-        """Dice of all images, (N,), under the rule that is best without some groups."""
-        key = frozenset(left_out)
-        if key not in self._dice:
-            weights = np.where(np.isin(self._groups, left_out), 0.0, self._weights)
-            rule = self._search.best(weights)
-            self._dice[key] = self.dice(rule, weights)
-        return self._dice[key]
+    def mean(self, values: str = "dice") -> float:
+        """The mean Dice at the expected share of positives; with `masked` the share of the images that get a mask."""
+        empty = self.images.empty if values == "dice" else np.zeros(len(self.images.empty))
+        total = weight = 0.0
+        for own, weights, masked in self._weighed():
+            total += float(weights @ np.where(masked, self._of(own, values), empty[own]))
+            weight += float(weights.sum())
+        return min(1.0, total / weight)  # sums of weights are rounded
 
-    def dice(self, rule: Rule, weights: np.ndarray) -> np.ndarray:
-        """Dice of all images, (N,), under a rule that was chosen on the images with a weight."""
-        if not self._match:
-            return self._search.dice(rule)
-        share = best_share(self._search, rule, self._groups, weights)
-        return matched_dice(self._search, rule, share, self._groups, self._weights)
+    @cached_property
+    def dice(self) -> np.ndarray:
+        """Dice of each image, (N,); with a share, the Dice to expect in such test sets."""
+        total, weight = np.zeros((2, len(self.images.empty)))
+        for own, weights, masked in self._weighed():
+            total[own] += weights * np.where(masked, self._of(own, "dice"), self.images.empty[own])
+            weight[own] += weights
+        return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
 
-    def masked(self, rule: Rule, weights: np.ndarray) -> np.ndarray:
-        """Whether each image gets a mask, bool (N,), as `dice`."""
-        if not self._match:
-            return self._search.masked(rule)
-        share = best_share(self._search, rule, self._groups, weights)
-        return matched(self._search.candidates(rule)[0], share, self._groups, self._weights)
+    def _of(self, own: np.ndarray, values: str) -> np.ndarray:
+        return getattr(self.choices[int(self.images.groups[own[0]])], values)[own]
 
-    def nested(self) -> np.ndarray | None:
-        """Dice of each image, (N,), under the rule that is best on all other groups; None if there is but one."""
-        return _each(self._groups, self.without)
+    def _weighed(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Each group's images, how much they count, and which of them get a mask, (n,) each.
+
+        With a share, a group comes once for each likely share of positives.
+        """
+        images = self.images
+        known = np.isin(images.groups, list(self.choices))
+        prevalence = images.positive[known].mean() if images.prevalence is None else images.prevalence
+        plain = np.zeros(len(known))
+        plain[known] = images.balanced(known.astype(float)[None])[0, known]
+        for number, choice in self.choices.items():
+            own = np.flatnonzero(images.groups == number)
+            if choice.share is None:
+                yield own, plain[own], np.ones(len(own), bool)
+                continue
+            deviation = np.sqrt(prevalence * (1 - prevalence) / len(np.unique(images.patients[own])))
+            for factor in DEVIATIONS:
+                wanted = np.clip(prevalence + factor * deviation, 1e-9, 1 - 1e-9)
+                weights = _balanced(np.ones((1, len(own))), images.positive[own], wanted)[0]
+                yield own, weights / len(DEVIATIONS), places(choice.evidence[own], weights) <= choice.share
 
 
-def nested_choice(carried: Sequence[Carried], groups: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
-    """As `Carried.nested`, where the kind of rule, too, is the one that is best on all other groups.
+def _balanced(counts: np.ndarray, positive: np.ndarray, wanted: float) -> np.ndarray:
+    """Counts (R, N) as weights of the same sum under which positives have a wanted share.
 
-    It is chosen there as it is for good: by its nested Dice, or where one other group is left by its Dice.
+    A sample that lacks one of the classes stays as it is.
+    """
+    positives, everything = counts[:, positive].sum(axis=1), counts.sum(axis=1)
+    lacking = (positives == 0) | (positives == everything)
+    factors = (
+        wanted * everything / np.maximum(positives, 1),
+        (1 - wanted) * everything / np.maximum(everything - positives, 1),
+    )
+    inside, outside = (np.where(lacking, 1.0, factor)[:, None] for factor in factors)
+    return counts * np.where(positive, inside, outside)
+
+
+class Choices:
+    """The choices of one kind of rule, on all images or without some groups; each is made once.
 
     Args:
-        carried: One a kind of rule.
-        groups: Number of each image's group, (N,).
-        weights: How much each image counts, (N,).
+        search: The search of the kind, given the groups that are left out.
+        images: What it chooses on.
+        match: Choose the share of a test set's images that get a mask, too.
+        rule: The one to take instead of the best.
+    """
+
+    def __init__(
+        self,
+        search: Callable[[frozenset[int]], Search[Any]],
+        images: Images,
+        match: bool = False,
+        rule: Rule | None = None,
+    ) -> None:
+        self.search, self.images, self.match, self.rule = search, images, match, rule
+        self._made: dict[frozenset[int], Choice] = {}
+
+    def without(self, left_out: frozenset[int] = frozenset()) -> Choice:
+        """The choice on all images but those of some groups."""
+        if left_out not in self._made:
+            self._made[left_out] = self._choose(left_out)
+        return self._made[left_out]
+
+    def _choose(self, left_out: frozenset[int]) -> Choice:
+        search, images = self.search(left_out), self.images
+        weights = np.where(np.isin(images.groups, list(left_out)), 0.0, images.weights)
+        rule = search.best(weights) if self.rule is None else self.rule
+        if not self.match:
+            return Choice(rule, None, search.dice(rule), search.masked(rule), np.zeros(len(weights)))
+        evidence, dice = search.candidates(rule)
+        share = best_share(evidence, dice - search.empty, images.groups, weights)
+        return Choice(rule, share, dice, evidence > 0, evidence)
+
+    @property
+    def candidates(self) -> list[np.ndarray]:
+        """Dice of each image, (N,), under each choice that was made so far."""
+        numbers = _numbers(self.images, frozenset())
+        return [Outcome(self.images, dict.fromkeys(numbers, choice)).dice for choice in self._made.values()]
+
+    def apparent(self, left_out: frozenset[int] = frozenset()) -> Outcome:
+        """What the images score by the choice that was made on them, some groups left out."""
+        choice = self.without(left_out)
+        return Outcome(self.images, {number: choice for number in _numbers(self.images, left_out)})
+
+
+def nested(kinds: Sequence[Choices], left_out: frozenset[int] = frozenset()) -> Outcome | None:
+    """What the images of each group score by what is chosen without them: the kind of rule, its thresholds, its share.
+
+    Args:
+        kinds: The kinds of rules to choose from, on the same images.
+        left_out: Groups that take no part.
 
     Returns:
-        Dice of each image, (N,); None if there is but one group.
+        None where there is but one group.
     """
-
-    def best_without(left_out: int) -> np.ndarray:
-        others = [number for number in np.unique(groups) if number != left_out]
-        nested = others if len(others) > 1 else []
-
-        def promise(kind: Carried) -> float:
-            dice = kind.without(left_out).copy()
-            for number in nested:
-                own = groups == number
-                dice[own] = kind.without(left_out, number)[own]
-            return float(np.where(groups == left_out, 0.0, weights) @ dice)
-
-        return max(carried, key=promise).without(left_out)
-
-    return _each(groups, best_without)
-
-
-def _each(groups: np.ndarray, without: Callable[[int], np.ndarray]) -> np.ndarray | None:
-    """The Dice of each group's images by what is chosen without that group."""
-    numbers = np.unique(groups)
-    if len(numbers) == 1:
+    images = kinds[0].images
+    numbers = _numbers(images, left_out)
+    if len(numbers) < 2:
         return None
-    dice = np.empty(len(groups))
+    choices = {}
     for number in numbers:
-        own = groups == number
-        dice[own] = without(number)[own]
-    return dice
+        others = left_out | {number}
+        choices[number] = best(kinds, others).without(others)
+    return Outcome(images, choices)
+
+
+def best(kinds: Sequence[Choices], left_out: frozenset[int] = frozenset()) -> Choices:
+    """The kind of rule whose nested Dice is the best; with one group alone, whose Dice is."""
+
+    def score(kind: Choices) -> float:
+        return (nested([kind], left_out) or kind.apparent(left_out)).mean()
+
+    return kinds[0] if len(kinds) == 1 else max(kinds, key=score)
+
+
+def _numbers(images: Images, left_out: frozenset[int]) -> list[int]:
+    return [number for number in np.unique(images.groups).tolist() if number not in left_out]
+
+
+def nested_interval(estimate: float, kinds: Sequence[Choices]) -> list[float]:
+    """Bootstrap 95 % interval of a nested Dice: of what the rule that is chosen on all images scores on fresh ones.
+
+    In each sample of the patients the choice is made anew, for all images and without each group, among the rules that
+    were best on some of the groups. How far the nested Dice of a sample lies from what the sample's choice scores on
+    all images then says how far the estimate may be off: by the luck of the images, and by the luck of the choice.
+
+    Args:
+        estimate: `nested(kinds).mean()`.
+        kinds: What was chosen from.
+    """
+    images = kinds[0].images
+    values = np.unique([dice for kind in kinds for dice in kind.candidates], axis=0)  # (C, N)
+    everything = images.balanced(np.ones((1, len(images.groups))))[0]
+    whole = values @ everything / everything.sum()  # (C,)
+    groups = [images.groups == number for number in np.unique(images.groups)]
+
+    def off(counts: np.ndarray) -> np.ndarray:
+        weights = images.balanced(counts)
+        sums = np.stack([weights[:, own] @ values[:, own].T for own in groups])  # (G, R, C)
+        total = sums.sum(axis=0)
+        chosen = (total - sums).argmax(axis=-1)  # (G, R): without each group
+        nested = np.take_along_axis(sums, chosen[..., None], axis=-1)[..., 0].sum(axis=0) / weights.sum(axis=1)
+        return nested - whole[total.argmax(axis=-1)]
+
+    found = np.concatenate([off(counts) for counts in resampled(images.patients, RESAMPLES)])
+    bounds = estimate + np.percentile(found - found.mean(), [2.5, 97.5])
+    return np.clip(bounds, min(0.0, estimate), 1.0).tolist()
+
+
+def best_share(evidence: np.ndarray, gains: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> float:
+    """The share of images with a mask that has the best mean Dice, each group matched by itself.
+
+    The mean Dice against the share has a peak for every lucky image. So that of a share is taken over normally
+    distributed shares around it, which is the Dice to expect where an image's place is only known that well.
+
+    Args:
+        evidence: Of each image, (N,).
+        gains: What its mask adds to the Dice of an empty one, (N,).
+        groups: Number of each image's group, (N,): images whose evidence can be compared.
+        weights: How much each image counts, (N,); 0 leaves it out.
+
+    Returns:
+        In [0, 1]; of equal ones the lowest.
+    """
+    place = np.full(len(evidence), np.inf)
+    for group in np.unique(groups[weights > 0]):
+        own = groups == group
+        place[own] = places(evidence[own], weights[own])
+    counts = np.isfinite(place) & (weights > 0)
+    worth = ndtr((SHARES[:, None] - place[counts]) / BLUR) @ (weights * gains)[counts]
+    return float(SHARES[worth.argmax()])
+
+
+def resampled(patients: Sequence[Any] | np.ndarray, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each image is in bootstrap samples of as many patients as there are, some samples at a time, (R, N)."""
+    patient = np.unique(patients, return_inverse=True)[1]
+    rng, size = np.random.default_rng(seed), int(patient.max()) + 1
+    for first in range(0, resamples, 100):
+        drawn = [np.bincount(rng.integers(size, size=size), minlength=size) for _ in range(min(100, resamples - first))]
+        yield np.stack(drawn)[:, patient].astype(np.float64)
 
 
 def interval(
-    dice: np.ndarray, weights: np.ndarray, patients: Sequence[str], resamples: int = 2000, seed: int = 0
+    values: np.ndarray, weights: np.ndarray, patients: Sequence[Any], resamples: int = RESAMPLES, seed: int = 0
 ) -> list[float]:
-    """Bootstrap 95 % interval of the weighted mean Dice, drawing patients with all their images.
+    """Bootstrap 95 % interval of the weighted mean of some values, patients drawn with all their images.
 
     Args:
-        dice: Of each image, (N,).
-        weights: Of each image, (N,).
+        values: Of each image, (N,).
+        weights: How much each counts, (N,).
         patients: Of each image, (N,).
-        resamples: Number of draws.
+        resamples: Number of samples.
         seed: The same seed gives the same interval.
     """
-    patient = np.unique(patients, return_inverse=True)[1]
-    sums = np.stack([np.bincount(patient, weights * dice), np.bincount(patient, weights)])  # (2, P)
-    rng = np.random.default_rng(seed)
-    count = sums.shape[1]
-    means = np.empty(resamples)
-    for draw in range(resamples):
-        total, weight = sums @ np.bincount(rng.integers(count, size=count), minlength=count)
-        means[draw] = min(1.0, total / weight)  # sums of weights are rounded
-    return [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
+    samples = resampled(patients, resamples, seed)
+    means = np.concatenate([counts @ (weights * values) / (counts @ weights) for counts in samples])
+    return np.percentile(np.minimum(means, 1.0), [2.5, 97.5]).tolist()  # sums of weights are rounded
 
 
 def is_unlikely(count: int, images: int, share: float) -> bool:

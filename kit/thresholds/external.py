@@ -1,4 +1,4 @@
-"""Thresholds for external maps: two arrays of one shape, and a fold file where there are folds."""
+"""Masks and folds that somebody brings along with maps."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 
 from kit.core.errors import KitError
-from kit.core.files import read_bytes, sha256
-from kit.inference.maps import open_maps, open_stack, stored
-from kit.thresholds import selection
-from kit.thresholds.selection import Result
+from kit.core.files import read_bytes
+from kit.inference.maps import open_stack, stored
 
 
 @dataclass(frozen=True)
@@ -79,50 +77,3 @@ def read_folds(path: Path | str, ids: Sequence[str], named: bool) -> tuple[list[
         )
     patients = table.get("patient_id", table.image_id)
     return table.fold.tolist(), patients.where(patients != "", table.image_id).tolist()
-
-
-def choose(
-    maps_path: Path | str | None,
-    masks_path: Path | str | None,
-    kinds: Sequence[str],
-    out: Path | str | None,
-    folds_path: Path | str | None = None,
-    removal: Sequence[int] | None = None,
-    prevalence: float | None = None,
-    draws: int = 0,
-) -> dict[Path, Result]:
-    """Searches the thresholds of some rules and writes what it finds: for one rule into `out`, else a subfolder each.
-
-    Args:
-        maps_path: .npy (N, H, W), uint8 levels or float probabilities.
-        masks_path: .npy (N, H, W), bool or uint8 of 0 and 1.
-        kinds: Names of rules.
-        out: Folder, made when missing.
-        folds_path: Fold file; without, images are split into five groups for the nested estimate.
-        removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
-        prevalence: Expected share of positives, if it is not that of these images.
-        draws: Bootstrap draws, of which each rule's best thresholds are found too.
-
-    Returns:
-        What was found, by the folder that it was written to.
-
-    Raises:
-        KitError: a file is not what it should be, or is not given.
-    """
-    if maps_path is None or masks_path is None or out is None:
-        raise KitError("thresholds of external maps: give --maps, --masks and --out together")
-    maps = open_maps(maps_path)
-    masks = open_masks(masks_path)
-    if masks.array.shape != maps.array.shape:
-        shapes = f"masks are {masks.array.shape}, the maps {maps.array.shape}"
-        raise KitError(f"{masks_path}: {shapes}: give both in one shape")
-    folds, patients = None, list(maps.ids)
-    if folds_path is not None:
-        folds, patients = read_folds(folds_path, maps.ids, maps.named)
-    found = selection.choose(maps, masks, patients, folds, kinds, removal=removal, prevalence=prevalence, draws=draws)
-    sources = {"maps": maps_path, "masks": masks_path} | ({"folds": folds_path} if folds_path else {})
-    hashes = {name: sha256(path) for name, path in sources.items()}
-    results = {Path(out) if len(kinds) == 1 else Path(out) / kind: result for kind, result in found.items()}
-    for folder, result in results.items():
-        selection.write(result, folder, None, hashes)
-    return results

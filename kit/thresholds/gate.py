@@ -1,4 +1,4 @@
-"""The gate of a classifier as one more threshold: an image below it is empty whatever its map says."""
+"""The gate of classifiers as one more threshold: an image below it is empty whatever its map says."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from kit.inference.rules import GatedRule
 from kit.thresholds.curves import TIE, middle, run_around
-from kit.thresholds.search import FLAT, Search, Surface
+from kit.thresholds.exact import FLAT, Search, Surface
 
 GATES = np.arange(20) / 20
 """The gates to choose from. For each the inner rule's search is exact on the images that it lets through."""
@@ -19,11 +19,10 @@ class GatedSearch:
     Args:
         search: Of the inner rule, over the same images.
         image_probability: P(the image has any pneumothorax), (N,).
-        empty: Dice of an empty mask for each image, (N,).
     """
 
-    def __init__(self, search: Search[Any], image_probability: np.ndarray, empty: np.ndarray) -> None:
-        self.search, self.image_probability, self.empty = search, image_probability, empty
+    def __init__(self, search: Search[Any], image_probability: np.ndarray) -> None:
+        self.search, self.image_probability, self.empty = search, image_probability, search.empty
 
     def best(self, weights: np.ndarray) -> GatedRule:
         """The best gate with its best inner rule; of equal gates the middle of the longest run."""

@@ -1,183 +1,402 @@
-"""The exact search: every level, every `removal` that makes a difference."""
+"""The search for the decision rule that turns probability maps into masks: exact, grouped by patient, honest."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence, Sized
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
-from kit.competition.scoring import FULL_AREA
-from kit.inference.maps import PROBABILITIES
-from kit.inference.rules import ComponentRule, ImageRule, Rule, TripletRule, level_of
-from kit.thresholds.curves import TIE, Steps, curve, middle, middle_removal, run_around
+from kit.core.arrays import save_arrays
+from kit.core.errors import KitError
+from kit.core.files import write_json
+from kit.core.parallel import ordered
+from kit.core.progress import progress
+from kit.core.suggest import did_you_mean
+from kit.inference import ensemble, rules
+from kit.inference.maps import open_maps, to_levels, upsample
+from kit.inference.rules import CleanedRule, GatedRule, Rule
+from kit.thresholds import cross_validation
+from kit.thresholds.calibration import ExpectedSearch
+from kit.thresholds.cleaning import cleaned_regions
+from kit.thresholds.cross_validation import Choices, Images, Outcome
+from kit.thresholds.exact import ComponentSearch, ImageSearch, Search, Surface
+from kit.thresholds.external import open_masks
+from kit.thresholds.gate import GatedSearch
 from kit.thresholds.tables import Components, Histograms
+from kit.thresholds.triplet import TripletSearch
 
-R = TypeVar("R", bound=Rule)
-L = TypeVar("L", bound=ImageRule | ComponentRule | TripletRule)
-
-FLAT = 0.001
-"""A threshold's plateau reaches as far as this much Dice is lost."""
-GRID = np.array([0, *np.rint(2 ** np.arange(3, 18.5, 0.5)).astype(int)])
-"""Values of `removal` at which a surface is kept when none are asked for and too many make a difference."""
+RULES = tuple(rules.RULES)
+"""Names of the rules that can be searched."""
+Stack = np.ndarray | Sequence[np.ndarray] | Path | str
+"""N images: one array (N, H, W), an array (H, W) each, or a .npy file."""
+ALL: frozenset[int] = frozenset()
+"""No group is left out."""
+LONGEST = 9
+"""Digits of an area: more than those of any image."""
 
 
 @dataclass(frozen=True)
-class Surface:
-    """Mean Dice at each point of a grid, as surface.npz holds it."""
+class Found:
+    """A rule with the thresholds that were best, and how good they are; thresholds.json holds it by these names."""
 
-    levels: np.ndarray  # (256,) binarization in [0, 1]
-    removal: np.ndarray  # (R,) ascending
-    dice: np.ndarray  # (256, R), or (256 top, 256, R)
+    rule: Rule
+    rules: tuple[str, ...]
+    """Names of the rules that it was chosen among; none: nobody chose, its thresholds were given."""
+    nested_dice: float | None
+    """Mean Dice where the images of each group are scored by what is chosen without them: kind of rule, thresholds and
+    share. None where all images are of one group."""
+    interval: list[float] | None
+    """Bootstrap 95 % interval of `nested_dice` over patients."""
+    dice_all_empty: float
+    """Mean Dice of predicting nothing."""
+    dice_positives: float | None
+    """The part of the positives in `nested_dice`: their mean; None without positives."""
+    negatives_empty: float | None
+    """Share of the negatives whose mask is empty, counted as `nested_dice`; None without negatives."""
+    apparent_dice: float
+    """Mean Dice by this rule on the images that it was chosen on: flattering."""
+    masked: float
+    """Share of the images that get a mask by this rule."""
+    share: float | None
+    """Share of the images of a test set that get a mask; None: the rule's own cut says which do."""
+    prevalence: float | None
+    """Share of positives that all means are weighted to; None: that of the images."""
+    plateau: dict[str, list[float]]
+    """The range of each threshold, the others held, that loses no more than 0.001."""
+    spread: dict[str, list[float]] | None
+    """The 2.5th, 50th and 97.5th percentile of each threshold over bootstrap samples; None: none were drawn."""
+    surface: Surface | None = field(repr=False)
+    images: np.ndarray = field(repr=False)
+    """Dice of each image by this rule, (N,)."""
+    nested_images: np.ndarray | None = field(repr=False)
+    """Dice of each image in the nested estimate, (N,)."""
 
+    def write(self, folder: Path | str, recipe: str | None, hashes: dict[str, str]) -> None:
+        """Writes thresholds.json and, of a rule that has one, surface.npz.
 
-class Search(Protocol[R]):
-    """What a rule's search answers. `weights` (N,) say how much each image counts; 0 leaves it out."""
-
-    empty: np.ndarray
-    """Dice of an empty mask for each image, (N,)."""
-
-    def best(self, weights: np.ndarray) -> R:
-        """The rule that is best on these images."""
-
-    def dice(self, rule: R) -> np.ndarray:
-        """Dice of each image under a rule of this kind, (N,)."""
-
-    def masked(self, rule: R) -> np.ndarray:
-        """Whether each image gets a mask under a rule of this kind, bool (N,)."""
-
-    def candidates(self, rule: R) -> tuple[np.ndarray, np.ndarray]:
-        """Evidence of each image, and the Dice of the mask that it has if it has any, (N,) each.
-
-        As `kit.inference.share.candidate` gives them.
+        Args:
+            folder: Made when missing.
+            recipe: Name of the recipe that made the maps; None for external maps.
+            hashes: SHA-256 of what the rule was chosen on, by name.
         """
+        folder = Path(folder)
+        if self.surface is not None:
+            axes: dict[str, Any] = {"levels": self.surface.levels, "removal": self.surface.removal}
+            if self.surface.dice.ndim == 3:
+                axes["top"] = self.surface.levels
+            save_arrays(folder / "surface.npz", dice=self.surface.dice, **axes)
+        else:
+            (folder / "surface.npz").unlink(missing_ok=True)  # of a rule that was searched before
+        names = ("nested_dice", "interval", "dice_all_empty", "dice_positives", "negatives_empty", "apparent_dice")
+        names += ("masked", "share", "prevalence", "plateau", *(("spread",) if self.spread is not None else ()))
+        measures = {name: getattr(self, name) for name in names}
+        sources = {"rules": list(self.rules), "recipe": recipe, "hashes": hashes}
+        write_json(folder / "thresholds.json", rules.parameters(self.rule) | measures | sources)
 
-    def surface(self, rule: R, weights: np.ndarray) -> Surface | None:
-        """Mean Dice over a grid of thresholds that holds the rule's own; None where it has no thresholds."""
 
-    def plateau(self, rule: R, weights: np.ndarray) -> dict[str, list[float]]:
-        """How far each threshold can move, the others held, before more than `FLAT` of the mean Dice is lost."""
+class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed
+    """Finds the decision rule that is best for maps with known truth.
 
-
-class LevelSearch(Generic[L]):
-    """The search of one rule with fixed levels and a `removal`.
+    Every level and every `removal` that makes a difference is tried. Maps are read once; only counts are kept.
 
     Args:
-        kind: The rule; all its parameters but `removal` are levels, each an axis of the surface.
-        empty: Dice of an empty mask for each image, (N,).
-        removal: The values to choose from, ascending; None: all that make a difference.
+        rules: Names of the rules to choose from: `image`, `component`, `triplet`, `expected`.
+        folds: Of each image, for the nested estimate; None: patients are split into five groups.
+        patients: Of each image; None: each image is a patient of its own.
+        prevalence: Expected share of positives in (0, 1), if it is not that of these images.
+        match_positive_rate: Choose the share of a test set's images that get a mask, too, those with the most evidence
+            (`kit.inference.share`). The Dice is then what each group scores that is taken for a test set.
+        removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
+        smallest_contour: Masks are cleaned of contours that enclose no more pixels of a 1024×1024 image, by the rules
+            found and in all that is said of them (`CleanedRule`).
+        draws: Bootstrap samples of patients, of which each rule's best thresholds are found too.
+
+    Attributes:
+        best_rule_: The rule with the best nested Dice.
+        dice_: Nested Dice, the choice among the rules included; None where all images are of one group.
+        interval_: Bootstrap 95 % interval of `dice_` over patients.
+        apparent_dice_: Of `best_rule_` on the images that it was chosen on.
+        results_: What was found for each rule by itself, by its name.
+        best_: What was found by choosing among them.
+        surfaces_: Mean Dice over each rule's thresholds, by its name; `expected` has none.
+
+    >>> maps = np.zeros((10, 8, 8))
+    >>> maps[::2, :4] = 0.8
+    >>> maps[1::2, 0, 0] = 0.6
+    >>> search = ThresholdSearch(rules=("image", "component")).fit(maps, maps > 0.7)
+    >>> search.best_rule_.name, search.dice_, search.interval_
+    ('image', 1.0, [1.0, 1.0])
     """
 
-    def __init__(self, kind: type[L], empty: np.ndarray, removal: Sequence[int] | None = None) -> None:
-        self.kind = kind
-        self.axes = [field.name for field in fields(kind) if field.name != "removal"]
-        self.empty = empty
-        self.removal = None if removal is None else np.unique(removal)
+    def __init__(
+        self,
+        rules: Sequence[str] = RULES,
+        *,
+        folds: Sequence[int] | None = None,
+        patients: Sequence[str] | None = None,
+        prevalence: float | None = None,
+        match_positive_rate: bool = False,
+        removal: Sequence[int] | None = None,
+        smallest_contour: int = 0,
+        draws: int = 0,
+    ) -> None:
+        self.rules, self.folds, self.patients, self.prevalence = rules, folds, patients, prevalence
+        self.match_positive_rate, self.removal = match_positive_rate, removal
+        self.smallest_contour, self.draws = smallest_contour, draws
 
-    def steps(self, *levels: int) -> Steps:
-        """Steps of all images at a level of each axis."""
-        raise NotImplementedError
+    def fit(
+        self,
+        maps: Iterable[np.ndarray],
+        masks: Iterable[np.ndarray],
+        image_probability: np.ndarray | None = None,
+    ) -> "ThresholdSearch":
+        """Chooses a rule.
 
-    def best(self, weights: np.ndarray) -> L:
-        """The best rule on these images; of equal ones the middle of the widest plateau, axis after axis."""
-        peaks = self.peaks(weights)  # (256,) or (256 top, 256)
-        levels: list[int] = []
-        while peaks.ndim:
-            heights = peaks.reshape(256, -1).max(axis=1)
-            levels.append(middle(heights >= heights.max() - TIE))
-            peaks = peaks[levels[-1]]
-        at_levels = curve(self.steps(*levels), self.empty, weights, self.removal)
-        thresholds: dict[str, Any] = dict(zip(self.axes, PROBABILITIES[levels].tolist(), strict=True))
-        return self.kind(removal=middle_removal(at_levels), **thresholds)
+        Args:
+            maps: Of each image, (h, w): uint8 levels v for p = v / 255, or probabilities in [0, 1].
+            masks: The truth of each, (H, W): bool, or numbers that are 0 outside the mask; of the map's size, or
+                larger in the same proportions, or in any where the map is square, as networks make them.
+            image_probability: P(the image has any pneumothorax) by a classifier, (N,): rules then have a `gate`, too.
+                By several, (N, M): they are stacked by a logistic regression, which is part of the choice.
 
-    def dice(self, rule: L) -> np.ndarray:
-        """Dice of each image under a rule of this kind, (N,)."""
-        steps = self.steps(*self.levels_of(rule))
-        stands = steps.size >= rule.removal
-        return self.empty + np.bincount(steps.image[stands], steps.gain[stands], minlength=len(self.empty))
-
-    def masked(self, rule: L) -> np.ndarray:
-        """Whether each image gets a mask under a rule of this kind, bool (N,)."""
-        steps = self.steps(*self.levels_of(rule))
-        return np.bincount(steps.image[steps.size >= rule.removal], minlength=len(self.empty)) > 0
-
-    def candidates(self, rule: L) -> tuple[np.ndarray, np.ndarray]:
-        """The largest size of an image's steps, and its Dice with those of at least `removal` or else the largest."""
-        steps = self.steps(*self.levels_of(rule))
-        largest = np.zeros(len(self.empty), np.int64)
-        np.maximum.at(largest, steps.image, steps.size)
-        stands = steps.size >= np.minimum(rule.removal, largest)[steps.image]
-        gains = np.bincount(steps.image[stands], steps.gain[stands], minlength=len(self.empty))
-        return largest.astype(np.float64), self.empty + gains
-
-    def levels_of(self, rule: L) -> list[int]:
-        """Where on the axes a rule lies."""
-        return [level_of(getattr(rule, axis)) for axis in self.axes]
-
-    def peaks(self, weights: np.ndarray) -> np.ndarray:
-        """The best mean Dice at each point of the axes, (256,) or (256 top, 256)."""
-        return np.array([curve(self.steps(v), self.empty, weights, self.removal).dice.max() for v in range(256)])
-
-    def at(self, weights: np.ndarray, removal: np.ndarray) -> np.ndarray:
-        """Mean Dice at each point of the axes and each of these values of `removal`, (..., 256, R)."""
-        return np.stack([curve(self.steps(v), self.empty, weights, removal).dice for v in range(256)])
-
-    def surface(self, rule: L, weights: np.ndarray) -> Surface:
-        """Mean Dice over values of `removal`, the rule's own included.
-
-        These are the given ones; else all that make a difference where they are few, or `GRID` where they are many.
+        Raises:
+            KitError: there are no images, maps and masks do not fit together, or an option makes no sense.
         """
-        removal = self.removal
-        if removal is None:
-            sizes = np.unique(np.concatenate([np.unique(self.steps(*[v] * len(self.axes)).size) for v in range(256)]))
-            removal = np.array([0, *sizes, FULL_AREA + 1]) if len(sizes) < len(GRID) else GRID
-            removal = np.union1d(removal, [rule.removal])
-        return Surface(PROBABILITIES, removal, self.at(weights, removal))
+        self._check()
+        sizes = {"maps": maps, "masks": masks, "folds": self.folds, "patients": self.patients}
+        known = {name: len(given) for name, given in sizes.items() if isinstance(given, Sized)}
+        count = next(iter(known.values()), 0)
+        for name, length in known.items():
+            if length != count:
+                raise KitError(f"{name}: {length} for {count} {next(iter(known))}: give one a map, in the same order")
+        if not count:
+            raise KitError("there are no maps to choose thresholds on: predict some first")
+        histograms, components = Histograms(count, self.smallest_contour > 0), Components(count)
 
-    def plateau(self, rule: L, weights: np.ndarray) -> dict[str, list[float]]:
-        """How far each threshold can move, the others held, before more than `FLAT` of the mean Dice is lost."""
-        ranges = {}
-        for name, level in zip(self.axes, self.levels_of(rule), strict=True):
-            points: list[dict[str, Any]] = [{name: probability} for probability in PROBABILITIES.tolist()]
-            moved = (replace(rule, **point) for point in points)
-            heights = np.array([weights @ self.dice(other) for other in moved]) / weights.sum()
-            start, stop = run_around(heights >= heights[level] - FLAT, level)
-            ranges[name] = [float(PROBABILITIES[start]), float(PROBABILITIES[stop])]
-        along = curve(self.steps(*self.levels_of(rule)), self.empty, weights, self.removal)
-        here = int(np.searchsorted(along.lower, rule.removal, "right")) - 1
-        start, stop = run_around(along.dice >= along.dice[here] - FLAT, here)
-        return {**ranges, "removal": [int(along.lower[start]), int(along.upper[stop])]}
+        def add(pair: tuple[int, tuple[np.ndarray, np.ndarray]]) -> None:
+            index, given = pair
+            levels, mask = _fitted(index, *given)
+            cleaned = cleaned_regions(levels, mask, self.smallest_contour) if self.smallest_contour else None
+            histograms.add(index, levels, mask, cleaned)
+            if "component" in self.rules:
+                components.add(index, levels, mask, cleaned)
+
+        for _ in progress(ordered(add, enumerate(zip(maps, masks, strict=True))), "tables", count):
+            pass
+        return self.fit_counts(histograms, components, image_probability)
+
+    def fit_counts(
+        self, histograms: Histograms, components: Components, image_probability: np.ndarray | None = None
+    ) -> "ThresholdSearch":
+        """As `fit`, from the counts of the images; those of components count for `component` alone."""
+        self._check()
+        patients = np.arange(len(histograms.pixels)) if self.patients is None else np.asarray(self.patients)
+        patients = np.unique(patients, return_inverse=True)[1]
+        groups = cross_validation.leave_out(self.folds, patients)
+        self._images = Images(histograms.empty, groups, patients, self.prevalence)
+        self._searches: dict[str, Search[Any]] = {
+            "image": ImageSearch(histograms, self.removal),
+            "component": ComponentSearch(components, self.removal),
+            "triplet": TripletSearch(histograms, self.removal),
+            "expected": ExpectedSearch(histograms),
+        }
+        self._image_probability = None if image_probability is None else np.asarray(image_probability, np.float64)
+        self._stacked: dict[frozenset[int], np.ndarray] = {}
+        kinds = {
+            name: Choices(self._search(name), self._images, self.match_positive_rate)
+            for name in progress(self.rules, "searching", len(self.rules), unit="rule")
+        }
+        self.results_ = {name: self._found(kind) for name, kind in kinds.items()}
+        chosen = cross_validation.best(list(kinds.values()))
+        self.best_ = self.results_[next(name for name, kind in kinds.items() if kind is chosen)]
+        if len(kinds) > 1:
+            nested = cross_validation.nested(list(kinds.values()))
+            self.best_ = replace(self.best_, rules=tuple(kinds), **self._nested(nested, list(kinds.values())))
+        self.best_rule_, self.apparent_dice_ = self.best_.rule, self.best_.apparent_dice
+        self.dice_, self.interval_ = self.best_.nested_dice, self.best_.interval
+        self.surfaces_ = {name: found.surface for name, found in self.results_.items() if found.surface is not None}
+        return self
+
+    def measure(self, rule: Rule) -> Found:
+        """What a rule that somebody gives is worth on the images; since nothing is chosen, all its Dice are one."""
+        taken: Rule = rules.bare(rule)
+        gated = isinstance(rule, GatedRule)
+        if isinstance(rule, GatedRule):
+            taken = GatedRule(taken, rule.gate)
+        given = Choices(self._search(rule.name, gated), self._images, rule=taken)
+        found = replace(self._found(given), rules=())
+        return found if found.nested_dice is not None else replace(found, **self._nested(given.apparent(), [given]))
+
+    def _found(self, kind: Choices) -> Found:
+        """What a kind of rule is worth, its thresholds chosen on all images."""
+        search, images, choice, apparent = kind.search(ALL), self._images, kind.without(), kind.apparent()
+        plateau = search.plateau(choice.rule, images.weights)
+        return Found(
+            rule=self._cleaned(choice.rule),
+            rules=(choice.rule.name,),
+            **self._nested(cross_validation.nested([kind]), [kind]),
+            dice_all_empty=min(1.0, float(np.average(images.empty, weights=images.weights))),
+            apparent_dice=apparent.mean(),
+            masked=apparent.mean("masked"),
+            share=choice.share,
+            prevalence=self.prevalence,
+            plateau=plateau,
+            spread=self._spread(search, list(plateau)) if self.draws else None,
+            surface=search.surface(choice.rule, images.weights),
+            images=apparent.dice,
+        )
+
+    def _nested(self, nested: Outcome | None, kinds: Sequence[Choices]) -> dict[str, Any]:
+        """What the nested estimate of a choice from some kinds of rules says."""
+        positive = self._images.positive
+        if nested is None:
+            names = ("nested_dice", "interval", "dice_positives", "negatives_empty", "nested_images")
+            return dict.fromkeys(names)
+        return {
+            "nested_dice": (estimate := nested.mean()),
+            "interval": cross_validation.nested_interval(estimate, kinds),
+            "dice_positives": float(nested.dice[positive].mean()) if positive.any() else None,
+            "negatives_empty": float(nested.dice[~positive].mean()) if not positive.all() else None,
+            "nested_images": nested.dice,
+        }
+
+    def _spread(self, search: Search[Any], names: Sequence[str]) -> dict[str, list[float]]:
+        """The 2.5th, 50th and 97.5th percentile of some thresholds over the best rules of bootstrap samples."""
+        images = self._images
+        samples = (counts for some in cross_validation.resampled(images.patients, self.draws) for counts in some)
+        best = ordered(search.best, (counts * images.weights for counts in samples)) if names else iter(())
+        found = [rules.parameters(rule) for rule in progress(best, "draws", self.draws)]
+        return {name: np.percentile([rule[name] for rule in found], [2.5, 50, 97.5]).tolist() for name in names}
+
+    def _search(self, name: str, gated: bool = True) -> Callable[[frozenset[int]], Search[Any]]:
+        """The search of a rule, given the groups that are left out."""
+        search, members = self._searches[name], self._image_probability
+        if members is None or not gated:
+            return lambda _: search
+
+        def without(left_out: frozenset[int]) -> GatedSearch:
+            if members.ndim == 1:
+                return GatedSearch(search, members)
+            if left_out not in self._stacked:
+                images = self._images
+                stacked = ensemble.nested_probability(members, images.positive, images.groups, left_out)
+                self._stacked[left_out] = stacked
+            return GatedSearch(search, self._stacked[left_out])
+
+        return without
+
+    def _cleaned(self, rule: Rule) -> Rule:
+        """A rule that was found on cleaned masks, with its cleaning."""
+        if not self.smallest_contour:
+            return rule
+        if isinstance(rule, GatedRule):
+            return GatedRule(CleanedRule(rule.rule, self.smallest_contour), rule.gate)
+        return CleanedRule(rule, self.smallest_contour)
+
+    def _check(self) -> None:
+        for name in self.rules:
+            check_rule(name)
+        if not self.rules:
+            raise KitError("rules: there are none: give one or several of " + ", ".join(RULES))
+        if self.removal is not None:
+            whole = all(float(value) == int(value) and 0 <= value < 10**LONGEST for value in self.removal)
+            if not len(self.removal) or not whole:
+                raise KitError(
+                    f"removal {list(self.removal)}: give whole pixels of a 1024×1024 image, such as 0,512,1024"
+                )
 
 
-class ImageSearch(LevelSearch[ImageRule]):
-    """The search of the `image` rule: each image has one step, its whole mask."""
+def choose_thresholds(
+    maps: Stack,
+    masks: Stack,
+    rule: str = "image",
+    folds: Sequence[int] | None = None,
+    patients: Sequence[str] | None = None,
+    removal: Sequence[int] | None = None,
+    prevalence: float | None = None,
+) -> Found:
+    """Finds the best thresholds of a rule, exactly, on maps with known truth: `ThresholdSearch` for one rule.
 
-    def __init__(self, tables: Histograms, removal: Sequence[int] | None = None) -> None:
-        super().__init__(ImageRule, tables.empty, removal)
-        self.tables = tables
+    Args:
+        maps: Probabilities in [0, 1], or uint8 levels v for p = v / 255.
+        masks: The truth: bool, or numbers that are 0 outside the mask; of the size of the maps, or larger in the same
+            proportions.
+        rule: `image`, `component`, `triplet` or `expected`.
+        folds: Of each image, for the nested estimate; without, patients are split into five groups.
+        patients: Of each image; without, each image is a patient of its own.
+        removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
+        prevalence: Expected share of positives in (0, 1), if it is not that of these images.
 
-    def steps(self, *levels: int) -> Steps:
-        """Steps of all images."""
-        [level] = levels
-        return histogram_steps(self.tables, level, level)
+    Returns:
+        The rule, whose `mask` turns levels into a mask; its Dice where each group's thresholds are chosen on the other
+        groups, with a bootstrap interval; and its Dice on the images that it was chosen on.
 
-    def masked(self, rule: ImageRule) -> np.ndarray:
-        """Whether each image gets a mask, bool (N,)."""
-        return super().masked(rule) & self.tables.is_filled(level_of(rule.binarization))
+    Raises:
+        KitError: there is no such rule, an option makes no sense, or maps and masks do not fit together.
 
-
-class ComponentSearch(LevelSearch[ComponentRule]):
-    """The search of the `component` rule: each image has a step for each distinct area of its components."""
-
-    def __init__(self, tables: Components, removal: Sequence[int] | None = None) -> None:
-        super().__init__(ComponentRule, tables.empty, removal)
-        self.tables = tables
-
-    def steps(self, *levels: int) -> Steps:
-        """Steps of all images."""
-        [level] = levels
-        return Steps(*self.tables.at(level))
+    >>> maps = np.zeros((10, 8, 8))
+    >>> maps[::2, :4] = 0.8
+    >>> maps[1::2, 0, 0] = 0.6
+    >>> found = choose_thresholds(maps, maps > 0.7)
+    >>> found.rule.name, found.nested_dice, int(found.rule.mask(np.full((8, 8), 255, np.uint8)).sum())
+    ('image', 1.0, 64)
+    """
+    search = ThresholdSearch((rule,), folds=folds, patients=patients, prevalence=prevalence, removal=removal)
+    levels = open_maps(maps) if isinstance(maps, Path | str) else maps
+    truth = open_masks(masks) if isinstance(masks, Path | str) else masks
+    return search.fit(levels, truth).best_
 
 
-def histogram_steps(tables: Histograms, top: int, level: int) -> Steps:
-    """One step an image: {v ≥ level} stands as long as {v ≥ top} is large enough."""
-    return Steps(np.arange(len(tables.empty)), tables.size(top), tables.gain(level))
+def _fitted(index: int, levels: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A map as levels, uint8, and its mask, bool, both at the mask's size (H, W)."""
+    levels, mask = np.asarray(levels), np.asarray(mask)
+    if levels.ndim != 2 or not levels.size or (levels.dtype != np.uint8 and levels.dtype.kind != "f"):
+        found = f"{levels.dtype} {levels.shape}"
+        raise KitError(f"maps: image {index} is {found}: give float probabilities or uint8 levels, (H, W)")
+    if mask.ndim != 2 or mask.dtype.kind not in "biuf":
+        raise KitError(f"masks: image {index} is {mask.dtype} {mask.shape}: give bool or numbers, (H, W)")
+    (height, width), (full_height, full_width) = levels.shape, mask.shape
+    proportional = height == width or full_height * width == full_width * height
+    if full_height < height or full_width < width or not proportional:
+        raise KitError(
+            f"masks: image {index} has {full_height}×{full_width} pixels, its map {height}×{width}: give masks of the "
+            "maps' size, or larger in the same proportions"
+        )
+    return upsample(to_levels(levels), mask.shape), mask != 0
+
+
+def check_rule(name: str) -> None:
+    """Raises a KitError where there is no such rule to search."""
+    if name not in RULES:
+        raise KitError(f"rule {name!r}: is not one of {', '.join(RULES)}{did_you_mean(name, RULES)}")
+
+
+def parse_rules(text: str) -> tuple[str, ...]:
+    """The rules that an option means: one, or `all`.
+
+    Raises:
+        KitError: there is no such rule.
+    """
+    if text == "all":
+        return RULES
+    check_rule(text)
+    return (text,)
+
+
+def parse_removal(text: str | None) -> list[int] | None:
+    """The values that an option lists.
+
+    Raises:
+        KitError: one is not a whole number from 0 up.
+
+    >>> parse_removal("0,512,1024")
+    [0, 512, 1024]
+    """
+    if text is None:
+        return None
+    values = [value.strip() for value in text.split(",")]
+    if not all(value.isdecimal() and len(value) <= LONGEST for value in values):
+        raise KitError(f"removal {text[:80]}: give whole pixels of a 1024×1024 image, such as 0,512,1024")
+    return [int(value) for value in values]

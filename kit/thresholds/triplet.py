@@ -7,7 +7,7 @@ import numpy as np
 from kit.core.compiled import compiled
 from kit.inference.rules import TripletRule, level_of
 from kit.thresholds.curves import Steps
-from kit.thresholds.search import LevelSearch, histogram_steps
+from kit.thresholds.exact import LevelSearch, histogram_steps
 from kit.thresholds.tables import ALL, Histograms
 
 _SOME = 256

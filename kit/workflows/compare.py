@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from kit.core.errors import KitError
 from kit.core.files import write_text
-from kit.report import cases, comparison, page
+from kit.inference import thresholds_file
+from kit.report import cases, comparison, page, summary
+from kit.report.cases import Cases
 from kit.run import Run
 from kit.workflows.workspace import Workspace, check_maps, open_run
 
@@ -41,7 +44,17 @@ def compare(
         check_maps(opened)
         measured[name] = cases.measure(run, opened.competition, opened.split)
     pairs = comparison.pairs({name: found.table for name, found in measured.items()})
-    overview = pd.DataFrame([{"run": name, **cases.summary(found)} for name, found in measured.items()]).round(4)
+    chosen = {name: thresholds_file.read_measured(run.thresholds) for name, run in runs.items()}
+    overview = pd.DataFrame([_row(name, chosen[name], found) for name, found in measured.items()]).round(4)
     target = Path(out) if out else place / f"compare-{'-'.join(runs)}.html"
     write_text(target, page.compare(pairs, overview, target.with_suffix("")))
-    return comparison.text(pairs), target
+    headlines = [f"{name}: {summary.headline(found)}" for name, found in chosen.items()]
+    return "\n".join([*headlines, comparison.text(pairs)]), target
+
+
+def _row(name: str, chosen: dict[str, Any], found: Cases) -> dict[str, Any]:
+    """A run's line of the overview: what is nested first."""
+    low, high = chosen["interval"] or (None, None)
+    names = ("dice_all_empty", "dice_positives", "negatives_empty", "apparent_dice")
+    nested = {"run": name, "nested_dice": chosen["nested_dice"], "low": low, "high": high}
+    return nested | {key: chosen[key] for key in names} | {"image_auc": cases.summary(found)["image_auc"]}

@@ -99,7 +99,8 @@ def _known(run: Run, own: bool) -> dict[str, Any]:
     """What a run's thresholds promise, if the submission is its own; read once the prediction has put them in use."""
     if not (own and run.thresholds.exists()):
         return {}
-    return thresholds_file.read(run.thresholds).model_dump(exclude_none=True)
+    found = thresholds_file.read(run.thresholds)
+    return found.measures | ({} if found.recipe is None else {"recipe": found.recipe})
 
 
 def scores(workspace: Workspace) -> str:

@@ -1,8 +1,8 @@
 """The verb `thresholds`: from a run's OOF maps to the rule that turns its test maps into masks.
 
-Searching and choosing are two things. The search fills `thresholds/RULE/` of the run, with and without TTA. One of the
-rules is in use: the one with the best nested Dice, or the one that the user has chosen with `--use`. It alone lies in
-thresholds.json, where `predict` finds it. Exploring with other options leaves all of that as it is.
+Searching and choosing are two things. The search fills `thresholds/NAME/` of the run, with and without TTA: NAME is a
+rule, `searched` for the best of them, or `fixed` for the recipe's own thresholds. The recipe's `threshold.rule` says
+which of these lies in thresholds.json, where `predict` finds it. Exploring with other options leaves all of that alone.
 """
 
 import logging
@@ -15,20 +15,22 @@ import numpy as np
 
 from kit.core import store
 from kit.core.errors import KitError
-from kit.core.files import copy, locked, read_json, sha256, write_json
+from kit.core.files import copy, locked, read_bytes, sha256, write_json
 from kit.core.store import keys_path
 from kit.inference import maps, rules, thresholds_file
-from kit.inference.masks import read_image_probabilities
 from kit.recipes.schema import Recipe
 from kit.run import Run
-from kit.thresholds import selection
-from kit.workflows import fixed_rule
+from kit.thresholds.external import open_masks, read_folds
+from kit.thresholds.search import RULES, ThresholdSearch
+from kit.workflows.ensemble import columns
 from kit.workflows.workspace import OpenRun, Workspace, check_maps, logged, open_run
 
 log = logging.getLogger(__name__)
 
-BEST = "best"
-"""What `--use` calls the rule with the best nested Dice."""
+SEARCHED, FIXED = "searched", "fixed"
+"""What a recipe calls the best rule of the search, and its own thresholds."""
+STATISTICS = 2
+"""Version of what a search measures: runs that were searched by an earlier one are searched again."""
 
 
 def ensure(opened: OpenRun) -> bool:
@@ -43,13 +45,12 @@ def ensure(opened: OpenRun) -> bool:
             searched.unlink(missing_ok=True)
 
         def run_search() -> None:
-            search(opened, searched.parent)
-            fixed_rule.measure(opened)
-            write_json(searched, {"rules": list(selection.KINDS)})
+            search(opened, searched.parent, fixed=True)
+            write_json(searched, {"rules": list(RULES)})
 
         done = store.File(searched, _made_from(opened)).build(run_search)
         opened.run.record(opened.recipe)
-        return put_in_use(opened.run, opened.recipe, chosen_by_hand(opened.run)) or done
+        return activate(opened.run, opened.recipe) or done
 
 
 def put_recipes_rule_in_use(run: Run, recipe: Recipe) -> None:
@@ -61,28 +62,31 @@ def put_recipes_rule_in_use(run: Run, recipe: Recipe) -> None:
     Raises:
         KitError: it has not been searched or measured yet.
     """
-    tell_of_other_settings(run, recipe)
-    rule = recipe.threshold.rule
-    if asked_for(run) != rule or not _fits(run, recipe):
-        wanted = run.rule(rule, recipe.tta) / "thresholds.json"
-        if rule != "searched" and not wanted.is_file():
-            raise KitError(f"{wanted}: is missing: run `make train` to find the thresholds of {rule}")
+    warn_if_searched_differently(run, recipe)
+    found, wanted = thresholds_file.read(run.thresholds), run.rule(recipe.threshold.rule, recipe.tta)
+    other = {run.oof(fold, not recipe.tta).name for fold in run.predicted_folds()}
+    if found.asked != recipe.threshold.rule or other & found.hashes.keys():
+        if not (wanted / "thresholds.json").is_file():
+            asked = recipe.threshold.rule
+            raise KitError(
+                f"{wanted / 'thresholds.json'}: is missing: run `make train` to find the thresholds of {asked}"
+            )
         with locked(run.thresholds):
-            if put_in_use(run, recipe, chosen_by_hand(run)):
+            if activate(run, recipe):
                 log.info("%s: rule %s is in use, %s", run.folder, *in_use(run))
-    known = run.read_recipe()
+    known, rule = run.read_recipe(), recipe.threshold.rule
     now = known.model_copy(update={"tta": recipe.tta, "threshold": known.threshold.model_copy(update={"rule": rule})})
     if now != known:  # verbs that are given the run alone go by its recipe
         run.record(now)
 
 
-def tell_of_other_settings(run: Run, recipe: Recipe) -> None:
+def warn_if_searched_differently(run: Run, recipe: Recipe) -> None:
     """Warns where a run's thresholds were searched for another prevalence or transfer than the recipe asks for now."""
     found = thresholds_file.read(run.thresholds)
     if not found.hashes:  # brought along by somebody
         return
     settings: dict[str, tuple[Any, Any]] = {"prevalence": (found.prevalence, recipe.prevalence)}
-    if found.asked == fixed_rule.FIXED:
+    if found.asked == FIXED:
         own = rules.parameters(rules.fixed(recipe.threshold, recipe.is_gated))
         settings |= {f"threshold.{key}": (getattr(found, key, None), value) for key, value in own.items()}
     else:
@@ -114,13 +118,12 @@ def explore(
     workspace: Workspace,
     data: Path | str,
     recipe: Recipe,
-    kinds: Sequence[str] = selection.KINDS,
+    kinds: Sequence[str] = RULES,
     removal: Sequence[int] | None = None,
     prevalence: float | None = None,
     draws: int = 0,
-    use: str | None = None,
 ) -> Explored:
-    """Searches the thresholds of some rules on a run's OOF maps; which rule is in use changes only where it is said.
+    """Searches the thresholds of some rules on a run's OOF maps; the rule in use is the one that the recipe asks for.
 
     Args:
         workspace: Where things lie.
@@ -129,91 +132,112 @@ def explore(
         kinds: Names of rules.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         prevalence: Share of positives to expect; None: as the recipe says.
-        draws: Bootstrap draws that tell how far the best thresholds move; 0: none.
-        use: The rule to use from now on, or `best`; None: as it was.
+        draws: Bootstrap samples that tell how far the best thresholds move; 0: none.
 
     Returns:
         What was found, and which rule is in use.
 
     Raises:
-        KitError: the run is not trained to its end or no longer what it was trained as, or `use` is no rule.
+        KitError: the run is not trained to its end or no longer what it was trained as.
     """
-    if use is not None and use not in (*selection.KINDS, BEST):
-        raise KitError(f"--use {use}: is not known: give one of {', '.join(selection.KINDS)}, or {BEST}")
-    own = removal is None and prevalence is None and not draws
-    if use is not None and not own:
-        raise KitError(f"--use {use}: takes the thresholds of the recipe's own search: leave out the other options")
     opened = open_run(workspace, data, recipe)
     check_maps(opened)
     run = opened.run
     with logged(run):
         ensure(opened)
-        if use is not None:
-            with locked(run.thresholds):
-                put_in_use(run, recipe, None if use == BEST else use)
-            log.info("%s: rule %s is in use, %s", run.folder, *in_use(run))
         folders = _folders(run)
-        if not own:
+        if removal is not None or prevalence is not None or draws:
             folders = search(opened, run.folder / "explored", kinds, removal, prevalence, draws)
-    rule, why = in_use(run)
-    shown = {name: path for name, path in folders.items() if path.name.removesuffix("-plain") in kinds}
-    return Explored(shown, run.rule(rule, recipe.tta), why)
+    asked, why = thresholds_file.read(run.thresholds).asked, in_use(run)[1]
+    wanted = {*kinds, SEARCHED} if len(kinds) > 1 else {*kinds}
+    shown = {name: path for name, path in folders.items() if path.name.removesuffix("-plain") in wanted}
+    return Explored(shown, run.rule(asked, recipe.tta), why)
+
+
+def explore_arrays(
+    maps_path: Path | str | None,
+    masks_path: Path | str | None,
+    kinds: Sequence[str],
+    out: Path | str | None,
+    folds_path: Path | str | None = None,
+    removal: Sequence[int] | None = None,
+    prevalence: float | None = None,
+    draws: int = 0,
+) -> dict[str, Path]:
+    """Searches the thresholds of some rules on external maps.
+
+    Args:
+        maps_path: .npy (N, H, W), uint8 levels or float probabilities.
+        masks_path: .npy (N, H, W), bool or uint8 of 0 and 1; of the maps' size, or larger in the same proportions.
+        kinds: Names of rules.
+        out: Folder for what is found, made when missing; of several rules a subfolder each, and `searched` for the
+            best.
+        folds_path: Fold file; without, images are split into five groups for the nested estimate.
+        removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
+        prevalence: Expected share of positives, if it is not that of these images.
+        draws: Bootstrap samples, of which each rule's best thresholds are found too.
+
+    Returns:
+        Folder of each search, by what to call it.
+
+    Raises:
+        KitError: a file is not what it should be, or is not given.
+    """
+    if maps_path is None or masks_path is None or out is None:
+        raise KitError("thresholds of external maps: give --maps, --masks and --out together")
+    opened, masks = maps.open_maps(maps_path), open_masks(masks_path)
+    folds, patients = None, list(opened.ids)
+    if folds_path is not None:
+        folds, patients = read_folds(folds_path, opened.ids, opened.named)
+    search = ThresholdSearch(kinds, folds=folds, patients=patients, prevalence=prevalence, removal=removal, draws=draws)
+    found = search.fit(opened, masks)
+    sources = {"maps": maps_path, "masks": masks_path} | ({"folds": folds_path} if folds_path else {})
+    hashes = {name: sha256(path) for name, path in sources.items()}
+    if len(kinds) == 1:
+        found.best_.write(out, None, hashes)
+        return {kinds[0]: Path(out)}
+    folders = {name: Path(out) / name for name in (SEARCHED, *kinds)}
+    for name, result in {SEARCHED: found.best_, **found.results_}.items():
+        result.write(folders[name], None, hashes)
+    return folders
 
 
 def in_use(run: Run) -> tuple[str, str]:
     """The rule that a run predicts with, and why that one."""
     found = thresholds_file.read(run.thresholds)
-    if found.asked != "searched":
-        return found.asked, "as threshold.rule of the recipe says"
-    by_hand = found.use is not None
-    return found.rule, f"chosen by hand (--use {BEST} goes back)" if by_hand else "it has the best nested Dice"
+    if found.asked == SEARCHED:
+        return found.rule, "it has the best nested Dice"
+    return found.asked, "as threshold.rule of the recipe says"
 
 
-def asked_for(run: Run) -> str:
-    """The `threshold.rule` by which the rule in use was taken."""
-    return thresholds_file.read(run.thresholds).asked
-
-
-def chosen_by_hand(run: Run) -> str | None:
-    """The rule that the user has chosen for a run; None where the nested Dice decides."""
-    return thresholds_file.read(run.thresholds).use if run.thresholds.is_file() else None
-
-
-def put_in_use(run: Run, recipe: Recipe, chosen: str | None) -> bool:
-    """Makes a searched rule the one that the run predicts with; whether it was another before.
+def activate(run: Run, recipe: Recipe) -> bool:
+    """Makes the rule that the recipe asks for the one that the run predicts with; whether it was another before.
 
     Args:
         run: With a finished search.
         recipe: Of the run; its `tta` and `threshold.rule` count.
-        chosen: A rule; None: the one with the best nested Dice.
     """
-    tta, asked = recipe.tta, recipe.threshold.rule
-    read = thresholds_file.read_measured
-    rule: str = asked
-    if asked == "searched":
-        rule = chosen or max(selection.KINDS, key=lambda kind: _merit(read(run.rule(kind, tta) / "thresholds.json")))
-    folder = run.rule(rule, tta)
-    content = read(folder / "thresholds.json") | {"use": chosen, "asked": asked}
-    if chosen is None and asked == "searched":  # the estimate covers the choice among the rules, too
-        content["nested_dice"] = content.get("nested_choice")
-    if run.thresholds.is_file() and read_json(run.thresholds) == content:
+    folder = run.rule(recipe.threshold.rule, recipe.tta)
+    content = read_bytes(folder / run.thresholds.name)
+    if run.thresholds.is_file() and read_bytes(run.thresholds) == content:
         return False
     surface = folder / run.surface.name
     if surface.is_file():
         copy(surface, run.surface)
     else:
         run.surface.unlink(missing_ok=True)
-    write_json(run.thresholds, content)
+    copy(folder / run.thresholds.name, run.thresholds)
     return True
 
 
 def search(
     opened: OpenRun,
     target: Path | str,
-    kinds: Sequence[str] = selection.KINDS,
+    kinds: Sequence[str] = RULES,
     removal: Sequence[int] | None = None,
     prevalence: float | None = None,
     draws: int = 0,
+    fixed: bool = False,
 ) -> dict[str, Path]:
     """Searches the thresholds of each rule on the OOF maps, with and without TTA.
 
@@ -224,6 +248,7 @@ def search(
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         prevalence: Share of positives to expect; None: as the recipe says.
         draws: As of `explore`.
+        fixed: Measure the recipe's own thresholds, too.
 
     Returns:
         Folder of each search, by what to call it.
@@ -234,27 +259,39 @@ def search(
         files = [run.oof(fold, tta) for fold in opened.split.numbers]
         stacks = [maps.open_maps(file) for file in files]
         rows = opened.split.table.set_index("image_id").loc[[i for stack in stacks for i in stack.ids]]
-        gates = [run.oof(fold, tta, "classify") for fold in opened.split.numbers] if recipe.is_gated else []
-        given = [read_image_probabilities(file, len(stack)) for file, stack in zip(gates, stacks, strict=bool(gates))]
-        results = selection.choose(
-            (levels for stack in stacks for levels in stack),
-            map(competition.truth, rows.index),
-            list(rows.patient_id),
-            list(rows.fold),
+        classified = _classified(opened, tta)
+        found = ThresholdSearch(
             kinds,
-            removal=removal,
+            folds=list(rows.fold),
+            patients=list(rows.patient_id),
             prevalence=recipe.prevalence if prevalence is None else prevalence,
-            image_probability=np.concatenate(given) if given else None,
-            transfer=recipe.threshold.transfer,
+            match_positive_rate=recipe.threshold.transfer == "share",
+            removal=removal,
             smallest_contour=recipe.threshold.smallest_contour,
             draws=draws,
+        ).fit(
+            (levels for stack in stacks for levels in stack),
+            map(competition.truth, rows.index),
+            np.concatenate([columns(parts) for parts in classified]) if classified else None,
         )
-        hashes = {file.name: sha256(file) for file in files + gates} | {"labels": sha256(competition.labels_path)}
-        for kind, result in results.items():
-            folder = target / run.rule(kind, tta).name
-            selection.write(result, folder, recipe.name, hashes)
-            folders[_title(kind, tta)] = folder
+        sources = {file.name: file for file in files} | {"labels": competition.labels_path}
+        for member in (file for parts in classified for file in parts):
+            sources[member.relative_to(run.folder).as_posix()] = member
+        hashes = {name: sha256(file) for name, file in sources.items()}
+        results = {SEARCHED: found.best_, **found.results_}
+        if fixed:
+            results[FIXED] = found.measure(rules.fixed(recipe.threshold, recipe.is_gated))
+        for name, result in results.items():
+            folder = target / run.rule(name, tta).name
+            result.write(folder, recipe.name, hashes)
+            folders[_title(name, tta)] = folder
     return folders
+
+
+def _classified(opened: OpenRun, tta: bool) -> list[list[Path]]:
+    """Of each fold the OOF probabilities by the classifying members; none where there are no such members."""
+    run, members = opened.run, opened.recipe.members_that("classify") if opened.recipe.is_gated else ()
+    return [[run.part(part).oof(fold, tta, "classify") for part in members] for fold in opened.split.numbers if members]
 
 
 def _made_from(opened: OpenRun) -> dict[str, Any]:
@@ -262,37 +299,23 @@ def _made_from(opened: OpenRun) -> dict[str, Any]:
     run, recipe = opened.run, opened.recipe
     numbers = opened.split.numbers
     made_from: dict[str, Any] = {
+        "statistics": STATISTICS,
         "oof": [sha256(keys_path(run.oof(fold, tta))) for fold in numbers for tta in (True, False)],
         "labels": sha256(opened.competition.labels_path),
         "prevalence": recipe.prevalence,
-        "rules": list(selection.KINDS),
+        "rules": list(RULES),
         "transfer": recipe.threshold.transfer,
         "fixed": recipe.threshold.model_dump(mode="json", exclude={"rule", "candidates"}),
-        **({"cleaned": True} if recipe.threshold.smallest_contour else {}),  # searches once did without
     }
-    if recipe.is_gated:
-        files = [run.oof(fold, tta, "classify") for fold in numbers for tta in (True, False)]
-        made_from["image_probabilities"] = [sha256(file) for file in files]
-    return made_from
-
-
-def _fits(run: Run, recipe: Recipe) -> bool:
-    """Whether the run's thresholds were chosen on maps with TTA, or without, as the recipe predicts."""
-    chosen_on = thresholds_file.read(run.thresholds).hashes
-    other = {run.oof(fold, not recipe.tta).name for fold in run.predicted_folds()}
-    return not other & chosen_on.keys()
+    classified = [file for tta in (True, False) for parts in _classified(opened, tta) for file in parts]
+    return made_from | {"image_probabilities": [sha256(file) for file in classified]}
 
 
 def _folders(run: Run) -> dict[str, Path]:
-    """Folder of each rule's search, by what to call it."""
-    kinds = (*selection.KINDS, fixed_rule.FIXED)
+    """Folder of each search, by what to call it."""
+    kinds = (SEARCHED, *RULES, FIXED)
     return {_title(kind, tta): run.rule(kind, tta) for tta in (True, False) for kind in kinds}
 
 
 def _title(kind: str, tta: bool) -> str:
     return f"{kind}, {'with' if tta else 'without'} TTA"
-
-
-def _merit(found: dict[str, Any]) -> float:
-    """Nested Dice; one patient alone leaves nothing to estimate it on, and then the Dice itself has to do."""
-    return found["dice"] if found["nested_dice"] is None else found["nested_dice"]

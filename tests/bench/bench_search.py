@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 
 from kit.inference.rules import ComponentRule
-from kit.thresholds import draws
 from kit.thresholds.components import sweep
-from kit.thresholds.search import ComponentSearch, ImageSearch
+from kit.thresholds.exact import ComponentSearch
 from kit.thresholds.tables import Components, Histograms, dice
 from kit.thresholds.triplet import TripletSearch
 from tests.bench.measure import Measure, Row, fixed, in_turn
@@ -21,7 +20,6 @@ COMPETITION = 12_047
 """Training images of the second round."""
 LOWEST = 13
 """p = 0.05: no rule binarises below."""
-DRAWS = 1_000
 REMOVALS = np.arange(0, 20 * 256, 256)
 STEP = 9
 """Of the levels that are labelled, one in so many."""
@@ -33,7 +31,6 @@ def rows() -> list[Row]:
     return [
         _tables(*trained),
         _triplet(),
-        _draws(*trained),
         *_components("a trained network", *trained, 20, 1000),
         *_grey(*grey),
     ]
@@ -107,45 +104,6 @@ def _triplet() -> Row:
         bound="3 s, as a matrix product",
         bottleneck="256 × 256 additions an image",
         share=1,
-    )
-
-
-def _draws(maps: np.ndarray, masks: np.ndarray) -> Row:
-    """Optima of the three rules that have thresholds; areas above 0 in every image, which is the worst case."""
-    tables, components = _competition(), Components(COMPETITION)
-    for index, (levels, mask) in enumerate(zip(maps, masks, strict=True)):
-        components.add(index, levels, mask)
-    for index in range(IMAGES, COMPETITION):  # to sweep as many maps would take minutes, and is measured below
-        level, image, area, gain = components._parts[index % IMAGES]
-        components._parts[index] = level, np.full_like(image, index), area, gain
-        components.empty[index] = components.empty[index % IMAGES]
-    components.pixels[:] = SIZE * SIZE
-    searches = ImageSearch(tables), ComponentSearch(components), TripletSearch(tables)
-    weights = draws.patient_draws(np.ones(COMPETITION), np.arange(COMPETITION).astype(str), DRAWS)
-
-    def ours() -> None:  # all of them: fewer, multiplied, would count again and again what they share
-        for search in searches:
-            draws.optima(search, weights)
-
-    def theirs() -> None:
-        for search in searches:
-            search.best(weights[0])
-
-    for search in searches:  # compiled
-        draws.optima(search, weights[:1])
-        search.best(weights[0])
-    found, one = in_turn(ours, theirs, repeats=1, warm=False)
-    return Row(
-        f"{DRAWS:,} bootstrap optima of three rules, {COMPETITION:,} images",
-        found,
-        one.per(1 / DRAWS),
-        "a search a draw",
-        fixed(60.0),
-        "a minute",
-        "256 × 256 additions an image and draw",
-        share=1,
-        why="what is left is arithmetic in full vector registers",
-        wall=True,
     )
 
 

@@ -172,8 +172,8 @@ def test_overrides(pairs):
 
 @pytest.mark.parametrize("text", ["9" * 5000, "9" * 30, "-1", "1.5", "0,,1", ""])
 def test_removal_that_cannot_be(text):
-    from kit.thresholds.selection import removals_of
+    from kit.thresholds.search import parse_removal
 
-    with pytest.raises(KitError, match="--removal") as refused:
-        removals_of(text)
+    with pytest.raises(KitError, match="removal") as refused:
+        parse_removal(text)
     assert len(str(refused.value)) < 200

@@ -87,7 +87,7 @@ def test_a_mutated_file_is_read_as_a_rule_or_refused_in_one_line(tmp_path_factor
         ({"removal": 10**30}, "removal: "),
         ({"gate": "0.5"}, "gate: input should be a valid number"),
         ({"hashes": []}, "hashes: input should be an object"),
-        ({"interval": None, "dice": [1]}, "dice: input should be a valid number"),
+        ({"interval": None, "nested_dice": [1]}, "nested_dice: input should be a valid number"),
         ({"masked": "a"}, "masked: input should be a valid number"),
         ({"rule": "best"}, "best"),
         ({"rule": "expected", "foreground": [0.5], "trust": 1, "levels": [], "weights": [], "bias": 0}, "foreground"),
@@ -107,5 +107,16 @@ def test_a_rule_without_its_measures_is_enough_to_predict_with_but_not_to_report
     path = tmp_path / "thresholds.json"
     write_json(path, {"rule": "image", "binarization": 0.5, "removal": 100})
     assert rules.read(path) == ImageRule(0.5, 100)
-    with pytest.raises(KitError, match="lacks dice, interval, nested_dice"):
+    with pytest.raises(KitError, match="lacks nested_dice, interval, dice_all_empty"):
+        thresholds_file.read_measured(path)
+
+
+def test_measures_of_an_earlier_version_are_not_taken_for_others(tmp_path):
+    """There, `interval` was that of the Dice on the images that the rule was chosen on."""
+    path = tmp_path / "thresholds.json"
+    old = {"dice": 0.82, "interval": [0.8, 0.84], "nested_dice": 0.79, "asked": "searched", "use": None}
+    write_json(path, {"rule": "image", "binarization": 0.5, "removal": 100, "share": 0.125} | old)
+    assert rules.read(path) == ImageRule(0.5, 100)
+    assert (thresholds_file.read(path).share, thresholds_file.read(path).measures) == (0.125, {})
+    with pytest.raises(KitError, match=r"lacks .*apparent_dice"):
         thresholds_file.read_measured(path)

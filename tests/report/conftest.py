@@ -18,7 +18,7 @@ from kit.report import cases, page
 from kit.report.cases import Cases
 from kit.run import Run
 from kit.submissions.ledger import Entry
-from kit.thresholds import selection
+from kit.thresholds.search import ThresholdSearch
 
 QUICK = "network.encoder=resnet18 network.decoder_channels=[8,8,8,8,8] stages.0.size=32 stages.1.size=64"
 METRICS = "epoch,weights,learning_rate,loss,validation_loss,iou,dice,seconds\n"
@@ -51,11 +51,9 @@ def finish(run: Run, competition: Competition, split: Folds, seed: int) -> None:
             write_text(run.stage(fold, stage - 1) / "metrics.csv", text)
             write_text(run.weights(fold, stage - 1), "")
     truth = (rle.union(competition.labels[image], competition.shape, image) for image in rows.image_id)
-    chosen = selection.choose(
-        np.concatenate(stacks), truth, list(rows.patient_id), list(rows.fold), selection.KINDS, removal=[0, 512, 4096]
-    )
-    for kind, result in chosen.items():
-        selection.write(result, run.rule(kind), run.folder.name, {})
+    search = ThresholdSearch(folds=list(rows.fold), patients=list(rows.patient_id), removal=[0, 512, 4096])
+    for name, result in search.fit(np.concatenate(stacks), truth).results_.items():
+        result.write(run.rule(name), run.folder.name, {})
     copy(run.rule("image") / "thresholds.json", run.thresholds)
     submission.write(run.submission, [(image, "0 9" if n else "-1") for n, image in enumerate(competition.sample_ids)])
 
@@ -74,9 +72,32 @@ def finished(phantoms, tmp_path_factory) -> Finished:
     split = folds.make(phantoms, folds.Split(2))
     finish(run, phantoms, split, seed=0)
     entries = [
-        Entry("a", "local/tiny", "a.csv", f"{phantoms.name}/mine", 0.8, 0.79, submitted=True, public=0.81, private=0.7),
-        Entry("b", "local/tiny", "b.csv", f"{phantoms.name}/other", 0.7, 0.69, submitted=True, public=0.7, private=0.6),
+        Entry(
+            "a",
+            "local/tiny",
+            "a.csv",
+            f"{phantoms.name}/mine",
+            0.79,
+            (0.7, 0.85),
+            0.8,
+            submitted=True,
+            public=0.81,
+            private=0.7,
+        ),
+        Entry(
+            "b",
+            "local/tiny",
+            "b.csv",
+            f"{phantoms.name}/other",
+            0.69,
+            (0.6, 0.75),
+            0.7,
+            submitted=True,
+            public=0.7,
+            private=0.6,
+        ),
         Entry("c", "local/tiny", "c.csv", f"{phantoms.name}/waiting", 0.9, submitted=True),
+        Entry("d", "local/lungs", "d.csv", "lungs/mine", 0.5, (0.4, 0.6), 0.6, submitted=True, public=0.1, private=0.1),
     ]
     written = page.write(run, phantoms, split, entries)
     return Finished(run, phantoms, split, cases.measure(run, phantoms, split), entries, written)

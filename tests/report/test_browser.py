@@ -12,7 +12,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from kit.competition import rle
+from kit.competition import rle, scoring
 from kit.inference import rules
 from kit.inference.maps import PROBABILITIES, upsample
 from kit.inference.rules import ComponentRule, ImageRule, TripletRule
@@ -252,7 +252,7 @@ def test_a_component_rule_is_told_by_its_surface(show, finished):
     browser = show()
     Select(find(browser, "#rule")).select_by_value("component")
     found = read_measured(finished.run.rule("component") / "thresholds.json")
-    wait(lambda: total(browser) == f"{found['dice']:.4f}")
+    wait(lambda: total(browser) == f"{found['apparent_dice']:.4f}")
     # Its scores are estimates, and the longest of all: none runs into the word beside it.
     apart = browser.execute_script(
         "return [...document.querySelectorAll('#tiles .facts')].map((facts) => {"
@@ -260,10 +260,25 @@ def test_a_component_rule_is_told_by_its_surface(show, finished):
         "return score.right <= word.left || score.bottom <= word.top; })"
     )
     assert apart == [True] * 40
-    slide(browser, "removal", Keys.HOME)
-    with np.load(finished.run.rule("component") / "surface.npz") as surface:
-        level = rules.level_of(found["binarization"])
-        wait(lambda: total(browser) == f"{surface['dice'][level, 0]:.4f}")
+    # Wherever the slider is put, its value is one at which the Dice is known: that of the masks at full size.
+    level, seen = found["binarization"], set()
+    for key in (Keys.HOME, *[Keys.PAGE_UP] * 7):
+        slide(browser, "removal", key)
+        removal = int(find(browser, "#removal-value").text.removesuffix(" px"))
+        seen.add(removal)
+        want = f"{component_dice(finished, level, removal):.4f}"
+        wait(lambda want=want: total(browser) == want)
+    assert len(seen) > 1
+
+
+def component_dice(finished, binarization, removal):
+    """The mean Dice of the masks, one by one."""
+    rule, scores = ComponentRule(binarization, removal), []
+    for row, image in enumerate(finished.cases.table.image_id):
+        truth = finished.competition.truth(image)
+        mask = rule.mask(upsample(finished.cases.levels(row), truth.shape))
+        scores.append(scoring.dice(mask, truth))
+    return np.mean(scores)
 
 
 def test_a_page_with_any_rule_in_use_opens(show, finished, tmp_path):

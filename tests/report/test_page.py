@@ -59,9 +59,8 @@ def test_a_row_of_the_cases_counts_pixels(finished):
 def test_the_dice_of_the_cases_is_that_of_the_thresholds(finished):
     summary = cases.summary(finished.cases)
     chosen = read_measured(finished.run.thresholds)
-    assert summary["dice"] == pytest.approx(chosen["dice"])
-    assert summary["dice_positives"] == pytest.approx(chosen["dice_positives"])
-    assert summary["negatives_empty"] == pytest.approx(chosen["negatives_empty"])
+    assert summary["dice"] == pytest.approx(chosen["apparent_dice"])
+    assert summary["all_empty"] == pytest.approx(chosen["dice_all_empty"])
     assert summary["all_empty"] == np.mean([not rows for rows in finished.competition.labels.values()])
 
 
@@ -82,7 +81,9 @@ def test_no_patient_s_id_leaves_the_folds(finished):
 def test_every_figure_is_a_picture_and_a_table(finished):
     folder = finished.page.parent / "report"
     drawn = sorted(path.stem for path in folder.glob("*.svg"))
-    assert {"scores", "dice-by-part", "roc", "reliability", "learning-dice", "leaderboard-private"} <= set(drawn)
+    assert {"scores", "dice-by-part", "roc", "reliability", "learning-dice", "leaderboard-local-tiny-private"} <= set(
+        drawn
+    )
     assert {f"{rule}-surface" for rule in ("image", "component", "triplet")} | {"expected-decisions"} <= set(drawn)
     for name in drawn:
         assert ET.parse(folder / f"{name}.svg").getroot().tag.endswith("svg")
@@ -272,15 +273,18 @@ def test_an_epoch_that_went_astray_does_not_set_the_axis():
 
 
 def test_only_scored_submissions_stand_on_the_leaderboard(finished):
-    table = leaderboard.table(finished.entries)
+    table = leaderboard.table(finished.entries, "tiny")  # not those of the same recipe on other data
     assert table.run.tolist() == ["tiny/mine", "tiny/other"]
-    assert leaderboard.scatter(table.head(1), "private", "") is None
+    assert leaderboard.scatters(table.head(1), "") == []
+    other = table.assign(destination="kaggle/lungs", run=["tiny/third", "tiny/fourth"])
+    drawn = leaderboard.scatters(pd.concat([table, other]), "tiny/mine")  # a figure for each set of test images
+    assert [len(figure.data) for figure in drawn] == [2, 2, 2, 2]
     assert headline.of_run(finished.run, finished.entries).sha256 == "a"
 
 
 def test_a_rule_of_the_recipe_s_own_is_none_that_was_searched(finished, tmp_path):
     run = Run(shutil.copytree(finished.run.folder, tmp_path / "run"))
-    own = read_json(run.rule("image") / "thresholds.json") | {"binarization": 0.75, "removal": 2048, "asked": "fixed"}
+    own = read_json(run.rule("image") / "thresholds.json") | {"binarization": 0.75, "removal": 2048, "rules": []}
     write_json(run.rule("fixed") / "thresholds.json", own)
     write_json(run.thresholds, own)
     assert not headline.searches(run).used.any()

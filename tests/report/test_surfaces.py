@@ -4,7 +4,7 @@ import pytest
 
 from kit.core.files import read_json
 from kit.report.surfaces import draw, slices, table
-from kit.thresholds.selection import KINDS, choose, write
+from tests.support.searched import KINDS, choose
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +13,7 @@ def folders(tmp_path_factory):
     maps = np.zeros((4, 16, 16), np.uint8)
     maps[::2, 3:9, 3:9], maps[1, 2:4, 2:4] = 200, 90
     for kind, found in choose(maps, maps == 200, list("abcd"), None, KINDS).items():
-        write(found, folder / kind, None, {})
+        found.write(folder / kind, None, {})
     return {kind: folder / kind for kind in KINDS}
 
 
@@ -26,7 +26,7 @@ def test_a_surface_becomes_pictures_with_their_numbers(folders, kind):
         assert "Dice" in (folders[kind] / f"{name}.svg").read_text()
         table = pd.read_csv(folders[kind] / f"{name}.csv")
         best = table.loc[table.dice.idxmax()]
-        assert best.dice == pytest.approx(found["dice"], abs=1e-5)
+        assert best.dice == pytest.approx(found["apparent_dice"], abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["image", "component", "triplet"])
@@ -36,7 +36,7 @@ def test_the_slices_pass_through_the_optimum(folders, kind):
     assert [figure.name for figure in drawn] == [f"along-{name}" for name in found["plateau"]]
     for figure, name in zip(drawn, found["plateau"], strict=True):
         at_best = figure.data[figure.data[name] == found[name]]
-        assert at_best.dice.item() == pytest.approx(found["dice"])
+        assert at_best.dice.item() == pytest.approx(found["apparent_dice"])
 
 
 def test_a_rule_without_thresholds_has_no_surface(folders):

@@ -18,11 +18,11 @@ ROOT = Path(__file__).parents[2]
 
 def test_events_are_whole_lines_in_their_order(tmp_path):
     path = tmp_path / "new" / "ledger.jsonl"
-    ledger.append(path, "built", A, file="x.csv", dice=0.5)
+    ledger.append(path, "built", A, file="x.csv", nested_dice=0.5)
     ledger.append(path, "validated", A, destination="local/demo")
     lines = path.read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["built", "validated"]
-    assert json.loads(lines[0]).items() >= {"sha256": A, "file": "x.csv", "dice": 0.5}.items()
+    assert json.loads(lines[0]).items() >= {"sha256": A, "file": "x.csv", "nested_dice": 0.5}.items()
     assert [event.model_dump(exclude_unset=True) for event in ledger.read(path)] == [json.loads(line) for line in lines]
 
 
@@ -69,7 +69,7 @@ def test_a_ledger_that_cannot_be_written_is_one_clear_line(tmp_path):
 
 def test_entries_fold_the_events_of_a_file_at_a_destination(tmp_path):
     path = tmp_path / "ledger.jsonl"
-    ledger.append(path, "built", A, file="a.csv", run="demo/exp5", dice=0.8, nested_dice=0.7)
+    ledger.append(path, "built", A, file="a.csv", run="demo/exp5", apparent_dice=0.8, nested_dice=0.7)
     ledger.append(path, "built", B, file="b.csv", run="demo/x5")
     ledger.append(path, "validated", A, destination="local/demo")
     ledger.append(path, "validated", A, destination="kaggle/siim", description="d")
@@ -77,7 +77,7 @@ def test_entries_fold_the_events_of_a_file_at_a_destination(tmp_path):
     ledger.append(path, "submitted", A, destination="local/demo")
     ledger.append(path, "scored", A, destination="local/demo", public=0.1, private=0.2)
     local, kaggle, waiting = ledger.entries(path)
-    assert (local.run, local.dice, local.nested_dice) == ("demo/exp5", 0.8, 0.7)
+    assert (local.run, local.apparent_dice, local.nested_dice) == ("demo/exp5", 0.8, 0.7)
     assert (local.submitted, local.public, local.private) == (True, 0.1, 0.2)
     assert (kaggle.submitted, kaggle.public, kaggle.description) == (False, None, "d")
     assert (waiting.sha256, waiting.destination, waiting.file) == (B, None, "b.csv")
@@ -119,11 +119,19 @@ def test_a_line_that_is_no_event_is_refused(tmp_path, line):
 
 def test_the_table_shows_the_baseline_beside_every_dice(tmp_path):
     path = tmp_path / "ledger.jsonl"
-    figures = {"dice": 0.8, "nested_dice": 0.79, "dice_positives": 0.2, "dice_all_empty": 0.78}
-    ledger.append(path, "built", A, file="a.csv", run="demo/exp5", **figures)
+    figures = {"nested_dice": 0.79, "interval": (0.78, 0.81), "dice_positives": 0.2, "dice_all_empty": 0.78}
+    ledger.append(path, "built", A, file="a.csv", run="demo/exp5", apparent_dice=0.8, **figures)
     head, row = ledger.table(path).splitlines()
-    assert "OOF     nested  positives  all empty" in head
-    assert "0.8000  0.7900  0.2000     0.7800" in row
+    assert "nested  95 %           all empty  positives  apparent" in head
+    assert "0.7900  0.7800–0.8100  0.7800     0.2000     0.8000" in row
+
+
+def test_a_line_of_an_earlier_version_keeps_its_figures(tmp_path):
+    """What is `apparent_dice` now was `dice`."""
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(f'{{"event": "built", "sha256": "{A}", "file": "a.csv", "dice": 0.8, "nested_dice": 0.7}}\n')
+    [entry] = ledger.entries(path)
+    assert (entry.apparent_dice, entry.nested_dice, entry.interval) == (0.8, 0.7, None)
 
 
 def _append_many(path, digest):

@@ -16,7 +16,7 @@ def test_a_submission_is_recorded_and_scored(csv, competition, tmp_path):
     outcome = submit_local(csv, competition, tmp_path / "l.jsonl", OOF)
     assert outcome.fresh
     assert (outcome.entry.public, outcome.entry.private) == (1.0, 0.75)
-    assert (outcome.entry.run, outcome.entry.dice, outcome.entry.nested_dice) == ("lungs/exp5", 0.8, 0.79)
+    assert (outcome.entry.run, outcome.entry.apparent_dice, outcome.entry.nested_dice) == ("lungs/exp5", 0.8, 0.79)
     assert "public 1.0000 · private 0.7500" in str(outcome)
     assert events(tmp_path / "l.jsonl") == ["built", "validated", "submitted", "scored"]
 

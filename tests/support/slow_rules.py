@@ -1,5 +1,7 @@
 """The slow, obvious versions that the search is held against, and maps that are hard on it."""
 
+import math
+from statistics import NormalDist
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,6 +33,40 @@ def _mean_dice(kind, maps, masks, removal, level, top=None, weights=None):
     return np.average(dice, weights=weights)
 
 
+def _places(evidence, weights):
+    """Of each image: the share of the weights that lies before the middle of the first of its equals."""
+    found = []
+    for value in evidence:
+        before = sum(weight for other, weight in zip(evidence, weights, strict=True) if other > value)
+        first = next(weight for other, weight in zip(evidence, weights, strict=True) if other == value)
+        found.append((before + first / 2) / sum(weights) if value > 0 else math.inf)
+    return found
+
+
+def _matched(share, evidence, dice, empty, prevalence):
+    """Images, of each a patient, taken for a test set in which a share gets a mask: the mean Dice, and each image's.
+
+    Test sets of that size are likely to have a ninth each of nine shares of positives.
+    """
+    count = len(dice)
+    positives = sum(value == 0 for value in empty)
+    total, sums, weights = 0.0, np.zeros(count), np.zeros(count)
+    for part in range(9):
+        deviation = NormalDist().inv_cdf((part + 0.5) / 9) * math.sqrt(prevalence * (1 - prevalence) / count)
+        wanted = min(max(prevalence + deviation, 1e-9), 1 - 1e-9)
+        each = [1.0] * count
+        if 0 < positives < count:
+            each = [
+                (wanted / positives if not value else (1 - wanted) / (count - positives)) * count for value in empty
+            ]
+        for index, place in enumerate(_places(evidence, each)):
+            scored = dice[index] if place <= share else empty[index]
+            total += each[index] * scored / 9
+            sums[index] += each[index] * scored
+            weights[index] += each[index]
+    return total / count, sums / weights
+
+
 def _problem(seed, count=6, shape=(8, 8)):
     """Maps of few levels, in blobs that nest and touch at corners, with flat, empty and full ones; and masks."""
     rng = np.random.default_rng(seed)
@@ -50,7 +86,7 @@ def _problem(seed, count=6, shape=(8, 8)):
 
 @pytest.fixture(scope="session")
 def slow():
-    return SimpleNamespace(dice=_dice, mask=_mask, mean_dice=_mean_dice)
+    return SimpleNamespace(dice=_dice, mask=_mask, mean_dice=_mean_dice, places=_places, matched=_matched)
 
 
 @pytest.fixture(scope="session")

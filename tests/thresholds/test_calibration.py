@@ -3,8 +3,8 @@ import pytest
 
 from kit.inference.rules import ExpectedRule
 from kit.thresholds.calibration import ExpectedSearch
-from kit.thresholds.selection import choose
 from kit.thresholds.tables import Histograms
+from tests.support.searched import choose
 
 
 def tables_of(maps, masks):

@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy import ndimage
 
-from kit.competition import rle
 from kit.inference import cleaning, share
-from kit.thresholds import selection
 from kit.thresholds.cleaning import cleaned_regions
+from tests.support.searched import KINDS, choose
 
 FULL = 1024 * 1024
 
@@ -106,7 +105,7 @@ def slow_mask(kind, levels, cut, removal, top=0):
 def test_the_search_finds_the_best_of_all_cleaned_masks(kind):
     maps, truth, ids = problem(3 if kind == "triplet" else 5)
     removal = [0, 60_000, 300_000]
-    found = selection.choose(maps, truth, ids, None, [kind], removal=removal, smallest_contour=SMALLEST)[kind]
+    found = choose(maps, truth, ids, None, [kind], removal=removal, smallest_contour=SMALLEST)[kind]
     cuts = sorted({int(value) for value in np.unique(maps)} | {0})
     tops = cuts if kind == "triplet" else [0]
 
@@ -115,20 +114,20 @@ def test_the_search_finds_the_best_of_all_cleaned_masks(kind):
         return np.mean([dice(mask, own) for mask, own in zip(masks, truth, strict=True)])
 
     heights = {(cut, least, top): mean(cut, least, top) for cut in cuts for least in removal for top in tops}
-    assert found.dice == pytest.approx(max(heights.values()), abs=1e-12)
+    assert found.apparent_dice == pytest.approx(max(heights.values()), abs=1e-12)
     for (cut, least, top), height in heights.items():  # the whole surface is that of cleaned masks
         place = (top, cut) if kind == "triplet" else (cut,)
         column = found.surface.removal.tolist().index(least)
         assert found.surface.dice[*place, column] == pytest.approx(height, abs=1e-12)
 
 
-@pytest.mark.parametrize("transfer", ["none", "share"])
-@pytest.mark.parametrize("kind", selection.KINDS)
-def test_what_the_search_promises_is_what_the_written_masks_score(kind, transfer):
+@pytest.mark.parametrize("match", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_search_promises_is_what_the_written_masks_score(kind, match, slow):
     maps, truth, ids = problem()
     folds = np.arange(len(ids)) % 3
-    options = {"transfer": transfer, "smallest_contour": SMALLEST}
-    found = selection.choose(maps, truth, ids, folds, [kind], **options)[kind]
+    options = {"match_positive_rate": match, "smallest_contour": SMALLEST}
+    found = choose(maps, truth, ids, folds, [kind], **options)[kind]
     assert found.rule.smallest_contour == SMALLEST
     # Each fold by the thresholds, and the share, of all images, and by those that the others alone would give.
     for expected, without_own in ((found.images, False), (found.nested_images, True)):
@@ -138,13 +137,18 @@ def test_what_the_search_promises_is_what_the_written_masks_score(kind, transfer
             own, result = folds == fold, found
             if without_own:
                 others = [ids[at] for at in np.flatnonzero(~own)]
-                result = selection.choose(maps[~own], truth[~own], others, folds[~own], [kind], **options)[kind]
-            texts = share.MaskTexts(result.rule, result.share)
-            for at in np.flatnonzero(own):
-                texts.add(ids[at], maps[at])
-            for image_id, text in texts.decided().items():
-                at = int(image_id)
-                assert dice(rle.decode(text, (24, 20)), truth[at]) == pytest.approx(expected[at], abs=1e-12)
+                result = choose(maps[~own], truth[~own], others, folds[~own], [kind], **options)[kind]
+            if not match:
+                scored = [
+                    dice(result.rule.mask(levels), mask) for levels, mask in zip(maps[own], truth[own], strict=True)
+                ]
+            else:
+                candidates = [share.candidate(result.rule, levels) for levels in maps[own]]
+                values = [dice(mask, known) for (mask, _), known in zip(candidates, truth[own], strict=True)]
+                empty = [float(not known.any()) for known in truth[own]]
+                evidence = [value for _, value in candidates]
+                scored = slow.matched(result.share, evidence, values, empty, truth.any(axis=(1, 2)).mean())[1]
+            assert scored == pytest.approx(expected[own], abs=1e-12)
 
 
 def test_rows_hold_the_regions_of_every_level():

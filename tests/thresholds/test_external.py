@@ -3,8 +3,10 @@ import pytest
 
 from kit.core.errors import KitError
 from kit.core.files import read_json, sha256
+from kit.inference import rules
 from kit.inference.maps import save
 from kit.thresholds import external
+from kit.workflows.thresholds import explore_arrays
 
 FOLDS = "image_id,patient_id,stratum,fold\n" + "".join(f"i{n},p{n // 2},negative,{n % 3}\n" for n in range(6))
 
@@ -18,20 +20,21 @@ def files(tmp_path, problem):
     (tmp_path / "folds.csv").write_text(FOLDS)
 
     def choose(kinds=("image",), maps="maps.npy", masks="masks.npy", out="out", **options):
-        return external.choose(tmp_path / maps, tmp_path / masks, kinds, tmp_path / out, **options)
+        return explore_arrays(tmp_path / maps, tmp_path / masks, kinds, tmp_path / out, **options)
 
     choose.folder = tmp_path
     return choose
 
 
 def test_one_rule_is_written_into_the_folder_and_several_below_it(files):
-    assert list(files()) == [files.folder / "out"]
+    assert files() == {"image": files.folder / "out"}
     assert read_json(files.folder / "out/thresholds.json")["hashes"] == {
         "maps": sha256(files.folder / "maps.npy"),
         "masks": sha256(files.folder / "masks.npy"),
     }
     several = files(("image", "expected"), out="all")
-    assert list(several) == [files.folder / "all/image", files.folder / "all/expected"]
+    assert several == {name: files.folder / "all" / name for name in ("searched", "image", "expected")}
+    assert read_json(files.folder / "all/searched/thresholds.json")["rules"] == ["image", "expected"]
     assert (files.folder / "all/image/surface.npz").is_file()
 
 
@@ -39,11 +42,11 @@ def test_float_maps_and_uint8_masks_are_as_good(files):
     maps, masks = np.load(files.folder / "maps.npy"), np.load(files.folder / "masks.npy")
     np.save(files.folder / "float.npy", (maps / 255).astype(np.float32))
     np.save(files.folder / "uint8.npy", masks.astype(np.uint8))
-    plain, other = (
-        next(iter(files(maps=m, masks=k).values())) for m, k in (("maps.npy", "masks.npy"), ("float.npy", "uint8.npy"))
-    )
-    assert plain.rule == other.rule
-    assert (plain.surface.dice == other.surface.dice).all()
+    found = []
+    for m, k in (("maps.npy", "masks.npy"), ("float.npy", "uint8.npy")):
+        folder = files(maps=m, masks=k)["image"]
+        found.append((rules.read(folder / "thresholds.json"), np.load(folder / "surface.npz")["dice"].tobytes()))
+    assert found[0] == found[1]
 
 
 def test_folds_are_taken_in_order_or_by_id(files):
@@ -51,7 +54,7 @@ def test_folds_are_taken_in_order_or_by_id(files):
     assert ordered == ([0, 1, 2, 0, 1, 2], ["p0", "p0", "p1", "p1", "p2", "p2"])
     named = external.read_folds(files.folder / "folds.csv", ["i4", "i0"], named=True)
     assert named == ([1, 0], ["p2", "p0"])
-    assert "folds" in read_json(next(iter(files(folds_path=files.folder / "folds.csv"))) / "thresholds.json")["hashes"]
+    assert "folds" in read_json(files(folds_path=files.folder / "folds.csv")["image"] / "thresholds.json")["hashes"]
 
 
 def test_without_patients_each_image_is_its_own(files):
@@ -64,8 +67,8 @@ def test_without_patients_each_image_is_its_own(files):
 @pytest.mark.parametrize(
     ("maps", "masks", "message"),
     [
-        (np.zeros((2, 4, 4)), np.zeros((2, 4, 5), bool), r"masks\.npy: masks are \(2, 4, 5\), the maps \(2, 4, 4\)"),
-        (np.zeros((2, 4, 4)), np.zeros((3, 4, 4), bool), r"masks\.npy: masks are"),
+        (np.zeros((2, 4, 4)), np.zeros((2, 4, 3), bool), r"masks: image 0 has 4×3 pixels, its map 4×4"),
+        (np.zeros((2, 4, 4)), np.zeros((3, 4, 4), bool), r"masks: 3 for 2 maps: give one a map"),
         (np.zeros((2, 4, 4), np.int64), np.zeros((2, 4, 4), bool), r"maps\.npy: maps are int64"),
         (np.zeros((2, 4, 4)), np.zeros((2, 4, 4)), r"masks\.npy: masks are float64"),
         (np.zeros((2, 4, 4)), np.full((2, 4, 4), 7, np.uint8), r"masks\.npy: mask 0 holds more than two values"),
@@ -130,7 +133,8 @@ def test_folds_must_know_the_maps(files):
 
 def test_masks_of_0_and_255_are_those_of_0_and_1(files):
     masks = np.load(files.folder / "masks.npy").astype(np.uint8)
-    found = [next(iter(files().values())).dice]
+    found = read_json(files()["image"] / "thresholds.json")
     np.save(files.folder / "masks.npy", masks * 255)
-    found.append(next(iter(files().values())).dice)
-    assert found[0] == found[1]
+    again = read_json(files()["image"] / "thresholds.json")
+    assert found.pop("hashes") != again.pop("hashes")
+    assert found == again

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from kit.core.files import write_json
-from kit.inference import rules, share
+from kit.inference import ensemble, rules, share
 from kit.inference.rules import GatedRule, ImageRule
-from kit.thresholds import gate, selection
+from kit.thresholds import gate
+from tests.support import searched
+from tests.support.searched import KINDS
 
 SIZE = 12
 
@@ -31,7 +33,7 @@ def choose(kind="image", seed=0, **options):
     maps, truth, presence = images(seed=seed)
     ids = [str(i) for i in range(len(maps))]
     folds = np.arange(len(maps)) // 2 % 3
-    return selection.choose(maps, truth, ids, folds, [kind], image_probability=presence, **options)[kind]
+    return searched.choose(maps, truth, ids, folds, [kind], image_probability=presence, **options)[kind]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -49,28 +51,58 @@ def test_it_is_as_good_as_the_best_of_all_gates_and_thresholds(seed):
         for level in range(256)
         for least in removal
     )
-    assert choose(seed=seed, removal=removal).dice == pytest.approx(best, abs=1e-12)
+    assert choose(seed=seed, removal=removal).apparent_dice == pytest.approx(best, abs=1e-12)
 
 
-@pytest.mark.parametrize("kind", selection.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_rule_keeps_its_promise_behind_a_gate(kind):
     maps, truth, presence = images()
     result = choose(kind)
     real = [dice(result.rule.mask(levels, p), mask) for levels, mask, p in zip(maps, truth, presence, strict=True)]
     np.testing.assert_allclose(result.images, real, atol=1e-12)
-    assert result.dice == pytest.approx(np.mean(real), abs=1e-12)
+    assert result.apparent_dice == pytest.approx(np.mean(real), abs=1e-12)
     assert isinstance(result.rule, GatedRule)
 
 
-def test_a_share_of_masks_is_chosen_behind_a_gate_too():
+def test_a_share_of_masks_is_chosen_behind_a_gate_too(slow):
     maps, truth, presence = images()
-    result = choose(transfer="share")
+    result = choose(match_positive_rate=True)
     candidates = [share.candidate(result.rule, levels, p) for levels, p in zip(maps, presence, strict=True)]
     for fold in range(3):
         own = [i for i in range(len(maps)) if i // 2 % 3 == fold]
-        chosen = share.places(np.array([candidates[i][1] for i in own])) <= result.share
-        real = [dice(candidates[i][0] & masked, truth[i]) for i, masked in zip(own, chosen, strict=True)]
-        np.testing.assert_allclose(result.images[own], real, atol=1e-12)
+        scored = [dice(candidates[i][0], truth[i]) for i in own]
+        empty = [float(not truth[i].any()) for i in own]
+        evidence = [candidates[i][1] for i in own]
+        mean = slow.matched(result.share, evidence, scored, empty, truth.any(axis=(1, 2)).mean())[1]
+        np.testing.assert_allclose(result.images[own], mean, atol=1e-12)
+
+
+def test_no_label_of_a_fold_reaches_the_gate_that_it_is_judged_by():
+    """Members' probabilities are stacked anew without the fold that an estimate leaves out."""
+    maps, truth, presence = images(count=30, seed=4)
+    members = np.stack([presence, np.roll(presence, 1)], axis=1)
+    ids, folds = [str(i) for i in range(30)], np.arange(30) // 2 % 3
+    found = searched.choose(maps, truth, ids, folds, ["image"], members)["image"]
+    for fold in range(3):
+        own = folds == fold
+        # Other labels in the fold change the masks of the others, never those that the fold itself is judged by.
+        other = truth.copy()
+        other[own] = other[own][::-1]
+        again = searched.choose(maps, other, ids, folds, ["image"], members)["image"]
+        rule, stacked = one_chosen_without(fold, maps, truth, members, folds)
+        masks = [rule.mask(levels, p) for levels, p in zip(maps[own], stacked, strict=True)]
+        for judged, known in ((found, truth), (again, other)):
+            want = [dice(mask, at) for mask, at in zip(masks, known[own], strict=True)]
+            np.testing.assert_allclose(judged.nested_images[own], want, atol=1e-12)
+
+
+def one_chosen_without(fold, maps, truth, members, folds):
+    """The gated rule that is chosen where a fold is not there at all, and the stack of the others on the fold."""
+    there = folds != fold
+    ids = [str(i) for i in np.flatnonzero(there)]
+    rule = searched.choose(maps[there], truth[there], ids, folds[there], ["image"], members[there])["image"].rule
+    stack = ensemble.fit_stack([], members[there], truth[there].any(axis=(1, 2)))
+    return rule, stack.probability(members[~there])
 
 
 def test_the_surface_holds_the_promised_dice_and_the_plateau_the_gate():
@@ -79,7 +111,7 @@ def test_the_surface_holds_the_promised_dice_and_the_plateau_the_gate():
         np.searchsorted(result.surface.levels, result.rule.rule.binarization),
         np.searchsorted(result.surface.removal, result.rule.rule.removal),
     )
-    assert result.surface.dice[at] == pytest.approx(result.dice, abs=1e-12)
+    assert result.surface.dice[at] == pytest.approx(result.apparent_dice, abs=1e-12)
     low, high = result.plateau["gate"]
     assert low <= result.rule.gate <= high
 
@@ -87,14 +119,14 @@ def test_the_surface_holds_the_promised_dice_and_the_plateau_the_gate():
 def test_a_gate_that_is_always_open_costs_nothing():
     maps, truth, _ = images()
     ids = [str(i) for i in range(len(maps))]
-    free = selection.choose(maps, truth, ids, kinds=["image"])["image"]
-    open_wide = selection.choose(maps, truth, ids, kinds=["image"], image_probability=np.ones(len(maps)))["image"]
+    free = searched.choose(maps, truth, ids, rules=["image"])["image"]
+    open_wide = searched.choose(maps, truth, ids, rules=["image"], image_probability=np.ones(len(maps)))["image"]
     assert (open_wide.rule.rule, open_wide.dice) == (free.rule, free.dice)
 
 
 def test_the_file_holds_the_gate_and_gives_the_same_rule(tmp_path):
     result = choose()
-    selection.write(result, tmp_path, "x5", {})
+    result.write(tmp_path, "x5", {})
     assert rules.read(tmp_path / "thresholds.json") == result.rule
     write_json(tmp_path / "plain.json", rules.parameters(result.rule.rule))
     assert rules.read(tmp_path / "plain.json") == result.rule.rule

@@ -1,149 +1,280 @@
+import json
+import weakref
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from sklearn.base import clone
 
-from kit.inference.rules import FULL_AREA, level_of
-from kit.thresholds.curves import Steps, curve, longest_run, middle, middle_removal, run_around
-from kit.thresholds.search import GRID
-from kit.thresholds.selection import choose
+from kit.competition import rle, scoring, submission
+from kit.core.errors import KitError
+from kit.core.files import read_json
+from kit.inference import rules
+from kit.inference.maps import upsample
+from kit.inference.rules import ImageRule, TripletRule, parameters
+from kit.thresholds.cross_validation import resampled
+from kit.thresholds.search import ThresholdSearch, choose_thresholds, parse_removal, parse_rules
+from kit.thresholds.tables import Histograms
+from tests.support.searched import KINDS, choose, searched
 
-KINDS = ("image", "component", "triplet")
-SOME_LEVELS = [0, 1, 2, 13, 77, 127, 128, 200, 254, 255]
-
-
-def searched(maps, masks, kind, removal=None, prevalence=None):
-    return choose(
-        maps, masks, [str(i) for i in range(len(maps))], None, [kind], removal=removal, prevalence=prevalence
-    )[kind]
+IDS = [str(index) for index in range(6)]
 
 
-def every_removal(maps):
-    """One value for each way in which `removal` can tell areas apart."""
-    return [count * FULL_AREA // maps[0].size for count in range(maps[0].size + 1)] + [FULL_AREA + 1]
+def test_small_maps_are_judged_at_the_size_of_the_masks(problem, slow):
+    maps, _ = problem(1, shape=(8, 8))
+    _, masks = problem(1, shape=(20, 28))
+    for kind, found in choose(maps, masks, IDS, None, KINDS).items():
+        scored = [
+            slow.dice(found.rule.mask(upsample(levels, (20, 28))), mask)
+            for levels, mask in zip(maps, masks, strict=True)
+        ]
+        assert found.apparent_dice == pytest.approx(np.mean(scored), abs=1e-12), kind
+        assert found.rule.name == kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
-class TestEverySurface:
-    """What holds for the surfaces of all rules with thresholds."""
-
-    def test_the_whole_surface_equals_brute_force(self, kind, problem, slow):
-        for seed in range(3):
-            maps, masks = problem(seed, count=4, shape=(5, 6))
-            surface = searched(maps, masks, kind, [0, 40000, 69905, 69906, 300000, FULL_AREA, FULL_AREA + 1]).surface
-            assert surface.levels.tolist() == [level / 255 for level in range(256)]
-            distinct = sorted(
-                {0, 255} | {int(v) for v in np.unique(maps)} | {int(v) + 1 for v in np.unique(maps[maps < 255])}
-            )
-            for top in distinct if kind == "triplet" else [None]:
-                for level in distinct:
-                    want = [slow.mean_dice(kind, maps, masks, removal, level, top) for removal in surface.removal]
-                    got = surface.dice[level] if top is None else surface.dice[top, level]
-                    np.testing.assert_allclose(got, want, atol=1e-12)
-            # Between two values that occur, all levels are alike.
-            next_value = np.array([next(v for v in distinct if v >= level) for level in range(256)])
-            alike = surface.dice[next_value] if kind != "triplet" else surface.dice[next_value][:, next_value]
-            np.testing.assert_allclose(surface.dice, alike, atol=1e-12)
-
-    def test_the_best_of_all_thresholds_is_found(self, kind, problem, slow):
-        for seed in range(3):
-            maps, masks = problem(seed + 10, count=4, shape=(4, 4))
-            values = np.unique(maps)
-            found = searched(maps, masks, kind)
-            highest = max(
-                slow.mean_dice(kind, maps, masks, removal, level, top)
-                for removal in every_removal(maps)
-                for level in [0, *values, 255]
-                for top in ([0, *values, 255] if kind == "triplet" else [None])
-            )
-            assert found.dice == pytest.approx(highest, abs=1e-12)
-            assert found.surface.dice.max() == pytest.approx(highest, abs=1e-12)
-
-    def test_what_is_promised_is_what_the_masks_score(self, kind, problem, slow):
-        for removal in (None, [0, 5000, 100000]):
-            maps, masks = problem(20)
-            found = searched(maps, masks, kind, removal)
-            scored = [slow.dice(found.rule.mask(levels), mask) for levels, mask in zip(maps, masks, strict=True)]
-            assert found.dice == pytest.approx(np.mean(scored), abs=1e-12)
-            np.testing.assert_allclose(found.images, scored, atol=1e-12)
-            assert removal is None or found.rule.removal in removal
-
-    def test_the_surface_holds_the_rule(self, kind, problem):
-        maps, masks = problem(21)
-        found = searched(maps, masks, kind)
-        cell = [level_of(found.rule.top)] if kind == "triplet" else []
-        cell += [level_of(found.rule.binarization), found.surface.removal.tolist().index(found.rule.removal)]
-        assert found.surface.dice[tuple(cell)] == pytest.approx(found.dice, abs=1e-12)
-
-    def test_prevalence_weights_positives_and_negatives(self, kind, problem, slow):
-        maps, masks = problem(22, count=8)
-        positive = masks.any(axis=(1, 2))
-        assert 0 < positive.sum() < 8
-        weights = np.where(positive, 0.22 / positive.sum(), 0.78 / (~positive).sum())
-        surface = searched(maps, masks, kind, [0, 50000, 200000], 0.22).surface
-        for level in SOME_LEVELS:
-            cell = (level,) if kind != "triplet" else (128, level)
-            top = None if kind != "triplet" else 128
-            want = [slow.mean_dice(kind, maps, masks, removal, level, top, weights) for removal in surface.removal]
-            np.testing.assert_allclose(surface.dice[cell], want, atol=1e-12)
-
-    def test_ties_are_broken_toward_the_middle_of_the_plateau(self, kind):
-        levels = np.zeros((1, 32, 32), np.uint8)
-        levels[0, 8:16, 8:16] = 200
-        found = searched(levels, levels > 0, kind)
-        area = 64 * 1024
-        assert found.dice == 1
-        assert level_of(found.rule.binarization) == (1 + 200) // 2
-        assert found.rule.removal == area // 2
-        assert found.plateau["binarization"] == [1 / 255, 200 / 255]
-        assert found.plateau["removal"] == [0, area]
-        if kind == "triplet":  # with a removal of 0 no top makes a difference
-            assert level_of(found.rule.top) == 127
-
-    def test_only_negatives(self, kind, problem):
-        maps, _ = problem(23)
-        found = searched(maps, np.zeros(maps.shape, bool), kind)
-        assert found.dice == found.negatives_empty == found.nested_dice == 1
-        assert found.dice_positives is None
-        assert not any(found.rule.mask(levels).any() for levels in maps)
-
-    def test_many_values_of_removal_leave_a_grid_that_holds_the_best(self, kind):
-        rng = np.random.default_rng(0)
-        maps = rng.integers(0, 256, (3, 40, 40), np.uint8)
-        found = searched(maps, maps > 200, kind)
-        assert set(found.surface.removal) == {*GRID, found.rule.removal}
-        assert found.surface.dice.max() == pytest.approx(found.dice, abs=1e-12)
+def test_what_is_promised_is_what_the_submission_scores(kind, problem, tmp_path):
+    shape = (20, 28)
+    maps, _ = problem(5)
+    _, masks = problem(5, shape=shape)
+    choose(maps, masks, IDS, None, [kind])[kind].write(tmp_path, "demo", {})
+    rule = rules.read(tmp_path / "thresholds.json")
+    rows = [
+        (image_id, rle.encode(rule.mask(upsample(levels, shape)))) for image_id, levels in zip(IDS, maps, strict=True)
+    ]
+    submission.write(tmp_path / "submission.csv", rows)
+    truth = "".join(f"{image_id},{rle.encode(mask)},Private\n" for image_id, mask in zip(IDS, masks, strict=True))
+    (tmp_path / "solution.csv").write_text("ImageId,EncodedPixels,Usage\n" + truth)
+    solution = scoring.read_solution(tmp_path / "solution.csv")
+    scored = scoring.score(submission.read(tmp_path / "submission.csv"), solution, shape).private
+    assert scored == pytest.approx(read_json(tmp_path / "thresholds.json")["apparent_dice"], abs=1e-9)
+    assert 0 < scored < 1
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12), st.integers(-4, 4)), max_size=12), st.booleans())
-def test_a_curve_is_the_sum_of_its_steps(steps, listed):
-    image, size, gain = np.array(steps, int).reshape(-1, 3).T
-    empty, weights = np.array([1.0, 0.0, 1.0, 0.0]), np.array([1.0, 2.0, 0.0, 0.5])
-    removal = np.array([0, 3, 4, 11]) if listed else None
-    found = curve(Steps(image, size, gain.astype(float)), empty, weights, removal)
-    for lower, upper, dice in zip(*found, strict=True):
-        for value in {lower, upper}:
-            images = empty + np.bincount(image[size >= value], gain[size >= value], minlength=4)
-            assert dice == pytest.approx(np.average(images, weights=weights), abs=1e-12)
-    if not listed:  # no value is left out
-        assert found.lower[0] == 0
-        assert found.upper[-1] > FULL_AREA
-        assert (found.lower[1:] == found.upper[:-1] + 1).all()
+@pytest.mark.parametrize("seed", range(6))
+def test_measures_on_positives_and_negatives(seed, problem):
+    maps, masks = problem(seed)
+    positive = masks.any(axis=(1, 2))
+    for found in choose(maps, masks, IDS, None, KINDS).values():
+        empty = [not found.rule.mask(levels).any() for levels in maps]
+        assert found.masked == pytest.approx(1 - np.mean(empty))
+        assert found.negatives_empty == pytest.approx(found.nested_images[~positive].mean())
+        assert found.dice_positives == pytest.approx(found.nested_images[positive].mean())
+        assert found.nested_dice == pytest.approx(found.nested_images.mean())
+        assert found.interval[0] <= found.nested_dice <= found.interval[1]
 
 
-def test_the_middle_of_runs():
-    good = np.array([True, False, True, True, False, True, True])
-    assert longest_run(good) == (2, 3)
-    assert longest_run(good, np.array([9, 1, 1, 1, 1, 1, 1])) == (0, 0)
-    assert middle(good) == 2
-    assert run_around(good, 5) == (5, 6)
-    assert run_around(good, 0) == (0, 0)
-    assert run_around(np.array([True, True]), 1) == (0, 1)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(3))
+def test_images_of_several_sizes_are_each_judged_at_their_own(kind, seed, problem, slow):
+    """Above 1024×1024 several areas are one size, and an area is another size in another image."""
+    pairs = [
+        problem(seed, shape=(8, 8)),
+        problem(seed + 50, shape=(20, 28)),
+        problem(seed + 90, shape=(1100, 1000), count=2),
+    ]
+    maps, masks = ([image for pair in pairs for image in pair[place]] for place in (0, 1))
+    ids = [str(index) for index in range(len(maps))]
+
+    def mean(rule):
+        return np.mean([slow.dice(rule.mask(levels), mask) for levels, mask in zip(maps, masks, strict=True)])
+
+    found = choose(maps, masks, ids, None, [kind])[kind]
+    assert found.apparent_dice == pytest.approx(mean(found.rule), abs=1e-12)
+    assert found.masked == pytest.approx(np.mean([found.rule.mask(levels).any() for levels in maps]))
+    if kind != "expected":  # which has no thresholds to compare with
+        random = np.random.default_rng(seed)
+        sizes = [0, *(int(size) for levels in maps for size in rules.size_of(np.array([1, 9, 40]), levels.size))]
+        for _ in range(20):
+            top, level = sorted(random.integers(0, 256, 2) / 255, reverse=True)
+            other = {"binarization": level} | ({"top": top} if kind == "triplet" else {})
+            assert mean(replace(found.rule, removal=int(random.choice(sizes)), **other)) <= found.apparent_dice + 1e-12
 
 
-def test_listed_values_of_removal_are_kept_to():
-    steps = Steps(np.array([0]), np.array([700]), np.array([0.5]))
-    values = np.array([0, 100, 600, 1000])
-    assert middle_removal(curve(steps, np.zeros(1), np.ones(1), values)) == 100
-    assert middle_removal(curve(steps, np.zeros(1), np.ones(1))) == 350
+@pytest.mark.parametrize("images", [7, 13, 49])
+def test_a_perfect_score_can_be_read_back(images, tmp_path):
+    """The weights of a prevalence sum up to a little more than 1 now and then."""
+    truth = np.zeros((images, 8, 8), bool)
+    truth[: max(1, images // 4), 2:6, 2:6] = True
+    for prevalence in (0.1, 0.22, 0.35, 0.9):
+        found = choose(
+            truth.astype(np.uint8) * 255, truth, [str(i) for i in range(images)], None, KINDS, prevalence=prevalence
+        )
+        for kind, result in found.items():
+            result.write(tmp_path / kind, None, {})
+            assert rules.read(tmp_path / kind / "thresholds.json") == result.rule
+            assert result.apparent_dice == pytest.approx(1)
+
+
+def test_a_rule_without_a_surface_leaves_none_of_another(problem, tmp_path):
+    maps, masks = problem(1)
+    found = choose(maps, masks, IDS, None, ["image", "expected"])
+    found["image"].write(tmp_path, None, {})
+    assert (tmp_path / "surface.npz").exists()
+    found["expected"].write(tmp_path, None, {})
+    assert not (tmp_path / "surface.npz").exists()
+
+
+def test_maps_are_read_once_and_let_go():
+    alive = []
+
+    def fresh(value):
+        for _ in range(60):
+            assert sum(array() is not None for array in alive) < 30
+            array = np.full((8, 8), value)
+            alive.append(weakref.ref(array))
+            yield array
+            del array
+
+    choose(fresh(np.uint8(200)), fresh(True), [str(index) for index in range(60)], None, KINDS)
+    assert len(alive) == 120
+
+
+def test_histograms_stay_small():
+    tables = Histograms(1000)
+    assert tables.area.dtype == tables.overlap.dtype == np.int32
+    assert tables.area.nbytes + tables.overlap.nbytes < 3000 * 1000
+
+
+def test_maps_and_masks_must_be_as_many(problem):
+    maps, masks = problem(1)
+    with pytest.raises(KitError, match="masks: 6 for 5 maps"):
+        choose(maps[:5], masks, IDS)
+
+
+def test_no_maps():
+    with pytest.raises(KitError, match="no maps"):
+        choose([], [], [])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_says_all(kind, problem, tmp_path):
+    maps, masks = problem(3)
+    found = choose(maps, masks, IDS, None, [kind], prevalence=0.3)[kind]
+    found.write(tmp_path, "demo", {"maps": "ab"})
+    content = read_json(tmp_path / "thresholds.json")
+    assert rules.read(tmp_path / "thresholds.json") == found.rule
+    assert (content["rule"], content["rules"]) == (kind, [kind])
+    assert (content["recipe"], content["hashes"], content["prevalence"]) == ("demo", {"maps": "ab"}, 0.3)
+    assert content["interval"][0] <= content["nested_dice"] <= content["interval"][1]
+    measures = ("nested_dice", "interval", "dice_all_empty", "apparent_dice", "dice_positives", "negatives_empty")
+    for measure in (*measures, "masked", "plateau"):
+        assert content[measure] == getattr(found, measure)
+    if kind == "expected":
+        assert not (tmp_path / "surface.npz").exists()
+        return
+    assert content["removal"] == int(content["removal"])
+    with np.load(tmp_path / "surface.npz") as surface:
+        shape = (256, len(found.surface.removal))
+        if kind == "triplet":
+            assert (surface["top"] == np.arange(256) / 255).all()
+            shape = (256, *shape)
+        assert set(surface) == {"levels", "removal", "dice"} | ({"top"} if kind == "triplet" else set())
+        assert surface["dice"].shape == shape
+        assert (surface["levels"] == np.arange(256) / 255).all()
+
+
+def test_the_same_maps_give_the_same_bytes(problem, tmp_path):
+    maps, masks = problem(4)
+    for name in ("once", "twice"):
+        choose(maps, masks, IDS, None, ["triplet"])["triplet"].write(tmp_path / name, None, {})
+    once, twice = ((tmp_path / name / "thresholds.json").read_bytes() for name in ("once", "twice"))
+    assert once == twice
+    assert json.loads(once)["recipe"] is None
+
+
+def test_options():
+    assert parse_rules("all") == KINDS == ("image", "component", "triplet", "expected")
+    assert parse_rules("image") == ("image",)
+    assert parse_removal(None) is None
+    assert parse_removal("0, 512") == [0, 512]
+    with pytest.raises(KitError, match="is not one of image, component"):
+        parse_rules("best")
+    for text in ("", "1,,2", "-1", "0.5", "a"):
+        with pytest.raises(KitError, match="removal"):
+            parse_removal(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"removal": [-5]}, r"removal \[-5\]: give whole pixels"),
+        ({"removal": [0.5]}, r"removal \[0.5\]: give whole pixels"),
+        ({"removal": []}, r"removal \[\]: give whole pixels"),
+        ({"removal": [10**9]}, "give whole pixels"),
+        ({"prevalence": 1.5}, "^prevalence 1.5: give the expected share"),
+        ({"rule": "imgae"}, "did you mean image"),
+        ({"folds": [0, 1]}, "folds: 2 for 6 maps"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, told, problem):
+    with pytest.raises(KitError, match=told):
+        choose_thresholds(*problem(1), **options)
+
+
+@pytest.mark.parametrize(
+    ("of_map", "of_mask", "fits"),
+    [
+        ((12, 8), (12, 8), True),
+        ((12, 8), (24, 16), True),
+        ((8, 8), (12, 20), True),
+        ((12, 8), (8, 12), False),
+        ((12, 8), (16, 24), False),
+        ((12, 8), (6, 4), False),
+        ((12, 8), (24, 17), False),
+    ],
+)
+def test_masks_are_those_of_the_maps(of_map, of_mask, fits):
+    """Transposed or smaller ones were enlarged into one another without a word."""
+    maps, masks = np.zeros((5, *of_map)), np.zeros((5, *of_mask), bool)
+    masks[::2, :2, :2] = True
+    maps[::2, :2, :2] = 0.9
+    if fits:
+        assert choose_thresholds(maps, masks).apparent_dice > 0.5
+    else:
+        with pytest.raises(KitError, match=r"masks: image 0 has .* pixels, its map .*: give masks of the maps' size"):
+            choose_thresholds(maps, masks)
+
+
+def test_an_estimator_can_be_cloned_and_says_what_it_found(problem):
+    maps, masks = problem(3, count=20)
+    search = ThresholdSearch(("image", "component"), prevalence=0.3, match_positive_rate=True)
+    found = clone(search).fit(maps, masks)
+    assert search.get_params() == found.get_params()
+    assert set(found.surfaces_) == set(found.results_) == {"image", "component"}
+    assert found.best_.rules == ("image", "component")
+    assert (found.dice_, found.interval_) == (found.best_.nested_dice, found.best_.interval)
+    best = max(found.results_.values(), key=lambda result: result.nested_dice)
+    assert (found.best_rule_, found.apparent_dice_) == (best.rule, best.apparent_dice)
+
+
+def test_what_is_given_is_not_chosen(problem, slow):
+    maps, masks = problem(3, count=20)
+    search = searched(maps, masks, [str(i) for i in range(20)], rules=("image",), prevalence=0.3)
+    for rule in (ImageRule(0.3, 40_000), TripletRule(0.7, 0.2, 30_000)):
+        found, weights = search.measure(rule), np.where(masks.any(axis=(1, 2)), 0.3, 0.7)
+        positives = masks.any(axis=(1, 2)).sum()
+        weights = weights / np.where(masks.any(axis=(1, 2)), positives, 20 - positives)
+        want = np.average([slow.dice(rule.mask(v), m) for v, m in zip(maps, masks, strict=True)], weights=weights)
+        assert (found.rule, found.rules) == (rule, ())
+        assert found.apparent_dice == pytest.approx(want)
+        assert found.nested_dice == pytest.approx(want)
+        assert found.interval[0] <= want <= found.interval[1]
+
+
+def test_samples_of_the_patients_tell_how_far_the_thresholds_move(problem):
+    maps, masks = problem(3, count=30)
+    patients = [str(i // 2) for i in range(30)]
+    found = choose(maps, masks, patients, None, ["image", "triplet", "expected"], draws=30)
+    assert found["expected"].spread == {}
+    for kind in ("image", "triplet"):
+        result = found[kind]
+        assert result.spread.keys() == result.plateau.keys() == parameters(result.rule).keys() - {"rule"}
+        for low, middle, high in result.spread.values():
+            assert low <= middle <= high
+    removal = []  # each sample's own search: its images as often as their patient was drawn
+    for counts in np.concatenate(list(resampled(patients, 30))):
+        again = np.repeat(np.arange(30), counts.astype(int))
+        removal.append(choose(maps[again], masks[again], [str(i) for i in again])["image"].rule.removal)
+    assert found["image"].spread["removal"] == pytest.approx(np.percentile(removal, [2.5, 50, 97.5]), rel=0.02)
+    assert choose(maps, masks, patients)["image"].spread is None

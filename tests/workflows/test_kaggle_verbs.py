@@ -12,6 +12,8 @@ from kit.competition import layout, submission
 from kit.core import files
 
 RULE = {"rule": "image", "binarization": 0.5, "removal": 0}
+MEASURES = {"rules": ["image"], "nested_dice": 0.8, "interval": [0.7, 0.9], "apparent_dice": 0.9, "masked": 0.2}
+MEASURES |= {"dice_all_empty": 0.7, "dice_positives": 0.3, "negatives_empty": 0.95}
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ def test_an_address_as_the_competition_is_told_what_to_write(kit, guess):
 
 def test_another_kernels_output_is_not_credited_to_the_run(kit, guess, kaggle, impatient):
     run = Path("runs/tiny/demo")
-    files.write_json(run / "thresholds.json", RULE | {"recipe": "demo", "dice": 0.8, "nested_dice": 0.79})
+    files.write_json(run / "thresholds.json", RULE | {"recipe": "demo"} | MEASURES)
     for owner, slug, credited in (("ada", "another", False), ("bob", "kit-tiny-demo", False)):
         kaggle.kernels[f"{owner}/{slug}"] = [{"output": {"submission.csv": guess.read_bytes()}}]
         arguments = ("submit", "--data", "tiny", "--to", "kaggle", "--competition", "siim", "--yes", "--again")

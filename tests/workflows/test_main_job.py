@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -70,7 +71,7 @@ def test_from_folds_to_a_score_and_then_nothing_to_do(kit, place, caplog):
     assert code == 0
     said = out + caplog.text
     assert all(said.count(f"fold {fold} stage {stage}: Dice") == 1 for fold in (0, 1) for stage in (1, 2))
-    assert "OOF Dice" in out
+    assert re.search(r"rule \w+.*: nested Dice 0\.\d+ \[0\.\d+, [01]\.\d+\], all empty 0\.\d+ \(", out)
     assert said.index("takes up to") < said.index("epoch 1/3") < said.index("of training left")
     code, out, _ = kit("submit", *RUN)
     assert code == 0
@@ -90,8 +91,10 @@ def test_from_folds_to_a_score_and_then_nothing_to_do(kit, place, caplog):
             assert "last.ckpt" not in files
     found = json.loads((run / "thresholds.json").read_text())
     assert found["recipe"] == "test"
-    assert 0 <= found["dice"] <= 1
-    assert len(found["interval"]) == 2
+    assert 0 <= found["interval"][0] <= found["nested_dice"] <= found["interval"][1] <= 1
+    assert found["rules"] == ["image", "component", "triplet", "expected"]
+    assert {"dice", "nested_choice"}.isdisjoint(found)
+    assert 0 <= found["apparent_dice"] <= 1
     ids = tuple(pd.read_csv(place / "tiny/sample_submission.csv").ImageId)
     assert submission.validate(run / "submission.csv", ids, (128, 128)) == []
     assert (place / "submissions/tiny/test.csv").read_bytes() == (run / "submission.csv").read_bytes()
@@ -170,7 +173,7 @@ def test_what_is_changed_after_the_training_is_changed_everywhere(kit, place, mo
     run, promised, submit = place / "runs/tiny/test", [], submissions.submit.submit_local
 
     def noting(path, competition, ledger, known, *others):
-        promised.append((known["dice"], known["rule"]))
+        promised.append((known["nested_dice"], known["rules"]))
         return submit(path, competition, ledger, known, *others)
 
     monkeypatch.setattr(submissions.submit, "submit_local", noting)
@@ -179,16 +182,16 @@ def test_what_is_changed_after_the_training_is_changed_everywhere(kit, place, mo
         kernel.find_run(Workspace(place), "tiny", "test.yaml", "tta=false threshold.rule=component")
         found = json.loads((run / "thresholds.json").read_text())
         recipe = recipes.read(run / "recipe.yaml")
-        return found["rule"], found["asked"], set(found["hashes"]) - {"labels"}, recipe.tta, recipe.threshold.rule
+        return found["rule"], found["rules"], set(found["hashes"]) - {"labels"}, recipe.tta, recipe.threshold.rule
 
     assert kit("submit", *RUN, "--set", "tta=false threshold.rule=component")[0] == 0
     plain = {"fold0-plain.npy", "fold1-plain.npy"}
-    assert known() == ("component", "component", plain, False, "component")
-    assert promised == [(json.loads((run / "thresholds.json").read_text())["dice"], "component")]
+    assert known() == ("component", ["component"], plain, False, "component")
+    assert promised == [(json.loads((run / "thresholds.json").read_text())["nested_dice"], ("component",))]
     assert kit("predict", *RUN)[0] == 0
     back = recipes.read(run / "recipe.yaml")
     assert (back.tta, back.threshold.rule) == (True, "searched")
-    assert known() == ("component", "component", plain, False, "component")  # a kernel goes by its own SET, too
+    assert known() == ("component", ["component"], plain, False, "component")  # a kernel goes by its own SET, too
     assert kit("predict", *RUN)[0] == 0
     assert set(json.loads((run / "thresholds.json").read_text())["hashes"]) == {"fold0.npy", "fold1.npy", "labels"}
 
@@ -215,7 +218,7 @@ def test_the_report_is_one_page_with_its_pictures(kit, place):
     assert code == 0
     assert page.count('role="img"') > 15
     assert 'src="http' not in page
-    assert "Competition Dice" in page
+    assert "Nested Dice" in page
     assert "stages:" in page
     assert len(pd.read_csv(place / "runs/tiny/test/report/cases.csv")) == 32
 

@@ -145,26 +145,26 @@ class TestRule:
             explored = explore(workspace, data, recipe(), **options)
             assert run.thresholds.read_bytes() == before
             assert explored.why == "it has the best nested Dice"
-            assert explored.in_use == run.rule(json.loads(before)["rule"])
+            assert explored.in_use == run.rule("searched")
 
-    def test_choosing_is_said_recorded_and_undone_by_a_word(self, place):
-        workspace, data, run = place
-        best = json.loads(run.thresholds.read_text())["rule"]
-        other = "image" if best != "image" else "triplet"
-        assert explore(workspace, data, recipe(), use=other).in_use == run.rule(other)
-        assert in_use(run) == (other, "chosen by hand (--use best goes back)")
-        assert not train(workspace, data, recipe())[1]  # a choice outlives it
-        assert json.loads(run.thresholds.read_text())["rule"] == other
-        explore(workspace, data, recipe(), use="best")
-        assert in_use(run) == (best, "it has the best nested Dice")
-
-    def test_what_cannot_be_chosen_is_refused(self, place):
+    def test_the_recipe_says_which_rule_is_in_use(self, place):
         workspace, data, run = place
         before = run.thresholds.read_bytes()
-        with pytest.raises(KitError, match="--use imgae: is not known"):
-            explore(workspace, data, recipe(), use="imgae")
-        with pytest.raises(KitError, match="leave out the other options"):
-            explore(workspace, data, recipe(), use="image", removal=[0])
+        best = json.loads(before)["rule"]
+        other = "image" if best != "image" else "triplet"
+        assert explore(workspace, data, recipe(f"threshold.rule={other}")).in_use == run.rule(other)
+        assert in_use(run) == (other, "as threshold.rule of the recipe says")
+        assert json.loads(run.thresholds.read_text())["rules"] == [other]
+        explore(workspace, data, recipe())
+        assert in_use(run) == (best, "it has the best nested Dice")
+        assert run.thresholds.read_bytes() == before
+
+    def test_a_run_that_an_earlier_version_searched_is_searched_again(self, place, monkeypatch):
+        workspace, data, run = place
+        before = run.thresholds.read_bytes()
+        monkeypatch.setattr("kit.workflows.thresholds.STATISTICS", 3)
+        write_json(run.thresholds, {"rule": "image", "binarization": 0.5, "removal": 0, "dice": 0.9})
+        assert train(workspace, data, recipe())[1]
         assert run.thresholds.read_bytes() == before
 
 

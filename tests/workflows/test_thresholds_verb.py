@@ -31,7 +31,8 @@ ARRAYS = ("--maps", "maps.npy", "--masks", "masks.npy", "--out", "out")
 def test_all_rules(kit, tmp_path):
     code, printed, _ = kit(*ARRAYS, "--rule", "all", "--removal", "0,512,1024")
     assert code == 0
-    assert [line.split()[0] for line in printed.splitlines()] == ["rule", "image", "component", "triplet", "expected"]
+    rules = ["rule", "searched", "image", "component", "triplet", "expected"]
+    assert [line.split()[0] for line in printed.splitlines()] == rules
     for rule in ("image", "component", "triplet"):
         drawn = ["surface", "surface-top"] if rule == "triplet" else ["surface"]
         figures = {f"{name}.{kind}" for name in drawn for kind in ("svg", "png", "csv")}

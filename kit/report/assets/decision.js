@@ -63,12 +63,10 @@ class Decision {
     return this.area[row] ? "false positive" : "kept empty";
   }
 
-  // The Dice of all images by the surface that the search has left, exact for `component` too.
+  // The Dice of all images by the surface that the search has left, exact for `component` too; `removal` is one of its.
   surfaceDice() {
-    const { removals, surface } = this.rule;
-    let column = 0;
-    while (column + 1 < removals.length && removals[column + 1] <= this.rule.removal) column++;
-    return surface[Math.min(this.rule.level, 255) * removals.length + column];
+    const { level, removal, removals, surface } = this.rule;
+    return surface[Math.min(level, 255) * removals.length + removals.indexOf(removal)];
   }
 
   // Names and values of what the rule scores on all images.

@@ -163,10 +163,16 @@
     return settle();
   }
 
+  // The exact Dice of `component` is known at the surface's values of `removal` alone: its slider stops at these.
+  const stopped = (rule) => {
+    if (!rule.surface) return rule;
+    const away = (removal) => Math.abs(placeOf(removal) - placeOf(rule.removal));
+    return { ...rule, removal: rule.removals.reduce((best, one) => (away(one) < away(best) ? one : best)) };
+  };
   const read = { top: Number, level: Number, removal: (value) => removalOf(Number(value)), gate: (value) => Number(value) / 100 };
   for (const [name, value] of Object.entries(read)) {
     element(name).addEventListener("input", () => {
-      decision.rule = { ...movable(name), [name]: value(element(name).value) };
+      decision.rule = stopped({ ...movable(name), [name]: value(element(name).value) });
       element("rule").value = decision.rule.name;
       follow();
     });

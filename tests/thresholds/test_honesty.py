@@ -1,0 +1,69 @@
+"""What the nested Dice and its interval promise, on data sets whose fresh images are known."""
+
+import numpy as np
+import pytest
+
+from kit.inference.share import places
+from kit.thresholds.cross_validation import Choices, Images, nested, nested_interval
+from kit.thresholds.exact import ImageSearch
+from kit.thresholds.tables import Histograms
+
+PIXELS, PREVALENCE, IMAGES, FOLDS, SETS = 1024 * 1024, 0.22, 600, 5, 200
+LEVELS = np.arange(256)[:, None]
+
+
+def drawn(rng, count):
+    """Counts of images as a fair network makes them: of positives it misses some, of negatives it suspects some."""
+    positive = rng.random(count) < PREVALENCE
+    truth = np.where(positive, np.exp(rng.normal(9.2, 1.2, count)), 0).astype(np.int64).clip(max=PIXELS // 4)
+    peak = 255 / (1 + np.exp(-np.where(positive, rng.normal(0.8, 1.6, count), rng.normal(-2.2, 1.6, count))))
+    size = np.where(positive, truth * np.exp(rng.normal(0.1, 0.5, count)), np.exp(rng.normal(8.2, 1.2, count)))
+    left = np.clip(1 - LEVELS / np.maximum(peak, 1), 0, 1) ** rng.uniform(0.4, 1.2, count)
+    area = (2 * size * left).astype(np.int64).clip(max=PIXELS // 2)
+    hit = truth * (1 - np.exp(-area * rng.beta(6, 2, count) / np.maximum(truth, 1)))
+    overlap = np.minimum(np.minimum(hit, area), truth).astype(np.int64)
+    area[0], overlap[0] = PIXELS, truth
+    tables = Histograms(count)
+    tables.area[:], tables.overlap[:], tables.pixels[:] = area, overlap, PIXELS
+    return tables
+
+
+def stratified(positive, rng):
+    """Folds of one share of positives."""
+    folds = np.empty(len(positive), int)
+    for kind in (True, False):
+        of_kind = rng.permutation(np.flatnonzero(positive == kind))
+        folds[of_kind] = np.arange(len(of_kind)) % FOLDS
+    return folds
+
+
+def real_dice(choice, fresh, rng):
+    """What a choice scores on fresh images; with a share on test sets of the size of a fold."""
+    if choice.share is None:
+        dice, positive = fresh.dice(choice.rule), fresh.empty == 0
+        return PREVALENCE * dice[positive].mean() + (1 - PREVALENCE) * dice[~positive].mean()
+    evidence, dice = fresh.candidates(choice.rule)
+    sets = rng.integers(len(dice), size=(60, IMAGES // FOLDS))
+    masked = np.stack([places(evidence[some]) <= choice.share for some in sets])
+    return np.where(masked, dice[sets], fresh.empty[sets]).mean()
+
+
+@pytest.mark.parametrize("match", [False, True])
+def test_the_nested_dice_is_that_of_fresh_images_and_its_interval_holds_it(match):
+    fresh = ImageSearch(drawn(np.random.default_rng(99), 20_000))
+    off, held = [], []
+    for seed in range(SETS):
+        rng = np.random.default_rng(seed)
+        tables = drawn(rng, IMAGES)
+        folds, search = stratified(tables.truth > 0, rng), ImageSearch(tables)
+        choices = Choices(
+            lambda _, search=search: search, Images(tables.empty, folds, np.arange(IMAGES), PREVALENCE), match
+        )
+        real = real_dice(choices.without(), fresh, rng)
+        estimate = nested([choices]).mean()
+        low, high = nested_interval(estimate, [choices])
+        assert low <= estimate <= high
+        off.append(estimate - real)
+        held.append(low <= real <= high)
+    assert abs(np.mean(off)) < 0.003
+    assert np.mean(held) >= 0.9
