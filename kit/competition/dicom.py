@@ -5,6 +5,7 @@ and leaves pydicom's settings as they are for everyone else. pydicom converts an
 so all that touches one is inside `_refusing`. What it refuses never quotes an element: elements name patients.
 """
 
+import functools
 import logging
 import os
 import re
@@ -161,6 +162,7 @@ def holds_image(path: Path | str) -> bool | None:
     return place < 0 or _is_image_class(head[place + 8 : place + 8 + length].decode("ascii", "replace").strip(" \0"))
 
 
+@functools.cache
 def _is_image_class(uid: str) -> bool:
     name = UID(uid).name
     return not name or name == uid or "Image Storage" in name

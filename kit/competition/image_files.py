@@ -186,15 +186,16 @@ def walk(folder: Path) -> Iterator[Path]:
         KitError: a folder cannot be listed.
     """
     seen: set[tuple[int, int]] = set()
-    links: list[Path] = []
+    links: list[str] = []
 
-    def below(place: Path) -> Iterator[Path]:
+    def below(place: str) -> Iterator[Path]:
         try:
-            about = place.stat()
+            about = os.stat(place)
             if (about.st_dev, about.st_ino) in seen:
                 return
             seen.add((about.st_dev, about.st_ino))
-            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+            with os.scandir(place) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
@@ -202,15 +203,14 @@ def walk(folder: Path) -> Iterator[Path]:
         for entry in entries:
             if entry.name.startswith((".", "@")) or entry.name == "__MACOSX":
                 continue
-            path = place / entry.name
-            if not path.is_dir():
-                yield path
+            if not entry.is_dir():
+                yield Path(entry.path)
             elif entry.is_symlink():
-                links.append(path)
+                links.append(entry.path)
             else:
-                yield from below(path)
+                yield from below(entry.path)
 
-    yield from below(folder)
+    yield from below(str(folder))
     while links:
         yield from below(links.pop(0))
 
