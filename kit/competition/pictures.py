@@ -213,10 +213,9 @@ def _foreground(levels: np.ndarray, lossy: bool) -> tuple[np.ndarray, str, np.nd
 
 
 def _has_areas_between(levels: np.ndarray, used: np.ndarray) -> bool:
-    """Whether a level well between the darkest and the brightest fills an area, not only edges as after a resize."""
-    margin = (used[-1] - used[0]) / 10
-    between = used[(used > used[0] + margin) & (used < used[-1] - margin)]
-    return any(cv2.erode((levels == level).astype(np.uint8), np.ones((3, 3), np.uint8)).any() for level in between)
+    """Whether a level between the darkest and the brightest fills an area, not only edges as after a resize."""
+    square = np.ones((3, 3), np.uint8)
+    return any(cv2.erode((levels == level).astype(np.uint8), square).any() for level in used[1:-1])
 
 
 def _listed(values: np.ndarray) -> str:

@@ -130,6 +130,7 @@ COLOURED[TRUTH], COLOURED[20:30, 20:40] = RED, GREEN
 UNCLEAR = {
     "one level": (GREY * 0 + 128, "has no level but 128"),
     "several classes": (CLASSES, "has the levels 0, 127, 255, as of several classes: choose one with --label"),
+    "a class and a border to ignore": (np.where(CLASSES == 127, 1, CLASSES), "has the levels 0, 1, 255, as of several"),
     "several colours": (COLOURED, "has 3 colours, as of several classes"),
     "no black": (np.where(TRUTH[..., None], RED, WHITE).astype(np.uint8), "has 2 colours, none of them black"),
     "no background": (GREY + 1, "has no background: its values are 1, 2"),
