@@ -1,4 +1,4 @@
-"""What two recipes differ in."""
+"""What two recipes differ in: keys that do nothing are not looked at."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ def differences(old: Recipe, new: Recipe, may_differ: Callable[[str], bool]) -> 
         new: Another one.
         may_differ: Whether a key, by its path such as `threshold.rule`, is left out.
     """
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    before, after = _flat(old.resolved()), _flat(new.resolved())
     return [
         f"{key}: {before.get(key)} → {after.get(key)}"
         for key in sorted(before.keys() | after.keys())

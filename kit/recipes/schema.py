@@ -256,9 +256,39 @@ class Recipe(Section):
         stages = tuple(stage.scaled(scale) for stage in self.stages)
         return self.model_copy(update={"stages": stages, "members": members})
 
+    def resolved(self) -> dict[str, Any]:
+        """Every key at its value, but for those that do nothing beside the others.
+
+        >>> from kit import recipes
+        >>> exp2 = recipes.load("exp2", "augmentation=[A1]").resolved()
+        >>> exp2["folds"], list(exp2["magnitudes"]), "plateau" in exp2["stages"][0]
+        ({'holdout': 0.1, 'seed': 0}, ['A1'], False)
+        """
+        content = self.model_dump(mode="json")
+        for section, key in set.intersection(*(part.idle for part in self.parts())):
+            del content[section][key]
+        for stage, shown in zip(self.stages, content["stages"], strict=True):
+            for key in stage.idle:
+                del shown[key]
+        return content
+
+    @property
+    def idle(self) -> set[tuple[str, str]]:
+        """Keys, each with its section, that do nothing beside what others say."""
+        network, augmentation = self.network, set(self.augmentation)
+        keys = {
+            "folds": {"count"} if self.folds.holdout is not None else set(),
+            "loss": set() if self.loss.dice else {"dice_over", "dice_areas"},
+            "magnitudes": set(Magnitudes.model_fields) - augmentation,
+            "network": set() if network.image_head else {"image_head_dropout"},
+        }
+        keys["network"] |= set() if network.architecture.startswith("DeepLab") else {"output_stride"}
+        keys["network"] |= set() if network.architecture.startswith("Unet") else {"decoder_channels", "attention"}
+        return {(section, key) for section, found in keys.items() for key in found}
+
     def dump(self) -> str:
-        """The recipe as YAML, every default written out."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+        """The resolved recipe as YAML."""
+        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True, width=110)
 
 
 def merged(whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -141,6 +141,24 @@ class Stage(Section):
         """Whether the weights that it leaves are the mean of several checkpoints."""
         return len(self.swa) > 1 or (self.averaged == "weights" and self.best_checkpoints > 1)
 
+    @property
+    def idle(self) -> set[str]:
+        """Keys that do nothing beside what others say.
+
+        >>> sorted(Stage(size=64, epochs=2, batch_size=1, best_checkpoints=2).idle)
+        ['plateau', 'restarts', 'watch']
+        """
+        used = {
+            "plateau": self.schedule == "plateau",
+            "periods": self.schedule == "cosine",
+            "restarts": self.schedule == "cosine" and bool(self.periods),
+            "final_learning_rate": self.schedule != "constant",
+            "watch": self.schedule == "plateau" or self.early_stopping is not None,
+            "averaged": bool(self.best_checkpoints),
+            "batch_norm": self.averages,
+        }
+        return {key for key, does in used.items() if not does}
+
     def scaled(self, scale: Scale) -> "Stage":
         """The stage in another size.
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from kit import recipes
+from kit.recipes.differences import differences
 from kit.training import schedules
 
 
@@ -19,6 +20,35 @@ def test_every_recipe_loads_and_its_dump_is_itself(name, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(loaded.dump())
     assert recipes.read(path) == loaded
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("exp5", "folds.count=7"),
+        ("exp5", "stages.0.watch=score"),
+        ("exp5", "stages.1.plateau.patience=9"),
+        ("exp5", "stages.1.restarts=false"),
+        ("exp5", "magnitudes.blur.kernel=5"),
+        ("exp5", "network.image_head_dropout=0.3"),
+        ("exp1", "stages.0.periods=[5]"),
+        ("augmentation", "magnitudes.A2.contrast=0.9"),
+        ("augmentation", "stages.0.batch_norm=averaged"),
+    ],
+)
+def test_a_resolved_recipe_shows_no_key_that_does_nothing(name, key):
+    plain, changed = recipes.load(name), recipes.load(name, key)
+    assert plain != changed
+    assert plain.dump() == changed.dump()
+    assert differences(plain, changed, lambda key: False) == []
+
+
+def test_a_resolved_recipe_shows_what_any_member_uses():
+    x5 = recipes.load("x5").resolved()
+    assert list(x5["magnitudes"]) == ["A1", "affine", "exposure", "blur"]
+    assert {"dice_areas", "dice_over"} <= x5["loss"].keys()
+    assert {"output_stride", "decoder_channels", "image_head_dropout"} <= x5["network"].keys()
+    assert "plateau" not in x5["stages"][0]
 
 
 def test_exp5_is_the_papers():

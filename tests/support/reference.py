@@ -62,7 +62,7 @@ def recipe_keys() -> str:
     """Every key of a recipe with its values, its default and what it means."""
     text = (
         "# Recipe keys\n\nGenerated from the schema by `python tests/support/reference.py`. A key that is not here is "
-        "refused; `kit recipes NAME` prints a recipe with every key at its value.\n"
+        "refused; `kit recipes NAME` prints a recipe with every key that does something at its value.\n"
     )
     sections = [
         ("The recipe", "", schema.Recipe),
