@@ -11,22 +11,19 @@ import os
 import re
 import threading
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.encaps import generate_frames
-from pydicom.filereader import read_dataset, read_preamble
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     UID,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
@@ -45,8 +42,6 @@ MOST_PIXELS = 2**26
 """8192 × 8192, more than any radiograph; what claims more would only exhaust the memory."""
 TOO_LARGE = "at most 8192×8192 are read: scale it down, or leave it out"
 _UNDEFINED = 2**32 - 1
-_MOST_INFLATED = 2**28
-"""Bytes of a deflated file after inflation."""
 _BARE = re.compile(rb"[\x02\x08]\x00[\x00-\x18]\x00[A-Z\x00-\xff][A-Z\x00-\xff]", re.DOTALL)
 """How a DICOM file without a preamble begins: with an element of its first group."""
 _TOLD: set[str] = set()
@@ -219,7 +214,6 @@ def _dataset(path: Path | str, stop_before_pixels: bool = False) -> pydicom.Data
         if head[128:] != b"DICM" and not _BARE.match(head):
             raise _Refused("is not a DICOM file: fetch it again")
         handle.seek(0)
-        _check_inflated(handle)
         dataset = pydicom.dcmread(handle, stop_before_pixels=stop_before_pixels, force=True)
     if "Rows" not in dataset or "Columns" not in dataset:
         raise _Refused(_no_image(dataset))
@@ -229,19 +223,6 @@ def _dataset(path: Path | str, stop_before_pixels: bool = False) -> pydicom.Data
         implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     return dataset
-
-
-def _check_inflated(handle: BinaryIO) -> None:
-    """Refuses a deflated file that would fill the memory: pydicom inflates all of it at once."""
-    read_preamble(handle, force=True)
-    meta = read_dataset(handle, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while not inflate.eof and (some := inflate.unconsumed_tail or handle.read(2**16)):
-            total += len(inflate.decompress(some, 2**20))
-            if total > _MOST_INFLATED:
-                raise _Refused(f"inflates to more than {_MOST_INFLATED >> 20} MiB: no radiograph does: leave it out")
-    handle.seek(0)
 
 
 def _no_image(dataset: pydicom.Dataset) -> str:

@@ -147,7 +147,7 @@ class TestBadFiles:
         self.refused(path, "is empty")
         path.write_text("<html>not found</html>" * 20)
         self.refused(path, "not a DICOM file")
-        self.refused(path.parent, "is a folder")
+        self.refused(path.parent, "is not a file")
 
     @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", JPEGBaseline8Bit, JPEG2000Lossless])
     def test_truncated_anywhere(self, path, syntax):
