@@ -71,7 +71,7 @@ def rows(path: Path | str, columns: tuple[str, ...] = COLUMNS) -> list[tuple[int
             if values == columns or not any(values):
                 continue
             if not found and names & {value.lower() for value in values}:
-                raise KitError(f"{here}: header is {','.join(values)}: {','.join(columns)} is wanted")
+                raise KitError(f"{here}: header is {','.join(values)[:80]}: {','.join(columns)} is wanted")
             if len(values) != len(columns):
                 raise KitError(f"{here}: {len(values)} fields: {','.join(columns)} is wanted")
             if not values[0]:
@@ -109,6 +109,8 @@ def _reader(path: Path | str) -> Any:
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise KitError(f"{path}: is not a CSV file in UTF-8 ({error}): save it again as one") from None
+    if "\0" in text or "\ufeff" in text:
+        raise KitError(f"{path}: is not a CSV file in UTF-8 (no text has such characters): save it again as one")
     first = text.lstrip().partition("\n")[0]
     return csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=max(",;\t", key=first.count))
 

@@ -77,7 +77,7 @@ def read_solution(path: Path | str, seed: int = 0, public_share: float = 0.01) -
     with_usage = len(there) == 3
     columns = (*COLUMNS, "Usage") if with_usage else COLUMNS
     if sorted(there) != sorted(columns):
-        raise KitError(f"{path}:1: header is {','.join(there)}: {','.join((*COLUMNS, 'Usage'))} is wanted")
+        raise KitError(f"{path}:1: header is {','.join(there)[:80]}: {','.join((*COLUMNS, 'Usage'))} is wanted")
     table = [(line, dict(zip(there, values, strict=True))) for line, values in rows(path, there)]
     masks = group((row["ImageId"], row["EncodedPixels"]) for _, row in table)
     if not with_usage:
