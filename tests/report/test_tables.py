@@ -5,6 +5,7 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kit import recipes
@@ -299,3 +300,20 @@ def test_minutes_an_epoch_are_the_mean_over_folds(phantoms, runs, tmp_path):
         write_text(run.stage(fold, 0) / "metrics.csv", COLUMNS + rows + "2,final,,1,0.5,0.5,\n")
     assert model.minutes_an_epoch(run, 0) == pytest.approx(2.5)
     assert model.minutes_an_epoch(run, 1) is None
+
+
+def test_out_of_fold_maps_go_with_out_of_fold_answers(phantoms, runs, monkeypatch):
+    """Of classifiers, behind whose gate a rule may be; those of the test set are of other images."""
+    asked = []
+
+    def noting(rule, file, answers, shape, truth):
+        asked.append((file.name, answers.name))
+        return pd.Series(dtype=float)
+
+    monkeypatch.setattr("kit.report.cells.score", noting)
+    Scored(phantoms, runs).dice("exp5", True, "image", test=False)
+    assert asked
+    assert all(answers == file.replace(".npy", "-image.npy") for file, answers in asked)
+    asked.clear()
+    Scored(phantoms, runs).dice("exp5", True, "image", test=True)
+    assert asked == [("test.npy", "test-image.npy")]
