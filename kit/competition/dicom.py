@@ -21,7 +21,7 @@ import numpy as np
 import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.encaps import generate_frames
-from pydicom.pixels import get_decoder
+from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
@@ -80,7 +80,8 @@ class Radiograph(Metadata):
 def read(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:
     """Reads a file: JPEG baseline, JPEG 2000, RLE or uncompressed, 8 to 16 bits.
 
-    MONOCHROME1 is inverted. Images of more than 8 bits are scaled to 8 by their window, else by their full range. That
+    MONOCHROME1 is inverted. Colour is read where its three channels are equal, as converters make it of a grey image.
+    Images of more than 8 bits are scaled to 8 by their window, else by their full range. That
     a window was not believed is logged once.
 
     Args:
@@ -97,6 +98,8 @@ def read(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:
             if shape is not None and metadata.shape != tuple(shape):
                 sizes = ["×".join(map(str, size)) for size in (metadata.shape, shape)]
                 raise _Refused(f"is {sizes[0]} pixels, not {sizes[1]} as the others: leave it out or resize it")
+            if int(dataset.get("SamplesPerPixel") or 1) == 3:
+                return Radiograph(**vars(metadata), pixels=_grey_of_colour(dataset))
             syntax = _check_grey_image(dataset)
             encapsulated = dataset.PixelData if syntax.is_encapsulated else b""
             frame = next(generate_frames(encapsulated, number_of_frames=1)) if encapsulated else b""
@@ -275,6 +278,14 @@ def _check_grey_image(dataset: pydicom.Dataset) -> UID:
         return syntax
     name = syntax.name if syntax.name != syntax else "one that no standard names"
     raise _Refused(f"has an unsupported transfer syntax: {name}: convert it to JPEG 2000 or an uncompressed one")
+
+
+def _grey_of_colour(dataset: pydicom.Dataset) -> np.ndarray:
+    """The grey levels of an image of 8-bit colours that are all grey."""
+    pixels = pixel_array(dataset)  # (H, W, 3) as RGB
+    if pixels.ndim != 3 or pixels.dtype != np.uint8 or (pixels != pixels[..., :1]).any():
+        raise _Refused("is not one grey image (colour or several frames): convert it first")
+    return pixels[..., 0]
 
 
 def _decodable(syntax: UID) -> bool:

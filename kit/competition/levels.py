@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 from pydicom.pixels import pixel_array
 
-READER = "4"
+READER = "5"
 """Version of reading, part of the key of whatever is stored of an image or a mask picture: cached rows, maps, imports.
 Raise it whenever `dicom`, `jpeg`, `levels` or `pictures` gives other pixels for a file than before, or any at all."""
 

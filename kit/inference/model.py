@@ -109,6 +109,8 @@ class Model:
     """From a map to a mask."""
     mirrored: bool = True
     """Predicts the mirror images too, where the recipe says so."""
+    half: bool = True
+    """On a GPU computes in the recipe's precision; False: in 32 bits."""
 
     @classmethod
     def load(
@@ -136,11 +138,6 @@ class Model:
         return cls(recipe, models, stack, rules.read(trained.thresholds))
 
     @property
-    def effort(self) -> int:
-        """How often an image goes through a network."""
-        return sum(map(len, self.models.values())) * (2 if self.mirrored else 1)
-
-    @property
     def sizes(self) -> set[int]:
         """Pixels a side of the images that its networks take."""
         return {part.stages[-1].size for part in self.recipe.parts()}
@@ -165,15 +162,20 @@ class Model:
         The same, level by level, as the members' stored maps averaged.
 
         Args:
-            images: Each at all `sizes`, uint8 (size, size).
+            images: Each at all `sizes`, uint8 (size, size). Of up to `batch_size` of them each member takes as many at
+                once as it was trained with; of more, in proportion.
         """
         maps, image_probabilities = [], []
+        scale = -(-len(images) // self.batch_size)
         for part in self.recipe.parts():
             stage = part.stages[-1]
             resized = np.stack([image[stage.size] for image in images])  # (B, size, size)
-            batches = [resized[i : i + stage.batch_size] for i in range(0, len(resized), stage.batch_size)]
-            both = [predict.probabilities(self.models[part.label], batch, part, self.mirrored) for batch in batches]
-            found = np.concatenate([with_tta if self.recipe.tta else plain for plain, with_tta in both])
+            step = stage.batch_size * scale
+            batches = [resized[i : i + step] for i in range(0, len(resized), step)]
+            models = self.models[part.label]
+            both = [predict.on_device(models, batch, part, self.mirrored, self.half) for batch in batches]
+            answers = [with_tta if self.recipe.tta else plain for plain, with_tta in both]
+            found = torch.cat(answers).cpu().numpy()
             if part.role == "classify":
                 image_probabilities.append(found)
             else:

@@ -1,6 +1,6 @@
 """From images to probability maps: networks averaged, with and without the mirrored image (hflip TTA)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,18 @@ from kit.recipes.schema import Recipe
 AUTOCAST = {"auto": torch.float16, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
-@torch.inference_mode()
 def probabilities(
     models: Sequence[nn.Module], images: np.ndarray, recipe: Recipe, mirrored: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
+    """As `on_device`, both answers copied to the host as float32 arrays."""
+    plain, averaged = on_device(models, images, recipe, mirrored)
+    return plain.cpu().numpy(), averaged.cpu().numpy()
+
+
+@torch.inference_mode()
+def on_device(
+    models: Sequence[nn.Module], images: np.ndarray, recipe: Recipe, mirrored: bool = True, half: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean probability of the networks for each pixel, or for `classify` that the image has any pneumothorax.
 
     Images and their mirror images go through a network as one batch (paper section 4.3).
@@ -34,9 +42,11 @@ def probabilities(
         images: uint8 (B, H, W).
         recipe: Of the networks; its role and its precision count.
         mirrored: Predict the mirror images too; else both answers are those without TTA, in half the time.
+        half: On a GPU compute in the recipe's precision; False: in 32 bits.
 
     Returns:
-        Two float32 arrays (B, H, W), for `classify` (B,), in [0, 1]: without TTA, and averaged with the mirror images.
+        Two float32 tensors (B, H, W), for `classify` (B,), in [0, 1], where the models are: without TTA, and averaged
+        with the mirror images.
 
     Raises:
         KitError: the networks' answer is not a number.
@@ -46,8 +56,8 @@ def probabilities(
     both = torch.cat([batch, batch.flip(-1)]) if mirrored else batch  # (2B or B, 1, H, W)
     mean = torch.zeros((), device=device)
     for model in models:
-        half = AUTOCAST.get(recipe.precision) if device.type == "cuda" else None
-        with torch.autocast(device.type, half, enabled=half is not None):
+        precision = AUTOCAST.get(recipe.precision) if half and device.type == "cuda" else None
+        with torch.autocast(device.type, precision, enabled=precision is not None):
             masks, image = model(both)
         if recipe.role == "classify":
             probability = image.float().sigmoid()  # (2B,)
@@ -62,7 +72,7 @@ def probabilities(
     plain, mirror = mean.chunk(2) if mirrored else (mean, mean)
     if recipe.role == "segment" and mirrored:
         mirror = mirror.flip(-1)
-    return plain.cpu().numpy(), ((plain + mirror) / 2).cpu().numpy()
+    return plain, (plain + mirror) / 2
 
 
 def load(
@@ -101,7 +111,7 @@ def batches(
     batch_size: int,
     what: str,
     unreadable: Callable[[int, KitError], None],
-) -> Iterator[tuple[list[int], list[Any]]]:
+) -> Generator[tuple[list[int], list[Any]]]:
     """Reads `count` images batch by batch; the next batch is read in threads while the caller works on this one.
 
     Args:

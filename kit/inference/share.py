@@ -140,9 +140,10 @@ class MaskTexts:
         self._texts[image_id] = rle.encode(mask)
 
     def decided(self) -> dict[str, str]:
-        """RLE text of each image so far, by its id; "-1" for an empty mask."""
+        """RLE text of each image so far, by its id; "-1" for an empty mask. Other threads may add images meanwhile."""
+        texts = dict(self._texts)
         if self._share is None:
-            return dict(self._texts)
-        chosen = places(np.array(list(self._evidence.values()))) <= self._share
-        masked = dict(zip(self._evidence, chosen, strict=True))
-        return {image_id: text if masked[image_id] else "-1" for image_id, text in self._texts.items()}
+            return texts
+        evidence = np.array([self._evidence[image_id] for image_id in texts])
+        chosen = places(evidence) <= self._share
+        return {image_id: text if get else "-1" for (image_id, text), get in zip(texts.items(), chosen, strict=True)}

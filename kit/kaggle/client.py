@@ -78,7 +78,7 @@ class Client:
             Refused: Kaggle says no.
             Unsettled: there is no answer that can be understood.
         """
-        with explained(method.__name__.replace("_", " ")):
+        with explained(f"{method.__name__.replace('_', ' ')}{_subject(request)}"):
             try:
                 return method(request)
             except (KeyError, TypeError, AttributeError) as error:  # An answer that the client cannot take apart.
@@ -102,6 +102,7 @@ def connect(timeout: float = 60.0) -> Client:
     """
     _check_versions()
     credentials.warn_of_readable_files()
+    credentials.check_token()
     try:
         api = persist(lambda _: _sign_in(timeout))
     except SystemExit as end:
@@ -127,6 +128,23 @@ def connect(timeout: float = 60.0) -> Client:
         session.auth = (user, key)
     _mount(session, timeout)
     return Client(kaggle, user or "", timeout)
+
+
+_SUBJECTS = (
+    ("competition", "competition_name"),
+    ("kernel", "kernel_owner", "kernel_slug"),
+    ("kernel", "user_name", "kernel_slug"),
+    ("data set", "owner_slug", "dataset_slug"),
+    ("data set", "owner_slug", "slug"),
+)
+"""Fields of requests that name what they are about."""
+
+
+def _subject(request: Any) -> str:
+    """What a request is about, as its address on kaggle.com names it."""
+    named = [(kind, [str(getattr(request, field, None) or "") for field in fields]) for kind, *fields in _SUBJECTS]
+    told = [f"{kind} {'/'.join(names)}" for kind, names in named if all(names)]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _check_versions() -> None:

@@ -1,14 +1,18 @@
 """The credentials that Kaggle's client looks for: what is wrong with them, and that no text ever shows them."""
 
 import base64
+import contextlib
 import json
 import logging
 import os
+import re
 import stat
 from pathlib import Path
 from urllib.parse import quote
 
 import requests
+
+from kit.core.errors import KitError
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +45,35 @@ def absence() -> str:
     """Why there is no way to sign in: what was found, and what is wrong with it."""
     key = files()[-1]
     tokens = [place for place in found() if place not in ("KAGGLE_KEY", str(key))]
-    problems = [f"the token in {place} is not accepted (expired or revoked)" for place in tokens[:1]]
+    problems = [
+        f"the token in {place} is {'empty' if _token(place) == '' else 'not accepted (expired or revoked)'}"
+        for place in tokens[:1]
+    ]
     if key.is_file() and (problem := _key_problem(key)):
         problems.append(f"{key} {problem}")
     return f"{'; '.join(problems)}: {HOW}" if problems else f"no credentials: {HOW}"
+
+
+def check_token() -> None:
+    """Refuses a token that no request can carry, such as one behind a byte order mark: asking with it takes long.
+
+    Raises:
+        KitError: it is not of printable ASCII letters alone.
+    """
+    for place in found()[:1]:
+        text = _token(place)
+        if text and not re.fullmatch("[!-~]+", text):
+            raise KitError(f"kaggle: {place}: holds more than a token, such as a byte order mark or a space: {HOW}")
+
+
+def _token(place: str) -> str | None:
+    """The token of a variable or a file; None where it holds none, or cannot be read."""
+    if place == "KAGGLE_API_TOKEN":
+        return os.environ[place].strip()
+    if Path(place) in files()[:2]:
+        with contextlib.suppress(OSError):  # told by who signs in
+            return Path(place).read_bytes().decode(errors="replace").strip()
+    return None
 
 
 def _key_problem(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
@@ -29,7 +30,7 @@ LIMIT = 100 * 10**9
 """Bytes of a private data set that Kaggle takes (100 GB, and as much for all of an account's)."""
 
 
-def push(client: Client, owner: str, slug: str, folder: Path, journal: acting.Journal) -> bool:
+def push(client: Client, owner: str, slug: str, folder: Path, journal: Path) -> bool:
     """Brings the data set to the content of a folder, and waits until Kaggle has it.
 
     The folder's file names tell its content, so that a data set which lists the same names and sizes is the same.
@@ -39,7 +40,7 @@ def push(client: Client, owner: str, slug: str, folder: Path, journal: acting.Jo
         owner: Account that the data set belongs to.
         slug: Its name.
         folder: A flat folder.
-        journal: Remembers a version that may have been made.
+        journal: File that remembers a version that may have been made.
 
     Returns:
         Whether there was anything to upload.
@@ -53,16 +54,17 @@ def push(client: Client, owner: str, slug: str, folder: Path, journal: acting.Jo
 
     def look() -> bool | None:
         there = status(client, owner, slug) is not None and listed(client, owner, slug) == wanted
-        return True if there else None
+        return False if there else None  # nothing to upload
 
-    act = f"files {hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:12]}"
-    fresh = acting.seek(what := f"the files of {owner}/{slug}", look, journal.begun(act)) is None
-    if fresh:
+    def prepare() -> Callable[[], bool]:
         tokens = [_upload(client, path) for path in sorted(folder.iterdir())]
         make = version_request if status(client, owner, slug) is not None else create_request
         request = make(owner, slug, tokens)
-        acting.once(what, look, lambda: journal.record(act), lambda: _send(client, request), lambda: journal.close(act))
-    journal.close(act)
+        return lambda: _send(client, request)
+
+    act = acting.Journal(journal, f"files {hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:12]}")
+    fresh = acting.send_once(f"the files of {owner}/{slug}", look, act, prepare)
+    act.write(None)
     _wait(client, owner, slug, wanted)
     return fresh
 

@@ -1,24 +1,33 @@
-"""The competition's files, or a data set's, fetched as one archive: resumed, checked and unpacked safely."""
+"""The competition's files, or a data set's, fetched as one archive: resumed, checked and unpacked safely.
+
+What was listed when they were fetched stands in `.NAME.json` beside them: a version with other dates is fetched, though
+its files have the sizes of the last.
+"""
 
 import contextlib
+import logging
 import lzma
+import os
 import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import requests
 from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFilesRequest, ApiListDataFilesRequest
-from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
+from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest, ApiListDatasetFilesRequest
 
 from kit.core import files
-from kit.core.documents import Count, read_document
-from kit.core.errors import KitError
+from kit.core.documents import Count, Document, read_document
+from kit.core.errors import KitError, unwritable
 from kit.core.progress import progress
 from kit.kaggle import transfer
 from kit.kaggle.client import Client
+
+log = logging.getLogger(__name__)
 
 RATIO, SMALL = 50, 100 * 2**20
 """An archive may unpack to so many times its size, and to so many bytes in any case; DICOM files give about 2."""
@@ -28,6 +37,24 @@ LONGEST_NAME = 255
 
 class Broken(KitError):
     """An archive that is not what it should be, and is not worth keeping."""
+
+
+class Listed(Document):
+    """What Kaggle says of a file."""
+
+    size: Count
+    """Bytes."""
+    date: str
+    """When it was made."""
+
+
+class Fetched(Document):
+    """What a folder was filled with."""
+
+    listed: dict[str, Listed]
+    """By the names that Kaggle's list has."""
+    files: dict[str, Count]
+    """Size of each file by its path in the folder."""
 
 
 def download_competition(client: Client, name: str, folder: Path) -> bool:
@@ -51,13 +78,10 @@ def download_competition(client: Client, name: str, folder: Path) -> bool:
         return client.ask(client.competitions.download_data_files, request)
 
     listed = list_files(client, name)
-    missing = [path for path, size in listed.items() if _size(folder / path) != size]
-    if not missing:
-        return False
-    fetch(client, open_archive, folder / f"{name}.zip")
-    if missing := [path for path, size in listed.items() if _size(folder / path) != size]:
+    fresh = _bring_up_to_date(client, open_archive, folder, name, listed, {n: one.size for n, one in listed.items()})
+    if missing := [path for path, file in listed.items() if _size(folder / path) != file.size]:
         raise KitError(f"{folder}: {missing[0]} and {len(missing) - 1} more are not as Kaggle lists them: try again")
-    return True
+    return fresh
 
 
 def download_dataset(client: Client, name: str, folder: Path) -> bool:
@@ -78,25 +102,64 @@ def download_dataset(client: Client, name: str, folder: Path) -> bool:
         request.owner_slug, request.dataset_slug = owner, slug
         return client.ask(client.datasets.download_dataset, request)
 
-    marker = folder / f".{slug}.json"
-    if files.present(marker):
-        sizes: dict[str, int] = read_document(marker, dict[str, Count], "remove it and run the same command again")
-        if all(_size(folder / path) == size for path, size in sizes.items()):
-            return False
-    files.write_json(marker, fetch(client, open_archive, folder / f"{slug}.zip"))
-    return True
+    request = ApiListDatasetFilesRequest()
+    request.owner_slug, request.dataset_slug, request.page_size = owner, slug, 200
+    pages = client.pages(client.datasets.list_dataset_files, request)
+    listed = {file.name: _listed(file) for page in pages for file in page.dataset_files or []}
+    return _bring_up_to_date(client, open_archive, folder, slug, listed, None)
 
 
-def list_files(client: Client, name: str) -> dict[str, int]:
-    """Size of each file of a competition by its path."""
+def list_files(client: Client, name: str) -> dict[str, Listed]:
+    """The files of a competition by their paths."""
     request = ApiListDataFilesRequest()
     request.competition_name, request.page_size = name, 200
     pages = client.pages(client.competitions.list_data_files, request)
-    return {file.name: file.total_bytes for page in pages for file in page.files or []}
+    return {file.name: _listed(file) for page in pages for file in page.files or []}
 
 
-def fetch(client: Client, open_archive: transfer.Opener, archive: Path) -> dict[str, int]:
+def _listed(file: Any) -> Listed:
+    return Listed(size=file.total_bytes, date=str(file.creation_date or ""))
+
+
+def _bring_up_to_date(
+    client: Client,
+    open_archive: transfer.Opener,
+    folder: Path,
+    name: str,
+    listed: dict[str, Listed],
+    sizes: dict[str, int] | None,
+) -> bool:
+    """Fetches the archive unless the folder was filled with what is listed now; whether it did.
+
+    Args:
+        client: The signed-in client.
+        open_archive: Asks for the archive.
+        folder: To be filled.
+        name: Of the archive and of the record beside the files.
+        listed: By Kaggle.
+        sizes: Of the files, where the list tells their paths: such a folder that nobody has a record of is complete,
+            too.
+    """
+    marker, ours = folder / f".{name}.json", frozenset[str]()
+    if files.present(marker):
+        known: Fetched = read_document(marker, Fetched, "remove it and run the same command again")
+        ours = frozenset(known.files)
+        sizes = known.files if known.listed == listed else None
+    if sizes is not None and all(_size(folder / path) == size for path, size in sizes.items()):
+        return False
+    found = fetch(client, open_archive, folder / f"{name}.zip", ours)
+    files.write_json(marker, Fetched(listed=listed, files=found).model_dump())
+    return True
+
+
+def fetch(client: Client, open_archive: transfer.Opener, archive: Path, ours: Collection[str] = ()) -> dict[str, int]:
     """Downloads an archive, unpacks it where it lies and removes it; gives the size of each of its files.
+
+    Args:
+        client: The signed-in client.
+        open_archive: Asks for the archive.
+        archive: Where it goes.
+        ours: Paths of files of an earlier version, which need not be kept.
 
     Raises:
         KitError: it cannot be had; it is broken or not safe, and nothing is left of it; or there is no room for its
@@ -107,7 +170,7 @@ def fetch(client: Client, open_archive: transfer.Opener, archive: Path) -> dict[
         if not files.present(archive):
             transfer.download(client, open_archive, archive, check_archive)
         try:
-            sizes = unpack(archive, archive.parent)
+            sizes = unpack(archive, archive.parent, ours)
         except Broken:
             archive.unlink()
             raise
@@ -129,8 +192,13 @@ def check_archive(path: Path) -> None:
             raise Broken(f"{path}: {broken} in it is broken: run the same command again")
 
 
-def unpack(path: Path, folder: Path) -> dict[str, int]:
+def unpack(path: Path, folder: Path, ours: Collection[str] = ()) -> dict[str, int]:
     """Unpacks a zip archive, every file atomically, none outside the folder.
+
+    Args:
+        path: The archive.
+        folder: Where to. Other files that lie where its own belong are kept in `.previous/`.
+        ours: Paths of files of an earlier version, which are replaced.
 
     Returns:
         Size of each file by its path in the folder.
@@ -144,13 +212,38 @@ def unpack(path: Path, folder: Path) -> dict[str, int]:
         for member in members:
             _check_name(path, member)
         _check_ratio(path, members)
-        missing = [member for member in members if _size(folder / member.filename) != member.file_size]
+        missing = [member for member in members if not _is_unpacked(folder / member.filename, member)]
         _check_room(path, missing)
-        for member in progress(missing, "unpacking", unit="file"):
-            target = folder / member.filename
-            with archive.open(member) as source, files.replacing(target) as temporary, open(temporary, "wb") as handle:
-                shutil.copyfileobj(source, handle, transfer.CHUNK)
+        part = folder / f".{path.stem[:100]}.part"  # a member's own name may be as long as names can be
+        try:
+            for member in progress(missing, "unpacking", unit="file"):
+                target = folder / member.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as source, open(part, "wb") as handle:
+                    shutil.copyfileobj(source, handle, transfer.CHUNK)
+                if files.present(target) and member.filename not in ours:
+                    kept = folder / ".previous" / member.filename
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(target, kept)
+                    log.warning("%s: was another file than Kaggle's: kept as %s", target, kept)
+                os.replace(part, target)
+        except OSError as error:
+            raise unwritable(folder, error) from None
+        finally:
+            part.unlink(missing_ok=True)
+        os.sync()  # once for all: the archive goes when this returns
         return {member.filename: member.file_size for member in members}
+
+
+def _is_unpacked(target: Path, member: zipfile.ZipInfo) -> bool:
+    """Whether a file has a member's content."""
+    if _size(target) != member.file_size:
+        return False
+    checksum = 0
+    with open(target, "rb") as handle:
+        while some := handle.read(transfer.CHUNK):
+            checksum = zlib.crc32(some, checksum)
+    return checksum == member.CRC
 
 
 def _check_name(path: Path, member: zipfile.ZipInfo) -> None:

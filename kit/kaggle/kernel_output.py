@@ -1,4 +1,4 @@
-"""What a kernel's version has written: its log, and its submission, fetched and checked."""
+"""How the run of a kernel's version ended and what it has written: its log, and its submission, fetched and checked."""
 
 import contextlib
 import json
@@ -6,7 +6,11 @@ import re
 from pathlib import Path
 
 import requests
-from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
+from kagglesdk.kernels.types.kernels_api_service import (
+    ApiGetKernelSessionStatusRequest,
+    ApiListKernelSessionOutputRequest,
+)
+from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus as Status
 
 from kit.competition import layout, submission
 from kit.core.errors import KitError
@@ -30,8 +34,14 @@ def fetch_submission(client: Client, owner: str, slug: str, version: int, compet
         competition: The data that it answers.
 
     Raises:
-        KitError: there is no such kernel or file, or it is not a valid submission.
+        KitError: there is no such kernel or file, its run is not complete, or it is not a valid submission.
     """
+    now, reason = session(client, owner, slug, version)
+    if now != Status.COMPLETE:
+        raise KitError(
+            f"{owner}/{slug}/{version}: is {' '.join([now.name.lower(), reason]).strip()} on Kaggle: only a complete "
+            "version has a score: wait for it, or correct the kernel and push it again"
+        )
     urls, _ = list_output(client, owner, slug, version)
     if SUBMISSION not in urls:
         wrote = ", ".join(urls) or "nothing"
@@ -46,11 +56,19 @@ def fetch_submission(client: Client, owner: str, slug: str, version: int, compet
             submission.check(part, competition.sample_ids, competition.shapes)
         except KitError as error:
             problem = str(error).replace(str(part), SUBMISSION)
-            raise KitError(f"{owner}/{slug}/{version}: {problem}; mend the kernel and push it again") from None
+            raise KitError(f"{owner}/{slug}/{version}: {problem}; correct the kernel and push it again") from None
 
     path.unlink(missing_ok=True)
     transfer.download(client, open_output, path, check)
     return path
+
+
+def session(client: Client, owner: str, slug: str, version: int) -> tuple[Status, str]:
+    """How the run of a version stands, and why it failed."""
+    request = ApiGetKernelSessionStatusRequest()
+    request.user_name, request.kernel_slug, request.version_label = owner, slug, str(version)
+    answer = client.read(client.kernels.get_kernel_session_status, request)
+    return answer.status, answer.failure_message or ""
 
 
 def list_output(client: Client, owner: str, slug: str, version: int) -> tuple[dict[str, str], str]:

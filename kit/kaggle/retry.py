@@ -23,8 +23,9 @@ LONGEST_WAIT = 120.0
 ADVICE = {
     401: "create a new token on kaggle.com (Settings, API); an expired one in KAGGLE_API_TOKEN or"
     " ~/.kaggle/access_token hides a valid kaggle.json",
-    403: "join the competition and accept its rules on kaggle.com, and check the names in kaggle.yaml",
-    404: "check the names in kaggle.yaml",
+    403: "there is no such thing, or it is not for this account: check its name, accept the rules of its competition on"
+    " kaggle.com, and see that the token may write",
+    404: "check its name, in kaggle.yaml or on the command line",
     429: "too many requests: try again later",
 }
 """What to do about a refusal of Kaggle's, by the status of the answer."""
@@ -117,7 +118,7 @@ def explain(name: str, response: requests.Response, advice: Mapping[int, str] = 
     next_step = advice.get(status, "correct what it names")
     if "allowance" in reason.lower():
         next_step = reset_text()
-    if "from notebooks" in reason.lower():
+    if re.search("(from|through) (kaggle )?notebooks", reason.lower()):
         next_step = "submit the output of a kernel: `make kernel kernel-check`, then `make push`"
     return Refused(f"{message}: {next_step}", harmless=status == 429, wait=wait, status=status)
 

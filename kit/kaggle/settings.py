@@ -46,6 +46,16 @@ class Settings(BaseModel):
             raise KitError(f"{PATH}: no competition: write `competition: NAME` there, or give --competition NAME")
         return self.competition
 
+    def owner(self, account: str) -> str:
+        """The owner of what is sent: the account that the credentials belong to.
+
+        Raises:
+            KitError: another one is named.
+        """
+        if self.user and account and self.user.lower() != account.lower():
+            raise KitError(f"{PATH}: user is {self.user}, and the credentials are those of {account}: correct either")
+        return self.user or account
+
 
 def load(competition: str | None = None, user: str | None = None, path: Path = PATH) -> Settings:
     """The settings of the file, if there is one, under what is given here.

@@ -31,7 +31,7 @@ def upload(client: Client, url: str, path: Path) -> None:
 
     def attempt(number: int) -> None:
         with explained(name, STORAGE_ADVICE), client.storage() as session:
-            start = _received(session, url, size) if number else 0
+            start = _received(session, url, path, size) if number else 0
             if start < size or not number:
                 _put(session, url, path, start, size)
 
@@ -43,17 +43,22 @@ def _put(session: requests.Session, url: str, path: Path, start: int, size: int)
     with open(path, "rb") as handle, _bar(path.name, start, size) as bar:
         handle.seek(start)
         response = session.put(url, data=CallbackIOWrapper(bar.update, handle, "read"), headers=headers)
-    _expect(response, 200, 201, 308)
-    foreign = response.content and "json" not in response.headers.get("Content-Type", "")
-    if response.status_code == 308 or foreign:  # The next attempt asks what has arrived.
+    if not _arrived(response, path):  # The next attempt asks what has arrived.
         raise Unsettled(f"kaggle: upload of {path.name}: did not arrive whole: run the same command again")
 
 
-def _received(session: requests.Session, url: str, size: int) -> int:
+def _arrived(response: requests.Response, path: Path) -> bool:
+    """Whether the storage says that it has all of an upload; a page of HTML does not say so, whatever its status."""
+    _expect(response, 200, 201, 308)
+    if response.content and "json" not in response.headers.get("Content-Type", ""):
+        raise Unsettled(f"kaggle: upload of {path.name}: the answer is not what it should be: try again later")
+    return response.status_code != 308
+
+
+def _received(session: requests.Session, url: str, path: Path, size: int) -> int:
     """How many bytes of a broken upload have arrived."""
     response = session.put(url, headers={"Content-Range": f"bytes */{size}", "Content-Length": "0"})
-    _expect(response, 200, 201, 308)
-    if response.status_code != 308:
+    if _arrived(response, path):
         return size
     last = response.headers.get("Range", "").rpartition("-")[2]
     return int(last) + 1 if last.isdecimal() else 0
@@ -112,6 +117,11 @@ def _fetch(client: Client, response: requests.Response, part: Path) -> int | Non
         with client.storage() as session:
             wanted = {"Range": f"bytes={start}-", "If-Range": identity["tag"], "Accept-Encoding": "identity"}
             with session.get(response.url, headers=wanted, stream=True) as rest:
+                if rest.status_code == 416:  # It has no such range any more, whatever it said of its size.
+                    part.unlink()
+                    raise Unsettled(
+                        f"kaggle: download of {part.stem}: is another file by now: run the same command again"
+                    )
                 _expect(rest, 200, 206)
                 _stream(rest, part, start if rest.status_code == 206 else 0, size)
     return size

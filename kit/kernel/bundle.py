@@ -5,15 +5,16 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from safetensors.torch import load_file, save_file
+from typing import TYPE_CHECKING
 
 from kit.core import files
 from kit.core.documents import Count, Document, Sha256, read_document
 from kit.core.errors import KitError
 from kit.kernel import code, kaggle_image, metadata, wheels
 from kit.run import Run, Trained
+
+if TYPE_CHECKING:  # PyTorch is loaded where weights are: a kernel's name and place are asked for without it
+    import torch
 
 KERNELS, BUNDLES = Path("kernels"), Path("build/kernel")
 TIME_LIMIT = 8.5 * 3600
@@ -74,6 +75,11 @@ class Kernel:
     def code(self) -> Path:
         """The one file that Kaggle runs: the notebook, if that was built."""
         return self.notebook if self.notebook.is_file() else self.script
+
+    @property
+    def name(self) -> str:
+        """Its name on Kaggle, which does not turn a script into a notebook: one of each may be pushed."""
+        return f"{self.slug}-nb" if self.notebook.is_file() else self.slug
 
     @property
     def metadata(self) -> Path:
@@ -198,7 +204,7 @@ def write_code(kernel: Kernel, text: str, competition: str, user: str, gpu: bool
         raise KitError(f"{target}: is larger than the {LARGEST_CODE} bytes that Kaggle takes")
     other.unlink(missing_ok=True)
     files.write_text(target, text)
-    about = metadata.make(kernel.slug, kernel.dataset, target.name, competition, user, gpu)
+    about = metadata.make(kernel.name, kernel.dataset, target.name, competition, user, gpu)
     files.write_json(kernel.metadata, about.model_dump())
 
 
@@ -269,6 +275,8 @@ def _made_from(run: Run) -> dict[str, str]:
 
 def write_weights(source: Path, target: Path, half: bool) -> None:
     """Copies a file of weights, in half precision if asked; a tensor beyond half's range stays as it is."""
+    from safetensors.torch import load_file, save_file
+
     state = load_file(source)
     if half:
         state = {name: _halved(tensor) for name, tensor in state.items()}
@@ -276,6 +284,6 @@ def write_weights(source: Path, target: Path, half: bool) -> None:
         save_file(state, temporary)
 
 
-def _halved(tensor: torch.Tensor) -> torch.Tensor:
+def _halved(tensor: "torch.Tensor") -> "torch.Tensor":
     small = tensor.half() if tensor.is_floating_point() else tensor
-    return small if torch.isfinite(small).all() else tensor
+    return small if small.isfinite().all() else tensor

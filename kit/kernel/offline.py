@@ -1,192 +1,327 @@
 """What a kernel runs on Kaggle: from test images and a bundle to a valid submission, without a network.
 
-Whatever goes wrong with an image, there is a row for it; whatever goes slowly, the submission is there in time: it is
-written at once, with empty masks, and again as it fills; and where the time would not do for all images, they are
-predicted with fewer folds, then without TTA.
+There is a submission before this begins, all empty; here it fills. Whatever goes wrong with an image, there is a row
+for it, and what was found of the others is written. Where the time would not do for all images, some are predicted
+with fewer folds, then without TTA.
 """
 
+import contextlib
+import functools
 import logging
-import shutil
+import statistics
 import sys
-import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from kit.competition import dicom, image_files, submission
+from kit.competition import pictures, submission
 from kit.core.errors import KitError
+from kit.core.parallel import WORKERS
 from kit.data.resize import resize_image
-from kit.inference import ensemble, maps, predict, thresholds_file
-from kit.inference.model import Model
+from kit.inference import ensemble, maps, predict, rules, thresholds_file
+from kit.inference.model import Map, Model
 from kit.inference.share import MaskTexts
+from kit.kernel import inputs
 from kit.kernel.bundle import read_bundle, read_manifest
+from kit.run import Trained
 
 log = logging.getLogger(__name__)
 
 PACKAGES = ("kit", "torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "pydicom", "safetensors")
 EVERY = 60.0
 """Seconds between two writings of the submission."""
+MORE = 4
+"""Images at once on a GPU to begin with, as a multiple of the training's, which had gradients to keep."""
+CPU = torch.device("cpu")
 clock = time.monotonic
+
+Image = Mapping[int, np.ndarray]
+"""An image at each size that the networks take, uint8 (size, size)."""
 
 
 def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
-    """Predicts the test images with the bundle's networks and rule, and writes the submission.
+    """Predicts the test images with the bundle's networks and rule, and fills the submission.
 
     Args:
         bundle: Folder of the verified bundle.
         competition: Folder of the competition's files, unpacked or as archives.
-        output: The submission to write.
+        output: The submission, which names the images.
         deadline: When to stop predicting, by `time.monotonic()`; images that are left get an empty mask.
 
     Raises:
-        KitError: there are no test images, or the submission is not valid.
+        KitError: there are no test images, or some could be read and not be predicted; the submission is valid all the
+            same, and holds what was found of the others.
     """
     begin = clock()
     log.info("python %s, %s", sys.version.split()[0], ", ".join(f"{name} {_version(name)}" for name in PACKAGES))
-    log.info("device: %s", torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu")
-    shape = read_manifest(bundle).shape
-    ids, paths = find_test(competition)
+    devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())] or [CPU]
+    names = [torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu" for device in devices]
+    log.info("devices: %s", ", ".join(names))
+    ids = list(submission.read(output))
+    paths = inputs.find_images(competition, ids)
     log.info("%d images to predict, %d of them there", len(ids), len(paths))
+    if not paths:
+        raise KitError(f"{competition}: has none of the {len(ids)} images: attach the competition to the kernel")
+    work = _Work(read_bundle(bundle), paths, deadline)
 
-    def publish(masks: dict[str, str]) -> None:
+    def publish() -> None:
+        masks = work.masks.decided()
         submission.write(output, [(name, masks.get(name, "-1")) for name in ids])
 
-    publish({})
-    masks, unread = _predict(bundle, paths, shape, deadline, publish)
-    for reason in unread.values():
+    try:
+        work.run(devices, publish)
+    finally:
+        publish()
+    for reason in work.unread.values():
         log.warning("left empty: %s", reason)
-    late = [name for name in paths if name not in masks and name not in unread]
-    if late:
+    done = {*work.unread, *work.failed}
+    if late := [name for name in paths if name not in work.masks and name not in done]:
         log.warning("left empty, time was up: %d of %d images: %s", len(late), len(paths), " ".join(late))
     if absent := [name for name in ids if name not in paths]:
         log.warning("left empty, no such file: %s", " ".join(absent))
-    publish(masks)
-    submission.check(output, ids, shape)
-    filled = sum(mask != "-1" for mask in masks.values())
+    usual = read_manifest(bundle).shape
+    submission.check(output, ids, {name: work.shapes.get(name, usual) for name in ids})
+    filled = sum(mask != "-1" for mask in work.masks.decided().values())
     log.info("%s: %d rows, %d with a mask, in %.0f s", output, len(ids), filled, clock() - begin)
+    if work.failed:
+        name, error = next(iter(work.failed.items()))
+        raise KitError(
+            f"{len(work.failed)} images cannot be predicted, {name} is the first "
+            f"({type(error).__name__}: {error}): correct that and build the kernel again"
+        )
 
 
-def find_test(folder: Path) -> tuple[list[str], dict[str, Path]]:
-    """Ids to submit, in their order, and the files that are there of them, sorted by id.
+@dataclass
+class _Work:
+    """Images on their way through all devices to masks, and what became of each."""
+
+    trained: Trained
+    paths: dict[str, Path]
+    deadline: float
+    shapes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """(H, W) of each image that was read."""
+    unread: dict[str, KitError] = field(default_factory=dict)
+    """Why an image could not be read."""
+    failed: dict[str, Exception] = field(default_factory=dict)
+    """Why an image that was read has no answer."""
+
+    def __post_init__(self) -> None:
+        parts = [part.stages[-1] for part in self.trained.recipe.parts()]
+        self._sizes, self._batch = {part.size for part in parts}, max(part.batch_size for part in parts)
+        found = thresholds_file.read(self.trained.thresholds)
+        # The hidden test set comes as a whole, so that a share of its images can be given masks.
+        self.masks = MaskTexts(rules.read(self.trained.thresholds), found.share)
+        self._models = functools.cache(functools.partial(variants, self.trained))
+
+    def run(self, devices: Sequence[torch.device], publish: Callable[[], None]) -> None:
+        """Predicts until all is done or time is up; `publish` is called every minute."""
+        most = self._batch * (MORE if devices[0].type == "cuda" else 1)
+        ids, lock = list(self.paths), threading.Lock()
+        batches = predict.batches(
+            len(ids),
+            lambda index: self._read(ids[index]),
+            most,
+            "predicting",
+            lambda index, error: self.unread.update({ids[index]: error}),
+        )
+
+        def take() -> tuple[list[str], list[Image]] | None:
+            with lock:
+                indices, images = next(batches, ([], []))
+            return ([ids[index] for index in indices], images) if indices else None
+
+        def left() -> float:
+            return (len(ids) - len(self.masks) - len(self.unread) - len(self.failed)) / len(devices)
+
+        with contextlib.closing(batches), ThreadPoolExecutor(WORKERS) as pool, ThreadPoolExecutor() as workers:
+            begun = [workers.submit(self._serve, rungs(device, most), take, left, pool) for device in devices]
+            while wait(begun, EVERY).not_done:
+                publish()
+        for worker in begun:
+            worker.result()
+
+    def _serve(
+        self,
+        ladder: list["Rung"],
+        take: Callable[[], tuple[list[str], list[Image]] | None],
+        left: Callable[[], float],
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        """Predicts batches on one device, as fast as the images that are left ask for."""
+        pace, begun = Pace(efforts(self.trained)), clock()
+        pending: list[Future[None]] = []
+        while clock() <= self.deadline and (batch := take()) is not None:
+            names, images = batch
+            level = pace.choose(left(), self.deadline - clock())
+
+            def answer(rung: Rung, some: Sequence[Image], level: int = level) -> list[Map]:
+                return list(replace(self._models(rung.device)[level], half=rung.half).inputs(some))
+
+            answers = answer_all(ladder, answer, images)
+            wait(pending)  # no more than one batch's maps wait to be made masks
+            pending = [pool.submit(self._finish, name, found) for name, found in zip(names, answers, strict=True)]
+            pace.add((clock() - begun) / len(images), level)
+            begun = clock()
+        wait(pending)
+
+    def _read(self, name: str) -> Image:
+        """An image of any size and kind.
+
+        Raises:
+            KitError: it cannot be read.
+        """
+        try:
+            pixels = pictures.read_image(self.paths[name]).pixels
+            self.shapes[name] = pixels.shape
+            return {size: resize_image(pixels, size) for size in self._sizes}
+        except KitError:
+            raise
+        except Exception as error:
+            raise KitError(f"{self.paths[name]}: cannot be read ({type(error).__name__}: {error})") from error
+
+    def _finish(self, name: str, found: Map | Exception) -> None:
+        """From an image's map to its mask at its own size."""
+        try:
+            if isinstance(found, Exception):
+                raise found
+            levels, probability = found
+            self.masks.add(name, maps.upsample(levels, self.shapes[name]), probability)
+        except Exception as error:
+            self.failed[name] = error
+
+
+class Rung(NamedTuple):
+    """A way to predict some images."""
+
+    device: torch.device
+    half: bool
+    """In the recipe's precision; False: in 32 bits."""
+    images: int
+    """At once."""
+
+    def __str__(self) -> str:
+        return f"{self.images} at once, {'' if self.half else '32 bits, '}{self.device}"
+
+
+def rungs(device: torch.device, most: int) -> list[Rung]:
+    """The ways to predict on a device, from the fastest to the safest: fewer at once, in 32 bits, on the CPU.
+
+    An image that fails alone on the CPU is tried there once more: not every fault comes back.
+
+    >>> [str(rung) for rung in rungs(torch.device("cuda", 0), 4)]
+    ['4 at once, cuda:0', '2 at once, cuda:0', '1 at once, cuda:0', '1 at once, 32 bits, cuda:0', '1 at once, cpu']
+    """
+    sizes = [most]
+    while sizes[-1] > 1:
+        sizes.append(sizes[-1] // 2)
+    safer = [Rung(device, False, 1)] if device.type == "cuda" else []
+    return [*(Rung(device, True, size) for size in sizes), *safer, Rung(CPU, True, 1)]
+
+
+def answer_all(
+    ladder: list[Rung], answer: Callable[[Rung, Sequence[Image]], Sequence[Map]], images: Sequence[Image]
+) -> list[Map | Exception]:
+    """For each image what the first rung gives that copes with it, or the error of the last.
 
     Args:
-        folder: The competition's folder; archives in it are unpacked elsewhere.
+        ladder: The ways to try; a rung for which the memory does not do is taken off it.
+        answer: The answers for some images by a rung, all or none.
+        images: A batch.
+    """
+    found: dict[int, Map] = {}
+    errors: dict[int, Exception] = {}
+    for rung, safer in zip(tuple(ladder), [*ladder[1:], None], strict=True):
+        todo = [index for index in range(len(images)) if index not in found]
+        if safer and safer[:2] == rung[:2] and len(todo) <= safer.images < rung.images:
+            continue  # the next one does the same
+        for start in range(0, len(todo), rung.images):
+            some = todo[start : start + rung.images]
+            try:
+                found |= zip(some, answer(rung, [images[index] for index in some]), strict=True)
+            except Exception as error:
+                log.warning("%d images, %s: %s: %s", len(some), rung, type(error).__name__, error)
+                errors |= dict.fromkeys(some, error)
+                if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) and safer:
+                    ladder.remove(rung)
+                    with contextlib.suppress(RuntimeError):
+                        torch.cuda.empty_cache()
+                    break
+    return [found[index] if index in found else errors[index] for index in range(len(images))]
+
+
+class Pace:
+    """How much effort the time that is left allows an image.
+
+    The first batch does not count: it pays for what is loaded and chosen once. Of the others the median of the last
+    ten does, so that neither a slow one nor a slow hour is remembered.
+
+    Args:
+        efforts: Of the levels, falling: how often an image goes through a network.
+    """
+
+    def __init__(self, efforts: Sequence[int]) -> None:
+        self._efforts = efforts
+        self._units: deque[float] | None = None
+        self._level = 0
+
+    def add(self, seconds: float, level: int) -> None:
+        """Takes the seconds of an image in a batch."""
+        if self._units is None:
+            self._units = deque(maxlen=10)
+        else:
+            self._units.append(seconds / self._efforts[level])
+
+    def choose(self, images: float, seconds: float) -> int:
+        """The level for the next batch: the first by which the images that are left are done in time, or the last."""
+        if not self._units:
+            return 0
+        unit, last = statistics.median(self._units), len(self._efforts) - 1
+        fitting = (level for level, effort in enumerate(self._efforts) if unit * effort * images <= seconds)
+        level = next(fitting, last)
+        if level != self._level:
+            log.warning(
+                "%.0f images in %.0f s: going on with %d of %d passes through a network an image",
+                images,
+                seconds,
+                self._efforts[level],
+                self._efforts[0],
+            )
+        self._level = level
+        return level
+
+
+def efforts(trained: Trained) -> list[int]:
+    """How often an image goes through a network, for each of `variants`."""
+    counts = list(map(len, trained.weights.values()))
+    found = [2 * sum(min(count, folds) for count in counts) for folds in range(max(counts), 0, -1)]
+    return [*found, len(counts)] if trained.recipe.tta else found
+
+
+def variants(trained: Trained, device: torch.device) -> list[Model]:
+    """The whole model on a device, and what is left of it with ever fewer folds, and at last without TTA.
 
     Raises:
-        KitError: there is no sample submission, or none of its images.
+        KitError: a file of the bundle is broken.
     """
-    places = [folder, *_unpacked(folder)]
-    samples = sorted(path for place in places for path in place.rglob("*sample_submission.csv"))
-    if not samples:
-        raise KitError(f"{folder}: has no file *sample_submission.csv: attach the competition to the kernel")
-    ids = list(submission.read(max(samples, key=lambda path: "stage_2" in path.name)))
-    wanted = set(ids)
-    there = [image_files.find(place, pictures_too=False, by_place=False) for place in places]
-    found = {name: path for images in there for name, path in images.items() if name in wanted}
-    if not found:
-        raise KitError(f"{folder}: has none of the {len(ids)} images of {samples[0].name}: attach the competition")
-    return ids, dict(sorted(found.items()))
-
-
-def _unpacked(folder: Path) -> Iterator[Path]:
-    for archive in sorted(folder.rglob("*.zip")):
-        target = Path(tempfile.mkdtemp(prefix="kit-"))
-        shutil.unpack_archive(archive, target)
-        yield target
-
-
-def _predict(
-    bundle: Path,
-    paths: dict[str, Path],
-    shape: tuple[int, int],
-    deadline: float,
-    publish: Callable[[dict[str, str]], None],
-) -> tuple[dict[str, str], dict[str, KitError]]:
-    """RLE text of each image that was predicted in time, and why each unreadable one was not."""
-    trained = read_bundle(bundle)
-    whole = Model.load(trained)
-    ladder = lighter(whole, trained.stacks[False])
-    unread: dict[str, KitError] = {}
-    masks = MaskTexts(
-        whole.rule, thresholds_file.read(trained.thresholds).share
-    )  # the hidden test set comes as a whole
-
-    def predict_from(todo: list[str], batch: int) -> None:
-        begun = written = clock()
-
-        def read(index: int) -> dict[int, np.ndarray]:
-            pixels = dicom.read(paths[todo[index]], shape).pixels
-            return {size: resize_image(pixels, size) for size in whole.sizes}
-
-        def left_out(index: int, error: KitError) -> None:
-            unread[todo[index]] = error
-
-        for indices, images in predict.batches(len(todo), read, batch, "predicting", left_out):
-            for index, (levels, probability) in zip(indices, ladder[0].inputs(images), strict=True):
-                masks.add(todo[index], maps.upsample(levels, shape), probability)
-                if clock() > deadline:
-                    return
-            now = clock()
-            left = len(paths) - len(masks) - len(unread)
-            step_down(ladder, (now - begun) / max(1, len(indices)), left, deadline - now)
-            begun = now
-            if now - written > EVERY:
-                publish(masks.decided())
-                written = now
-
-    batch = whole.batch_size
-    while True:
-        try:
-            predict_from([image_id for image_id in paths if image_id not in masks and image_id not in unread], batch)
-            break
-        except torch.cuda.OutOfMemoryError:
-            if batch == 1:
-                raise
-            batch //= 2
-            log.warning("not enough memory: going on with batches of %d", batch)
-    return masks.decided(), unread
-
-
-def lighter(whole: Model, plain_stack: Path) -> list[Model]:
-    """The system, and what is left of it with ever fewer folds, and at last without TTA.
-
-    Args:
-        whole: With all its networks.
-        plain_stack: File of the classifying members' stack without TTA, where the recipe is gated.
-    """
-    most = max(map(len, whole.models.values()))
+    whole = Model.load(trained, device)
     cut = [
         replace(whole, models={name: models[:folds] for name, models in whole.models.items()})
-        for folds in range(most, 0, -1)
+        for folds in range(max(map(len, whole.models.values())), 0, -1)
     ]
     if not whole.recipe.tta:
         return cut
-    stack = ensemble.read_stack(plain_stack, whole.stack.members) if whole.stack else None
+    # The classifying members' stack without TTA is another one.
+    stack = ensemble.read_stack(trained.stacks[False], whole.stack.members) if whole.stack else None
     return [*cut, replace(cut[-1], mirrored=False, stack=stack)]
-
-
-def step_down(ladder: list[Model], seconds: float, images: int, left: float) -> None:
-    """Removes from the ladder's top what takes too long for the images that are left.
-
-    Args:
-        ladder: Models by their effort, the first of which has been predicting.
-        seconds: That an image has taken it.
-        images: Still to be predicted.
-        left: Seconds to do it in.
-    """
-    unit = seconds / ladder[0].effort
-    before = ladder[0]
-    while len(ladder) > 1 and unit * ladder[0].effort * images > left:
-        ladder.pop(0)
-    if ladder[0] is not before:
-        folds = max(map(len, ladder[0].models.values()))
-        tta = "with" if ladder[0].mirrored else "without"
-        log.warning("too slow for %d more images in %.0f s: going on with %d folds, %s TTA", images, left, folds, tta)
 
 
 def _version(name: str) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from kagglesdk.kernels.types.kernels_api_service import (
     ApiGetKernelRequest,
-    ApiGetKernelSessionStatusRequest,
     ApiSaveKernelRequest,
     ApiSaveKernelResponse,
 )
@@ -47,14 +46,13 @@ def push(
         KitError: Kaggle does not take it, it fails there, it writes no valid submission, or whether Kaggle has taken
             it cannot be known.
     """
-    journal = acting.Journal(kernel.journal)
     with files.locked(kernel.journal, busy="another push is under way: wait for it to finish"):
-        fresh = dataset.push(client, owner, kernel.dataset, kernel.bundle, journal)
+        fresh = dataset.push(client, owner, kernel.dataset, kernel.bundle, kernel.journal)
         say(f"{owner}/{kernel.dataset}: {'uploaded' if fresh else 'up to date'}, its files are those of the manifest")
-        version = save(client, kernel, owner, journal)
-    say(f"{owner}/{kernel.slug}/{version}: runs")
+        version = save(client, kernel, owner)
+    say(f"{owner}/{kernel.name}/{version}: runs")
     wait(client, kernel, owner, version)
-    path = kernel_output.fetch_submission(client, owner, kernel.slug, version, competition)
+    path = kernel_output.fetch_submission(client, owner, kernel.name, version, competition)
     say(f"{path}: a valid submission; {compared(path, kernel.rehearsed)}")
     return path, version
 
@@ -72,7 +70,7 @@ def save_request(kernel: Kernel, owner: str) -> ApiSaveKernelRequest:
     """The request that saves and runs the kernel, as its metadata says."""
     about = metadata.read(kernel.metadata)
     request = ApiSaveKernelRequest()
-    request.slug, request.new_title = f"{owner}/{kernel.slug}", about.title
+    request.slug, request.new_title = f"{owner}/{kernel.name}", about.title
     request.text = identity.stamped(files.read_text(kernel.code), about.model_dump())
     request.language, request.kernel_type = about.language, about.kernel_type
     request.is_private, request.enable_internet = about.is_private, about.enable_internet
@@ -84,7 +82,7 @@ def save_request(kernel: Kernel, owner: str) -> ApiSaveKernelRequest:
     return request
 
 
-def save(client: Client, kernel: Kernel, owner: str, journal: acting.Journal) -> int:
+def save(client: Client, kernel: Kernel, owner: str) -> int:
     """Saves a version of the kernel, which runs it, unless Kaggle has it; gives its number.
 
     A version that failed on Kaggle is saved, and so run, once more.
@@ -95,9 +93,8 @@ def save(client: Client, kernel: Kernel, owner: str, journal: acting.Journal) ->
     request = save_request(kernel, owner)
     ours = identity.of(request.text)
     newest, theirs = newest_version(client, kernel, owner)
-    failed = newest > 0 and session(client, kernel, owner, newest)[0] in FAILED
-    act = f"version {newest + 1 if failed or theirs != ours else newest} {ours}"
-    what = f"the version of {owner}/{kernel.slug}"
+    failed = newest > 0 and kernel_output.session(client, owner, kernel.name, newest)[0] in FAILED
+    act = acting.Journal(kernel.journal, f"version {newest + 1 if failed or theirs != ours else newest} {ours}")
 
     def look() -> int | None:
         number, found = newest_version(client, kernel, owner)
@@ -106,20 +103,18 @@ def save(client: Client, kernel: Kernel, owner: str, journal: acting.Journal) ->
     def send() -> int:
         answer = client.act(client.kernels.save_kernel, request)
         if problem := _problem(answer):
-            raise Refused(f"{owner}/{kernel.slug}: Kaggle does not take it: {problem}")
+            raise Refused(f"{owner}/{kernel.name}: Kaggle does not take it: {problem}")
         return answer.version_number or newest + 1
 
-    version = acting.seek(what, look, journal.begun(act))
-    if version is None:
-        version = acting.once(what, look, lambda: journal.record(act), send, lambda: journal.close(act))
-    journal.close(act)
+    version = acting.send_once(f"the version of {owner}/{kernel.name}", look, act, lambda: send)
+    act.write(None)
     return version
 
 
 def newest_version(client: Client, kernel: Kernel, owner: str) -> tuple[int, str]:
     """Number and identity of Kaggle's newest version; 0 where there is none."""
     request = ApiGetKernelRequest()
-    request.user_name, request.kernel_slug = owner, kernel.slug
+    request.user_name, request.kernel_slug = owner, kernel.name
     try:
         answer = client.read(client.kernels.get_kernel, request)
     except Refused as failure:
@@ -129,29 +124,21 @@ def newest_version(client: Client, kernel: Kernel, owner: str) -> tuple[int, str
     return answer.metadata.current_version_number or 1, identity.of(answer.blob.source if answer.blob else "")
 
 
-def session(client: Client, kernel: Kernel, owner: str, version: int) -> tuple[Status, str]:
-    """How the run of a version stands, and why it failed."""
-    request = ApiGetKernelSessionStatusRequest()
-    request.user_name, request.kernel_slug, request.version_label = owner, kernel.slug, str(version)
-    answer = client.read(client.kernels.get_kernel_session_status, request)
-    return answer.status, answer.failure_message or ""
-
-
 def wait(client: Client, kernel: Kernel, owner: str, version: int) -> None:
     """Returns when the run of a version is complete.
 
     Raises:
         KitError: it failed; the end of its log is shown.
     """
-    name = f"{owner}/{kernel.slug}/{version}"
+    name = f"{owner}/{kernel.name}/{version}"
     with waiting("on Kaggle:", f"{name} runs on: run the same command to resume") as line:
         while True:
-            now, reason = session(client, kernel, owner, version)
+            now, reason = kernel_output.session(client, owner, kernel.name, version)
             line.say(f"{name} on Kaggle: {now.name.lower()}")
             if now == Status.COMPLETE:
                 return
             if now in FAILED:
-                _, log = kernel_output.list_output(client, owner, kernel.slug, version)
+                _, log = kernel_output.list_output(client, owner, kernel.name, version)
                 told = "\n  ".join([reason or now.name, *log.strip().splitlines()[-10:]])
                 raise KitError(f"{name}: failed on Kaggle: correct it, build and push again:\n  {told}")
             if line.seconds() > PATIENCE:

@@ -1,26 +1,45 @@
-"""The rehearsal: a kernel's own code run as Kaggle would, in each of the layouts that its inputs may come in."""
+"""The rehearsal: a kernel's own code run as Kaggle would, in each of the layouts that its inputs may come in.
+
+The last layout is hostile: a file that is no image, an image of another size and kind, a name that is there twice, an
+archive that is none, and a network that raises, all in what passes for a competition's hidden rerun.
+"""
 
 import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from kit.competition import rle, scoring, submission
+from kit.competition import pictures, rle, scoring, shapes, submission
+from kit.competition.shapes import Shape
 from kit.core.errors import KitError
 from kit.core.files import read_text
-from kit.inference import thresholds_file
 from kit.kernel import bundle, code, metadata
 from kit.kernel.bundle import Kernel
 from kit.kernel.environment import Environment
 from kit.kernel.sandbox import Sandbox, can_isolate
 
 CLOSE = 0.995
-"""Mean Dice to our own masks that other versions of the packages must reach."""
+"""Mean Dice to our own masks that other versions of the packages, or batches of other sizes, must reach."""
+LEAST = 4
+"""Images that a hostile layout needs: two are spoiled, the others stay as they are."""
+FAULT = """
+import torch
+_raised = []
+def _raise_once(module, inputs):
+    if not _raised:
+        _raised.append(module)
+        raise RuntimeError("a fault of the rehearsal")
+torch.nn.modules.module.register_module_forward_pre_hook(_raise_once)
+"""
+"""What a hostile layout puts before the kernel's code."""
+Rows = dict[str, str]
+"""RLE text of each image."""
 
 
 class Layout(NamedTuple):
@@ -30,19 +49,28 @@ class Layout(NamedTuple):
     """datasets/OWNER/SLUG and competitions/NAME; else SLUG and NAME."""
     archived: bool
     """As they were uploaded; else unpacked."""
+    hostile: bool = False
 
     def __str__(self) -> str:
         dataset, competition = ("datasets/OWNER/SLUG", "competitions/NAME") if self.new else ("SLUG", "NAME")
-        return f"/kaggle/input/{dataset} and {competition}, {'archives' if self.archived else 'unpacked'}"
+        state = "with faults" if self.hostile else "archives" if self.archived else "unpacked"
+        return f"/kaggle/input/{dataset} and {competition}, {state}"
 
 
-LAYOUTS = (Layout(False, False), Layout(True, False), Layout(False, True), Layout(True, True))
+LAYOUTS = (
+    Layout(False, False),
+    Layout(True, False),
+    Layout(False, True),
+    Layout(True, True),
+    Layout(False, False, hostile=True),
+)
 
 
 def rehearse(
     kernel: Kernel,
     images: dict[str, Path],
-    reference: Path,
+    order: Sequence[str],
+    predict: Callable[[dict[str, Path], Sequence[str]], Rows],
     first: int,
     environment: Environment,
     say: Callable[[str], None],
@@ -51,8 +79,9 @@ def rehearse(
 
     Args:
         kernel: As built.
-        images: DICOM file of each test image.
-        reference: What `kit predict` makes of them with the bundle's weights.
+        images: File of each test image.
+        order: Ids that the submission answers.
+        predict: What `kit predict` makes of images with the bundle's weights, for the ids of a submission.
         first: The first layout gets all images, the others so many.
         environment: The packages that it runs on.
         say: Takes a line of progress.
@@ -64,35 +93,56 @@ def rehearse(
     about = check_metadata(kernel)
     if not can_isolate():
         raise KitError(f"{kernel.code}: cannot be rehearsed: this system gives no namespaces (`unshare` fails)")
-    rows, shape = submission.read(reference), bundle.read_manifest(kernel.bundle).shape
-    # A share of masks depends on the whole set, so that the part of it that is run later has other masks.
-    matched = thresholds_file.read(kernel.bundle / "thresholds.json").share is not None
-    some = set(sorted(images)[:first])
+    some = set(sorted(images)[: max(first, LEAST)])
+    known: dict[tuple[int, bool], Rows] = {}  # what the kernel has written, by how many images, spoiled or not
     with tempfile.TemporaryDirectory(prefix="kit-rehearsal-") as folder:
         sandbox = Sandbox(Path(folder), environment)
         for number, layout in enumerate(LAYOUTS):
-            wanted = [name for name in rows if number == 0 or name in some]
-            shutil.rmtree(sandbox.kaggle, ignore_errors=True)
+            wanted = [name for name in order if number == 0 or name in some]
             there = {name: images[name] for name in wanted if name in images}
+            if layout.hostile and len(there) < LEAST:
+                say(f"not rehearsed: {layout}: there are not {LEAST} images")
+                continue
+            if layout.hostile:
+                there = spoil(there, Path(folder))
+            ours = known.get((len(wanted), layout.hostile))
+            exact = ours is not None or not (environment.exact or layout.hostile)
+            ours = ours or predict(there, wanted)
+            shutil.rmtree(sandbox.kaggle, ignore_errors=True)
             lay_out(sandbox.kaggle / "input", kernel, about.competition_sources[0], wanted, there, layout)
             written, log = play(sandbox, kernel, layout)
-            if number == 1 and matched:
-                rows = written
-            exact = number > 0 or not environment.exact
-            told = compare(kernel, {name: rows[name] for name in wanted}, written, shape, exact)
+            usual = bundle.read_manifest(kernel.bundle).shape
+            sizes = {name: usual for name in wanted} | {
+                name: pictures.shape_of(path) for name, path in there.items() if pictures.is_picture(path)
+            }
+            told = compare(kernel, ours, written, sizes, exact)
+            known[len(wanted), layout.hostile] = written
             if number == 0:
-                rows = written
-                submission.write(kernel.rehearsed, rows.items())
+                submission.write(kernel.rehearsed, written.items())
             say(f"{layout}: {len(wanted)} images, {told}; {log.splitlines()[-1]}")
 
 
-def play(sandbox: Sandbox, kernel: Kernel, layout: Layout) -> tuple[dict[str, str], str]:
+def spoil(images: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """The images with a file that is none in place of the first, and the second as a PNG file of half the size.
+
+    Args:
+        images: File of each image.
+        folder: Takes the two files.
+    """
+    broken, smaller = sorted(images)[:2]
+    (folder / "broken.dcm").write_bytes(b"no image")
+    Image.fromarray(pictures.read_image(images[smaller]).pixels[::2, ::2]).save(folder / "smaller.png")
+    return images | {broken: folder / "broken.dcm", smaller: folder / "smaller.png"}
+
+
+def play(sandbox: Sandbox, kernel: Kernel, layout: Layout) -> tuple[Rows, str]:
     """Runs the kernel once; gives its submission and what it printed.
 
     Raises:
         KitError: it fails, reaches for the network, or writes no submission.
     """
-    done = sandbox.run(code.as_script(read_text(kernel.code)))
+    text = code.as_script(read_text(kernel.code))
+    done = sandbox.run(FAULT + text if layout.hostile else text, rerun=layout.hostile)
     lines = done.stdout.strip().splitlines()
     written = sandbox.kaggle / "working" / "submission.csv"
     if sandbox.network_log.exists():
@@ -106,14 +156,14 @@ def play(sandbox: Sandbox, kernel: Kernel, layout: Layout) -> tuple[dict[str, st
     return submission.read(written), done.stdout.strip()
 
 
-def compare(kernel: Kernel, ours: dict[str, str], theirs: dict[str, str], shape: tuple[int, int], exact: bool) -> str:
+def compare(kernel: Kernel, ours: Rows, theirs: Rows, shape: Shape, exact: bool) -> str:
     """How the kernel's masks stand to those expected.
 
     Args:
         kernel: For the message.
         ours: RLE text of each image, as expected.
         theirs: As the kernel has written it.
-        shape: (H, W) of the images.
+        shape: (H, W) of the images, or of each.
         exact: Every byte must be the same.
 
     Raises:
@@ -126,7 +176,10 @@ def compare(kernel: Kernel, ours: dict[str, str], theirs: dict[str, str], shape:
         )
     if not different:
         return "as predicted here"
-    dices = {name: scoring.dice(rle.decode(theirs[name], shape), rle.decode(ours[name], shape)) for name in different}
+    dices = {}
+    for name in different:
+        masks = (rle.decode(text, shapes.of(shape, name)) for text in (theirs[name], ours[name]))
+        dices[name] = scoring.dice(*masks)
     worst = min(dices, key=lambda name: dices[name])
     mean = float(np.mean([dices.get(name, 1.0) for name in ours]))
     told = f"{len(different)} masks differ from those predicted here, mean Dice to them {mean:.4f}"
@@ -142,15 +195,20 @@ def lay_out(
     dataset = root / ("datasets/somebody" if layout.new else "") / kernel.dataset
     place = root / ("competitions" if layout.new else "") / competition
     sources = {path.name: path for path in sorted(kernel.bundle.iterdir())}
-    pictures = {f"{name}.dcm": path for name, path in images.items()}
+    files = {f"{name}{path.suffix if pictures.is_picture(path) else '.dcm'}": path for name, path in images.items()}
     place.mkdir(parents=True)
     submission.write(place / "stage_2_sample_submission.csv", [(name, "-1") for name in ids])
     if layout.archived:
         _pack(dataset / "archive.zip", sources)
-        _pack(place / "stage_2_images.zip", pictures)
+        _pack(place / "stage_2_images.zip", files)
     else:
         _link(dataset, sources)
-        _link(place / "stage_2_images", pictures)
+        _link(place / "stage_2_images", files)
+    if layout.hostile:
+        name, path = max(files.items())
+        _link(place / "dicom-images-train", {name: min(files.items())[1]})
+        _link(place / "stage_2_images" / "again", {name: path})
+        (place / "archive.zip").write_bytes(b"PK no archive")
 
 
 def check_metadata(kernel: Kernel) -> metadata.Metadata:
@@ -161,7 +219,7 @@ def check_metadata(kernel: Kernel) -> metadata.Metadata:
     """
     if not kernel.code.is_file() or not kernel.manifest.is_file():
         raise KitError(f"{kernel.folder}: there is no built kernel: run `make kernel` first")
-    return metadata.check(kernel.metadata, kernel.slug, kernel.dataset, kernel.code)
+    return metadata.check(kernel.metadata, kernel.name, kernel.dataset, kernel.code)
 
 
 def _link(folder: Path, sources: dict[str, Path]) -> None:

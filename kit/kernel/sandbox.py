@@ -54,7 +54,7 @@ class Sandbox:
 
     @property
     def venv(self) -> Path:
-        """The virtual environment, which a kernel installs into."""
+        """The virtual environment over the packages."""
         return self.folder / "venv"
 
     @property
@@ -62,9 +62,15 @@ class Sandbox:
         """What the kernel tried to reach, a line each."""
         return self.kaggle / "network.txt"
 
-    def run(self, script: str) -> subprocess.CompletedProcess[str]:
-        """Runs a kernel's code as Kaggle would; its inputs lie in `kaggle/input`."""
-        self._make_environment()
+    def run(self, script: str, rerun: bool = False) -> subprocess.CompletedProcess[str]:
+        """Runs a kernel's code as Kaggle would; its inputs lie in `kaggle/input`.
+
+        Args:
+            script: The code.
+            rerun: As on the hidden images of a competition.
+        """
+        if not self.venv.exists():
+            self._make_environment()
         for name in ("working", "src"):
             shutil.rmtree(self.kaggle / name, ignore_errors=True)
             (self.kaggle / name).mkdir(parents=True)
@@ -80,6 +86,7 @@ class Sandbox:
             "HOME": "/tmp",
             "LANG": "C.UTF-8",
             "KAGGLE_KERNEL_RUN_TYPE": "Batch",
+            "KAGGLE_IS_COMPETITION_RERUN": "1" if rerun else "",
             "MPLBACKEND": "agg",
             "OMP_WAIT_POLICY": "PASSIVE",  # A spinning thread takes the core that another one needs.
             "SYSTEM": " ".join(SYSTEM),
@@ -94,8 +101,6 @@ class Sandbox:
         )
 
     def _make_environment(self) -> None:
-        """A virtual environment over the packages, a new one for each run since a kernel installs into it."""
-        shutil.rmtree(self.venv, ignore_errors=True)
         subprocess.run([str(self.environment.python), "-m", "venv", "--without-pip", str(self.venv)], check=True)
         site = next(self.venv.glob("lib/python*/site-packages"))
         (site / "packages.pth").write_text(f"{self.environment.packages}\nimport kaggle_guard\n")

@@ -1,7 +1,9 @@
-"""Wheels of what is installed here, made without a network: just what the rehearsal has proven goes to Kaggle."""
+"""Packages that are installed here, each as one file to import from: just what the rehearsal has proven goes to Kaggle.
 
-import base64
-import hashlib
+They are called wheels and laid out as such, since Kaggle unpacks what is called an archive. A kernel puts them on
+Python's path; nothing installs them, so that they list no hashes of their own.
+"""
+
 import zipfile
 from importlib import metadata, resources
 from pathlib import Path
@@ -11,7 +13,6 @@ from kit.core.version import VERSION
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """Date of every file in a wheel, so that the same content gives the same bytes."""
-PURE = "Wheel-Version: 1.0\nGenerator: kit\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
 def write_kit(folder: Path, build: str) -> Path:
@@ -68,17 +69,10 @@ def _write(
     licences: dict[str, bytes] | None = None,
 ) -> Path:
     stem = f"{name.replace('-', '_')}-{version}"
-    info = f"{stem}.dist-info"
-    beside = {"METADATA": about, "WHEEL": PURE.encode(), **(licences or {})}
-    content = content | {f"{info}/{file}": data for file, data in beside.items()}
-    record = [f"{file},sha256={_digest(data)},{len(data)}" for file, data in content.items()]
-    content[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
+    beside = {"METADATA": about, **(licences or {})}
+    content = content | {f"{stem}.dist-info/{file}": data for file, data in beside.items()}
     path = folder / f"{stem}-{build}py3-none-any.whl"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for file, data in content.items():
             archive.writestr(zipfile.ZipInfo(file, EPOCH), data, zipfile.ZIP_DEFLATED)
     return path
-
-
-def _digest(data: bytes) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()

@@ -1,7 +1,6 @@
 """A submission's way to Kaggle: sent once, found again after whatever went wrong, its score waited for."""
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,16 +18,16 @@ from kagglesdk.competitions.types.competition_api_service import (
 )
 from kagglesdk.competitions.types.submission_status import SubmissionStatus
 
-from kit.competition import layout, submission
+from kit.competition import layout
 from kit.core import files
 from kit.core.errors import KitError, printable
-from kit.kaggle import acting, kernel_output, retry
+from kit.kaggle import acting, download, kernel_output, retry
 from kit.kaggle.client import Client
 from kit.kaggle.transfer import upload
 from kit.kaggle.waiting import waiting
 from kit.submissions import ledger
-from kit.submissions.recording import is_of, record
-from kit.submissions.submit import Ask, Outcome, never, record_built
+from kit.submissions.recording import Mark, digest_of, is_of, mark_of, record
+from kit.submissions.submit import Ask, Outcome, checked_copy, keep_nothing, never, record_built
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +50,12 @@ def submit_kaggle(
     yes: bool = False,
     ask: Ask = never,
     kernel: str | None = None,
+    keep: Callable[[Path], None] = keep_nothing,
 ) -> Outcome:
     """Validates a submission, uploads it unless Kaggle has it already, and waits for its score.
 
     Whatever stopped a call before, the next one finds by the ledger and by Kaggle's own list whether the submission
-    was received: its description carries the file's SHA-256.
+    was received: its description begins with a part of the file's SHA-256, or of that of the kernel's version.
 
     Args:
         path: The submission file, or the output of the kernel.
@@ -68,93 +68,122 @@ def submit_kaggle(
         yes: Spend a submission without a question.
         ask: Puts a question to a person.
         kernel: `OWNER/SLUG/VERSION` of the kernel whose output the file is; None: the file itself is uploaded.
+        keep: Takes the file's checked copy while no other submission is under way.
 
     Raises:
-        KitError: the file is invalid, the allowance is used up, nobody confirmed, Kaggle does not take it, or whether
-            it has taken it cannot be known.
+        KitError: the file is invalid, the data are another competition's, the allowance is used up, nobody confirmed,
+            Kaggle does not take it, or whether it has taken it cannot be known.
     """
-    with tempfile.TemporaryDirectory(prefix="kit-submit-") as folder:
-        sent = (
-            Path(folder) / path.name
-        )  # What is checked, hashed and sent are the same bytes, whatever happens to path.
-        files.copy(path, sent)
-        submission.check(sent, competition.sample_ids, competition.shapes)
-        place = _Place(client, name, ledger_path, files.sha256(sent))
-        with files.locked(ledger_path, busy="another submission is under way: wait for it to finish"):
-            fresh = _submit(place, path, sent, competition.name, oof, again, yes, ask, kernel)
-    return Outcome(_scored(place), fresh, path)
+    with checked_copy(path, competition, ledger_path) as copy:
+        require_same_competition(client, name, competition)
+        place = _Place(client, name, ledger_path, files.sha256(copy), kernel or "")
+        ref, fresh = _submit(place, path, copy, competition.name, oof, again, yes, ask)
+        keep(copy)
+    return Outcome(_scored(place, ref), fresh, path)
+
+
+def require_same_competition(client: Client, name: str, competition: layout.Competition) -> None:
+    """Holds the sample submission of the data against those that the competition lists, by name and size.
+
+    Raises:
+        KitError: the competition lists other ones; where it lists none, nothing is known.
+    """
+    if competition.sample_path is None:
+        return
+    try:
+        listed = download.list_files(client, name)
+    except retry.Refused as failure:  # files may be withdrawn where submissions are still taken
+        log.warning("%s; whether %s holds its data is not known", failure, competition.folder)
+        return
+    samples = {path: file.size for path, file in listed.items() if "sample_submission" in path}
+    ours = {competition.sample_path.name: competition.sample_path.stat().st_size}
+    if samples and not ours.items() & samples.items():
+        theirs = ", ".join(f"{path} of {size} bytes" for path, size in samples.items())
+        raise KitError(
+            f"{competition.sample_path}: is of {ours[competition.sample_path.name]} bytes, and {name} has {theirs}: "
+            "name in kaggle.yaml the competition that --data is of, or download its files"
+        )
 
 
 def _submit(
     place: "_Place",
     path: Path,
-    sent: Path,
+    copy: Path,
     data_name: str,
     oof: dict[str, Any],
     again: bool,
     yes: bool,
     ask: Ask,
-    kernel: str | None,
-) -> bool:
-    """Brings it about that Kaggle and the ledger have the submission; whether it was not there before."""
+) -> tuple[int, bool]:
+    """Brings it about that Kaggle and the ledger have the submission; its number, and whether it is new."""
     entry = place.entry()
-    if entry and entry.begun is not None:
-
-        def arrived() -> ApiSubmission | None:
-            return next((one for one in place.listed() if one.description == entry.description), None)
-
-        if found := acting.seek(f"the submission of {path}", arrived, entry.begun):
-            place.received(path, found.ref)
-            return True
-    earlier = {one.ref for one in place.listed()} | place.recorded()
-    if earlier and not again and not ask(f"{path} was submitted to {place.name} before. Submit it again?"):
-        if not place.recorded():
-            record_built(path, data_name, place.book, place.digest, oof)
-            place.received(path, max(earlier))
-        return False
-    _spend(place.client, place.name, yes, ask)
-    record_built(path, data_name, place.book, place.digest, oof)
+    mark = mark_of(entry.description) if entry and entry.unknown else None
+    if mark is None:
+        listed = {one.ref: mark_of(one.description) for one in place.listed()}
+        earlier = listed.keys() | place.recorded()
+        if earlier and not again and not ask(f"{path} was submitted to {place.name} before. Submit it again?"):
+            if not place.recorded():
+                record_built(path, data_name, place.book, place.sha256, oof)
+                place.received(path, max(earlier))
+            return max(place.recorded()), False
+        mark = Mark(place.digest, 1 + max([len(earlier), *(known.number for known in listed.values() if known)]))
     run = f"{data_name}/{oof['recipe']}" if "recipe" in oof else printable(path.name)
-    description = f"kit {run} #{len(earlier) + 1} sha256 {place.digest}"
-    send = _file_sender(place, sent, description) if kernel is None else _kernel_sender(place, kernel, description)
-    ref = acting.once(
+    description = mark.describe(run)
+
+    def prepare() -> Callable[[], int]:
+        _spend(place.client, place.name, yes, ask)
+        record_built(path, data_name, place.book, place.sha256, oof)
+        return _kernel_sender(place, description) if place.kernel else _file_sender(place, copy, path.name, description)
+
+    ref = acting.send_once(
         f"the submission of {path}",
-        look=lambda: next((one.ref for one in place.listed() if one.ref not in earlier), None),
-        record=lambda: place.record("validated", description=description),
-        send=send,
-        close=lambda: place.record("refused"),
+        lambda: next((one.ref for one in place.listed() if mark_of(one.description) == mark), None),
+        _Record(place, description),
+        prepare,
     )
     place.received(path, ref)
-    return True
+    return ref, True
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where one file goes, and what the ledger and Kaggle know of it there."""
+    """Where one file or kernel's version goes, and what the ledger and Kaggle know of it there."""
 
     client: Client
     name: str
     book: Path
-    digest: str
+    sha256: str
+    kernel: str
+    """`OWNER/SLUG/VERSION` of which the file is the output; empty: the file itself is submitted."""
 
     @property
     def destination(self) -> str:
         return f"kaggle/{self.name}"
 
+    @property
+    def digest(self) -> str:
+        return digest_of(self.sha256, self.kernel)
+
+    def entries(self) -> list[ledger.Entry]:
+        """Of the ledger, the oldest first."""
+        known = (one for one in ledger.entries(self.book) if one.destination == self.destination)
+        return [one for one in known if one.identity == (self.kernel or self.sha256)]
+
     def entry(self) -> ledger.Entry | None:
-        return ledger.find(self.book, self.digest, self.destination)
+        return next(reversed(self.entries()), None)
 
     def recorded(self) -> set[int]:
         """Numbers of its submissions that the ledger knows."""
-        ours = [one for one in ledger.entries(self.book) if one.sha256 == self.digest]
-        return {one.ref for one in ours if one.destination == self.destination and one.ref is not None}
+        return {one.ref for one in self.entries() if one.ref is not None}
 
     def listed(self) -> list[ApiSubmission]:
         """Its submissions in Kaggle's list."""
-        return [one for one in submissions(self.client, self.name) if self.digest in (one.description or "")]
+        marked = ((one, mark_of(one.description)) for one in submissions(self.client, self.name))
+        return [one for one, mark in marked if mark and mark.digest == self.digest]
 
     def record(self, event: ledger.Kind, **fields: Any) -> None:
-        ledger.append(self.book, event, self.digest, destination=self.destination, **fields)
+        named = {"kernel": self.kernel} if self.kernel else {}
+        ledger.append(self.book, event, self.sha256, destination=self.destination, **named, **fields)
 
     def received(self, path: Path, ref: int) -> None:
         """Tells the ledger that Kaggle has it."""
@@ -163,6 +192,24 @@ class _Place:
         except KitError as error:
             told = f"{path}: submitted to {self.destination} as {ref}, which cannot be recorded: {error}"
             raise KitError(f"{told}; then run the same command: it finds the submission") from None
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What the ledger remembers of an upload; an `acting.Record`."""
+
+    place: _Place
+    description: str
+
+    def state(self) -> acting.State | None:
+        entry = self.place.entry()
+        return entry.unknown if entry else None
+
+    def write(self, state: acting.State | None) -> None:
+        if state == "begun":
+            self.place.record("validated", description=self.description)
+        else:
+            self.place.record("unconfirmed" if state else "refused")
 
 
 def submissions(client: Client, name: str) -> list[ApiSubmission]:
@@ -183,28 +230,26 @@ def submissions(client: Client, name: str) -> list[ApiSubmission]:
 
 
 def refresh(ledger_path: Path, connect: Callable[[], Client]) -> None:
-    """Asks Kaggle for what the ledger does not know yet: what has arrived, and what it scored.
+    """Asks Kaggle for what the ledger does not know yet: what has arrived, what it scored, and what was scored anew.
 
     Args:
         ledger_path: The ledger.
-        connect: Signs in; not called where nothing is open.
+        connect: Signs in; not called where nothing was ever sent to Kaggle.
 
     Raises:
         KitError: Kaggle cannot be asked.
     """
-    still_open: dict[str, list[ledger.Entry]] = {}
+    sent: dict[str, list[ledger.Entry]] = {}
     for entry in ledger.entries(ledger_path):
         place, _, name = (entry.destination or "").partition("/")
-        if place == "kaggle" and not entry.error and None in (entry.ref, entry.public, entry.private):
-            still_open.setdefault(name, []).append(entry)
-    if not still_open:
-        return
-    client = connect()
-    for name, unknown in still_open.items():
+        if place == "kaggle" and (entry.submitted or entry.unknown):
+            sent.setdefault(name, []).append(entry)
+    client = connect() if sent else None
+    for name, known in sent.items():
+        assert client is not None
         listed = submissions(client, name)
-        for entry in unknown:
-            theirs = [one for one in listed if is_of(one, entry)]
-            if theirs:
+        for entry in known:
+            if theirs := [one for one in listed if is_of(one, entry)]:
                 record(ledger_path, entry, theirs[-1])
 
 
@@ -212,20 +257,27 @@ def _spend(client: Client, name: str, yes: bool, ask: Ask) -> None:
     """Says what the daily allowance leaves, and has a person agree."""
     request = ApiGetSubmissionLimitsRequest()
     request.competition_name = name
-    limits = client.read(client.competitions.get_submission_limits, request)
-    if limits.num_allowed_now <= 0:
-        until = "the competition's whole allowance is used up" if limits.limited_by_total else retry.reset_text()
-        raise KitError(f"{name}: not submitted: no submission is left today ({limits.num_today} made): {until}")
-    left = f"{name}: {limits.num_allowed_now} submissions left today ({limits.num_today} made)"
-    log.info("%s", left)
+    try:
+        limits = client.read(client.competitions.get_submission_limits, request)
+    except retry.Refused as failure:
+        if failure.status != 404:
+            raise
+        left = f"{name}: how many submissions are left today is not known ({failure})"
+        log.warning("%s", left)
+    else:
+        if limits.num_allowed_now <= 0:
+            until = "the competition's whole allowance is used up" if limits.limited_by_total else retry.reset_text()
+            raise KitError(f"{name}: not submitted: no submission is left today ({limits.num_today} made): {until}")
+        left = f"{name}: {limits.num_allowed_now} submissions left today ({limits.num_today} made)"
+        log.info("%s", left)
     if not yes and not ask(f"{left}. Submit?"):
         raise KitError(f"{name}: not submitted: not confirmed: --yes skips the question")
 
 
-def _file_sender(place: _Place, path: Path, description: str) -> Callable[[], int]:
-    """Uploads a file, which has no effect, and gives the act that submits it."""
+def _file_sender(place: _Place, path: Path, name: str, description: str) -> Callable[[], int]:
+    """Uploads a file under a name, which has no effect, and gives the act that submits it."""
     start = ApiStartSubmissionUploadRequest()
-    start.competition_name, start.file_name = place.name, path.name
+    start.competition_name, start.file_name = place.name, name
     start.content_length = path.stat().st_size
     start.last_modified_epoch_seconds = int(path.stat().st_mtime)
     target = place.client.read(place.client.competitions.start_submission_upload, start)
@@ -236,11 +288,11 @@ def _file_sender(place: _Place, path: Path, description: str) -> Callable[[], in
     return lambda: _send(place, place.client.competitions.create_submission, request)
 
 
-def _kernel_sender(place: _Place, kernel: str, description: str) -> Callable[[], int]:
+def _kernel_sender(place: _Place, description: str) -> Callable[[], int]:
     """The act that submits a kernel's output."""
     request = ApiCreateCodeSubmissionRequest()
     request.competition_name, request.file_name = place.name, kernel_output.SUBMISSION
-    request.kernel_owner, request.kernel_slug, request.kernel_version = kernel_output.split(kernel)
+    request.kernel_owner, request.kernel_slug, request.kernel_version = kernel_output.split(place.kernel)
     request.submission_description = description
     return lambda: _send(place, place.client.competitions.create_code_submission, request)
 
@@ -253,27 +305,27 @@ def _send(place: _Place, method: Callable[[Any], Any], request: Any) -> int:
     return answer.ref
 
 
-def _scored(place: _Place) -> ledger.Entry:
+def _scored(place: _Place, ref: int) -> ledger.Entry:
     """Waits for the score and records it; a failure to learn it does not undo the submission."""
-    entry = place.entry()
-    assert entry is not None
+
+    def entry() -> ledger.Entry:
+        return next(one for one in place.entries() if one.ref == ref)
+
     try:
-        if entry.public is None:
-            record(place.book, entry, _wait(place, entry.ref))
+        if entry().public is None:
+            record(place.book, entry(), _wait(place, ref))
     except retry.Failure as failure:
         log.warning("%s; the submission stands, `kit scores` asks for its score", failure)
-    entry = place.entry()
-    assert entry is not None
-    if entry.error:
-        raise KitError(f"{entry.file}: submitted, but Kaggle cannot score it: {entry.error}")
-    return entry
+    if error := entry().error:
+        raise KitError(f"{entry().file}: submitted, but Kaggle cannot score it: {error}")
+    return entry()
 
 
-def _wait(place: _Place, ref: int | None) -> ApiSubmission | None:
+def _wait(place: _Place, ref: int) -> ApiSubmission | None:
     """The submission once it is scored; as it is after fifteen minutes."""
     with waiting("waiting for the score", "the submission stands; `make scores` asks for its score") as line:
         for pause in count(1):
-            found = next((one for one in place.listed() if one.ref == ref), None)
+            found = next((one for one in submissions(place.client, place.name) if one.ref == ref), None)
             if (found and found.status != SubmissionStatus.PENDING) or line.seconds() > PATIENCE:
                 return found
             time.sleep(POLL * min(pause, 15))

@@ -1,12 +1,14 @@
 """The ledger: what was submitted where, and what it scored. One JSON line an event, only ever appended.
 
-A submission is its file's SHA-256. Its events, in their order, and what each holds besides `time` and `sha256`:
+A submission is its file's SHA-256, that of a kernel its version, `OWNER/SLUG/VERSION`, whatever its public output. Its
+events, in their order, and what each holds besides `time`, `sha256` and `kernel`:
 
-    built      file, run, nested_dice, …        a run has written the file
-    validated  destination, description         it was checked, and is about to go to the destination
-    refused    destination                      the destination has certainly not received it
-    submitted  destination, ref                 the destination has received it
-    scored     destination, ref, public, private    its scores, or the `error` that stands in their way, are known
+    built        file, run, nested_dice, …      a run has written the file
+    validated    destination, description         it was checked, and is about to go to the destination
+    unconfirmed  destination                      a person was told that the destination may have received it
+    refused      destination                      the destination has certainly not received it
+    submitted    destination, ref                 the destination has received it
+    scored       destination, ref, public, private    its scores, or the `error` that stands in their way, are known
 
 A `validated` that neither `refused` nor `submitted` follows is an upload that may or may not have arrived: whoever
 goes on has to ask the destination. Every line is on the disk before the next step begins.
@@ -26,7 +28,7 @@ from kit.core.errors import KitError, unwritable
 from kit.core.files import present, read_bytes
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
-Kind = Literal["built", "validated", "refused", "submitted", "scored"]
+Kind = Literal["built", "validated", "unconfirmed", "refused", "submitted", "scored"]
 Score = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -44,6 +46,8 @@ class Event(BaseModel):
     """UTC."""
     event: Kind
     sha256: str
+    kernel: str = ""
+    """`OWNER/SLUG/VERSION` whose output is submitted."""
     destination: str | None = None
     """`local/NAME` of a data set or `kaggle/NAME` of a competition."""
     file: str = ""
@@ -74,6 +78,7 @@ class Entry:
     """What the ledger tells of one submission, all its events folded into one."""
 
     sha256: str
+    kernel: str = ""
     destination: str | None = None
     """None: not validated for any yet."""
     file: str = ""
@@ -85,14 +90,22 @@ class Entry:
     dice_all_empty: float | None = None
     description: str = ""
     submitted: bool = False
-    begun: float | None = None
-    """When an upload was begun whose end is not known, in seconds since 1970."""
+    unknown: Literal["begun", "told"] | None = None
+    """Of an upload whose end is not known: nobody knows, or a person was told."""
     ref: int | None = None
     public: float | None = None
     private: float | None = None
     error: str = ""
     time: str = ""
     """Of the last event, UTC."""
+
+    @property
+    def identity(self) -> str:
+        """What makes it another submission than others: a kernel's version, else the file."""
+        return self.kernel or self.sha256
+
+
+_UNKNOWN: dict[str, Literal["begun", "told"]] = {"validated": "begun", "unconfirmed": "told"}
 
 
 def append(path: Path | str, event: Kind, sha256: str, **fields: Any) -> None:
@@ -110,7 +123,7 @@ def append(path: Path | str, event: Kind, sha256: str, **fields: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a+b") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            _mend(handle)
+            _repair_tail(handle)
             handle.write(line.model_dump_json(exclude_unset=True).encode() + b"\n")
             handle.flush()
             os.fsync(handle.fileno())
@@ -147,7 +160,7 @@ def entries(path: Path | str) -> list[Entry]:
         if event.destination is None:
             built[event.sha256] = Entry(**known)
             continue
-        attempts = placed.setdefault((event.sha256, event.destination), [])
+        attempts = placed.setdefault((event.kernel or event.sha256, event.destination), [])
         if not attempts or (event.event == "validated" and attempts[-1].submitted):
             attempts.append(built.get(event.sha256) or Entry(event.sha256))
         place = next((i for i, one in enumerate(attempts) if event.ref is not None and one.ref == event.ref), -1)
@@ -155,15 +168,16 @@ def entries(path: Path | str) -> list[Entry]:
             attempts[place],
             **known,
             submitted=event.event in ("submitted", "scored"),
-            begun=_seconds(event.time) if event.event == "validated" else None,
+            unknown=_UNKNOWN.get(event.event),
         )
-    waiting = [entry for sha256, entry in built.items() if all(sha256 != key[0] for key in placed)]
-    return [*(entry for attempts in placed.values() for entry in attempts), *waiting]
+    found = [entry for attempts in placed.values() for entry in attempts]
+    submitted = {entry.sha256 for entry in found}
+    return [*found, *(entry for sha256, entry in built.items() if sha256 not in submitted)]
 
 
-def find(path: Path | str, sha256: str, destination: str) -> Entry | None:
-    """The last submission of that file to that destination."""
-    found = [entry for entry in entries(path) if (entry.sha256, entry.destination) == (sha256, destination)]
+def find(path: Path | str, identity: str, destination: str) -> Entry | None:
+    """The last submission of that file or kernel's version to that destination."""
+    found = [entry for entry in entries(path) if (entry.identity, entry.destination) == (identity, destination)]
     return found[-1] if found else None
 
 
@@ -196,10 +210,6 @@ def _cell(value: str | float | None) -> str:
     return value if isinstance(value, str) else "-" if value is None else f"{value:.4f}"
 
 
-def _seconds(time: str) -> float:
-    return datetime.strptime(time, TIME).replace(tzinfo=UTC).timestamp() if time else 0.0
-
-
 def _event(line: bytes) -> Event | None:
     try:
         return Event.model_validate_json(line)
@@ -207,7 +217,7 @@ def _event(line: bytes) -> Event | None:
         return None
 
 
-def _mend(handle: BinaryIO) -> None:
+def _repair_tail(handle: BinaryIO) -> None:
     """Ends the file with a whole line: a torn event goes, one that lacks only its newline stays."""
     handle.seek(0)
     content = handle.read()

@@ -1,13 +1,15 @@
 """Handing in a submission: checked, never twice by accident, and on the record before and after."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kit.competition import layout, submission
 from kit.core import files
-from kit.core.errors import printable
+from kit.core.errors import KitError, printable
 from kit.submissions import leaderboard, ledger, standings
 
 MEASURES = ("nested_dice", "interval", "dice_all_empty", "dice_positives", "apparent_dice")
@@ -53,6 +55,32 @@ def never(question: str) -> bool:
     return False
 
 
+def keep_nothing(path: Path) -> None:
+    """What is kept of a submission that nobody wants to keep."""
+
+
+@contextmanager
+def checked_copy(path: Path, competition: layout.Competition, ledger_path: Path) -> Iterator[Path]:
+    """A copy of a valid submission, and the ledger to itself while the block runs.
+
+    What is checked, hashed, sent and kept are the same bytes, whatever happens to `path` meanwhile.
+
+    Raises:
+        KitError: the file is invalid, with all its problems; or another submission is under way.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="kit-submit-") as folder,
+        files.locked(ledger_path, busy="another submission is under way: wait for it to finish"),
+    ):
+        copy = Path(folder, "submission.csv")
+        files.copy(path, copy)
+        try:
+            submission.check(copy, competition.sample_ids, competition.shapes)
+        except KitError as error:
+            raise KitError(str(error).replace(str(copy), printable(path))) from None
+        yield copy
+
+
 def submit_local(
     path: Path,
     competition: layout.Competition,
@@ -60,6 +88,7 @@ def submit_local(
     oof: dict[str, Any],
     again: bool = False,
     ask: Ask = never,
+    keep: Callable[[Path], None] = keep_nothing,
 ) -> Outcome:
     """Validates a submission and scores it on the built-in leaderboard, where the data have a solution.csv.
 
@@ -70,13 +99,28 @@ def submit_local(
         oof: What its thresholds.json holds (`recipe`, `nested_dice`, …), empty for a file from elsewhere.
         again: Submit a file that was submitted before.
         ask: Puts that question to a person.
+        keep: Takes the file's checked copy while no other submission is under way.
 
     Raises:
         KitError: the file is invalid; lists all its problems; nothing is recorded.
     """
+    with checked_copy(path, competition, ledger_path) as copy:
+        outcome = _submit_local(path, copy, competition, ledger_path, oof, again, ask)
+        keep(copy)
+    return outcome
+
+
+def _submit_local(
+    path: Path,
+    copy: Path,
+    competition: layout.Competition,
+    ledger_path: Path,
+    oof: dict[str, Any],
+    again: bool,
+    ask: Ask,
+) -> Outcome:
     destination = f"local/{competition.name}"
-    submission.check(path, competition.sample_ids, competition.shapes)
-    digest = files.sha256(path)
+    digest = files.sha256(copy)
     before = ledger.find(ledger_path, digest, destination)
     submitted = before is not None and before.submitted
     scored = before is not None and (before.public, before.private) != (None, None)
@@ -85,7 +129,7 @@ def submit_local(
     if before is None:
         record_built(path, competition.name, ledger_path, digest, oof)
         ledger.append(ledger_path, "validated", digest, destination=destination)
-    scores = leaderboard.score(path, competition)
+    scores = leaderboard.score(copy, competition)
     if scores is not None:
         if scored or not submitted:  # otherwise a process was killed between submitting and scoring
             ledger.append(ledger_path, "submitted", digest, destination=destination)

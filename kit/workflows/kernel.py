@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kit import lineage, recipes
-from kit.competition import image_files
+from kit.competition import image_files, submission
 from kit.core.errors import KitError
 from kit.kaggle.settings import Settings
 from kit.kernel import bundle, environment, metadata, rehearsal
 from kit.run import Run
 from kit.workflows import halving, thresholds
-from kit.workflows.predict import predict_files
+from kit.workflows.predict import predict_files, shapes_of
 from kit.workflows.workspace import Workspace, check_maps, open_run
 
 Say = Callable[[str], None]
@@ -97,11 +97,15 @@ def check(workspace: Workspace, run: Run, data: Path | str, images: Path | str |
     competition = workspace.open_data(data)
     paths = image_files.find(images, pictures_too=False) if images else competition.test
     order = tuple(paths) if images else competition.sample_ids
-    with tempfile.TemporaryDirectory(prefix="kit-reference-") as folder:
-        target = Run(Path(folder))
-        predict_files(bundle.trained(kernel), paths, order, target, competition.shape, skip_bad=True, whole=True)
-        some = max(part.stages[-1].batch_size for part in run.read_recipe().parts())
-        rehearsal.rehearse(kernel, paths, target.submission, some, environment.image(say), say)
+    some = max(part.stages[-1].batch_size for part in run.read_recipe().parts())
+
+    def predict(paths: dict[str, Path], ids: Sequence[str]) -> dict[str, str]:
+        with tempfile.TemporaryDirectory(prefix="kit-reference-") as folder:
+            target = Run(Path(folder))
+            predict_files(bundle.trained(kernel), paths, ids, target, shapes_of(paths), skip_bad=True, whole=True)
+            return submission.read(target.submission)
+
+    rehearsal.rehearse(kernel, paths, order, predict, some, environment.image(say), say)
 
 
 def checked(run: Run) -> bundle.Kernel:
@@ -123,7 +127,7 @@ def push(workspace: Workspace, run: Run, data: Path | str, chosen: Settings, var
         workspace: Where the demo lies.
         run: Whose kernel was built.
         data: The competition's folder.
-        chosen: User on Kaggle.
+        chosen: Competition and user on Kaggle.
         variables: Of `make`, that name the run: DATA, RECIPE, SET.
         say: Takes a line of progress.
 
@@ -135,13 +139,21 @@ def push(workspace: Workspace, run: Run, data: Path | str, chosen: Settings, var
     """
     from kit.kaggle.client import connect
     from kit.kernel import push
+    from kit.submissions import kaggle
 
     kernel = checked(run)
+    named = metadata.read(kernel.metadata).competition_sources[0]
+    if chosen.competition not in (None, named):
+        raise KitError(
+            f"{kernel.metadata}: the kernel was built for {named}, and kaggle.yaml names {chosen.competition}: "
+            "correct kaggle.yaml, or build the kernel again"
+        )
     competition = workspace.open_data(data)
     client = connect(chosen.timeout)
-    owner = chosen.user or client.user
+    owner = chosen.owner(client.user)
+    kaggle.require_same_competition(client, named, competition)
     path, version = push.push(client, kernel, owner, competition, say)
-    say(f"submit it with: make submit TO=kaggle {variables} ARGS='--kernel {owner}/{kernel.slug}/{version}'")
+    say(f"submit it with: make submit TO=kaggle {variables} ARGS='--kernel {owner}/{kernel.name}/{version}'")
     return path
 
 

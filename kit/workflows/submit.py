@@ -12,7 +12,6 @@ from kit.kaggle import settings
 from kit.recipes.schema import Recipe
 from kit.run import Run
 from kit.submissions import ledger, submit
-from kit.workflows.predict import predict
 from kit.workflows.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -59,32 +58,41 @@ def hand_in(
     run = workspace.run(competition, recipe)
     if to == "local" and file is None and not competition.sample_ids:
         return _without_test(competition.folder, run)
-    if to == "local":
-        path = Path(file) if file else predict(workspace, data, recipe, skip_bad=skip_bad)[0]
-        outcome = submit.submit_local(path, competition, workspace.ledger, _known(run, file is None), again, ask)
-    else:
-        from kit.kaggle import kernel_output
-        from kit.kaggle.client import connect
-        from kit.kernel.bundle import kernel_of
-        from kit.submissions import kaggle
+    kept = workspace.submissions / competition.name
 
-        chosen = chosen or settings.load()
-        name = chosen.named_competition()
-        client = connect(chosen.timeout)
-        if kernel:
-            owner, slug, version = kernel_output.split(kernel)
-            own = (owner, slug) == (chosen.user or client.user, kernel_of(run).slug)
-            path = kernel_output.fetch_submission(client, owner, slug, version, competition)
-        else:
-            own, path = file is None, Path(file) if file else predict(workspace, data, recipe, skip_bad=skip_bad)[0]
-        outcome = kaggle.submit_kaggle(
-            path, competition, workspace.ledger, _known(run, own), client, name, again, yes, ask, kernel
-        )
-    if file is None and kernel is None:
-        kept = workspace.submissions / competition.name
-        copy(path, kept / f"{recipe.name}.csv")
-        copy(run.thresholds, kept / f"{recipe.name}.thresholds.json")
-    return outcome
+    def keep(path: Path) -> None:
+        if file is None and kernel is None:
+            copy(path, kept / f"{recipe.name}.csv")
+            copy(run.thresholds, kept / f"{recipe.name}.thresholds.json")
+
+    def own_or_given() -> Path:
+        if file:
+            return Path(file)
+        from kit.workflows.predict import predict
+
+        return predict(workspace, data, recipe, skip_bad=skip_bad)[0]
+
+    if to == "local":
+        path = own_or_given()
+        known = _known(run, file is None)
+        return submit.submit_local(path, competition, workspace.ledger, known, again, ask, keep)
+    from kit.kaggle import kernel_output
+    from kit.kaggle.client import connect
+    from kit.kernel.bundle import kernel_of
+    from kit.submissions import kaggle
+
+    chosen = chosen or settings.load()
+    name = chosen.named_competition()
+    client = connect(chosen.timeout)
+    account = chosen.owner(client.user)
+    if kernel:
+        owner, slug, version = kernel_output.split(kernel)
+        own = (owner, slug) == (account, kernel_of(run).name)
+        path = kernel_output.fetch_submission(client, owner, slug, version, competition)
+    else:
+        own, path = file is None, own_or_given()
+    known = _known(run, own)
+    return kaggle.submit_kaggle(path, competition, workspace.ledger, known, client, name, again, yes, ask, kernel, keep)
 
 
 def _without_test(folder: Path, run: Run) -> str:
@@ -104,7 +112,7 @@ def _known(run: Run, own: bool) -> dict[str, Any]:
 
 
 def scores(workspace: Workspace) -> str:
-    """The ledger as a table, after asking Kaggle for the scores that are missing in it."""
+    """The ledger as a table, after asking Kaggle what its submissions have scored by now."""
     if any((entry.destination or "").startswith("kaggle/") for entry in ledger.entries(workspace.ledger)):
         from kit.kaggle.client import connect
         from kit.submissions import kaggle

@@ -6,7 +6,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicoms import write_dicom
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from kit.competition import dicom
 from kit.core.errors import KitError
@@ -169,10 +169,15 @@ class TestBadFiles:
         self.refused(path, "cannot be decoded")
 
     def test_colour_and_several_frames(self, path, picture):
-        write_dicom(path, np.stack([picture] * 3, axis=-1))
+        write_dicom(path, np.stack([picture, picture, 255 - picture], axis=-1))
         self.refused(path, "not one grey image")
         write_dicom(path, picture, NumberOfFrames=2)
         self.refused(path, "not one grey image")
+
+    @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+    def test_colour_of_equal_channels_is_grey(self, path, picture, syntax):
+        write_dicom(path, np.stack([picture] * 3, axis=-1), syntax)
+        np.testing.assert_array_equal(dicom.read(path, picture.shape).pixels, picture)
 
     def test_all_of_them_are_told(self, caplog):
         errors = [KitError("b.dcm: is empty"), KitError("c.dcm: is 32×96 pixels")]

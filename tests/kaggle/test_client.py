@@ -83,11 +83,11 @@ def test_a_stall_ends_by_our_time_out_and_is_repeated(client, kaggle):
 
 @pytest.mark.parametrize(
     ("kind", "advice"),
-    [(400, "correct what it names"), (401, "token"), (403, "accept its rules"), (404, "kaggle.yaml")],
+    [(400, "correct what it names"), (401, "token"), (403, "accept the rules"), (404, "kaggle.yaml")],
 )
 def test_a_refusal_is_final_and_tells_kaggles_reason(client, kaggle, kind, advice):
     kaggle.faults = [Fault("GetSubmissionLimits", kind, times=9)]
-    with pytest.raises(retry.Refused, match=rf"get submission limits: fault {kind} \({kind}\): .*{advice}"):
+    with pytest.raises(retry.Refused, match=rf"limits \(competition siim\): fault {kind} \({kind}\): .*{advice}"):
         limits(client)
     assert kaggle.count("GetSubmissionLimits") == 1
 
@@ -193,6 +193,26 @@ def test_a_valid_key_is_used_where_a_token_is_rejected(kaggle, monkeypatch):
     assert kaggle.authorizations[-1].startswith("Basic ")
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_refusal_names_what_was_asked_for(client, with_kernel, status):
+    with_kernel.faults = [Fault("CreateCodeSubmission", status, body="Permission denied")]
+    with pytest.raises(retry.Refused, match=r"create code submission \(kernel ada/kernel\): Permission denied"):
+        spend(client)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b" \n", "the token in .*access_token is empty"), ("\ufeffKGAT_x".encode(), "such as a byte order mark")],
+)
+def test_a_token_that_is_none_is_told_at_once(kaggle, home, monkeypatch, content, problem):
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    (home / ".kaggle").mkdir()
+    (home / ".kaggle" / "access_token").write_bytes(content)
+    with pytest.raises(KitError, match=problem):
+        connect()
+    assert kaggle.log == []
+
+
 def test_a_file_that_others_can_read_is_told(kaggle, home, caplog):
     (home / ".kaggle").mkdir()
     path = home / ".kaggle" / "access_token"
@@ -216,10 +236,16 @@ def test_nothing_of_the_client_stays_patched(client):
     assert KaggleHttpClient._init_session.__module__ == KaggleHttpClient.__module__
 
 
-def test_a_refusal_of_what_takes_notebooks_only_says_what_to_do(client, kaggle):
-    kaggle.faults = [
-        Fault("GetSubmissionLimits", 400, body="This competition only accepts Submissions from Notebooks.")
-    ]
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "This competition only accepts Submissions from Notebooks.",
+        "Submissions to this competition must be made through Kaggle Notebooks",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_refusal_of_what_takes_notebooks_only_says_what_to_do(client, kaggle, reason, status):
+    kaggle.faults = [Fault("GetSubmissionLimits", status, body=reason)]
     with pytest.raises(retry.Refused, match="`make kernel kernel-check`, then `make push`"):
         limits(client)
 

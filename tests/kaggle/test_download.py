@@ -34,9 +34,14 @@ def content(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def fetched(folder):
+    """The content without the record of what was listed."""
+    return {name: data for name, data in content(folder).items() if not name.startswith(".")}
+
+
 def test_all_files_of_the_competition_arrive(siim, client, folder):
     assert download.download_competition(client, "siim", folder)
-    assert content(folder) == FILES
+    assert fetched(folder) == FILES
     assert not download.download_competition(client, "siim", folder)
     assert siim.count("GET") == 1
 
@@ -53,7 +58,7 @@ def test_a_mirror_arrives(siim, client, folder):
 def test_what_passes_is_survived(siim, client, folder, method, kind):
     siim.faults = [Fault(method, kind)]
     download.download_competition(client, "siim", folder)
-    assert content(folder) == FILES
+    assert fetched(folder) == FILES
 
 
 def test_a_broken_download_goes_on_where_it_was(siim, client, folder):
@@ -74,7 +79,7 @@ def test_a_file_that_changed_meanwhile_is_begun_anew(siim, client, folder):
 
     siim.faults.append(Fault("DownloadDataFiles", "hook", times=2, hook=lambda: siim.count("GET") and change()))
     download.download_competition(client, "siim", folder)
-    assert content(folder) == changed
+    assert fetched(folder) == changed
 
 
 @pytest.mark.parametrize("kind", [401, 403, 404])
@@ -93,7 +98,7 @@ def test_what_is_no_archive_is_not_kept(siim, client, folder, kind, what):
         download.download_competition(client, "siim", folder)
     assert content(folder) == {}
     download.download_competition(client, "siim", folder)
-    assert content(folder) == FILES
+    assert fetched(folder) == FILES
 
 
 def test_a_file_that_is_listed_but_missing_is_an_error(siim, client, folder):
@@ -207,6 +212,72 @@ def test_without_room_the_archive_stays_and_what_is_unpacked_is_not_asked_for_ag
     left = content(folder)
     assert archive not in left
     assert {name: left[name] for name in FILES} == FILES
+
+
+@pytest.mark.parametrize("way", ["competition", "mirror"])
+def test_a_new_version_of_equal_sizes_is_fetched(siim, client, folder, way):
+    def fetch():
+        if way == "competition":
+            return download.download_competition(client, "siim", folder)
+        return download.download_dataset(client, "ada/train", folder)
+
+    assert fetch()
+    changed = FILES | {"stage_2_images/a.dcm": random.Random(2).randbytes(300_000)}
+    siim.files, siim.date = changed, "2019-08-01T12:00:00Z"
+    siim.mirrors |= {"competition": zipped(changed), "ada/train": zipped(changed)}
+    assert fetch()
+    assert fetched(folder) == changed
+    assert not list(folder.glob(".previous"))
+    assert not fetch()
+
+
+def test_a_folder_that_somebody_else_has_filled_is_complete(siim, client, folder):
+    for name, data in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    assert not download.download_competition(client, "siim", folder)
+    assert siim.count("GET") == 0
+
+
+def test_a_file_of_the_users_own_is_kept(siim, client, folder, caplog):
+    folder.mkdir(parents=True)
+    (folder / "sample.csv").write_text("my own work")
+    download.download_competition(client, "siim", folder)
+    assert fetched(folder) == FILES
+    assert (folder / ".previous" / "sample.csv").read_text() == "my own work"
+    assert "sample.csv: was another file than Kaggle's: kept as" in caplog.text
+
+
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path):
+    name = "x" * 251 + ".dcm"
+    (tmp_path / "x.zip").write_bytes(zipped({name: b"1"}))
+    download.unpack(tmp_path / "x.zip", tmp_path / "out")
+    assert content(tmp_path / "out") == {name: b"1"}
+
+
+def test_unpacking_waits_for_the_disk_once(tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(download.os, "sync", lambda: waits.append("all"))
+    monkeypatch.setattr(download.os, "fsync", lambda handle: waits.append("one"))
+    (tmp_path / "x.zip").write_bytes(zipped({str(n): b"1" for n in range(9)}))
+    download.unpack(tmp_path / "x.zip", tmp_path / "out")
+    assert waits == ["all"]
+
+
+def test_a_part_that_the_storage_does_not_know_any_more_is_begun_anew(siim, client, folder):
+    siim.faults = [Fault("GET", "cut"), Fault("GET", "hook", hook=lambda: None), Fault("GET", 416)]
+    download.download_competition(client, "siim", folder)
+    assert fetched(folder) == FILES
+
+
+def test_a_page_of_html_is_no_arrival(siim, client, tmp_path):
+    """The first upload breaks off, and the question how much has arrived is answered by a page."""
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"12345678")
+    siim.blobs["b"] = {"name": "x.bin", "size": 8, "content": b""}
+    siim.faults = [Fault("PUT", "cut"), Fault("PUT", "html")]
+    transfer.upload(client, f"{siim.url}/upload/b", path)
+    assert siim.blobs["b"]["content"] == b"12345678"
 
 
 def test_a_lasting_rate_limit_is_asked_five_times(siim, client, folder):

@@ -1,19 +1,22 @@
 """The script that runs on Kaggle: whatever is there, a submission comes of it."""
 
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import small_run
+import torch
+from PIL import Image
 
-from kit.competition import dicom, submission
+from kit.competition import dicom, rle, scoring, submission
 from kit.core import files
 from kit.core.errors import KitError
 from kit.data.resize import resize_image
-from kit.inference import predict
+from kit.inference import maps, predict
 from kit.inference.model import Model
-from kit.kernel import bundle, offline, rehearsal
+from kit.kernel import bundle, inputs, offline, rehearsal
 from kit.kernel.rehearsal import LAYOUTS, Layout
 from kit.workflows.predict import predict_files
 
@@ -30,7 +33,11 @@ def mount(here, kernel, images):
 
 def run_offline(kernel, mount, limit=1000.0):
     output = Path("out/submission.csv")
-    offline.run(kernel.bundle, mount, output, time.monotonic() + limit)
+    files.copy(mount / "stage_2_sample_submission.csv", output)
+    try:
+        offline.run(kernel.bundle, mount, output, time.monotonic() + limit)
+    finally:
+        submission.check(output, list(submission.read(mount / "stage_2_sample_submission.csv")), small_run.SHAPE)
     return submission.read(output)
 
 
@@ -52,14 +59,14 @@ def test_a_file_that_cannot_be_read_is_empty_and_listed(kernel, mount, caplog):
 def test_when_time_is_up_the_rest_is_empty_and_said_so(kernel, mount, caplog):
     rows = run_offline(kernel, mount, limit=-1.0)
     assert len(rows) == 5
-    assert sum(text != "-1" for text in rows.values()) <= 1
-    assert any("time was up: 4 of 5 images" in record.getMessage() for record in caplog.records)
+    assert set(rows.values()) == {"-1"}
+    assert any("time was up: 5 of 5 images" in record.getMessage() for record in caplog.records)
 
 
-def test_the_submission_is_there_from_the_first_minute_and_grows(kernel, mount, monkeypatch):
+def test_the_submission_grows(kernel, mount, monkeypatch):
     seen = []
     real = submission.write
-    monkeypatch.setattr(offline, "EVERY", -1.0)
+    monkeypatch.setattr(offline, "EVERY", 0.001)
 
     def write(path, masks):
         real(path, masks)
@@ -72,33 +79,38 @@ def test_the_submission_is_there_from_the_first_minute_and_grows(kernel, mount, 
     assert len(seen) >= 4
 
 
-def test_where_time_is_short_folds_go_first_and_then_tta(kernel, mount, monkeypatch, caplog):
-    """A network takes a second an image by a clock of our own; the whole system of two folds with TTA takes four."""
-    now, efforts = [0.0], []
-    monkeypatch.setattr(offline, "clock", lambda: now[0])
-    inputs = Model.inputs
+def test_where_time_is_short_folds_go_first_and_then_tta():
+    """Efforts 4, 2, 1; a pass through a network takes a second."""
+    for seconds, level in ((400.0, 0), (399.0, 1), (199.0, 2), (1.0, 2), (-1.0, 2)):
+        pace = offline.Pace([4, 2, 1])
+        assert pace.choose(100, seconds) == 0  # nothing is known yet
+        pace.add(1000.0, 0)  # the first batch loads and compiles
+        assert pace.choose(100, seconds) == 0
+        pace.add(4.0, 0)
+        assert pace.choose(100, seconds) == level
 
-    def slow(whole, images):
-        now[0] += whole.effort * len(images)
-        efforts.append(whole.effort)
-        return inputs(whole, images)
 
-    monkeypatch.setattr(Model, "inputs", slow)
-    for limit, expected, said in (
-        (100.0, [4, 4, 4], []),
-        (15.0, [4, 2, 2], ["with 1 folds, with TTA"]),
-        (12.0, [4, 1, 1], ["with 1 folds, without TTA"]),
-    ):
-        now[0] = 0.0
-        efforts.clear()
-        caplog.clear()
-        output = Path("out/submission.csv")
-        offline.run(kernel.bundle, mount, output, limit)
-        assert efforts == expected
-        told = [record.getMessage() for record in caplog.records if "too slow" in record.getMessage()]
-        assert len(told) == len(said)
-        assert all(one.endswith(end) for one, end in zip(told, said, strict=True))
-        assert not [record for record in caplog.records if "left empty" in record.getMessage()]
+def test_a_slow_spell_takes_nothing_away_for_good(caplog):
+    pace = offline.Pace([4, 2, 1])
+    for _ in range(3):
+        pace.add(4.0, 0)
+    pace.add(4000.0, 0)  # one slow batch
+    assert pace.choose(100, 500) == 0
+    for _ in range(10):
+        pace.add(40.0, 0)
+    assert pace.choose(100, 500) == 2
+    for _ in range(10):
+        pace.add(1.0, 2)
+    assert pace.choose(100, 500) == 0
+    assert "going on with 4 of 4 passes" in caplog.messages[-1]
+
+
+def test_a_lighter_variant_costs_what_is_said_of_it(here):
+    run = small_run.write(here, small_run.ENSEMBLE)
+    trained = run.trained(run.read_recipe())
+    for effort, lighter in zip(offline.efforts(trained), offline.variants(trained, offline.CPU), strict=True):
+        networks = sum(map(len, lighter.models.values()))
+        assert effort == networks * (2 if lighter.mirrored else 1)
 
 
 def test_without_the_mirror_images_the_answer_is_that_without_tta(here):
@@ -113,20 +125,230 @@ def test_without_the_mirror_images_the_answer_is_that_without_tta(here):
     assert np.abs(plain - with_tta).max() > 1e-4
 
 
-def test_too_little_memory_makes_smaller_batches(kernel, mount, monkeypatch):
-    import torch
+# Faults of the machine and of an image
 
-    whole, real, sizes = run_offline(kernel, mount), predict.batches, []
 
-    def greedy(count, read, batch_size, what, unreadable):
-        sizes.append(batch_size)
-        if batch_size > 1:
-            raise torch.cuda.OutOfMemoryError
-        return real(count, read, batch_size, what, unreadable)
+def answering(broken):
+    """An `answer` that raises for some rungs and images, and the calls that it was asked."""
+    calls = []
 
-    monkeypatch.setattr(predict, "batches", greedy)
+    def answer(rung, images):
+        calls.append((str(rung), len(images)))
+        if error := broken(rung, images):
+            raise error
+        return [(image, None) for image in images]
+
+    return answer, calls
+
+
+GPU = torch.device("cuda", 0)
+
+
+def test_a_batch_that_fails_is_split_and_one_bad_image_is_alone_with_its_error():
+    """NaN from one image, in every way of computing it."""
+    answer, calls = answering(lambda rung, images: ValueError("NaN") if 5 in images else None)
+    ladder = offline.rungs(GPU, 4)
+    found = offline.answer_all(ladder, answer, [4, 5, 6, 7])
+    assert [found[0], *found[2:]] == [(4, None), (6, None), (7, None)]
+    assert str(found[1]) == "NaN"
+    assert calls[-2:] == [("1 at once, 32 bits, cuda:0", 1), ("1 at once, cpu", 1)]
+    assert len(ladder) == 5  # the next batch may be fine
+
+
+def test_a_fault_that_does_not_come_back_costs_a_single_image_nothing():
+    """Also on a machine without a GPU, where nothing is slower and safer."""
+    faults = [RuntimeError("once")]
+    answer, _ = answering(lambda rung, images: faults.pop() if faults else None)
+    assert offline.answer_all(offline.rungs(offline.CPU, 4), answer, [1]) == [(1, None)]
+
+
+@pytest.mark.parametrize(
+    ("works", "expected"),
+    [
+        (lambda rung: rung.device.type == "cpu", "1 at once, cpu"),  # CUDA is broken for good
+        (lambda rung: not rung.half or rung.device.type == "cpu", "1 at once, 32 bits, cuda:0"),  # an overflow
+        (lambda rung: rung.images < 4, "2 at once, cuda:0"),
+    ],
+)
+def test_the_first_way_that_works_is_taken(works, expected):
+    answer, calls = answering(lambda rung, images: None if works(rung) else RuntimeError("cuDNN"))
+    assert offline.answer_all(offline.rungs(GPU, 4), answer, [1, 2, 3, 4]) == [(n, None) for n in (1, 2, 3, 4)]
+    assert calls[-1][0] == expected
+
+
+def test_what_has_no_room_is_not_tried_again():
+    full = torch.cuda.OutOfMemoryError("CUDA out of memory")
+    answer, calls = answering(lambda rung, images: full if len(images) > 2 else None)
+    ladder = offline.rungs(GPU, 8)
+    for _ in range(2):
+        assert offline.answer_all(ladder, answer, list(range(8))) == [(n, None) for n in range(8)]
+    assert [count for _, count in calls] == [8, 4, *[2] * 8]
+
+
+def test_an_exception_in_a_batch_costs_nothing(kernel, mount, monkeypatch):
+    whole, real, raised = run_offline(kernel, mount), Model.inputs, []
+
+    def fail_once(self, images):
+        if not raised:
+            raised.append(len(images))
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
+        return real(self, images)
+
+    monkeypatch.setattr(Model, "inputs", fail_once)
     assert run_offline(kernel, mount).keys() == whole.keys()
-    assert sizes == [2, 1]
+    assert raised == [2]
+
+
+def test_an_image_that_nothing_predicts_is_empty_and_ends_the_run(kernel, mount, monkeypatch):
+    whole, real = run_offline(kernel, mount), maps.upsample
+    masks = []
+
+    def fail_third(levels, shape):
+        masks.append(shape)
+        if len(masks) == 3:
+            raise MemoryError
+        return real(levels, shape)
+
+    monkeypatch.setattr(maps, "upsample", fail_third)
+    with pytest.raises(KitError, match=r"1 images cannot be predicted, .* is the first \(MemoryError: \)"):
+        run_offline(kernel, mount)
+    rows = submission.read(Path("out/submission.csv"))
+    (lost,) = [name for name in rows if rows[name] != whole[name]]
+    assert rows[lost] == "-1"
+
+
+def test_what_was_found_is_written_whatever_ends_the_run(kernel, mount, monkeypatch):
+    real, taken = offline.answer_all, []
+
+    def break_down(*arguments):
+        taken.append(1)
+        if len(taken) == 3:
+            raise SystemError("a fault of ours")
+        return real(*arguments)
+
+    monkeypatch.setattr(offline, "answer_all", break_down)
+    with pytest.raises(SystemError):
+        run_offline(kernel, mount)
+    assert any(text != "-1" for text in submission.read(Path("out/submission.csv")).values())
+
+
+def test_two_devices_share_the_work(kernel, mount, monkeypatch):
+    whole, used = run_offline(kernel, mount), []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "T4")
+    load = Model.load
+    monkeypatch.setattr(Model, "load", lambda trained, device: used.append(str(device)) or load(trained, offline.CPU))
+    monkeypatch.setattr(offline, "MORE", 1)
+    assert run_offline(kernel, mount) == whole
+    assert set(used) <= {"cuda:0", "cuda:1"}
+
+
+# Where the images are, and of what kind
+
+
+def test_an_image_of_another_size_or_kind_has_a_mask_of_its_own_size(kernel, mount):
+    whole = run_offline(kernel, mount)
+    name = max(whole, key=lambda name: len(whole[name]))
+    path = mount / "stage_2_images" / f"{name}.dcm"
+    pixels = dicom.read(path).pixels
+    path.unlink()
+    Image.fromarray(pixels.repeat(2, 0).repeat(2, 1)).save(path.with_suffix(".png"))
+    files.copy(mount / "stage_2_sample_submission.csv", Path("out/submission.csv"))
+    offline.run(kernel.bundle, mount, Path("out/submission.csv"), time.monotonic() + 1000)
+    rows = submission.read(Path("out/submission.csv"))
+    larger, usual = rle.decode(rows[name], (128, 128)), rle.decode(whole[name], small_run.SHAPE)
+    assert scoring.dice(larger[::2, ::2], usual) > 0.9
+    assert {other: rows[other] for other in rows if other != name} == {o: whole[o] for o in whole if o != name}
+
+
+def test_files_of_one_name_are_no_obstacle(mount, images):
+    first, second, third, fourth, fifth = sorted(images)
+    for place in ("dicom-images-train", "stage_2_images/again", "a"):
+        (mount / place).mkdir()
+        (mount / place / f"{first}.dcm").write_bytes(b"another")
+        (mount / place / "same.dcm").write_bytes(b"no test image")
+    (mount / "stage_2_images" / f"{second}.png").write_bytes(b"a picture")
+    (mount / "stage_2_images" / f"{third}.dcm").rename(mount / "stage_2_images" / third)
+    (mount / "stage_2_images" / f"{fourth}.dcm").rename(mount / "stage_2_images" / f"{fourth}.DCM")
+    (mount / "masks.csv").write_text("")
+    found = inputs.find_images(mount, list(images))
+    names = {name: path.relative_to(mount).as_posix() for name, path in found.items()}
+    assert names == {
+        first: f"stage_2_images/{first}.dcm",
+        second: f"stage_2_images/{second}.dcm",
+        third: f"stage_2_images/{third}",
+        fourth: f"stage_2_images/{fourth}.DCM",
+        fifth: f"stage_2_images/{fifth}.dcm",
+    }
+
+
+def test_archives_are_opened_for_missing_images_alone(mount, images, monkeypatch, caplog):
+    (mount / "useless.zip").write_bytes(b"PK")
+    opened = []
+    real_zip = zipfile.ZipFile
+    monkeypatch.setattr(zipfile, "ZipFile", lambda path: opened.append(path.name) or real_zip(path))
+    inputs.find_images(mount, list(images))
+    assert opened == []
+    name = min(images)
+    content = (mount / "stage_2_images" / f"{name}.dcm").read_bytes()
+    (mount / "stage_2_images" / f"{name}.dcm").unlink()
+    with real_zip(mount / "whole.zip", "w") as archive:
+        archive.writestr(f"dicom-images-train/{name}.dcm", b"another")
+        archive.writestr(f"stage_2_images/{name}.dcm", content)
+        archive.writestr("stage_2_images/unwanted.dcm", b"x")
+    path = inputs.find_images(mount, list(images))[name]
+    assert path.read_bytes() == content
+    assert len(list(path.parent.iterdir())) == 1
+    assert opened == ["useless.zip", "whole.zip"]
+    assert "useless.zip: passed over (BadZipFile" in caplog.text
+
+
+# The script
+
+
+def script(kernel, root, monkeypatch, rerun=False):
+    """Runs `main` of the kernel's script on a folder in place of /kaggle; gives what it returns and the names of it."""
+    (root / "working").mkdir(parents=True, exist_ok=True)
+    monkeypatch.setenv("KAGGLE_ROOT", str(root))
+    monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1" if rerun else "")
+    names = {"__name__": "script"}
+    exec(kernel.script.read_text(), names)
+    return names["main"], root / "working" / "submission.csv"
+
+
+IDS = ["1.2.276.0", "b", "c"]
+SAMPLE = "ImageId,EncodedPixels\n1.2.276.0,1 2\n1.2.276.0,-1\nb,1 2\nc,-1\n"
+
+
+@pytest.mark.parametrize("rerun", [False, True])
+@pytest.mark.parametrize("given", ["sample", "stage 2 beside 1", "zipped sample", "names of images", "empty sample"])
+def test_a_submission_is_there_though_nothing_else_is(kernel, tmp_path, monkeypatch, given, rerun):
+    root = tmp_path / "kaggle"
+    place = root / "input" / "competitions" / "siim"
+    place.mkdir(parents=True)
+    if given == "zipped sample":
+        with zipfile.ZipFile(place / "all.zip", "w") as archive:
+            archive.writestr("stage_2_sample_submission.csv", SAMPLE)
+        (place / "broken.zip").write_bytes(b"PK")
+    elif "names" in given or "empty" in given:
+        for folder in ("dicom-images-train", "stage_2_images"):
+            (place / folder).mkdir()
+        (place / "dicom-images-train" / "of training.dcm").write_bytes(b"")
+        for name in IDS:
+            (place / "stage_2_images" / f"{name}.dcm").write_bytes(b"")
+        if "empty" in given:
+            (place / "sample_submission.csv").write_bytes(b"")
+    else:
+        (place / "stage_2_sample_submission.csv").write_text("\ufeff" + SAMPLE)
+        if "beside" in given:
+            (place / "sample_submission.csv").write_text("ImageId,EncodedPixels\nx,-1\n")
+    main, path = script(kernel, root, monkeypatch, rerun)
+    if rerun:
+        assert main() is None  # the score is not lost
+    else:
+        with pytest.raises(RuntimeError, match=r"no manifest\.json"):
+            main()
+    assert submission.read(path) == dict.fromkeys(IDS, "-1")
 
 
 def test_an_ensembles_kernel_predicts_what_the_kit_does(here, images):
@@ -148,6 +370,7 @@ def test_an_ensembles_kernel_predicts_what_the_kit_does(here, images):
     assert rows == submission.read(target.submission)
 
 
-def test_a_mount_without_the_competition_is_told(tmp_path):
-    with pytest.raises(KitError, match=r"has no file \*sample_submission\.csv: attach the competition"):
-        offline.find_test(tmp_path)
+def test_a_mount_without_the_images_is_told(kernel, tmp_path):
+    submission.write(tmp_path / "submission.csv", [("a", "-1")])
+    with pytest.raises(KitError, match=r"has none of the 1 images: attach the competition"):
+        offline.run(kernel.bundle, tmp_path, tmp_path / "submission.csv", time.monotonic() + 1000)

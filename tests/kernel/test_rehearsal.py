@@ -26,7 +26,8 @@ def test_the_rehearsal_passes_in_every_layout(isolated, here, kernel, monkeypatc
     monkeypatch.setattr(environment, "image", lambda say: environment.local(here / "image"))
     kernels.check(Workspace(), small_run.Run(Path("runs/tiny/small")), Path("data/tiny"), None, told.append)
     assert len(told) == len(LAYOUTS)
-    assert all("as predicted here" in line for line in told)
+    assert all("as predicted here" in line for line in told[:-1])
+    assert "with faults: 4 images" in told[-1]
     rows = submission.read(kernel.rehearsed)
     assert len(rows) == 5
     assert any(text != "-1" for text in rows.values())
@@ -79,7 +80,7 @@ def test_a_path_of_one_layout_fails_in_the_others(kernel, images, tmp_path, form
     text = kernel.script.read_text()
     fixed = "bundle = Path('/kaggle/input/kit-tiny-small-files')"
     kernel.script.write_text(text.replace("bundle = find_bundle()", fixed).replace("    verify(bundle)\n", ""))
-    kernel.script.write_text(kernel.script.read_text().replace("    install(bundle)", "    next(bundle.glob('*.whl'))"))
+    kernel.script.write_text(kernel.script.read_text().replace("sys.path[:0] = ", "next(bundle.glob('*.whl')), "))
     with pytest.raises(KitError, match="StopIteration" if form != LAYOUTS[0] else "No module named 'kit'"):
         play(kernel, images, tmp_path, form)
 
@@ -137,9 +138,25 @@ def test_what_cannot_be_installed_is_said_and_stood_in_for(tmp_path, monkeypatch
 
 def test_without_namespaces_nothing_is_called_rehearsed(kernel, images, tmp_path, monkeypatch):
     monkeypatch.setattr(rehearsal, "can_isolate", lambda: False)
-    submission.write(tmp_path / "reference.csv", [(name, "-1") for name in images])
+    place = environment.local(tmp_path / "image")
     with pytest.raises(KitError, match="cannot be rehearsed: this system gives no namespaces"):
-        rehearsal.rehearse(kernel, images, tmp_path / "reference.csv", 2, environment.local(tmp_path / "image"), print)
+        rehearsal.rehearse(kernel, images, list(images), lambda paths, ids: {}, 2, place, print)
+
+
+def test_a_kernel_that_copes_badly_with_faults_fails(isolated, kernel, images, tmp_path):
+    there = rehearsal.spoil(images, tmp_path)
+    text = kernel.script.read_text()
+    whole, _ = play(kernel, there, tmp_path / "whole", LAYOUTS[-1])
+    assert sum(mask == "-1" for mask in whole.values()) == 1
+    for change, problem in (
+        (("write_empty()\n        return predict()", "return predict()"), "has written no submission"),
+        (("offline.run(", "offline.answer_all = None; offline.run("), "mean Dice to them"),
+    ):
+        assert change[0] in text
+        kernel.script.write_text(text.replace(*change))
+        with pytest.raises(KitError, match=problem):
+            rows, _ = play(kernel, there, tmp_path / "sandbox", LAYOUTS[-1])
+            rehearsal.compare(kernel, whole, rows, small_run.SHAPE, exact=False)
 
 
 @pytest.mark.parametrize(

@@ -90,13 +90,28 @@ def test_a_second_submission_of_a_file_is_an_entry_of_its_own(tmp_path):
     ledger.append(path, "validated", A, **to, description="#1")
     ledger.append(path, "submitted", A, **to, ref=7)
     ledger.append(path, "validated", A, **to, description="#2")
-    assert ledger.find(path, A, "kaggle/siim").begun > 0
+    assert ledger.find(path, A, "kaggle/siim").unknown == "begun"
     ledger.append(path, "submitted", A, **to, ref=9)
     ledger.append(path, "scored", A, **to, ref=7, public=0.5)
     ledger.append(path, "scored", A, **to, ref=9, public=None, error="broken")
     first, second = ledger.entries(path)
-    assert (first.ref, first.public, first.error, first.begun) == (7, 0.5, "", None)
+    assert (first.ref, first.public, first.error, first.unknown) == (7, 0.5, "", None)
     assert (second.ref, second.public, second.error, second.file) == (9, None, "broken", "a.csv")
+
+
+def test_versions_of_a_kernel_are_submissions_of_their_own_though_their_output_is_the_same(tmp_path):
+    path, to = tmp_path / "ledger.jsonl", {"destination": "kaggle/siim"}
+    ledger.append(path, "built", A, file="a.csv", run="siim/exp5")
+    for version, score in (("ada/k/1", 0.5), ("ada/k/2", 0.6)):
+        ledger.append(path, "validated", A, **to, kernel=version, description="#1")
+        ledger.append(path, "submitted", A, **to, kernel=version, ref=int(version[-1]))
+        ledger.append(path, "scored", A, **to, kernel=version, ref=int(version[-1]), public=score)
+    assert [(entry.kernel, entry.public, entry.run) for entry in ledger.entries(path)] == [
+        ("ada/k/1", 0.5, "siim/exp5"),
+        ("ada/k/2", 0.6, "siim/exp5"),
+    ]
+    assert ledger.find(path, "ada/k/2", "kaggle/siim").ref == 2
+    assert ledger.find(path, A, "kaggle/siim") is None
 
 
 def test_a_refusal_ends_what_was_begun(tmp_path):
@@ -104,7 +119,7 @@ def test_a_refusal_ends_what_was_begun(tmp_path):
     ledger.append(path, "validated", A, **to, description="#1")
     ledger.append(path, "refused", A, **to)
     entry = ledger.find(path, A, "kaggle/siim")
-    assert (entry.submitted, entry.begun) == (False, None)
+    assert (entry.submitted, entry.unknown) == (False, None)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 from lungs import OOF
 
 from kit.core.errors import KitError
+from kit.core.files import locked
 from kit.submissions import ledger
 from kit.submissions.submit import submit_local
 
@@ -37,6 +38,22 @@ def test_the_same_file_again_is_nothing_to_do_but_on_demand(csv, competition, tm
     assert submit_local(csv, competition, book, OOF, again=True).fresh
     assert submit_local(csv, competition, book, OOF, ask=lambda question: True).fresh
     assert events(book).count("scored") == 3
+
+
+def test_two_at_once_wait_for_each_other(csv, competition, tmp_path):
+    book, kept = tmp_path / "l.jsonl", []
+    with locked(book), pytest.raises(KitError, match="another submission is under way"):
+        submit_local(csv, competition, book, OOF)
+
+    def keep(path):
+        csv.write_text("changed")
+        with pytest.raises(KitError, match="another submission is under way"):
+            submit_local(csv, competition, book, OOF)
+        kept.append(path.read_text())
+
+    sent = csv.read_text()
+    submit_local(csv, competition, book, OOF, keep=keep)
+    assert kept == [sent]
 
 
 def test_another_data_set_is_another_destination(csv, competition, tmp_path):

@@ -2,12 +2,14 @@
 
 import base64
 import hashlib
+import re
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import lungs
 import pytest
-from kaggle_server import TOKEN, Fault
+from kaggle_server import TOKEN, Fault, Reply
 from lungs import OOF
 
 from kit.core.errors import KitError
@@ -84,6 +86,43 @@ def test_a_list_that_lags_too_long_is_left_to_a_person_and_the_next_call(kaggle,
     assert kaggle.count(act) == 1
 
 
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("ahead", [0, 3600, -3600])
+def test_a_call_that_was_killed_after_the_act_is_found_however_the_clock_stood(kaggle, submit, tmp_path, act, ahead):
+    """The list lags longer than a call looks: the second call ends with what it does not know, the third finds it."""
+    submit(act)
+    book = tmp_path / "submissions" / "ledger.jsonl"
+    begun = [line for line in book.read_text().splitlines(keepends=True) if '"validated"' in line or '"built"' in line]
+    day = datetime.now(UTC) + timedelta(seconds=ahead)
+    book.write_text(re.sub(r'"time":"[^"]*"', day.strftime('"time":"%Y-%m-%dT%H:%M:%SZ"'), "".join(begun)))
+    kaggle.submissions[0]["at"] = time.monotonic() + 0.5
+    with pytest.raises(KitError, match=r"in an earlier call is not known: it is not listed after"):
+        submit(act)
+    assert_one(kaggle, submit(act))
+    assert kaggle.count(act) == 1
+
+
+def test_what_was_never_received_is_sent_by_the_call_after_the_one_that_said_so(kaggle, submit, tmp_path):
+    submit()
+    book = tmp_path / "submissions" / "ledger.jsonl"
+    book.write_text("".join(book.read_text().splitlines(keepends=True)[:2]))
+    kaggle.submissions.clear()
+    with pytest.raises(KitError, match=r"look at kaggle\.com; the same command looks as long again, and sends"):
+        submit()
+    assert kaggle.submissions == []
+    assert_one(kaggle, submit())
+
+
+@pytest.mark.parametrize("status", ["QUEUED", "RUNNING", "ERROR"])
+def test_only_a_complete_version_is_submitted(kaggle, client, competition, monkeypatch, status, csv):
+    kaggle.kernels["ada/kernel"] = [{"output": {"submission.csv": csv.read_bytes()}}]
+    answer = Reply(200, {"status": status, "failureMessage": ""})
+    monkeypatch.setattr(kaggle.RequestHandlerClass, "GetKernelSessionStatus", lambda self, body: answer)
+    with pytest.raises(KitError, match=f"ada/kernel/1: is {status.lower()} on Kaggle: only a complete version"):
+        kernel_output.fetch_submission(client, "ada", "kernel", 1, competition)
+    assert kaggle.count("GET") == 0
+
+
 def test_two_working_folders_at_once_are_one(kaggle, submit, tmp_path):
     kaggle.faults = [Fault("PUT", "hook", acted=True, hook=lambda: submit(book="elsewhere"))]
     assert_one(kaggle, submit())
@@ -112,7 +151,7 @@ def test_what_is_hashed_is_what_is_sent(kaggle, submit, csv):
     submit()
     (one,) = kaggle.submissions
     assert one["content"] == before
-    assert hashlib.sha256(before).hexdigest() in one["description"]
+    assert one["description"].startswith(hashlib.sha256(before).hexdigest()[:16])
 
 
 def test_the_second_of_the_same_file_has_a_score_and_an_error_of_its_own(kaggle, submit, tmp_path):

@@ -270,7 +270,7 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
         ),
         "KERNEL.acts.json": (
             b'{"version 1": 1.5}',
-            lambda path: acting.Journal(path).begun("version 1"),
+            lambda path: acting.Journal(path, "version 1").state(),
             {"a list": b"[]", "no time": b'{"version 1": "noon"}'},
         ),
         "stack.json": (

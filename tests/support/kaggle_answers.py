@@ -63,7 +63,7 @@ class Answers:
             {
                 "ref": ref,
                 "date": "2026-11-23T12:00:00.000Z",
-                "description": body["submissionDescription"],
+                "description": body["submissionDescription"][: self.server.longest_description],
                 "fileName": name,
                 "status": "PENDING",
                 "content": content,
@@ -91,7 +91,10 @@ class Answers:
     def ListDataFiles(self, body: dict) -> Reply:
         names = sorted(self.server.files)
         start = int(body.get("pageToken") or 0)
-        listed = [{"name": name, "totalBytes": len(self.server.files[name])} for name in names[start : start + 2]]
+        listed = [
+            {"name": name, "totalBytes": len(self.server.files[name]), "creationDate": self.server.date}
+            for name in names[start : start + 2]
+        ]
         page = {"files": listed}
         if start + 2 < len(names):
             page["nextPageToken"] = str(start + 2)
@@ -148,12 +151,27 @@ class Answers:
 
     def ListDatasetFiles(self, body: dict) -> Reply:
         files = self.listed_version(body)
+        if files is None:  # somebody else's, of which the archive alone is kept
+            files = self.archived(f"{body['ownerSlug']}/{body['datasetSlug']}")
         names = sorted(files)
         start = int(body.get("pageToken") or 0)
-        page = {"datasetFiles": [{"name": name, "totalBytes": len(files[name])} for name in names[start : start + 3]]}
+        listed = [
+            {"name": name, "totalBytes": len(files[name]), "creationDate": self.server.date}
+            for name in names[start : start + 3]
+        ]
+        page = {"datasetFiles": listed}
         if start + 3 < len(names):
             page["nextPageToken"] = str(start + 3)
         return Reply(200, page)
+
+    def archived(self, name: str) -> dict[str, bytes]:
+        if name not in self.server.mirrors:
+            raise error(404, "no such dataset")
+        try:
+            with zipfile.ZipFile(io.BytesIO(self.server.mirrors[name])) as archive:
+                return {member: archive.read(member) for member in archive.namelist()}
+        except Exception:  # a broken one
+            return {"a.dcm": b""}
 
     # Kernels
 
@@ -182,7 +200,7 @@ class Answers:
 
     def GetKernelSessionStatus(self, body: dict) -> Reply:
         version = self.version(f"{body['userName']}/{body['kernelSlug']}", body.get("versionLabel"))
-        version["polls"] += 1
+        version["polls"] = version.get("polls", 9) + 1
         states = ("QUEUED", "RUNNING", version.get("end", "COMPLETE"))
         status = states[min(version["polls"], 3) - 1]
         return Reply(200, {"status": status, "failureMessage": version.get("failure", "")})

@@ -50,6 +50,9 @@ class Kaggle(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.score = score
         self.allowance = 5
+        self.longest_description = 1000
+        self.date = "2019-06-24T12:00:00Z"
+        """When its files were made."""
         self.polls_until_scored = 1
         self.submissions: list[dict] = []
         self.blobs: dict[str, dict] = {}

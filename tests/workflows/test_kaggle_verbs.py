@@ -1,5 +1,7 @@
 """The verbs by their command line: what they print, and how they exit."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -143,6 +145,50 @@ def test_a_dry_run_of_a_push_needs_no_account(kit, home):
     assert code == 0
     assert '"slug": "ada/kit-lungs-exp5"' in out
     assert '"enableInternet": false' in out
+
+
+@pytest.mark.parametrize(
+    "verb", [("kernel", "push", "--run", "runs/lungs/exp5", "--recipe", "exp5"), ("submit", "--to", "kaggle", "--yes")]
+)
+def test_another_account_than_the_credentials_is_told_before_anything_is_sent(kit, guess, kaggle, impatient, verb):
+    made_kernel.write()
+    Path("kaggle.yaml").write_text("competition: siim\nuser: bob\n")
+    code, _, err = kit(*verb, "--data", "tiny", *(("--file", str(guess)) if verb[0] == "submit" else ()))
+    assert (code, err) == (2, "kit: kaggle.yaml: user is bob, and the credentials are those of ada: correct either\n")
+    assert {method for method, _ in kaggle.log} == {"IntrospectToken"}
+
+
+def test_a_kernel_of_another_competition_is_not_pushed(kit, guess, kaggle, impatient):
+    made_kernel.write()
+    Path("kaggle.yaml").write_text("competition: rsna\n")
+    code, _, err = kit("kernel", "push", "--run", "runs/lungs/exp5", "--recipe", "exp5", "--data", "tiny")
+    assert code == 2
+    assert "the kernel was built for siim, and kaggle.yaml names rsna" in err
+    Path("kaggle.yaml").unlink()
+    kaggle.files = {"sample_submission.csv": b"Id,Label\n"}
+    code, _, err = kit("kernel", "push", "--run", "runs/lungs/exp5", "--recipe", "exp5", "--data", "tiny")
+    assert code == 2
+    assert "and siim has sample_submission.csv of 9 bytes" in err
+    assert kaggle.kernels == kaggle.datasets == {}
+
+
+def test_what_only_talks_to_kaggle_does_not_load_pytorch(guess, kaggle):
+    kaggle.files = {"a.csv": b"x"}
+    code = (
+        "import sys; from kit import cli\n"
+        "sys.argv = ['kit', *sys.argv[1:]]\n"
+        "try: cli.main()\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    file = ("submit", "--data", "tiny", "--file", str(guess))
+    for verb in (("scores",), ("download", "--competition", "siim"), file):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *verb],
+            env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.endswith("False\n"), done.stdout + done.stderr
 
 
 def test_a_push_without_a_kernel_says_what_to_run(kit, home):

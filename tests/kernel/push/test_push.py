@@ -75,9 +75,19 @@ def test_a_notebook_is_pushed_as_one_and_found_again(site, go, kernel):
     bundle.write_code(kernel, kernel.script.read_text(), "siim", "ada", gpu=False, notebook=True)
     site.faults = [Fault("SaveKernel", "lost")]
     go()
-    (saved,) = site.kernels[KERNEL]
+    (saved,) = site.kernels[f"{KERNEL}-nb"]
     assert saved["kernelType"] == "notebook"
+    assert kernel.name != kernel.slug
     assert json.loads(saved["text"])["nbformat"] == 4
+
+
+def test_a_notebook_after_a_script_is_another_kernel_on_the_same_files(site, go, kernel):
+    go()
+    bundle.write_code(kernel, kernel.script.read_text(), "siim", "ada", gpu=False, notebook=True)
+    go()
+    assert {name: len(versions) for name, versions in site.kernels.items()} == {KERNEL: 1, f"{KERNEL}-nb": 1}
+    assert len(site.datasets[DATASET]) == 1
+    assert site.kernels[f"{KERNEL}-nb"][0]["newTitle"] == "kit-lungs-exp5-nb"
 
 
 def test_the_version_that_was_pushed_is_waited_for_and_fetched(site, go, kernel, csv):
