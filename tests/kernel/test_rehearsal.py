@@ -1,5 +1,6 @@
 """The rehearsal passes in every layout, and fails for each thing that would fail on Kaggle."""
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -146,7 +147,7 @@ def test_without_namespaces_nothing_is_called_rehearsed(kernel, images, tmp_path
 def test_a_kernel_that_copes_badly_with_faults_fails(isolated, kernel, images, tmp_path):
     there = rehearsal.spoil(images, tmp_path)
     text = kernel.script.read_text()
-    whole, _ = play(kernel, there, tmp_path / "whole", LAYOUTS[-1])
+    whole, _ = play(kernel, there, tmp_path / "sandbox", LAYOUTS[-1])
     assert sum(mask == "-1" for mask in whole.values()) == 1
     for change, problem in (
         (("write_empty()\n        return predict()", "return predict()"), "has written no submission"),
@@ -154,6 +155,7 @@ def test_a_kernel_that_copes_badly_with_faults_fails(isolated, kernel, images, t
     ):
         assert change[0] in text
         kernel.script.write_text(text.replace(*change))
+        shutil.rmtree(tmp_path / "sandbox" / "kaggle")
         with pytest.raises(KitError, match=problem):
             rows, _ = play(kernel, there, tmp_path / "sandbox", LAYOUTS[-1])
             rehearsal.compare(kernel, whole, rows, small_run.SHAPE, exact=False)

@@ -12,6 +12,11 @@ from kaggle_server import zipped
 from kit import cli, phantom
 from kit.competition import layout, submission
 from kit.core import files
+from kit.core.errors import KitError
+from kit.kaggle import settings
+from kit.run import Run
+from kit.workflows import kernel as kernels
+from kit.workflows.workspace import Workspace
 
 RULE = {"rule": "image", "binarization": 0.5, "removal": 0}
 MEASURES = {"rules": ["image"], "nested_dice": 0.8, "interval": [0.7, 0.9], "apparent_dice": 0.9, "masked": 0.2}
@@ -147,28 +152,31 @@ def test_a_dry_run_of_a_push_needs_no_account(kit, home):
     assert '"enableInternet": false' in out
 
 
-@pytest.mark.parametrize(
-    "verb", [("kernel", "push", "--run", "runs/lungs/exp5", "--recipe", "exp5"), ("submit", "--to", "kaggle", "--yes")]
-)
-def test_another_account_than_the_credentials_is_told_before_anything_is_sent(kit, guess, kaggle, impatient, verb):
+def push():
+    run, chosen = Run(Path("runs/lungs/exp5")), settings.load()
+    return kernels.push(Workspace(), run, Path("tiny"), chosen, "", print)
+
+
+def test_another_account_than_the_credentials_is_told_before_anything_is_sent(kit, guess, kaggle, impatient):
     made_kernel.write()
     Path("kaggle.yaml").write_text("competition: siim\nuser: bob\n")
-    code, _, err = kit(*verb, "--data", "tiny", *(("--file", str(guess)) if verb[0] == "submit" else ()))
-    assert (code, err) == (2, "kit: kaggle.yaml: user is bob, and the credentials are those of ada: correct either\n")
+    told = "kaggle.yaml: user is bob, and the credentials are those of ada: correct either"
+    code, _, err = kit("submit", "--to", "kaggle", "--yes", "--data", "tiny", "--file", str(guess))
+    assert (code, err) == (2, f"kit: {told}\n")
+    with pytest.raises(KitError, match=told):
+        push()
     assert {method for method, _ in kaggle.log} == {"IntrospectToken"}
 
 
-def test_a_kernel_of_another_competition_is_not_pushed(kit, guess, kaggle, impatient):
+def test_a_kernel_of_another_competition_is_not_pushed(guess, kaggle, impatient):
     made_kernel.write()
     Path("kaggle.yaml").write_text("competition: rsna\n")
-    code, _, err = kit("kernel", "push", "--run", "runs/lungs/exp5", "--recipe", "exp5", "--data", "tiny")
-    assert code == 2
-    assert "the kernel was built for siim, and kaggle.yaml names rsna" in err
+    with pytest.raises(KitError, match=r"the kernel was built for siim, and kaggle\.yaml names rsna"):
+        push()
     Path("kaggle.yaml").unlink()
     kaggle.files = {"sample_submission.csv": b"Id,Label\n"}
-    code, _, err = kit("kernel", "push", "--run", "runs/lungs/exp5", "--recipe", "exp5", "--data", "tiny")
-    assert code == 2
-    assert "and siim has sample_submission.csv of 9 bytes" in err
+    with pytest.raises(KitError, match=r"and siim has sample_submission\.csv of 9 bytes"):
+        push()
     assert kaggle.kernels == kaggle.datasets == {}
 
 

@@ -160,7 +160,5 @@ def test_a_killed_push_goes_on_and_is_one(site, kernel, tmp_path, step, acted):
     site.faults = [Fault(step, "hook", acted=acted, hook=lambda: os.kill(running[0].pid, signal.SIGKILL))]
     running.append(start())
     assert running[0].wait(100) == -signal.SIGKILL
-    if step in ACTS and not acted:  # nothing tells that it was not received: a person looks first
-        assert start().wait(100) != 0
     assert start().wait(100) == 0
     assert_once(site, kernel, Path("build/output/kit-lungs-exp5/submission.csv"))
