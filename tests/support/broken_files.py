@@ -269,9 +269,9 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
             documents({"weights": []}, {"shape": [64]}, {"files": {"a": "b"}}, **content) | {"a list": b"[]"},
         ),
         "KERNEL.acts.json": (
-            b'{"version 1": 1.5}',
+            b'{"version 1": "begun"}',
             lambda path: acting.Journal(path, "version 1").state(),
-            {"a list": b"[]", "no time": b'{"version 1": "noon"}'},
+            {"a list": b"[]", "no state": b'{"version 1": 1.5}'},
         ),
         "stack.json": (
             b'{"members": ["a", "b"], "weights": [1, 2], "bias": 0}',
