@@ -104,28 +104,7 @@ def test_the_table_shows_every_figure(csv, competition, tmp_path):
     assert "nothing was submitted yet" in ledger.table(book)
     submit_local(csv, competition, book, OOF)
     head, row = ledger.table(book).splitlines()
-    assert head.split() == [
-        "run",
-        "file",
-        "to",
-        "OOF",
-        "nested",
-        "positives",
-        "all",
-        "empty",
-        "public",
-        "private",
-        "state",
-    ]
-    assert row.split() == [
-        "lungs/exp5",
-        str(csv),
-        "local/lungs",
-        "0.8000",
-        "0.7900",
-        "-",
-        "-",
-        "1.0000",
-        "0.7500",
-        "submitted",
-    ]
+    columns = "run file to nested 95 % all empty positives apparent public private state"
+    assert head.split() == columns.split()
+    assert row.split()[:4] == ["lungs/exp5", str(csv), "local/lungs", "0.7900"]
+    assert row.split()[-3:] == ["1.0000", "0.7500", "submitted"]
