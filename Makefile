@@ -132,13 +132,15 @@ study: .venv/ready
 # The demo's two stages, 8 epochs at 32 pixels and 3 at 64, against as much compute spent otherwise, with three seeds.
 ONE_STAGE = {size: 64, epochs: 5, batch_size: 8, learning_rate: 0.001, swa_epochs: 2, positive_share: 0.5}
 ONE_SIZE  = {size: 32, epochs: 20, batch_size: 8, learning_rate: 0.001, swa_epochs: 2, positive_share: 0.5}
+DEEPER    = resnet50
 claims: .venv/ready
 	@set -e; for share in 0.5 0.75; do $(KIT) folds $(DATA_) --recipe demo --set folds.holdout=$$share; done; \
-	for seed in 0 1 2; do for variant in two-stages one-stage low-resolution half-data; do \
+	for seed in 0 1 2; do for variant in two-stages one-stage low-resolution half-data deeper-encoder; do \
 	  case $$variant in \
 	    one-stage) own='stages=[$(ONE_STAGE)] ' ;; \
 	    low-resolution) own='stages=[$(ONE_SIZE)] ' ;; \
 	    half-data) own='stages.0.epochs=16 stages.1.epochs=6 folds.holdout=0.75 ' ;; \
+	    deeper-encoder) own='stages.0.epochs=8 stages.1.epochs=3 network.encoder=$(DEEPER) ' ;; \
 	    *) own='stages.0.epochs=8 stages.1.epochs=3 ' ;; \
 	  esac; \
 	  for verb in train predict; do $(KIT) $$verb $(DATA_) --recipe demo \

@@ -79,11 +79,12 @@ def test_claims_spend_the_same_compute_with_each_seed(make):
     code, calls, _ = make("claims", "DATA=x", "SET=precision=32-true")
     assert code == 0
     assert [call[-1] for call in calls[:2]] == ["folds.holdout=0.5", "folds.holdout=0.75"]
-    assert [call[0] for call in calls[2:]] == ["train", "predict"] * 12
+    assert [call[0] for call in calls[2:]] == ["train", "predict"] * 15
     found = [recipes.load("demo", call[-1]) for call in calls[2::2]]
-    variants = (claims.TWO, claims.ONE, claims.LOW, claims.HALF)
+    variants = (claims.TWO, claims.ONE, claims.LOW, claims.HALF, claims.DEEPER)
     assert [recipe.name for recipe in found] == [f"claims-{name}-{seed}" for seed in range(3) for name in variants]
     assert [recipe.seed for recipe in found] == [seed for seed in range(3) for _ in variants]
+    assert {recipe.network.encoder for recipe in found if claims.DEEPER in recipe.name} == {"resnet50"}
     for recipe in found:
         images = 1 - recipe.folds.holdout
         assert sum(images * stage.epochs * stage.size**2 for stage in recipe.stages) == 0.5 * 5 * 64**2

@@ -11,9 +11,9 @@ from kit.report.cells import Scored
 from kit.thresholds.cross_validation import interval
 
 EXPERIMENTS = tuple(paper.TABLE_6)
-TWO, ONE, LOW, HALF = "two-stages", "one-stage", "low-resolution", "half-data"
+TWO, ONE, LOW, HALF, DEEPER = "two-stages", "one-stage", "low-resolution", "half-data", "deeper-encoder"
 """What `make claims` trains with each seed, in as many steps over as many pixels: two sizes after each other, the last
-of them alone, the first of them alone, and both on half of the training images."""
+of them alone, the first of them alone, and both on half of the training images; and both with a deeper encoder."""
 
 
 class Variant(NamedTuple):
@@ -27,7 +27,15 @@ class Variant(NamedTuple):
 def pairs(scored: Scored) -> dict[str, list[tuple[Variant, Variant]]]:
     """What is compared with what, by the claim (paper section 6)."""
     study = scored.studies()
-    plain = study.get((), "")
+
+    def against(groups: tuple[str, ...], others: tuple[str, ...]) -> list[tuple[Variant, Variant]]:
+        one, other = study.get(groups, ""), study.get(others, "")
+        return [
+            (Variant(one, tta, reading), Variant(other, tta, reading))
+            for tta in (False, True)
+            for reading in ("none", "image")
+        ]
+
     return {
         **{
             f"Two stages beat one: {name} against exp2": [(Variant(name), Variant("exp2"))]
@@ -43,15 +51,14 @@ def pairs(scored: Scored) -> dict[str, list[tuple[Variant, Variant]]]:
             ]
             for reading in ("image", "component")
         },
+        "A deeper encoder helps, same epochs": seeds(scored, DEEPER, TWO),
         **{
-            f"Augmentation by {' + '.join(groups)} helps": [
-                (Variant(study.get(groups, ""), tta, reading), Variant(plain, tta, reading))
-                for tta in (False, True)
-                for reading in ("none", "image")
-            ]
+            f"Augmentation by {' + '.join(groups)} helps": against(groups, ())
             for groups in paper.TABLE_10
-            if groups
+            if groups not in ((), ("A2",))
         },
+        "Augmentation by A2 alone is worse than none": against((), ("A2",)),
+        "Augmentation by A1 + A2 beats A1": against(("A1", "A2"), ("A1",)),
     }
 
 

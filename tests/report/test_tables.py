@@ -221,6 +221,28 @@ def test_a_claim_is_the_paired_difference_of_images(phantoms, runs):
     assert found.verdict == ("holds" if found.low > 0 else "not decided")
 
 
+def test_each_of_the_papers_claims_has_its_pair(phantoms, tmp_path):
+    for groups in ("", "A1", "A2", "A1,A2"):
+        name = f"augmentation{groups.replace(',', '')}"
+        recipe = recipes.load("augmentation", f"augmentation=[{groups}] name={name}")
+        write_text(Run(tmp_path / name).recipe_path, recipe.dump())
+    for seed in (0, 1):
+        for variant in ("two-stages", "deeper-encoder"):
+            name = f"claims-{variant}-{seed}"
+            write_text(Run(tmp_path / name).recipe_path, recipes.load("demo", f"name={name}").dump())
+    found = {
+        claim: {(one.name, other.name) for one, other in pairs}
+        for claim, pairs in claims.pairs(Scored(phantoms, tmp_path)).items()
+    }
+    assert found["Augmentation by A2 alone is worse than none"] == {("augmentation", "augmentationA2")}
+    assert found["Augmentation by A1 + A2 beats A1"] == {("augmentationA1A2", "augmentationA1")}
+    assert found["Augmentation by A1 helps"] == {("augmentationA1", "augmentation")}
+    assert "Augmentation by A2 helps" not in found
+    assert found["A deeper encoder helps, same epochs"] == {
+        (f"claims-deeper-encoder-{seed}", f"claims-two-stages-{seed}") for seed in (0, 1)
+    }
+
+
 def test_verdicts():
     bounds = (0.1, 0.2, 0.1, 0.2), (-0.2, -0.1, -0.2, -0.1), (-0.1, 0.1, 0.0, 0.0)
     verdicts = [claims.Difference(3, 0.0, *these).verdict for these in bounds]
