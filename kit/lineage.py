@@ -80,7 +80,7 @@ def agree(run: Run, wanted: Recipe) -> None:
         KitError: they differ in what matters to the training.
     """
     before = run.read_recipe()
-    changed = differences(before, wanted, lambda key: is_read_after_training(key, before))
+    changed = differences(before, wanted, lambda key: may_change(key, before))
     if changed:
         raise KitError(
             f"{run.folder}: was trained with other settings ({'; '.join(changed)}): use the same ones, remove "
@@ -88,8 +88,8 @@ def agree(run: Run, wanted: Recipe) -> None:
         )
 
 
-def is_read_after_training(key: str, recipe: Recipe) -> bool:
-    """Whether a key may change in a trained run: nothing that the training left depends on it.
+def may_change(key: str, recipe: Recipe) -> bool:
+    """Whether a key may change in a trained run: nothing that the training left depends on it, or the machine alone.
 
     The recipe's own thresholds do where a stage chooses epochs by the score, unless the score has candidates of its
     own; elsewhere they are metrics alone.
@@ -100,14 +100,14 @@ def is_read_after_training(key: str, recipe: Recipe) -> bool:
 
     >>> from kit import recipes
     >>> small, sneddy = recipes.load("small"), recipes.load("sneddy")
-    >>> [is_read_after_training("threshold.removal", recipe) for recipe in (small, sneddy)]
+    >>> [may_change("threshold.removal", recipe) for recipe in (small, sneddy)]
     [True, True]
-    >>> [is_read_after_training("threshold.candidates.0.1", recipe) for recipe in (small, sneddy)]
+    >>> [may_change("threshold.candidates.0.1", recipe) for recipe in (small, sneddy)]
     [True, False]
     """
     key = re.sub(r"^members\.[^.]+\.", "", key)
     if not key.startswith(_SCORED_BY):
-        return key in _AFTER_TRAINING
+        return key in _AFTER_TRAINING or re.fullmatch(r"stages\.\d+\.micro_batch", key) is not None
     return not any(
         stage.goes_by_score and (key.startswith("threshold.candidates") or not part.threshold.candidates)
         for part in recipe.parts()

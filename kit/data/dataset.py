@@ -1,6 +1,5 @@
 """The samples of a training, as tensors."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -36,19 +35,20 @@ class Samples(Dataset):
         cache: The images and masks at the stage's size.
         augmentation: Applied to each sample; None leaves them as they are.
         seed: Of the stage.
-        epoch: From 0.
     """
 
-    def __init__(self, cache: Cache, augmentation: Augmentation | None = None, seed: int = 0, epoch: int = 0) -> None:
-        self._cache, self._augmentation, self._seed, self._epoch = cache, augmentation, seed, epoch
+    def __init__(self, cache: Cache, augmentation: Augmentation | None = None, seed: int = 0) -> None:
+        self._cache, self._augmentation, self._seed = cache, augmentation, seed
 
     def __len__(self) -> int:
         return len(self._cache.images)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, at: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sample of an (epoch, index)."""
+        epoch, index = at
         image, mask = np.array(self._cache.images[index]), np.array(self._cache.masks[index])
         if self._augmentation is not None:
-            seed = int(np.random.SeedSequence([self._seed, self._epoch, int(index)]).generate_state(1)[0])
+            seed = int(np.random.SeedSequence([self._seed, epoch, int(index)]).generate_state(1)[0])
             image, mask = self._augmentation(image, mask, seed)
         return torch.from_numpy(np.ascontiguousarray(image))[None], torch.from_numpy(np.ascontiguousarray(mask))[None]
 
@@ -57,7 +57,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 """Images and masks, uint8 (B, 1, size, size) each."""
 
 
-class Loader(Protocol):
+class Batches(Protocol):
     """Batches in order, and how many there are."""
 
     def __len__(self) -> int: ...
@@ -65,10 +65,50 @@ class Loader(Protocol):
     def __iter__(self) -> Iterator[Batch]: ...
 
 
-class Threads:
+class Loader:
+    """Loads batches of samples in order, ahead of their use; its workers live as long as it does.
+
+    Beside a GPU they are processes, which share no interpreter with the step; on a CPU, where they would only take the
+    cores from the network, threads.
+
+    Args:
+        samples: What is loaded.
+        workers: How many.
+    """
+
+    def __init__(self, samples: Samples, workers: int = WORKERS) -> None:
+        self._samples, self._workers = samples, workers
+        self._wanted: list[list[tuple[int, int]]] = []
+        self._processes: Any = None
+
+    def epoch(self, batches: Sequence[np.ndarray], number: int = 0) -> Batches:
+        """The batches of an epoch.
+
+        Args:
+            batches: Row numbers of each.
+            number: Of the epoch, from 0.
+        """
+        wanted = [[(number, int(row)) for row in rows] for rows in batches]
+        if not torch.cuda.is_available():
+            return _Threaded(self._samples, wanted, self._workers)
+        self._wanted[:] = wanted
+        if self._processes is None:
+            rows: Any = self._wanted  # read anew in each epoch; torch names lists of numbers alone, and takes any items
+            self._processes = DataLoader(
+                self._samples,
+                batch_sampler=rows,
+                num_workers=self._workers,
+                persistent_workers=True,
+                pin_memory=True,
+                multiprocessing_context="fork",  # other ways of starting workers copy the whole cache into each
+            )
+        return self._processes
+
+
+class _Threaded:
     """Batches that threads prepare beside the step on the batch before; the same for any number of threads."""
 
-    def __init__(self, samples: Samples, batches: Sequence[np.ndarray], workers: int = WORKERS) -> None:
+    def __init__(self, samples: Samples, batches: Sequence[list[tuple[int, int]]], workers: int) -> None:
         self._samples, self._batches, self._workers = samples, batches, workers
 
     def __len__(self) -> int:
@@ -77,26 +117,8 @@ class Threads:
     def __iter__(self) -> Iterator[Batch]:
         return ordered(self._batch, self._batches, self._workers)
 
-    def _batch(self, rows: np.ndarray) -> Batch:
+    def _batch(self, rows: list[tuple[int, int]]) -> Batch:
         # Not torch.stack: it would start threads of its own in each of these.
-        columns = zip(*(self._samples[row] for row in rows), strict=True)
+        columns = zip(*(self._samples[at] for at in rows), strict=True)
         images, masks = (torch.from_numpy(np.stack([item.numpy() for item in column])) for column in columns)
         return images, masks
-
-
-def loader(samples: Samples, batches: Sequence[np.ndarray]) -> Loader:
-    """Loads these batches of row numbers in order, ahead of their use.
-
-    Beside a GPU by processes, which share no interpreter with the step; on a CPU, where they would only take the
-    cores from the network, by threads.
-    """
-    if not torch.cuda.is_available():
-        return Threads(samples, batches)
-    rows: Any = batches  # torch names lists of numbers alone, and takes any sequences
-    return DataLoader(
-        samples,
-        batch_sampler=rows,
-        num_workers=min(8, os.cpu_count() or 1),
-        pin_memory=True,
-        multiprocessing_context="fork",  # other ways of starting workers copy the whole cache into each
-    )

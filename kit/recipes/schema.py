@@ -153,7 +153,7 @@ class Recipe(Section):
     magnitudes: Magnitudes = Magnitudes()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
-    """Of the arithmetic; `auto`: 16-mixed on a GPU, 32-true on a CPU."""
+    """Of the arithmetic; `auto`: on a GPU bf16-mixed, or 16-mixed where it has none; 32-true on a CPU."""
     tta: bool = True
     """Average the prediction with that of the mirrored image (paper section 4.3)."""
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None

@@ -36,6 +36,10 @@ class Stage(Section):
     epochs: Epochs
     batch_size: Annotated[int, Field(ge=1)]
     """Images a step, over all processes together."""
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    """Images of a step that a process computes at a time, for a GPU without the memory for its whole share; null: all.
+    Their gradients add up to those of the whole batch, but batch norm normalises each part by itself. `dice_over:
+    batch` takes one more forward pass for it. May change in a run that was begun."""
     learning_rate: Positive = 1e-3
     final_learning_rate: Weight = 0.0
     """The lowest rate: where a cosine ends, and where a plateau stops falling."""

@@ -4,7 +4,9 @@ SWA is the average over the last epochs (paper section 4.3) or over chosen ones 
 the predictions of the best checkpoints.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,6 +47,7 @@ class Checkpoints:
                 for name, mean in (self._mean or state).items()
             }
         if self._wanted:
+            score = score if math.isfinite(score) else -math.inf  # of no order, and never better than a number
             best = [*self._best, (score, epoch, _copy(network))]
             self._best = sorted(best, key=lambda entry: (-entry[0], entry[1]))[: self._wanted]
 
@@ -53,14 +56,20 @@ class Checkpoints:
         """The single epoch with the best score, for a stage that passes it on."""
         return self._best[0][2]
 
-    def left(self, network: nn.Module, batches: Iterable) -> list[State]:
+    @property
+    def best_score(self) -> float:
+        """Of that epoch."""
+        return self._best[0][0]
+
+    def left(self, network: nn.Module, batches: Iterable, over_all: Callable[..., Any] | None = None) -> list[State]:
         """The weights that the stage leaves: those of one network, or of several whose predictions are averaged.
 
         Args:
             network: As it is after the last epoch; an average goes through it, to have its batch-norm statistics
                 recomputed, unless the stage averages them. An average of one checkpoint is that checkpoint, with the
                 statistics it was trained with.
-            batches: Pairs (images, masks) of the training part.
+            batches: Pairs (images, masks) of the training part: this process's share of each.
+            over_all: Takes a tensor and gives its mean over all processes; None: there is this one alone.
         """
         states = [state for _, _, state in self._best[: self._stage.best_checkpoints]]
         if self._stage.averaged == "predictions":
@@ -71,7 +80,10 @@ class Checkpoints:
             return [_copy(network)]
         network.load_state_dict(mean(states))
         if self._stage.averages and self._stage.batch_norm == "recomputed":
-            _update_batch_norm(network, batches)
+            _update_batch_norm(network, batches, self._stage.micro_batch)
+            if over_all is not None:
+                for buffer in _statistics(network):
+                    buffer.copy_(over_all(buffer.clone()))
         return [_copy(network)]
 
     def state_dict(self) -> dict:
@@ -93,8 +105,8 @@ def mean(states: list[State]) -> State:
 
 
 @torch.no_grad()
-def _update_batch_norm(network: nn.Module, batches: Iterable) -> None:
-    """Recomputes the statistics of batch norm as means over the batches.
+def _update_batch_norm(network: nn.Module, batches: Iterable, micro_batch: int | None = None) -> None:
+    """Recomputes the statistics of batch norm as means over the batches, or over the parts that training made of them.
 
     As `torch.optim.swa_utils.update_bn`, which would wipe those of a frozen encoder and never fill them.
     """
@@ -106,9 +118,15 @@ def _update_batch_norm(network: nn.Module, batches: Iterable) -> None:
         norm.momentum = None  # a cumulative mean
     device = next(network.parameters()).device
     for images, _ in batches:
-        network(images.to(device))
+        for part in images.split(micro_batch or len(images)):
+            network(part.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+def _statistics(network: nn.Module) -> list[torch.Tensor]:
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    return [buffer for norm in norms for buffer in norm.buffers() if buffer.is_floating_point()]
 
 
 def _copy(network: nn.Module) -> State:

@@ -1,6 +1,7 @@
 """What the arithmetic runs on: one process or many, CPU or GPU, through Lightning Fabric."""
 
 import os
+from typing import Any
 
 import lightning_fabric
 import timm.layers
@@ -25,9 +26,6 @@ def launch(recipe: Recipe) -> lightning_fabric.Fabric:
     allocator.keep_freed_memory()
     world = int(os.environ.get("WORLD_SIZE", 1))
     _check_batches(recipe, world)
-    precision = recipe.precision
-    if precision == "auto":
-        precision = "16-mixed" if torch.cuda.is_available() else "32-true"
     # While an encoder is frozen, and for a head that the loss leaves out, some weights get no gradient.
     strategy = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"
     fabric = lightning_fabric.Fabric(
@@ -35,10 +33,22 @@ def launch(recipe: Recipe) -> lightning_fabric.Fabric:
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
         num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", 1)),
         strategy=strategy,
-        precision=precision,
+        precision=precision_of(recipe),
     )
     fabric.launch()
     return fabric
+
+
+def precision_of(recipe: Recipe) -> Any:
+    """What the arithmetic is done in on this machine.
+
+    `auto` takes bfloat16 where a GPU computes in it, which needs no loss scale, and float16 on an older one.
+    """
+    if recipe.precision != "auto":
+        return recipe.precision
+    if not torch.cuda.is_available():
+        return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
 
 
 def with_shared_batch_norm(network: Segmenter, fabric: lightning_fabric.Fabric) -> Segmenter:

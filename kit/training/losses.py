@@ -37,12 +37,37 @@ def dice(logits: torch.Tensor, masks: torch.Tensor, over: str = "image", areas: 
     Returns:
         Scalar in [0, 1].
     """
+    return _dice_of(_areas(logits, masks, over, areas))
+
+
+def _areas(logits: torch.Tensor, masks: torch.Tensor, over: str, areas: str) -> torch.Tensor:
+    """|X|, |X ∩ Y|, |Y| and the number of pixels, (4, B) over images or (4, 1) over the batch."""
     parts = len(logits) if over == "image" else 1
     predicted, truth = logits.sigmoid().reshape(parts, -1), masks.reshape(parts, -1)  # (B, HW) or (1, BHW)
     area = (predicted if areas == "sums" else predicted.square()).sum(1)
-    overlap, true_area = (predicted * truth).sum(1), truth.sum(1)
+    pixels = torch.full_like(area, truth.shape[1])
+    return torch.stack([area, (predicted * truth).sum(1), truth.sum(1), pixels])
+
+
+def _dice_of(areas: torch.Tensor) -> torch.Tensor:
+    """(4, N) of `_areas` → scalar."""
+    area, overlap, true_area, pixels = areas
     full = 1 - 2 * overlap / (area + true_area).clamp(min=1e-6)
-    return torch.where(true_area > 0, full, area / truth.shape[1]).mean()
+    return torch.where(true_area > 0, full, area / pixels).mean()
+
+
+def areas_of_batch(weights: Loss, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """What a Dice loss over the batch is made of, for `total`: the areas of several parts of a batch add up.
+
+    Args:
+        weights: The recipe's section.
+        logits: (B, 1, H, W).
+        masks: (B, 1, H, W), 0 or 1.
+
+    Returns:
+        (4, 1).
+    """
+    return _areas(logits.float(), masks.float(), "batch", weights.dice_areas)
 
 
 def focal(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -77,14 +102,25 @@ def _lovasz_hinge(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return (errors.relu() * weights).sum(1).mean()
 
 
-def total(weights: Loss, logits: torch.Tensor, image_logits: torch.Tensor | None, masks: torch.Tensor) -> torch.Tensor:
+def total(
+    weights: Loss,
+    logits: torch.Tensor,
+    image_logits: torch.Tensor | None,
+    masks: torch.Tensor,
+    whole: torch.Tensor | None = None,
+    share: float = 1.0,
+) -> torch.Tensor:
     """The weighted sum of a recipe's terms, in float32.
+
+    Of a part of a batch, the mean over the parts has the value and the gradient of the whole batch.
 
     Args:
         weights: The recipe's section.
         logits: Of the masks, (B, 1, H, W).
         image_logits: Of "has pneumothorax", (B,), or None without that head.
         masks: (B, 1, H, W), 0 or 1.
+        whole: Sum of the `areas_of_batch` of all parts, for a Dice loss over the batch; None: this is all of it.
+        share: Of the batch, in (0, 1].
 
     Returns:
         Scalar.
@@ -95,7 +131,13 @@ def total(weights: Loss, logits: torch.Tensor, image_logits: torch.Tensor | None
         if weight:
             terms.append(weight * term(logits, masks))
     if weights.dice:
-        terms.append(weights.dice * dice(logits, masks, weights.dice_over, weights.dice_areas))
+        areas = _areas(logits, masks, weights.dice_over, weights.dice_areas)
+        if whole is None:
+            of_dice = _dice_of(areas)
+        else:  # the value is the whole's; of its gradient each part has its own areas' share, which a mean would shrink
+            of_dice = _dice_of(areas + (whole - areas.detach()))
+            of_dice = of_dice.detach() + (of_dice - of_dice.detach()) / share
+        terms.append(weights.dice * of_dice)
     positive = masks.flatten(1).amax(1)  # (B,)
     for weight, term in ((weights.image, bce), (weights.image_focal, focal)):
         if weight:

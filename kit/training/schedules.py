@@ -21,6 +21,7 @@ def learning_rate(stage: Stage, watched: Sequence[float]) -> float:
     >>> [learning_rate(stage, [0.0] * epoch) for epoch in (0, 2)]
     [1.0, 0.75]
     """
+    watched = _comparable(watched)
     epoch = len(watched)
     last = epoch - (stage.epochs - len(stage.last_learning_rates))
     if last >= 0 and stage.last_learning_rates:
@@ -36,7 +37,13 @@ def is_over(stage: Stage, watched: Sequence[float]) -> bool:
         return True
     if stage.early_stopping is None or not watched:
         return False
+    watched = _comparable(watched)
     return len(watched) - 1 - watched.index(min(watched)) >= stage.early_stopping
+
+
+def _comparable(watched: Sequence[float]) -> list[float]:
+    """Values of which the lowest is the best; one that is not finite is never that."""
+    return [value if math.isfinite(value) else math.inf for value in watched]
 
 
 def _cosine(stage: Stage, epoch: int) -> float:

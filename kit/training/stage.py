@@ -7,11 +7,11 @@ a killed stage goes on to the same weights.
 """
 
 import copy
+import hashlib
 import logging
 import math
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,12 +28,12 @@ from kit.core.errors import KitError
 from kit.core.files import write_text
 from kit.core.progress import progress
 from kit.data.augmentation import Augmentation
-from kit.data.dataset import FoldData, Loader, Samples, loader
+from kit.data.dataset import Batches, FoldData, Loader, Samples
 from kit.data.sampler import batches, epoch_order, repeats
 from kit.networks import Segmenter
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
-from kit.training import checkpoint, fabric_setup, loggers, losses, optimizers, pictures, schedules
+from kit.training import checkpoint, fabric_setup, loggers, optimizers, pictures, schedules, step
 from kit.training.averaging import Checkpoints, State
 from kit.training.clock import Clock, Work
 from kit.training.validation import UNKNOWN, validate
@@ -65,6 +65,14 @@ class Task:
         return self.recipe.stages[self.number]
 
     @property
+    def seed(self) -> int:
+        """Of all that is drawn; each member of an ensemble draws its own."""
+        entropy = [self.recipe.seed, self.fold, self.number]
+        if "/" in self.recipe.name:
+            entropy.append(int.from_bytes(hashlib.sha256(self.recipe.label.encode()).digest()[:4]))
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+    @property
     def name(self) -> str:
         """As the log has it."""
         return f"fold {self.fold} stage {self.number + 1} ({self.settings.size} px)"
@@ -80,10 +88,13 @@ def train(fabric: lightning_fabric.Fabric, task: Task, clock: Clock | None = Non
         tracker: Of `kit.training.loggers`, which takes the curves beside TensorBoard.
 
     Raises:
-        KitError: there are fewer images than processes, or a file of weights or checkpoint is unusable.
+        KitError: there are fewer images than processes, a file of weights or checkpoint is unusable, the memory does
+            not suffice, or the training has diverged: its loss, gradients or weights are not finite.
     """
-    stage = _Stage(fabric, task, clock, tracker)
-    with ExitStack() as stack:
+    settings = task.settings
+    images = settings.micro_batch or max(1, settings.batch_size // fabric.world_size)
+    with step.explained(task.name, images, f"stages.{task.number}"), ExitStack() as stack:
+        stage = _Stage(fabric, task, clock, tracker)
         for logger in stage.loggers:
             stack.callback(logger.close)
         while not stage.is_over:
@@ -103,11 +114,12 @@ class _Stage:
         for what, rows in (("trains", data.training), ("validates", data.validation)):
             if 0 < len(rows) < fabric.world_size:  # DDP would wait for ever for the process without an image
                 raise KitError(f"fold {fold} {what} on {len(rows)} images, too few for {fabric.world_size} processes")
-        self.fabric, self.recipe, self.settings = fabric, recipe, task.settings
+        self.fabric, self.recipe, self.settings, self.task = fabric, recipe, task.settings, task
         self.data, self.folder = data, folder
-        self.name = task.name
-        self.seed = int(np.random.SeedSequence([recipe.seed, fold, task.number]).generate_state(1)[0])
-        self.augmentation = Augmentation(recipe.augmentation, self.settings.size, recipe.magnitudes)
+        self.name, self.seed = task.name, task.seed
+        augmentation = Augmentation(recipe.augmentation, self.settings.size, recipe.magnitudes)
+        self.loader = Loader(Samples(data.cache, augmentation, self.seed))
+        self.plain_loader = Loader(Samples(data.cache))
 
         torch.manual_seed(self.seed)
         network = networks.build(recipe.network, pretrained=task.start is None)
@@ -148,47 +160,68 @@ class _Stage:
         found = [row[self.settings.watch] for row in self.history]
         return [math.inf if value is None else sign * value for value in found]
 
-    def batches(self, epoch: int, rank: int, world: int) -> Loader:
-        """The augmented batches of one process in an epoch."""
+    def batches(self, epoch: int) -> Batches:
+        """The augmented batches of this process in an epoch."""
         order = epoch_order(self.data.positive, self.settings.positive_share, self.seed, epoch)
-        samples = Samples(self.data.cache, self.augmentation, self.seed, epoch)
-        return loader(samples, batches(self.data.training[order], self.settings.batch_size, rank, world))
+        rows = batches(
+            self.data.training[order], self.settings.batch_size, self.fabric.global_rank, self.fabric.world_size
+        )
+        return self.loader.epoch(rows, epoch)
+
+    def draw(self, epoch: int) -> None:
+        """Sets what dropout draws in an epoch; every process has its own, and the first that of one alone."""
+        torch.manual_seed(self.seed + epoch + 1_000_003 * self.fabric.global_rank)
 
     def validate(self) -> Row:
         """What the network of the last epoch is worth on the validation part."""
-        return validate(self.fabric, [self.model], self.recipe, self.settings, self.data)
+        return self.validate_all([self.model])
+
+    def validate_all(self, models: list[Any]) -> Row:
+        """What some networks are worth there together."""
+        return validate(self.fabric, models, self.recipe, self.settings, self.data, self.plain_loader)
 
     def train_epoch(self) -> Row:
         """One pass over the training part; its row of the metrics."""
         fabric, epoch, clip = self.fabric, len(self.history), self.recipe.optimizer.clip
-        torch.manual_seed(self.seed + epoch)
+        self.draw(epoch)
         self.network.freeze_encoder(epoch < self.settings.frozen_epochs)
         rate = schedules.learning_rate(self.settings, self._watched)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        total, steps = torch.zeros((), device=fabric.device), 0
         what = f"{self.name} epoch {epoch + 1}/{self.settings.epochs}"
-        epoch_batches = self.batches(epoch, fabric.global_rank, fabric.world_size)
+        epoch_batches = self.batches(epoch)
         bar = progress(epoch_batches, what, unit="step", show=fabric.is_global_zero)
-        for images, masks in bar:
-            with _enough_for_batch_norm(what, len(images)):
-                logits, image_logits = self.model(images.to(fabric.device, non_blocking=True))
-            loss = losses.total(self.recipe.loss, logits, image_logits, masks.to(fabric.device, non_blocking=True))
-            self.optimizer.zero_grad()
-            fabric.backward(loss)
-            if clip is not None:
-                # In half precision gradients overflow until the loss scale has settled; such a step is skipped.
-                fabric.clip_gradients(self.model, self.optimizer, max_norm=clip, error_if_nonfinite=False)
-            self.optimizer.step()
-            total, steps = total + loss.detach(), steps + 1
-            bar.note(partial(self._note, total, steps, len(epoch_batches)))
-        mean: Any = fabric.all_reduce(total / steps)
-        return {"epoch": epoch + 1, "weights": "epoch", "learning_rate": rate, "loss": float(mean)}
+        steps = step.Progress(fabric, self.network)
+        try:
+            for number, (images, masks) in enumerate(bar, 1):
+                images, masks = (part.to(fabric.device, non_blocking=True) for part in (images, masks))
+                steps.begin_step()
+                self.optimizer.zero_grad()
+                loss = step.backward(fabric, self.model, self.recipe.loss, images, masks, self.settings.micro_batch)
+                steps.end_step(loss)
+                if clip is not None:
+                    fabric.clip_gradients(self.model, self.optimizer, max_norm=clip, error_if_nonfinite=False)
+                self.optimizer.step()
+                bar.note(partial(self._note, steps, number / len(epoch_batches)))
+            steps.end()
+        except step.NotFiniteError as error:
+            raise self._diverged(what, error, rate) from None
+        if steps.skipped:
+            log.info("%s: %d steps skipped in half precision, whose gradients overflowed", what, steps.skipped)
+        return {"epoch": epoch + 1, "weights": "epoch", "learning_rate": rate, "loss": steps.loss}
 
-    def _note(self, total: torch.Tensor, steps: int, whole: int) -> str:
+    def _note(self, steps: step.Progress, share: float) -> str:
         """What stands beside the bar: the mean loss so far, and how long the training will take."""
-        return f"loss {float(total) / steps:.4f}{self.clock.words(steps / whole)}"
+        return f"loss {steps.loss:.4f}{self.clock.words(share)}"
+
+    def _diverged(self, what: str, error: step.NotFiniteError, rate: float) -> KitError:
+        precision = self.fabric.strategy.precision.precision
+        full = "" if precision == "32-true" else ", or precision=32-true"
+        return KitError(
+            f"{what}: {error} not finite any more, at a learning rate of {rate:g} in {precision}: lower "
+            f"stages.{self.task.number}.learning_rate, or set optimizer.clip=1{full}"
+        )
 
     def record(self, row: Row) -> None:
         """Takes a finished epoch into the history and the files that people read."""
@@ -236,13 +269,18 @@ class _Stage:
         """Writes the weights that the stage leaves, and what they are worth together."""
         epochs = len(self.history)
         # The state that an uninterrupted run has here, where an earlier process was killed: seed and frozen encoder.
-        torch.manual_seed(self.seed + epochs)
+        self.draw(epochs)
         self.network.freeze_encoder(self.settings.frozen_epochs >= epochs)
-        left = [self._with(state) for state in self.checkpoints.left(self.network, self.batches(epochs, 0, 1))]
+        states = self.checkpoints.left(self.network, self.batches(epochs), self.fabric.all_reduce)
+        left = [self._with(state) for state in states]
         final: Row = {"weights": "final", "loss": None, "seconds": None}
         if self.settings.swa_epochs or self.settings.best_checkpoints:  # else it is the last epoch's network
             models = [self.fabric.setup_module(network) for network in left]
-            final |= validate(self.fabric, models, self.recipe, self.settings, self.data)
+            final |= self.validate_all(models)
+        best = self.checkpoints.best_score if self.settings.passes_on == "best" else 0.0
+        if -math.inf in (best, (self.history[-1] | final)["score"]):
+            rate = self.history[-1]["learning_rate"]
+            raise self._diverged(self.name, step.NotFiniteError("its predictions are"), rate)
         if self.fabric.is_global_zero:
             _write_metrics(self.folder, [*self.history, self.history[-1] | final])
             self._plot("final_", final)
@@ -273,20 +311,6 @@ def work(recipe: Recipe, number: int, positive: np.ndarray) -> Work:
     stage = recipe.stages[number]
     images = len(epoch_order(positive, stage.positive_share, recipe.seed, 0))
     return Work(stage.epochs, max(1, images) * stage.size**2)
-
-
-@contextmanager
-def _enough_for_batch_norm(what: str, images: int) -> Iterator[None]:
-    """Says in words what torch says of a layer whose mean would be of one value."""
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise KitError(
-            f"{what}: batch normalisation has one value a channel, with {images} image a step and process: raise "
-            "batch_size or size of the stage, or start fewer processes"
-        ) from None
 
 
 def _write_metrics(folder: Path, rows: list[Row]) -> None:

@@ -39,11 +39,11 @@ def _item(folder: Path, cache: Cache) -> Row:
             large = cv2.resize(np.array(array[index]) * scale, (1024, 1024))
             cv2.imwrite(str(folder / f"{what}{index}.png"), large)
     augmentation = Augmentation(["A1", "A2", "A3", "A4"], SIZE)
-    epochs = [Samples(cache, augmentation, epoch=epoch) for epoch in range(EPOCHS)]
+    samples = Samples(cache, augmentation)
     theirs = _public()
 
     def ours(epoch: int, index: int) -> None:
-        epochs[epoch][index]
+        samples[epoch, index]
 
     def published(epoch: int, index: int) -> np.ndarray:
         image = cv2.resize(cv2.imread(str(folder / f"image{index}.png")), (SIZE, SIZE))

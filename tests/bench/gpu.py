@@ -19,7 +19,7 @@ from kit import networks, recipes
 from kit.core.files import write_text
 from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
-from kit.data.dataset import FoldData, Samples, loader
+from kit.data.dataset import FoldData, Loader, Samples
 from kit.inference import predict
 from kit.recipes.schema import Recipe
 from kit.training import fabric_setup, losses, optimizers, stage
@@ -127,9 +127,9 @@ def _bare(recipe: Recipe, data: FoldData, batch: int, steps: int) -> float:
 
 def _loading(recipe: Recipe, data: FoldData, batch: int) -> float:
     """Seconds of an epoch of samples that nothing is done with."""
-    samples = Samples(data.cache, Augmentation(recipe.augmentation, recipe.stages[0].size), 0, 0)
+    samples = Samples(data.cache, Augmentation(recipe.augmentation, recipe.stages[0].size))
     began = time.perf_counter()
-    for _ in loader(samples, np.array_split(data.training, len(data.training) // batch)):
+    for _ in Loader(samples).epoch(np.array_split(data.training, len(data.training) // batch)):
         pass
     return time.perf_counter() - began
 

@@ -1,14 +1,15 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
-from torch.utils.data import DataLoader
 
-from kit.data import augmentation
+from kit.data import augmentation, dataset
 from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
-from kit.data.dataset import Samples, Threads, loader
+from kit.data.dataset import Loader, Samples
 from kit.recipes.magnitudes import Affine, Crop, Distortion, Flip, Light, Magnitudes
 
 GROUPS = [
@@ -89,13 +90,42 @@ def test_no_group_changes_nothing():
 def test_workers_and_order_do_not_change_a_sample():
     image, mask = sample()
     cache = Cache(np.stack([image] * 8), np.stack([mask] * 8), (b"",) * 8, np.zeros(8, bool))
-    samples = Samples(cache, Augmentation(("A1", "A2", "A3", "A4"), 64), seed=3, epoch=1)
+    samples = Samples(cache, Augmentation(("A1", "A2", "A3", "A4"), 64), seed=3)
     batches = [np.array([0, 1, 2, 3]), np.array([4, 5, 6, 7])]
-    alone = [images for images, _ in loader(samples, batches)]
-    workers = [images for images, _ in DataLoader(samples, batch_sampler=batches, num_workers=2)]
-    assert all((a == b).all() for a, b in zip(alone, workers, strict=True))
-    assert (samples[5][0] == alone[1][1]).all()
-    assert (alone[0][0] != Samples(cache, Augmentation(("A1", "A2", "A3", "A4"), 64), seed=3, epoch=2)[0][0]).any()
+    alone = [images for images, _ in Loader(samples).epoch(batches, 1)]
+    assert (samples[1, 5][0] == alone[1][1]).all()
+    assert (alone[0][0] != samples[2, 0][0]).any()
+
+
+class WithProcess(Samples):
+    """The first pixel of an image is its epoch, the next two are the process that has loaded it."""
+
+    def __getitem__(self, at):
+        image, mask = super().__getitem__(at)
+        image[0, 0, :3] = torch.tensor([at[0], os.getpid() % 256, os.getpid() // 256 % 256])
+        return image, mask
+
+
+def test_beside_a_gpu_processes_load_the_same_and_live_as_long_as_the_loader(monkeypatch):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 64, 64), np.uint8)
+    cache = Cache(images, images // 200, (b"",) * 40, np.zeros(40, bool))
+    samples = WithProcess(cache, Augmentation(("A1", "A2"), 64), seed=3)
+    batches = [np.arange(40)[i : i + 4] for i in range(0, 40, 4)]
+    expected = [[*Loader(samples).epoch(batches[epoch:], epoch)] for epoch in range(3)]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    make = dataset.DataLoader  # pages are pinned by the GPU's driver
+    monkeypatch.setattr(dataset, "DataLoader", lambda *given, **how: make(*given, **how | {"pin_memory": False}))
+    beside, processes = Loader(samples, 2), set()
+    for epoch in range(3):
+        found = beside.epoch(batches[epoch:], epoch)
+        assert len(found) == 10 - epoch
+        for ours, theirs in zip(found, expected[epoch], strict=True):
+            assert {*ours[0][:, 0, 0, 0].tolist()} == {epoch}
+            processes |= {tuple(pixels) for pixels in ours[0][:, 0, 0, 1:3].tolist()}
+            assert all(torch.equal(a.flatten(1)[:, 3:], b.flatten(1)[:, 3:]) for a, b in zip(ours, theirs, strict=True))
+    assert len(processes) == 2
+    assert (os.getpid() % 256, os.getpid() // 256 % 256) not in processes
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
@@ -103,19 +133,19 @@ def test_any_number_of_threads_gives_the_same_batches(workers):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, 64, 64), np.uint8)
     cache = Cache(images, images // 200, (b"",) * 40, np.zeros(40, bool))
-    samples = Samples(cache, Augmentation(("A1", "A2", "A3", "A4"), 64), seed=3, epoch=1)
+    samples = Samples(cache, Augmentation(("A1", "A2", "A3", "A4"), 64), seed=3)
     batches = [np.arange(40)[i : i + 4] for i in range(0, 40, 4)]
-    threads = Threads(samples, batches, workers)
+    threads = Loader(samples, workers).epoch(batches, 1)
     assert len(threads) == 10
     for found, rows in zip(threads, batches, strict=True):
         for part, one in enumerate(found):
             assert one.shape == (4, 1, 64, 64)
-            assert all(torch.equal(one[i], samples[row][part]) for i, row in enumerate(rows))
+            assert all(torch.equal(one[i], samples[1, row][part]) for i, row in enumerate(rows))
 
 
 def test_a_sample_that_cannot_be_made_is_raised_where_its_batch_is_used():
     cache = Cache(*np.zeros((2, 4, 64, 64), np.uint8), (b"",) * 4, np.zeros(4, bool))
-    batches = iter(Threads(Samples(cache), [np.array([0, 1]), np.array([9])], 2))
+    batches = iter(Loader(Samples(cache), 2).epoch([np.array([0, 1]), np.array([9])]))
     assert next(batches)[0].shape == (2, 1, 64, 64)
     with pytest.raises(IndexError):
         next(batches)

@@ -119,5 +119,5 @@ def test_curves_on_a_failing_disk_are_one_line(tmp_path):
 
 
 def test_a_batch_too_small_to_normalise_is_told_in_a_line(tmp_path):
-    with pytest.raises(KitError, match=r"fold 0 stage 1 \(32 px\) epoch 1/3: .*1 image a step and process: raise"):
+    with pytest.raises(KitError, match=r"fold 0 stage 1 \(32 px\): .*1 image a step and process: raise"):
         train(tmp_path, "stages.0.batch_size=1")

@@ -1,0 +1,84 @@
+"""What two processes of one training make of it together; torchrun starts it, and each writes what it has found.
+
+Run from the root, with one process as well, whose findings are what those of two are held against:
+
+    PYTHONPATH=. python -m torch.distributed.run --nproc-per-node 2 tests/support/two_processes.py FOLDER
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import lightning_fabric
+import numpy as np
+import torch
+from lightning_fabric.strategies import DDPStrategy
+from torch import nn
+
+from kit import recipes
+from kit.recipes.schema import Loss
+from kit.training import stage, step
+from kit.training.averaging import Checkpoints
+
+
+class Tiny(nn.Module):
+    """Looks at each image by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 1, 1)
+
+    def forward(self, images):
+        return self.last(self.first(images.float() / 255).tanh()), None
+
+
+def main(folder: Path) -> None:
+    """Writes `RANK-of-WORLD.pt`."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    strategy = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"
+    fabric = lightning_fabric.Fabric(accelerator="cpu", devices=world, strategy=strategy)
+    fabric.launch()
+    random = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8, generator=random)
+    masks = (images > 160).to(torch.uint8)
+    masks[::2] = 0
+    mine = slice(fabric.global_rank, None, world)
+    found = {}
+    for over in ("image", "batch"):
+        for micro_batch in (None, 1):
+            model = fabric.setup_module(Tiny())
+            loss = step.backward(fabric, model, Loss(dice_over=over), images[mine], masks[mine], micro_batch)
+            gradient = torch.cat([weight.grad.flatten() for weight in model.parameters()])
+            found[f"{over} {micro_batch}"] = {"loss": loss, "gradient": gradient}
+    found["statistics"] = _statistics(fabric, images, mine)
+    found["dropout"] = _dropout(fabric)
+    torch.save(found, folder / f"{fabric.global_rank}-of-{world}.pt")
+
+
+def _statistics(fabric, images, mine) -> dict:
+    """Batch norm of an average, and how many images this process has seen for it."""
+    seen = []
+    network = nn.Sequential(nn.BatchNorm2d(1))
+    network.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    kept = Checkpoints(recipes.load("demo", "stages.0.swa_epochs=2 stages.0.epochs=2").stages[0])
+    for epoch in range(2):
+        kept.add(network, epoch, 0.5)
+    parts = [(images[start : start + 4].float()[mine], None) for start in (0, 4)]
+    [state] = kept.left(network, parts, fabric.all_reduce)
+    return {"mean": state["0.running_mean"], "seen": sum(seen)}
+
+
+def _dropout(fabric) -> torch.Tensor:
+    """What an epoch of a stage draws first."""
+
+    class Drawing(stage._Stage):
+        def __init__(self) -> None:
+            self.fabric, self.seed = fabric, 7
+
+    Drawing().draw(3)
+    return torch.from_numpy(np.array(torch.rand(4)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
