@@ -40,8 +40,7 @@ def average(sources: Sequence[Path], target: Path, team: Team = ALONE, weights: 
         if member.ids != members[0].ids:
             raise KitError(f"{member.name}: has other images than {members[0].name}: remove both and predict again")
     shape = max(member.array.shape[1:] for member in members)
-    counted = [] if weights is None else [repr(list(weights))]
-    keys = [key_of(*counted, *parts) for parts in zip(*map(read_keys, sources), strict=True)]
+    keys = mean_keys([read_keys(source) for source in sources], weights)
     left_out = np.any([unreadable(source) for source in sources], axis=0)  # (N,)
     array = store.Array(target, members[0].ids, keys, shape)
 
@@ -54,6 +53,12 @@ def average(sources: Sequence[Path], target: Path, team: Team = ALONE, weights: 
 
     done, _ = store.fill([array], make, team, skip_unreadable=True)
     return done
+
+
+def mean_keys(keys: Sequence[Sequence[bytes]], weights: Sequence[float] | None = None) -> list[bytes]:
+    """What the mean of each image's maps is made from, by the keys of each member's maps."""
+    counted = [] if weights is None else [repr(list(weights))]
+    return [key_of(*counted, *parts) for parts in zip(*keys, strict=True)]
 
 
 def mean(maps: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:

@@ -1,11 +1,11 @@
 """A trained recipe as one object: the networks of all its members, their mean, their gate, and the rule for masks.
 
-Every prediction of a recipe passes here: in a notebook, in a kernel, and in what measures either.
+Every prediction passes here: in a notebook, of test images, out of fold, and in a kernel.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
 
@@ -39,7 +39,7 @@ class Map(NamedTuple):
     """What a rule takes of an image."""
 
     levels: np.ndarray
-    """uint8 (size, size), level v for p = v / 255, at the largest size of the networks."""
+    """uint8 (size, size), level v for p = v / 255, at the largest size of the networks; (0, 0) of a classifier."""
     image_probability: float | None
     """P(the image has any pneumothorax); None without classifiers."""
 
@@ -103,10 +103,12 @@ class Model:
     recipe: Recipe
     models: dict[str, list[nn.Module]]
     """Networks to average, by the label of the part of the recipe that they belong to."""
-    stack: Stack | None
-    """Of the classifying members."""
-    rule: Rule
-    """From a map to a mask."""
+    rule: Rule | None
+    """From a map to a mask; None where no thresholds were chosen yet."""
+    stack: Stack | None = None
+    """Of the classifying members, for their answers with TTA."""
+    plain_stack: Stack | None = None
+    """The same, for their answers without TTA."""
     mirrored: bool = True
     """Predicts the mirror images too, where the recipe says so."""
     half: bool = True
@@ -133,9 +135,11 @@ class Model:
         models = {
             part.label: predict.load(part, trained.weights[part.label], backend, device) for part in recipe.parts()
         }
-        classifiers = [part.label for part in recipe.members_that("classify")]
-        stack = ensemble.read_stack(trained.stacks[recipe.tta], classifiers) if recipe.is_gated else None
-        return cls(recipe, models, stack, rules.read(trained.thresholds))
+        rule, classifiers = rules.read(trained.thresholds), [part.label for part in recipe.members_that("classify")]
+        if not recipe.is_gated:
+            return cls(recipe, models, rule)
+        stack, plain = (ensemble.read_stack(trained.stacks[tta], classifiers) for tta in (True, False))
+        return cls(recipe, models, rule, stack, plain)
 
     @property
     def sizes(self) -> set[int]:
@@ -157,16 +161,28 @@ class Model:
             yield from self.inputs([self.resized(pixels) for pixels in batch])
 
     def inputs(self, images: Sequence[Mapping[int, np.ndarray]]) -> Iterator[Map]:
-        """The map of each image of a batch.
-
-        The same, level by level, as the members' stored maps averaged.
+        """The map of each image of a batch, with TTA where the recipe says so.
 
         Args:
             images: Each at all `sizes`, uint8 (size, size). Of up to `batch_size` of them each member takes as many at
                 once as it was trained with; of more, in proportion.
         """
-        maps, image_probabilities = [], []
-        scale = -(-len(images) // self.batch_size)
+        tta = self.recipe.tta
+        return self._joined([_on_host(both[tta]) for both in self._asked(images)], tta)
+
+    def answers(self, images: Sequence[Mapping[int, np.ndarray]]) -> Iterator[tuple[Map, Map]]:
+        """The maps of each image of a batch without TTA, and averaged with the mirror image's.
+
+        Args:
+            images: As of `inputs`.
+        """
+        asked = self._asked(images)
+        plain, averaged = (self._joined([_on_host(both[tta]) for both in asked], tta) for tta in (False, True))
+        return zip(plain, averaged, strict=True)
+
+    def _asked(self, images: Sequence[Mapping[int, np.ndarray]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """What the networks of each part answer, without and with TTA: float32 (B, size, size), or (B,) to classify."""
+        found, scale = [], -(-len(images) // self.batch_size)
         for part in self.recipe.parts():
             stage = part.stages[-1]
             resized = np.stack([image[stage.size] for image in images])  # (B, size, size)
@@ -174,18 +190,26 @@ class Model:
             batches = [resized[i : i + step] for i in range(0, len(resized), step)]
             models = self.models[part.label]
             both = [predict.on_device(models, batch, part, self.mirrored, self.half) for batch in batches]
-            answers = [with_tta if self.recipe.tta else plain for plain, with_tta in both]
-            found = torch.cat(answers).cpu().numpy()
-            if part.role == "classify":
-                image_probabilities.append(found)
-            else:
-                maps.append(to_levels(found))
-        weights = self.recipe.weights
-        means = (ensemble.mean(levels, weights) for levels in zip(*maps, strict=True))
-        if self.stack is None:
-            return (Map(levels, None) for levels in means)
-        stacked = self.stack.probability(np.stack(image_probabilities, axis=1))
-        return map(Map, means, map(float, stacked))
+            plain, averaged = (torch.cat(answers) for answers in zip(*both, strict=True))
+            found.append((plain, averaged))
+        return found
+
+    def _joined(self, answers: Sequence[np.ndarray], tta: bool) -> Iterator[Map]:
+        """The map of each image by all parts together."""
+        by_role: dict[str, list[np.ndarray]] = {"segment": [], "classify": []}
+        for part, answer in zip(self.recipe.parts(), answers, strict=True):
+            by_role[part.role].append(answer)
+        maps = [to_levels(answer) for answer in by_role["segment"]]
+        means = (
+            (ensemble.mean(levels, self.recipe.weights) for levels in zip(*maps, strict=True))
+            if maps
+            else repeat(np.empty((0, 0), np.uint8))
+        )
+        stack = self.stack if tta else self.plain_stack
+        if stack is not None:
+            stacked = stack.probability(np.stack(by_role["classify"], axis=1))
+            return map(Map, means, map(float, stacked))
+        return map(Map, means, map(float, by_role["classify"][0]) if not maps else repeat(None, len(answers[0])))
 
     @overload
     def predict(self, images: Path | str) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is a Sequence
@@ -218,11 +242,16 @@ class Model:
     def _predictions(self, images: Iterable[Picture]) -> Iterator[Prediction]:
         for batch in _batches(map(_pixels, images), self.batch_size):
             for pixels, (levels, probability) in zip(batch, self.maps(batch), strict=True):
-                full = upsample(levels, pixels.shape)
-                yield Prediction(pixels, PROBABILITIES.astype(np.float32)[full], self.rule.mask(full, probability))
+                full, rule = upsample(levels, pixels.shape), self.rule
+                assert rule is not None, "a model that is loaded has a rule"
+                yield Prediction(pixels, PROBABILITIES.astype(np.float32)[full], rule.mask(full, probability))
 
 
 load = Model.load
+
+
+def _on_host(answers: torch.Tensor) -> np.ndarray:
+    return answers.cpu().numpy()
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

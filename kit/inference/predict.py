@@ -1,6 +1,6 @@
 """From images to probability maps: networks averaged, with and without the mirrored image (hflip TTA)."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from kit.core import allocator
 from kit.core.errors import KitError
 from kit.core.progress import progress
 from kit.inference import backends
-from kit.inference.maps import to_levels
 from kit.recipes.schema import Recipe
 
 # What a recipe's precision means on a GPU; a CPU predicts in 32 bits.
@@ -142,31 +141,3 @@ def batches(
             if found:
                 yield list(found), list(found.values())
             bar.update(len(batch))
-
-
-def maps(
-    models: Sequence[nn.Module],
-    count: int,
-    read: Callable[[int], np.ndarray],
-    recipe: Recipe,
-    what: str,
-    unreadable: Callable[[int, KitError], None],
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Predicts `count` images batch by batch.
-
-    Args:
-        models: Networks to average, in evaluation mode, on one device.
-        count: Number of images.
-        read: The i-th image, uint8 (size, size); called from threads.
-        recipe: Of the networks; they take as many images at once as in its last stage.
-        what: Title of the progress bar.
-        unreadable: Takes the index and the error of an image that cannot be read.
-
-    Yields:
-        i, and its uint8 maps (size, size) without and with TTA; for `classify` its two float32 probabilities.
-    """
-    for indices, images in batches(count, read, recipe.stages[-1].batch_size, what, unreadable):
-        plain, averaged = probabilities(models, np.stack(images), recipe)
-        if recipe.role == "segment":
-            plain, averaged = to_levels(plain), to_levels(averaged)
-        yield from zip(indices, plain, averaged, strict=True)

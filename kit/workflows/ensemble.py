@@ -1,6 +1,5 @@
-"""From the predictions of an ensemble's members to its own, out of fold and on any images."""
+"""From the out-of-fold predictions of an ensemble's members to its own."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +10,22 @@ from kit.core.distributed import Team
 from kit.data.folds import Folds
 from kit.inference import ensemble, maps
 from kit.recipes.schema import Recipe
-from kit.run import Run, Trained
+from kit.run import Run
 from kit.thresholds import cross_validation
 
 
-def average(run: Run, recipe: Recipe, place: Callable[..., Path], team: Team) -> bool:
-    """Makes the mean of the segmenting members' maps, with and without TTA; whether any was missing.
+def average_oof(run: Run, recipe: Recipe, fold: int, team: Team) -> bool:
+    """Makes the mean of the segmenting members' out-of-fold maps, with and without TTA; whether any was missing.
 
     Args:
         run: The ensemble's.
         recipe: The ensemble's.
-        place: Where a run keeps the maps: `Run.test`, or `Run.oof` of some fold.
+        fold: Whose maps.
         team: The processes that share the work.
     """
     runs = [run.part(part) for part in recipe.members_that("segment")]
     made = [
-        ensemble.average([place(member, tta=tta) for member in runs], place(run, tta=tta), team, recipe.weights)
+        ensemble.average([member.oof(fold, tta) for member in runs], run.oof(fold, tta), team, recipe.weights)
         for tta in (True, False)
     ]
     return any(made)
@@ -51,15 +50,6 @@ def stack_oof(run: Run, recipe: Recipe, split: Folds) -> None:
         nested = pd.Series(ensemble.nested_probability(members, positive, groups), rows.index)
         for fold, some in ids.items():
             maps.save(run.oof(fold, tta, "classify"), some, nested[list(some)].to_numpy())
-
-
-def stack_test(trained: Trained, target: Run) -> None:
-    """Writes P(pneumothorax) of the images that the members have predicted in `target`, by the trained stack."""
-    classifiers = trained.recipe.members_that("classify")
-    for tta in (True, False):
-        stack = ensemble.read_stack(trained.stacks[tta], [part.label for part in classifiers])
-        members = columns([target.part(part).test(tta, "classify") for part in classifiers])
-        maps.save(target.test(tta, "classify"), maps.read_ids(target.test(tta)), stack.probability(members))
 
 
 def columns(paths: list[Path]) -> np.ndarray:

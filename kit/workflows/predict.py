@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kit import lineage
 from kit.competition import image_files, pictures, rle, submission
@@ -15,15 +16,18 @@ from kit.core.files import copy, locked, present, read_json, sha256, write_json
 from kit.core.parallel import ordered
 from kit.core.progress import progress
 from kit.core.store import key_of
-from kit.inference import backends, maps, predictions, rules, thresholds_file
+from kit.inference import backends, ensemble, maps, predictions, rules, thresholds_file
 from kit.inference.masks import stored_inputs
 from kit.inference.share import MaskTexts
 from kit.recipes.schema import Recipe
 from kit.report import saved
 from kit.run import Run, Trained
 from kit.thresholds import cross_validation
-from kit.workflows import ensemble, saving, thresholds
+from kit.workflows import saving, thresholds
 from kit.workflows.workspace import Workspace, check_maps, logged, open_run
+
+if TYPE_CHECKING:  # it imports torch, which takes seconds
+    from kit.inference.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +125,7 @@ def predict_by(
     return target.submission, done
 
 
-def claim(folder: Path, images: Path) -> None:
+def claim(folder: Path | str, images: Path | str) -> None:
     """Makes a folder the place of what is predicted of some images, so that those of others never mix with it.
 
     Args:
@@ -131,6 +135,7 @@ def claim(folder: Path, images: Path) -> None:
     Raises:
         KitError: it holds something else, or predictions of other images.
     """
+    folder = Path(folder)
     mark, remedy = folder / "images.json", "give another folder with --out, or remove it"
     if present(mark):
         known = read_json(mark)
@@ -188,7 +193,6 @@ def predict_files(
     Raises:
         KitError: files cannot be read and are not to be skipped; weights are broken.
     """
-    recipe = trained.recipe
     with logged(target), locked(target.test()):
         images = predictions.images_of(paths, None if isinstance(shape, Mapping) else shape, skip_bad)
         made_from = _made_from(trained, images, order, backend) | {"whole": str(whole)}
@@ -197,18 +201,34 @@ def predict_files(
         answer.begin(keep_previous=True)
         if not answer.is_current():
             saved.discard(target.folder)
-        done = []
-        for part in recipe.parts():
-            own = target.part(part)
-            targets = (own.test(False, part.role), own.test(True, part.role))
-            weights = trained.weights[part.label]
-            done.append(predictions.predict_images(part, weights, targets, images, ALONE, "predicting", backend))
-        if recipe.members:
-            done.append(ensemble.average(target, recipe, Run.test, ALONE))
-        if recipe.is_gated:
-            ensemble.stack_test(trained, target)
-        done.append(answer.build(lambda: write_submission(trained, target, order, shape, whole)))
-    return any(done)
+
+        def load() -> "Model":
+            from kit.inference.model import Model
+
+            return Model.load(trained, backend=backend)
+
+        files = _files(trained, target, images, backend)
+        predicted = predictions.predict_images(trained.recipe, load, files, images, ALONE, "predicting")
+        written = answer.build(lambda: write_submission(trained, target, order, shape, whole))
+    return predicted or written
+
+
+def _files(trained: Trained, target: Run, images: predictions.Images, backend: str) -> list[predictions.File]:
+    """What is kept of the answers, without TTA and with: maps, and where there is a gate probabilities."""
+    recipe = trained.recipe
+    parts = {
+        part.label: predictions.row_keys(trained.weights[part.label], images.keys, backend) for part in recipe.parts()
+    }
+    segmenting = [parts[part.label] for part in recipe.parts() if part.role == "segment"]
+    maps_keys = ensemble.mean_keys(segmenting, recipe.weights) if recipe.members else segmenting[0]
+    files = [predictions.File(target.test(tta), maps_keys, tta, "segment") for tta in (False, True)]
+    if recipe.is_gated:
+        classifying = list(zip(*(parts[part.label] for part in recipe.members_that("classify")), strict=True))
+        for tta in (False, True):
+            stack = sha256(trained.stacks[tta])
+            keys = [key_of(stack, *row) for row in classifying]
+            files.append(predictions.File(target.test(tta, "classify"), keys, tta, "classify"))
+    return files
 
 
 def write_submission(trained: Trained, target: Run, order: Sequence[str], shape: Shape, whole: bool) -> None:

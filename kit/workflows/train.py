@@ -9,7 +9,6 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -255,11 +254,11 @@ def _predict_fold(session: Session, run: Run, recipe: Recipe, fold: int) -> bool
     images = Images(
         tuple(ids.tolist()),
         tuple(cached.keys[row] for row in rows),
-        lambda index, size: np.array(session.caches[size].images[rows[index]]),
+        lambda index: np.array(cached.images[rows[index]]),
     )
     targets = (run.oof(fold, False, recipe.role), run.oof(fold, True, recipe.role))
     weights = run.left(fold, len(recipe.stages) - 1)
-    return predictions.predict_images(recipe, weights, targets, images, session.team, f"fold {fold} OOF maps")
+    return predictions.predict_part(recipe, weights, targets, images, session.team, f"fold {fold} OOF maps")
 
 
 def _gather(session: Session, run: Run, recipe: Recipe) -> list[bool]:
@@ -267,7 +266,7 @@ def _gather(session: Session, run: Run, recipe: Recipe) -> list[bool]:
     if session.team.first:
         lineage.begin(run, recipe, session.inputs)
     session.team.barrier()
-    return [ensemble.average(run, recipe, partial(Run.oof, fold=fold), session.team) for fold in session.folds]
+    return [ensemble.average_oof(run, recipe, fold, session.team) for fold in session.folds]
 
 
 def _is_predicted(run: Run, recipe: Recipe, split: Folds) -> bool:

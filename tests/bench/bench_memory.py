@@ -83,7 +83,7 @@ def _predict(count: int, folder: Path) -> None:
     from kit.core.arrays import open_array
     from kit.core.distributed import ALONE
     from kit.core.store import key_of
-    from kit.inference.predictions import Images, predict_images
+    from kit.inference.predictions import Images, predict_part
 
     recipe = recipes.load("demo", NETWORK)
     networks.save_weights(folder / "weights.safetensors", networks.build(recipe.network, pretrained=False))
@@ -91,10 +91,10 @@ def _predict(count: int, folder: Path) -> None:
     images = Images(
         ids,
         tuple(map(key_of, ids)),
-        lambda index, size: np.array(open_array(folder / "images.npy")[index]),
+        lambda index: np.array(open_array(folder / "images.npy")[index]),
     )
     targets = folder / "plain.npy", folder / "tta.npy"
-    predict_images(recipe, [folder / "weights.safetensors"], targets, images, ALONE, "predicting")
+    predict_part(recipe, [folder / "weights.safetensors"], targets, images, ALONE, "predicting")
 
 
 def _thresholds(count: int, folder: Path) -> None:

@@ -86,10 +86,10 @@ def test_one_that_answers_otherwise_is_refused(tmp_path, monkeypatch):
 def test_maps_of_another_backend_do_not_pass_for_torchs(tmp_path):
     settings, path = made(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
-    given = predictions.Images(("a", "b", "c"), (b"1" * 32, b"2" * 32, b"3" * 32), lambda index, size: images[index])
+    given = predictions.Images(("a", "b", "c"), (b"1" * 32, b"2" * 32, b"3" * 32), lambda index: images[index])
     targets, keys, maps = (tmp_path / "plain.npy", tmp_path / "tta.npy"), [], []
     for backend in ("torch", "onnxruntime", "onnxruntime", "torch"):
-        done = predictions.predict_images(settings, [path], targets, given, ALONE, "test", backend)
+        done = predictions.predict_part(settings, [path], targets, given, ALONE, "test", backend)
         keys.append((done, read_keys(targets[1])))
         maps.append(np.array(open_maps(targets[1]).array).astype(int))
     assert [done for done, _ in keys] == [True, True, False, True]

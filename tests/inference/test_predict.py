@@ -1,7 +1,9 @@
 """From images to probabilities: means over networks and mirror images, and what is no probability."""
 
+import cv2
 import numpy as np
 import pytest
+import small_run
 import torch
 
 from kit import networks, recipes
@@ -9,6 +11,7 @@ from kit.competition import levels
 from kit.core.errors import KitError
 from kit.data import resize
 from kit.inference import predict, predictions
+from kit.inference.model import Model
 
 TINY = "network.encoder=resnet18 network.decoder_channels=[16,16,8,8,8] stages.0.batch_size=3 stages.1.batch_size=3"
 
@@ -24,32 +27,59 @@ def models(recipe):
 
 
 def test_it_is_the_mean_over_networks_and_mirror_images(recipe, models):
-    images = np.random.default_rng(0).integers(0, 256, (5, 32, 64), np.uint8)
-    unreadable = []
-    found = predict.maps(models, 5, lambda i: images[i], recipe, "test", lambda *told: unreadable.append(told))
-    for index, plain, with_tta in found:
-        image = torch.from_numpy(images[index])[None, None]
+    images = np.random.default_rng(0).integers(0, 256, (5, 64, 64), np.uint8)
+    model = Model(recipe.model_copy(update={"stages": recipe.stages[:1]}), {recipe.label: models}, None)
+    answers = list(model.answers([{64: image} for image in images]))
+    assert len(answers) == 5
+    for image, (plain, with_tta) in zip(images, answers, strict=True):
+        assert plain.image_probability is None
+        batch = torch.from_numpy(image)[None, None]
         with torch.inference_mode():
-            straight = [model(image)[0].sigmoid()[0, 0] for model in models]
-            mirrored = [model(image.flip(-1))[0].sigmoid()[0, 0].flip(-1) for model in models]
+            straight = [network(batch)[0].sigmoid()[0, 0] for network in models]
+            mirrored = [network(batch.flip(-1))[0].sigmoid()[0, 0].flip(-1) for network in models]
         for found, expected in ((plain, straight), (with_tta, straight + mirrored)):
             exact = torch.stack(expected).double().mean(0).numpy() * 255
-            assert (exact - found).min() >= -1e-3
-            assert (exact - found).max() <= 1 + 1e-3  # a level is the floor
-    assert not unreadable
+            assert (exact - found.levels).min() >= -1e-3
+            assert (exact - found.levels).max() <= 1 + 1e-3  # a level is the floor
 
 
-def test_an_image_that_cannot_be_read_costs_itself_alone(recipe, models):
-    images = np.random.default_rng(0).integers(0, 256, (5, 32, 64), np.uint8)
+@pytest.mark.parametrize("tta", [True, False])
+def test_an_ensemble_is_the_mean_of_its_maps_and_the_stack_of_its_classifiers(tmp_path, monkeypatch, tta):
+    monkeypatch.chdir(tmp_path)
+    content = small_run.ENSEMBLE | {"tta": tta}
+    run = small_run.write(tmp_path, content)
+    model, image = Model.load(run), np.random.default_rng(0).integers(0, 256, (96, 80), np.uint8)
+    maps, logits = [], []
+    for part in model.recipe.parts():
+        size = part.stages[-1].size
+        resized = torch.from_numpy(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA))[None, None]
+        views = [(resized, False), *([(resized.flip(-1), True)] if tta else [])]
+        loaded = predict.load(part, run.trained(model.recipe).weights[part.label])
+        with torch.inference_mode():
+            asked = [(network(view), flipped) for network in loaded for view, flipped in views]
+        if part.role == "classify":
+            mean = float(np.mean([float(presence.double().sigmoid()) for (_, presence), _ in asked]))
+            logits.append(np.log(mean / (1 - mean)))
+        else:
+            answers = [(m.flip(-1) if flipped else m).double().sigmoid()[0, 0] for (m, _), flipped in asked]
+            maps.append(np.floor(torch.stack(answers).mean(0).numpy() * 255))
+    [found] = model.maps([image])
+    small = cv2.resize(maps[1].astype(np.uint8), (64, 64), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(found.levels - (maps[0] + small) / 2).max() <= 1.5
+    assert found.image_probability == pytest.approx(
+        1 / (1 + np.exp(-(40 * logits[0] - 60 * logits[1] + 0.1))), abs=1e-3
+    )
 
+
+def test_an_image_that_cannot_be_read_costs_itself_alone():
     def read(index):
         if index == 2:
             raise KitError("c.dcm: is empty")
-        return images[index]
+        return index * 10
 
     unreadable = []
-    found = predict.maps(models, 5, read, recipe, "test", lambda *told: unreadable.append(told))
-    assert [index for index, _, _ in found] == [0, 1, 3, 4]
+    found = list(predict.batches(5, read, 3, "test", lambda *told: unreadable.append(told)))
+    assert found == [([0, 1], [0, 10]), ([3, 4], [30, 40])]
     assert [(index, str(error)) for index, error in unreadable] == [(2, "c.dcm: is empty")]
 
 
