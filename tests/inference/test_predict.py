@@ -29,11 +29,12 @@ def models(recipe):
 def test_it_is_the_mean_over_networks_and_mirror_images(recipe, models):
     images = np.random.default_rng(0).integers(0, 256, (5, 64, 64), np.uint8)
     model = Model(recipe.model_copy(update={"stages": recipe.stages[:1]}), {recipe.label: models}, None)
-    answers = list(model.answers([{64: image} for image in images]))
+    images = [model.resized(image) for image in images]
+    answers = list(model.answers(images))
     assert len(answers) == 5
     for image, (plain, with_tta) in zip(images, answers, strict=True):
         assert plain.image_probability is None
-        batch = torch.from_numpy(image)[None, None]
+        batch = torch.from_numpy(next(iter(image.values())))[None, None]
         with torch.inference_mode():
             straight = [network(batch)[0].sigmoid()[0, 0] for network in models]
             mirrored = [network(batch.flip(-1))[0].sigmoid()[0, 0].flip(-1) for network in models]
