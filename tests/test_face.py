@@ -59,7 +59,7 @@ def test_the_readme_s_example_runs(here, monkeypatch):
     assert names["problems"] == []
     assert len(names["several"]) == 3
     assert rle.encode(names["mask"]) == names["text"]
-    assert 0 <= names["chosen"].dice <= 1
+    assert 0 <= names["chosen"].nested_dice <= 1
 
 
 def test_a_data_set_is_two_lines(here):

@@ -176,7 +176,7 @@ def warn_left_out(left_out: Mapping[str, int]) -> None:
         log.warning("left out: %s", ", ".join(counts))
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path | str) -> Iterator[Path]:
     """All files below a folder in the order of their names; none below one that does not exist.
 
     Links to folders are followed, each folder once, so that links in a circle end; a folder's own place counts before
@@ -260,7 +260,7 @@ def match(names: Iterable[str], images: Container[str], source: Path | str) -> d
 
 
 def split_masks(
-    files: Sequence[ImageFile], masks: Path | None, suffix: str | None
+    files: Sequence[ImageFile], masks: Path | str | None, suffix: str | None
 ) -> tuple[list[ImageFile], list[ImageFile]]:
     """Images and masks apart.
 

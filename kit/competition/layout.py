@@ -180,7 +180,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     )
 
 
-def find_dicoms(folder: Path, layout: Layout) -> tuple[dict[str, Path], dict[str, Path]]:
+def find_dicoms(folder: Path | str, layout: Layout) -> tuple[dict[str, Path], dict[str, Path]]:
     """Training and test images of a competition's folder by id, sorted.
 
     Raises:
@@ -188,7 +188,8 @@ def find_dicoms(folder: Path, layout: Layout) -> tuple[dict[str, Path], dict[str
     """
     places = (layout.train, (layout.test,) if layout.test else ())
     train, test = (
-        image_files.find(*(folder / part for part in parts), pictures_too=False, by_place=False) for parts in places
+        image_files.find(*(Path(folder) / part for part in parts), pictures_too=False, by_place=False)
+        for parts in places
     )
     return train, test
 

@@ -78,7 +78,6 @@ class Entry:
     """What the ledger tells of one submission, all its events folded into one."""
 
     sha256: str
-    kernel: str = ""
     destination: str | None = None
     """None: not validated for any yet."""
     file: str = ""
@@ -88,6 +87,8 @@ class Entry:
     apparent_dice: float | None = None
     dice_positives: float | None = None
     dice_all_empty: float | None = None
+    kernel: str = ""
+    """OWNER/SLUG/VERSION of the kernel that wrote it."""
     description: str = ""
     submitted: bool = False
     unknown: Literal["begun", "told"] | None = None

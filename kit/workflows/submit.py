@@ -60,7 +60,7 @@ def hand_in(
         return _without_test(competition.folder, run)
     kept = workspace.submissions / competition.name
 
-    def keep(path: Path) -> None:
+    def keep(path: Path | str) -> None:
         if file is None and kernel is None:
             copy(path, kept / f"{recipe.name}.csv")
             copy(run.thresholds, kept / f"{recipe.name}.thresholds.json")
@@ -98,8 +98,8 @@ def hand_in(
 def _without_test(folder: Path, run: Run) -> str:
     known = _known(run, own=True)
     if not known:
-        raise KitError(f"{run.thresholds}: is missing: run `kit train` first")
-    figures = {**known, "dice": known.get("nested_dice", known.get("dice"))}
+        raise KitError(f"{run.thresholds}: is missing, or of an earlier version: run `kit train` first")
+    figures = {**known, "dice": known["nested_dice"]}
     return f"{folder}: has no test images, so nothing is submitted; out of fold: {scoring.in_words(figures)}"
 
 

@@ -76,7 +76,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(kit, arguments, complaint):
                 ["thresholds", "--maps", "m.npy", "--masks", "m.npy", "--out", "o", *words],
                 f"{words[0]}: does nothing with --maps: leave one of them out",
             )
-            for words in (["--use", "image"], ["--recipe", "demo"], ["--set", "seed=1"], ["--data", "data/demo"])
+            for words in (["--recipe", "demo"], ["--set", "seed=1"], ["--data", "data/demo"])
         ],
         (["predict", "--out", "o"], "--out: does nothing without --images: leave it out, or give --images"),
         (["predict", "--trained-on", "x", "--images", "i"], "--images: does nothing with --trained-on: leave one of"),

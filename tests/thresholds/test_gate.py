@@ -121,7 +121,7 @@ def test_a_gate_that_is_always_open_costs_nothing():
     ids = [str(i) for i in range(len(maps))]
     free = searched.choose(maps, truth, ids, rules=["image"])["image"]
     open_wide = searched.choose(maps, truth, ids, rules=["image"], image_probability=np.ones(len(maps)))["image"]
-    assert (open_wide.rule.rule, open_wide.dice) == (free.rule, free.dice)
+    assert (open_wide.rule.rule, open_wide.apparent_dice) == (free.rule, free.apparent_dice)
 
 
 def test_the_file_holds_the_gate_and_gives_the_same_rule(tmp_path):
