@@ -12,8 +12,8 @@ SMALLEST = {"efficient": "tu-test_efficientnet", "": "tu-test_resnet"}
 
 
 def tiny(name: str, more: str = "") -> Recipe:
-    """The recipe with networks, sizes and batches for a test: an epoch of two steps a stage."""
-    whole, overrides = recipes.load(name), []
+    """The recipe with networks, sizes and batches for a test: two folds, an epoch of two steps a stage."""
+    whole, overrides = recipes.load(name), ["folds.count=2", "folds.holdout=null"]
 
     def shrink(prefix: str, stages: list, encoder: str, decoder: bool) -> None:
         encoder = next(small for family, small in SMALLEST.items() if family in encoder)

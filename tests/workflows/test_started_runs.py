@@ -16,6 +16,9 @@ from kit.workflows.thresholds import explore
 from kit.workflows.train import train
 from kit.workflows.workspace import Workspace
 
+STILL = "stages.0.learning_rate=1e-12 stages.0.final_learning_rate=1e-12"
+"""A training after which the weights are those that it started from."""
+
 
 @pytest.fixture
 def data(tiny_competition):
@@ -24,7 +27,7 @@ def data(tiny_competition):
 
 def test_a_fold_starts_from_the_named_recipes_last_weights(data):
     source, _ = train(Workspace(), data, tiny("exp2"))
-    target, _ = train(Workspace(), data, tiny("exp3", "name=held stages.0.learning_rate=1e-12"))
+    target, _ = train(Workspace(), data, tiny("exp3", f"name=held {STILL}"))
     name = "net.decoder.blocks.0.conv1.0.weight"
     for fold in (0, 1):
         first, second = (load_file(run.weights(fold, 0))[name] for run in (source, target))
@@ -43,7 +46,7 @@ def test_round_1_predicts_and_goes_on_with_round_2(data, caplog):
     predict(Workspace(), data, tiny("exp2"))
     assert path.read_text() == source.submission.read_text()
 
-    wanted = tiny("exp2", f"name=second folds.count=3 start=exp2 start_data={data.name} stages.0.learning_rate=1e-12")
+    wanted = tiny("exp2", f"name=second folds.count=3 start=exp2 start_data={data.name} {STILL}")
     target, _ = train(Workspace(), other, wanted)
     name = "net.decoder.blocks.0.conv1.0.weight"
     for fold, start in ((0, 0), (1, 1), (2, 0)):
