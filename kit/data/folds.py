@@ -7,7 +7,6 @@ is the held-out part and all other images are in fold -1, which validates nothin
 says what they were made from, so that changed labels are noticed.
 """
 
-import hashlib
 import io
 import logging
 import warnings
@@ -23,9 +22,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from kit.competition import labels
 from kit.competition.layout import Competition
+from kit.core import store
 from kit.core.errors import KitError, printable
 from kit.core.files import present, read_bytes, sha256, write_text
-from kit.core.origins import mark
 from kit.data import brought, patients
 from kit.data.split import Split, made_as, origin_of
 
@@ -209,15 +208,11 @@ def file_of(folder: Path | str, name: str, split: Split) -> Path:
 
 
 def write(path: Path | str, folds: Folds, made_from: dict[str, Any]) -> None:
-    """Writes the folds, and before them what they were made from.
-
-    A kill between the two must not leave folds that look as if the user had supplied them.
-    """
+    """Writes the folds, with what they were made from beside them."""
     path = Path(path)
-    text = folds.table[COLUMNS].to_csv(index=False, lineterminator="\n")
-    path.unlink(missing_ok=True)
-    mark(path, made_from | {"content": hashlib.sha256(text.encode()).hexdigest()})
-    write_text(path, text)
+    path.unlink(missing_ok=True)  # a kill must not leave the folds of other inputs
+    table = folds.table[COLUMNS]
+    store.File(path, made_from).build(lambda: write_text(path, table.to_csv(index=False, lineterminator="\n")))
 
 
 def read_table(path: Path | str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from kit.core.documents import Document, Sha256, told
 from kit.core.errors import KitError
-from kit.core.origins import origin
+from kit.core.store import inputs_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def origin_of(path: Path | str) -> Origin:
     """
     path = Path(path)
     try:
-        return Origin.model_validate(origin(path))
+        return Origin.model_validate(inputs_of(path))
     except ValidationError as error:
         beside = path.with_suffix(".origin.json")
         raise KitError(f"{beside}: {told(error)}: remove it and {path.name}, and run `make folds` again") from None

@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 
 from kit.core.errors import KitError
-from kit.core.files import present
-from kit.core.origins import origin
+from kit.core.files import present, sha256
+from kit.core.store import inputs_of
 from kit.data import brought, folds
 from kit.data.folds import Folds
 from kit.data.split import Split, origin_of
@@ -66,7 +66,7 @@ def make_folds(
         if folds.is_by_hand(path):
             why = "was not written by `make folds`, or was edited since, and is kept"
             raise KitError(f"{path}: {why}: remove it or give --out")
-        if origin(path).items() >= made_from.items():
+        if inputs_of(path).items() >= (made_from | {"content": sha256(path)}).items():
             return path, folds.read(path, competition), False
         _check_owner(workspace, path, competition.folder)
     if competition.unlabelled:

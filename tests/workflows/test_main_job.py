@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from kit import cli, phantom, recipes, submissions
 from kit.competition import submission
-from kit.core.origins import origin
+from kit.core.store import inputs_of as origin
 from kit.inference import maps
 from kit.workflows import kernel
 from kit.workflows.workspace import Workspace
