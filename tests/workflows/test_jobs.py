@@ -67,7 +67,7 @@ def test_folds_side_by_side_are_those_one_after_the_other(begin, split, tmp_path
     said = process.communicate(timeout=300)[0]
     assert process.returncode == 0, said
     assert "2 folds, 2 at a time, threads each: 1" in said
-    assert said.count("OOF Dice") == 1
+    assert said.count("nested Dice") == 1
     assert artefacts(begin.folder) == artefacts(one_by_one)
 
 

@@ -197,7 +197,7 @@ def test_what_is_changed_after_the_training_is_changed_everywhere(kit, place, mo
 
 
 def test_a_search_that_was_killed_is_made_again_whatever_was_asked_for_before(kit, place, monkeypatch):
-    """Half of it may be of the settings of the killed call."""
+    """Half of it may be of the settings of the killed call: nothing is current until it says what its content is."""
     searched = place / "runs/tiny/test/thresholds/search.json"
 
     def killed(*_, **__):
@@ -207,7 +207,8 @@ def test_a_search_that_was_killed_is_made_again_whatever_was_asked_for_before(ki
     with monkeypatch.context() as patch:
         patch.setattr("kit.workflows.thresholds.search", killed)
         assert kit("thresholds", *RUN, "--set", "prevalence=0.4")[0] == 130
-    assert origin(searched) == {}
+    assert "content" in before
+    assert "content" not in origin(searched)
     assert kit("thresholds", *RUN)[0] == 0
     assert origin(searched) == before
 
@@ -259,6 +260,7 @@ def test_a_folder_is_named_by_what_it_is_called(kit, place, monkeypatch):
     monkeypatch.setattr(
         "kit.workflows.predict.predict_files", lambda *arguments, **_: targets.append(arguments[3].folder)
     )
+    monkeypatch.setattr("kit.workflows.predict.find_images", lambda folder: {"a": Path(folder) / "a.png"})
     targets = []
     monkeypatch.setenv("PWD", str(place))
     assert kit("predict", *RUN, "--images", "tiny/dicom-images-test/..")[0] == 0
@@ -266,15 +268,13 @@ def test_a_folder_is_named_by_what_it_is_called(kit, place, monkeypatch):
     assert targets == [Path("predictions/tiny-test/tiny"), Path(f"predictions/tiny-test/{place.name}")]
 
 
-def test_two_pictures_of_one_name_are_refused(kit, place):
-    for patient in ("a", "b"):
+def test_pictures_of_one_name_are_told_apart_by_their_folders(kit, place, caplog):
+    for patient, level in (("a", 0), ("b", 9), ("copy", 9)):
         (place / "pictures" / patient).mkdir(parents=True)
-        cv2.imwrite(str(place / "pictures" / patient / "frontal.png"), np.zeros((32, 32), np.uint8))
-    code, _, err = kit("predict", *RUN, "--images", "pictures")
-    assert (code, err) == (
-        2,
-        "kit: pictures/b/frontal.png: the image is in pictures/a/frontal.png too: rename one of them\n",
-    )
+        cv2.imwrite(str(place / "pictures" / patient / "frontal.png"), np.full((32, 32), level, np.uint8))
+    assert kit("predict", *RUN, "--images", "pictures", "--out", "named")[0] == 0
+    assert list(submission.read(place / "named/submission.csv")) == ["a-frontal", "b-frontal"]
+    assert "left out: 1 copies of other images" in caplog.messages
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(kit, place, tmp_path, monkeypatch):
@@ -373,13 +373,26 @@ def test_what_was_made_and_then_damaged_is_made_again(kit, place):
         assert [file.read_bytes() for file in files] == before
 
 
-def test_other_folds_than_the_recipe_says_are_told(kit, caplog):
+def test_other_folds_than_the_recipe_says_are_refused(kit):
     kit("folds", *RUN)
-    kit("train", *RUN, "--set", "name=other folds.count=3 start=absent")  # refused: the run has another recipe
-    assert "folds/tiny.csv: has 2 folds, where the recipe asks for 3 folds" in caplog.text
-    caplog.clear()
-    kit("train", *RUN)
-    assert "asks for" not in caplog.text
+    assert kit("train", *RUN, "--set", "name=other folds.count=3") == (
+        2,
+        "",
+        "kit: folds/tiny-3fold.csv: there are no folds yet of other, 3 folds (folds/tiny.csv has 2 folds): "
+        "run `make folds` with this recipe first\n",
+    )
+
+
+def test_a_training_that_diverges_ends_with_a_line(kit, place):
+    kit("folds", *RUN)
+    code, _, err = kit("train", *RUN, "--set", "name=diverging stages.0.learning_rate=1.0e+30")
+    assert code == 2
+    assert re.fullmatch(
+        r"kit: fold 0 stage 1 \(32 px\) epoch \d/3: the loss is not finite any more, at a learning rate of \S+ in \S+: "
+        r"lower stages\.0\.learning_rate, or set optimizer\.clip=1\n",
+        err,
+    )
+    assert not list((place / "runs/tiny/diverging").rglob("*.safetensors"))
 
 
 def test_labels_that_changed_after_the_folds_stop_the_training(kit, place):
