@@ -43,16 +43,19 @@ def _places(evidence, weights):
     return found
 
 
-def _matched(share, evidence, dice, empty, prevalence):
-    """Images, of each a patient, taken for a test set in which a share gets a mask: the mean Dice, and each image's.
+def _matched(share, evidence, dice, empty, prevalence, patients=None):
+    """Images taken for a test set in which a share gets a mask: the mean Dice, and each image's.
+
+    `patients` is how many there are: as many as images unless it is said.
 
     Test sets of that size are likely to have a ninth each of nine shares of positives.
     """
     count = len(dice)
+    patients = patients or count
     positives = sum(value == 0 for value in empty)
     total, sums, weights = 0.0, np.zeros(count), np.zeros(count)
     for part in range(9):
-        deviation = NormalDist().inv_cdf((part + 0.5) / 9) * math.sqrt(prevalence * (1 - prevalence) / count)
+        deviation = NormalDist().inv_cdf((part + 0.5) / 9) * math.sqrt(prevalence * (1 - prevalence) / patients)
         wanted = min(max(prevalence + deviation, 1e-9), 1 - 1e-9)
         each = [1.0] * count
         if 0 < positives < count:

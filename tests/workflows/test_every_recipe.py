@@ -68,6 +68,7 @@ class TestEveryRecipe:
         wanted, competition = tiny(name), layout.open_folder(data)
         run = Workspace().run(competition, wanted)
         rule, scores, weights, means = rules.read(run.thresholds), [], [], []
+        table = pd.read_csv("folds/tiny.csv").set_index("image_id")
         promised = json.loads(run.thresholds.read_text())
         ids = [image_id for fold in (0, 1) for image_id in maps.open_maps(run.oof(fold)).ids]
         prevalence = wanted.prevalence or np.mean([bool(competition.labels[image_id]) for image_id in ids])
@@ -87,7 +88,8 @@ class TestEveryRecipe:
             else:  # each fold is a test set: those with the most evidence get their mask
                 masks, evidence = zip(*map(candidate, [rule] * len(full), full, presence), strict=True)
                 dice = [slow.dice(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
-                mean, _ = slow.matched(promised["share"], evidence, dice, (~known).astype(float), prevalence)
+                patients = table.patient_id[list(stack.ids)].nunique()
+                mean, _ = slow.matched(promised["share"], evidence, dice, (~known).astype(float), prevalence, patients)
                 means.append(mean * len(stack) / len(ids))
         want = sum(means) if means else np.average(scores, weights=weights)
         assert want == pytest.approx(promised["apparent_dice"], abs=1e-9)
@@ -160,7 +162,7 @@ def test_a_shut_gate_empties_an_image_in_prediction_too(data):
     predict(Workspace(), data, wanted)
     presence = np.load(run.test(wanted.tta, "classify"))
     gate = float(np.median(presence))
-    run.thresholds.write_text(json.dumps({"rule": "image", "binarization": 0.0, "removal": 0, "gate": gate}))
+    run.thresholds.write_text(json.dumps(chosen | {"binarization": 0.0, "removal": 0, "gate": gate}))
     submission, _ = predict(Workspace(), data, wanted)
     masks = pd.read_csv(submission, dtype=str).EncodedPixels.tolist()
     assert [mask == "-1" for mask in masks] == [bool(value < gate) for value in presence]
