@@ -143,6 +143,7 @@ class Outcome:
                 yield own, plain[own], np.ones(len(own), bool)
                 continue
             deviation = np.sqrt(prevalence * (1 - prevalence) / len(np.unique(images.patients[own])))
+            deviation = min(deviation, min(prevalence, 1 - prevalence) / DEVIATIONS[-1])  # so that their mean stays
             for factor in DEVIATIONS:
                 wanted = np.clip(prevalence + factor * deviation, 1e-9, 1 - 1e-9)
                 weights = _balanced(np.ones((1, len(own))), images.positive[own], wanted)[0]
@@ -264,6 +265,9 @@ def nested_interval(estimate: float, kinds: Sequence[Choices]) -> list[float]:
     groups = [images.groups == number for number in np.unique(images.groups)]
 
     def off(counts: np.ndarray) -> np.ndarray:
+        if images.prevalence is not None:  # a sample of one class alone cannot be weighted to it
+            classes = [(counts @ kind > 0) for kind in (images.positive, ~images.positive)]
+            counts = counts[np.logical_and(*classes)]
         weights = images.balanced(counts)
         sums = np.stack([weights[:, own] @ values[:, own].T for own in groups])  # (G, R, C)
         total = sums.sum(axis=0)
@@ -272,7 +276,8 @@ def nested_interval(estimate: float, kinds: Sequence[Choices]) -> list[float]:
         return nested - whole[total.argmax(axis=-1)]
 
     found = np.concatenate([off(counts) for counts in resampled(images.patients, RESAMPLES)])
-    bounds = estimate + np.percentile(found - found.mean(), [2.5, 97.5])
+    below, above = np.percentile(found - found.mean(), [2.5, 97.5])
+    bounds = estimate + np.array([min(below, 0.0), max(above, 0.0)])  # skewed samples may lie on one side of their mean
     return np.clip(bounds, min(0.0, estimate), 1.0).tolist()
 
 

@@ -48,15 +48,16 @@ def _matched(share, evidence, dice, empty, prevalence, patients=None):
 
     `patients` is how many there are: as many as images unless it is said.
 
-    Test sets of that size are likely to have a ninth each of nine shares of positives.
+    Test sets of that size are likely to have a ninth each of nine shares of positives, none of them beyond 0 or 1.
     """
     count = len(dice)
     patients = patients or count
     positives = sum(value == 0 for value in empty)
     total, sums, weights = 0.0, np.zeros(count), np.zeros(count)
     for part in range(9):
-        deviation = NormalDist().inv_cdf((part + 0.5) / 9) * math.sqrt(prevalence * (1 - prevalence) / patients)
-        wanted = min(max(prevalence + deviation, 1e-9), 1 - 1e-9)
+        widest = min(prevalence, 1 - prevalence) / NormalDist().inv_cdf(8.5 / 9)
+        deviation = min(math.sqrt(prevalence * (1 - prevalence) / patients), widest)
+        wanted = min(max(prevalence + NormalDist().inv_cdf((part + 0.5) / 9) * deviation, 1e-9), 1 - 1e-9)
         each = [1.0] * count
         if 0 < positives < count:
             each = [

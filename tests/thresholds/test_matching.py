@@ -71,7 +71,16 @@ def test_where_every_mask_is_wrong_none_is_given():
     found = choose(maps, masks, IDS[:6], [0, 1] * 3, ["image"], match_positive_rate=True)["image"]
     assert found.share == 0
     assert found.masked == 0
-    assert found.apparent_dice == pytest.approx(4 / 6, abs=0.02)  # no test set has fewer than no positives
+    assert found.apparent_dice == pytest.approx(found.dice_all_empty) == pytest.approx(4 / 6)
+
+
+def test_where_no_mask_is_given_the_dice_is_the_all_empty_one_for_sure():
+    """With so few positives that samples of the patients lack them, at a prevalence that such samples cannot have."""
+    maps, masks = np.zeros((24, 8, 8), np.uint8), np.zeros((24, 8, 8), bool)
+    masks[:5, 0, 0] = True
+    found = searched(maps, masks, IDS, FOLDS, KINDS, prevalence=0.22, match_positive_rate=True)
+    assert found.dice_ == pytest.approx(0.78)
+    assert found.interval_ == pytest.approx([0.78, 0.78])
 
 
 @pytest.mark.parametrize("match", [False, True])
