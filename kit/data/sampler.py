@@ -1,5 +1,7 @@
 """The order of an epoch: which images, in which order, as a function of the seed and the epoch alone."""
 
+import math
+
 import numpy as np
 
 from kit.core.errors import KitError
@@ -64,7 +66,7 @@ def _counts(positives: int, negatives: int, share: float | None) -> tuple[int, i
     """How many of each kind an epoch has; None: every image once."""
     if share is None or not positives or (not negatives and share < 1):
         return None
-    wanted = max(positives, round(share * _LEAST * (positives + negatives)))
+    wanted = max(positives, math.ceil(share * _LEAST * (positives + negatives) - 1e-9))  # products are rounded
     return wanted, round(wanted * (1 - share) / share)
 
 
