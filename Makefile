@@ -46,11 +46,12 @@ export OMP_WAIT_POLICY ?= PASSIVE
 PYTHON ?= python3
 BIN    := .venv/bin
 KIT    := $(BIN)/python -m kit
+REPRODUCE := $(BIN)/python -m reproduce
 
 # The rest of this part refuses what would be dropped in silence: a verb or a variable that nothing takes, and a
 # variable without a value, which is what an unset $FILE of the shell gives. Only the command line counts: of the
 # environment PYTHON and OMP_WAIT_POLICY are used, and a verb's variable that is set there is warned about.
-ANYWHERE := PYTHON KIT OMP_WAIT_POLICY
+ANYWHERE := PYTHON KIT REPRODUCE OMP_WAIT_POLICY
 MAY_BE_EMPTY := SET ARGS
 VERBS    := $(patsubst takes_%,%,$(filter takes_%,$(.VARIABLES)))
 ASKED    := $(or $(filter-out .venv/%,$(MAKECMDGOALS)),help)
@@ -105,8 +106,8 @@ check: .venv/ready
 import: .venv/ready
 	@$(KIT) import $(call option,DATA,) $(call option,OUT,--out) $(ARGS_)
 
-stats tables: .venv/ready
-	@$(KIT) $@ $(DATA_) $(ARGS_)
+stats: .venv/ready
+	@$(KIT) stats $(DATA_) $(ARGS_)
 
 folds: .venv/ready
 	@$(KIT) folds $(DATA_) $(RECIPE_) $(call option,FOLDS,--folds) $(ARGS_)
@@ -114,38 +115,18 @@ folds: .venv/ready
 train: .venv/ready
 	@$(KIT) train $(DATA_) $(RECIPE_) $(call option,FOLD,--fold) $(ARGS_)
 
-thresholds predict export report figures: .venv/ready
+thresholds predict export report: .venv/ready
 	@$(KIT) $@ $(DATA_) $(RECIPE_) $(ARGS_)
 
-# Exp1 to Exp5, the augmentation study, the paper's claims; what is done is passed over, what was interrupted goes on.
-SET_ = $(if $(SET),$(call option,SET,--set))
-experiments: .venv/ready
-	@set -e; for recipe in exp1 exp2 exp3 exp4 exp5; do for verb in folds train predict; do \
-	  $(KIT) $$verb $(DATA_) --recipe $$recipe $(SET_); done; done
+# The paper's tables, figures and trainings are no part of the package: they go on from a clone alone.
+tables: .venv/ready
+	@$(REPRODUCE) tables $(DATA_) $(ARGS_)
 
-study: .venv/ready
-	@set -e; $(KIT) folds $(DATA_) --recipe augmentation $(SET_); for groups in '' A1 A2 A1,A2 A3 A4; do \
-	  for verb in train predict; do $(KIT) $$verb $(DATA_) --recipe augmentation \
-	    --set "name=augmentation$${groups:+-}$$(echo $$groups | tr -d ,) augmentation=[$$groups] "$(call quoted,$(SET)); \
-	  done; done
+figures: .venv/ready
+	@$(REPRODUCE) figures $(DATA_) $(RECIPE_) $(ARGS_)
 
-# The demo's two stages, 8 epochs at 32 pixels and 3 at 64, against as much compute spent otherwise, with three seeds.
-ONE_STAGE = {size: 64, epochs: 5, batch_size: 8, learning_rate: 0.001, swa_epochs: 2, positive_share: 0.5}
-ONE_SIZE  = {size: 32, epochs: 20, batch_size: 8, learning_rate: 0.001, swa_epochs: 2, positive_share: 0.5}
-DEEPER    = resnet50
-claims: .venv/ready
-	@set -e; for share in 0.5 0.75; do $(KIT) folds $(DATA_) --recipe demo --set folds.holdout=$$share; done; \
-	for seed in 0 1 2; do for variant in two-stages one-stage low-resolution half-data deeper-encoder; do \
-	  case $$variant in \
-	    one-stage) own='stages=[$(ONE_STAGE)] ' ;; \
-	    low-resolution) own='stages=[$(ONE_SIZE)] ' ;; \
-	    half-data) own='stages.0.epochs=16 stages.1.epochs=6 folds.holdout=0.75 ' ;; \
-	    deeper-encoder) own='stages.0.epochs=8 stages.1.epochs=3 network.encoder=$(DEEPER) ' ;; \
-	    *) own='stages.0.epochs=8 stages.1.epochs=3 ' ;; \
-	  esac; \
-	  for verb in train predict; do $(KIT) $$verb $(DATA_) --recipe demo \
-	    --set "name=claims-$$variant-$$seed seed=$$seed folds.holdout=0.5 threshold.removal=2048 $$own"$(call quoted,$(SET)); done; \
-	done; done
+experiments study claims: .venv/ready
+	@$(REPRODUCE) $@ $(DATA_) $(if $(SET),$(call option,SET,--set))
 
 compare: .venv/ready
 	@$(KIT) compare $(RUNS) $(DATA_) $(ARGS_)

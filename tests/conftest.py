@@ -29,6 +29,7 @@ SLOW = (
     "kernel",
     "phantom",
     "report",
+    "reproduce",
     "training/stage",
     "workflows",
     "cli/test_cli.py",

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import typer
 from typer.exceptions import Abort, TyperException
 
 from kit.cli.app import app
@@ -23,8 +24,13 @@ from kit.core.progress import Console
 RESUME = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
-def main() -> None:
-    """Runs the verb of the command line and ends the process with its exit code."""
+def main(verbs: typer.Typer = app, name: str = "kit") -> None:
+    """Runs the verb of the command line and ends the process with its exit code.
+
+    Args:
+        verbs: The verbs to choose from.
+        name: What the program is called.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
@@ -37,7 +43,7 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         with stoppable():
-            code = app(prog_name="kit", standalone_mode=False) or 0  # None from a verb that ended well
+            code = verbs(prog_name=name, standalone_mode=False) or 0  # None from a verb that ended well
     except (KitError, OSError) as error:
         if logger.isEnabledFor(logging.DEBUG):
             logging.getLogger(__name__).debug("where it came from:", exc_info=True)

@@ -1,4 +1,4 @@
-"""Verbs to look at what runs make of images: `report`, `compare`, `view` and `figures`."""
+"""Verbs to look at what runs make of images: `report`, `compare` and `view`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -47,20 +47,4 @@ def view_images(
     from kit.workflows.workspace import Workspace
 
     for picture in view.view(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides), images, out):
-        print(picture)
-
-
-@verb(app, "figures")
-def draw_figures(
-    data: Data = DEMO,
-    recipe: RecipeName = None,
-    overrides: Overrides = UNCHANGED,
-    out: Annotated[Path | None, typer.Option(help="Folder of the figures; default: figures/ of the run.")] = None,
-) -> None:
-    """Draw the paper's Figures 3 to 8 from a data set, a recipe and its run."""
-    from kit import recipes
-    from kit.workflows import figures
-    from kit.workflows.workspace import Workspace
-
-    for picture in figures.draw(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides), out):
         print(picture)

@@ -1,4 +1,4 @@
-"""Verbs of a run: `train`, `thresholds`, `predict`, `export`, `tables` and `recipes`."""
+"""Verbs of a run: `train`, `thresholds`, `predict`, `export` and `recipes`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,18 +7,6 @@ import typer
 
 from kit.cli.app import app, verb
 from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, SkipBad, recipe_for
-
-
-@verb(app, "tables")
-def fill_tables(data: Data = DEMO) -> None:
-    """Fill the paper's tables from the runs of a data set, as Markdown, and draw its claims as PNG and CSV."""
-    from kit.workflows import tables
-    from kit.workflows.workspace import Workspace
-
-    text, pictures = tables.fill(Workspace(), data)
-    print(text)
-    for picture in pictures:
-        print(f"- {picture}")
 
 
 @verb(app, "train", excludes={"fold": ["jobs"]})

@@ -100,7 +100,7 @@ def test_an_option_that_nothing_would_take_is_refused(kit, arguments, said, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-VERBS_OF_A_RECIPE = ("folds", "train", "thresholds", "predict", "export", "report", "figures", "submit")
+VERBS_OF_A_RECIPE = ("folds", "train", "thresholds", "predict", "export", "report", "submit")
 
 
 @pytest.mark.parametrize("verb", [*VERBS_OF_A_RECIPE, "kernel build", "kernel check", "kernel push", "view x"])

@@ -16,10 +16,12 @@ import typer
 from typer.core import TyperGroup
 
 from kit import cli, recipes
+from reproduce import __main__ as reproduced
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-VERBS = typer.main.get_command(cli.app).commands
+KIT, REPRODUCE = (typer.main.get_command(app) for app in (cli.app, reproduced.app))
+VERBS = KIT.commands | REPRODUCE.commands
 PROGRAMS = ("make", "kit", "python", "torchrun", "pip", "docker", "tensorboard", "xargs", "seq", "sbatch", "srun")
 UNLIKE_THE_KIT = {"bench", "bench-gpu", "test", "test-fast", "coverage", "lint", "docs", "clean"}
 """Verbs of make that run something else."""
@@ -86,7 +88,8 @@ def kit_calls(call, folder):
     program, *words = call
     if program == "make":
         dry = ["-n"] if UNLIKE_THE_KIT & set(words) else []
-        command = ["make", *dry, "-f", ROOT / "Makefile", r"KIT=printf '%s\n' kit", *words]
+        programs = [rf"{name}=printf '%s\n' kit" for name in ("KIT", "REPRODUCE")]
+        command = ["make", *dry, "-f", ROOT / "Makefile", *programs, *words]
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
         done = subprocess.run(command, cwd=folder / "made", env=clean, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), f"{call}: {done.stderr}"
@@ -103,7 +106,7 @@ def kit_calls(call, folder):
 
 def parse(arguments):
     """Takes arguments as the command line does, without running the verb."""
-    command = typer.main.get_command(cli.app)
+    command = REPRODUCE if arguments[0] in REPRODUCE.commands else KIT
     context = command.make_context("kit", list(arguments))
     while isinstance(command, TyperGroup):
         name, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])

@@ -55,10 +55,9 @@ QUICK = {
 }
 SLOW = {
     **{f"{verb}, gated": of(verb, "gated") for verb in ("folds", "train", "submit", "predict", "kernel build")},
-    **{verb: of(verb) for verb in ("thresholds", "report", "figures", "export", "predict --trained-on tiny")},
+    **{verb: of(verb) for verb in ("thresholds", "report", "export", "predict --trained-on tiny")},
     "kernel push, gated": of("kernel push --dry-run", "gated"),
     "compare": ["compare", "plain", "gated", "--data", "tiny"],
-    "tables": ["tables", "--data", "tiny"],
     "view": of("view IMAGE"),
     "stats": ["stats", "--data", "tiny"],
     "check": ["check", "tiny"],

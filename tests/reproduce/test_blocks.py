@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kit import networks, recipes
-from kit.report import blocks
+from reproduce import blocks
 
 
 def spoken(steps):

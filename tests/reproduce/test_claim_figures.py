@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit.report import claim_figures, claims, convergence
-from kit.report.cells import NO_RUN
+from reproduce import claim_figures, convergence, studies
+from reproduce.scores import NO_RUN
 
 
 class Made:
-    """Runs of `make claims` whose Dice are known, with the interface of `Scored`."""
+    """Runs of `make claims` whose Dice are known, with the interface of `RunScores`."""
 
     def __init__(self, found: dict[str, pd.Series]) -> None:
         self.found = found
@@ -83,4 +83,4 @@ def test_a_race_has_the_epochs_of_both_trainings(monkeypatch):
 
 
 def test_every_figure_of_bars_is_of_a_training_that_make_claims_does():
-    assert {other for other, _ in claim_figures.WORTH.values()} == {claims.ONE, claims.LOW, claims.HALF}
+    assert {other for other, _ in claim_figures.WORTH.values()} == {studies.ONE, studies.LOW, studies.HALF}

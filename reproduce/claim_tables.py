@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from kit.report import claims, convergence
-from kit.report.cells import NO_RUN, Scored
-from kit.report.markdown import table
+from reproduce import claims, convergence
+from reproduce.markdown import table
+from reproduce.scores import NO_RUN, RunScores
 
 
-def stages(scored: Scored) -> str:
+def stages(scored: RunScores) -> str:
     """Every stage of every run: its last epoch, and the weights that it leaves."""
     rows = [
         [stage.run, stage.stage, stage.size, f"{stage.last:.4f}", "-" if stage.final is None else f"{stage.final:.4f}"]
@@ -16,7 +16,7 @@ def stages(scored: Scored) -> str:
     return table(["Run", "Stage", "Pixels a side", "Last epoch", "Averaged"], rows) if rows else "No run."
 
 
-def differences(scored: Scored) -> str:
+def differences(scored: RunScores) -> str:
     """Each claim with its difference of Dice on validation and on test images."""
     rows = []
     for claim, pairs in claims.pairs(scored).items():
@@ -35,7 +35,7 @@ def differences(scored: Scored) -> str:
     return f"{text}\n\n{table(header, rows)}"
 
 
-def races(scored: Scored) -> str:
+def races(scored: RunScores) -> str:
     """What two stages, and one at the final size, spend until both have the same validation Dice."""
     found = convergence.races(scored)
     if not found:

@@ -22,14 +22,14 @@ from kit.inference.maps import read_ids
 from kit.inference.masks import stored_masks
 from kit.inference.rules import ComponentRule, ImageRule, Rule
 from kit.recipes.schema import Recipe
-from kit.report import mean_precision
 from kit.run import Run
+from reproduce import mean_precision
 
 READINGS = ("none", "image", "component")
 """Of the paper's R-TH: not applied, to the whole mask (section 5.1), to each component (section 4.3)."""
 
 
-class Cell(NamedTuple):
+class Score(NamedTuple):
     """Means over some images, each in [0, 1]."""
 
     dice: float
@@ -62,7 +62,7 @@ FOLD = re.compile(r"fold\d+(-plain)?\.npy")
 """Name of a fold's OOF maps."""
 
 
-class Scored:
+class RunScores:
     """The runs of a data set, scored cell by cell; what cannot be scored has a word that says why instead.
 
     Args:
@@ -114,11 +114,11 @@ class Scored:
         """The patient of each training image."""
         return dict(zip(self.competition.train, patients.of(self.competition), strict=True))
 
-    def validation(self, name: str, tta: bool, reading: str) -> Cell | str:
+    def validation(self, name: str, tta: bool, reading: str) -> Score | str:
         """Of the OOF maps of a run, by the thresholds of its recipe."""
         return _mean(self.dice(name, tta, reading, test=False))
 
-    def test(self, name: str, tta: bool, reading: str, usage: str | None = None) -> Cell | str:
+    def test(self, name: str, tta: bool, reading: str, usage: str | None = None) -> Score | str:
         """Of the test maps of a run; of one part of the leaderboard only where `usage` names it.
 
         Args:
@@ -213,6 +213,6 @@ def _rule(recipe: Recipe, reading: str) -> Rule:
     return kind(recipe.threshold.binarization, 0 if reading == "none" else recipe.threshold.removal)
 
 
-def _mean(dice: pd.Series | str) -> Cell | str:
+def _mean(dice: pd.Series | str) -> Score | str:
     """Means over images; for each image IoU = Dice / (2 - Dice)."""
-    return dice if isinstance(dice, str) else Cell(float(dice.mean()), float((dice / (2 - dice)).mean()))
+    return dice if isinstance(dice, str) else Score(float(dice.mean()), float((dice / (2 - dice)).mean()))

@@ -8,8 +8,9 @@ import pandas as pd
 from scipy import stats
 
 from kit.report import summary
-from kit.report.cells import Scored
-from kit.report.claims import ONE, TWO, seeds
+from reproduce.claims import seeds
+from reproduce.scores import RunScores
+from reproduce.studies import ONE, TWO
 
 
 class Spent(NamedTuple):
@@ -32,7 +33,7 @@ class Race(NamedTuple):
     one: Spent
 
 
-def races(scored: Scored) -> list[Race]:
+def races(scored: RunScores) -> list[Race]:
     """The seeds of which both trainings are finished."""
     found = []
     for first, second in seeds(scored, TWO, ONE):
@@ -43,7 +44,7 @@ def races(scored: Scored) -> list[Race]:
     return found
 
 
-def curve(scored: Scored, name: str) -> pd.DataFrame:
+def curve(scored: RunScores, name: str) -> pd.DataFrame:
     """Every epoch of a run's first fold: columns `dice`, and `compute` and `seconds` up to its end.
 
     Empty where a stage is missing. Each Dice is taken at the size of its stage.

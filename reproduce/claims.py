@@ -6,14 +6,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from kit.report import paper, summary
-from kit.report.cells import Scored
+from kit.report import summary
 from kit.thresholds.cross_validation import interval
+from reproduce import paper
+from reproduce.scores import RunScores
+from reproduce.studies import DEEPER, HALF, LOW, ONE, TWO
 
 EXPERIMENTS = tuple(paper.TABLE_6)
-TWO, ONE, LOW, HALF, DEEPER = "two-stages", "one-stage", "low-resolution", "half-data", "deeper-encoder"
-"""What `make claims` trains with each seed, in as many steps over as many pixels: two sizes after each other, the last
-of them alone, the first of them alone, and both on half of the training images; and both with a deeper encoder."""
 
 
 class Variant(NamedTuple):
@@ -24,7 +23,7 @@ class Variant(NamedTuple):
     reading: str = "image"
 
 
-def pairs(scored: Scored) -> dict[str, list[tuple[Variant, Variant]]]:
+def pairs(scored: RunScores) -> dict[str, list[tuple[Variant, Variant]]]:
     """What is compared with what, by the claim (paper section 6)."""
     study = scored.studies()
 
@@ -62,7 +61,7 @@ def pairs(scored: Scored) -> dict[str, list[tuple[Variant, Variant]]]:
     }
 
 
-def seeds(scored: Scored, one: str, other: str) -> list[tuple[Variant, Variant]]:
+def seeds(scored: RunScores, one: str, other: str) -> list[tuple[Variant, Variant]]:
     """Two of the trainings of `make claims` against each other, a pair a seed."""
     found = [re.fullmatch(rf"claims-{one}-(\d+)", name) for name in scored.recipes()]
     return [(Variant(match[0]), Variant(f"claims-{other}-{match[1]}")) for match in found if match]
@@ -93,7 +92,7 @@ class Difference(NamedTuple):
         return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]{each}"
 
 
-def difference(scored: Scored, pairs: list[tuple[Variant, Variant]], test: bool) -> Difference | None:
+def difference(scored: RunScores, pairs: list[tuple[Variant, Variant]], test: bool) -> Difference | None:
     """The mean difference over the images and the pairs that exist; None where no pair does.
 
     Args:
@@ -126,7 +125,7 @@ class Averaged(NamedTuple):
     """None where weights are not averaged."""
 
 
-def averaged(scored: Scored) -> list[Averaged]:
+def averaged(scored: RunScores) -> list[Averaged]:
     """Every trained stage of every run, means over its folds."""
     rows = []
     for name, recipe in scored.recipes().items():

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from kit.core.files import replacing, write_text
-from kit.report import claims, convergence, figures
-from kit.report.cells import Scored
-from kit.report.claims import HALF, LOW, ONE, TWO
+from kit.report import figures
+from reproduce import claims, convergence
+from reproduce.scores import RunScores
+from reproduce.studies import HALF, LOW, ONE, TWO
 
 RACE = "claims-convergence"
 WORTH = {
@@ -33,7 +34,7 @@ class Picture(NamedTuple):
     data: pd.DataFrame
 
 
-def write(scored: Scored, folder: Path) -> list[Path]:
+def write(scored: RunScores, folder: Path) -> list[Path]:
     """Draws the claims whose runs exist.
 
     Args:
@@ -53,7 +54,7 @@ def write(scored: Scored, folder: Path) -> list[Path]:
 
 
 @figures.styled
-def race(scored: Scored) -> Picture | None:
+def race(scored: RunScores) -> Picture | None:
     """Validation Dice against seconds of two stages and of one: mean of the seeds, and from the lowest to the highest.
 
     Returns:
@@ -98,7 +99,7 @@ def spread(curves: list[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 @figures.styled
-def worth(scored: Scored, name: str) -> Picture | None:
+def worth(scored: RunScores, name: str) -> Picture | None:
     """What a claimed thing is worth, seed by seed and in the mean, as bars with their 95 % intervals.
 
     Args:

@@ -1,15 +1,15 @@
 """The paper's tables in its own layout, as Markdown: its figures, and beside them those of the runs that exist."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from kit import recipes
 from kit.competition import scoring
 from kit.competition.layout import Competition
 from kit.recipes.schema import Recipe
-from kit.report import claim_tables, claims, model, paper, stats
-from kit.report.cells import NO_RUN, READINGS, Cell, Scored
-from kit.report.markdown import table as markdown
+from kit.report import stats
+from reproduce import claim_tables, claims, model, paper
+from reproduce.markdown import table as markdown
+from reproduce.scores import NO_RUN, READINGS, RunScores, Score
 
 EXPERIMENTS = claims.EXPERIMENTS
 MASKS = "Number of masks in training set"
@@ -20,14 +20,9 @@ ROUND_1 = (
 TICK = {False: "✗", True: "✓"}
 
 
-def tables(competition: Competition, runs: Path) -> str:
-    """All tables of a data set.
-
-    Args:
-        competition: The data set.
-        runs: Folder of its runs.
-    """
-    scored, here = Scored(competition, runs), competition.name
+def fill(scored: RunScores) -> str:
+    """All tables of a data set, from the runs on it."""
+    competition, here = scored.competition, scored.competition.name
     sections = {
         f"Table 1: sex and view position ({here} below the paper's)": _table_1(competition),
         "Table 2: the data set": _table_2(competition),
@@ -49,10 +44,10 @@ def tables(competition: Competition, runs: Path) -> str:
     }
     introduction = (
         f'Figures under "paper" are the paper\'s, on its own data; those under "{here}" come from the runs in '
-        f"`{runs}`. Validation figures compare the out-of-fold maps, test figures the test maps, with the original "
-        "masks at full size, by the recipe's own B-TH and R-TH. Dice and IoU of an image are 1 where prediction and "
-        'truth are both empty. The paper leaves open what R-TH removes: "image" empties a mask of fewer pixels '
-        '(section 5.1), "component" removes each component of fewer pixels (section 4.3). What the paper calls IoU '
+        f"`{scored.runs}`. Validation figures compare the out-of-fold maps, test figures the test maps, with the "
+        "original masks at full size, by the recipe's own B-TH and R-TH. Dice and IoU of an image are 1 where "
+        'prediction and truth are both empty. The paper leaves open what R-TH removes: "image" empties a mask of fewer '
+        'pixels (section 5.1), "component" removes each component of fewer pixels (section 4.3). What the paper calls IoU '
         "is mean precision over ten thresholds of IoU (docs/explanation/paper.md): it stands in columns of its own, at "
         "the network's size and with R-TH in pixels of the network, as its authors computed it."
     )
@@ -108,7 +103,7 @@ def _table_9() -> str:
     return markdown(["Group", "Technique", "the kit's magnitudes"], rows)
 
 
-def _table_4(scored: Scored) -> str:
+def _table_4(scored: RunScores) -> str:
     known, rows = scored.recipes(), []
     for name in EXPERIMENTS:
         whole = recipes.load(name)
@@ -134,7 +129,7 @@ def _table_4(scored: Scored) -> str:
     return markdown([*header, f"{scored.competition.name}: as it was run"], rows)
 
 
-def _ran(scored: Scored, name: str, run: Recipe | None) -> str:
+def _ran(scored: RunScores, name: str, run: Recipe | None) -> str:
     """The same settings of a run, and how many images validated it, in a cell."""
     if run is None:
         return NO_RUN
@@ -146,7 +141,7 @@ def _ran(scored: Scored, name: str, run: Recipe | None) -> str:
     return "; ".join([*stages, rule, f"{network.channels} × grey, {network.encoder}", images])
 
 
-def _table_5(scored: Scored) -> str:
+def _table_5(scored: RunScores) -> str:
     rows = []
     for name, figures in paper.TABLE_5.items():
         precise = [_precision(scored, name, tta, removed) for tta in (False, True) for removed in (False, True)]
@@ -158,7 +153,7 @@ def _table_5(scored: Scored) -> str:
     return markdown(["Experiment", "paper, without TTA", "paper, with TTA", *_here(scored, ours)], rows)
 
 
-def _table_6(scored: Scored) -> str:
+def _table_6(scored: RunScores) -> str:
     rows = [
         [name, _four(figure), *(_dice(scored.test(name, True, reading)) for reading in READINGS)]
         for name, figure in paper.TABLE_6.items()
@@ -166,7 +161,7 @@ def _table_6(scored: Scored) -> str:
     return markdown(["Experiment", "paper", *_here(scored, [f"R-TH {reading}" for reading in READINGS])], rows)
 
 
-def _table_7(scored: Scored) -> str:
+def _table_7(scored: RunScores) -> str:
     rows = []
     for (tta, removed), figure in paper.TABLE_7.items():
         readings = ("image", "component") if removed else ("none", "none")
@@ -176,7 +171,7 @@ def _table_7(scored: Scored) -> str:
     return markdown(["TTA", "R-TH", "paper", *_here(scored, header)], rows)
 
 
-def _table_8(scored: Scored) -> str:
+def _table_8(scored: RunScores) -> str:
     rows = [
         [f"paper, {train_set}", TICK[tta], None, *map(_four, figures)]
         for (train_set, tta), figures in paper.TABLE_8.items()
@@ -190,7 +185,7 @@ def _table_8(scored: Scored) -> str:
     return f"{table}\n\n{ROUND_1}" if scored.all_public else table
 
 
-def _table_10(scored: Scored) -> str:
+def _table_10(scored: RunScores) -> str:
     runs, rows = scored.studies(), []
     for groups, figures in paper.TABLE_10.items():
         for (tta, removed), (iou, dice) in zip(
@@ -209,7 +204,7 @@ def _table_10(scored: Scored) -> str:
     return markdown(header, rows)
 
 
-def _table_11(scored: Scored) -> str:
+def _table_11(scored: RunScores) -> str:
     known, rows = scored.recipes(), []
     for name, (team, network, size, dice) in paper.TABLE_11.items():
         run, ours = known.get(name), NO_RUN
@@ -223,7 +218,7 @@ def _table_11(scored: Scored) -> str:
     return markdown(header, rows)
 
 
-def _time(scored: Scored) -> str:
+def _time(scored: RunScores) -> str:
     name, competition = "exp5", scored.competition
     recipe, run = scored.recipes().get(name), scored.run(name)
     published = recipes.load(name)
@@ -244,20 +239,20 @@ def _time(scored: Scored) -> str:
     return markdown(["", "paper", competition.name], rows)
 
 
-def _here(scored: Scored, columns: Sequence[str]) -> list[str]:
+def _here(scored: RunScores, columns: Sequence[str]) -> list[str]:
     return [f"{scored.competition.name}: {column}" for column in columns]
 
 
-def _precision(scored: Scored, name: str, tta: bool, removed: bool) -> str:
+def _precision(scored: RunScores, name: str, tta: bool, removed: bool) -> str:
     found = scored.mean_precision(name, tta, "image" if removed else "none")
     return found if isinstance(found, str) else _four(found)
 
 
-def _iou(cell: Cell | str) -> str:
+def _iou(cell: Score | str) -> str:
     return cell if isinstance(cell, str) else _four(cell.iou)
 
 
-def _dice(cell: Cell | str) -> str:
+def _dice(cell: Score | str) -> str:
     return cell if isinstance(cell, str) else _four(cell.dice)
 
 

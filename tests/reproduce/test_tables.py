@@ -14,10 +14,10 @@ from kit.core.errors import KitError
 from kit.core.files import read_json, write_json, write_text
 from kit.data.resize import resize_mask
 from kit.inference import maps
-from kit.report import claims, model, paper, tables
-from kit.report.cells import Scored
 from kit.run import Run
 from kit.submissions import leaderboard
+from reproduce import claims, model, paper, tables
+from reproduce.scores import RunScores
 
 QUICK = "network.encoder=resnet18 network.decoder_channels=[8,8,8,8,8] stages.0.size=32 stages.1.size=32"
 
@@ -64,7 +64,7 @@ def test_a_cell_counts_pixels(phantoms, runs, tta, reading, removal):
         lambda image_id: rle.union(phantoms.labels[image_id], phantoms.shape),
         removal,
     )
-    assert Scored(phantoms, runs).validation("exp5", tta, reading) == pytest.approx(expected)
+    assert RunScores(phantoms, runs).validation("exp5", tta, reading) == pytest.approx(expected)
 
 
 def authors_metric(truth, predicted):
@@ -89,7 +89,7 @@ def test_mean_precision_is_counted_in_pixels_of_the_network(phantoms, runs, tmp_
         truth = resize_mask(rle.union(phantoms.labels[image_id], phantoms.shape), side, "bilinear")
         predicted = levels >= 192
         found.append(authors_metric(truth, predicted & (predicted.sum() >= removal)))
-    scored = Scored(phantoms, tmp_path / "a")
+    scored = RunScores(phantoms, tmp_path / "a")
     assert scored.mean_precision("exp5", True, reading) == pytest.approx(np.mean(found))
     assert scored.mean_precision("exp4", True, reading) == "no run"
     assert len(set(found)) > 3
@@ -98,7 +98,7 @@ def test_mean_precision_is_counted_in_pixels_of_the_network(phantoms, runs, tmp_
 def test_public_and_private_are_the_leaderboards(phantoms, runs):
     solution = scoring.read_solution(phantoms.solution_path)
     stack = maps.open_maps(Run(runs / "exp5").test(True))
-    rule = tables.Scored(phantoms, runs)
+    rule = RunScores(phantoms, runs)
     rows = {
         image_id: rle.encode(levels >= 192) if np.sum(levels >= 192) * 64 >= 2048 else "-1"
         for image_id, levels in zip(stack.ids, stack, strict=True)
@@ -110,7 +110,7 @@ def test_public_and_private_are_the_leaderboards(phantoms, runs):
 
 
 def test_what_has_no_run_has_no_figure(phantoms, runs):
-    scored = Scored(phantoms, runs)
+    scored = RunScores(phantoms, runs)
     assert scored.validation("exp1", True, "none") == scored.test("exp1", True, "none") == "no run"
 
 
@@ -122,16 +122,16 @@ def damaged(runs, folder):
 def test_what_is_not_there_is_told(phantoms, runs, tmp_path):
     run = damaged(runs, tmp_path / "a")
     run.test(True).unlink()
-    assert Scored(phantoms, tmp_path / "a").test("exp5", True, "none") == "not predicted"
+    assert RunScores(phantoms, tmp_path / "a").test("exp5", True, "none") == "not predicted"
     write_json(run.thresholds, read_json(run.thresholds) | {"hashes": {"fold0.npy": "", "fold1.npy": ""}})
-    assert Scored(phantoms, tmp_path / "a").validation("exp5", True, "none") == "not predicted"
+    assert RunScores(phantoms, tmp_path / "a").validation("exp5", True, "none") == "not predicted"
     run.thresholds.unlink()
-    assert Scored(phantoms, tmp_path / "a").validation("exp5", True, "none") == "not trained to the end"
+    assert RunScores(phantoms, tmp_path / "a").validation("exp5", True, "none") == "not trained to the end"
     untold = dataclasses.replace(phantoms, solution_path=None)
-    assert Scored(untold, runs).test("exp5", True, "none") == "no solution.csv"
+    assert RunScores(untold, runs).test("exp5", True, "none") == "no solution.csv"
     (tmp_path / "s.csv").write_text(phantoms.solution_path.read_text().replace("Private", "Public"))
     public = dataclasses.replace(phantoms, solution_path=tmp_path / "s.csv")
-    assert Scored(public, runs).test("exp5", True, "none", scoring.PRIVATE) == "no private images"
+    assert RunScores(public, runs).test("exp5", True, "none", scoring.PRIVATE) == "no private images"
 
 
 def test_maps_of_other_images_are_refused(phantoms, runs, tmp_path):
@@ -140,11 +140,11 @@ def test_maps_of_other_images_are_refused(phantoms, runs, tmp_path):
         phantoms, labels={key: rows for key, rows in phantoms.labels.items() if key != image_id}
     )
     with pytest.raises(KitError, match=r"is not in .*train-rle"):
-        Scored(fewer, runs).validation("exp5", True, "none")
+        RunScores(fewer, runs).validation("exp5", True, "none")
     run = damaged(runs, tmp_path / "a")
     run.oof(0).with_suffix(".ids.txt").unlink()
     with pytest.raises(KitError, match=r"fold0\.ids\.txt: cannot be read"):
-        Scored(phantoms, tmp_path / "a").validation("exp5", True, "none")
+        RunScores(phantoms, tmp_path / "a").validation("exp5", True, "none")
 
 
 COLUMNS = "epoch,weights,loss,validation_loss,iou,dice,seconds\n"
@@ -158,7 +158,7 @@ def test_broken_metrics_are_named(phantoms, runs, tmp_path, content):
     write_text(run.weights(0, 0), "")
     write_text(run.stage(0, 0) / "metrics.csv", content)
     with pytest.raises(KitError, match=r"metrics\.csv: is not the metrics"):
-        claims.averaged(Scored(phantoms, tmp_path / "a"))
+        claims.averaged(RunScores(phantoms, tmp_path / "a"))
 
 
 def test_an_average_of_one_is_none(phantoms, runs, tmp_path):
@@ -168,19 +168,19 @@ def test_an_average_of_one_is_none(phantoms, runs, tmp_path):
         write_text(run.weights(0, stage), "")
         rows = "1,epoch,1,1,0.25,1,1\n2,epoch,1,1,0.5,1,1\n2,final,,1,0.75,1,\n"
         write_text(run.stage(0, stage) / "metrics.csv", COLUMNS + rows)
-    assert [(found.last, found.final) for found in claims.averaged(Scored(phantoms, tmp_path / "a"))] == [
+    assert [(found.last, found.final) for found in claims.averaged(RunScores(phantoms, tmp_path / "a"))] == [
         (0.5, None),
         (0.5, 0.75),
     ]
 
 
 def test_the_document_has_the_papers_layout_and_figures(phantoms, runs):
-    text = tables.tables(phantoms, runs)
+    text = tables.fill(RunScores(phantoms, runs))
     for number in range(1, 12):
         assert f"## Table {number}:" in text
     for block in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
         assert len({line.count("|") for line in block.strip().splitlines()}) == 1
-    cell = Scored(phantoms, runs).validation("exp5", True, "component")
+    cell = RunScores(phantoms, runs).validation("exp5", True, "component")
     assert "| exp5 | 0.7638 | 0.7822 |" in text
     assert f"{cell.iou:.4f} |" in text
     assert "| exp1 | 0.7242 | 0.7395 | no run |" in text
@@ -203,13 +203,13 @@ def test_runs_on_other_folds_are_told(phantoms, runs, tmp_path):
         run = Run(tmp_path / name)
         write_text(run.recipe_path, recipes.load(name, "network.encoder=resnet18").dump())
         write_json(run.inputs_path, {"images": "", "folds": split, "fold_file": f"{split}.csv"})
-    assert "within a group alone: exp1; exp2, exp4." in tables.tables(phantoms, tmp_path)
+    assert "within a group alone: exp1; exp2, exp4." in tables.fill(RunScores(phantoms, tmp_path))
     shutil.rmtree(tmp_path / "exp1")
-    assert "same folds" not in tables.tables(phantoms, tmp_path)
+    assert "same folds" not in tables.fill(RunScores(phantoms, tmp_path))
 
 
 def test_a_claim_is_the_paired_difference_of_images(phantoms, runs):
-    scored = Scored(phantoms, runs)
+    scored = RunScores(phantoms, runs)
     gain = scored.dice("exp5", True, "image", test=False) - scored.dice("exp5", False, "image", test=False)
     found = claims.difference(scored, claims.pairs(scored)["TTA helps"], test=False)
     assert found.pairs == 1
@@ -232,7 +232,7 @@ def test_each_of_the_papers_claims_has_its_pair(phantoms, tmp_path):
             write_text(Run(tmp_path / name).recipe_path, recipes.load("demo", f"name={name}").dump())
     found = {
         claim: {(one.name, other.name) for one, other in pairs}
-        for claim, pairs in claims.pairs(Scored(phantoms, tmp_path)).items()
+        for claim, pairs in claims.pairs(RunScores(phantoms, tmp_path)).items()
     }
     assert found["Augmentation by A2 alone is worse than none"] == {("augmentation", "augmentationA2")}
     assert found["Augmentation by A1 + A2 beats A1"] == {("augmentationA1A2", "augmentationA1")}
@@ -254,16 +254,18 @@ def test_verdicts():
 
 
 def test_claims_without_their_runs_say_so(phantoms, runs):
-    scored = Scored(phantoms, runs)
+    scored = RunScores(phantoms, runs)
     assert claims.difference(scored, claims.pairs(scored)["TTA helps"][:1], test=True) is None
-    assert "| Two stages beat one: exp3 against exp2 | 0 | no run |  | no run |  |" in tables.tables(phantoms, runs)
+    assert "| Two stages beat one: exp3 against exp2 | 0 | no run |  | no run |  |" in tables.fill(
+        RunScores(phantoms, runs)
+    )
 
 
 def test_table_11_says_by_which_rule(phantoms, runs, tmp_path):
     run = damaged(runs, tmp_path / "a")
-    assert ", searched rule image) |" in tables.tables(phantoms, tmp_path / "a")
+    assert ", searched rule image) |" in tables.fill(RunScores(phantoms, tmp_path / "a"))
     write_json(run.thresholds, read_json(run.thresholds) | {"rules": []})
-    assert ", fixed rule image) |" in tables.tables(phantoms, tmp_path / "a")
+    assert ", fixed rule image) |" in tables.fill(RunScores(phantoms, tmp_path / "a"))
 
 
 def test_table_3_is_the_network_itself():
@@ -279,11 +281,12 @@ def test_table_8_has_a_row_a_training_set(phantoms, runs, tmp_path):
     for tta in (False, True):
         stack = maps.open_maps(run.test(tta))
         maps.save(other.test(tta), stack.ids, np.zeros(stack.array.shape, np.uint8))
-    scored = Scored(phantoms, tmp_path / "a")
+    scored = RunScores(phantoms, tmp_path / "a")
     assert scored.trained_on("exp5") == {"exp5@round1": "round1", "exp5": phantoms.name}
     empty = scored.test("exp5@round1", True, "image", scoring.PUBLIC)
     rows = re.findall(
-        rf"\| (round1|{phantoms.name}) \| ✓ \| image \| (\S+) \| (\S+) \|", tables.tables(phantoms, tmp_path / "a")
+        rf"\| (round1|{phantoms.name}) \| ✓ \| image \| (\S+) \| (\S+) \|",
+        tables.fill(RunScores(phantoms, tmp_path / "a")),
     )
     assert [name for name, *_ in rows] == ["round1", phantoms.name]
     assert rows[0][1] == f"{empty.dice:.4f}"
@@ -299,13 +302,13 @@ def test_round_1s_leaderboard_shows_the_whole_test_set(phantoms, runs, tmp_path)
     assert phantoms.labels_path.name == "train-rle.csv"
     assert phantoms.public_share == 1
     whole = dataclasses.replace(phantoms, solution_path=tmp_path / "solution.csv")
-    every = Scored(phantoms, runs).test("exp5", True, "image")
-    assert Scored(whole, runs).test("exp5", True, "image", scoring.PUBLIC) == every
-    text = tables.tables(whole, runs)
+    every = RunScores(phantoms, runs).test("exp5", True, "image")
+    assert RunScores(whole, runs).test("exp5", True, "image", scoring.PUBLIC) == every
+    text = tables.fill(RunScores(whole, runs))
     assert f"| {phantoms.name} | ✓ | image | {every.dice:.4f} | no private images |" in text
     assert tables.ROUND_1 in text
-    assert tables.ROUND_1 not in tables.tables(phantoms, runs)
-    second = Scored(dataclasses.replace(whole, public_share=0.01), runs)
+    assert tables.ROUND_1 not in tables.fill(RunScores(phantoms, runs))
+    second = RunScores(dataclasses.replace(whole, public_share=0.01), runs)
     assert not second.all_public
     assert len(second.dice("exp5", True, "image", test=True)) == len(texts)
     submission = tmp_path / "submission.csv"
@@ -332,10 +335,10 @@ def test_out_of_fold_maps_go_with_out_of_fold_answers(phantoms, runs, monkeypatc
         asked.append((file.name, answers.name))
         return pd.Series(dtype=float)
 
-    monkeypatch.setattr("kit.report.cells.score", noting)
-    Scored(phantoms, runs).dice("exp5", True, "image", test=False)
+    monkeypatch.setattr("reproduce.scores.score", noting)
+    RunScores(phantoms, runs).dice("exp5", True, "image", test=False)
     assert asked
     assert all(answers == file.replace(".npy", "-image.npy") for file, answers in asked)
     asked.clear()
-    Scored(phantoms, runs).dice("exp5", True, "image", test=True)
+    RunScores(phantoms, runs).dice("exp5", True, "image", test=True)
     assert asked == [("test.npy", "test-image.npy")]

@@ -14,25 +14,24 @@ from kit.competition import dicom, rle
 from kit.core.errors import KitError
 from kit.core.files import write_text
 from kit.inference import maps
-from kit.report import paper_figures
 from kit.run import Run
-from kit.workflows import figures
 from kit.workflows.workspace import Workspace
+from reproduce import figures
 
 
 def test_the_example_of_rle_can_be_checked_by_hand():
-    figure = paper_figures.run_lengths()
+    figure = figures.run_lengths()
     # Column 1 has pixels 4 to 6, column 2 has 9 and 10, column 4 has 18 and 19.
     assert figure.data.to_numpy().tolist() == [[4, 3], [9, 2], [18, 2]]
     assert "EncodedPixels: 4 3 2 2 7 2" in figure.svg
-    assert (rle.decode("4 3 2 2 7 2", paper_figures.EXAMPLE.shape) == paper_figures.EXAMPLE).all()
+    assert (rle.decode("4 3 2 2 7 2", figures.EXAMPLE.shape) == figures.EXAMPLE).all()
 
 
 def test_a_header_tells_nothing_of_who_somebody_is(phantoms, tmp_path):
     dataset = pydicom.dcmread(next(iter(phantoms.train.values())))
     dataset.PatientName, dataset.PatientBirthDate, dataset.PatientSex = "Doe^Jane", "19600101", "F"
     dataset.save_as(tmp_path / "a.dcm")
-    figure = paper_figures.header(tmp_path / "a.dcm")
+    figure = figures.header(tmp_path / "a.dcm")
     shown = figure.data.set_index("name").value
     assert (shown["Patient's Name"], shown["Patient's Sex"], shown["Rows"]) == ("left out", "F", str(dataset.Rows))
     assert not re.search("Doe|1960", figure.svg + figure.data.to_csv())
@@ -44,7 +43,7 @@ def test_a_header_tells_nothing_of_who_somebody_is(phantoms, tmp_path):
 @pytest.mark.parametrize("name", recipes.names())
 def test_the_method_names_every_stage_of_a_recipe(name):
     recipe = recipes.load(name)
-    steps = paper_figures.method(recipe).data.step.tolist()
+    steps = figures.method(recipe).data.step.tolist()
     stages = [stage for part in recipe.parts() for stage in part.stages]
     told = [step.split(": ")[1].split(", ") for step in steps if step.startswith("stage ")]
     assert [(size, epochs) for size, epochs, *_ in told] == [

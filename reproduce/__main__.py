@@ -1,0 +1,72 @@
+"""`python -m reproduce VERB`, which `make VERB` calls."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.cli.app import verb
+from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, recipe_for
+from kit.cli.process import main
+
+app = typer.Typer(help="The paper's tables, figures and claims, and the trainings that they need.")
+
+
+@verb(app, "tables")
+def fill_tables(data: Data = DEMO) -> None:
+    """Fill the paper's tables from the runs of a data set, as Markdown, and draw its claims as PNG and CSV."""
+    from kit.workflows.workspace import Workspace
+    from reproduce import claim_figures, tables
+    from reproduce.scores import RunScores
+
+    workspace = Workspace()
+    competition = workspace.open_data(data)
+    scores = RunScores(competition, workspace.runs / competition.name)
+    print(tables.fill(scores))
+    for picture in claim_figures.write(scores, scores.runs):
+        print(f"- {picture}")
+
+
+@verb(app, "figures")
+def draw_figures(
+    data: Data = DEMO,
+    recipe: RecipeName = None,
+    overrides: Overrides = UNCHANGED,
+    out: Annotated[Path | None, typer.Option(help="Folder of the figures; default: figures/ of the run.")] = None,
+) -> None:
+    """Draw the paper's Figures 3 to 8 from a data set, a recipe and its run."""
+    from kit import recipes
+    from kit.workflows.workspace import Workspace
+    from reproduce import figures
+
+    for picture in figures.draw(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides), out):
+        print(picture)
+
+
+def _train(study: str, data: Path, overrides: list[str]) -> None:
+    from kit.workflows.workspace import Workspace
+    from reproduce import studies
+
+    studies.train_all(Workspace(), data, studies.STUDIES[study], overrides)
+
+
+@verb(app, "experiments")
+def train_experiments(data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
+    """Train and predict `exp1` to `exp5`; what is done is passed over, what was interrupted goes on."""
+    _train("experiments", data, overrides)
+
+
+@verb(app, "study")
+def train_study(data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
+    """Train and predict the study of augmentation: no group, A1, A2, A1 + A2, A3 and A4."""
+    _train("study", data, overrides)
+
+
+@verb(app, "claims")
+def train_claims(data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
+    """Train and predict what the paper's claims are held against: five kinds of training with three seeds each."""
+    _train("claims", data, overrides)
+
+
+if __name__ == "__main__":
+    main(app, "reproduce")
