@@ -46,10 +46,10 @@ def fill(scored: RunScores) -> str:
         f'Figures under "paper" are the paper\'s, on its own data; those under "{here}" come from the runs in '
         f"`{scored.runs}`. Validation figures compare the out-of-fold maps, test figures the test maps, with the "
         "original masks at full size, by the recipe's own B-TH and R-TH. Dice and IoU of an image are 1 where "
-        'prediction and truth are both empty. The paper leaves open what R-TH removes: "image" empties a mask of fewer '
-        'pixels (section 5.1), "component" removes each component of fewer pixels (section 4.3). What the paper calls '
-        "IoU is mean precision over ten thresholds of IoU (docs/explanation/paper.md): it stands in columns of its own, at "
-        "the network's size and with R-TH in pixels of the network, as its authors computed it."
+        'prediction and truth are both empty. The paper leaves open what R-TH removes: "image" empties a mask of '
+        'fewer pixels (section 5.1), "component" removes each component of fewer pixels (section 4.3). What the paper '
+        "calls IoU is mean precision over ten thresholds of IoU (docs/explanation/paper.md): it stands in columns of "
+        "its own, at the network's size and with R-TH in pixels of the network, as its authors computed it."
     )
     splits = scored.splits()
     if len(splits) > 1:
