@@ -1,8 +1,8 @@
 """The recipes that come with the kit, and how any recipe is read: a YAML file, scaled, overridden and validated.
 
-A recipe's file is merged over the defaults of `kit.recipes.schema`, scaled (`scale.size=0.25`), overridden by
-`KEY=VALUE` pairs (`stages.0.epochs=2`), and validated: unknown keys, wrong types and impossible values are refused
-with the key's path.
+A recipe's file is merged over the recipe that it `extends` and the defaults of `kit.recipes.schema`, scaled
+(`scale.size=0.25`), overridden by `KEY=VALUE` pairs (`stages.0.epochs=2`), and validated: unknown keys, wrong types and
+impossible values are refused with the key's path.
 """
 
 import itertools
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 Part = TypeVar("Part", bound=Section)
 SECTIONS: tuple[type[Section], ...] = (Recipe, *Section.__subclasses__())
+ITS_OWN = {"name", "about"}
+"""Keys that a recipe does not take from the one that it extends."""
 KEYS = {key for section in SECTIONS for key in section.model_fields}
 
 
@@ -49,27 +51,8 @@ def load(name: str | Path, overrides: str | Sequence[str] = "") -> Recipe:
     >>> load("exp5", "stages.1.epochs=20 network.encoder_weights=none").stages[1].epochs
     20
     """
-    name, given = str(name), pairs(overrides)
-    if name.endswith((".yaml", ".yml")):
-        path, file = name, Path(name)
-        there = present(file)
-    else:
-        path, file = f"recipe {name}", _folder() / f"{name}.yaml"
-        there = file.is_file()
-    if not there:
-        raise KitError(
-            f"{path}: there is no such recipe{did_you_mean(name, names())}: "
-            f"choose one of {', '.join(names())}, or the path of a .yaml file"
-        )
-    text = read_text(file) if isinstance(file, Path) else file.read_text("utf-8")
-    try:
-        content = load_yaml(text)
-    except NOT_YAML as error:
-        raise KitError(f"{path}: is not YAML: {yaml_problem(error)}") from None
-    if not isinstance(content, dict):
-        raise KitError(f"{path}: a recipe is a mapping of keys to values, see `kit recipes exp5`")
-    content = _unshared(content)
-    content.setdefault("name", file.name.rsplit(".", 1)[0])
+    given = pairs(overrides)
+    path, content = _written(str(name))
     factors: dict[str, Any] = {}
     for pair in given:
         if pair.startswith("scale."):
@@ -86,6 +69,49 @@ def load(name: str | Path, overrides: str | Sequence[str] = "") -> Recipe:
         if not pair.startswith("scale.") and (missed := unreached(content, pair)):
             log.warning("SET: %s does not reach %s: try members.%s.%s", pair, ", ".join(missed), missed[0], pair)
     return recipe
+
+
+def _written(name: str, folder: Path = Path(), above: tuple[str, ...] = ()) -> tuple[str, dict[str, Any]]:
+    """A recipe as its file says it, over the one that it extends.
+
+    Args:
+        name: Of a recipe of the kit, or the path of a YAML file.
+        folder: What a relative path starts from.
+        above: The recipes that extend it, each by what errors call it.
+
+    Returns:
+        What errors call it, and its content.
+    """
+    if name.endswith((".yaml", ".yml")):
+        file: Any = folder / name
+        path, there = str(file), present(file)
+    else:
+        path, file = f"recipe {name}", _folder() / f"{name}.yaml"
+        there = file.is_file()
+    who = f"{above[-1]}: extends: " if above else ""
+    if not there:
+        raise KitError(
+            f"{who}{path}: there is no such recipe{did_you_mean(name, names())}: "
+            f"choose one of {', '.join(names())}, or the path of a .yaml file"
+        )
+    if path in above:
+        raise KitError(f"{who}{path} extends it in turn: let one of them stand alone")
+    text = read_text(file) if isinstance(file, Path) else file.read_text("utf-8")
+    try:
+        content = load_yaml(text)
+    except NOT_YAML as error:
+        raise KitError(f"{path}: is not YAML: {yaml_problem(error)}") from None
+    if not isinstance(content, dict):
+        raise KitError(f"{path}: a recipe is a mapping of keys to values, see `kit recipes exp5`")
+    content = _unshared(content)
+    base = content.pop("extends", None)
+    if base is not None:
+        if not isinstance(base, str):
+            raise KitError(f"{path}: extends: is not the name of a recipe, or of a .yaml file beside this one")
+        _, below = _written(base, file.parent if isinstance(file, Path) else folder, (*above, path))
+        content = merged({key: value for key, value in below.items() if key not in ITS_OWN}, content)
+    content.setdefault("name", file.name.rsplit(".", 1)[0])
+    return path, content
 
 
 def _unshared(value: Any) -> Any:

@@ -1,0 +1,62 @@
+"""Recipes that extend another one."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kit import recipes
+from kit.core.errors import KitError
+
+STORED = [json.loads(line) for line in Path(__file__).with_name("stored.jsonl").read_text("utf-8").splitlines()]
+"""Recipes as runs of an earlier version hold them, when none extended another."""
+STAGE = "{size: 64, epochs: 2, batch_size: 2}"
+
+
+@pytest.mark.parametrize("stored", STORED, ids=lambda stored: stored["name"])
+def test_a_recipe_of_the_kit_says_what_its_runs_say(stored, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(stored))
+    assert recipes.load(stored["name"]).resolved() == recipes.read(tmp_path / "recipe.yaml").resolved()
+
+
+def test_a_recipe_takes_what_it_does_not_say_from_a_file_beside_it(tmp_path):
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "base.yaml").write_text(
+        f"about: base\nseed: 5\nloss: {{dice: 2, focal: 1}}\nstages: [{STAGE}, {STAGE}]\nmembers: {{a: {{}}}}"
+    )
+    (tmp_path / "deeper" / "mine.yaml").write_text(
+        f"extends: base.yaml\nloss: {{focal: 3}}\nstages: [{STAGE}]\nmembers: {{b: {{seed: 6}}}}"
+    )
+    mine = recipes.load(str(tmp_path / "deeper" / "mine.yaml"), "loss.bce=4")
+    assert (mine.name, mine.about, mine.seed, len(mine.stages)) == ("mine", "", 5, 1)
+    assert (mine.loss.bce, mine.loss.dice, mine.loss.focal) == (4, 2, 3)
+    assert [(part.label, part.seed) for part in mine.parts()] == [("a", 5), ("b", 6)]
+    assert "extends" not in mine.dump()
+
+
+def test_an_ensemble_of_seeds_is_its_recipe_but_for_the_seed():
+    large, members = recipes.load("large"), recipes.load("large-ensemble").parts()
+    assert [part.seed for part in members] == [0, 1, 2]
+    for part in members:
+        assert part.model_copy(update={"seed": 0, "name": "large", "about": large.about}) == large
+
+
+@pytest.mark.parametrize(
+    ("extends", "told"),
+    [
+        ("exp55", r"mine\.yaml: extends: recipe exp55: there is no such recipe; did you mean exp5\?"),
+        ("other.yaml", r"mine\.yaml: extends: .*other\.yaml: there is no such recipe"),
+        ("mine.yaml", r"mine\.yaml: extends: .*mine\.yaml extends it in turn"),
+        ("circle.yaml", r"circle\.yaml: extends: .*mine\.yaml extends it in turn"),
+        ("[exp5]", r"mine\.yaml: extends: is not the name of a recipe"),
+        ("broken.yaml", r"broken\.yaml: is not YAML"),
+    ],
+)
+def test_what_cannot_be_extended_is_told(extends, told, tmp_path):
+    (tmp_path / "mine.yaml").write_text(f"extends: {extends}\nstages: [{STAGE}]")
+    (tmp_path / "circle.yaml").write_text("extends: mine.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    with pytest.raises(KitError, match=told) as refused:
+        recipes.load(str(tmp_path / "mine.yaml"))
+    assert "\n" not in str(refused.value)
