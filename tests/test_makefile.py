@@ -1,33 +1,30 @@
-"""The Makefile hands on what it is given and refuses the rest; the kit itself is replaced by an echo."""
+"""What make is asked for comes to the kit's verbs, each with what it takes; what none takes is refused."""
 
-import os
 import re
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
+import typer
+from make_calls import MAKEFILE, call, ready_folder
 
 from kit import phantom
-from kit.cli import app
+from kit.cli import app, make
+from reproduce import __main__ as reproduced
 
-MAKEFILE = Path(__file__).parents[1] / "Makefile"
+OTHERS = dict(
+    other.split(":")
+    for other in re.search(r"OTHERS := ((?:.*\\\n)*.*)", MAKEFILE.read_text())[1].split()
+    if ":" in other
+)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder where the environment looks ready, each file newer than those that it is made from."""
-    folder = tmp_path_factory.mktemp("make")
-    (folder / ".venv").mkdir()
-    for age, name in enumerate((".venv/dev", ".venv/ready", "requirements-dev.txt", "requirements.txt")):
-        (folder / name).touch()
-        os.utime(folder / name, (1e9 - age, 1e9 - age))
-    return folder
+    return ready_folder(tmp_path_factory.mktemp("make"))
 
 
-def test_makefile_and_readme_have_the_verbs_of_the_command_line():
+def test_every_verb_is_one_of_make_and_in_the_readme():
     commands = {verb.name for verb in (*app.registered_commands, *app.registered_groups)}
-    taken = set(re.findall(r"^takes_([\w-]+)", MAKEFILE.read_text(), re.MULTILINE))
     table = (MAKEFILE.parent / "README.md").read_text().partition("## Verbs")[2].partition("\n## ")[0]
     told = {
         name
@@ -35,31 +32,36 @@ def test_makefile_and_readme_have_the_verbs_of_the_command_line():
         if line.startswith("| `")
         for name in re.findall(r"`([\w-]+)(?: [^`]*)?`", line.split("|")[1])
     }
-    assert commands <= taken
-    assert commands <= told <= taken
+    rules = {
+        name
+        for names in re.findall(r"^([\w -]+):(?! *=)", MAKEFILE.read_text(), re.MULTILINE)
+        for name in names.split()
+    }
+    assert set(OTHERS) == rules - {"checked"}
+    assert not commands & set(OTHERS)
+    assert commands <= told <= commands | set(OTHERS) | set(make.SPELLINGS)
+
+
+@pytest.mark.parametrize("verb", [verb.name for verb in reproduced.app.registered_commands])
+def test_make_knows_what_a_verb_takes_that_reproduces_the_paper(verb):
+    command = typer.main.get_command(reproduced.app).commands[verb]
+    assert set(OTHERS[verb].split(",")) - {"ARGS"} == set(make.variables(command))
 
 
 @pytest.fixture
-def make(place):
-    def run(*arguments, **environment):
-        """Exit code, the kit's arguments as lists of words, and what make complains about."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
-        done = subprocess.run(
-            ["make", "-f", MAKEFILE, r"KIT=printf '%s\n' kit", *arguments],
-            cwd=place,
-            env=clean | environment,
-            capture_output=True,
-            text=True,
-        )
-        calls = [call.split("\n") for call in f"\n{done.stdout.rstrip()}".split("\nkit\n")[1:]]
-        return done.returncode, calls, done.stderr
+def called(place, monkeypatch, caplog):
+    def run(*words, **environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        code, lines, errors = call(place, *words)
+        return code, lines, errors + caplog.text
 
     return run
 
 
 @pytest.mark.parametrize("verb", ["experiments", "study", "claims"])
-def test_what_reproduces_the_paper_is_no_part_of_the_package(make, verb):
-    code, calls, _ = make(verb, "DATA=x", "SET=seed=1 a='b c'", r"REPRODUCE=printf '%s\n' kit")
+def test_what_reproduces_the_paper_is_no_part_of_the_package(called, verb):
+    code, calls, _ = called(verb, "DATA=x", "SET=seed=1 a='b c'")
     assert (code, calls) == (0, [[verb, "--data", "x", "--set", "seed=1 a='b c'"]])
 
 
@@ -79,17 +81,25 @@ def test_what_reproduces_the_paper_is_no_part_of_the_package(make, verb):
         (["view", "IMAGE=a.dcm"], [["view", "a.dcm"]]),
         (["stats", "DATA=my data"], [["stats", "--data", "my data"]]),
         (["stats", "DATA=it's, $$HOME"], [["stats", "--data", "it's, $HOME"]]),
-        (["scores", "ARGS=--one --two"], [["scores", "--one", "--two"]]),
+        (["scores", "ARGS=--quiet --verbose"], [["scores", "--quiet", "--verbose"]]),
+        (["folds", "train", "ARGS=--jobs 2 --allow-missing"], [["folds", "--allow-missing"], ["train", "--jobs", "2"]]),
+        (["train", "ARGS=--help"], [["train", "--help"]]),
+        (["train", "test", "ARGS=-k x --jobs=2"], [["train", "--jobs=2"]]),
+        (["view", "ARGS=a.dcm 'b c.dcm' --out o"], [["view", "a.dcm", "b c.dcm", "--out", "o"]]),
+        (
+            ["kernel", "kernel-check", "ARGS=--gpu --time-limit 60 --images i"],
+            [["kernel", "build", "--gpu", "--time-limit", "60"], ["kernel", "check", "--images", "i"]],
+        ),
         (["kernel", "kernel-check", "push"], [["kernel", "build"], ["kernel", "check"], ["kernel", "push"]]),
     ],
 )
-def test_a_verb_gets_what_is_given(make, given, wanted):
-    code, calls, errors = make(*given)
+def test_a_verb_gets_what_is_given(called, given, wanted):
+    code, calls, errors = called(*given)
     assert (code, calls, errors) == (0, wanted, "")
 
 
-def test_of_several_verbs_each_gets_what_it_takes(make):
-    code, calls, _ = make("folds", "train", "submit", "RECIPE=exp5", "TO=local", "FOLDS=2")
+def test_of_several_verbs_each_gets_what_it_takes(called):
+    code, calls, _ = called("folds", "train", "submit", "RECIPE=exp5", "TO=local", "FOLDS=2")
     assert code == 0
     assert calls == [
         ["folds", "--recipe", "exp5", "--folds", "2"],
@@ -101,42 +111,51 @@ def test_of_several_verbs_each_gets_what_it_takes(make):
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        (["train", "RECIPIE=exp5"], "make train takes no RECIPIE; did you mean RECIPE?"),
-        (["folds", "train", "data=../siim"], "make folds train takes no data; did you mean DATA?"),
-        (["submit", "FIEL=mine.csv", "TO=kaggle"], "make submit takes no FIEL; did you mean FILE?"),
-        (["train", "FODL=1"], "make train takes no FODL; did you mean FOLD?"),
-        (["stats", "RECIPE=exp5"], "make stats takes no RECIPE"),
-        (["train", "FILE=mine.csv"], "make train takes no FILE"),
-        (["scores", "XYZZY=1"], "make scores takes no XYZZY (it takes ARGS)"),
-        (["lint", "DATA=x"], "make lint takes no DATA (it takes none)"),
-        (["DATA=x"], "make help takes no DATA"),
+        (["train", "RECIPIE=exp5"], "make train does not take RECIPIE; did you mean RECIPE?"),
+        (["folds", "train", "data=../siim"], "make folds train does not take data; did you mean DATA?"),
+        (["submit", "FIEL=mine.csv", "TO=kaggle"], "make submit does not take FIEL; did you mean FILE?"),
+        (["train", "FODL=1"], "make train does not take FODL; did you mean FOLD?"),
+        (["stats", "RECIPE=exp5"], "make stats does not take RECIPE"),
+        (["train", "RECIPES=exp5"], "make train does not take RECIPES; did you mean RECIPE?"),
+        (["folds", "train", "FILE=mine.csv"], "make folds train does not take FILE"),
+        (["train", "lint", "FILE=mine.csv"], "make train lint does not take FILE"),
+        (["folds", "trian"], "there is no verb trian; did you mean train?"),
+        (["tset"], "there is no verb tset; did you mean test?"),
+        (["folds", "train", "ARGS=--jbos 2"], "make folds train does not take --jbos; did you mean --jobs?"),
+        (["folds", "train", "ARGS=again"], "make folds train does not take again"),
+        (["lint", "ARGS=x"], "make lint does not take ARGS"),
+        (["compare", "RUNS=exp2 'exp5"], "RUNS=exp2 'exp5: is not a list of words: No closing quotation"),
+        (["train", "FILE=mine.csv"], "make train does not take FILE"),
+        (["scores", "XYZZY=1"], "make scores does not take XYZZY (it takes ARGS)"),
+        (["lint", "DATA=x"], "make lint does not take DATA (it takes no variable)"),
+        (["DATA=x"], "make help does not take DATA"),
         (["trian"], "there is no verb trian; did you mean train?"),
-        (["submit", "FILE=", "TO=kaggle"], "FILE= is given without a value"),
-        (["train", "RECIPE="], "RECIPE= is given without a value"),
+        (["submit", "FILE=", "TO=kaggle"], "FILE= is empty: give it a value, or leave it out"),
+        (["train", "RECIPE="], "RECIPE= is empty"),
     ],
 )
-def test_what_no_verb_takes_is_an_error_before_anything_runs(make, given, complaint):
-    code, calls, errors = make(*given)
+def test_what_no_verb_takes_is_an_error_before_anything_runs(called, given, complaint):
+    code, calls, errors = called(*given)
     assert (code, calls) == (2, [])
     assert complaint in errors
     assert len(errors.splitlines()) == 1
 
 
-def test_the_environment_changes_nothing_and_is_warned_about(make):
-    code, calls, errors = make("submit", FILE="mine.csv", FOLDS="3")
+def test_the_environment_changes_nothing_and_is_warned_about(called):
+    code, calls, errors = called("submit", FILE="mine.csv", FOLDS="3")
     assert (code, calls) == (0, [["submit"]])
     assert "FILE of the environment is ignored: give it after `make submit`" in errors
     assert "FOLDS" not in errors
 
 
-def test_clean_takes_the_drawn_demo_and_leaves_real_data_alone(make, place):
+def test_clean_takes_the_drawn_demo_and_leaves_real_data_alone(called, place):
     folders = [place / folder / name for folder in ("data", "data/cache", "runs") for name in ("demo", "siim")]
     for folder in folders:
         folder.mkdir(parents=True)
         (folder / "file").touch()
-    assert make("clean")[0] == 0
+    assert called("clean")[0] == 0
     assert all(folder.exists() for folder in folders)
     shutil.rmtree(place / "data/demo")
     phantom.write(place / "data/demo", train=1, test=1, size=64)
-    assert make("clean")[0] == 0
+    assert called("clean")[0] == 0
     assert [folder.name for folder in folders if folder.exists()] == ["siim"] * 3

@@ -77,7 +77,9 @@ def _refuse_without_effect(
         KitError: an option does nothing beside the others that are given.
     """
     spelling = {
-        parameter.name: parameter.opts[0].upper() if parameter.param_type_name == "argument" else parameter.opts[0]
+        parameter.name: parameter.opts[0]
+        if parameter.param_type_name == "option"
+        else parameter.metavar or parameter.opts[0].upper()
         for parameter in context.command.params
     }
 

@@ -40,7 +40,7 @@ def write_demo(
     train: Annotated[int, typer.Option(min=1, help="Training images.")] = 240,
     test: Annotated[int, typer.Option(min=1, help="Test images.")] = 100,
     size: Annotated[int, typer.Option(min=64, help="Pixels a side.")] = 1024,
-    seed: Annotated[int, typer.Option(min=0, help="Another one draws other patients.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
 ) -> None:
     """Write the built-in competition: phantom chest X-rays with labels and a solution."""
     from kit import phantom
@@ -65,7 +65,9 @@ def fetch(
 
 @verb(app, "check")
 def check_data(
-    folder: Annotated[Path, typer.Argument(help="A competition's folder, or one of images and masks.")] = DEMO,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A competition's folder, or one of images and masks.")
+    ] = DEMO,
     label: Label = None,
 ) -> None:
     """Decode every file of a data set, hold each truth against its image, and say what is wrong."""
@@ -79,8 +81,8 @@ def check_data(
 
 @verb(app, "import")
 def import_folder(
-    folder: Annotated[Path, typer.Argument(help="Images with masks of the same names, or any mirror.")],
-    out: Annotated[Path, typer.Option(help="The competition's folder to write.")],
+    folder: Annotated[Path, typer.Argument(metavar="DATA", help="Images with masks of the same names, or any mirror.")],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="The competition's folder to write.")],
     skip_bad: SkipBad = False,
     masks: Annotated[Path | None, typer.Option(help="Folder of the masks; default: told by names.")] = None,
     mask_suffix: Annotated[str | None, typer.Option(help="End of the masks' names; default: told by names.")] = None,
@@ -111,9 +113,12 @@ def make_folds(
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
-    count: Annotated[int | None, typer.Option("--folds", min=2, help="How many; default: as the recipe says.")] = None,
+    count: Annotated[
+        int | None,
+        typer.Option("--folds", metavar="FOLDS", min=2, help="Number of folds; default: as the recipe says."),
+    ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=2**32 - 1, help="Of the shuffle; default: the recipe's.")
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Random seed of the split; default: the recipe's.")
     ] = None,
     holdout: Annotated[float | None, typer.Option(help="Hold out this share instead of K folds.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; default: folds/NAME.csv, or NAME-SPLIT.csv.")] = None,

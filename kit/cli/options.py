@@ -5,25 +5,39 @@ from typing import Annotated
 
 import typer
 
-from kit import recipes
 from kit.core.errors import KitError
 
 DEMO = Path("data/demo")
 UNCHANGED: list[str] = []
 """A recipe as it is."""
 
-Data = Annotated[Path, typer.Option(help="Folder of the competition's files; the default demo is made when missing.")]
+
+def recipe_names() -> list[str]:
+    """Names of the recipes, for the shell's completion."""
+    from kit import recipes
+
+    return recipes.names()
+
+
+# A metavar is the variable of make that an option takes (`kit.cli.make`).
+Data = Annotated[
+    Path,
+    typer.Option(metavar="DATA", help="Folder of the competition's files; the default demo is made when missing."),
+]
 RecipeName = Annotated[
     str | None,
     typer.Option(
+        metavar="RECIPE",
         help="Name of a recipe (`kit recipes`), or path of a .yaml file; all data but the demo need one.",
         show_default="demo",
-        autocompletion=recipes.names,
+        autocompletion=recipe_names,
     ),
 ]
 Overrides = Annotated[
     list[str],
-    typer.Option("--set", help="KEY=VALUE pairs over the recipe: 'stages.0.epochs=2 seed=1'; may be repeated."),
+    typer.Option(
+        "--set", metavar="SET", help="KEY=VALUE pairs over the recipe: 'stages.0.epochs=2 seed=1'; may be repeated."
+    ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and say which.")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Accept label rows without an image.")]
@@ -40,7 +54,7 @@ def recipe_for(data: Path, name: str | None) -> str:
     """
     if name is not None:
         return name
-    from kit import phantom
+    from kit import phantom, recipes
 
     if data.exists() and not phantom.is_drawn(data):
         others = ", ".join(known for known in recipes.names() if known != "demo")

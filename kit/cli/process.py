@@ -16,6 +16,7 @@ from types import FrameType
 import typer
 from typer.exceptions import Abort, TyperException
 
+from kit.cli import make
 from kit.cli.app import app
 from kit.core.distributed import JOB, lost_process
 from kit.core.errors import KitError, of_system
@@ -43,7 +44,7 @@ def main(verbs: typer.Typer = app, name: str = "kit") -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         with stoppable():
-            code = verbs(prog_name=name, standalone_mode=False) or 0  # None from a verb that ended well
+            code = _run(verbs, name, sys.argv[1:])
     except (KitError, OSError) as error:
         if logger.isEnabledFor(logging.DEBUG):
             logging.getLogger(__name__).debug("where it came from:", exc_info=True)
@@ -64,6 +65,16 @@ def main(verbs: typer.Typer = app, name: str = "kit") -> None:
         print("kit: no answer, nothing done", file=sys.stderr)
         code = 2
     sys.exit(code)
+
+
+def _run(verbs: typer.Typer, name: str, arguments: list[str]) -> int:
+    """Exit code of a command line: 0 from a verb that ended well."""
+    if arguments[:1] == [make.OPTION]:
+        translated = make.arguments(arguments[1:], verbs)
+        if translated is None:
+            return 0
+        arguments = translated
+    return verbs(arguments, prog_name=name, standalone_mode=False) or 0
 
 
 @contextmanager

@@ -35,7 +35,9 @@ def compare_runs(
 
 @verb(app, "view")
 def view_images(
-    images: Annotated[list[str], typer.Argument(help="Ids of images, or paths of DICOM files that are named so.")],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE", help="Ids of images, or paths of DICOM files that are named so.")
+    ],
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,

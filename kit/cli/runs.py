@@ -14,7 +14,7 @@ def train_all(
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
-    fold: Annotated[int | None, typer.Option(min=0, help="Train this fold alone.")] = None,
+    fold: Annotated[int | None, typer.Option(metavar="FOLD", min=0, help="Train this fold alone.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Folds at a time, a process each; they share the threads.")] = 1,
     keep_checkpoints: Annotated[
         bool, typer.Option("--keep-checkpoints", help="Keep last.ckpt of finished stages: 391 MB each with ResNet-34.")
@@ -148,7 +148,7 @@ def export_networks(
 
 @verb(app, "recipes", needs={"overrides": "name"})
 def print_recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this one resolved, as YAML.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Print this one resolved, as YAML.")] = None,
     overrides: Overrides = UNCHANGED,
 ) -> None:
     """List the recipes, or print one resolved."""

@@ -18,7 +18,10 @@ SHOWN = 20
 def check_file(
     file: Annotated[Path, typer.Argument(help="The submission.")],
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the competition's files, whose ids and sizes the file must answer.")
+        Path | None,
+        typer.Option(
+            metavar="DATA", help="Folder of the competition's files, whose ids and sizes the file must answer."
+        ),
     ] = None,
     sample: Annotated[Path | None, typer.Option(help="A sample submission whose ids it must answer, instead.")] = None,
 ) -> None:
@@ -50,12 +53,16 @@ def check_file(
 def hand_in(
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder of the competition's files; must be given for Kaggle.", show_default="the demo"),
+        typer.Option(
+            metavar="DATA", help="Folder of the competition's files; must be given for Kaggle.", show_default="the demo"
+        ),
     ] = None,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
-    to: Annotated[str, typer.Option(help="local or kaggle.")] = "local",
-    file: Annotated[Path | None, typer.Option(help="A submission from elsewhere instead of the run's.")] = None,
+    to: Annotated[str, typer.Option(metavar="TO", help="local or kaggle.")] = "local",
+    file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A submission from elsewhere instead of the run's.")
+    ] = None,
     kernel: Annotated[str | None, typer.Option(help="OWNER/SLUG/VERSION whose output is submitted.")] = None,
     competition: CompetitionName = None,
     again: Annotated[bool, typer.Option("--again", help="Submit a file that was submitted before.")] = False,

@@ -35,6 +35,13 @@ def test_version(kit):
     assert kit("--version") == (0, f"kit {package.__version__}\n", "")
 
 
+def test_what_make_hands_on_is_run(kit):
+    code, out, _ = kit("--make", "recipes lint", "lint:", "recipes", "RECIPE=demo", "SET=seed=7", "--", "--quiet")
+    assert code == 0
+    assert "\nseed: 7\n" in out
+    assert kit("--make", "recipes lint", "lint:", "checked", "RECIPE=demo") == (0, "", "")
+
+
 def test_without_a_verb_it_prints_the_help(kit):
     code, out, _ = kit()
     assert code == 0
@@ -55,6 +62,7 @@ def test_without_a_verb_it_prints_the_help(kit):
         (["recipes", "demo", "--set", "stage.0.epochs=1"], "stage: is not a key of a recipe; did you mean stages?"),
         (["train", "--fold", "one"], "--fold"),
         (["submit", "--to", "kaggle"], "--to kaggle: say with --data"),
+        (["--make", "folds train", "lint:", "folds", "FILE=x"], "make folds train does not take FILE"),
         (["submit", "--to", "kaggle", "--file", "mine.csv"], "--to kaggle: say with --data"),
     ],
 )
@@ -82,7 +90,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(kit, arguments, complaint):
         (["predict", "--trained-on", "x", "--images", "i"], "--images: does nothing with --trained-on: leave one of"),
         (["predict", "--trained-on", "x", "--backend", "torch"], "--backend: does nothing with --trained-on"),
         (["train", "--fold", "0", "--jobs", "2"], "--jobs: does nothing with --fold"),
-        (["recipes", "--set", "seed=1"], "--set: does nothing without NAME: leave it out, or give NAME"),
+        (["recipes", "--set", "seed=1"], "--set: does nothing without RECIPE: leave it out, or give RECIPE"),
         (["validate", "f.csv", "--sample", "s.csv", "--data", "d"], "--data: does nothing with --sample"),
         (["kernel", "build", "--run", "r", "--recipe", "demo"], "--recipe: does nothing with --run"),
         (["kernel", "push", "--run", "r", "--set", "seed=1"], "--set: does nothing with --run"),

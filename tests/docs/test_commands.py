@@ -5,7 +5,6 @@ called as `make` goes through the Makefile, and every call of the kit through th
 their overrides are loaded.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from make_calls import call, ready_folder
 from typer.core import TyperGroup
 
 from kit import cli, recipes
@@ -23,8 +23,6 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 KIT, REPRODUCE = (typer.main.get_command(app) for app in (cli.app, reproduced.app))
 VERBS = KIT.commands | REPRODUCE.commands
 PROGRAMS = ("make", "kit", "python", "torchrun", "pip", "docker", "tensorboard", "xargs", "seq", "sbatch", "srun")
-UNLIKE_THE_KIT = {"bench", "bench-gpu", "test", "test-fast", "coverage", "lint", "docs", "clean"}
-"""Verbs of make that run something else."""
 BLOCK = re.compile(r"^```(?P<kind>\S*)\n(?P<content>.*?)^```$", re.DOTALL | re.MULTILINE)
 ENVIRONMENT = ("python", "torchrun", "tensorboard", "pip")
 """Programs that lie in .venv/bin, too."""
@@ -77,23 +75,17 @@ def called(script, folder):
 def place(tmp_path_factory):
     """A folder where the environment looks ready, so that make calls the kit and nothing else."""
     folder = tmp_path_factory.mktemp("docs")
-    (folder / "made/.venv").mkdir(parents=True)
-    for name in ("requirements.txt", "requirements-dev.txt", ".venv/ready", ".venv/dev"):
-        (folder / "made" / name).touch()
+    ready_folder(folder / "made")
     return folder
 
 
-def kit_calls(call, folder):
+def kit_calls(command, folder):
     """The kit's arguments that a call of a program comes to."""
-    program, *words = call
+    program, *words = command
     if program == "make":
-        dry = ["-n"] if UNLIKE_THE_KIT & set(words) else []
-        programs = [rf"{name}=printf '%s\n' kit" for name in ("KIT", "REPRODUCE")]
-        command = ["make", *dry, "-f", ROOT / "Makefile", *programs, *words]
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
-        done = subprocess.run(command, cwd=folder / "made", env=clean, capture_output=True, text=True)
-        assert (done.returncode, done.stderr) == (0, ""), f"{call}: {done.stderr}"
-        return [one.split("\n") for one in f"\n{done.stdout.rstrip()}".split("\nkit\n")[1:]]
+        code, lines, errors = call(folder / "made", *words)
+        assert (code, errors) == (0, ""), f"{words}: {errors}"
+        return lines
     if program == "kit":
         return [words]
     if "-m" in words and words[words.index("-m") + 1] == "kit":
@@ -124,8 +116,8 @@ def test_every_command_is_one(page, place):
     written = [re.sub(r"\s*\n\s*", " ", command) for command in INLINE.findall(text)]
     mentioned = [command for command in written if not PLACE.search(command)]
     for script in blocks(page, "bash") + mentioned:
-        for call in called(script, place):
-            for arguments in kit_calls(call, place):
+        for command in called(script, place):
+            for arguments in kit_calls(command, place):
                 # A verb that is only named in a sentence lacks what it needs.
                 if script in mentioned and len(arguments) == 1:
                     assert arguments[0] in VERBS
@@ -135,8 +127,8 @@ def test_every_command_is_one(page, place):
 
 def test_the_commands_are_found(place):
     """So that a change of the pages' form cannot empty the test above."""
-    found = [call for page in PAGES for script in blocks(page, "bash") for call in called(script, place)]
-    verbs = {arguments[0] for call in found for arguments in kit_calls(call, place)}
+    found = [command for page in PAGES for script in blocks(page, "bash") for command in called(script, place)]
+    verbs = {arguments[0] for command in found for arguments in kit_calls(command, place)}
     assert len(found) > 60
     assert verbs >= {"folds", "train", "submit", "predict", "report", "compare", "view", "kernel", "check", "import"}
 
@@ -148,7 +140,7 @@ def test_the_commands_are_found(place):
 )
 def test_a_command_that_is_none_is_noticed(script, place):
     with pytest.raises(Exception, match=r"trian|FODL|recipie|seed"):
-        [parse(arguments) for call in called(script, place) for arguments in kit_calls(call, place)]
+        [parse(arguments) for command in called(script, place) for arguments in kit_calls(command, place)]
 
 
 def test_own_data_from_nothing_to_a_score(place, tmp_path, monkeypatch, capsys):
@@ -165,8 +157,8 @@ def test_own_data_from_nothing_to_a_score(place, tmp_path, monkeypatch, capsys):
             exec(match["content"], {})
         if match["kind"] != "bash":
             continue
-        for call in called(match["content"], place):
-            for arguments in kit_calls(call, place):
+        for command in called(match["content"], place):
+            for arguments in kit_calls(command, place):
                 if arguments[0] == "kernel":
                     continue
                 monkeypatch.setattr(sys, "argv", ["kit", *arguments])

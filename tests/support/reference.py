@@ -50,7 +50,11 @@ def _verb(name: str, command: typer.core.TyperCommand) -> str:
         if parameter.name in ("verbose", "quiet", "help"):
             continue
         option = isinstance(parameter, TyperOption)
-        names = ", ".join(f"`{spelling}`" for spelling in parameter.opts) if option else f"`{parameter.name.upper()}`"
+        names = (
+            ", ".join(f"`{spelling}`" for spelling in parameter.opts)
+            if option
+            else f"`{parameter.metavar or parameter.name.upper()}`"
+        )
         given = parameter.default
         unsaid = given is None or given is False or given in ("", []) or callable(given)
         default = "" if unsaid else f"`{given}`"

@@ -1,0 +1,179 @@
+"""What `make` is asked for, as a command line of the kit.
+
+The Makefile knows no option: for each of its goals it hands on all goals and all variables that it was given, as
+
+    kit --make GOALS OTHERS VERB [NAME=VALUE …] [-- ARGS …]
+
+A verb takes the variables that its help shows: FOLDS goes to `--folds FOLDS`, FILE to the argument FILE. ARGS hold any
+further options, of which each verb takes those that it has. Every call is checked as a whole, so that what none of its
+verbs takes is an error before the first one runs.
+"""
+
+import logging
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from kit.cli.app import app
+from kit.core.errors import KitError
+from kit.core.suggest import did_you_mean
+
+log = logging.getLogger(__name__)
+
+OPTION = "--make"
+CHECKED = "checked"
+"""In the place of VERB: the call is checked and nothing is run."""
+SPELLINGS = {"kernel": "kernel build", "kernel-check": "kernel check", "push": "kernel push"}
+"""Verbs that make spells in one word."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Goals and variables of a call of make."""
+
+    goals: Sequence[str]
+    others: Mapping[str, Sequence[str]]
+    """Verbs of make that the kit does not have, with the variables that each takes."""
+    given: Mapping[str, str] = field(default_factory=dict)
+    further: Sequence[str] = ()
+    """ARGS as words."""
+
+    def __str__(self) -> str:
+        return f"make {' '.join(self.goals)}"
+
+
+def arguments(words: Sequence[str], verbs: typer.Typer = app) -> list[str] | None:
+    """The command line of a verb that make calls; None where the call is only checked.
+
+    Args:
+        words: What follows `--make`, see the head of this module.
+        verbs: Those that VERB is one of.
+
+    Raises:
+        KitError: a goal is unknown, no goal takes a variable or an option of ARGS, or a variable is empty.
+    """
+    goals, others, verb, *rest = words
+    end = rest.index("--") if "--" in rest else len(rest)
+    given = dict(word.split("=", 1) for word in rest[:end])
+    further = rest[end + 1 :]
+    if end < len(rest):
+        given["ARGS"] = " ".join(further)
+    taken_by = {name: names.split(",") for name, names in (other.split(":") for other in others.split())}
+    call = Call(goals.split(), taken_by, given, further)
+    commands = _commands(app) | _commands(verbs)
+    taken = _check(call, commands)
+    if verb in (call.goals[0], CHECKED):  # once a call
+        for name in sorted(taken & os.environ.keys() - given.keys()):
+            log.warning("%s of the environment is ignored: give it after `%s`", name, call)
+    options = _distribute(call, {goal: commands[goal] for goal in call.goals if goal in commands})
+    if verb == CHECKED:
+        return None
+    return [*SPELLINGS.get(verb, verb).split(), *_from_variables(commands[verb], given), *options[verb]]
+
+
+def variables(command: TyperCommand) -> dict[str, Any]:
+    """The parameter of each variable that a verb takes, by what its help calls it."""
+    named = {parameter.metavar or str(parameter.name).upper(): parameter for parameter in command.params}
+    return {name: one for name, one in named.items() if one.metavar or one.param_type_name == "argument"}
+
+
+def _commands(verbs: typer.Typer) -> dict[str, TyperCommand]:
+    """Each verb by the word that make has for it."""
+    words = {spelling: word for word, spelling in SPELLINGS.items()}
+
+    def walk(group: Any, before: str = "") -> Iterator[tuple[str, TyperCommand]]:
+        for name, command in group.commands.items():
+            spelling = f"{before}{name}"
+            if isinstance(command, TyperGroup):
+                yield from walk(command, f"{spelling} ")
+            else:
+                yield words.get(spelling, spelling), command
+
+    return dict(walk(typer.main.get_command(verbs)))
+
+
+def _check(call: Call, commands: Mapping[str, TyperCommand]) -> set[str]:
+    """The variables that the goals of a call take.
+
+    Raises:
+        KitError: a goal is unknown, none takes a variable, or a variable is empty.
+    """
+    for goal in call.goals:
+        if goal not in {*commands, *call.others}:
+            near = did_you_mean(goal, [*commands, *call.others])
+            raise KitError(f"there is no verb {goal}{near} (`make help` lists them)")
+    taken = [
+        name
+        for goal in call.goals
+        for name in (call.others[goal] if goal in call.others else [*variables(commands[goal]), "ARGS"])
+        if name
+    ]
+    repeated = {name for one in commands.values() for name, parameter in variables(one).items() if parameter.multiple}
+    for name, value in call.given.items():
+        if name not in taken:
+            known = " ".join(dict.fromkeys(taken)) or "no variable"
+            raise KitError(f"{call} does not take {name}{did_you_mean(name, taken)} (it takes {known})")
+        if not value.strip() and name not in {*repeated, "ARGS"}:
+            raise KitError(f"{name}= is empty: give it a value, or leave it out")
+    return set(taken)
+
+
+def _distribute(call: Call, commands: Mapping[str, TyperCommand]) -> dict[str, list[str]]:
+    """ARGS of each verb: of options those that it has, and other words where it takes arguments.
+
+    Raises:
+        KitError: no verb takes a word.
+    """
+    having = {
+        goal: {
+            spelling: parameter
+            for parameter in command.get_params(typer.Context(command))
+            for spelling in (*parameter.opts, *parameter.secondary_opts)
+        }
+        for goal, command in commands.items()
+    }
+    found: dict[str, list[str]] = {goal: [] for goal in commands}
+    unread = list(call.further)
+    while unread:
+        piece = [unread.pop(0)]
+        name, equals, _ = piece[0].partition("=")
+        if name.startswith("-"):
+            takers = [goal for goal, parameters in having.items() if name in parameters]
+            parameter = having[takers[0]][name] if takers else None
+            if parameter and not equals and not parameter.is_flag:
+                piece += unread[: parameter.nargs]
+                del unread[: parameter.nargs]
+        else:
+            takers = [
+                goal for goal in commands if any(one.param_type_name == "argument" for one in commands[goal].params)
+            ]
+        if not takers and not any("ARGS" in call.others.get(goal, ()) for goal in call.goals):
+            near = did_you_mean(name, [spelling for parameters in having.values() for spelling in parameters])
+            raise KitError(f"{call} does not take {name}{near}")
+        for goal in takers:
+            found[goal] += piece
+    return found
+
+
+def _from_variables(command: TyperCommand, given: Mapping[str, str]) -> list[str]:
+    """The words of a command line that hold what a verb takes of the variables."""
+    words = []
+    for name, parameter in variables(command).items():
+        value = given.get(name, "")
+        if not value:
+            continue
+        if parameter.param_type_name == "option":
+            words += [parameter.opts[0], value]
+        elif parameter.nargs == 1:
+            words.append(value)
+        else:
+            try:
+                words += shlex.split(value)
+            except ValueError as error:
+                raise KitError(f"{name}={value}: is not a list of words: {error}") from None
+    return words
