@@ -32,7 +32,7 @@ SLOW = (
     "reproduce",
     "training/stage",
     "workflows",
-    "cli/test_cli.py",
+    "cli",
     "competition/test_broken_dicom.py",
     "inference/test_export.py",
     "kaggle/test_kills.py",

@@ -57,9 +57,9 @@ def fetch(
 ) -> None:
     """Fetch the competition's files from Kaggle, or a mirror with the training images."""
     from kit.kaggle import settings
-    from kit.workflows import submit
+    from kit.workflows.download import download
 
-    folder, done = submit.download(settings.load(competition), dataset, out)
+    folder, done = download(settings.load(competition), dataset, out)
     print(f"{folder}: {'complete' if done else 'complete, nothing to do'}")
 
 

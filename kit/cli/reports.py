@@ -13,10 +13,14 @@ from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, recipe
 def write_report(data: Data = DEMO, recipe: RecipeName = None, overrides: Overrides = UNCHANGED) -> None:
     """Write one self-contained HTML page of a run, and its figures as SVG, PNG and CSV."""
     from kit import recipes
+    from kit.report import surfaces
     from kit.workflows import report
     from kit.workflows.workspace import Workspace
 
-    print(report.report(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides)))
+    page = report.report(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides))
+    print(page)
+    if verdict := surfaces.verdict([page.parent]):
+        print(verdict)
 
 
 @verb(app, "compare")

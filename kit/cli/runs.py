@@ -87,13 +87,17 @@ def search_thresholds(
     if maps:
         folders = thresholds.explore_arrays(maps, masks, kinds, out, folds, removals, prevalence, draws)
         print(surfaces.table(folders))
+        verdict = surfaces.verdict(folders.values())
     else:
         wanted = recipes.load(recipe_for(data, recipe), overrides)
         explored = thresholds.explore(Workspace(), data, wanted, kinds, removals, prevalence, draws)
         folders = explored.folders
         print(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.in_use.name}: {explored.why}")
+        verdict = surfaces.verdict([explored.in_use])
     for folder in folders.values():
         surfaces.draw(folder)
+    if verdict:
+        print(verdict)
 
 
 @verb(

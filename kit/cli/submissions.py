@@ -100,7 +100,7 @@ def confirm(question: str) -> bool:
 @verb(app, "scores")
 def print_scores() -> None:
     """Print the ledger as a table: nested Dice with its interval, all empty, public, private."""
-    from kit.workflows import submit
+    from kit.workflows.scores import scores
     from kit.workflows.workspace import Workspace
 
-    print(submit.scores(Workspace()))
+    print(scores(Workspace()))

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import fft
 
 from kit.competition import rle, shapes
 from kit.core.errors import KitError
@@ -160,6 +159,8 @@ def _autocorrelation(starts: np.ndarray, ends: np.ndarray, most: int) -> np.ndar
     first, span = int(starts[0]), int(ends[-1] - starts[0])
     steps = np.zeros(span + 1, np.float32)
     steps[starts - first], steps[ends - first] = 1, -1
+    from scipy import fft
+
     spectrum = fft.rfft(np.cumsum(steps[:-1]), fft.next_fast_len(span + most + 1, real=True))
     found: np.ndarray = fft.irfft(np.abs(spectrum) ** 2, fft.next_fast_len(span + most + 1, real=True))[: most + 1]
     return found / found[0]

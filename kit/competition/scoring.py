@@ -168,3 +168,28 @@ def in_words(figures: Mapping[str, Any]) -> str:
     known = {text: figures.get(key) for text, key in names.items()}
     beside = ", ".join(f"{text} {value:.4f}" for text, value in known.items() if value is not None and value == value)
     return f"{figures['dice']:.4f}" + (f" ({beside})" if beside else "")
+
+
+def verdict(figures: Mapping[str, Any]) -> str:
+    """What to do about a run that is no better than an empty submission, in a line; empty for a run that is.
+
+    Args:
+        figures: `nested_dice`, `interval` (its 95 % interval) and `dice_all_empty`, as in thresholds.json. Where one
+            is missing or None there is nothing to say.
+
+    >>> verdict({"nested_dice": 0.4267, "interval": [0.36, 0.49], "dice_all_empty": 0.5})
+    'no better than an empty submission, which scores 0.5000 on the same images: see what it misses (`make report`), \
+then train longer, at a larger size or on more images'
+    >>> verdict({"nested_dice": 0.51, "interval": [0.46, 0.56], "dice_all_empty": 0.5})[:48]
+    'not clearly better than an empty submission, whi'
+    >>> verdict({"nested_dice": 0.95, "interval": [0.92, 0.97], "dice_all_empty": 0.77})
+    ''
+    """
+    nested, interval, empty = (figures.get(name) for name in ("nested_dice", "interval", "dice_all_empty"))
+    if nested is None or interval is None or empty is None or interval[0] > empty:
+        return ""
+    how = "no better" if nested <= empty else "not clearly better"
+    return (
+        f"{how} than an empty submission, which scores {empty:.4f} on the same images: see what it misses "
+        "(`make report`), then train longer, at a larger size or on more images"
+    )

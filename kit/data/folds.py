@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from kit.competition import labels
 from kit.competition.layout import Competition
@@ -104,6 +103,8 @@ def make(competition: Competition, split: Split) -> Folds:
         if size < parts:
             short = f"the {parts} folds: some folds have" if holdout is None else f"{parts}: the held-out part may have"
             log.warning("%d images are %s, fewer than %s none", size, stratum, short)
+    from sklearn.model_selection import StratifiedGroupKFold  # takes longer to load than all else of a verb
+
     splitter = StratifiedGroupKFold(n_splits=parts, shuffle=True, random_state=split.seed)
     table["fold"] = 0
     with warnings.catch_warnings():

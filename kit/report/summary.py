@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from kit.competition.scoring import in_words
+from kit.competition.scoring import in_words, verdict
 from kit.core.errors import KitError
 from kit.core.files import read_bytes
 from kit.inference import thresholds_file
@@ -23,7 +23,10 @@ def describe(run: Run) -> str:
 
 
 def outcome(run: Run) -> str:
-    """What a run scores out of fold, by which rule; that it waits for other folds, where it has no thresholds yet."""
+    """What a run scores out of fold, by which rule, and on a second line where that is no better than no mask at all.
+
+    Where it has no thresholds yet: that it waits for other folds.
+    """
     if not run.thresholds.is_file():
         return f"{run.folder}: trained; thresholds are chosen once every fold is"
     found = thresholds_file.read_measured(run.thresholds)
@@ -34,7 +37,7 @@ def outcome(run: Run) -> str:
     )
     chosen = f"{found['rule']} ({rule})" if rule else found["rule"]
     share = f", on {found['share']:.1%} of a test set" if found.get("share") is not None else ""
-    return f"rule {chosen}{share}: {headline(found)}"
+    return "\n".join(filter(None, (f"rule {chosen}{share}: {headline(found)}", verdict(found))))
 
 
 def headline(found: dict[str, Any]) -> str:

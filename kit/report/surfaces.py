@@ -1,10 +1,12 @@
 """What a threshold search found: rules side by side, and the Dice over their thresholds as a picture."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from kit.competition import scoring
 from kit.core.arrays import read_arrays
 from kit.inference.thresholds_file import read_measured
 from kit.report import figures
@@ -43,6 +45,12 @@ def table(folders: dict[str, Path], in_use: Path | None = None) -> str:
         rows.append(_row(f"* {name}" if folder == in_use else name, read_measured(folder / "thresholds.json")))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def verdict(folders: Iterable[Path]) -> str:
+    """What to do where the best of some searches is no better than an empty submission; empty where one is."""
+    found = [read_measured(folder / "thresholds.json") for folder in folders]
+    return scoring.verdict(max(found, key=lambda one: one["nested_dice"] or 0))
 
 
 def _row(name: str, found: dict) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kit.competition import layout, submission
+from kit.competition import layout, scoring, submission
 from kit.core import files
 from kit.core.errors import KitError, printable
 from kit.submissions import leaderboard, ledger, standings
@@ -29,6 +29,9 @@ class Outcome:
     """The file; the ledger may know the same content by another name."""
 
     def __str__(self) -> str:
+        return "\n".join(filter(None, (self._what_happened(), scoring.verdict(vars(self.entry)))))
+
+    def _what_happened(self) -> str:
         place = f"{self.path}: "
         if self.entry.file not in ("", str(self.path)):
             place += f"has the content of {self.entry.file}: "

@@ -1,6 +1,5 @@
-"""The flow of the verbs that submit or fetch something: `submit`, `scores` and `download`."""
+"""The flow of the verb `submit`."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,8 @@ from kit.inference import thresholds_file
 from kit.kaggle import settings
 from kit.recipes.schema import Recipe
 from kit.run import Run
-from kit.submissions import ledger, submit
+from kit.submissions import submit
 from kit.workflows.workspace import Workspace
-
-log = logging.getLogger(__name__)
 
 
 def hand_in(
@@ -100,7 +97,8 @@ def _without_test(folder: Path, run: Run) -> str:
     if not known:
         raise KitError(f"{run.thresholds}: is missing, or of an earlier version: run `kit train` first")
     figures = {**known, "dice": known["nested_dice"]}
-    return f"{folder}: has no test images, so nothing is submitted; out of fold: {scoring.in_words(figures)}"
+    told = f"{folder}: has no test images, so nothing is submitted; out of fold: {scoring.in_words(figures)}"
+    return "\n".join(filter(None, (told, scoring.verdict(known))))
 
 
 def _known(run: Run, own: bool) -> dict[str, Any]:
@@ -109,36 +107,3 @@ def _known(run: Run, own: bool) -> dict[str, Any]:
         return {}
     found = thresholds_file.read(run.thresholds)
     return found.measures | ({} if found.recipe is None else {"recipe": found.recipe})
-
-
-def scores(workspace: Workspace) -> str:
-    """The ledger as a table, after asking Kaggle what its submissions have scored by now."""
-    if any((entry.destination or "").startswith("kaggle/") for entry in ledger.entries(workspace.ledger)):
-        from kit.kaggle.client import connect
-        from kit.submissions import kaggle
-
-        try:
-            kaggle.refresh(workspace.ledger, lambda: connect(settings.load().timeout))
-        except KitError as error:
-            log.warning("%s; the table shows what was known before", error)
-    return ledger.table(workspace.ledger)
-
-
-def download(chosen: settings.Settings, dataset: str | None = None, out: Path | str | None = None) -> tuple[Path, bool]:
-    """Fetches the competition's files, or those of a data set `OWNER/SLUG`.
-
-    Returns:
-        The folder, and whether there was anything to do.
-
-    Raises:
-        KitError: anything stands in the way.
-    """
-    from kit.kaggle import download
-    from kit.kaggle.client import connect
-
-    name = chosen.named_competition() if dataset is None else dataset
-    folder = Path(out) if out else Path("data") / name.rpartition("/")[2]
-    client = connect(chosen.timeout)
-    if dataset is None:
-        return folder, download.download_competition(client, name, folder)
-    return folder, download.download_dataset(client, dataset, folder)

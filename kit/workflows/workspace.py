@@ -1,22 +1,23 @@
-"""Where things lie: the one object that knows the folders of data, folds, runs, caches and submissions."""
+"""Where things lie: the one object that knows the folders of data, folds, runs, caches and submissions.
+
+What reads images is loaded where it is needed, so that a verb which needs none, such as `scores`, starts at once.
+"""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kit import lineage, phantom
-from kit.competition import layout
-from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.core.logs import LogFile
-from kit.core.store import keys_path, read_keys
-from kit.data import cache, folds
-from kit.data.folds import Folds, Split
-from kit.inference import maps, predictions
-from kit.recipes.schema import Recipe
 from kit.run import Run
+
+if TYPE_CHECKING:
+    from kit.competition.layout import Competition
+    from kit.data.folds import Folds
+    from kit.recipes.schema import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Workspace:
         """Predictions of other folders than the test images."""
         return self.root / "predictions"
 
-    def open_data(self, folder: Path | str, allow_missing: bool = True) -> Competition:
+    def open_data(self, folder: Path | str, allow_missing: bool = True) -> "Competition":
         """Opens a competition's folder; the built-in demo is made when it is missing.
 
         Label rows without an image are an error when folds are made, unless they are allowed there; what comes after
@@ -78,25 +79,31 @@ class Workspace:
         Raises:
             KitError: the folder is none, or a file in it is malformed.
         """
+        from kit import phantom
+        from kit.competition import layout
+
         folder = Path(folder)
         if folder == self.demo and not folder.exists():
             phantom.write(folder)
         return layout.open_folder(folder, allow_missing)
 
-    def run(self, competition: Competition, recipe: Recipe | str) -> Run:
+    def run(self, competition: "Competition", recipe: "Recipe | str") -> Run:
         """The run of a recipe, or of that name, on a data set."""
         return Run(self.runs / competition.name / (recipe if isinstance(recipe, str) else recipe.name))
 
-    def cache(self, competition: Competition) -> Path:
+    def cache(self, competition: "Competition") -> Path:
         """Folder of a data set's caches."""
         return self.caches / competition.name
 
-    def fold_file(self, competition: Competition, recipe: Recipe) -> Path:
+    def fold_file(self, competition: "Competition", recipe: "Recipe") -> Path:
         """The fold file that a recipe trains on: its split's, see `folds.file_of`, else the user's own `NAME.csv`.
 
         Raises:
             KitError: there is none.
         """
+        from kit.data import folds
+        from kit.data.split import Split
+
         split = Split(recipe.folds.count, recipe.folds.holdout, recipe.folds.seed)
         path, first = folds.file_of(self.folds, competition.name, split), self.folds / f"{competition.name}.csv"
         if path.is_file():
@@ -114,14 +121,14 @@ class OpenRun:
     """A trained run with its data, checked to be what it was trained as."""
 
     run: Run
-    recipe: Recipe
-    competition: Competition
-    split: Folds
+    recipe: "Recipe"
+    competition: "Competition"
+    split: "Folds"
     image_keys: tuple[bytes, ...]
     """What each training image and its label rows are by their content."""
 
 
-def open_run(workspace: Workspace, data: Path | str, wanted: Recipe, run: Run | None = None) -> OpenRun:
+def open_run(workspace: Workspace, data: Path | str, wanted: "Recipe", run: Run | None = None) -> OpenRun:
     """Opens the run of a recipe on a data set, for any verb that follows a training.
 
     Args:
@@ -134,6 +141,9 @@ def open_run(workspace: Workspace, data: Path | str, wanted: Recipe, run: Run | 
         KitError: there is no such run, or its recipe, data, folds or weights are no longer those that it was trained
             with; it says which.
     """
+    from kit import lineage
+    from kit.data import cache, folds
+
     competition = workspace.open_data(data)
     run = run or workspace.run(competition, wanted)
     lineage.agree(run, wanted)
@@ -150,6 +160,9 @@ def check_maps(opened: OpenRun) -> None:
     Raises:
         KitError: they are not, or are missing.
     """
+    from kit.core.store import keys_path, read_keys
+    from kit.inference import maps, predictions
+
     key_by_id = dict(zip(opened.competition.train, opened.image_keys, strict=True))
     for part in opened.recipe.parts():
         run = opened.run.part(part)

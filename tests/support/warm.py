@@ -7,6 +7,8 @@ import joblib
 import PIL.JpegImagePlugin
 import PIL.PngImagePlugin
 import pytest
+import scipy.fft
+import sklearn.model_selection
 import torch.utils.serialization
 from numba.core.registry import cpu_target
 
@@ -19,7 +21,7 @@ import kit.workflows.jobs
 import kit.workflows.submit
 import kit.workflows.train
 
-__all__ = ["PIL", "joblib", "kit", "pytest", "torch"]
+__all__ = ["PIL", "joblib", "kit", "pytest", "scipy", "sklearn", "torch"]
 
 cpu_target.target_context.refresh()
 cpu_target.typing_context.refresh()
