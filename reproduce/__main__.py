@@ -12,7 +12,7 @@ from kit.cli.process import main
 app = typer.Typer(help="The paper's tables, figures and claims, and the trainings that they need.")
 
 
-@verb(app, "tables")
+@verb(app, "tables", ["python -m reproduce tables --data ../siim"])
 def fill_tables(data: Data = DEMO) -> None:
     """Fill the paper's tables from the runs of a data set, as Markdown, and draw its claims as PNG and CSV."""
     from kit.workflows.workspace import Workspace
@@ -27,7 +27,7 @@ def fill_tables(data: Data = DEMO) -> None:
         print(f"- {picture}")
 
 
-@verb(app, "figures")
+@verb(app, "figures", ["python -m reproduce figures --data ../siim --recipe exp5"])
 def draw_figures(
     data: Data = DEMO,
     recipe: RecipeName = None,
@@ -50,19 +50,19 @@ def _train(study: str, data: Path, overrides: list[str]) -> None:
     studies.train_all(Workspace(), data, studies.STUDIES[study], overrides)
 
 
-@verb(app, "experiments")
+@verb(app, "experiments", ["python -m reproduce experiments --data ../siim"])
 def train_experiments(data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
     """Train and predict `exp1` to `exp5`; what is done is passed over, what was interrupted goes on."""
     _train("experiments", data, overrides)
 
 
-@verb(app, "study")
+@verb(app, "study", ["python -m reproduce study --data ../siim"])
 def train_study(data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
     """Train and predict the study of augmentation: no group, A1, A2, A1 + A2, A3 and A4."""
     _train("study", data, overrides)
 
 
-@verb(app, "claims")
+@verb(app, "claims", ["python -m reproduce claims"])
 def train_claims(data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
     """Train and predict what the paper's claims are held against: five kinds of training with three seeds each."""
     _train("claims", data, overrides)

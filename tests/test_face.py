@@ -51,9 +51,9 @@ def test_every_name_is_there_and_no_other():
         kit.lode  # noqa: B018
 
 
-def test_the_readme_s_example_runs(here, monkeypatch):
+def test_the_page_s_example_runs(here, monkeypatch):
     monkeypatch.chdir(here)
-    code = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    code = (ROOT / "docs/reference/api.md").read_text().partition("```python\n")[2].partition("```")[0]
     names: dict = {}
     exec(code, names)
     assert names["problems"] == []

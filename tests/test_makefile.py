@@ -23,9 +23,9 @@ def place(tmp_path_factory):
     return ready_folder(tmp_path_factory.mktemp("make"))
 
 
-def test_every_verb_is_one_of_make_and_in_the_readme():
+def test_every_verb_is_one_of_make_and_in_its_page():
     commands = {verb.name for verb in (*app.registered_commands, *app.registered_groups)}
-    table = (MAKEFILE.parent / "README.md").read_text().partition("## Verbs")[2].partition("\n## ")[0]
+    table = (MAKEFILE.parent / "docs/reference/make.md").read_text().partition("\n## ")[0]
     told = {
         name
         for line in table.splitlines()

@@ -27,6 +27,7 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 def verb(
     group: typer.Typer,
     name: str,
+    examples: Sequence[str],
     needs: Mapping[str, str] = NONE,
     excludes: Mapping[str, Sequence[str]] = NONE,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -37,6 +38,7 @@ def verb(
     Args:
         group: That the verb belongs to.
         name: Of the verb.
+        examples: Command lines that its help ends with.
         needs: Parameters that do something only beside another one, or beside a value of it (`to=kaggle`).
         excludes: Parameters beside which others do nothing.
     """
@@ -62,7 +64,7 @@ def verb(
             ]
         )
         run.__annotations__ = function.__annotations__ | common | {"context": typer.Context}
-        group.command(name)(run)
+        group.command(name, epilog="\n\n".join(["Examples:", *examples]))(run)
         return function
 
     return register

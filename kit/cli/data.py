@@ -21,7 +21,7 @@ from kit.cli.options import (
 Label = Annotated[int | None, typer.Option(min=0, help="Value of the mask pictures that is foreground, if several.")]
 
 
-@verb(app, "doctor")
+@verb(app, "doctor", ["kit doctor"])
 def examine_machine() -> None:
     """Look at the machine: versions, GPU, threads, memory, disk, weights, credentials, and what to do."""
     from kit.workflows import doctor
@@ -34,7 +34,7 @@ def examine_machine() -> None:
     doctor.refuse(signs)
 
 
-@verb(app, "demo")
+@verb(app, "demo", ["kit demo", "kit demo --train 300 --test 200 --size 256 --out data/demo-256"])
 def write_demo(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = DEMO,
     train: Annotated[int, typer.Option(min=1, help="Training images.")] = 240,
@@ -49,7 +49,12 @@ def write_demo(
     print(f"{out}: {train} training and {test} test images")
 
 
-@verb(app, "download", excludes={"dataset": ["competition"]})
+@verb(
+    app,
+    "download",
+    ["kit download --competition siim-acr-pneumothorax-segmentation --out ../siim"],
+    excludes={"dataset": ["competition"]},
+)
 def fetch(
     competition: CompetitionName = None,
     dataset: Annotated[str | None, typer.Option(help="OWNER/SLUG of a mirror instead of the competition.")] = None,
@@ -63,7 +68,7 @@ def fetch(
     print(f"{folder}: {'complete' if done else 'complete, nothing to do'}")
 
 
-@verb(app, "check")
+@verb(app, "check", ["kit check ../siim"])
 def check_data(
     folder: Annotated[
         Path, typer.Argument(metavar="DATA", help="A competition's folder, or one of images and masks.")
@@ -79,7 +84,9 @@ def check_data(
     checked.refuse()
 
 
-@verb(app, "import")
+@verb(
+    app, "import", ["kit import clinic --out data/clinic", "kit import scans --masks labels --label 1 --out data/scans"]
+)
 def import_folder(
     folder: Annotated[Path, typer.Argument(metavar="DATA", help="Images with masks of the same names, or any mirror.")],
     out: Annotated[Path, typer.Option(metavar="OUT", help="The competition's folder to write.")],
@@ -99,7 +106,7 @@ def import_folder(
     print(f"{out}: {importing.describe(out, found) if done else 'up to date, nothing to do'}")
 
 
-@verb(app, "stats")
+@verb(app, "stats", ["kit stats --data ../siim"])
 def print_stats(data: Data = DEMO, allow_missing: AllowMissing = False) -> None:
     """Print the tables of a data set: images, positives, masks; sex × view × finding."""
     from kit.report import stats
@@ -108,7 +115,7 @@ def print_stats(data: Data = DEMO, allow_missing: AllowMissing = False) -> None:
     print(stats.tables(Workspace().open_data(data, allow_missing)))
 
 
-@verb(app, "folds")
+@verb(app, "folds", ["kit folds", "kit folds --data ../siim --folds 5 --seed 1"])
 def make_folds(
     data: Data = DEMO,
     recipe: RecipeName = None,

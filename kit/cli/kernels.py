@@ -28,7 +28,7 @@ app.add_typer(group, name="kernel")
 GIVEN_RUN = {"run": ("recipe", "overrides")}
 
 
-@verb(group, "build", excludes=GIVEN_RUN)
+@verb(group, "build", ["kit kernel build --data ../siim --recipe exp5 --gpu --notebook"], excludes=GIVEN_RUN)
 def build_kernel(
     data: Data = DEMO,
     recipe: RecipeName = None,
@@ -52,7 +52,7 @@ def build_kernel(
     print(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
 
 
-@verb(group, "check", excludes=GIVEN_RUN)
+@verb(group, "check", ["kit kernel check --data ../siim --recipe exp5"], excludes=GIVEN_RUN)
 def rehearse(
     data: Data = DEMO,
     recipe: RecipeName = None,
@@ -69,7 +69,7 @@ def rehearse(
     print("the kernel is fit for `kit kernel push`")
 
 
-@verb(group, "push", excludes=GIVEN_RUN)
+@verb(group, "push", ["kit kernel push --data ../siim --recipe exp5 --dry-run"], excludes=GIVEN_RUN)
 def push_kernel(
     data: Data = DEMO,
     recipe: RecipeName = None,

@@ -129,7 +129,7 @@ def _distribute(call: Call, commands: Mapping[str, TyperCommand]) -> dict[str, l
     Raises:
         KitError: no verb takes a word.
     """
-    having = {
+    having: dict[str, dict[str, Any]] = {
         goal: {
             spelling: parameter
             for parameter in command.get_params(typer.Context(command))

@@ -9,7 +9,7 @@ from kit.cli.app import app, verb
 from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, recipe_for
 
 
-@verb(app, "report")
+@verb(app, "report", ["kit report", "kit report --data ../siim --recipe exp5"])
 def write_report(data: Data = DEMO, recipe: RecipeName = None, overrides: Overrides = UNCHANGED) -> None:
     """Write one self-contained HTML page of a run, and its figures as SVG, PNG and CSV."""
     from kit import recipes
@@ -23,7 +23,7 @@ def write_report(data: Data = DEMO, recipe: RecipeName = None, overrides: Overri
         print(verdict)
 
 
-@verb(app, "compare")
+@verb(app, "compare", ["kit compare exp2 exp5 --data ../siim"])
 def compare_runs(
     runs: Annotated[list[str], typer.Argument(help="Names of two or more runs of the data set, or their folders.")],
     data: Data = DEMO,
@@ -37,7 +37,7 @@ def compare_runs(
     print(f"{text}\n{page}")
 
 
-@verb(app, "view")
+@verb(app, "view", ["kit view IMAGE --data ../siim --recipe exp5"])
 def view_images(
     images: Annotated[
         list[str], typer.Argument(metavar="IMAGE", help="Ids of images, or paths of DICOM files that are named so.")

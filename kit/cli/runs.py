@@ -9,7 +9,16 @@ from kit.cli.app import app, verb
 from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, SkipBad, recipe_for
 
 
-@verb(app, "train", excludes={"fold": ["jobs"]})
+@verb(
+    app,
+    "train",
+    [
+        "kit train",
+        "kit train --data ../siim --recipe exp5 --set 'stages.0.epochs=2 seed=1'",
+        "kit train --data ../siim --recipe sneddy --fold 0",
+    ],
+    excludes={"fold": ["jobs"]},
+)
 def train_all(
     data: Data = DEMO,
     recipe: RecipeName = None,
@@ -53,6 +62,7 @@ def train_all(
 @verb(
     app,
     "thresholds",
+    ["kit thresholds --draws 200", "kit thresholds --maps maps.npy --masks masks.npy --rule image --out found"],
     needs={"masks": "maps", "out": "maps", "folds": "maps"},
     excludes={"maps": ["data", "recipe", "overrides"]},
 )
@@ -103,6 +113,7 @@ def search_thresholds(
 @verb(
     app,
     "predict",
+    ["kit predict", "kit predict --data ../siim --recipe exp5 --images clinic --save png,overlay"],
     needs={"out": "images"},
     excludes={"trained_on": ["images", "backend"]},
 )
@@ -135,7 +146,7 @@ def predict_images(
     print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
 
 
-@verb(app, "export")
+@verb(app, "export", ["kit export --data ../siim --recipe exp5"])
 def export_networks(
     data: Data = DEMO,
     recipe: RecipeName = None,
@@ -150,7 +161,7 @@ def export_networks(
         print(path)
 
 
-@verb(app, "recipes", needs={"overrides": "name"})
+@verb(app, "recipes", ["kit recipes", "kit recipes exp5 --set stages.0.epochs=2"], needs={"overrides": "name"})
 def print_recipes(
     name: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Print this one resolved, as YAML.")] = None,
     overrides: Overrides = UNCHANGED,

@@ -14,7 +14,7 @@ SHOWN = 20
 """Problems of a file that are printed; of a foreign file each row may be one."""
 
 
-@verb(app, "validate", excludes={"sample": ["data"]})
+@verb(app, "validate", ["kit validate mine.csv --data ../siim"], excludes={"sample": ["data"]})
 def check_file(
     file: Annotated[Path, typer.Argument(help="The submission.")],
     data: Annotated[
@@ -47,6 +47,11 @@ def check_file(
 @verb(
     app,
     "submit",
+    [
+        "kit submit",
+        "kit submit --data ../siim --recipe exp5 --to kaggle",
+        "kit submit --data ../siim --to kaggle --file mine.csv",
+    ],
     needs={"kernel": "to=kaggle", "competition": "to=kaggle", "yes": "to=kaggle"},
     excludes={"file": ["kernel", "recipe", "overrides", "skip_bad"], "kernel": ["skip_bad"]},
 )
@@ -97,7 +102,7 @@ def confirm(question: str) -> bool:
     return sys.stdin.isatty() and typer.confirm(question)
 
 
-@verb(app, "scores")
+@verb(app, "scores", ["kit scores"])
 def print_scores() -> None:
     """Print the ledger as a table: nested Dice with its interval, all empty, public, private."""
     from kit.workflows.scores import scores

@@ -1,7 +1,6 @@
 """What a call of make comes to: the command lines of the kit, which is not run."""
 
 import os
-import re
 import subprocess
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from reproduce import __main__ as reproduced
 
 MAKEFILE = Path(__file__).parents[2] / "Makefile"
 APPS = {"kit": cli.app, "reproduce": reproduced.app}
-"""The verbs of each program that make calls; in its place the name is printed, and what it is called with."""
+"""The verbs of each program that make calls; a stand-in writes down its name and what it is called with."""
 
 
 def ready_folder(folder: Path) -> Path:
@@ -20,6 +19,8 @@ def ready_folder(folder: Path) -> Path:
     (folder / ".venv/bin").mkdir(parents=True)
     for program in ("python", "ruff", "mypy", "mkdocs"):
         (folder / ".venv/bin" / program).symlink_to("/bin/true")
+    (folder / "call").write_text("#!/bin/sh\nprintf '%s\\n' \"$@\" '' >> calls\n")
+    (folder / "call").chmod(0o755)
     for age, name in enumerate((".venv/dev", ".venv/ready", "requirements-dev.txt", "requirements.txt")):
         (folder / name).touch()
         os.utime(folder / name, (1e9 - age, 1e9 - age))
@@ -29,18 +30,19 @@ def ready_folder(folder: Path) -> Path:
 def call(folder: Path, *words: str, **environment: str) -> tuple[int, list[list[str]], str]:
     """Exit code, command lines of the verbs, and what is complained about; an error ends the list."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
+    log = folder / "calls"
+    log.write_text("")
     done = subprocess.run(
-        ["make", "-s", "-f", MAKEFILE, *(rf"{name.upper()}=printf '%s\n' {name}" for name in APPS), *words],
+        ["make", "-s", "-f", MAKEFILE, *(f"{name.upper()}=./call {name}" for name in APPS), *words],
         cwd=folder,
         env=clean | environment,
         capture_output=True,
         text=True,
     )
-    pieces = re.split(rf"^({'|'.join(APPS)})\n", done.stdout, flags=re.MULTILINE)
     lines = []
     try:
-        for name, piece in zip(pieces[1::2], pieces[2::2], strict=True):
-            option, *rest = piece.splitlines()
+        for block in filter(None, log.read_text().split("\n\n")):
+            name, option, *rest = block.split("\n")
             lines.append(make.arguments(rest, APPS[name]) if option == make.OPTION else [option, *rest])
     except KitError as error:
         return 2, [], str(error)

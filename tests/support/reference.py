@@ -60,7 +60,9 @@ def _verb(name: str, command: typer.core.TyperCommand) -> str:
         default = "" if unsaid else f"`{given}`"
         lines.append(f"| {names} | {(parameter.help or '').replace('|', chr(92) + '|')} | {default} |\n")
     table = "\n| option | | default |\n|---|---|---|\n" + "".join(lines) if lines else ""
-    return f"\n## {name}\n\n{inspect.cleandoc(command.help or '')}\n{table}"
+    _, *examples = command.epilog.split("\n\n")
+    shown = "\n```bash\n" + "\n".join(examples) + "\n```\n"
+    return f"\n## {name}\n\n{inspect.cleandoc(command.help or '')}\n{shown}{table}"
 
 
 def recipe_keys() -> str:

@@ -1,4 +1,4 @@
-"""A new user who follows the README's commands to a score, against our own Kaggle."""
+"""A new user who follows the page's commands to a score, against our own Kaggle."""
 
 import os
 import re
@@ -15,14 +15,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def section(title):
-    """The lines of the README's section that are indented: commands and files."""
-    text = (ROOT / "README.md").read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]
+    """The lines of a section of the competition's page that are indented: commands and files."""
+    text = (ROOT / "docs/how-to/competition.md").read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]
     return [line.strip() for line in text.splitlines() if line.startswith("    ")]
 
 
 @pytest.fixture
 def workplace(kaggle, home, tmp_path, monkeypatch):
-    """A checkout with a small recipe, `../siim`, the token in its file, and what the README's table of files says."""
+    """A checkout with a small recipe, `../siim`, the token in its file, and what the page's table of files says."""
     here = tmp_path / "checkout"
     here.mkdir()
     for name in ("Makefile", "kit", "requirements.txt", "requirements-dev.txt", ".venv"):
@@ -39,7 +39,7 @@ def workplace(kaggle, home, tmp_path, monkeypatch):
 
 
 def make(line):
-    """Runs a command of the README as it stands there, with the smallest recipe of that name in place of exp5."""
+    """Runs a command of the page as it stands there, with the smallest recipe of that name in place of exp5."""
     command = f"{line} RECIPE=exp5.yaml" if "DATA=" in line else line
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ | {"CI": "true"})
     return done.returncode, done.stdout + done.stderr
@@ -47,7 +47,7 @@ def make(line):
 
 def test_a_new_user_ends_with_a_score(workplace, kaggle, tmp_path):
     if not (ROOT / ".venv" / "ready").exists():
-        pytest.skip("no environment in .venv to follow the README with")
+        pytest.skip("no environment in .venv to follow the page with")
     *settings, by_file, build, push, by_kernel = section("From a run to a Kaggle score")
     Path("kaggle.yaml").write_text("\n".join(settings).replace("your-name", USER) + "\n")
     assert all(line.startswith("make ") for line in (by_file, build, push, by_kernel))
