@@ -13,7 +13,7 @@ app = typer.Typer(help="The paper's tables, figures and claims, and the training
 
 
 @verb(app, "tables", ["python -m reproduce tables --data ../siim"])
-def fill_tables(data: Data = DEMO) -> None:
+def fill_tables(*, data: Data = DEMO) -> None:
     """Fill the paper's tables from the runs of a data set, as Markdown, and draw its claims as PNG and CSV."""
     from kit.workflows.workspace import Workspace
     from reproduce import claim_figures, tables
@@ -29,6 +29,7 @@ def fill_tables(data: Data = DEMO) -> None:
 
 @verb(app, "figures", ["python -m reproduce figures --data ../siim --recipe exp5"])
 def draw_figures(
+    *,
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
@@ -51,19 +52,19 @@ def _train(study: str, data: Path, overrides: list[str]) -> None:
 
 
 @verb(app, "experiments", ["python -m reproduce experiments --data ../siim"])
-def train_experiments(data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
+def train_experiments(*, data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
     """Train and predict `exp1` to `exp5`; what is done is passed over, what was interrupted goes on."""
     _train("experiments", data, overrides)
 
 
 @verb(app, "study", ["python -m reproduce study --data ../siim"])
-def train_study(data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
+def train_study(*, data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
     """Train and predict the study of augmentation: no group, A1, A2, A1 + A2, A3 and A4."""
     _train("study", data, overrides)
 
 
 @verb(app, "claims", ["python -m reproduce claims"])
-def train_claims(data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
+def train_claims(*, data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
     """Train and predict what the paper's claims are held against: five kinds of training with three seeds each."""
     _train("claims", data, overrides)
 

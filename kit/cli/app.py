@@ -17,8 +17,8 @@ app = typer.Typer(
     help="Segments pneumothorax in chest X-rays: folds, training, thresholds, submissions, kernels.",
 )
 
-Verbose = Annotated[bool, typer.Option("--verbose", help="Say more, and show where an error came from.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but results, warnings and errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Print more, and show where an error came from.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but results, warnings and errors.")]
 
 
 NONE: Mapping[str, Any] = MappingProxyType({})
@@ -36,8 +36,8 @@ def verb(
     The name is given apart, so that a function needs not be called like the module that does its work.
 
     Args:
-        group: That the verb belongs to.
-        name: Of the verb.
+        group: The group that the verb belongs to.
+        name: The verb's name.
         examples: Command lines that its help ends with.
         needs: Parameters that do something only beside another one, or beside a value of it (`to=kaggle`).
         excludes: Parameters beside which others do nothing.
@@ -45,8 +45,8 @@ def verb(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
-        def run(context: typer.Context, verbose: bool = False, quiet: bool = False, **options: Any) -> None:
-            set_level(verbose, quiet)
+        def run(context: typer.Context, *, verbose: bool = False, quiet: bool = False, **options: Any) -> None:
+            set_level(verbose=verbose, quiet=quiet)
             _refuse_without_effect(context, needs, excludes)
             function(**options)
 
@@ -55,12 +55,11 @@ def verb(
 
         common = {"verbose": Verbose, "quiet": Quiet}
         signature = inspect.signature(function)
-        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in signature.parameters.values()]
         run.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[
                 keyword("context", typer.Context),
-                *own,
-                *(keyword(option, kind, False) for option, kind in common.items()),
+                *signature.parameters.values(),
+                *(keyword(option, kind, default=False) for option, kind in common.items()),
             ]
         )
         run.__annotations__ = function.__annotations__ | common | {"context": typer.Context}
@@ -101,14 +100,14 @@ def _refuse_without_effect(
                 raise KitError(f"{spelling[other]}: does nothing with {spelling[name]}: leave one of them out")
 
 
-def set_level(verbose: bool, quiet: bool) -> None:
+def set_level(*, verbose: bool, quiet: bool) -> None:
     """Chooses what is logged, unless another process speaks for all (`kit.cli.process`)."""
     logger = logging.getLogger("kit")
     if (verbose or quiet) and logger.level < logging.ERROR:
         logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
 
 
-def print_version(given: bool) -> None:
+def print_version(*, given: bool) -> None:
     """Prints the version and ends."""
     if given:
         print(f"kit {VERSION}")
@@ -118,6 +117,7 @@ def print_version(given: bool) -> None:
 @app.callback(invoke_without_command=True)
 def begin(
     context: typer.Context,
+    *,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version and end.")
     ] = False,
@@ -125,6 +125,6 @@ def begin(
     quiet: Quiet = False,
 ) -> None:
     """Takes the options that stand before the verb; without a verb prints the help."""
-    set_level(verbose, quiet)
+    set_level(verbose=verbose, quiet=quiet)
     if context.invoked_subcommand is None:
         print(context.get_help())

@@ -18,12 +18,12 @@ from kit.cli.options import (
     recipe_for,
 )
 
-Label = Annotated[int | None, typer.Option(min=0, help="Value of the mask pictures that is foreground, if several.")]
+Label = Annotated[int | None, typer.Option(min=0, help="Value of the foreground, where mask pictures hold several.")]
 
 
 @verb(app, "doctor", ["kit doctor"])
 def examine_machine() -> None:
-    """Look at the machine: versions, GPU, threads, memory, disk, weights, credentials, and what to do."""
+    """Examine the machine: versions, GPU, threads, memory, disk, weights, credentials; and say what to do."""
     from kit.workflows import doctor
     from kit.workflows.workspace import Workspace
 
@@ -36,6 +36,7 @@ def examine_machine() -> None:
 
 @verb(app, "demo", ["kit demo", "kit demo --train 300 --test 200 --size 256 --out data/demo-256"])
 def write_demo(
+    *,
     out: Annotated[Path, typer.Option(help="Folder to write.")] = DEMO,
     train: Annotated[int, typer.Option(min=1, help="Training images.")] = 240,
     test: Annotated[int, typer.Option(min=1, help="Test images.")] = 100,
@@ -56,6 +57,7 @@ def write_demo(
     excludes={"dataset": ["competition"]},
 )
 def fetch(
+    *,
     competition: CompetitionName = None,
     dataset: Annotated[str | None, typer.Option(help="OWNER/SLUG of a mirror instead of the competition.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to fill; default: data/NAME.")] = None,
@@ -70,12 +72,13 @@ def fetch(
 
 @verb(app, "check", ["kit check ../siim"])
 def check_data(
+    *,
     folder: Annotated[
         Path, typer.Argument(metavar="DATA", help="A competition's folder, or one of images and masks.")
     ] = DEMO,
     label: Label = None,
 ) -> None:
-    """Decode every file of a data set, hold each truth against its image, and say what is wrong."""
+    """Decode every file of a data set, check each mask against its image, and list what is wrong."""
     from kit.workflows import check
     from kit.workflows.workspace import Workspace
 
@@ -88,18 +91,19 @@ def check_data(
     app, "import", ["kit import clinic --out data/clinic", "kit import scans --masks labels --label 1 --out data/scans"]
 )
 def import_folder(
+    *,
     folder: Annotated[Path, typer.Argument(metavar="DATA", help="Images with masks of the same names, or any mirror.")],
     out: Annotated[Path, typer.Option(metavar="OUT", help="The competition's folder to write.")],
     skip_bad: SkipBad = False,
-    masks: Annotated[Path | None, typer.Option(help="Folder of the masks; default: told by names.")] = None,
-    mask_suffix: Annotated[str | None, typer.Option(help="End of the masks' names; default: told by names.")] = None,
+    masks: Annotated[Path | None, typer.Option(help="Folder of the masks; default: found by name.")] = None,
+    mask_suffix: Annotated[str | None, typer.Option(help="End of the masks' names; default: found by name.")] = None,
     rle_format: Annotated[
         str | None,
-        typer.Option("--rle", help="What rows mean: gaps, starts-0 or starts-1; columns or rows; HEIGHTxWIDTH."),
+        typer.Option("--rle", help="Meaning of label rows: gaps, starts-0 or starts-1; columns or rows; HEIGHTxWIDTH."),
     ] = None,
     label: Label = None,
 ) -> None:
-    """Bring in pictures or DICOM files with their masks or label rows, as a competition's folder."""
+    """Import pictures or DICOM files with their masks or label rows as a competition's folder."""
     from kit.workflows import importing
 
     found, done = importing.bring_in(folder, out, skip_bad, masks, mask_suffix, rle_format, label)
@@ -107,7 +111,7 @@ def import_folder(
 
 
 @verb(app, "stats", ["kit stats --data ../siim"])
-def print_stats(data: Data = DEMO, allow_missing: AllowMissing = False) -> None:
+def print_stats(*, data: Data = DEMO, allow_missing: AllowMissing = False) -> None:
     """Print the tables of a data set: images, positives, masks; sex × view × finding."""
     from kit.report import stats
     from kit.workflows.workspace import Workspace
@@ -117,6 +121,7 @@ def print_stats(data: Data = DEMO, allow_missing: AllowMissing = False) -> None:
 
 @verb(app, "folds", ["kit folds", "kit folds --data ../siim --folds 5 --seed 1"])
 def make_folds(
+    *,
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,

@@ -30,6 +30,7 @@ GIVEN_RUN = {"run": ("recipe", "overrides")}
 
 @verb(group, "build", ["kit kernel build --data ../siim --recipe exp5 --gpu --notebook"], excludes=GIVEN_RUN)
 def build_kernel(
+    *,
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
@@ -37,8 +38,12 @@ def build_kernel(
     competition: CompetitionName = None,
     user: UserName = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Ask Kaggle for a GPU.")] = False,
-    time_limit: Annotated[float, typer.Option(min=0, help="Seconds; images that are left get no mask.")] = 30600,
-    notebook: Annotated[bool, typer.Option("--notebook", help="Write a notebook, with pictures, to be read.")] = False,
+    time_limit: Annotated[
+        float, typer.Option(min=0, help="Time limit in seconds; images that are left then get no mask.")
+    ] = 30600,
+    notebook: Annotated[
+        bool, typer.Option("--notebook", help="Write a notebook with pictures instead of a script.")
+    ] = False,
 ) -> None:
     """Write the kernel and the data set that it needs: wheels, weights, recipe, thresholds, manifest."""
     from kit.kaggle import settings
@@ -54,6 +59,7 @@ def build_kernel(
 
 @verb(group, "check", ["kit kernel check --data ../siim --recipe exp5"], excludes=GIVEN_RUN)
 def rehearse(
+    *,
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
@@ -66,11 +72,12 @@ def rehearse(
 
     workspace = Workspace()
     kernel.check(workspace, _run(workspace, run, data, recipe, overrides), data, images, say)
-    print("the kernel is fit for `kit kernel push`")
+    print("rehearsal passed; next: kit kernel push")
 
 
 @verb(group, "push", ["kit kernel push --data ../siim --recipe exp5 --dry-run"], excludes=GIVEN_RUN)
 def push_kernel(
+    *,
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,

@@ -39,7 +39,7 @@ Overrides = Annotated[
         "--set", metavar="SET", help="KEY=VALUE pairs over the recipe: 'stages.0.epochs=2 seed=1'; may be repeated."
     ),
 ]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and say which.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and list them.")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Accept label rows without an image.")]
 CompetitionName = Annotated[str | None, typer.Option(help="Name on Kaggle; default: as in kaggle.yaml.")]
 UserName = Annotated[str | None, typer.Option(help="Account on Kaggle; default: as in kaggle.yaml.")]

@@ -10,7 +10,7 @@ from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, recipe
 
 
 @verb(app, "report", ["kit report", "kit report --data ../siim --recipe exp5"])
-def write_report(data: Data = DEMO, recipe: RecipeName = None, overrides: Overrides = UNCHANGED) -> None:
+def write_report(*, data: Data = DEMO, recipe: RecipeName = None, overrides: Overrides = UNCHANGED) -> None:
     """Write one self-contained HTML page of a run, and its figures as SVG, PNG and CSV."""
     from kit import recipes
     from kit.report import surfaces
@@ -25,6 +25,7 @@ def write_report(data: Data = DEMO, recipe: RecipeName = None, overrides: Overri
 
 @verb(app, "compare", ["kit compare exp2 exp5 --data ../siim"])
 def compare_runs(
+    *,
     runs: Annotated[list[str], typer.Argument(help="Names of two or more runs of the data set, or their folders.")],
     data: Data = DEMO,
     out: Annotated[Path | None, typer.Option(help="The page; default: runs/NAME/compare-RUN-RUN.html.")] = None,
@@ -39,6 +40,7 @@ def compare_runs(
 
 @verb(app, "view", ["kit view IMAGE --data ../siim --recipe exp5"])
 def view_images(
+    *,
     images: Annotated[
         list[str], typer.Argument(metavar="IMAGE", help="Ids of images, or paths of DICOM files that are named so.")
     ],

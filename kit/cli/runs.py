@@ -20,11 +20,14 @@ from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, SkipBa
     excludes={"fold": ["jobs"]},
 )
 def train_all(
+    *,
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
     fold: Annotated[int | None, typer.Option(metavar="FOLD", min=0, help="Train this fold alone.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Folds at a time, a process each; they share the threads.")] = 1,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Folds to train at the same time, a process each; they share the threads.")
+    ] = 1,
     keep_checkpoints: Annotated[
         bool, typer.Option("--keep-checkpoints", help="Keep last.ckpt of finished stages: 391 MB each with ResNet-34.")
     ] = False,
@@ -67,11 +70,14 @@ def train_all(
     excludes={"maps": ["data", "recipe", "overrides"]},
 )
 def search_thresholds(
+    *,
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
-    maps: Annotated[Path | None, typer.Option(help="Anyone's maps: .npy (N, H, W), uint8 or float.")] = None,
-    masks: Annotated[Path | None, typer.Option(help="Their truth: .npy (N, H, W), bool or uint8.")] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="Probability maps from elsewhere: .npy (N, H, W), uint8 or float.")
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="True masks of --maps: .npy (N, H, W), bool or uint8.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write for --maps; with --rule all, a subfolder for each.")
     ] = None,
@@ -118,6 +124,7 @@ def search_thresholds(
     excludes={"trained_on": ["images", "backend"]},
 )
 def predict_images(
+    *,
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
@@ -128,8 +135,8 @@ def predict_images(
     trained_on: Annotated[
         str | None, typer.Option(help="Predict with the recipe's run on this other data set, such as round 1's.")
     ] = None,
-    save: Annotated[str, typer.Option(help="Files of each image, too: png,overlay,npy,rle,dicom-seg.")] = "",
-    backend: Annotated[str, typer.Option(help="What the networks run on: torch, onnxruntime or openvino.")] = "torch",
+    save: Annotated[str, typer.Option(help="Also save files of each image: png,overlay,npy,rle,dicom-seg.")] = "",
+    backend: Annotated[str, typer.Option(help="Runtime of the networks: torch, onnxruntime or openvino.")] = "torch",
     skip_bad: SkipBad = False,
 ) -> None:
     """Predict test images with TTA and the chosen rule, and write the submission."""
@@ -148,6 +155,7 @@ def predict_images(
 
 @verb(app, "export", ["kit export --data ../siim --recipe exp5"])
 def export_networks(
+    *,
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
@@ -163,6 +171,7 @@ def export_networks(
 
 @verb(app, "recipes", ["kit recipes", "kit recipes exp5 --set stages.0.epochs=2"], needs={"overrides": "name"})
 def print_recipes(
+    *,
     name: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Print this one resolved, as YAML.")] = None,
     overrides: Overrides = UNCHANGED,
 ) -> None:

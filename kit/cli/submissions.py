@@ -16,18 +16,17 @@ SHOWN = 20
 
 @verb(app, "validate", ["kit validate mine.csv --data ../siim"], excludes={"sample": ["data"]})
 def check_file(
+    *,
     file: Annotated[Path, typer.Argument(help="The submission.")],
     data: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DATA", help="Folder of the competition's files, whose ids and sizes the file must answer."
-        ),
+        typer.Option(metavar="DATA", help="Folder of the competition's files: check ids and sizes against it."),
     ] = None,
-    sample: Annotated[Path | None, typer.Option(help="A sample submission whose ids it must answer, instead.")] = None,
+    sample: Annotated[Path | None, typer.Option(help="A sample submission: check ids against it instead.")] = None,
 ) -> None:
-    """Check a submission file, and list what is wrong with it, each problem with its line.
+    """Check a submission file, and list its problems, each with its line.
 
-    It is held against the data or the sample that is given; without one, only its form is checked.
+    Ids are checked against the data or the sample that is given; without either, only the form is checked.
     """
     from kit.workflows import validate
     from kit.workflows.workspace import Workspace
@@ -55,7 +54,8 @@ def check_file(
     needs={"kernel": "to=kaggle", "competition": "to=kaggle", "yes": "to=kaggle"},
     excludes={"file": ["kernel", "recipe", "overrides", "skip_bad"], "kernel": ["skip_bad"]},
 )
-def hand_in(
+def submit_predictions(
+    *,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -71,7 +71,7 @@ def hand_in(
     kernel: Annotated[str | None, typer.Option(help="OWNER/SLUG/VERSION whose output is submitted.")] = None,
     competition: CompetitionName = None,
     again: Annotated[bool, typer.Option("--again", help="Submit a file that was submitted before.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Spend one of today's submissions without a question.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending one of today's submissions.")] = False,
     skip_bad: SkipBad = False,
 ) -> None:
     """Predict, validate, upload or score locally, and record public and private Dice."""
@@ -83,9 +83,18 @@ def hand_in(
     competition_data = data_for(to, data)
     # A file from elsewhere is of no recipe: any does.
     wanted = recipes.load("demo" if file else recipe_for(competition_data, recipe), overrides)
-    chosen = settings.load(competition)
-    outcome = submit.hand_in(
-        Workspace(), competition_data, wanted, to, file, kernel, chosen, again, yes, skip_bad, confirm
+    outcome = submit.submit(
+        Workspace(),
+        competition_data,
+        wanted,
+        to,
+        file=file,
+        kernel=kernel,
+        chosen=settings.load(competition),
+        again=again,
+        yes=yes,
+        skip_bad=skip_bad,
+        ask=confirm,
     )
     print(outcome)
 

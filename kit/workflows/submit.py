@@ -10,23 +10,24 @@ from kit.inference import thresholds_file
 from kit.kaggle import settings
 from kit.recipes.schema import Recipe
 from kit.run import Run
-from kit.submissions import submit
+from kit.submissions.submit import Ask, Outcome, never, submit_local
 from kit.workflows.workspace import Workspace
 
 
-def hand_in(
+def submit(
     workspace: Workspace,
     data: Path | str,
     recipe: Recipe,
     to: str,
+    *,
     file: Path | str | None = None,
     kernel: str | None = None,
     chosen: settings.Settings | None = None,
     again: bool = False,
     yes: bool = False,
     skip_bad: bool = False,
-    ask: submit.Ask = submit.never,
-) -> submit.Outcome | str:
+    ask: Ask = never,
+) -> Outcome | str:
     """Predicts what is missing, validates the submission and submits it.
 
     A data set without test images has nothing to submit: the answer says so, and what the run is worth out of fold.
@@ -34,7 +35,7 @@ def hand_in(
     Args:
         workspace: Where things lie.
         data: The competition's folder.
-        recipe: Of the run.
+        recipe: The run's recipe.
         to: `local` or `kaggle`.
         file: A submission from elsewhere instead of the run's.
         kernel: `OWNER/SLUG/VERSION` whose output is submitted instead.
@@ -72,7 +73,7 @@ def hand_in(
     if to == "local":
         path = own_or_given()
         known = _known(run, file is None)
-        return submit.submit_local(path, competition, workspace.ledger, known, again, ask, keep)
+        return submit_local(path, competition, workspace.ledger, known, again, ask, keep)
     from kit.kaggle import kernel_output
     from kit.kaggle.client import connect
     from kit.kernel.bundle import kernel_of

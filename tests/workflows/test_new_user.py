@@ -86,6 +86,6 @@ def test_without_data_nothing_goes_to_kaggle(kaggle, home, tmp_path, monkeypatch
     for name in ("DATA", "RECIPE"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(KitError, match="needs DATA: data/demo holds phantoms"):
-        submit.hand_in(Workspace(), Path("data/demo"), recipes.load("demo"), "kaggle", yes=True)
+        submit.submit(Workspace(), Path("data/demo"), recipes.load("demo"), "kaggle", yes=True)
     assert kaggle.submissions == []
     assert kaggle.log == []

@@ -357,11 +357,11 @@ def test_a_data_set_without_test_images_ends_with_what_it_is_worth_out_of_fold(t
     importing.bring_in(draw_folder(tmp_path / "cells", train=4, test=0), tmp_path / "data/cells")
     workspace, recipe = Workspace(tmp_path), recipes.load("demo")
     with pytest.raises(KitError, match="run `kit train` first"):
-        submit.hand_in(workspace, tmp_path / "data/cells", recipe, "local")
+        submit.submit(workspace, tmp_path / "data/cells", recipe, "local")
     run = workspace.run(workspace.open_data(tmp_path / "data/cells"), recipe)
     found = dict.fromkeys(("interval", "dice_positives", "negatives_empty", "apparent_dice", "masked", "share"))
     found |= {"rule": "image", "binarization": 0.5, "removal": 0, "nested_dice": 0.75, "dice_all_empty": 0.5}
     write_json(run.thresholds, found | {"rules": ["image"]})
-    said = str(submit.hand_in(workspace, tmp_path / "data/cells", recipe, "local"))
+    said = str(submit.submit(workspace, tmp_path / "data/cells", recipe, "local"))
     assert "has no test images" in said
     assert said.endswith("out of fold: 0.7500 (all empty 0.5000)")
