@@ -116,7 +116,9 @@ def print_stats(*, data: Data = DEMO, allow_missing: AllowMissing = False) -> No
     from kit.report import stats
     from kit.workflows.workspace import Workspace
 
-    print(stats.tables(Workspace().open_data(data, allow_missing)))
+    workspace = Workspace()
+    workspace.draw_demo(data)
+    print(stats.tables(workspace.open_data(data, allow_missing)))
 
 
 @verb(app, "folds", ["kit folds", "kit folds --data ../siim --folds 5 --seed 1"])

@@ -22,7 +22,9 @@ def recipe_names() -> list[str]:
 # A metavar is the variable of make that an option takes (`kit.cli.make`).
 Data = Annotated[
     Path,
-    typer.Option(metavar="DATA", help="Folder of the competition's files; the default demo is made when missing."),
+    typer.Option(
+        metavar="DATA", help="Folder of the competition's files; default: the demo, which `folds` and `train` draw."
+    ),
 ]
 RecipeName = Annotated[
     str | None,

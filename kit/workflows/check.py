@@ -64,8 +64,7 @@ def check(workspace: Workspace, folder: Path | str, label: int | None = None) ->
         KitError: the folder is neither, or a file of labels cannot be read.
     """
     folder = Path(folder)
-    if folder == workspace.demo and not folder.exists():
-        workspace.open_data(folder)
+    workspace.draw_demo(folder)
     table = workspace.runs / folder.resolve().name / "check.csv"
     about, sources, advice = _competition(folder) or _mirror(folder, label)
     findings = sorted(inspection.inspect(sources), key=lambda finding: not finding.serious)

@@ -49,6 +49,7 @@ def make_folds(
     """
     if count is not None and holdout is not None:
         raise KitError(f"--folds {count} --holdout {holdout}: give one of them")
+    workspace.draw_demo(data)
     competition = workspace.open_data(data, allow_missing)
     splits = competition.folder / brought.NAME
     if present(splits) and not (count is None and holdout is None):

@@ -65,6 +65,7 @@ def train_side_by_side(
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise KitError("--jobs: cannot be had under torchrun, which starts its own processes: leave one of them out")
+    workspace.draw_demo(data)
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
     split = folds.read(train.fold_file_of(workspace, competition, recipe, run), competition)

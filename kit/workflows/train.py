@@ -93,6 +93,7 @@ def train(
         KitError: the run was begun with another recipe, data or folds, the disk has no room for it, or anything that
             it needs is missing.
     """
+    workspace.draw_demo(data)
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
     if not competition.sample_ids:

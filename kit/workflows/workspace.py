@@ -37,7 +37,7 @@ class Workspace:
 
     @property
     def demo(self) -> Path:
-        """The built-in competition, made when missing."""
+        """The built-in competition, see `draw_demo`."""
         return self.root / "data" / "demo"
 
     @property
@@ -70,8 +70,15 @@ class Workspace:
         """Predictions of other folders than the test images."""
         return self.root / "predictions"
 
+    def draw_demo(self, folder: Path | str) -> None:
+        """Draws the built-in demo where it is the folder and is missing: for verbs that a newcomer may begin with."""
+        if Path(folder) == self.demo and not self.demo.exists():
+            from kit import phantom
+
+            phantom.write(self.demo)
+
     def open_data(self, folder: Path | str, allow_missing: bool = True) -> "Competition":
-        """Opens a competition's folder; the built-in demo is made when it is missing.
+        """Opens a competition's folder.
 
         Label rows without an image are an error when folds are made, unless they are allowed there; what comes after
         goes by the fold file, which names the images.
@@ -79,12 +86,10 @@ class Workspace:
         Raises:
             KitError: the folder is none, or a file in it is malformed.
         """
-        from kit import phantom
         from kit.competition import layout
 
-        folder = Path(folder)
-        if folder == self.demo and not folder.exists():
-            phantom.write(folder)
+        if Path(folder) == self.demo and not self.demo.exists():
+            raise KitError(f"{folder}: there is no demo yet: `make folds train` draws it and trains on it")
         return layout.open_folder(folder, allow_missing)
 
     def run(self, competition: "Competition", recipe: "Recipe | str") -> Run:

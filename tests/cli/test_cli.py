@@ -122,6 +122,25 @@ def test_other_data_than_the_demo_need_a_recipe(kit, verb, tmp_path):
     assert len(errors.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *VERBS_OF_A_RECIPE[2:],
+        "kernel build",
+        "kernel check",
+        "view x",
+        "compare a b",
+        "validate f.csv --data data/demo",
+    ],
+)
+def test_a_verb_that_follows_a_training_draws_no_demo(kit, verb, tmp_path, monkeypatch):
+    monkeypatch.setattr("kit.phantom.write", lambda *_: pytest.fail("draws the demo"))
+    code, out, errors = kit(*verb.split())
+    assert (code, out) == (2, "")
+    assert errors == "kit: data/demo: there is no demo yet: `make folds train` draws it and trains on it\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 class TestValidate:
     @pytest.fixture(autouse=True)
     def files(self, tmp_path):
