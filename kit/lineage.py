@@ -21,11 +21,14 @@ from kit.run import Run
 _AFTER_TRAINING = {
     "about",
     "prevalence",
+    "reported",
+    "source",
     "threshold.gate",
     "threshold.rule",
     "threshold.smallest_contour",
     "threshold.transfer",
     "tta",
+    "untrained",
 }
 _SCORED_BY = ("threshold.binarization", "threshold.removal", "threshold.top", "threshold.candidates")
 """Keys that a validation's score goes by."""
@@ -107,7 +110,7 @@ def may_change(key: str, recipe: Recipe) -> bool:
     """
     key = re.sub(r"^members\.[^.]+\.", "", key)
     if not key.startswith(_SCORED_BY):
-        return key in _AFTER_TRAINING or re.fullmatch(r"stages\.\d+\.micro_batch", key) is not None
+        return key in _AFTER_TRAINING or re.fullmatch(r"stages\.\d+\.(micro_batch|name)", key) is not None
     return not any(
         stage.goes_by_score and (key.startswith("threshold.candidates") or not part.threshold.candidates)
         for part in recipe.parts()
@@ -177,8 +180,8 @@ def last_weights(run: Run, fold: int, inputs: Inputs) -> Path:
     if recipe.members:
         first = next(iter(recipe.members))
         raise KitError(f"{run.folder}: is an ensemble: start from one of its members, start={recipe.name}/{first}")
-    last = run.passed_on(fold, len(recipe.stages) - 1)
-    if not run.weights(fold, len(recipe.stages) - 1).is_file():
+    last = run.weights(fold, len(recipe.stages) - 1)
+    if not last.is_file():
         raise KitError(f"{run.folder}: fold {fold} is not trained to its end: run `make train` of this recipe first")
     if changed := read_inputs(run).changes(inputs):
         raise KitError(f"{run.folder}: was trained with other {' and '.join(changed)}: train it again to start from it")

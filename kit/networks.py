@@ -97,21 +97,12 @@ def build(network: Network, pretrained: bool = True) -> Segmenter:
     24436369
     """
     options: dict = {"in_channels": 3, "classes": 1}
-    if network.decoder_channels is not None:
-        if network.architecture in ("Unet", "UnetPlusPlus"):
-            options |= {
-                "decoder_channels": list(network.decoder_channels),
-                "encoder_depth": len(network.decoder_channels),
-            }
-        else:
-            raise KitError(f"network.decoder_channels: {network.architecture} has none: set it to null")
+    if network.decoder_channels is not None and "decoder_channels" not in network.idle:
+        channels = list(network.decoder_channels)
+        options |= {"decoder_channels": channels, "encoder_depth": len(channels)}
     if network.attention is not None:
-        if network.architecture not in ("Unet", "UnetPlusPlus"):
-            raise KitError(f"network.attention: {network.architecture} has none: set it to null")
         options["decoder_attention_type"] = network.attention
     if network.output_stride is not None:
-        if not network.architecture.startswith("DeepLab"):
-            raise KitError(f"network.output_stride: {network.architecture} has none: set it to null")
         options["encoder_output_stride"] = network.output_stride
     if network.architecture.startswith("DeepLab"):  # the runner-up's: whole convolutions, and nothing is dropped
         options |= {"decoder_aspp_separable": False, "decoder_aspp_dropout": 0.0}

@@ -66,18 +66,13 @@ class Run:
         return self.folder / f"fold{fold}" / f"stage{number + 1}"
 
     def weights(self, fold: int, number: int) -> Path:
-        """The averaged weights of a stage; where the predictions of several are averaged, those of the best."""
+        """The weights that a stage leaves and the next starts from; of several networks those of the best."""
         return self.stage(fold, number) / "weights.safetensors"
 
     def left(self, fold: int, number: int) -> list[Path]:
         """All weights that a stage has left, to average the predictions of."""
         found = self.stage(fold, number).glob("weights*.safetensors")
         return sorted(path for path in found if re.fullmatch(r"weights(-\d+)?", path.stem))
-
-    def passed_on(self, fold: int, number: int) -> Path:
-        """The weights that the next stage starts from."""
-        best = self.stage(fold, number) / "best.safetensors"
-        return best if best.is_file() else self.weights(fold, number)
 
     def final_weights(self, recipe: Recipe) -> list[Path]:
         """The weights of each trained fold's last stage, one or several a fold.

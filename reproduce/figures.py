@@ -183,9 +183,12 @@ def method(recipe: Recipe) -> Figure:
 
 def _left(stage: Stage) -> str:
     """What a stage leaves, where it is not the last epoch."""
-    if stage.swa_epochs:
+    if stage.swa:
         return f", SWA of {len(stage.swa)}"
-    return f", {stage.averaged} of the best {stage.best_checkpoints}" if stage.best_checkpoints else ""
+    if stage.keep.ema is not None:
+        return ", EMA"
+    best = stage.keep.best
+    return f", {best.average} of the best {best.epochs}" if best is not None else ""
 
 
 def _chain(axes: Axes, steps: list[str], first: tuple[float, int], above: list[End]) -> End:

@@ -13,7 +13,10 @@ TWO, ONE, LOW, HALF, DEEPER = "two-stages", "one-stage", "low-resolution", "half
 """What is trained for the claims: two sizes after each other, the last of them alone, the first of them alone, and both
 on half of the images; and both with a deeper encoder. All but the last take as many steps over as many pixels."""
 _EPOCHS = "stages.0.epochs={} stages.1.epochs={}"
-_ALONE = "stages=[{{size: {}, epochs: {}, batch_size: 8, learning_rate: 0.001, swa_epochs: 2, positive_share: 0.5}}]"
+_ALONE = (
+    "stages=[{{size: {}, epochs: {}, batch_size: 8, learning_rate: 0.001, keep: {{swa: {{last: 2}}}}, "
+    "positive_share: 0.5}}]"
+)
 ARMS = {
     TWO: _EPOCHS.format(8, 3),
     ONE: _ALONE.format(64, 5),

@@ -114,7 +114,7 @@ def _table_4(scored: RunScores) -> str:
             for size in (256, 512)
             for cell in ((by_size[size].batch_size, by_size[size].epochs) if size in by_size else ("-", "-"))
         ]
-        swa = TICK[any(stage.swa_epochs for stage in stages)]
+        swa = TICK[any(stage.swa for stage in stages)]
         rows.append(
             [
                 name,
@@ -133,7 +133,7 @@ def _ran(scored: RunScores, name: str, run: Recipe | None) -> str:
     """The same settings of a run, and how many images validated it, in a cell."""
     if run is None:
         return NO_RUN
-    stages = [f"{s.size}×{s.size}: batch {s.batch_size}, {s.epochs} epochs, SWA {s.swa_epochs}" for s in run.stages]
+    stages = [f"{s.size}×{s.size}: batch {s.batch_size}, {s.epochs} epochs, SWA {len(s.swa)}" for s in run.stages]
     threshold, network = run.threshold, run.network
     rule = f"B-TH {threshold.binarization}, R-TH {threshold.removal}"
     validated = scored.dice(name, True, "image", test=False)

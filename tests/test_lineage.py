@@ -71,14 +71,15 @@ AFTER = "threshold.smallest_contour=80 threshold.gate=0.4 threshold.rule=fixed t
 OWN = "threshold.binarization=0.4 threshold.removal=512 threshold.top=0.7 threshold.candidates=[[0.7,99,0.4]]"
 EVERY = "stages.0.validate_every=1"
 SCORED = (
-    f"{EVERY} stages.0.swa_epochs=0 stages.0.best_checkpoints=2",
-    f"{EVERY} stages.0.passes_on=best",
-    f"{EVERY} stages.0.swa_epochs=0 stages.0.watch=score stages.0.early_stopping=3",
-    f"{EVERY} stages.0.watch=score stages.0.schedule=plateau",
+    f"{EVERY} stages.0.keep={{best: {{epochs: 2}}}}",
+    f"{EVERY} stages.0.early_stopping={{patience: 3, of: dice}}",
+    f"{EVERY} stages.0.schedule={{plateau: {{of: dice}}}}",
 )
 
 
-@pytest.mark.parametrize("trained", ["", "stages.0.watch=score", f"{EVERY} stages.0.schedule=plateau", *SCORED])
+@pytest.mark.parametrize(
+    "trained", ["", f"{EVERY} stages.0.schedule=plateau", f"{EVERY} stages.0.keep={{best: {{of: loss}}}}", *SCORED]
+)
 def test_thresholds_may_change_where_no_epoch_was_chosen_by_them(tmp_path, trained):
     run = Run(tmp_path / "demo")
     lineage.begin(run, recipes.load("demo", trained), INPUTS)

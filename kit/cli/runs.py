@@ -179,6 +179,6 @@ def print_recipes(
     from kit import recipes
 
     if name is None:
-        print("\n".join(f"{known:14} {recipes.load(known).about}" for known in recipes.names()))
+        print("\n".join(f"{known:14} {recipes.load(known).described}" for known in recipes.names()))
     else:
         print(recipes.load(name, overrides).dump(), end="")

@@ -24,7 +24,8 @@ def resize_mask(mask: np.ndarray, size: int, how: str = "area") -> np.ndarray:
         mask: bool (H, W).
         size: Pixels a side.
         how: `area`: foreground where at least half of a pixel is covered; `bilinear`: where bilinear interpolation
-            gives more than nothing, as the paper's authors do (generator.py of Ens4B-UNet); masks grow by it.
+            gives more than nothing, as the paper's authors do (generator.py of Ens4B-UNet); `touched`: where any of a
+            pixel is covered. Masks grow by both.
 
     Returns:
         bool (size, size); it has foreground wherever each component of `mask` lies.
@@ -37,7 +38,7 @@ def resize_mask(mask: np.ndarray, size: int, how: str = "area") -> np.ndarray:
     small = np.zeros((size, size), bool)
     if mask.any():
         (tall, low), (wide, across) = (_around(np.asarray(mask.any(axis=axis)), size) for axis in (1, 0))
-        if how == "bilinear" and size > min(mask.shape):  # an enlarged pixel reaches into its neighbours
+        if how != "area" and size > min(mask.shape):  # an enlarged pixel reaches into its neighbours
             tall = low = wide = across = slice(None)
         part = small[low, across]
         part[:] = _resized(np.ascontiguousarray(mask[tall, wide]), part.shape, how)
@@ -63,7 +64,8 @@ def _resized(mask: np.ndarray, shape: tuple[int, int], how: str) -> np.ndarray:
     if how == "bilinear":
         small = cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_LINEAR) > 0
     else:
-        small = _coverage(mask, shape) >= 0.5
+        coverage = _coverage(mask, shape)
+        small = coverage > 0 if how == "touched" else coverage >= 0.5
     count, components = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
     if count == 2 and small.any():  # the one component
         return small

@@ -12,24 +12,30 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import ValidationError
 
 from kit.core.documents import NOT_YAML, load_yaml, yaml_problem
 from kit.core.errors import KitError
 from kit.core.files import present, read_text
 from kit.core.suggest import did_you_mean
-from kit.recipes.overrides import override, pairs, shorten, unreached
-from kit.recipes.schema import OF_THE_WHOLE, Recipe, merged
+from kit.recipes import older
+from kit.recipes.overrides import override, owners_of_stages, pairs, shorten, unreached
+from kit.recipes.schema import ITS_OWN, OF_THE_WHOLE, Recipe, merged
 from kit.recipes.section import Section
 from kit.recipes.stage import Scale
 
 log = logging.getLogger(__name__)
 
 Part = TypeVar("Part", bound=Section)
-SECTIONS: tuple[type[Section], ...] = (Recipe, *Section.__subclasses__())
-ITS_OWN = {"name", "about"}
-"""Keys that a recipe does not take from the one that it extends."""
-KEYS = {key for section in SECTIONS for key in section.model_fields}
+
+
+def _keys(section: type[Section]) -> set[str]:
+    """The keys of a kind of section, and of all kinds that are made of it."""
+    return {*section.model_fields, *(key for kind in section.__subclasses__() for key in _keys(kind))}
+
+
+KEYS = _keys(Section)
 
 
 def names() -> list[str]:
@@ -63,11 +69,12 @@ def load(name: str | Path, overrides: str | Sequence[str] = "") -> Recipe:
     for pair in given:
         if not pair.startswith("scale."):
             override(content, pair)
+    _refuse_older(content, path)
     shorten(content, given)
     recipe = parse(content, path)
     for pair in given:
         if not pair.startswith("scale.") and (missed := unreached(content, pair)):
-            log.warning("SET: %s does not reach %s: try members.%s.%s", pair, ", ".join(missed), missed[0], pair)
+            log.warning("SET: %s does not reach %s", pair, missed)
     return recipe
 
 
@@ -156,8 +163,26 @@ def _validated(kind: type[Part], content: dict[str, Any], path: str, inside: tup
 
 
 def read(path: Path | str) -> Recipe:
-    """The resolved recipe that a run has written."""
-    return load(str(path))
+    """The resolved recipe that a run has written, of this version or of an earlier one."""
+    name, content = _written(str(path))
+    for _, owner in owners_of_stages(content):
+        owner["stages"] = [older.today(stage) if isinstance(stage, dict) else stage for stage in owner["stages"]]
+    return parse(content, name)
+
+
+def _refuse_older(content: dict[str, Any], path: str) -> None:
+    """Says what to write instead of keys that earlier versions had.
+
+    Raises:
+        KitError: a stage has some.
+    """
+    for before, owner in owners_of_stages(content):
+        for number, stage in enumerate(owner["stages"]):
+            keys, found = older.replaced(stage) if isinstance(stage, dict) else ([], {})
+            if keys:
+                wanted = yaml.safe_dump(found, default_flow_style=True, sort_keys=False, width=10**6).strip()[1:-1]
+                said = f"write {wanted} instead of" if found else "leave out"
+                raise KitError(f"{path}: {before}stages.{number}: {said} {', '.join(keys)}, as earlier versions had it")
 
 
 def _folder() -> Any:

@@ -8,6 +8,9 @@ from typing import Any
 from kit.core.documents import NOT_YAML, load_yaml
 from kit.core.errors import KitError
 
+_COUNTS = (("frozen_epochs",), ("warm_up",), ("keep", "swa", "last"), ("keep", "best", "epochs"))
+"""What a stage has no more of than epochs."""
+
 
 def pairs(overrides: str | Sequence[str]) -> list[str]:
     """The `KEY=VALUE` pairs of one text or of several; a value ends where white space and the next `KEY=` begin.
@@ -22,17 +25,24 @@ def pairs(overrides: str | Sequence[str]) -> list[str]:
 def shorten(content: dict[str, Any], given: Sequence[str]) -> None:
     """Where an override has shortened a stage, its counts of epochs fall to the new length, in place.
 
-    So `stages.0.epochs=1` alone makes a valid recipe of one whose last two epochs are averaged.
+    So `stages.0.epochs=1` alone makes a valid recipe of one whose last two epochs are averaged. Counts that are
+    overridden themselves stay.
     """
     keys = {pair.partition("=")[0] for pair in given}
-    for before, stages in [("", content.get("stages")), *_stages_of_members(content)]:
-        for number, stage in enumerate(stages if isinstance(stages, list) else []):
-            told = {key for key in keys for start in ("", before) if key.startswith(f"{start}stages.{number}.")}
-            own = {key.rpartition(".")[2] for key in told}
-            if "epochs" in own and isinstance(stage, dict) and isinstance(stage.get("epochs"), int):
-                for count in ({"swa_epochs", "best_checkpoints", "frozen_epochs"} & stage.keys()) - own:
-                    if isinstance(stage[count], int):
-                        stage[count] = min(stage[count], max(stage["epochs"], 0))
+    for before, owner in owners_of_stages(content):
+        for number, stage in enumerate(owner["stages"]):
+            if not isinstance(stage, dict) or not isinstance(stage.get("epochs"), int):
+                continue
+            places = [f"{start}stages.{which}." for start in {"", before} for which in (number, stage.get("name"))]
+            told = {key.removeprefix(place) for key in keys for place in places if key.startswith(place)}
+            for path in _COUNTS if "epochs" in told else ():
+                *parents, last = path
+                holder: Any = stage
+                for part in parents:
+                    holder = holder.get(part) if isinstance(holder, dict) else None
+                said = any(".".join(path).startswith(key) for key in told)
+                if isinstance(holder, dict) and isinstance(holder.get(last), int) and not said:
+                    holder[last] = min(holder[last], max(stage["epochs"], 0))
 
 
 def override(content: dict[str, Any], pair: str) -> None:
@@ -40,7 +50,7 @@ def override(content: dict[str, Any], pair: str) -> None:
 
     Args:
         content: What YAML gives: mappings, lists and values, none of them in two places.
-        pair: The value is YAML; the items of a list go by number.
+        pair: The value is YAML; the items of a list go by number, stages by their name, too.
 
     Raises:
         KitError: it is no pair, or its key leads nowhere.
@@ -56,38 +66,58 @@ def override(content: dict[str, Any], pair: str) -> None:
         member = content.setdefault("members", {}).setdefault(path[1], {})
         if isinstance(member, dict) and isinstance(content.get("stages"), list):
             member.setdefault("stages", copy.deepcopy(content["stages"]))
-    _set(content, path, key, value)
-    if path[0] == "stages":
-        for _, stages in _stages_of_members(content):
-            if len(path) == 1:
-                stages[:] = copy.deepcopy(value) if isinstance(value, list) else [value]
-            elif int(path[1]) < len(stages):
-                _set({"stages": stages}, path, key, copy.deepcopy(value))
+    owners = [content]
+    if path[0] == "stages":  # also of members that have stages of their own
+        owners += [owner for before, owner in owners_of_stages(content) if before]
+    if path[0] == "stages" and len(path) > 1:  # one of them, where there is one of that number or name
+        owners = [owner for owner in owners if _has(owner.get("stages"), path[1])] or [content]
+    for owner in owners:
+        _set(owner, path, key, copy.deepcopy(value))
 
 
-def unreached(content: dict[str, Any], pair: str) -> list[str]:
-    """The members that an override of a valid recipe does not reach: they say otherwise, or lack the stage.
+def unreached(content: dict[str, Any], pair: str) -> str:
+    """Which members an override of a valid recipe does not reach, in words: they say otherwise, or lack the stage.
 
     >>> unreached({"seed": 5, "members": {"a": {"seed": 1}, "b": {}}}, "seed=5")
-    ['a']
+    'a: try members.a.seed=5'
     """
     key, value = _parsed(pair)
     path = key.split(".")
     members = content.get("members") or {}
-    return [name for name, own in members.items() if path[0] != "members" and _says_otherwise(own, path, value)]
+    stages = {name: own.get("stages", content.get("stages")) for name, own in members.items()}
+    of_a_stage = path[0] == "stages" and len(path) > 1
+    lacking = [name for name in members if of_a_stage and not _has(stages[name], path[1])]
+    others = [
+        name
+        for name, own in members.items()
+        if path[0] != "members" and name not in lacking and _says_otherwise(own, path, value)
+    ]
+    told = [f"{', '.join(lacking)}, which have no such stage"] if lacking else []
+    return " and ".join(told + ([f"{', '.join(others)}: try members.{others[0]}.{pair}"] if others else []))
 
 
 def _says_otherwise(own: Any, path: Sequence[str], value: Any) -> bool:
     for part in path:
         if isinstance(own, list):
-            if int(part) >= len(own):
-                return True
-            own = own[int(part)]
-        elif part in own:
+            own = own[_index(own, part, "")]
+        elif isinstance(own, dict) and part in own:
             own = own[part]
         else:
             return False
     return own != value and not isinstance(own, dict)
+
+
+def _has(stages: Any, part: str) -> bool:
+    """Whether a list of stages has one of that number or name."""
+    if part.isdecimal():
+        return isinstance(stages, list) and len(part) < 10 and int(part) < len(stages)
+    return part in _names(stages)
+
+
+def _names(items: Any) -> list[str]:
+    """The names of the stages in a list, those that have none left out."""
+    found = [item.get("name") for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return [name for name in found if isinstance(name, str)]
 
 
 def _parsed(pair: str) -> tuple[str, Any]:
@@ -103,14 +133,13 @@ def _parsed(pair: str) -> tuple[str, Any]:
     return key, float(value) if isinstance(value, str) and "e" in value.lower() and _is_number(value) else value
 
 
-def _stages_of_members(content: dict[str, Any]) -> list[tuple[str, list]]:
-    """The stages that members bring along, each with what its keys begin with."""
+def owners_of_stages(content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The recipe and the members that have a list of stages of their own, each with what its keys begin with."""
     members = content.get("members")
-    return [
-        (f"members.{name}.", own["stages"])
-        for name, own in (members.items() if isinstance(members, dict) else ())
-        if isinstance(own, dict) and isinstance(own.get("stages"), list)
-    ]
+    parts = [("", content)]
+    if isinstance(members, dict):
+        parts += [(f"members.{name}.", own) for name, own in members.items()]
+    return [(before, own) for before, own in parts if isinstance(own, dict) and isinstance(own.get("stages"), list)]
 
 
 def _set(target: Any, path: Sequence[str], key: str, value: Any) -> None:
@@ -131,6 +160,10 @@ def _is_number(text: str) -> bool:
 
 
 def _index(items: list, part: str, key: str) -> int:
-    if not part.isdecimal() or len(part) > 9 or int(part) >= len(items):
-        raise KitError(f"SET: {key}: there is no {part} in a list of {len(items)} (the first is 0)")
-    return int(part)
+    if part.isdecimal() and len(part) < 10 and int(part) < len(items):
+        return int(part)
+    names = _names(items)
+    if part in names:
+        return next(number for number, item in enumerate(items) if isinstance(item, dict) and item.get("name") == part)
+    called = f", called {', '.join(names)}" if names else ""
+    raise KitError(f"SET: {key}: there is no {part} in a list of {len(items)} (the first is 0{called})")

@@ -5,6 +5,7 @@ sections key by key, lists as a whole.
 """
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -18,13 +19,27 @@ from kit.recipes.stage import Scale, Stage
 class Network(Section):
     """What network is trained (paper section 4.2, Table 3)."""
 
-    architecture: Literal["Unet", "UnetPlusPlus", "FPN", "DeepLabV3", "DeepLabV3Plus"] = "Unet"
+    architecture: Literal[
+        "Unet",
+        "UnetPlusPlus",
+        "MAnet",
+        "Linknet",
+        "FPN",
+        "PSPNet",
+        "DeepLabV3",
+        "DeepLabV3Plus",
+        "PAN",
+        "UPerNet",
+        "Segformer",
+    ] = "Unet"
+    """Of segmentation-models-pytorch."""
     encoder: str = "resnet34"
     """Name of an encoder of segmentation-models-pytorch; `tu-NAME` is timm's."""
     encoder_weights: str | None = "imagenet"
     """`imagenet` (downloaded), the path of a .safetensors or .pth file, or null."""
     decoder_channels: tuple[Annotated[int, Field(ge=1)], ...] | None = (256, 128, 64, 32, 16)
-    """Filters of the decoder's blocks, the deepest first; null leaves them to the architecture."""
+    """Filters of the blocks of a U-Net's, U-Net++'s or MAnet's decoder, the deepest first; null leaves them to the
+    architecture. The others have none."""
     output_stride: Literal[8, 16] | None = None
     """How much smaller the deepest features of a DeepLab are than the image; null leaves it to the architecture."""
     attention: Literal["scse"] | None = None
@@ -38,17 +53,31 @@ class Network(Section):
     image_head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the pooled features that a training step leaves out before the image head."""
 
-    @field_validator("attention")
-    @classmethod
-    def _filters_suffice(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value == "scse" and min(info.data.get("decoder_channels") or (16,)) < 16:
-            raise ValueError("scse needs decoder_channels of 16 or more")
-        return value
-
     @field_validator("encoder_weights")
     @classmethod
     def _none_is_null(cls, value: str | None) -> str | None:
         return None if value in ("none", "") else value
+
+    @model_validator(mode="after")
+    def _architecture_has_it(self) -> "Network":
+        for key in ("decoder_channels", "attention", "output_stride"):
+            if key in self.idle and getattr(self, key) not in (None, Network.model_fields[key].default):
+                raise ValueError(f"{key}: {self.architecture} has none: set it to null")
+        if self.attention == "scse" and min(self.decoder_channels or (16,)) < 16:
+            raise ValueError("attention: scse needs decoder_channels of 16 or more")
+        return self
+
+    @property
+    def idle(self) -> set[str]:
+        """As of `Section`."""
+        kind = self.architecture
+        used = {
+            "image_head_dropout": self.image_head,
+            "output_stride": kind.startswith("DeepLab"),
+            "attention": kind.startswith("Unet"),
+            "decoder_channels": kind.startswith("Unet") or kind == "MAnet",
+        }
+        return {key for key, does in used.items() if not does}
 
 
 class Loss(Section):
@@ -83,11 +112,29 @@ class Loss(Section):
 class Optimizer(Section):
     """What turns gradients into steps; the learning rate is a stage's."""
 
-    name: Literal["adam", "adamw"] = "adam"
+    name: Literal["adam", "adamw", "sgd"] = "adam"
     weight_decay: Weight = 0.0
-    """`adam`: times the weights, added to the gradient; `adamw`: times the rate, taken off the weights directly."""
+    """`adam`, `sgd`: times the weights, added to the gradient; `adamw`: times the rate, taken off the weights
+    directly."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of `sgd`: what the step before counts in the next."""
+    nesterov: bool = False
+    """Of `sgd` with momentum: Nesterov's."""
     clip: Positive | None = None
     """Gradients whose norm over all weights is larger are scaled down to it; null: never."""
+
+    @model_validator(mode="after")
+    def _momentum_is_sgds(self) -> "Optimizer":
+        if self.momentum and self.name != "sgd":
+            raise ValueError(f"momentum belongs to sgd, and {self.name} has its own: leave it out")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs momentum")
+        return self
+
+    @property
+    def idle(self) -> set[str]:
+        """As of `Section`."""
+        return set() if self.name == "sgd" else {"momentum", "nesterov"}
 
 
 class Folds(Section):
@@ -126,7 +173,9 @@ class Threshold(Section):
     none: the Dice by the thresholds above is the score."""
 
 
-OF_THE_WHOLE = {"name", "about", "folds", "mask_resizing", "precision", "tta", "prevalence", "members"}
+ITS_OWN = ("name", "about", "source", "reported", "untrained")
+"""Keys that a recipe does not take from the one that it extends."""
+OF_THE_WHOLE = {*ITS_OWN, "folds", "mask_resizing", "precision", "tta", "prevalence", "members"}
 """Keys that a member cannot change."""
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 MEMBER = NAME.replace(".", "")
@@ -139,12 +188,18 @@ class Recipe(Section):
     name: Annotated[str, Field(pattern=rf"^{NAME}(/{NAME})?$")]
     """Of the run; a member's is ENSEMBLE/MEMBER."""
     about: str = ""
+    source: str = ""
+    """Where its authors describe it."""
+    reported: Share | None = None
+    """The Dice on the competition's private test set that they report."""
+    untrained: bool = False
+    """Nobody has trained it with the kit on the competition's images: what it scores here is not known."""
     seed: Seed = 0
     """Random seed of the training: first weights, batches, augmentation, dropout. Each member draws its own."""
     folds: Folds = Folds()
-    mask_resizing: Literal["area", "bilinear"] = "area"
-    """How masks get the size of a stage: foreground where half of a pixel is covered, or wherever bilinear
-    interpolation is above 0, as the paper's authors have it."""
+    mask_resizing: Literal["area", "bilinear", "touched"] = "area"
+    """How masks get the size of a stage: foreground where half of a pixel is covered, wherever bilinear interpolation
+    is above 0, as the paper's authors have it, or wherever any of the pixel is covered."""
     network: Network = Network()
     loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()
@@ -175,6 +230,14 @@ class Recipe(Section):
     members: dict[Annotated[str, Field(pattern=rf"^{MEMBER}$")], dict[str, Any]] = Field(default_factory=dict)
     """Of an ensemble, by name: what each changes in this recipe."""
 
+    @field_validator("stages")
+    @classmethod
+    def _names_differ(cls, value: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        names = [stage.name for stage in value if stage.name is not None]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two of them are called {min(twice)}")
+        return value
+
     @field_validator("members")
     @classmethod
     def _folders_are_free(cls, value: dict, info: ValidationInfo) -> dict:
@@ -195,6 +258,8 @@ class Recipe(Section):
             raise ValueError("start_data needs start: name the run that it starts from")
         if self.start == self.name and self.start_data is None:
             raise ValueError("start is the recipe itself: name another")
+        if self.network.architecture == "PAN" and any(stage.size < 128 for stage in self.stages):
+            raise ValueError("network.architecture=PAN needs stages of a size of 128 or more")
         if self.role == "classify" and not self.network.image_head:
             raise ValueError("role=classify needs network.image_head=true")
         return self
@@ -203,6 +268,13 @@ class Recipe(Section):
     def is_gated(self) -> bool:
         """Whether classifying members have a say in whether an image's mask is empty."""
         return bool(self.members and self.members_that("classify"))
+
+    @property
+    def described(self) -> str:
+        """What it is about, whose it is, and what is known of it, in a line."""
+        reported = f"reported: {self.reported:.4f} private" if self.reported is not None else ""
+        known = "; ".join(filter(None, (self.source, reported, "not trained here" if self.untrained else "")))
+        return f"{self.about} [{known}]" if known else self.about
 
     @property
     def label(self) -> str:
@@ -244,15 +316,7 @@ class Recipe(Section):
 
     def scaled(self, scale: Scale) -> "Recipe":
         """The recipe with every stage in another size, those that members bring along included."""
-        members = {
-            name: changes
-            | {
-                key: [Stage.model_validate(stage).scaled(scale).model_dump(mode="json") for stage in value]
-                for key, value in changes.items()
-                if key == "stages"
-            }
-            for name, changes in self.members.items()
-        }
+        members = self._with_stages(lambda stage: stage.scaled(scale).model_dump(mode="json"))
         stages = tuple(stage.scaled(scale) for stage in self.stages)
         return self.model_copy(update={"stages": stages, "members": members})
 
@@ -261,30 +325,37 @@ class Recipe(Section):
 
         >>> from kit import recipes
         >>> exp2 = recipes.load("exp2", "augmentation=[A1]").resolved()
-        >>> exp2["folds"], list(exp2["magnitudes"]), "plateau" in exp2["stages"][0]
-        ({'holdout': 0.1, 'seed': 0}, ['A1'], False)
+        >>> exp2["folds"], list(exp2["magnitudes"]), exp2["stages"][0]["keep"]
+        ({'holdout': 0.1, 'seed': 0}, ['A1'], {'swa': {'last': 5, 'batch_norm': 'averaged'}})
         """
         content = self.model_dump(mode="json")
-        for section, key in set.intersection(*(part.idle for part in self.parts())):
+        for section, key in set.intersection(*(part.idle_keys for part in self.parts())):
             del content[section][key]
-        for stage, shown in zip(self.stages, content["stages"], strict=True):
-            for key in stage.idle:
-                del shown[key]
-        return content
+        content["stages"] = [stage.shown() for stage in self.stages]
+        content["members"] = self._with_stages(Stage.shown)
+        return {key: value for key, value in content.items() if value or key not in ITS_OWN}
 
     @property
-    def idle(self) -> set[tuple[str, str]]:
+    def idle_keys(self) -> set[tuple[str, str]]:
         """Keys, each with its section, that do nothing beside what others say."""
-        network, augmentation = self.network, set(self.augmentation)
         keys = {
             "folds": {"count"} if self.folds.holdout is not None else set(),
             "loss": set() if self.loss.dice else {"dice_over", "dice_areas"},
-            "magnitudes": set(Magnitudes.model_fields) - augmentation,
-            "network": set() if network.image_head else {"image_head_dropout"},
+            "magnitudes": set(Magnitudes.model_fields) - set(self.augmentation),
+            "network": self.network.idle,
+            "optimizer": self.optimizer.idle,
         }
-        keys["network"] |= set() if network.architecture.startswith("DeepLab") else {"output_stride"}
-        keys["network"] |= set() if network.architecture.startswith("Unet") else {"decoder_channels", "attention"}
         return {(section, key) for section, found in keys.items() for key in found}
+
+    def _with_stages(self, change: Callable[[Stage], dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """The members, with the stages that they bring along changed."""
+        return {
+            name: {
+                key: [change(Stage.model_validate(stage)) for stage in value] if key == "stages" else value
+                for key, value in changes.items()
+            }
+            for name, changes in self.members.items()
+        }
 
     def dump(self) -> str:
         """The resolved recipe as YAML."""

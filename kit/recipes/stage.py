@@ -1,10 +1,15 @@
 """One training at one size: its schedule, its end, and what it leaves."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from kit.recipes.section import Count, Epochs, Factor, Positive, Section, Weight
+from kit.recipes.section import Count, Epochs, Factor, OneOf, Positive, Section, Weight
+
+Measure = Literal["loss", "dice"]
+"""What a validation is judged by: its loss, or its score, the Dice by the recipe's thresholds or, where there are
+`threshold.candidates`, by the best of them."""
+BatchNorm = Literal["recomputed", "averaged"]
 
 
 class Scale(Section):
@@ -17,20 +22,200 @@ class Scale(Section):
     """Of every count of epochs; none that is there vanishes."""
     learning_rate: Factor = 1.0
 
+    def count(self, epochs: int) -> int:
+        """A count of epochs in the other size."""
+        return max(1, round(epochs * self.epochs)) if epochs else 0
 
-class Plateau(Section):
-    """When a plateau lowers the rate, in the sense of Keras' ReduceLROnPlateau."""
+
+class Settings(Section):
+    """What belongs to one way to do something in a stage."""
+
+    def scaled(self, scale: Scale, epochs: int) -> Self:
+        """The same for the stage in another size, in which it has so many epochs."""
+        return self
+
+
+class Choice(OneOf):
+    """One of several ways to do something in a stage."""
+
+    def scaled(self, scale: Scale, epochs: int) -> Self:
+        """The same for the stage in another size, in which it has so many epochs."""
+        chosen = self.chosen
+        assert isinstance(chosen, Settings)
+        return self.model_copy(update={self.chosen_name: chosen.scaled(scale, epochs)})
+
+
+class Cosine(Settings):
+    """Half a wave down, one rate an epoch; with `periods` several."""
+
+    to: Weight = 0.0
+    """The lowest rate."""
+    periods: tuple[Epochs, ...] = ()
+    """Epochs in which each fall reaches the lowest rate, the last for all that follow: `[5, 10, 20]` grows, `[5]`
+    repeats; none: one fall over the whole stage."""
+    restarts: bool = True
+    """Whether the next fall starts at the full rate again; false: the rate rises as it fell, in as many epochs."""
+    then: tuple[Positive, ...] = ()
+    """Rates of the last epochs, one each, after the cosine."""
+
+    @property
+    def idle(self) -> set[str]:
+        """As of `Section`."""
+        return set() if self.periods else {"restarts"}
+
+    def scaled(self, scale: Scale, epochs: int) -> Self:
+        """As of `Settings`."""
+        rates = [rate * scale.learning_rate for rate in self.then]
+        count = min(scale.count(len(rates)), epochs)
+        return self.model_copy(
+            update={
+                "to": self.to * scale.learning_rate,
+                "periods": tuple(map(scale.count, self.periods)),
+                "then": tuple(rates[i * len(rates) // count] for i in range(count)),
+            }
+        )
+
+
+class Linear(Settings):
+    """A straight fall over the whole stage, one rate an epoch."""
+
+    to: Weight = 0.0
+    """The rate that an epoch after the last one would have."""
+
+    def scaled(self, scale: Scale, epochs: int) -> Self:
+        """As of `Settings`."""
+        return self.model_copy(update={"to": self.to * scale.learning_rate})
+
+
+class Plateau(Settings):
+    """The rate falls where validations stand still, in the sense of Keras' ReduceLROnPlateau."""
 
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
     patience: Epochs = 5
     """The rate falls at the end of so many epochs in a row without improvement, and the count starts again."""
     threshold: Weight = 1e-4
     """An improvement is more than this, absolute, better than the best before."""
+    to: Weight = 0.0
+    """The lowest rate."""
+    of: Measure = "loss"
+    """What has to improve: the loss on the validation part, or the score there, a Dice."""
+
+    def scaled(self, scale: Scale, epochs: int) -> Self:
+        """As of `Settings`."""
+        return self.model_copy(update={"to": self.to * scale.learning_rate, "patience": scale.count(self.patience)})
+
+
+class Constant(Settings):
+    """The same rate in all epochs."""
+
+
+class Schedule(Choice):
+    """How the learning rate changes from epoch to epoch."""
+
+    cosine: Cosine | None = None
+    linear: Linear | None = None
+    plateau: Plateau | None = None
+    constant: Constant | None = None
+
+
+class EarlyStopping(Settings):
+    """When a stage ends before its `epochs`."""
+
+    patience: Epochs
+    """After so many epochs in a row without a better one."""
+    of: Measure = "loss"
+    """What has to get better: the loss on the validation part, or the score there, a Dice."""
+
+    def scaled(self, scale: Scale, epochs: int) -> Self:
+        """As of `Settings`."""
+        return self.model_copy(update={"patience": scale.count(self.patience)})
+
+
+class Last(Settings):
+    """The weights of the last epoch."""
+
+
+class Swa(Settings):
+    """Stochastic weight averaging: the mean of the weights at the end of several epochs (paper section 4.3)."""
+
+    last: Epochs | None = None
+    """The last so many epochs."""
+    epochs: Annotated[tuple[Epochs, ...], Field(min_length=1)] | None = None
+    """These epochs, counted from 1."""
+    batch_norm: BatchNorm = "recomputed"
+    """Statistics of batch norm: `recomputed` in a pass over the training part (SWA's paper, the runner-up), or the
+    `averaged` ones of the epochs, as the weights (the paper's authors)."""
+
+    @model_validator(mode="after")
+    def _says_which(self) -> "Swa":
+        if (self.last is None) == (self.epochs is None):
+            raise ValueError("takes one of last, how many epochs, and epochs, which")
+        return self
+
+    @property
+    def idle(self) -> set[str]:
+        """As of `Section`."""
+        several = (self.last or len(set(self.epochs or ()))) > 1
+        return {"epochs" if self.epochs is None else "last"} | (set() if several else {"batch_norm"})
+
+    def scaled(self, scale: Scale, epochs: int) -> Self:
+        """As of `Settings`."""
+        last = self.last and scale.count(self.last)
+        chosen = self.epochs and tuple(sorted({scale.count(epoch) for epoch in self.epochs}))
+        return self.model_copy(update={"last": last, "epochs": chosen})
+
+
+class Best(Settings):
+    """The epochs with the best validations."""
+
+    epochs: Epochs = 1
+    """How many; of equal ones the earlier."""
+    of: Measure = "dice"
+    """What makes an epoch better: the score of its validation, a Dice, or its loss."""
+    average: Literal["weights", "predictions"] = "weights"
+    """What of several epochs is averaged: their weights into one network, or the predictions of all of them. The next
+    stage then starts from the best one."""
+    batch_norm: BatchNorm = "recomputed"
+    """Statistics of batch norm that averaged weights get, as with `swa`."""
+
+    @property
+    def idle(self) -> set[str]:
+        """As of `Section`."""
+        return ({"average"} if self.epochs == 1 else set()) | (set() if self.averages_weights else {"batch_norm"})
+
+    @property
+    def averages_weights(self) -> bool:
+        """Whether one network is made of several epochs'."""
+        return self.epochs > 1 and self.average == "weights"
+
+    def scaled(self, scale: Scale, epochs: int) -> Self:
+        """As of `Settings`."""
+        return self.model_copy(update={"epochs": min(self.epochs, epochs)})
+
+
+class Ema(Settings):
+    """The exponential moving average of the weights, taken after every step."""
+
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """What a step back counts less: the average is over about 1 / (1 - decay) steps."""
+    batch_norm: BatchNorm = "averaged"
+    """Statistics of batch norm, as with `swa`."""
+
+
+class Keep(Choice):
+    """Which weights a stage leaves."""
+
+    last: Last | None = None
+    swa: Swa | None = None
+    best: Best | None = None
+    ema: Ema | None = None
 
 
 class Stage(Section):
     """One training at one size, from the weights of the stage before (paper section 4.3)."""
 
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] | None = None
+    """What `SET` can call it by: `stages.NAME.epochs=2` reaches the stage in every member that has it."""
     size: Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
     """Pixels a side."""
     epochs: Epochs
@@ -41,81 +226,55 @@ class Stage(Section):
     Their gradients add up to those of the whole batch, but batch norm normalises each part by itself. `dice_over:
     batch` takes one more forward pass for it. May change in a run that was begun."""
     learning_rate: Positive = 1e-3
-    final_learning_rate: Weight = 0.0
-    """The lowest rate: where a cosine ends, and where a plateau stops falling."""
-    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
-    """`cosine`: annealed once an epoch; `plateau`: lowered when `watch` stands still; `constant`: `learning_rate`
-    throughout."""
-    periods: tuple[Epochs, ...] = ()
-    """Epochs in which each fall of a cosine reaches the lowest rate, the last for all that follow: `[5, 10, 20]`
-    grows, `[5]` repeats; none: one fall over the whole stage."""
-    restarts: bool = True
-    """Whether the next fall of a cosine starts at the full rate again; false: the rate rises as it fell, in as many
-    epochs."""
-    last_learning_rates: tuple[Positive, ...] = ()
-    """Of the last epochs, one each, instead of the schedule's."""
-    plateau: Plateau = Plateau()
-    watch: Literal["validation_loss", "score"] = "validation_loss"
-    """What a plateau and early stopping go by: the loss, or the score that chooses checkpoints."""
-    early_stopping: Epochs | None = None
-    """The stage ends after so many epochs in a row without a better `watch`; null: never before `epochs`."""
-    swa_epochs: Count | Annotated[tuple[Epochs, ...], Field(min_length=1)] = 0
-    """Weights are the average of those at the end of the last so many epochs, or of the epochs listed, from 1; 0: those
-    of the last epoch."""
-    best_checkpoints: Count = 0
-    """So many epochs with the best score are kept, see `averaged`; 0: off."""
-    averaged: Literal["weights", "predictions"] = "weights"
-    """What of the best checkpoints is averaged: their weights into one network, or the predictions of all of them."""
-    batch_norm: Literal["recomputed", "averaged"] = "recomputed"
-    """Statistics of batch norm that averaged weights get: `recomputed` in a pass over the training part (SWA's paper,
-    the runner-up), or the `averaged` ones of the epochs, as the weights (the paper's authors)."""
-    passes_on: Literal["weights", "best"] = "weights"
-    """What the next stage starts from: `weights.safetensors`, or the single epoch with the best score. Of averaged
-    predictions both are the same."""
+    """The highest rate, which the schedule starts from."""
+    schedule: Schedule = Schedule(cosine=Cosine())
+    warm_up: Count = 0
+    """First epochs in which the rate rises to `learning_rate`, a little with every step; the schedule starts after
+    them."""
+    early_stopping: EarlyStopping | None = None
+    keep: Keep = Keep(last=Last())
     frozen_epochs: Count = 0
     """First epochs in which the encoder does not learn."""
-    positive_share: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of images with pneumothorax in an epoch; null: every image once."""
+    positive_share: float | tuple[float, float] | None = None
+    """Share of images with pneumothorax in an epoch; two: of the first and of the last epoch, with equal steps
+    between; null: every image once."""
     validate_every: Epochs = 1
     """Epochs from one validation to the next; the last epoch always ends with one."""
 
-    @field_validator("swa_epochs", "best_checkpoints", "frozen_epochs", "last_learning_rates")
+    @field_validator("positive_share", mode="plain")
     @classmethod
-    def _epochs_suffice(cls, value: Any, info: ValidationInfo) -> Any:
-        epochs = info.data.get("epochs")  # missing when it was refused itself
-        wanted = value if isinstance(value, int) else max(value, default=0)
-        wanted = len(value) if info.field_name == "last_learning_rates" else wanted
-        if epochs is not None and wanted > epochs:
-            raise ValueError(f"is more than the {epochs} epochs of the stage")
-        return value
+    def _one_share_or_two(cls, value: object) -> float | tuple[float, float] | None:
+        shares = value if isinstance(value, list | tuple) else [value, value]
+        numbers = [float(share) for share in shares if isinstance(share, int | float) and 0 < share <= 1]
+        if value is not None and (len(shares) != 2 or len(numbers) != 2):
+            raise ValueError("is a share above 0 and at most 1, or two of them")
+        return None if value is None else numbers[0] if shares is not value else (numbers[0], numbers[1])
 
-    @field_validator("best_checkpoints")
-    @classmethod
-    def _one_average(cls, value: int, info: ValidationInfo) -> int:
-        if value and info.data.get("swa_epochs"):
-            raise ValueError("swa_epochs chooses the weights too: set one of them to 0")
-        return value
-
-    @field_validator("final_learning_rate")
-    @classmethod
-    def _rate_falls(cls, value: float, info: ValidationInfo) -> float:
-        if value > info.data.get("learning_rate", value):
-            raise ValueError("is above learning_rate")
-        return value
+    @model_validator(mode="after")
+    def _epochs_suffice(self) -> "Stage":
+        swa, best, cosine = self.keep.swa, self.keep.best, self.schedule.cosine
+        counts = {
+            "keep.swa.last": swa and swa.last,
+            "keep.swa.epochs": swa and max(swa.epochs or (0,)),
+            "keep.best.epochs": best and best.epochs,
+            "frozen_epochs": self.frozen_epochs,
+            "warm_up": self.warm_up,
+            "schedule.cosine.then": cosine and cosine.then and len(cosine.then) + self.warm_up,
+        }
+        for key, count in counts.items():
+            if count and count > self.epochs:
+                raise ValueError(f"{key} is more than the {self.epochs} epochs of the stage")
+        return self
 
     @model_validator(mode="after")
     def _keys_agree(self) -> "Stage":
-        if self.swa_epochs and self.early_stopping:
-            raise ValueError("early_stopping may end the stage before its swa_epochs: use best_checkpoints with it")
-        if self.last_learning_rates and self.schedule == "plateau":
-            raise ValueError("last_learning_rates has no place after a plateau, which ends nowhere")
-        if self.averaged == "predictions" and not self.best_checkpoints:
-            raise ValueError("averaged=predictions needs best_checkpoints")
-        watched = self.best_checkpoints or self.early_stopping or self.passes_on == "best"
-        if self.validate_every > 1 and (watched or self.schedule == "plateau"):
+        if getattr(self.schedule.chosen, "to", 0) > self.learning_rate:
+            raise ValueError(f"schedule.{self.schedule.chosen_name}.to is above learning_rate")
+        if self.keep.swa and self.early_stopping:
+            raise ValueError("early_stopping may end the stage before the epochs of keep.swa: use keep.best with it")
+        if self.validate_every > 1 and (self.keep.best or self.early_stopping or self.schedule.plateau):
             raise ValueError(
-                "validate_every is 1 with best_checkpoints, passes_on=best, early_stopping or a plateau: they go by "
-                "every epoch"
+                "validate_every is 1 with keep.best, early_stopping or a plateau: they go by every epoch's validation"
             )
         return self
 
@@ -123,72 +282,72 @@ class Stage(Section):
         """Whether an epoch, from 0, ends with a validation."""
         return (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.epochs
 
+    def positives_in(self, epoch: int) -> float | None:
+        """The share of positives in an epoch, from 0; None: every image comes once.
+
+        >>> falling = Stage(size=64, epochs=3, batch_size=1, positive_share=(0.8, 0.2))
+        >>> [falling.positives_in(epoch) for epoch in (0, 1, 2, 3)]
+        [0.8, 0.5, 0.2, 0.2]
+        """
+        if not isinstance(self.positive_share, tuple):
+            return self.positive_share
+        first, last = self.positive_share
+        done = min(1.0, epoch / max(1, self.epochs - 1))
+        return first * (1 - done) + last * done
+
     @property
     def goes_by_score(self) -> bool:
         """Whether what the stage leaves depends on the scores of its validations."""
-        watched = self.watch == "score" and (self.early_stopping is not None or self.schedule == "plateau")
-        return bool(self.best_checkpoints) or self.passes_on == "best" or watched
+        judges = (self.keep.best, self.early_stopping, self.schedule.plateau)
+        return any(judge is not None and judge.of == "dice" for judge in judges)
 
     @property
     def swa(self) -> tuple[int, ...]:
         """The epochs, from 1, whose weights are averaged; none without SWA.
 
-        >>> Stage(size=256, epochs=100, batch_size=64, swa_epochs=3).swa
+        >>> Stage(size=256, epochs=100, batch_size=64, keep={"swa": {"last": 3}}).swa
         (98, 99, 100)
         """
-        if isinstance(self.swa_epochs, int):
-            return tuple(range(self.epochs - self.swa_epochs + 1, self.epochs + 1))
-        return tuple(sorted(set(self.swa_epochs)))
+        swa = self.keep.swa
+        if swa is None:
+            return ()
+        return tuple(sorted(set(swa.epochs or range(self.epochs - (swa.last or 0) + 1, self.epochs + 1))))
 
     @property
     def averages(self) -> bool:
-        """Whether the weights that it leaves are the mean of several checkpoints."""
-        return len(self.swa) > 1 or (self.averaged == "weights" and self.best_checkpoints > 1)
+        """Whether the weights that it leaves are the mean of several."""
+        best = self.keep.best
+        return len(self.swa) > 1 or (best is not None and best.averages_weights) or self.keep.ema is not None
+
+    @property
+    def networks(self) -> int:
+        """How many networks it leaves, whose predictions are averaged."""
+        best = self.keep.best
+        return best.epochs if best is not None and best.average == "predictions" else 1
 
     @property
     def idle(self) -> set[str]:
-        """Keys that do nothing beside what others say.
-
-        >>> sorted(Stage(size=64, epochs=2, batch_size=1, best_checkpoints=2).idle)
-        ['plateau', 'restarts', 'watch']
-        """
-        used = {
-            "plateau": self.schedule == "plateau",
-            "periods": self.schedule == "cosine",
-            "restarts": self.schedule == "cosine" and bool(self.periods),
-            "final_learning_rate": self.schedule != "constant",
-            "watch": self.schedule == "plateau" or self.early_stopping is not None,
-            "averaged": bool(self.best_checkpoints),
-            "batch_norm": self.averages,
-        }
-        return {key for key, does in used.items() if not does}
+        """As of `Section`."""
+        return {"name"} if self.name is None else set()
 
     def scaled(self, scale: Scale) -> "Stage":
         """The stage in another size.
 
-        >>> Stage(size=512, epochs=70, batch_size=16, swa_epochs=3).scaled(Scale(size=0.25, epochs=0.1)).swa_epochs
+        >>> stage = Stage(size=512, epochs=70, batch_size=16, keep={"swa": {"last": 3}})
+        >>> stage.scaled(Scale(size=0.25, epochs=0.1)).keep.swa.last
         1
         """
-
-        def count(epochs: int) -> int:
-            return max(1, round(epochs * scale.epochs)) if epochs else 0
-
-        swa = self.swa_epochs
-        rates = [rate * scale.learning_rate for rate in self.last_learning_rates]
-        wanted = min(count(len(rates)), count(self.epochs))
+        epochs = scale.count(self.epochs)
         return self.model_copy(
             update={
                 "size": max(32, 32 * round(self.size * scale.size / 32)),
-                "epochs": count(self.epochs),
+                "epochs": epochs,
                 "batch_size": max(1, round(self.batch_size * scale.batch_size)),
                 "learning_rate": self.learning_rate * scale.learning_rate,
-                "final_learning_rate": self.final_learning_rate * scale.learning_rate,
-                "periods": tuple(map(count, self.periods)),
-                "last_learning_rates": tuple(rates[i * len(rates) // wanted] for i in range(wanted)),
-                "plateau": self.plateau.model_copy(update={"patience": count(self.plateau.patience)}),
-                "early_stopping": None if self.early_stopping is None else count(self.early_stopping),
-                "swa_epochs": count(swa) if isinstance(swa, int) else tuple(sorted({count(epoch) for epoch in swa})),
-                "best_checkpoints": min(self.best_checkpoints, count(self.epochs)),
-                "frozen_epochs": count(self.frozen_epochs),
+                "schedule": self.schedule.scaled(scale, epochs),
+                "warm_up": min(scale.count(self.warm_up), epochs),
+                "early_stopping": self.early_stopping and self.early_stopping.scaled(scale, epochs),
+                "keep": self.keep.scaled(scale, epochs),
+                "frozen_epochs": scale.count(self.frozen_epochs),
             }
         )

@@ -45,10 +45,10 @@ def speed(run: Run, recipe: Recipe, split: Folds) -> pd.DataFrame:
     for fold, number in run.finished_stages():
         table, stage = summary.metrics(run, fold, number), recipe.stages[number]
         training = split.training(fold)
-        order = epoch_order(split.positive[training], stage.positive_share, 0, 0)
         epochs = table[table.weights == "epoch"]
         validations = sum(map(stage.validates, range(len(epochs))))
-        images = len(order) * len(epochs) + len(split.validation(fold)) * validations
+        orders = [epoch_order(split.positive[training], stage.positives_in(at), 0, at) for at in range(len(epochs))]
+        images = sum(map(len, orders)) + len(split.validation(fold)) * validations
         last = table.iloc[-1]
         rows.append(
             {

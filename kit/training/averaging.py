@@ -1,10 +1,9 @@
 """What a stage leaves: its last weights, an average of several checkpoints, or the best of them all.
 
 SWA is the average over the last epochs (paper section 4.3) or over chosen ones (the runner-up); the winner averages
-the predictions of the best checkpoints.
+the predictions of the best checkpoints; EMA forgets older steps little by little.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,32 +11,52 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kit.recipes.stage import Stage
+from kit.recipes.stage import Best, Ema, Last, Stage, Swa
+from kit.training import schedules
 
 State = dict[str, torch.Tensor]
 
 
 class Checkpoints:
-    """The weights of a stage that are worth keeping while it goes on.
+    """The weights of a stage that are worth keeping while it goes on, by its `keep`.
 
-    Of the epochs of `swa_epochs` a running mean; of the epochs with the best score the states, the earlier of two
-    equals; and of the network itself the last.
+    With `swa` a running mean of its epochs; with `best` the states of the best epochs, the earlier of two equals; with
+    `ema` an average over the steps, which lies where the network does.
     """
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._wanted = max(stage.best_checkpoints, int(stage.passes_on == "best"))
         self._count = 0
         self._mean: State = {}
         self._best: list[tuple[float, int, State]] = []
 
-    def add(self, network: nn.Module, epoch: int, score: float) -> None:
-        """Takes the weights at the end of an epoch.
+    def add_step(self, network: nn.Module) -> None:
+        """Takes the weights after a step, for `ema`.
+
+        The average begins with the first step, and counts it no more than its age deserves: of k steps each counts
+        decay ** age, and all together count 1.
+        """
+        if self._stage.keep.ema is None:
+            return
+        self._count += 1
+        decay = self._stage.keep.ema.decay
+        state = {name: tensor.detach() for name, tensor in network.state_dict().items()}
+        if self._count == 1:
+            self._mean = {name: tensor.clone() for name, tensor in state.items()}
+            return
+        self._mean = {name: tensor.to(state[name].device) for name, tensor in self._mean.items()}  # of a checkpoint
+        floating = [name for name, tensor in state.items() if tensor.is_floating_point()]
+        share = (1 - decay) / (1 - decay**self._count)
+        torch._foreach_lerp_([self._mean[name] for name in floating], [state[name] for name in floating], share)
+        self._mean |= {name: tensor.clone() for name, tensor in state.items() if not tensor.is_floating_point()}
+
+    def add(self, network: nn.Module, epoch: int, row: schedules.Row) -> None:
+        """Takes the weights at the end of an epoch, for `swa` and `best`.
 
         Args:
             network: Whose weights they are.
             epoch: From 0.
-            score: On the validation part, after this epoch.
+            row: What the epoch came to.
         """
         if epoch + 1 in self._stage.swa:
             self._count += 1
@@ -46,20 +65,10 @@ class Checkpoints:
                 name: mean + (state[name] - mean) / self._count if mean.is_floating_point() else state[name]
                 for name, mean in (self._mean or state).items()
             }
-        if self._wanted:
-            score = score if math.isfinite(score) else -math.inf  # of no order, and never better than a number
-            best = [*self._best, (score, epoch, _copy(network))]
-            self._best = sorted(best, key=lambda entry: (-entry[0], entry[1]))[: self._wanted]
-
-    @property
-    def best(self) -> State:
-        """The single epoch with the best score, for a stage that passes it on."""
-        return self._best[0][2]
-
-    @property
-    def best_score(self) -> float:
-        """Of that epoch."""
-        return self._best[0][0]
+        if (best := self._stage.keep.best) is not None:
+            merit = -schedules.watched([row], best.of)[0]
+            entries = [*self._best, (merit, epoch, _copy(network))]
+            self._best = sorted(entries, key=lambda entry: (-entry[0], entry[1]))[: best.epochs]
 
     def left(self, network: nn.Module, batches: Iterable, over_all: Callable[..., Any] | None = None) -> list[State]:
         """The weights that the stage leaves: those of one network, or of several whose predictions are averaged.
@@ -71,15 +80,14 @@ class Checkpoints:
             batches: Pairs (images, masks) of the training part: this process's share of each.
             over_all: Takes a tensor and gives its mean over all processes; None: there is this one alone.
         """
-        states = [state for _, _, state in self._best[: self._stage.best_checkpoints]]
-        if self._stage.averaged == "predictions":
-            return states
-        if self._stage.swa:
-            states = [self._mean]
-        if not states:
+        keep = self._stage.keep.chosen
+        if isinstance(keep, Last):
             return [_copy(network)]
+        states = [state for _, _, state in self._best] if isinstance(keep, Best) else [self._mean]
+        if isinstance(keep, Best) and keep.average == "predictions":
+            return states
         network.load_state_dict(mean(states))
-        if self._stage.averages and self._stage.batch_norm == "recomputed":
+        if self._stage.averages and isinstance(keep, Swa | Best | Ema) and keep.batch_norm == "recomputed":
             _update_batch_norm(network, batches, self._stage.micro_batch)
             if over_all is not None:
                 for buffer in _statistics(network):

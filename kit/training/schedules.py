@@ -1,70 +1,83 @@
-"""What the learning rate is and when a stage is over: functions of the stage and of what was watched so far.
+"""What the learning rate is and when a stage is over: functions of the stage and of its epochs so far.
 
-Nothing is remembered from epoch to epoch but the history itself, so that a training that was killed goes on alike.
+Nothing is remembered from epoch to epoch but these, so that a training that was killed goes on alike.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from kit.recipes.stage import Stage
+from kit.recipes.stage import Cosine, Linear, Measure, Plateau, Stage
+
+Row = Mapping[str, Any]
+"""What an epoch came to: `validation_loss` and `score`, None where it was not validated."""
 
 
-def learning_rate(stage: Stage, watched: Sequence[float]) -> float:
+def learning_rate(stage: Stage, history: Sequence[Row], done: float = 1.0) -> float:
     """The rate of the next epoch.
 
     Args:
         stage: Of the recipe.
-        watched: Of each finished epoch, the lower the better: as `watch` says, a loss or a negative score.
+        history: The finished epochs.
+        done: The share of the epoch, in (0, 1], that a step ends: while the rate warms up, each step has its own.
 
-    >>> stage = Stage(size=64, epochs=4, batch_size=1, learning_rate=1.0, final_learning_rate=0.5)
-    >>> [learning_rate(stage, [0.0] * epoch) for epoch in (0, 2)]
+    >>> stage = Stage(size=64, epochs=4, batch_size=1, learning_rate=1.0, schedule={"cosine": {"to": 0.5}})
+    >>> [learning_rate(stage, [{}] * epoch) for epoch in (0, 2)]
     [1.0, 0.75]
     """
-    watched = _comparable(watched)
-    epoch = len(watched)
-    last = epoch - (stage.epochs - len(stage.last_learning_rates))
-    if last >= 0 and stage.last_learning_rates:
-        return stage.last_learning_rates[min(last, len(stage.last_learning_rates) - 1)]
-    if stage.schedule == "plateau":
-        return _plateau(stage, watched)
-    return _cosine(stage, epoch) if stage.schedule == "cosine" else stage.learning_rate
+    epoch, schedule = len(history) - stage.warm_up, stage.schedule.chosen
+    if epoch < 0:
+        return stage.learning_rate * (len(history) + done) / stage.warm_up
+    if isinstance(schedule, Cosine):
+        return _cosine(stage, schedule, epoch)
+    if isinstance(schedule, Plateau):
+        return _plateau(stage, schedule, watched(history[stage.warm_up :], schedule.of))
+    if isinstance(schedule, Linear):
+        left = 1 - epoch / (stage.epochs - stage.warm_up)
+        return schedule.to + (stage.learning_rate - schedule.to) * left
+    return stage.learning_rate
 
 
-def is_over(stage: Stage, watched: Sequence[float]) -> bool:
+def is_over(stage: Stage, history: Sequence[Row]) -> bool:
     """Whether the stage has had its epochs, or as many without a better one as early stopping allows."""
-    if len(watched) >= stage.epochs:
+    if len(history) >= stage.epochs:
         return True
-    if stage.early_stopping is None or not watched:
+    if stage.early_stopping is None or not history:
         return False
-    watched = _comparable(watched)
-    return len(watched) - 1 - watched.index(min(watched)) >= stage.early_stopping
+    values = watched(history, stage.early_stopping.of)
+    return len(values) - 1 - values.index(min(values)) >= stage.early_stopping.patience
 
 
-def _comparable(watched: Sequence[float]) -> list[float]:
-    """Values of which the lowest is the best; one that is not finite is never that."""
-    return [value if math.isfinite(value) else math.inf for value in watched]
+def watched(history: Sequence[Row], of: Measure) -> list[float]:
+    """Of each epoch a value of which the lowest is the best; one that is not finite, or not there, is never that."""
+    key, sign = ("validation_loss", 1) if of == "loss" else ("score", -1)
+    values = [math.inf if row[key] is None else sign * row[key] for row in history]
+    return [value if math.isfinite(value) else math.inf for value in values]
 
 
-def _cosine(stage: Stage, epoch: int) -> float:
+def _cosine(stage: Stage, cosine: Cosine, epoch: int) -> float:
     """Half a wave from the full rate down to the lowest in each period; without restarts every other one upward."""
-    periods = stage.periods or (max(1, stage.epochs - len(stage.last_learning_rates)),)
+    before = stage.epochs - stage.warm_up - len(cosine.then)
+    if cosine.then and epoch >= before:
+        return cosine.then[min(epoch - before, len(cosine.then) - 1)]
+    periods = cosine.periods or (max(1, before),)
     for period in itertools.chain(periods, itertools.repeat(periods[-1])):
-        span = period if stage.restarts else 2 * period
+        span = period if cosine.restarts else 2 * period
         if epoch < span:
             break
         epoch -= span
     share = (1 + math.cos(math.pi * epoch / period)) / 2
-    return stage.final_learning_rate + (stage.learning_rate - stage.final_learning_rate) * share
+    return cosine.to + (stage.learning_rate - cosine.to) * share
 
 
-def _plateau(stage: Stage, watched: Sequence[float]) -> float:
+def _plateau(stage: Stage, plateau: Plateau, values: Sequence[float]) -> float:
     rate, best, waited = stage.learning_rate, math.inf, 0
-    for value in watched:
-        if value < best - stage.plateau.threshold:
+    for value in values:
+        if value < best - plateau.threshold:
             best, waited = value, 0
         else:
             waited += 1
-        if waited == stage.plateau.patience:
-            rate, waited = max(rate * stage.plateau.factor, stage.final_learning_rate), 0
+        if waited == plateau.patience:
+            rate, waited = max(rate * plateau.factor, plateau.to), 0
     return rate

@@ -1,9 +1,8 @@
 """One stage of one fold: the loop that reads like the algorithm (paper section 4.3).
 
 Leaves `last.ckpt` after every epoch, `metrics.csv`, TensorBoard curves, and at the end `weights.safetensors`; beside
-it `weights-2.safetensors`, … where the predictions of several networks are averaged, and `best.safetensors` where the
-next stage starts from the single best epoch. Everything random follows from (seed, fold, stage, epoch, index), so that
-a killed stage goes on to the same weights.
+it `weights-2.safetensors`, … where the predictions of several networks are averaged. Everything random follows from
+(seed, fold, stage, epoch, index), so that a killed stage goes on to the same weights.
 """
 
 import copy
@@ -135,7 +134,8 @@ class _Stage:
         self.history: list[Row] = state.get("history", [])
         fabric_setup.set_loss_scale(fabric, state.get("precision", {}))
         key = recipe.label, fold, task.number
-        if few := repeats(data.positive, self.settings.positive_share):
+        shares = [self.settings.positives_in(epoch) for epoch in (0, self.settings.epochs - 1)]
+        if few := repeats(data.positive, shares[0]) or repeats(data.positive, shares[1]):
             log.warning("%s: %s", task.name, few)
         self.clock = clock or Clock({key: work(recipe, task.number, data.positive)})
         self.clock.begin(key, [row["seconds"] for row in self.history])
@@ -146,23 +146,16 @@ class _Stage:
     @property
     def is_over(self) -> bool:
         """Whether all epochs are done that there will be."""
-        return schedules.is_over(self.settings, self._watched)
+        return schedules.is_over(self.settings, self.history)
 
     @property
     def is_validated(self) -> bool:
         """Whether the epoch that is next, or was just trained, ends with a validation."""
         return self.settings.validates(len(self.history))
 
-    @property
-    def _watched(self) -> list[float]:
-        """What schedule and early stopping go by, of each epoch, the lower the better."""
-        sign = 1 if self.settings.watch == "validation_loss" else -1
-        found = [row[self.settings.watch] for row in self.history]
-        return [math.inf if value is None else sign * value for value in found]
-
     def batches(self, epoch: int) -> Batches:
         """The augmented batches of this process in an epoch."""
-        order = epoch_order(self.data.positive, self.settings.positive_share, self.seed, epoch)
+        order = epoch_order(self.data.positive, self.settings.positives_in(epoch), self.seed, epoch)
         rows = batches(
             self.data.training[order], self.settings.batch_size, self.fabric.global_rank, self.fabric.world_size
         )
@@ -185,9 +178,7 @@ class _Stage:
         fabric, epoch, clip = self.fabric, len(self.history), self.recipe.optimizer.clip
         self.draw(epoch)
         self.network.freeze_encoder(epoch < self.settings.frozen_epochs)
-        rate = schedules.learning_rate(self.settings, self._watched)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        rate = schedules.learning_rate(self.settings, self.history)
         self.model.train()
         what = f"{self.name} epoch {epoch + 1}/{self.settings.epochs}"
         epoch_batches = self.batches(epoch)
@@ -196,6 +187,10 @@ class _Stage:
         try:
             for number, (images, masks) in enumerate(bar, 1):
                 images, masks = (part.to(fabric.device, non_blocking=True) for part in (images, masks))
+                optimizers.set_rate(
+                    self.optimizer,
+                    schedules.learning_rate(self.settings, self.history, number / len(epoch_batches)),
+                )
                 steps.begin_step()
                 self.optimizer.zero_grad()
                 loss = step.backward(fabric, self.model, self.recipe.loss, images, masks, self.settings.micro_batch)
@@ -203,6 +198,7 @@ class _Stage:
                 if clip is not None:
                     fabric.clip_gradients(self.model, self.optimizer, max_norm=clip, error_if_nonfinite=False)
                 self.optimizer.step()
+                self.checkpoints.add_step(self.network)
                 bar.note(partial(self._note, steps, number / len(epoch_batches)))
             steps.end()
         except step.NotFiniteError as error:
@@ -226,7 +222,7 @@ class _Stage:
     def record(self, row: Row) -> None:
         """Takes a finished epoch into the history and the files that people read."""
         validated = f", validation Dice {in_words(row)}" if self.is_validated else ""
-        self.checkpoints.add(self.network, len(self.history), row["score"])
+        self.checkpoints.add(self.network, len(self.history), row)
         self.history.append(row)
         what = f"{self.name} epoch {row['epoch']}/{self.settings.epochs}"
         self.clock.end_epoch(row["seconds"])
@@ -274,19 +270,16 @@ class _Stage:
         states = self.checkpoints.left(self.network, self.batches(epochs), self.fabric.all_reduce)
         left = [self._with(state) for state in states]
         final: Row = {"weights": "final", "loss": None, "seconds": None}
-        if self.settings.swa_epochs or self.settings.best_checkpoints:  # else it is the last epoch's network
+        if self.settings.keep.last is None:  # else it is the last epoch's network
             models = [self.fabric.setup_module(network) for network in left]
             final |= self.validate_all(models)
-        best = self.checkpoints.best_score if self.settings.passes_on == "best" else 0.0
-        if -math.inf in (best, (self.history[-1] | final)["score"]):
+        if (self.history[-1] | final)["score"] == -math.inf:
             rate = self.history[-1]["learning_rate"]
             raise self._diverged(self.name, step.NotFiniteError("its predictions are"), rate)
         if self.fabric.is_global_zero:
             _write_metrics(self.folder, [*self.history, self.history[-1] | final])
             self._plot("final_", final)
             self._draw("final_cases", left[0])
-            if self.settings.passes_on == "best":
-                networks.save_weights(self.folder / "best.safetensors", self._with(self.checkpoints.best))
             for number in range(len(left), 0, -1):  # the first file says that the stage is done, and comes last
                 suffix = f"-{number}" if number > 1 else ""
                 networks.save_weights(self.folder / f"weights{suffix}.safetensors", left[number - 1])
@@ -309,7 +302,7 @@ def work(recipe: Recipe, number: int, positive: np.ndarray) -> Work:
         positive: bool (N,), of the training part.
     """
     stage = recipe.stages[number]
-    images = len(epoch_order(positive, stage.positive_share, recipe.seed, 0))
+    images = len(epoch_order(positive, stage.positives_in(stage.epochs // 2), recipe.seed, 0))
     return Work(stage.epochs, max(1, images) * stage.size**2)
 
 

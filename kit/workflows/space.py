@@ -55,7 +55,7 @@ def of_training(
             for number, stage in enumerate(part.stages):
                 if own.weights(fold, number).is_file():
                     continue
-                found[_KINDS[1], own.weights(fold, number)] = one * _files(stage)
+                found[_KINDS[1], own.weights(fold, number)] = one * stage.networks
                 # The next checkpoint is written beside the last one.
                 name = f"fold{fold}/stage{number + 1}" if keep_checkpoints else ""
                 at = _KINDS[1], run.folder / name / "last.ckpt"
@@ -107,15 +107,10 @@ def _bytes_of_weights(network: Network) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
 
 
-def _files(stage: Stage) -> int:
-    """Files of weights that a stage leaves."""
-    several = stage.best_checkpoints if stage.averaged == "predictions" else 1
-    return several + (stage.passes_on == "best")
-
-
 def _states(stage: Stage) -> int:
     """What a checkpoint holds, in networks: itself, Adam's two means, an average, the best so far."""
-    return 3 + bool(stage.swa) + max(stage.best_checkpoints, stage.passes_on == "best")
+    keep = stage.keep
+    return 3 + (keep.swa is not None or keep.ema is not None) + (keep.best.epochs if keep.best else 0)
 
 
 def _is_there(path: Path) -> bool:

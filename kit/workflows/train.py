@@ -243,7 +243,7 @@ def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Pa
             done.append(True)
         if session.team.first and not session.keep_checkpoints:
             (run.stage(fold, number) / "last.ckpt").unlink(missing_ok=True)  # it has left its weights
-        start = run.passed_on(fold, number)
+        start = run.weights(fold, number)
     return done
 
 

@@ -11,6 +11,7 @@ from kit import networks, recipes
 from kit.data.cache import Cache
 from kit.data.dataset import FoldData
 from kit.recipes.schema import Recipe
+from kit.recipes.stage import Stage
 from kit.training import fabric_setup, losses, optimizers, stage
 from tests.bench.measure import Measure, Row, in_turn
 
@@ -59,9 +60,7 @@ def _validation() -> Row:
 
 def _recipe(name: str, size: int, batch: int) -> Recipe:
     loaded = recipes.load(name, "network.encoder_weights=null augmentation=[A1,A2,A3,A4]")
-    settings = {"size": size, "batch_size": batch, "epochs": 1, "positive_share": None, "validate_every": 1}
-    settings |= {"swa_epochs": 0}
-    return loaded.model_copy(update={"stages": (loaded.stages[0].model_copy(update=settings),)})
+    return loaded.model_copy(update={"stages": (Stage(size=size, batch_size=batch, epochs=1),)})
 
 
 def _data(size: int, training: int, validation: int) -> FoldData:

@@ -11,8 +11,8 @@ from tests.bench.measure import Measure, Row, peak
 FEW, MANY, SIZE = 300, 3_000, 64
 NETWORK = (
     "network.encoder=tu-mobilenetv3_small_050 network.encoder_weights=null network.decoder_channels=[8,8,8,8,8] "
-    f"stages.0.size={SIZE} stages.0.epochs=1 stages.0.swa_epochs=0 stages.0.batch_size=16 "
-    f"stages.1.size={SIZE} stages.1.epochs=1 stages.1.batch_size=16 stages.1.swa_epochs=0"
+    f"stages.0.size={SIZE} stages.0.epochs=1 stages.0.keep=last stages.0.batch_size=16 "
+    f"stages.1.size={SIZE} stages.1.epochs=1 stages.1.batch_size=16 stages.1.keep=last"
 )
 
 

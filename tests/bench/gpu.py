@@ -22,6 +22,7 @@ from kit.data.cache import Cache
 from kit.data.dataset import FoldData, Loader, Samples
 from kit.inference import predict
 from kit.recipes.schema import Recipe
+from kit.recipes.stage import Stage
 from kit.training import fabric_setup, losses, optimizers, stage
 
 SIZES = {256: 64, 512: 16, 1024: 4}
@@ -96,8 +97,7 @@ def cells(size: int, batch: int, steps: int) -> list[str]:
 
 def _recipe(size: int, batch: int) -> Recipe:
     loaded = recipes.load("exp5", "network.encoder_weights=null")
-    settings = {"size": size, "batch_size": batch, "epochs": 2, "swa_epochs": 0, "validate_every": 2}
-    return loaded.model_copy(update={"stages": (loaded.stages[0].model_copy(update=settings),)})
+    return loaded.model_copy(update={"stages": (Stage(size=size, batch_size=batch, epochs=2, validate_every=2),)})
 
 
 def _data(size: int, count: int) -> FoldData:

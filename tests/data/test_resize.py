@@ -48,7 +48,7 @@ def test_no_component_vanishes(boxes, size):
         assert (small & touched).any()
 
 
-@pytest.mark.parametrize("how", ["area", "bilinear"])
+@pytest.mark.parametrize("how", ["area", "bilinear", "touched"])
 def test_the_same_size_is_the_same_mask(how):
     mask = np.random.default_rng(1).random((64, 64)) > 0.7
     assert (resize_mask(mask, 64, how) == mask).all()
@@ -66,6 +66,19 @@ def test_bilinear_is_foreground_wherever_one_of_four_pixels_is(size):
     found = resize_mask(mask, size, "bilinear")
     assert np.count_nonzero(found != wanted) <= 2  # where a weight is rounded to nothing
     assert found.sum() > resize_mask(mask, size).sum()
+
+
+@pytest.mark.parametrize("size", [64, 100])
+def test_touched_is_foreground_wherever_any_of_a_pixel_is(size):
+    mask = cv2.circle(np.zeros((256, 256), np.uint8), (70, 190), 40, 1, -1).astype(bool)
+    wanted = np.zeros((size, size), bool)
+    for row, column in np.argwhere(mask):
+        first, last = (
+            [at * size // 256 for at in (row, column)],
+            [((at + 1) * size - 1) // 256 for at in (row, column)],
+        )
+        wanted[first[0] : last[0] + 1, first[1] : last[1] + 1] = True
+    assert (resize_mask(mask, size, "touched") == wanted).all()
 
 
 def test_no_component_vanishes_between_the_pixels_that_bilinear_looks_at():

@@ -24,7 +24,7 @@ def test_an_override_of_a_stage_reaches_every_member_that_has_it(caplog):
     assert {label: [stage.epochs for stage in stages] for label, stages in shorter.items()} == {
         label: [2, *(stage.epochs for stage in stages[1:])] for label, stages in before.items()
     }
-    assert {stage.best_checkpoints for stages in shorter.values() for stage in stages[:1]} == {2}
+    assert {stage.keep.best.epochs for stages in shorter.values() for stage in stages[:1]} == {2}
     assert {stage.size for stages in stages_of("x5", "stages.0.size=512").values() for stage in stages} == {512}
     assert caplog.text == ""
 
@@ -32,13 +32,45 @@ def test_an_override_of_a_stage_reaches_every_member_that_has_it(caplog):
 def test_members_that_an_override_does_not_reach_are_told(caplog):
     before, found = stages_of("sneddy", ""), stages_of("sneddy", "stages.4.epochs=2")
     assert found["r50"] == before["r50"]
-    assert "stages.4.epochs=2 does not reach r50: try members.r50.stages.4.epochs=2" in caplog.text
+    assert "stages.4.epochs=2 does not reach r50, which have no such stage" in caplog.text
     caplog.clear()
     assert [part.seed for part in recipes.load("small-ensemble", "seed=7").parts()] == [7, 1, 2]
     assert "seed=7 does not reach seed1, seed2" in caplog.text
     caplog.clear()
     recipes.load("x5", "network.encoder_weights=null tta=true members.b3.seed=4")
     assert caplog.text == ""
+
+
+def test_an_override_by_name_reaches_that_stage_in_every_member_that_has_it(caplog):
+    before, found = stages_of("sneddy", ""), stages_of("sneddy", "stages.part0.epochs=7")
+    for label, stages in before.items():
+        assert [stage.epochs for stage in found[label]] == [7 if s.name == "part0" else s.epochs for s in stages]
+    assert caplog.text == ""
+    changed = stages_of("sneddy", "stages.part512.epochs=7")
+    assert changed["r50"] == before["r50"]
+    assert changed["r34"][0].epochs == 7
+    assert "stages.part512.epochs=7 does not reach r50, which have no such stage" in caplog.text
+    caplog.clear()
+    sizes = {label: stages[0].size for label, stages in stages_of("x5", "stages.classify.size=64").items()}
+    assert {label for label, size in sizes.items() if size == 64} == {"classify-se50", "classify-se101", "classify-b3"}
+    assert "does not reach se50, se101, b3, b5, deeplab, which have no such stage" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ("stages.0.swa_epochs=2", "stages.0: write keep: {swa: {last: 2}} instead of swa_epochs"),
+        ("stages.1.final_learning_rate=1e-4", "stages.1: write schedule: {cosine: {to: 0.0001}} instead of"),
+        ("stages.0.early_stopping=3", "stages.0: write early_stopping: {patience: 3} instead of early_stopping"),
+        ("members.a.stages.0.best_checkpoints=3", "members.a.stages.0: write keep: {best: {epochs: 3}} instead of"),
+        ("stages.0.passes_on=weights", "stages.0: leave out passes_on"),
+    ],
+)
+def test_an_earlier_versions_keys_are_refused_with_what_to_write_now(overrides, told):
+    with pytest.raises(KitError) as refused:
+        recipes.load("exp5", overrides)
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("member", ["r34", "r50"])
@@ -50,9 +82,7 @@ def test_a_stage_of_one_member_can_be_set(member):
 
 def test_the_winners_second_round_is_the_last_stage_of_all_four_members():
     last = recipes.load("sneddy").stages[-1]
-    stage = "{size: 1024, epochs: 40, batch_size: 2, learning_rate: 1.0e-6, final_learning_rate: 1.0e-7, periods: [8], "
-    stage += "restarts: false, watch: score, early_stopping: 13, best_checkpoints: 3, averaged: predictions, "
-    again = recipes.load("sneddy", f"start=sneddy start_data=round1 stages=[{stage}positive_share: 0.5}}]")
+    again = recipes.load("sneddy-round2")
     assert {part.stages for part in again.parts()} == {(last,)}
     assert [part.start for part in again.parts()] == [f"sneddy/{part.label}" for part in again.parts()]
 
@@ -69,8 +99,8 @@ def test_scaling_keeps_the_ratios_of_every_stage():
         recipes.load("exp5", more) for more in ("", "scale.size=0.25 scale.batch_size=0.25 scale.epochs=0.1")
     )
     first, second = small.stages
-    assert (first.size, first.epochs, first.batch_size, first.swa_epochs) == (64, 10, 16, 1)
-    assert (second.size, second.epochs, second.batch_size, second.swa_epochs) == (128, 7, 4, 1)
+    assert (first.size, first.epochs, first.batch_size, first.keep.swa.last) == (64, 10, 16, 1)
+    assert (second.size, second.epochs, second.batch_size, second.keep.swa.last) == (128, 7, 4, 1)
     assert small.model_copy(update={"stages": exp5.stages}) == exp5
     assert recipes.load("exp5", "scale.epochs=1") == exp5
 
@@ -80,11 +110,11 @@ def test_scaling_reaches_the_stages_of_members_and_comes_before_other_values():
     parts = {part.label: part for part in whole.parts()}
     assert [stage.size for stage in parts["r34"].stages] == [64, 128, 128, 128, 128]
     assert [stage.epochs for stage in parts["se50"].stages] == [2, 2, 2, 2, 2]
-    assert [stage.early_stopping for stage in parts["se50"].stages] == [1, 1, 1, 1, 1]
-    assert [stage.periods for stage in parts["se50"].stages[2:]] == [(1,), (1,), (1,)]
+    assert [stage.early_stopping.patience for stage in parts["se50"].stages] == [1, 1, 1, 1, 1]
+    assert [stage.schedule.cosine.periods for stage in parts["se50"].stages[2:]] == [(1,), (1,), (1,)]
     assert [stage.learning_rate for stage in parts["r50"].stages] == pytest.approx([1e-3, 1e-4, 1e-4, 1e-5])
-    assert [stage.final_learning_rate for stage in parts["r50"].stages] == pytest.approx([1e-6, 1e-6, 1e-6, 1e-6])
-    assert [stage.best_checkpoints for stage in parts["r50"].stages] == [2, 2, 2, 2]
+    assert [stage.schedule.chosen.to for stage in parts["r50"].stages] == pytest.approx([1e-6, 1e-6, 1e-6, 1e-6])
+    assert [stage.keep.best.epochs for stage in parts["r50"].stages] == [2, 2, 2, 2]
     assert parts["r34"].stages[1].frozen_epochs == 1
 
 
@@ -106,25 +136,38 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("scale.size=half", "scale.size"),
         ("scale=0.5", "scale"),
         ("stages.0.size=100", "stages.0.size"),
-        ("stages.0.swa_epochs=101", "stages.0.swa_epochs"),
-        ("stages.1.frozen_epochs=71", "stages.1.frozen_epochs"),
-        ("stages.0.swa_epochs=[1,101]", "stages.0.swa_epochs"),
-        ("stages.0.swa_epochs=[0]", "stages.0.swa_epochs"),
-        ("stages.0.swa_epochs=[]", "stages.0.swa_epochs"),
-        ("stages.0.early_stopping=5", "stages.0: early_stopping may end the stage before its swa_epochs"),
-        ("stages.0.averaged=predictions", "stages.0: averaged=predictions needs best_checkpoints"),
-        ("stages.0.schedule=plateau stages.0.last_learning_rates=[1e-5]", "stages.0: last_learning_rates has no place"),
-        ("stages.0.epochs=1 stages.0.swa_epochs=0 stages.0.last_learning_rates=[1e-5,1e-6]", "last_learning_rates"),
-        ("stages.0.periods=[0]", "stages.0.periods.0"),
-        ("stages.0.plateau.factor=1", "stages.0.plateau.factor"),
-        ("stages.0.plateau.patience=0", "stages.0.plateau.patience"),
-        ("stages.0.watch=dice", "stages.0.watch"),
+        ("stages.0.keep.swa.last=101", "stages.0: keep.swa.last is more than the 100 epochs"),
+        ("stages.1.frozen_epochs=71", "stages.1: frozen_epochs is more than the 70 epochs"),
+        ("stages.0.keep={swa: {epochs: [1,101]}}", "stages.0: keep.swa.epochs is more than"),
+        ("stages.0.keep={swa: {epochs: [0]}}", "stages.0.keep.swa.epochs.0"),
+        ("stages.0.keep={swa: {epochs: []}}", "stages.0.keep.swa.epochs"),
+        ("stages.0.keep={swa: {epochs: [1], last: 2}}", "stages.0.keep.swa: takes one of last"),
+        ("stages.0.keep={swa: {average: predictions, last: 2}}", "stages.0.keep.swa.average: is not a key"),
+        ("stages.0.keep.best.epochs=2", "stages.0.keep: takes one of last, swa, best, ema, not swa and best"),
+        ("stages.0.keep={ema: {decay: 1}}", "stages.0.keep.ema.decay"),
+        ("stages.0.early_stopping.patience=5", "stages.0: early_stopping may end the stage before the epochs of keep"),
+        ("stages.0.schedule={plateau: {then: [1e-5]}}", "stages.0.schedule.plateau.then: is not a key"),
+        ("stages.0.epochs=1 stages.0.schedule.cosine.then=[0.1,0.1]", "schedule.cosine.then is more than"),
+        ("stages.0.schedule.cosine.periods=[0]", "stages.0.schedule.cosine.periods.0"),
+        ("stages.0.schedule={plateau: {factor: 1}}", "stages.0.schedule.plateau.factor"),
+        ("stages.0.schedule={plateau: {patience: 0}}", "stages.0.schedule.plateau.patience"),
+        ("stages.0.schedule={plateau: {of: iou}}", "stages.0.schedule.plateau.of"),
+        ("stages.0.schedule=cosin", "stages.0.schedule.cosin: is not a key of a recipe; did you mean cosine?"),
+        ("stages.0.warm_up=101", "stages.0: warm_up is more than"),
+        ("stages.0.positive_share=[0.8]", "stages.0.positive_share"),
+        ("stages.0.name=0", "stages.0.name"),
+        ("stages.0.name=a stages.1.name=a", "stages: two of them are called a"),
+        ("stages.a.epochs=2", "there is no a in a list of 2 (the first is 0)"),
+        ("optimizer.momentum=0.9", "optimizer: momentum belongs to sgd"),
+        ("optimizer.name=sgd optimizer.nesterov=true", "optimizer: nesterov needs momentum"),
+        ("network.architecture=Unett", "'DeepLabV3Plus', 'PAN', 'UPerNet' or 'Segformer'"),
+        ("network.architecture=FPN network.attention=scse", "network: attention: FPN has none"),
+        ("network.architecture=PAN stages.0.size=64", "PAN needs stages of a size of 128 or more"),
         ("threshold.rule=best", "threshold.rule"),
         ("threshold.candidates=[[0.7,800]]", "threshold.candidates.0"),
-        ("stages.1.best_checkpoints=2", "stages.1.best_checkpoints"),
         ("stages.0.batch_size=0", "stages.0.batch_size"),
         ("stages.0.learning_rate=-1", "stages.0.learning_rate"),
-        ("stages.0.final_learning_rate=0.5", "stages.0.final_learning_rate"),
+        ("stages.0.schedule.cosine.to=0.5", "stages.0: schedule.cosine.to is above learning_rate"),
         ("stages.0.positive_share=1.5", "stages.0.positive_share"),
         ("stages.0.positve_share=0.5", "stages.0.positve_share"),
         ("stages.9.epochs=1", "stages.9.epochs"),
@@ -136,7 +179,7 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("loss.image=1", "loss.image"),
         ("loss.image_focal=1", "loss.image_focal"),
         ("loss.dice_over=pixel", "loss.dice_over"),
-        ("optimizer.name=sgd", "optimizer.name"),
+        ("optimizer.name=rmsprop", "optimizer.name"),
         ("optimizer.weight_decay=-1", "optimizer.weight_decay"),
         ("optimizer.clip=0", "optimizer.clip"),
         ("network.encoder.name=x", "network.encoder"),
@@ -165,7 +208,7 @@ def test_scaled_sizes_are_those_that_a_network_takes(size):
         ("members.fold0.seed=1", "members: fold0 is a folder of every run"),
         ("name=a/b members.c.seed=1", "members: a recipe with members has a name without '/'"),
         ("network.decoder_channels=[0,8,8,8,8]", "network.decoder_channels.0"),
-        ("network.decoder_channels=[8,8,8,8,8] network.attention=scse", "network.attention: scse needs"),
+        ("network.decoder_channels=[8,8,8,8,8] network.attention=scse", "network: attention: scse needs"),
         ("seed=2020-13-45", "is not a YAML value"),
         ("seed=!!int", "is not a YAML value"),
         ("image_evidence=true", "image_evidence needs network.image_head=true"),

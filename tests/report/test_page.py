@@ -18,6 +18,7 @@ from kit.core.files import read_json, write_json
 from kit.inference import maps, rules
 from kit.inference.masks import stored_masks
 from kit.inference.thresholds_file import read_measured
+from kit.recipes.stage import Keep, Last
 from kit.report import (
     cases,
     comparison,
@@ -249,7 +250,7 @@ def test_the_time_of_a_stage_starts_where_the_slowest_fold_ended(finished):
 
 def test_epochs_without_a_validation_leave_the_line_whole_and_count_no_images(finished, tmp_path):
     run = Run(shutil.copytree(finished.run.folder, tmp_path / "run"))
-    stages = [{"validate_every": 2, "epochs": 3, "swa_epochs": 0}, {}]
+    stages = [{"validate_every": 2, "epochs": 3, "keep": Keep(last=Last())}, {}]
     whole = run.read_recipe()
     run.record(
         whole.model_copy(

@@ -49,7 +49,7 @@ def test_the_method_names_every_stage_of_a_recipe(name):
     assert [(size, epochs) for size, epochs, *_ in told] == [
         (f"{stage.size}×{stage.size}", f"{stage.epochs} epochs") for stage in stages
     ]
-    assert [bool(left) for _, _, *left in told] == [stage.averages or stage.best_checkpoints > 0 for stage in stages]
+    assert [bool(left) for _, _, *left in told] == [stage.keep.last is None for stage in stages]
     assert any("TTA" in step for step in steps) == recipe.tta
 
 

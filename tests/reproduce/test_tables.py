@@ -163,7 +163,7 @@ def test_broken_metrics_are_named(phantoms, runs, tmp_path, content):
 
 def test_an_average_of_one_is_none(phantoms, runs, tmp_path):
     run = damaged(runs, tmp_path / "a")
-    write_text(run.recipe_path, recipes.load("exp5", QUICK + " stages.0.swa_epochs=1").dump())
+    write_text(run.recipe_path, recipes.load("exp5", QUICK + " stages.0.keep.swa.last=1").dump())
     for stage in (0, 1):
         write_text(run.weights(0, stage), "")
         rows = "1,epoch,1,1,0.25,1,1\n2,epoch,1,1,0.5,1,1\n2,final,,1,0.75,1,\n"

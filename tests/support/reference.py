@@ -21,6 +21,7 @@ sys.path.append(str(ROOT))
 
 from kit.cli import app  # noqa: E402  a script finds the kit beside it
 from kit.recipes import magnitudes, schema, stage  # noqa: E402
+from kit.recipes.section import OneOf  # noqa: E402
 
 PAGES = ROOT / "docs" / "reference"
 
@@ -69,7 +70,9 @@ def recipe_keys() -> str:
     """Every key of a recipe with its values, its default and what it means."""
     text = (
         "# Recipe keys\n\nGenerated from the schema by `python tests/support/reference.py`. A key that is not here is "
-        "refused; `kit recipes NAME` prints a recipe with every key that does something at its value.\n"
+        "refused; `kit recipes NAME` prints a recipe with every key that does something at its value. Besides these a "
+        "recipe may say `extends: NAME`, a recipe of the kit or a .yaml file beside it, which gives what it does not "
+        "say itself.\n"
     )
     sections = [
         ("The recipe", "", schema.Recipe),
@@ -78,7 +81,11 @@ def recipe_keys() -> str:
         ("optimizer", "optimizer.", schema.Optimizer),
         ("folds", "folds.", schema.Folds),
         ("stages", "stages.0.", stage.Stage),
-        ("stages: plateau", "stages.0.plateau.", stage.Plateau),
+        ("stages: schedule", "stages.0.schedule.", stage.Schedule),
+        *_choices_of("schedule", stage.Schedule),
+        ("stages: early_stopping", "stages.0.early_stopping.", stage.EarlyStopping),
+        ("stages: keep", "stages.0.keep.", stage.Keep),
+        *_choices_of("keep", stage.Keep),
         ("threshold", "threshold.", schema.Threshold),
         ("scale", "scale.", stage.Scale),
     ]
@@ -89,12 +96,26 @@ def recipe_keys() -> str:
     return text + "".join(_section(*section) for section in sections)
 
 
+def _choices_of(key: str, model: type[OneOf]) -> list[tuple[str, str, type[BaseModel]]]:
+    """The sections of what there is to choose from, but for what has no settings."""
+    kinds = [(name, get_args(field.annotation)[0]) for name, field in model.model_fields.items()]
+    return [(f"stages: {key}: {name}", f"stages.0.{key}.{name}.", kind) for name, kind in kinds if kind.model_fields]
+
+
 def _section(title: str, before: str, model: type[BaseModel]) -> str:
-    told = _docstrings(model)
-    rows = []
+    told, rows = _docstrings(model), []
+    if issubclass(model, OneOf):
+        told |= {
+            name: inspect.cleandoc(get_args(field.annotation)[0].__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+            for name, field in model.model_fields.items()
+        }
     for name, field in model.model_fields.items():
         value = None if field.is_required() else field.get_default(call_default_factory=True)
-        if field.is_required():
+        if issubclass(model, OneOf):
+            default = "(its section below)" if get_args(field.annotation)[0].model_fields else ""
+        elif isinstance(value, OneOf):
+            default = f"`{value.chosen_name}`"
+        elif field.is_required():
             default = "(must be given)"
         elif isinstance(value, BaseModel):
             default = "(its section below)"

@@ -4,6 +4,7 @@ import pytest
 
 from kit import phantom, recipes
 from kit.recipes.schema import Recipe
+from kit.recipes.stage import Stage
 from kit.workflows.folds import make_folds
 from kit.workflows.workspace import Workspace
 
@@ -21,11 +22,13 @@ def tiny(name: str, more: str = "") -> Recipe:
         if decoder:
             overrides.append(f"{prefix}network.decoder_channels=[16,16,16,16,16]")
         for i, stage in enumerate(stages):
-            stage = stage if isinstance(stage, dict) else stage.model_dump()
-            ones = [key for key in ("swa_epochs", "best_checkpoints", "frozen_epochs") if stage.get(key)]
-            size = 64 if i or stage["size"] == 1024 else 32
-            values = {"size": size, "epochs": 1, "batch_size": 6, **dict.fromkeys(ones, 1)}
-            values |= {"last_learning_rates": []} if stage.get("last_learning_rates") else {}
+            stage = Stage.model_validate(stage)
+            size = 64 if i or stage.size == 1024 else 32
+            values = {"size": size, "epochs": 1, "batch_size": 6}
+            if stage.keep.swa is not None:
+                values["keep.swa"] = "{last: 1}"
+            if stage.schedule.cosine is not None:
+                values["schedule.cosine"] = f"{{to: {stage.schedule.cosine.to}}}"
             overrides.extend(f"{prefix}stages.{i}.{key}={value}" for key, value in values.items())
 
     shrink("", whole.stages, whole.network.encoder, decoder=True)

@@ -17,7 +17,7 @@ about: The smallest.
 folds: {count: 2}
 network: {encoder: tu-mobilenetv3_small_050, encoder_weights: null, decoder_channels: [8, 8, 8, 8, 8]}
 stages:
-  - {size: 32, epochs: 2, batch_size: 2, swa_epochs: 2}
+  - {size: 32, epochs: 2, batch_size: 2, keep: {swa: {last: 2}}}
 """
 SHORT = """
 about: One network of one epoch.

@@ -61,9 +61,9 @@ def _statistics(fabric, images, mine) -> dict:
     seen = []
     network = nn.Sequential(nn.BatchNorm2d(1))
     network.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
-    kept = Checkpoints(recipes.load("demo", "stages.0.swa_epochs=2 stages.0.epochs=2").stages[0])
+    kept = Checkpoints(recipes.load("demo", "stages.0.keep.swa.last=2 stages.0.epochs=2").stages[0])
     for epoch in range(2):
-        kept.add(network, epoch, 0.5)
+        kept.add(network, epoch, {"score": 0.5})
     parts = [(images[start : start + 4].float()[mine], None) for start in (0, 4)]
     [state] = kept.left(network, parts, fabric.all_reduce)
     return {"mean": state["0.running_mean"], "seen": sum(seen)}

@@ -1,4 +1,4 @@
-"""Adam and AdamW against their papers' formulas, and the clipping of gradients."""
+"""Adam, AdamW and SGD against their papers' formulas, and the clipping of gradients."""
 
 import numpy as np
 import pytest
@@ -34,6 +34,23 @@ def test_steps_are_the_papers(name, decay):
         optimizer.step()
     expected = slow_adam(start, gradients, 0.01, decay, name == "adamw")
     np.testing.assert_allclose(network.weight[0].detach(), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0, False), (0.9, False), (0.9, True)])
+def test_steps_of_sgd_are_those_of_its_formula(momentum, nesterov):
+    """Sutskever et al. (2013), in the form in which the rate is outside of the velocity."""
+    network, weight = nn.Linear(3, 1, bias=False).double(), np.array([0.5, -1.0, 2.0])
+    network.weight.data = torch.tensor(weight)[None]
+    settings = Optimizer(name="sgd", momentum=momentum, nesterov=nesterov, weight_decay=0.1)
+    optimizer, velocity = optimizers.build(settings, network, 1.0), 0.0
+    for number, gradient in enumerate(np.random.default_rng(0).normal(size=(5, 3)), 1):
+        optimizers.set_rate(optimizer, 0.01 * number)
+        network.weight.grad = torch.tensor(gradient)[None]
+        optimizer.step()
+        decayed = gradient + 0.1 * weight
+        velocity = momentum * velocity + decayed
+        weight = weight - 0.01 * number * (decayed + momentum * velocity if nesterov else velocity)
+    np.testing.assert_allclose(network.weight[0].detach(), weight, rtol=1e-9)
 
 
 @pytest.mark.parametrize("clip", [None, 0.1])

@@ -1,11 +1,19 @@
 """Rates and stops against torch's schedulers, Keras' plateau and the runner-up's own rates."""
 
+import json
+import math
+from pathlib import Path
+
 import pytest
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, LinearLR, ReduceLROnPlateau
 
+from kit import recipes
 from kit.recipes.stage import Stage
 from kit.training import schedules
+
+STORED = [json.loads(line) for line in (Path(__file__).parents[1] / "recipes" / "stored.jsonl").open(encoding="utf-8")]
+"""Recipes as runs of an earlier version hold them."""
 
 
 def stage(epochs, **keys):
@@ -13,8 +21,12 @@ def stage(epochs, **keys):
 
 
 def rates(settings, watched=None):
-    watched = watched or [0.0] * settings.epochs
-    return [schedules.learning_rate(settings, watched[:epoch]) for epoch in range(settings.epochs)]
+    history = rows(watched or [0.0] * settings.epochs)
+    return [schedules.learning_rate(settings, history[:epoch]) for epoch in range(settings.epochs)]
+
+
+def rows(losses):
+    return [{"validation_loss": loss, "score": -loss} for loss in losses]
 
 
 def torch_rates(epochs, kind, **keys):
@@ -29,12 +41,12 @@ def torch_rates(epochs, kind, **keys):
 
 def test_one_cosine_is_torchs():
     expected = torch_rates(7, CosineAnnealingLR, T_max=7, eta_min=0.01)
-    assert rates(stage(7, final_learning_rate=0.01)) == pytest.approx(expected)
+    assert rates(stage(7, schedule={"cosine": {"to": 0.01}})) == pytest.approx(expected)
 
 
 def test_a_wave_is_torchs_cosine_beyond_its_end():
     expected = torch_rates(50, CosineAnnealingLR, T_max=8, eta_min=1e-3)
-    found = rates(stage(50, periods=[8], restarts=False, final_learning_rate=1e-3))
+    found = rates(stage(50, schedule={"cosine": {"periods": [8], "restarts": False, "to": 1e-3}}))
     assert found == pytest.approx(expected, rel=1e-6)
     assert (found[0], found[8], found[16]) == (0.1, 1e-3, 0.1)
 
@@ -42,19 +54,18 @@ def test_a_wave_is_torchs_cosine_beyond_its_end():
 @pytest.mark.parametrize(("growth", "periods"), [(1, [5]), (2, [5, 10, 20])])
 def test_restarts_are_torchs(growth, periods):
     expected = torch_rates(35, CosineAnnealingWarmRestarts, T_0=5, T_mult=growth, eta_min=1e-3)
-    assert rates(stage(35, periods=periods, final_learning_rate=1e-3)) == pytest.approx(expected)
+    assert rates(stage(35, schedule={"cosine": {"periods": periods, "to": 1e-3}})) == pytest.approx(expected)
 
 
 def test_waves_of_other_lengths_follow_each_other():
-    found = rates(stage(14, periods=[2, 3], restarts=False))
+    found = rates(stage(14, schedule={"cosine": {"periods": [2, 3], "restarts": False}}))
     assert found == pytest.approx([0.1, 0.05, 0, 0.05, 0.1, 0.075, 0.025, 0, 0.025, 0.075, 0.1, 0.075, 0.025, 0])
 
 
 def test_the_last_rates_are_given_and_shorten_the_cosine():
-    found = rates(stage(6, last_learning_rates=[0.003, 0.002]))
+    found = rates(stage(6, schedule={"cosine": {"then": [0.003, 0.002]}}))
     assert found[:4] == pytest.approx(torch_rates(4, CosineAnnealingLR, T_max=4))
     assert found[4:] == [0.003, 0.002]
-    assert rates(stage(3, schedule="constant", last_learning_rates=[0.002])) == [0.1, 0.1, 0.002]
 
 
 WATCHED = [5.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 3.99995, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0]
@@ -77,7 +88,7 @@ def keras_rates(watched, rate, factor, patience, min_delta, min_lr):
 
 
 def test_plateau_falls_in_the_epoch_after_the_fifth_without_improvement():
-    found = rates(stage(20, schedule="plateau", final_learning_rate=0.005), WATCHED)
+    found = rates(stage(20, schedule={"plateau": {"to": 0.005}}), WATCHED)
     # Epochs 3 to 7 are five no better than epoch 2; from epoch 8 on the rate is a fifth.
     assert found[:7] == [0.1] * 7
     assert found[7] == pytest.approx(0.02)
@@ -89,7 +100,7 @@ def test_plateau_falls_in_the_epoch_after_the_fifth_without_improvement():
 @pytest.mark.parametrize("threshold", [0, 1e-5, 0.5])
 def test_plateau_is_keras_and_torchs_with_one_more_epoch(patience, threshold):
     plateau = {"factor": 0.5, "patience": patience, "threshold": threshold}
-    found = rates(stage(20, schedule="plateau", plateau=plateau), WATCHED)
+    found = rates(stage(20, schedule={"plateau": plateau}), WATCHED)
     assert found == pytest.approx(keras_rates(WATCHED, 0.1, 0.5, patience, threshold, 0))
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     keys = {"patience": patience - 1, "threshold": threshold, "threshold_mode": "abs", "eps": 0}
@@ -101,8 +112,46 @@ def test_plateau_is_keras_and_torchs_with_one_more_epoch(patience, threshold):
 
 
 def test_the_stage_is_over_when_patience_is_or_its_epochs_are():
-    patient = stage(8, early_stopping=3)
-    assert [schedules.is_over(patient, WATCHED[:epoch]) for epoch in range(6)] == [False] * 5 + [True]
-    assert not schedules.is_over(stage(8), WATCHED[:7])
-    assert schedules.is_over(stage(8), WATCHED[:8])
-    assert not schedules.is_over(patient, [1.0, 1.0, 1.0, 0.5])
+    history = rows(WATCHED)
+    for of in ("loss", "dice"):
+        patient = stage(8, early_stopping={"patience": 3, "of": of})
+        assert [schedules.is_over(patient, history[:epoch]) for epoch in range(6)] == [False] * 5 + [True]
+        assert not schedules.is_over(patient, rows([1.0, 1.0, 1.0, 0.5]))
+    assert not schedules.is_over(stage(8), history[:7])
+    assert schedules.is_over(stage(8), history[:8])
+
+
+def test_a_linear_fall_is_torchs():
+    expected = torch_rates(5, LinearLR, start_factor=1, end_factor=0.1, total_iters=5)
+    assert rates(stage(5, schedule={"linear": {"to": 0.01}})) == pytest.approx(expected)
+
+
+def test_the_rate_warms_up_step_by_step_and_the_schedule_comes_after():
+    warm = stage(7, warm_up=2, schedule={"cosine": {"to": 0.01}})
+    steps = [schedules.learning_rate(warm, rows([1.0] * epoch), step / 4) for epoch in (0, 1) for step in (1, 2, 3, 4)]
+    assert steps == pytest.approx([0.1 * step / 8 for step in range(1, 9)])
+    assert rates(warm)[2:] == pytest.approx(rates(stage(5, schedule={"cosine": {"to": 0.01}})))
+    for schedule in ("linear", "constant", {"plateau": {"patience": 1}}):
+        later = rates(stage(20, warm_up=3, schedule=schedule), WATCHED)
+        assert later[3:] == pytest.approx(rates(stage(17, schedule=schedule), WATCHED[3:]))
+
+
+def rates_before(stage):
+    """The rates of a stage as an earlier version spelled it, by that version's formula, where no loss is watched."""
+    rate, lowest, last = stage["learning_rate"], stage.get("final_learning_rate", 0), stage["last_learning_rates"]
+    if stage["schedule"] == "constant":
+        return [rate] * stage["epochs"]
+    found, span = [], stage["epochs"] - len(last)
+    for epoch in range(span):
+        period = (stage["periods"] or [span])[0]
+        at = epoch % (period if stage.get("restarts", True) else 2 * period)
+        found.append(lowest + (rate - lowest) * (1 + math.cos(math.pi * at / period)) / 2)
+    return [*found, *last]
+
+
+@pytest.mark.parametrize("stored", STORED, ids=lambda stored: stored["name"])
+def test_the_kits_recipes_have_the_rates_that_they_had(stored):
+    now = recipes.load(stored["name"])
+    for stage_now, before in zip(now.stages, stored["stages"], strict=True):
+        if before["schedule"] != "plateau":
+            assert rates(stage_now) == rates_before(before)

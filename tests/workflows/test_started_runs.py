@@ -16,7 +16,7 @@ from kit.workflows.thresholds import explore
 from kit.workflows.train import train
 from kit.workflows.workspace import Workspace
 
-STILL = "stages.0.learning_rate=1e-12 stages.0.final_learning_rate=1e-12"
+STILL = "stages.0.learning_rate=1e-12 stages.0.schedule.cosine.to=1e-12"
 """A training after which the weights are those that it started from."""
 
 
@@ -57,7 +57,7 @@ def test_round_1_predicts_and_goes_on_with_round_2(data, caplog):
 
 def test_a_start_that_was_trained_anew_is_told(data):
     def source(seed):
-        return tiny("exp2", f"name=source seed={seed} stages.0.swa_epochs=0")
+        return tiny("exp2", f"name=source seed={seed} stages.0.keep=last")
 
     first, _ = train(Workspace(), data, source(0))
     target = tiny("exp3", "name=follower start=source")

@@ -10,6 +10,7 @@ from staging import BASE, data, mixed_precision, train
 
 from kit import networks, recipes
 from kit.core.errors import KitError
+from kit.recipes.stage import Stage
 from kit.training import fabric_setup, schedules, stage
 from kit.training.averaging import Checkpoints
 from kit.training.validation import validate
@@ -33,7 +34,7 @@ def test_in_bfloat16_full_precision_is_worth_a_try_too(tmp_path):
 
 def test_a_single_step_that_leaves_nonsense_leaves_no_weights(tmp_path):
     """The loss was still finite, and so are the weights."""
-    overrides = "stages.0.epochs=1 stages.0.batch_size=8 stages.0.learning_rate=1.0e+30 stages.0.swa_epochs=0"
+    overrides = "stages.0.epochs=1 stages.0.batch_size=8 stages.0.learning_rate=1.0e+30 stages.0.keep=last"
     with pytest.raises(KitError, match="its predictions are not finite any more"):
         train(tmp_path, overrides)
     assert not list(tmp_path.glob("*.safetensors"))
@@ -51,7 +52,7 @@ def test_skipped_steps_are_told_and_poison_nothing(tmp_path, caplog):
 
     with pytest.MonkeyPatch.context() as patch, caplog.at_level("INFO"):
         patch.setattr(networks.Segmenter, "forward", overflowing)
-        weights, metrics = train(tmp_path, "stages.0.swa_epochs=0 stages.0.epochs=1", fabric=fabric)
+        weights, metrics = train(tmp_path, "stages.0.keep=last stages.0.epochs=1", fabric=fabric)
     assert [line for line in caplog.messages if "skipped" in line] == [
         "fold 0 stage 1 (32 px) epoch 1/1: 1 steps skipped in half precision, whose gradients overflowed"
     ]
@@ -87,13 +88,12 @@ def test_a_network_of_nonsense_has_the_lowest_score_there_is(value, candidates):
 
 @pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf])
 def test_nothing_is_best_by_a_score_that_is_no_number(nonsense):
-    loaded = recipes.load("demo", BASE + "stages.0.swa_epochs=0 stages.0.best_checkpoints=2")
+    loaded = recipes.load("demo", BASE + "stages.0.keep={best: {epochs: 2}}")
     best, network = Checkpoints(loaded.stages[0]), networks.build(loaded.network)
     name, parameter = next(iter(network.named_parameters()))
     for epoch, score in enumerate((nonsense, 0.1, nonsense, 0.3, nonsense)):
         torch.nn.init.constant_(parameter, epoch)
-        best.add(network, epoch, score)
-    assert best.best_score == 0.3
+        best.add(network, epoch, {"score": score})
     assert [float(state[name].flatten()[0]) for _, _, state in best._best] == [3, 1]
 
 
@@ -103,13 +103,16 @@ def test_one_value_that_is_no_number_ends_nothing_and_lowers_nothing(nonsense, p
     """A stage of falling losses goes on, and one that stands still ends when it does without the value."""
     falling, still = [5.0, 4.0, 3.0, 2.0, 1.0], [5.0, 1.0, 2.0, 2.0, 2.0]
     falling[place] = nonsense
-    patient = recipes.load("demo", BASE + "stages.0.swa_epochs=0 stages.0.epochs=9 stages.0.early_stopping=3").stages[0]
-    assert not any(schedules.is_over(patient, falling[:epoch]) for epoch in range(6))
+
+    def rows(losses):
+        return [{"validation_loss": loss} for loss in losses]
+
+    patient = Stage(size=32, epochs=9, batch_size=1, early_stopping={"patience": 3}, schedule="plateau")
+    assert not any(schedules.is_over(patient, rows(falling[:epoch])) for epoch in range(6))
     if place != 1:
         still[place] = nonsense
-        assert [schedules.is_over(patient, still[:epoch]) for epoch in range(6)] == [False] * 5 + [True]
-    plateau = patient.model_copy(update={"schedule": "plateau", "early_stopping": None})
-    assert schedules.learning_rate(plateau, falling) == plateau.learning_rate
+        assert [schedules.is_over(patient, rows(still[:epoch])) for epoch in range(6)] == [False] * 5 + [True]
+    assert schedules.learning_rate(patient, rows(falling)) == patient.learning_rate
 
 
 def test_few_of_a_kind_are_told(tmp_path, monkeypatch, caplog):
@@ -118,7 +121,7 @@ def test_few_of_a_kind_are_told(tmp_path, monkeypatch, caplog):
     few = data()
     few.positive[:] = True
     monkeypatch.setattr(staging, "data", lambda: few)
-    train(tmp_path, "stages.0.epochs=1 stages.0.swa_epochs=0")
+    train(tmp_path, "stages.0.epochs=1 stages.0.keep=last")
     assert "fold 0 stage 1 (32 px): no image is negative: positive_share 0.5 has no effect" in caplog.messages
 
 

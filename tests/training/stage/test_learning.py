@@ -17,7 +17,7 @@ from kit.training.curves import Curves
 
 
 def test_it_learns_and_writes_what_it_did(tmp_path):
-    _, metrics = train(tmp_path, "stages.0.epochs=30 stages.0.learning_rate=0.003 stages.0.swa_epochs=2")
+    _, metrics = train(tmp_path, "stages.0.epochs=30 stages.0.learning_rate=0.003 stages.0.keep.swa.last=2")
     assert metrics.weights.tolist() == ["epoch"] * 30 + ["final"]
     assert metrics.loss[29] < metrics.loss[0] - 0.3
     assert metrics.dice.iloc[-1] > 0.7
@@ -37,7 +37,7 @@ def test_it_learns_and_writes_what_it_did(tmp_path):
 
 
 def test_a_stage_ends_when_its_score_has_stood_still(tmp_path):
-    overrides = "stages.0.swa_epochs=0 stages.0.epochs=9 stages.0.early_stopping=2 stages.0.watch=score"
+    overrides = "stages.0.keep=last stages.0.epochs=9 stages.0.early_stopping={patience: 2, of: dice}"
     _, metrics = train(tmp_path, f"{overrides} threshold.binarization=1 threshold.removal=1048576")
     assert metrics.weights.tolist() == ["epoch"] * 3 + ["final"]
 
@@ -46,7 +46,7 @@ def test_a_second_stage_starts_from_the_given_weights(tmp_path):
     first, _ = train(tmp_path / "one")
     second, _ = train(
         tmp_path / "two",
-        "stages.1.learning_rate=1e-12 stages.1.swa_epochs=0",
+        "stages.1.learning_rate=1e-12 stages.1.keep=last",
         1,
         tmp_path / "one" / "weights.safetensors",
     )
@@ -57,7 +57,7 @@ def test_a_second_stage_starts_from_the_given_weights(tmp_path):
 def test_an_encoder_frozen_all_along_does_not_change(tmp_path):
     first, _ = train(tmp_path / "one")
     frozen, _ = train(
-        tmp_path / "two", "stages.1.frozen_epochs=3 stages.1.swa_epochs=0", 1, tmp_path / "one" / "weights.safetensors"
+        tmp_path / "two", "stages.1.frozen_epochs=3 stages.1.keep=last", 1, tmp_path / "one" / "weights.safetensors"
     )
     changed = {name.split(".")[1] for name in first if not torch.equal(first[name], frozen[name])}
     assert changed == {"decoder", "segmentation_head"}
@@ -87,8 +87,8 @@ def test_a_batch_that_processes_cannot_share_is_refused_before_any_training(monk
 
 
 def test_validation_waits_for_its_epoch_and_the_weights_are_the_same(tmp_path):
-    every, measured = train(tmp_path / "every", "stages.0.swa_epochs=0")
-    seldom, metrics = train(tmp_path / "seldom", "stages.0.swa_epochs=0 stages.0.validate_every=2")
+    every, measured = train(tmp_path / "every", "stages.0.keep=last")
+    seldom, metrics = train(tmp_path / "seldom", "stages.0.keep=last stages.0.validate_every=2")
     assert all(torch.equal(every[name], seldom[name]) for name in every)
     assert metrics.dice.isna().tolist() == [True, False, False, False]  # three epochs, and the final weights
     for row in (1, 2, 3):
@@ -98,7 +98,7 @@ def test_validation_waits_for_its_epoch_and_the_weights_are_the_same(tmp_path):
 
 
 def test_dice_on_positives_is_told_apart(tmp_path):
-    _, metrics = train(tmp_path, "stages.0.swa_epochs=0 threshold.binarization=1.0")
+    _, metrics = train(tmp_path, "stages.0.keep=last threshold.binarization=1.0")
     last = metrics.iloc[-1]
     assert (last.dice, last.dice_positives, last.dice_all_empty) == (0.5, 0.0, 0.5)  # nothing reaches p = 1
 

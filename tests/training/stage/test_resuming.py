@@ -15,15 +15,17 @@ from kit.training import checkpoint, fabric_setup, optimizers
 @pytest.mark.parametrize(
     "overrides",
     [
-        "stages.0.swa_epochs=2",
-        "stages.0.swa_epochs=[1,3]",
-        "stages.0.swa_epochs=0",
-        "stages.0.swa_epochs=0 stages.0.best_checkpoints=2",
-        "stages.0.swa_epochs=0 stages.0.best_checkpoints=2 stages.0.averaged=predictions",
-        "stages.0.swa_epochs=2 stages.0.passes_on=best",
-        "stages.0.schedule=plateau stages.0.plateau.patience=1 stages.0.plateau.threshold=9 stages.0.frozen_epochs=2",
-        "stages.0.swa_epochs=0 stages.0.epochs=9 stages.0.early_stopping=2 stages.0.watch=score "
-        "threshold.binarization=1 stages.0.periods=[1,2]",  # a score of 0.5 for ever
+        "stages.0.keep.swa.last=2",
+        "stages.0.keep={swa: {epochs: [1,3]}}",
+        "stages.0.keep=last",
+        "stages.0.keep={ema: {decay: 0.5}}",
+        "stages.0.keep=last stages.0.warm_up=2 stages.0.schedule=linear stages.0.positive_share=[0.8,0.4]",
+        "stages.0.keep={best: {of: loss}} optimizer.name=sgd optimizer.momentum=0.9 optimizer.nesterov=true",
+        "stages.0.keep={best: {epochs: 2}}",
+        "stages.0.keep={best: {epochs: 2, average: predictions}}",
+        "stages.0.schedule={plateau: {patience: 1, threshold: 9}} stages.0.frozen_epochs=2",
+        "stages.0.keep=last stages.0.epochs=9 stages.0.early_stopping={patience: 2, of: dice} "
+        "threshold.binarization=1 stages.0.schedule.cosine.periods=[1,2]",  # a score of 0.5 for ever
     ],
 )
 def test_a_killed_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, overrides):
@@ -50,8 +52,8 @@ def test_mixed_precision_learns_and_goes_on_with_its_loss_scale(tmp_path, monkey
 @pytest.mark.parametrize(
     "overrides",
     [
-        "network.encoder=efficientnet-b0 stages.0.swa_epochs=2",  # drops connections at random
-        "stages.0.swa_epochs=2 stages.0.frozen_epochs=3",
+        "network.encoder=efficientnet-b0 stages.0.keep.swa.last=2",  # drops connections at random
+        "stages.0.keep.swa.last=2 stages.0.frozen_epochs=3",
     ],
 )
 def test_a_stage_killed_after_its_last_epoch_ends_in_the_same_weights(tmp_path, monkeypatch, overrides):
