@@ -5,6 +5,7 @@ What a notebook wants of it is loaded when it is first used, so that `import kit
     kit.open_data(folder)                images, labels and truth of a competition's folder
     kit.rle                              masks as text and back: `encode`, `decode`
     kit.folds                            `make`, `read` and `write` folds that share no patient
+    kit.train(data, recipe)              a trained model; `data/demo` and `demo` to begin with
     kit.load(run).predict(images)        probability and mask of one image or many, arrays or DICOM files
     kit.choose_thresholds(maps, masks)   the best thresholds of a rule, and what they are worth
     kit.validate(file, against)          the problems of a submission
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from kit.data import folds
     from kit.inference.model import load
     from kit.thresholds.search import choose_thresholds
+    from kit.workflows.notebook import train
     from kit.workflows.validate import validate
 
-__all__ = ["__version__", "choose_thresholds", "folds", "load", "open_data", "rle", "validate"]
+__all__ = ["__version__", "choose_thresholds", "folds", "load", "open_data", "rle", "train", "validate"]
 
 _PLACES = {
     "rle": ("kit.competition.rle", None),
@@ -31,6 +33,7 @@ _PLACES = {
     "folds": ("kit.data.folds", None),
     "load": ("kit.inference.model", "load"),
     "choose_thresholds": ("kit.thresholds.search", "choose_thresholds"),
+    "train": ("kit.workflows.notebook", "train"),
     "validate": ("kit.workflows.validate", "validate"),
 }
 """The module of each, and its name there."""

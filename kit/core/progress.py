@@ -47,7 +47,7 @@ class Lines(Bar):
 def progress(
     items: Iterable[Any] | None, what: str, total: int | None = None, unit: str = "img", show: bool = True
 ) -> Any:
-    """The items, with a bar on a terminal, else with a line a minute.
+    """The items, with a bar on a terminal or in a notebook, else with one line a minute.
 
     Args:
         items: What to iterate over; None for a bar that is moved by hand.
@@ -57,7 +57,7 @@ def progress(
         show: False keeps it silent, as in all processes but the first.
     """
     # Processes that train a fold each would draw over each other.
-    if sys.stderr.isatty() and JOB not in os.environ:
+    if (sys.stderr.isatty() or "ipykernel" in sys.modules) and JOB not in os.environ:
         return Bar(items, what, total, unit=unit, leave=False, delay=1, disable=not show)
     return Lines(
         items, what, total, False, unit=unit, delay=LINE, mininterval=LINE, maxinterval=LINE, miniters=1,

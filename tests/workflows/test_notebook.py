@@ -1,0 +1,40 @@
+"""`kit.train`; a training by it runs in the tour (tests/docs/test_pages.py)."""
+
+import logging
+import sys
+from pathlib import Path
+
+import kit
+from kit.core.progress import Bar, Lines, progress
+from kit.run import Run
+from kit.workflows import notebook
+
+
+def test_it_makes_folds_trains_and_opens_the_run(monkeypatch, tmp_path, capsys):
+    steps = []
+
+    def made(name):
+        def step(workspace, data, recipe):
+            steps.append((name, workspace.root, data, recipe.seed))
+            logging.getLogger("kit.workflows").info("%s is told", name)
+            return Run(tmp_path / "run"), True
+
+        return step
+
+    monkeypatch.setattr(notebook, "make_folds", made("folds"))
+    monkeypatch.setattr(notebook, "train_run", made("train"))
+    monkeypatch.setattr(notebook, "load", lambda run: f"model of {run.folder.name}")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a notebook
+    logger = logging.getLogger("kit")
+    level = logger.level
+
+    assert kit.train("data/tiny", "demo", "seed=7", workspace=tmp_path) == "model of run"
+    assert steps == [(name, Path(tmp_path), "data/tiny", 7) for name in ("folds", "train")]
+    assert capsys.readouterr().err == "folds is told\ntrain is told\n"
+    assert (logger.handlers, logger.level) == ([], level)
+
+
+def test_a_notebook_has_bars(monkeypatch):
+    assert isinstance(progress([], "x"), Lines)
+    monkeypatch.setitem(sys.modules, "ipykernel", None)
+    assert type(progress([], "x")) is Bar
