@@ -17,12 +17,24 @@ log = logging.getLogger(__name__)
 LINE = 60.0
 """Seconds from one plain line to the next."""
 _NOTE = 1.0
+_SURE = (3, 5.0)
+"""Items and seconds that an estimate of the time left needs."""
+_FORMAT = "{desc} {bar} {n_fmt}/{total_fmt}{left}{postfix}"
+"""Of a bar: title, counts and note stay whole in 80 columns, and the bar has the width that they leave."""
 
 
 class Bar(tqdm):  # type: ignore[misc]  # it has no types
     """A bar that appears after a second and goes when its items end, with a note that changes as it moves."""
 
     _noted = 0.0
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """What the formats of bar and line are filled from: tqdm's values, and `left`, the time that is left."""
+        now = super().format_dict
+        done, whole, seconds = now["n"], now["total"], now["elapsed"]
+        sure = whole and done >= _SURE[0] and seconds >= _SURE[1]
+        return now | {"left": f", {duration(seconds * (whole - done) / done)} left" if sure else ""}
 
     def note(self, text: Callable[[], str]) -> None:
         """Shows another note; the text is asked for once a second at most, as it may have to wait for a GPU."""
@@ -38,10 +50,8 @@ class Lines(Bar):
         """Logs how far it is; called with an empty text when the items have ended."""
         if msg is None:
             now = self.format_dict
-            done, whole, seconds = now["n"], now["total"], now["elapsed"]
-            counted = f"{done} of {whole}" if whole else str(done)
-            left = f", {duration(seconds * (whole - done) / done)} left" if whole and done else ""
-            log.info("%s: %s%s%s", self.desc, counted, left, f", {self.postfix}" if self.postfix else "")
+            counted = f"{now['n']} of {now['total']}" if now["total"] else str(now["n"])
+            log.info("%s: %s%s%s", self.desc, counted, now["left"], f", {self.postfix}" if self.postfix else "")
 
 
 def progress(
@@ -58,7 +68,7 @@ def progress(
     """
     # Processes that train a fold each would draw over each other.
     if (sys.stderr.isatty() or "ipykernel" in sys.modules) and JOB not in os.environ:
-        return Bar(items, what, total, unit=unit, leave=False, delay=1, disable=not show)
+        return Bar(items, what, total, unit=unit, leave=False, delay=1, disable=not show, bar_format=_FORMAT)
     return Lines(
         items, what, total, False, unit=unit, delay=LINE, mininterval=LINE, maxinterval=LINE, miniters=1,
         file=io.StringIO(), disable=not show,

@@ -65,9 +65,29 @@ def test_on_a_terminal_a_bar_has_the_note_and_goes_at_the_end(monkeypatch, clock
     terminal = on_terminal(monkeypatch)
     go(range(10), clock, 2)
     drawn = terminal.getvalue().split("\r")
-    assert "working:  90%" in drawn[-4]
-    assert "loss 8" in drawn[-4]
+    assert drawn[-4].startswith("working")
+    assert drawn[-4].endswith(" 9/10, 2 s left, loss 8")
     assert drawn[-2].strip() == drawn[-1] == ""
+
+
+def test_a_bar_of_80_columns_has_title_count_and_note_whole(monkeypatch, clock):
+    terminal = on_terminal(monkeypatch)
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda stream: (80, 24))
+    go(range(10), clock, 2, what="fold 0, 256 px, epoch 3/100")
+    line = terminal.getvalue().split("\r")[-4]
+    assert len(line) <= 80
+    assert line.startswith("fold 0, 256 px, epoch 3/100 ")
+    assert line.endswith(" 9/10, 2 s left, loss 8")
+
+
+def test_the_first_items_are_no_ground_for_an_estimate(clock, caplog):
+    caplog.set_level(logging.INFO, "kit")
+    go(range(4), clock, 70)
+    assert caplog.messages[:3] == [
+        "working: 1 of 4, loss 0",
+        "working: 2 of 4, loss 1",
+        "working: 3 of 4, 1 min 10 s left, loss 2",
+    ]
 
 
 def test_a_log_line_stands_whole_above_the_bar(monkeypatch, clock):
