@@ -14,7 +14,7 @@ app = typer.Typer(help="The paper's tables, figures and claims, and the training
 
 @verb(app, "tables", ["python -m reproduce tables --data ../siim"])
 def fill_tables(*, data: Data = DEMO) -> None:
-    """Fill the paper's tables from the runs of a data set, as Markdown, and draw its claims as PNG and CSV."""
+    """Fill the paper's tables from the runs of a data set, as Markdown, and draw its claims as SVG."""
     from kit.workflows.workspace import Workspace
     from reproduce import claim_figures, tables
     from reproduce.scores import RunScores

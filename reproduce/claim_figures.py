@@ -1,92 +1,68 @@
 """The claims of `make claims` as pictures: a race against time, and the Dice that each claimed thing is worth."""
 
-import io
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 
-from kit.core.files import replacing, write_text
 from kit.report import figures
-from reproduce import claims, convergence
+from kit.report.figures import Drawn
+from reproduce import claims
+from reproduce.claims import Difference
 from reproduce.scores import RunScores
 from reproduce.studies import HALF, LOW, ONE, TWO
 
-RACE = "claims-convergence"
+SIZE = 6.4, 4.0
+"""Inches."""
 WORTH = {
     "claims-two-stages": (ONE, "Two stages less one at the final size"),
     "claims-resolution": (LOW, "Both sizes less the first alone"),
     "claims-data": (HALF, "All training images less half of them"),
 }
 """Of each figure of bars: what two stages are held against, and its title."""
-DPI = 160
-
-
-class Picture(NamedTuple):
-    """A drawing with the numbers behind it."""
-
-    name: str
-    """Of its files, without an ending."""
-    png: bytes
-    data: pd.DataFrame
 
 
 def write(scored: RunScores, folder: Path) -> list[Path]:
-    """Draws the claims whose runs exist.
-
-    Args:
-        scored: The runs of a data set.
-        folder: For NAME.png and NAME.csv.
-
-    Returns:
-        The pictures.
-    """
-    drawn = [race(scored), *(worth(scored, name) for name in WORTH)]
-    for picture in filter(None, drawn):
-        with replacing(folder / f"{picture.name}.png") as temporary:
-            temporary.write_bytes(picture.png)
-        table = picture.data.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-        write_text(folder / f"{picture.name}.csv", table)
-    return [folder / f"{picture.name}.png" for picture in drawn if picture]
+    """Draws the claims whose runs exist as SVG files, and returns these."""
+    races = claims.races(scored)
+    drawn = [race(scored, [found.name for found in races])] if races else []
+    for name, (other, title) in WORTH.items():
+        if differences := worth(scored, other):
+            drawn.append(bars(differences, name, title))
+    return [figure.write(folder) for figure in drawn]
 
 
-@figures.styled
-def race(scored: RunScores) -> Picture | None:
+@figures.figure
+def race(axes: Axes, scored: RunScores, names: list[str]) -> Drawn:
     """Validation Dice against seconds of two stages and of one: mean of the seeds, and from the lowest to the highest.
 
-    Returns:
-        With columns run, arm, epoch, seconds, dice; None without a seed of which both are trained.
+    Args:
+        axes: To draw on.
+        scored: The runs of a data set.
+        names: Of the runs in two stages, of which both trainings are finished.
     """
-    pairs = [(race.name, race.name.replace(TWO, ONE)) for race in convergence.races(scored)]
-    if not pairs:
-        return None
-    canvas, axes = figures.draw(6.4, 4.0)
     parts = []
-    for place, (arm, names) in enumerate(zip(("two stages", "one stage"), zip(*pairs, strict=True), strict=True)):
-        curves = [convergence.curve(scored, name) for name in names]
-        seconds, low, mean, high = spread(curves)
+    for place, (arm, variant) in enumerate((("two stages", TWO), ("one stage", ONE))):
+        curves = {name: claims.curve(scored, name) for name in (one.replace(TWO, variant) for one in names)}
+        seconds, low, mean, high = spread(list(curves.values()))
         axes.fill_between(seconds, low, high, step="post", color=figures.colour(place), alpha=0.18, linewidth=0)
         axes.step(seconds, mean, where="post", color=figures.colour(place), label=arm)
-        for curve in curves:
+        for name, curve in curves.items():
             axes.plot(curve.seconds, curve.dice, "o", color=figures.colour(place), markersize=2.5, alpha=0.7)
-        parts += [
-            curve.assign(run=name, arm=arm, epoch=np.arange(len(curve)) + 1)
-            for name, curve in zip(names, curves, strict=True)
-        ]
+            parts.append(curve.assign(run=name, arm=arm, epoch=np.arange(len(curve)) + 1))
     axes.set(xlabel="seconds of training", ylabel="validation Dice at the stage's size", xlim=(0, None))
-    axes.set_title(f"Mean and spread of {len(pairs)} seeds" if len(pairs) > 1 else "One seed")
     axes.legend(loc="lower right")
-    return _picture(canvas, RACE, pd.concat(parts, ignore_index=True)[["run", "arm", "epoch", "seconds", "dice"]])
+    title = f"Mean and spread of {len(names)} seeds" if len(names) > 1 else "One seed"
+    data = pd.concat(parts, ignore_index=True)[["run", "arm", "epoch", "seconds", "dice"]]
+    return Drawn("claims-convergence", title, "A point an epoch.", data, size=SIZE)
 
 
 def spread(curves: list[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Lowest, mean and highest Dice of several trainings, each standing at that of its last finished epoch.
 
     Args:
-        curves: Of `convergence.curve`.
+        curves: Of `claims.curve`.
 
     Returns:
         Seconds at which any of them changes, from where all have an epoch to where the last one ends, then the three
@@ -98,51 +74,41 @@ def spread(curves: list[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return seconds, np.min(at, axis=0), np.mean(at, axis=0), np.max(at, axis=0)
 
 
-@figures.styled
-def worth(scored: RunScores, name: str) -> Picture | None:
-    """What a claimed thing is worth, seed by seed and in the mean, as bars with their 95 % intervals.
+def worth(scored: RunScores, other: str) -> dict[tuple[str, str], Difference]:
+    """What two stages gain over another training, by images and seed, and of all seeds together."""
+    pairs = claims.seeds(scored, TWO, other)
+    groups = {f"seed {first.name.removeprefix(f'claims-{TWO}-')}": [(first, second)] for first, second in pairs}
+    found = {
+        (images, label): claims.difference(scored, chosen, test)
+        for images, test in (("validation images", False), ("test images", True))
+        for label, chosen in (groups | {"all seeds": pairs}).items()
+    }
+    return {key: difference for key, difference in found.items() if difference is not None}
+
+
+@figures.figure
+def bars(axes: Axes, differences: dict[tuple[str, str], Difference], name: str, title: str) -> Drawn:
+    """Differences with their 95 % intervals, which need not lie evenly around them.
 
     Args:
-        scored: The runs of a data set.
-        name: Of `WORTH`.
-
-    Returns:
-        With columns images, runs, mean, low, high, verdict; None without a pair that is trained.
+        axes: To draw on.
+        differences: Of `worth`.
+        name: Of the figure's file.
+        title: Of the figure.
     """
-    other, title = WORTH[name]
-    pairs = claims.seeds(scored, TWO, other)
-    compared = [(first.name.removeprefix(f"claims-{TWO}-"), [(first, second)]) for first, second in pairs]
-    groups = {f"seed {seed}": pair for seed, pair in compared} | {"all seeds": pairs}
-    canvas, axes = figures.draw(6.4, 4.0)
-    rows, verdicts = [], []
-    for place, (images, test) in enumerate((("validation images", False), ("test images", True))):
-        for at, (label, chosen) in enumerate(groups.items()):
-            found = claims.difference(scored, chosen, test)
-            if found is not None:
-                _bar(axes, at + 0.38 * place - 0.19, found, place, images)
-                rows.append([images, label, found.mean, found.low, found.high, found.verdict])
-                if label == "all seeds":
-                    verdicts.append(f"{images}: {found.verdict}")
-    if not rows:
-        return None
+    kinds, labels = (list(dict.fromkeys(part)) for part in zip(*differences, strict=True))
+    for place, images in enumerate(kinds):
+        there = {labels.index(label): found for (kind, label), found in differences.items() if kind == images}
+        x = np.array(list(there)) + 0.38 * place - 0.19
+        mean, low, high = np.array([(found.mean, found.low, found.high) for found in there.values()]).T
+        axes.bar(x, mean, 0.36, color=figures.colour(place), alpha=0.85, label=images)
+        axes.errorbar(x, mean, [mean - low, high - mean], fmt="none", ecolor=figures.INK, elinewidth=1.2, capsize=4)
     axes.axhline(0, color=figures.INK, linewidth=0.9)
-    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set_xticks(range(len(labels)), labels)
     axes.grid(visible=False, axis="x")
-    axes.set(ylabel="difference of Dice", title=f"{title}\n{', '.join(verdicts)}")
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    axes.legend(list(unique.values()), list(unique), loc="best")
-    return _picture(canvas, name, pd.DataFrame(rows, columns=["images", "runs", "mean", "low", "high", "verdict"]))
-
-
-def _bar(axes: Axes, x: float, found: claims.Difference, place: int, label: str) -> None:
-    """A bar with its interval, which need not lie evenly around it."""
-    reach = [[found.mean - found.low], [found.high - found.mean]]
-    axes.bar(x, found.mean, 0.36, color=figures.colour(place), alpha=0.85, label=label)
-    axes.errorbar(x, found.mean, reach, fmt="none", ecolor=figures.INK, elinewidth=1.2, capsize=4)
-
-
-def _picture(canvas: Canvas, name: str, data: pd.DataFrame) -> Picture:
-    buffer = io.BytesIO()
-    canvas.savefig(buffer, format="png", dpi=DPI, facecolor=figures.PAPER, metadata={"Software": None})
-    return Picture(name, buffer.getvalue(), data)
+    axes.set_ylabel("difference of Dice")
+    axes.legend(loc="best")
+    verdicts = ", ".join(f"{kind}: {differences[kind, 'all seeds'].verdict}" for kind in kinds)
+    rows = [[*key, found.mean, found.low, found.high, found.verdict] for key, found in differences.items()]
+    data = pd.DataFrame(rows, columns=["images", "runs", "mean", "low", "high", "verdict"])
+    return Drawn(name, f"{title}\n{verdicts}", verdicts, data, size=SIZE)

@@ -17,19 +17,18 @@ from kit.inference.rules import Rule
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
 from kit.report import figures, gallery
-from kit.report.figures import GRID, INK, MUTED, PAPER, Figure
+from kit.report.figures import GRID, INK, MUTED, PAPER, Drawn
 from kit.report.gallery import FOUND, OTHER, TRUTH
 from kit.run import Run
 from kit.workflows.workspace import Workspace
-from reproduce import blocks
+from reproduce import network
 
 SHOWN = 4
 """Images of Figures 5 and 8."""
 SIDE = 360
 """Pixels a side of each radiograph."""
-COLUMN, ROW, LINE = 1.9, 1.0, 0.135
-"""Inches of a member, of a step, and of a line of its text in Figure 6."""
-End = tuple[float, float]
+LINE = 0.135
+"""Inches of a line of text in a box."""
 EXAMPLE = np.array([[0, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 1, 1, 0, 1], [0, 0, 0, 0, 1]], bool)
 """The mask of Figure 4."""
 
@@ -44,7 +43,7 @@ def draw(workspace: Workspace, data: Path | str, recipe: Recipe, out: Path | str
         out: Folder of the figures; None: figures/ of the run.
 
     Returns:
-        The pictures: SVG with their numbers as CSV beside them, and PNG.
+        The pictures: drawings as SVG, radiographs as PNG.
 
     Raises:
         KitError: there are no training images, or none is positive.
@@ -55,20 +54,14 @@ def draw(workspace: Workspace, data: Path | str, recipe: Recipe, out: Path | str
     chosen = _spread(competition, [image for image, rows in competition.labels.items() if rows])
     if not chosen:
         raise KitError(f"{competition.labels_path}: has no image with pneumothorax: there is nothing to draw")
-    drawn = [
-        header(competition.train[chosen[0]]),
-        run_lengths(),
-        method(recipe),
-        blocks.draw(recipe),
-    ]
-    for figure in drawn:
-        figure.write(target)
+    drawn = [header(competition.train[chosen[0]]), run_lengths(), method(recipe), blocks(recipe)]
+    written = [figure.write(target) for figure in drawn]
     pictures = {"figure-5": positives((_pixels(competition, i), _truth(competition, i)) for i in chosen)}
     if run.thresholds.is_file():
         pictures["figure-8"] = results(_results(competition, run), rules.read(run.thresholds).name)
     for name, picture in pictures.items():
         gallery.write(target / f"{name}.png", picture)
-    return sorted([target / f"{figure.name}.svg" for figure in drawn] + [target / f"{name}.png" for name in pictures])
+    return sorted(written + [target / f"{name}.png" for name in pictures])
 
 
 def _results(competition: Competition, run: Run) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
@@ -102,83 +95,70 @@ def _truth(competition: Competition, image: str) -> np.ndarray:
     return rle.union(competition.labels[image], shapes.of(competition.shapes, image), image)
 
 
-@figures.styled
-def header(path: Path) -> Figure:
+@figures.figure
+def header(axes: Axes, path: Path) -> Drawn:
     """Figure 3: the data elements of an image's DICOM file."""
     data = pd.DataFrame(dicom.elements(path), columns=["tag", "name", "value"])
-    figure, axes = figures.draw(7.5, 0.6 + 0.2 * len(data))
     axes.set_axis_off()
     for row, (tag, name, value) in enumerate(data.itertuples(index=False)):
         for x, text in ((0, tag), (0.2, name[:40]), (0.62, value[:44])):
             axes.text(x, -row, text, family="monospace", fontsize=7.5, color=MUTED if value == "left out" else INK)
     axes.set(ylim=(-len(data), 1), xlim=(0, 1))
     alt = f"{len(data)} elements, from {data.name.iloc[0]} to {data.name.iloc[-1]}."
-    return figures.finish(figure, "figure-3", "Data elements of a DICOM file", alt, data)
+    return Drawn("figure-3", "Data elements of a DICOM file", alt, data, size=(7.5, 0.6 + 0.2 * len(data)))
 
 
-@figures.styled
-def run_lengths(mask: np.ndarray = EXAMPLE) -> Figure:
-    """Figure 4: a small mask, its pixels numbered down the columns, and its run-length encoding.
-
-    Args:
-        mask: bool (H, W), small enough to be read.
-    """
-    text = rle.encode(mask)
-    starts, ends = rle.runs(text, mask.size)
-    figure, axes = figures.draw(4.7, 4.5)
-    axes.imshow(mask, cmap="Blues", vmin=0, vmax=1.6)
-    for column in range(mask.shape[1]):
-        for row in range(mask.shape[0]):
-            axes.text(column, row, str(column * mask.shape[0] + row), ha="center", va="center")
-    for line in range(1, mask.shape[1]):
-        axes.axvline(line - 0.5, color=GRID, linewidth=0.8)
-    for line in range(1, mask.shape[0]):
-        axes.axhline(line - 0.5, color=GRID, linewidth=0.8)
-    axes.grid(visible=False)
-    data = pd.DataFrame({"start": starts, "length": ends - starts})
+@figures.figure
+def run_lengths(axes: Axes) -> Drawn:
+    """Figure 4: a small mask, its pixels numbered down the columns, and its run-length encoding."""
+    text = rle.encode(EXAMPLE)
+    starts, ends = rle.runs(text, EXAMPLE.size)
+    axes.imshow(EXAMPLE, cmap="Blues", vmin=0, vmax=1.6)
+    for pixel in range(EXAMPLE.size):
+        axes.text(*divmod(pixel, len(EXAMPLE)), str(pixel), ha="center", va="center")
+    axes.set_xticks(np.arange(1, EXAMPLE.shape[1]) - 0.5, [])
+    axes.set_yticks(np.arange(1, EXAMPLE.shape[0]) - 0.5, [])
+    axes.tick_params(length=0)
+    axes.grid(color=GRID)
+    axes.set_axisbelow(False)
     gaps = starts - np.append(0, ends[:-1])
     told = [
         f"{gap} {end - start}:  pass over {gap}, then {end - start} pixels, {start} to {end - 1}"
         for gap, start, end in zip(gaps, starts, ends, strict=True)
     ]
-    axes.set(xticks=[], yticks=[], title=f"EncodedPixels: {text}")
     axes.set_xlabel("\n".join(told), loc="left", family="monospace", fontsize=8.5, color=INK)
+    data = pd.DataFrame({"start": starts, "length": ends - starts})
     spoken = ", ".join(f"{length} from pixel {start}" for start, length in data.itertuples(index=False))
     alt = f"Pixels are counted down the columns from 0. Runs: {spoken}. Each gap counts from the end of the run before."
-    return figures.finish(figure, "figure-4", "Run-length encoding of a mask", alt, data)
+    return Drawn("figure-4", f"EncodedPixels: {text}", alt, data, size=(4.7, 4.5))
 
 
-@figures.styled
-def method(recipe: Recipe) -> Figure:
+@figures.figure
+def method(axes: Axes, recipe: Recipe) -> Drawn:
     """Figure 6: the way from an image to a mask, as a recipe goes it; members of an ensemble side by side."""
-    before = ["DICOM image", "augmentation: " + (", ".join(recipe.augmentation) or "none")]
     columns = []
     for part in recipe.parts():
         name = f"{part.label}: " if recipe.members else ""
-        network = f"{part.network.architecture} with {part.network.encoder}"
-        column = [f"{name}{network}" + (", classifies" if part.role == "classify" else "")]
+        built = f"{part.network.architecture} with {part.network.encoder}"
+        column = [f"{name}{built}" + (", classifies" if part.role == "classify" else "")]
         for number, stage in enumerate(part.stages, 1):
             column.append(f"stage {number}: {stage.size}×{stage.size}, {stage.epochs} epochs" + _left(stage))
         columns.append(column)
-    after = [
-        "mean of the folds" + (" and members" if recipe.members else "") + (", TTA" if recipe.tta else ""),
-        f"threshold.rule={recipe.threshold.rule}",
-        "mask, EncodedPixels",
+    rows = [
+        [["DICOM image", "augmentation: " + (", ".join(recipe.augmentation) or "none")]],
+        columns,
+        [
+            [
+                "mean of the folds" + (" and members" if recipe.members else "") + (", TTA" if recipe.tta else ""),
+                f"threshold.rule={recipe.threshold.rule}",
+                "mask, EncodedPixels",
+            ]
+        ],
     ]
-    longest, middle = max(map(len, columns)), max(2.6, COLUMN * len(columns) / 2)
-    height = ROW * (len(before) + longest + len(after))
-    figure, axes = figures.draw(2 * middle, height)
-    axes.set_axis_off()
-    axes.set(xlim=(0, 2 * middle), ylim=(-height + ROW / 2, ROW / 2))
-    last = _chain(axes, before, (middle, 0), [])
-    ends: list[End] = []
-    for at, column in enumerate(columns):
-        x = middle + COLUMN * (at - (len(columns) - 1) / 2)
-        ends.append(_chain(axes, column, (x, len(before)), [last]))
-    _chain(axes, after, (middle, len(before) + longest), ends)
-    steps = [*before, *(step for column in columns for step in column), *after]
-    alt = "Steps: " + "; ".join(steps) + "."
-    return figures.finish(figure, "figure-6", f"The method of {recipe.name}", alt, pd.DataFrame({"step": steps}))
+    size = _flow(axes, rows, 1.9, 1.0)
+    steps = [step for columns in rows for column in columns for step in column]
+    data, alt = pd.DataFrame({"step": steps}), f"Steps: {'; '.join(steps)}."
+    return Drawn("figure-6", f"The method of {recipe.name}", alt, data, size=size)
 
 
 def _left(stage: Stage) -> str:
@@ -191,20 +171,61 @@ def _left(stage: Stage) -> str:
     return f", {best.average} of the best {best.epochs}" if best is not None else ""
 
 
-def _chain(axes: Axes, steps: list[str], first: tuple[float, int], above: list[End]) -> End:
-    """Steps below each other, the first at x inches in a row, below the ends of others; gives the last one's end."""
-    x, row = first
-    for step in steps:
-        text = re.sub(": | with |, ", "\n", step, count=3) if re.search(r" with |stage \d", step) else step
-        half = LINE * (text.count("\n") + 1) / 2 + 0.09
-        y = -row * ROW
-        for end in above:
-            arrow = {"arrowstyle": "->", "color": MUTED, "shrinkA": 0, "shrinkB": 0}
-            axes.annotate("", (x, y + half), end, arrowprops=arrow)
-        box = {"boxstyle": "round,pad=0.45", "facecolor": PAPER, "edgecolor": MUTED}
-        axes.text(x, y, text, ha="center", va="center", fontsize=8, bbox=box)
-        above, row = [(x, y - half)], row + 1
-    return above[0]
+@figures.figure
+def blocks(axes: Axes, recipe: Recipe) -> Drawn:
+    """Figure 7: the blocks of a recipe's network, with the shape of what each step gives.
+
+    Args:
+        axes: To draw on.
+        recipe: Of an ensemble the first segmenting member is drawn.
+    """
+    part = next(part for part in recipe.parts() if part.role == "segment")
+    found = network.blocks(part)
+    columns = [
+        [block.title, block.steps[0].given, *(f"{step.text}\n{step.shape}" for step in block.steps)] for block in found
+    ]
+    size = _flow(axes, [columns], 3.4, 0.6)
+    alt = "; ".join(f"{block.title}: {block.steps[0].given} to {block.steps[-1].shape}" for block in found) + "."
+    rows = [[block.title, step.text, step.shape] for block in found for step in block.steps]
+    data = pd.DataFrame(rows, columns=["block", "step", "shape"])
+    return Drawn("figure-7", f"The blocks of {part.network.encoder}", alt, data, size=size)
+
+
+def _flow(axes: Axes, rows: Sequence[Sequence[Sequence[str]]], width: float, height: float) -> tuple[float, float]:
+    """Boxes below each other, arrows between them.
+
+    Args:
+        axes: To draw on.
+        rows: Of columns of texts that stand side by side; all columns of a row lead to all of the next.
+        width: Inches of a column.
+        height: Inches from one box to the next.
+
+    Returns:
+        The size that the figure needs.
+    """
+    middle = max(2.6, width * max(map(len, rows)) / 2)
+    ends: list[tuple[float, float]] = []
+    y = 0.0
+    for columns in rows:
+        above, ends = ends, []
+        for place, column in enumerate(columns):
+            x = middle + width * (place - (len(columns) - 1) / 2)
+            last = above
+            for number, step in enumerate(column):
+                text = re.sub(": | with |, ", "\n", step, count=3) if re.search(r" with |stage \d", step) else step
+                half = LINE * (text.count("\n") + 1) / 2 + 0.09
+                here = y - number * height
+                for end in last:
+                    arrow = {"arrowstyle": "->", "color": MUTED, "shrinkA": 0, "shrinkB": 0}
+                    axes.annotate("", (x, here + half), end, arrowprops=arrow)
+                box = {"boxstyle": "round,pad=0.45", "facecolor": PAPER, "edgecolor": MUTED}
+                axes.text(x, here, text, ha="center", va="center", fontsize=8, bbox=box)
+                last = [(x, here - half)]
+            ends += last
+        y -= height * max(map(len, columns))
+    axes.set_axis_off()
+    axes.set(xlim=(0, 2 * middle), ylim=(y + height / 2, height / 2))
+    return 2 * middle, 0.3 - y
 
 
 def positives(images: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

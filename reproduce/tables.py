@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from kit import recipes
 from kit.competition import scoring
 from kit.competition.layout import Competition
 from kit.recipes.schema import Recipe
 from kit.report import stats
-from reproduce import claim_tables, claims, model, paper
-from reproduce.markdown import table as markdown
+from reproduce import claims, network, paper
 from reproduce.scores import NO_RUN, READINGS, RunScores, Score
 
 EXPERIMENTS = claims.EXPERIMENTS
@@ -36,10 +37,10 @@ def fill(scored: RunScores) -> str:
         "Table 10: augmentation": _table_10(scored),
         "Table 11: comparison with the winners, private Dice": _table_11(scored),
         "Stages: IoU on the validation images while training, before and after the weights are averaged": (
-            claim_tables.stages(scored)
+            stages(scored)
         ),
-        "The paper's claims: difference of Dice with its 95 % interval": claim_tables.differences(scored),
-        "Convergence: two stages against one at the final size": claim_tables.races(scored),
+        "The paper's claims: difference of Dice with its 95 % interval": differences(scored),
+        "Convergence: two stages against one at the final size": races(scored),
         "Parameters, training and prediction time of exp5": _time(scored),
     }
     introduction = (
@@ -88,7 +89,7 @@ def _table_2(competition: Competition) -> str:
 
 
 def _table_3() -> str:
-    ours = {name: cells for name, *cells in model.layers(recipes.load("exp5"))}
+    ours = {name: cells for name, *cells in network.layers(recipes.load("exp5"))}
     rows = [[name, *cells, *ours.get(name, ["-", "-"])] for name, cells in paper.TABLE_3.items()]
     header = ["Layer", "paper: output size", "paper: filters", "the kit's: output size", "the kit's: filters"]
     return markdown(header, rows)
@@ -134,11 +135,11 @@ def _ran(scored: RunScores, name: str, run: Recipe | None) -> str:
     if run is None:
         return NO_RUN
     stages = [f"{s.size}×{s.size}: batch {s.batch_size}, {s.epochs} epochs, SWA {len(s.swa)}" for s in run.stages]
-    threshold, network = run.threshold, run.network
+    threshold = run.threshold
     rule = f"B-TH {threshold.binarization}, R-TH {threshold.removal}"
     validated = scored.dice(name, True, "image", test=False)
     images = validated if isinstance(validated, str) else f"{len(validated)} images validated"
-    return "; ".join([*stages, rule, f"{network.channels} × grey, {network.encoder}", images])
+    return "; ".join([*stages, rule, f"{run.network.channels} × grey, {run.network.encoder}", images])
 
 
 def _table_5(scored: RunScores) -> str:
@@ -206,14 +207,14 @@ def _table_10(scored: RunScores) -> str:
 
 def _table_11(scored: RunScores) -> str:
     known, rows = scored.recipes(), []
-    for name, (team, network, size, dice) in paper.TABLE_11.items():
+    for name, (team, architecture, size, dice) in paper.TABLE_11.items():
         run, ours = known.get(name), NO_RUN
         if run is not None:
             cell = scored.test(name, run.tta, "chosen", scoring.PRIVATE)
             side = max(part.stages[-1].size for part in run.parts())
             rule = "" if isinstance(cell, str) else f" ({side}×{side}, {scored.rule(name)})"
             ours = f"{_dice(cell)}{rule}"
-        rows.append([team, network, f"{size}×{size}", _four(dice), ours])
+        rows.append([team, architecture, f"{size}×{size}", _four(dice), ours])
     header = ["Team", "Model", "Image size", "paper", f"{scored.competition.name}, by the rule in use"]
     return markdown(header, rows)
 
@@ -223,19 +224,21 @@ def _time(scored: RunScores) -> str:
     recipe, run = scored.recipes().get(name), scored.run(name)
     published = recipes.load(name)
     rows: list[list[str | None]] = [["trainable parameters", f"{paper.PARAMETERS / 1e6:.1f} million"]]
-    rows[0].append(f"{model.parameters(recipe or published) / 1e6:.1f} million")
+    rows[0].append(f"{network.parameters(recipe or published) / 1e6:.1f} million")
+    machine = network.device()
     for number, minutes in enumerate(paper.MINUTES):
-        ours = model.minutes_an_epoch(run, number) if recipe else None
+        ours = network.minutes_an_epoch(run, number) if recipe else None
         where = f"minutes an epoch, stage {number + 1}"
-        rows.append([where, f"{minutes} on a Titan Xp", NO_RUN if ours is None else f"{ours:.2f} on {model.device()}"])
-    paths = list((competition.test or competition.train).values())[: model.SAMPLES]
+        rows.append([where, f"{minutes} on a Titan Xp", NO_RUN if ours is None else f"{ours:.2f} on {machine}"])
+    paths = list((competition.test or competition.train).values())[: network.SAMPLES]
     found = {}
     if recipe is not None and run.finished_stages() and run.thresholds.is_file():
-        found = model.milliseconds(run, recipe, paths, competition.shape)
-        where = f"at {recipe.stages[-1].size}×{recipe.stages[-1].size} on {model.device()}, mean of {len(paths)} images"
+        found = network.milliseconds(run, recipe, paths, competition.shape)
+        size = recipe.stages[-1].size
+        where = f"at {size}×{size} on {machine}, mean of {len(paths)} images"
     whole = f"{sum(found.values()):.1f} {where}" if found else NO_RUN
     rows.append(["milliseconds a sample", f"{paper.MILLISECONDS} at 512×512 on a Titan Xp", whole])
-    rows += [[f"of these {step}", None, f"{found[step]:.1f}" if found else NO_RUN] for step in model.STEPS]
+    rows += [[f"of these {step}", None, f"{found[step]:.1f}" if found else NO_RUN] for step in network.STEPS]
     return markdown(["", "paper", competition.name], rows)
 
 
@@ -258,3 +261,70 @@ def _dice(cell: Score | str) -> str:
 
 def _four(figure: float) -> str:
     return f"{figure:.4f}"
+
+
+def stages(scored: RunScores) -> str:
+    """Every stage of every run: its last epoch, and the weights that it leaves."""
+    rows = [
+        [stage.run, stage.stage, stage.size, f"{stage.last:.4f}", "-" if stage.final is None else f"{stage.final:.4f}"]
+        for stage in claims.averaged(scored)
+    ]
+    return markdown(["Run", "Stage", "Pixels a side", "Last epoch", "Averaged"], rows) if rows else "No run."
+
+
+def differences(scored: RunScores) -> str:
+    """Each claim with its difference of Dice on validation and on test images."""
+    rows = []
+    for claim, pairs in claims.pairs(scored).items():
+        parts = [claims.difference(scored, pairs, test) for test in (False, True)]
+        cells = [cell for part in parts for cell in ((NO_RUN, None) if part is None else (str(part), part.verdict))]
+        rows.append([claim, max((part.pairs for part in parts if part), default=0), *cells])
+    gains = [s.final - s.last for s in claims.averaged(scored) if s.run in claims.EXPERIMENTS and s.final is not None]
+    better = f"better in {sum(gain > 0 for gain in gains)} of {len(gains)} stages"
+    averaged = [f"{np.mean(gains):+.4f} IoU", better] if gains else [NO_RUN, None]
+    rows.append(["SWA helps, against the last epoch", len(gains), *averaged, "-", None])
+    text = (
+        "A claim holds where the interval over patients is above 0 and each of the pairs compared, which are "
+        "experiments, readings or seeds, agrees."
+    )
+    header = ["Claim", "Compared", "validation images", "verdict", "test images", "verdict"]
+    return f"{text}\n\n{markdown(header, rows)}"
+
+
+def races(scored: RunScores) -> str:
+    """What two stages, and one at the final size, spend until both have the same validation Dice."""
+    found = claims.races(scored)
+    if not found:
+        return "No run: `make claims` trains them."
+    rows: list[list[str | None]] = [
+        [
+            race.name,
+            f"{race.score:.4f}",
+            *(
+                f"{spent.epochs} epochs, {spent.compute:.2f} at the final size, {spent.seconds:.0f} s"
+                for spent in (race.two, race.one)
+            ),
+        ]
+        for race in found
+    ]
+    for what in ("compute", "seconds"):
+        mean, low, high = claims.ratio([getattr(race.two, what) / getattr(race.one, what) for race in found])
+        verdict = "holds" if high < 1 else "does not hold" if low > 1 else "not decided"
+        rows.append([f"two stages faster, by {what}", None, f"{mean:.2f} times [{low:.2f}, {high:.2f}]", verdict])
+    return markdown(["Run", "validation Dice that both reach", "two stages", "one stage"], rows)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """A Markdown table; None is an empty cell.
+
+    >>> print(markdown(["a", "b"], [[1, None]]))
+    | a | b |
+    |---|---|
+    | 1 |  |
+    """
+    lines = [header, *rows]
+    text = [
+        "| " + " | ".join("" if cell is None else str(cell).replace("|", "\\|") for cell in line) + " |"
+        for line in lines
+    ]
+    return "\n".join([text[0], "|" + "---|" * len(header), *text[1:]])

@@ -11,7 +11,7 @@ from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, recipe
 
 @verb(app, "report", ["kit report", "kit report --data ../siim --recipe exp5"])
 def write_report(*, data: Data = DEMO, recipe: RecipeName = None, overrides: Overrides = UNCHANGED) -> None:
-    """Write one self-contained HTML page of a run, and its figures as SVG, PNG and CSV."""
+    """Write one self-contained HTML page of a run, its numbers as report.json, and its figures as SVG."""
     from kit import recipes
     from kit.report import surfaces
     from kit.workflows import report

@@ -111,7 +111,8 @@ def search_thresholds(
         print(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.in_use.name}: {explored.why}")
         verdict = surfaces.verdict([explored.in_use])
     for folder in folders.values():
-        surfaces.draw(folder)
+        for figure in surfaces.draw(folder):
+            figure.write(folder)
     if verdict:
         print(verdict)
 
@@ -141,11 +142,10 @@ def predict_images(
 ) -> None:
     """Predict test images with TTA and the chosen rule, and write the submission."""
     from kit import recipes
-    from kit.report import saved
-    from kit.workflows import predict
+    from kit.workflows import predict, saving
     from kit.workflows.workspace import Workspace
 
-    wanted, kinds = recipes.load(recipe_for(data, recipe), overrides), saved.kinds_of(save)
+    wanted, kinds = recipes.load(recipe_for(data, recipe), overrides), saving.kinds_of(save)
     if trained_on is not None:
         path, done = predict.predict_by(Workspace(), data, wanted, trained_on, skip_bad, kinds)
     else:

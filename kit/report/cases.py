@@ -10,7 +10,6 @@ import pandas as pd
 
 from kit.competition import dicom
 from kit.competition.layout import Competition
-from kit.competition.scoring import FULL_AREA
 from kit.core.errors import KitError
 from kit.core.files import write_text
 from kit.core.parallel import cores
@@ -19,25 +18,13 @@ from kit.data.folds import Folds
 from kit.inference import maps, rules, thresholds_file
 from kit.inference.masks import read_image_probabilities
 from kit.inference.rules import GatedRule
+from kit.report.document import Case
 from kit.run import Run
 from kit.thresholds.calibration import ExpectedSearch
 from kit.thresholds.cross_validation import leave_out, prevalence_weights
 from kit.thresholds.tables import Histograms, dice
 
-COLUMNS = (
-    "image_id",
-    "patient_id",
-    "fold",
-    "stratum",
-    "sex",
-    "age",
-    "view",
-    "truth_area",
-    "mask_area",
-    "dice",
-    "image_probability",
-    "outcome",
-)
+COLUMNS = list(Case.model_fields)
 OUTCOMES = ("found", "misplaced", "missed", "false positive", "kept empty")
 """What became of an image: of those with a pneumothorax the first three, of those without the last two."""
 UNKNOWN = "unknown"
@@ -121,7 +108,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
         [overlap > 0, positive & (area > 0), positive, area > 0], OUTCOMES[:-1], default=OUTCOMES[-1]
     )
     weights = prevalence_weights(positive, thresholds_file.read(run.thresholds).prevalence)
-    return Cases(table[list(COLUMNS)], counts, source[["file", "index"]], weights)
+    return Cases(table[COLUMNS], counts, source[["file", "index"]], weights)
 
 
 def probability_of_finding(counts: Histograms, table: pd.DataFrame) -> np.ndarray:
@@ -153,31 +140,10 @@ def _stored(run: Run, tta: bool) -> Iterator[tuple]:
             yield image, path, index, known[index]
 
 
-def summary(cases: Cases) -> dict[str, float | None]:
-    """What a score is to be compared with; None where there are no such images.
-
-    Returns:
-        `dice` (weighted as the thresholds were chosen), `all_empty`, `dice_positives`, `negatives_empty`,
-        `masked` and `image_auc`, each in [0, 1].
-    """
+def image_auc(cases: Cases) -> float | None:
+    """Area under the ROC curve of P(the image has any pneumothorax), in [0, 1]; None without positives or negatives."""
     from sklearn.metrics import roc_auc_score
 
-    table, positive, weights = cases.table, cases.positive, cases.weights
-    both = positive.any() and not positive.all()
-    return {
-        "dice": float(np.average(table.dice, weights=weights)),
-        "all_empty": float(np.average(~positive, weights=weights)),
-        "dice_positives": float(table.dice[positive].mean()) if positive.any() else None,
-        "negatives_empty": float(table.dice[~positive].mean()) if not positive.all() else None,
-        "masked": float(np.average(table.mask_area > 0, weights=weights)),
-        "image_auc": float(roc_auc_score(positive, table.image_probability)) if both else None,
-    }
-
-
-def area_text(pixels: float) -> str:
-    """An area as a share of the image.
-
-    >>> area_text(10486)
-    '1.00 %'
-    """
-    return f"{100 * pixels / FULL_AREA:.2f} %"
+    if cases.positive.all() or not cases.positive.any():
+        return None
+    return float(roc_auc_score(cases.positive, cases.table.image_probability))

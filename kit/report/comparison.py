@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from kit.core.errors import KitError
 from kit.report import figures, subgroups
-from kit.report.figures import Figure
+from kit.report.figures import Drawn
 from kit.thresholds.cross_validation import interval
 
 EQUAL = 1e-9
@@ -71,36 +72,32 @@ def pair(first: str, second: str, of_first: pd.DataFrame, of_second: pd.DataFram
 
 
 def by_group(pair: Pair) -> pd.DataFrame:
-    """The difference in each part of the data.
+    """The difference in each part of the data but its folds, in which the two may be split otherwise.
 
     Returns:
-        Columns group, part, images, first, second, difference, low, high.
+        Columns group, part, images, then the mean Dice of each run by its name, and mean, low and high of the
+        difference.
     """
-    table = pair.table
     rows = []
-    for group, part_of in subgroups.GROUPS.items():
-        if group == "fold":  # the two may be split otherwise
-            continue
-        parts = part_of(table).astype("string")
-        for name in parts.dropna().unique():
-            part = table[parts == name]
-            low, high = float("nan"), float("nan")  # of one patient there is no saying
-            if part.patient_id.nunique() > 1:
-                low, high = interval(part.difference.to_numpy(), np.ones(len(part)), list(part.patient_id), 1000)
-            means = (float(part[column].mean()) for column in ("dice_first", "dice_second", "difference"))
-            rows.append((group, name, len(part), *means, low, high))
-    columns = ["group", "part", "images", "first", "second", "difference", "low", "high"]
-    return pd.DataFrame(rows, columns=columns).sort_values(["group", "part"], ignore_index=True)
+    for group, name, part in subgroups.parts(pair.table.assign(fold=0)):
+        low, high = subgroups.mean_interval(part, "difference") or (float("nan"), float("nan"))
+        means = (float(part[column].mean()) for column in ("dice_first", "dice_second", "difference"))
+        rows.append((group, name, len(part), *means, low, high))
+    return pd.DataFrame(rows, columns=["group", "part", "images", "first", "second", "mean", "low", "high"])
 
 
 def extremes(pair: Pair) -> pd.DataFrame:
     """The images on which the two differ most, those that the second run wins first."""
     table = pair.table.sort_values(["difference", "image_id"], ascending=[False, True])
     ends = pd.concat([table.head(LISTED), table.tail(LISTED)]).drop_duplicates("image_id")
-    return ends.loc[
-        ends.difference.abs() > EQUAL,
-        ["image_id", "stratum", "truth_area", "dice_first", "dice_second", "difference"],
-    ]
+    columns = ["image_id", "stratum", "truth_area", "dice_first", "dice_second", "difference"]
+    return ends.loc[ends.difference.abs() > EQUAL, columns]
+
+
+def named(pair: Pair, table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose columns of the first and the second run have the runs' names."""
+    names = {"first": f"Dice of {pair.first}", "second": f"Dice of {pair.second}", "mean": "difference"}
+    return table.rename(columns=names | {f"dice_{which}": names[which] for which in ("first", "second")})
 
 
 def text(pairs: list[Pair]) -> str:
@@ -114,48 +111,33 @@ def text(pairs: list[Pair]) -> str:
             f"  by the rules in use, mean Dice {table.dice_second.mean():.4f} against {table.dice_first.mean():.4f}: "
             f"{each.mean:+.4f} [{each.low:+.4f}, {each.high:+.4f}], {each.verdict}",
             f"  {each.second} wins on {second} images, {each.first} on {first}, {equal} are equal",
-            *("  " + line for line in by_group(each).round(4).to_string(index=False).splitlines()),
+            *("  " + line for line in named(each, by_group(each)).round(4).to_string(index=False).splitlines()),
         ]
     return "\n".join(lines)
 
 
-@figures.styled
-def scatter(pair: Pair) -> Figure:
+@figures.figure
+def scatter(axes: Axes, pair: Pair) -> Drawn:
     """The Dice of each image by both runs."""
-    figure, axes = figures.draw(height=4.0)
     axes.plot([0, 1], [0, 1], color=figures.MUTED, linewidth=1, linestyle="--")
-    positive = pair.table.truth_area > 0
-    for number, (name, rows) in enumerate({"pneumothorax": positive, "none": ~positive}.items()):
-        part = pair.table[rows]
-        axes.scatter(
-            part.dice_first, part.dice_second, s=18, alpha=0.5, linewidths=0, color=figures.colour(number), label=name
-        )
+    figures.scatter_cases(axes, pair.table.dice_first, pair.table.dice_second, (pair.table.truth_area > 0).to_numpy())
     axes.set(xlabel=f"Dice by {pair.first}", ylabel=f"Dice by {pair.second}", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    axes.set_title("Image by image: above the line the second wins")
     axes.legend(loc="lower right")
     first, equal, second = pair.wins
     alt = f"{pair.second} wins on {second} images, {pair.first} on {first}, {equal} are equal."
-    columns = ["image_id", "truth_area", "dice_first", "dice_second", "difference"]
-    return figures.finish(figure, f"{_file(pair)}-images", "Dice image by image", alt, pair.table[columns])
+    data = pair.table[["image_id", "truth_area", "dice_first", "dice_second", "difference"]]
+    return Drawn(f"{_file(pair)}-images", "Image by image: above the line the second wins", alt, data, size=(4.7, 4.0))
 
 
-@figures.styled
-def forest(pair: Pair) -> Figure:
+@figures.figure
+def forest(axes: Axes, pair: Pair) -> Drawn:
     """The difference in each part of the data with its interval."""
     rows = by_group(pair)
-    figure, axes = figures.draw(height=0.9 + 0.28 * len(rows))
-    places = np.arange(len(rows))[::-1]
-    axes.axvline(0, color=figures.MUTED, linewidth=1, linestyle="--")
-    axes.hlines(places, rows.low, rows.high, color=figures.colour(0), linewidth=2.2)
-    axes.plot(rows.difference, places, "o", color=figures.colour(0), markersize=5)
-    axes.set_yticks(places, [f"{row.group}: {row.part} ({row.images})" for row in rows.itertuples()])
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.grid(axis="y", visible=False)
+    size = subgroups.draw_intervals(axes, rows, 0)
     axes.set_xlabel(f"Dice of {pair.second} less that of {pair.first}")
-    axes.set_title("Who wins where")
     sure = rows[(rows.low > 0) | (rows.high < 0)]
     alt = f"In {len(sure)} of {len(rows)} parts the interval leaves 0 out."
-    return figures.finish(figure, f"{_file(pair)}-parts", "Difference by part of the data", alt, rows)
+    return Drawn(f"{_file(pair)}-parts", "Who wins where", alt, rows, size=size)
 
 
 def _file(pair: Pair) -> str:

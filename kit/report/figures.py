@@ -1,26 +1,28 @@
-"""Figures: drawn by matplotlib, kept as SVG, PNG and CSV beside the report, shown in it in its own colours."""
+"""Figures: drawn by matplotlib, kept as SVG files beside the report, shown in it in its own colours."""
 
+import functools
 import hashlib
 import html
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Concatenate, NamedTuple, ParamSpec
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from pydantic import Field
 
-from kit.core.files import write_bytes, write_text
+from kit.core.documents import Document
+from kit.core.files import write_text
 
 INK, MUTED, GRID, PAPER = "#1c2430", "#5b6675", "#d9dfe7", "#fdfdfe"
 SERIES = ("#0b6fb8", "#d9622b", "#2f8f5b", "#8a4fc0", "#b08800", "#c2356f", "#3a8f9c", "#6b7280")
-TRUTH, FOUND = "#0891b2", "#ea580c"
-"""Of the truth and of a predicted mask: apart for every kind of colour vision, on grey X-rays too."""
 VARIABLES = {
     INK: "ink",
     MUTED: "muted",
@@ -58,29 +60,32 @@ STYLE = {
     "figure.facecolor": "none",
     "savefig.facecolor": "none",
 }
-_DPI = 200
-styled = matplotlib.rc_context(STYLE)  # type: ignore[arg-type]  # its keys are a list of 300 names
-"""Decorates a function that draws."""
+SIZE = (4.7, 3.3)
+"""Inches of a figure: it can be read on a telephone and stands beside others on a wide screen."""
+CASES = "cases"
+"""Id of the points of a figure that stand for cases, in the order of its `rows`."""
+P = ParamSpec("P")
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(Document):
     """A drawing with the numbers behind it."""
 
     name: str
-    """Of its files, without an ending."""
+    """Of its file, without an ending, and of its ids in a page."""
     title: str
     alt: str
     """What a person who does not see it should know."""
-    svg: str
-    png: bytes
-    data: pd.DataFrame
+    data: dict[str, list[Any]]
+    """Its numbers, by column."""
+    rows: list[int] | None = None
+    """Rows of the cases that its points stand for, in their order: to choose cases by them."""
+    svg: str = Field("", exclude=True, repr=False)
 
-    def write(self, folder: Path) -> None:
-        """Writes NAME.svg, NAME.png and NAME.csv."""
-        write_text(folder / f"{self.name}.svg", self.svg)
-        write_bytes(folder / f"{self.name}.png", self.png)
-        write_text(folder / f"{self.name}.csv", self.data.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    def write(self, folder: Path) -> Path:
+        """Writes NAME.svg, and returns its path."""
+        path = folder / f"{self.name}.svg"
+        write_text(path, self.svg)
+        return path
 
     @property
     def inline(self) -> str:
@@ -96,31 +101,51 @@ class Figure:
         return re.sub(r"<svg[^>]*>", lambda _: f'<svg {head} role="img" aria-label="{label}">', body, count=1)
 
 
-def draw(width: float = 4.7, height: float = 3.3) -> tuple[Canvas, Axes]:
-    """An empty figure with one pair of axes, in inches.
+class Drawn(NamedTuple):
+    """What a function that draws tells of its drawing; see `Figure`."""
 
-    Every figure is one panel of this width: it can be read on a telephone and stands beside others on a wide screen.
+    name: str
+    title: str
+    alt: str
+    data: pd.DataFrame
+    rows: Sequence[int] | None = None
+    size: tuple[float, float] = SIZE
+
+
+def figure(draw: Callable[Concatenate[Axes, P], Drawn]) -> Callable[P, Figure]:
+    """Makes of a function that draws on empty axes one that returns the figure: the same bytes for the same content."""
+
+    @functools.wraps(draw)
+    def drawn(*arguments: P.args, **options: P.kwargs) -> Figure:
+        with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]  # its keys are a list of 300 names
+            canvas = Canvas(figsize=SIZE, layout="constrained")
+            axes = canvas.subplots()
+            name, title, alt, data, rows, size = draw(axes, *arguments, **options)
+            canvas.set_size_inches(*size)
+            axes.set_title(title)
+            name, picture = safe_name(name), io.StringIO()
+            with matplotlib.rc_context({"svg.hashsalt": name}):
+                canvas.savefig(picture, format="svg", metadata={"Date": None, "Creator": None})
+        columns = {str(column): plain(data[column]) for column in data}
+        chosen = None if rows is None else [int(row) for row in rows]
+        return Figure(name=name, title=title, alt=alt, data=columns, rows=chosen, svg=picture.getvalue())
+
+    return drawn
+
+
+def plain(column: pd.Series) -> list[Any]:
+    """A column as JSON values: what is missing or infinite is None.
+
+    >>> plain(pd.Series([1.5, float("inf"), float("nan")]))
+    [1.5, None, None]
     """
-    figure = Canvas(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
+    return [None if pd.isna(value) or value in (np.inf, -np.inf) else value for value in column.tolist()]
 
 
-def finish(figure: Canvas, name: str, title: str, alt: str, data: pd.DataFrame) -> Figure:
-    """The figure as SVG and PNG, the same bytes for the same content.
-
-    Args:
-        figure: What was drawn.
-        name: Of its files and of its ids in a page; a run's name may be part of it.
-        title: Of the figure.
-        alt: What a person who does not see it should know.
-        data: The numbers behind it.
-    """
-    name = safe_name(name)
-    buffer, pixels = io.StringIO(), io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    figure.savefig(pixels, format="png", dpi=_DPI, facecolor=PAPER, metadata={"Software": None})
-    return Figure(name, title, alt, buffer.getvalue(), pixels.getvalue(), data)
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as JSON values."""
+    columns = {str(name): plain(table[name]) for name in table}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def safe_name(text: str) -> str:
@@ -133,6 +158,13 @@ def safe_name(text: str) -> str:
     return (
         plain if plain == text else f"{plain}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
     )
+
+
+def scatter_cases(axes: Axes, x: Any, y: Any, positive: np.ndarray) -> None:
+    """A point a case, in the order of `Figure.rows`, with a pneumothorax or without in colours that a legend tells."""
+    axes.scatter(x, y, s=16, c=np.array(SERIES)[positive.astype(int)], alpha=0.55, linewidths=0, gid=CASES)
+    for number, name in enumerate(("no pneumothorax", "pneumothorax")):
+        axes.scatter([], [], s=16, color=SERIES[number], label=name)
 
 
 def plain_ticks(axis: Axis) -> None:

@@ -38,8 +38,18 @@ def picture(pixels: np.ndarray, layers: Sequence[Layer], caption: str, side: int
 
 def reduced(pixels: np.ndarray, side: int) -> np.ndarray:
     """Pixels, uint8 (H, W), as a picture, uint8 (h, w, 3), whose longer side is of this size."""
-    height, width = (round(side * extent / max(pixels.shape)) for extent in pixels.shape)
-    return cv2.cvtColor(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
+    small = cv2.resize(pixels, fitted(pixels.shape, side), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
+
+
+def fitted(shape: tuple[int, ...], side: int) -> tuple[int, int]:
+    """Width and height of an image of this shape (H, W) whose longer side gets this size.
+
+    >>> fitted((2048, 1024), 512)
+    (256, 512)
+    """
+    height, width = (max(1, round(side * extent / max(shape))) for extent in shape)
+    return width, height
 
 
 def outlined(plain: np.ndarray, layers: Sequence[Layer]) -> np.ndarray:

@@ -1,26 +1,21 @@
 """The first thing that a reader sees: what a run scores, and what that is to be compared with."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 
 from kit.competition import submission
 from kit.core.files import sha256
-from kit.inference import rules, thresholds_file
-from kit.report import cases, figures
+from kit.inference import thresholds_file
+from kit.report import cases, figures, summary
 from kit.report.cases import Cases
-from kit.report.figures import Figure
+from kit.report.document import Measure, Search
+from kit.report.figures import Drawn
+from kit.report.surfaces import NO_THRESHOLDS
 from kit.run import Run
 from kit.submissions.ledger import Entry
-
-
-class Measure(NamedTuple):
-    """A figure with its name and what it means."""
-
-    name: str
-    value: str
-    note: str
 
 
 def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
@@ -31,29 +26,25 @@ def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
         found: Its cases.
         entry: Its submission in the ledger, if there is one.
     """
-    chosen, summary = thresholds_file.read_measured(run.thresholds), cases.summary(found)
+    chosen = thresholds_file.read_measured(run.thresholds)
     old = entry is not None and run.submission.is_file() and entry.sha256 != sha256(run.submission)
     ledger = f"leaderboard, from the ledger{', of an earlier submission' if old else ''}"
-    shares = {"out of fold": chosen.get("masked"), "test set": test_share(run)}
-    return [
-        Measure("Nested Dice", text(chosen["nested_dice"]), nested_note(chosen)),
-        Measure("All-empty baseline", text(chosen["dice_all_empty"]), "what a submission without any mask scores here"),
-        Measure("Dice on positives", text(chosen["dice_positives"]), "images with a pneumothorax alone, nested"),
-        Measure("Negatives kept empty", text(chosen["negatives_empty"]), "share of the images without one, nested"),
-        Measure(
-            "Apparent Dice",
-            text(chosen["apparent_dice"]),
-            "by this rule on the images that it was chosen on: flattering",
-        ),
-        Measure("Image AUC", text(summary["image_auc"]), "pneumothorax or not, by the out-of-fold probability"),
-        Measure("Public", text(entry.public if entry else None), ledger),
-        Measure("Private", text(entry.private if entry else None), ledger),
-        Measure(
-            "Images with a mask",
-            percent(shares["out of fold"]),
-            f"out of fold; {percent(shares['test set'])} of the test set",
-        ),
+    share = test_share(run)
+    of_test = "no submission yet" if share is None else f"{100 * share:.1f} % of the test set"
+    rows: list[tuple[str, float | None, str]] = [
+        ("Nested Dice", chosen["nested_dice"], nested_note(chosen)),
+        ("All-empty baseline", chosen["dice_all_empty"], "what a submission without any mask scores here"),
+        ("Dice on positives", chosen["dice_positives"], "images with a pneumothorax alone, nested"),
+        ("Negatives kept empty", chosen["negatives_empty"], "share of the images without one, nested"),
+        ("Apparent Dice", chosen["apparent_dice"], "by this rule on the images that it was chosen on: flattering"),
+        ("Image AUC", cases.image_auc(found), "pneumothorax or not, by the out-of-fold probability"),
+        ("Public", entry.public if entry else None, ledger),
+        ("Private", entry.private if entry else None, ledger),
     ]
+    masked = Measure(
+        name="Images with a mask", value=chosen.get("masked"), note=f"out of fold; {of_test}", kind="share"
+    )
+    return [*(Measure(name=name, value=value, note=note) for name, value, note in rows), masked]
 
 
 def nested_note(chosen: dict[str, Any]) -> str:
@@ -66,14 +57,6 @@ def nested_note(chosen: dict[str, Any]) -> str:
     return f"95 % interval {low:.4f} to {high:.4f}; out of fold, {by}"
 
 
-def of_run(run: Run, entries: Sequence[Entry]) -> Entry | None:
-    """The scored submission of a run: of its present submission.csv, else the last one scored; None without one."""
-    name = f"{run.folder.parent.name}/{run.folder.name}"
-    own = [entry for entry in entries if entry.run == name and (entry.public is not None or entry.private is not None)]
-    digest = sha256(run.submission) if run.submission.is_file() else None
-    return next((entry for entry in own if entry.sha256 == digest), own[-1] if own else None)
-
-
 def test_share(run: Run) -> float | None:
     """Share of the test images that get a mask in the run's submission; None without one."""
     if not run.submission.is_file():
@@ -82,93 +65,54 @@ def test_share(run: Run) -> float | None:
     return sum(mask != "-1" for mask in masks.values()) / len(masks)
 
 
-def searches(run: Run) -> pd.DataFrame:
-    """What the search found for each rule, with and without TTA; the best nested Dice first.
+def reason(run: Run, searches: Sequence[Search]) -> str:
+    """Which rule the run uses and why, and where its share of masks counts.
 
-    The recipe's own thresholds, which nobody searched, are not among them.
-
-    Returns:
-        Columns rule, tta, thresholds, nested, low, high, dice_positives, negatives_empty, apparent, used.
+    Args:
+        run: With thresholds.
+        searches: Of `surfaces.searches`.
     """
-    recipe, chosen = run.read_recipe(), thresholds_file.read_measured(run.thresholds)
-    rows = []
-    paths = [(run.rule(name, tta) / "thresholds.json", tta) for name in sorted(rules.RULES) for tta in (True, False)]
-    for path, tta in paths:
-        if not path.is_file():
-            continue
-        found = thresholds_file.read_measured(path)
-        rows.append(
-            {
-                "rule": found["rule"],
-                "tta": tta,
-                "thresholds": thresholds(found),
-                "nested": found["nested_dice"],
-                **dict(zip(("low", "high"), found["interval"] or (None, None), strict=True)),
-                "dice_positives": found["dice_positives"],
-                "negatives_empty": found["negatives_empty"],
-                "apparent": found["apparent_dice"],
-                "used": found["rule"] == thresholds_file.search_of(chosen) and tta == recipe.tta,
-            }
-        )
-    table = pd.DataFrame(rows)
-    return table.sort_values(["nested", "apparent"], ascending=False, ignore_index=True) if rows else table
-
-
-def thresholds(found: dict[str, Any]) -> str:
-    """The thresholds of a thresholds.json, in words."""
-    parts = [f"{key} {found[key]:.3f}" for key in ("top", "binarization", "gate") if key in found]
-    parts += [f"removal {found['removal']}"] if "removal" in found else []
-    return ", ".join(parts) or "decided image by image"
-
-
-def reason(run: Run) -> str:
-    """Which rule the run uses and why, and where its share of masks counts."""
-    table, chosen = searches(run), thresholds_file.read_measured(run.thresholds)
+    chosen = thresholds_file.read_measured(run.thresholds)
     own = thresholds_file.search_of(chosen) == "fixed"
     by = "the recipe's own thresholds" if own else f"the rule “{chosen['rule']}”"
-    text = f"The masks are those of {by} ({thresholds(chosen)})"
-    same = table[table.tta == run.read_recipe().tta] if len(table) else table
-    if len(same) > 1 and not own:
-        best, second = same.iloc[0], same.iloc[1]
-        if best.rule == chosen["rule"] and not (pd.isna(best.nested) or pd.isna(second.nested)):
-            gap = best.nested - second.nested
-            text += f": of {len(same)} rules it has the highest nested Dice, {gap:.4f} above “{second.rule}”"
+    text = f"The masks are those of {by} ({summary.thresholds(chosen) or NO_THRESHOLDS})"
+    tta = run.read_recipe().tta
+    same = [(search, search.nested) for search in searches if search.tta == tta and search.nested is not None]
+    if len(same) > 1 and same[0][0].used:
+        (_, best), (second, nested) = same[:2]
+        text += f": of {len(same)} rules it has the highest nested Dice, {best - nested:.4f} above “{second.rule}”"
     if chosen.get("share") is None:
         return f"{text}."
     return (
-        f"{text}. Of a test set, the {percent(chosen['share'])} of the images with the most evidence get a mask, and "
-        "the nested Dice is of folds treated so; the figures of single images below are by the rule's own thresholds."
+        f"{text}. Of a test set, the {chosen['share']:.1%} of the images with the most evidence get a mask, and the "
+        "nested Dice is of folds treated so; the figures of single images below are by the rule's own thresholds."
     )
 
 
-@figures.styled
-def ladder(run: Run, entry: Entry | None) -> Figure:
-    """All scores on one scale, with the interval of the nested Dice."""
-    chosen = thresholds_file.read_measured(run.thresholds)
+@figures.figure
+def ladder(axes: Axes, chosen: dict[str, Any], entry: Entry | None) -> Drawn:
+    """All scores on one scale, with the interval of the nested Dice.
+
+    Args:
+        axes: To draw on.
+        chosen: Content of the run's thresholds.json.
+        entry: Its submission in the ledger, if there is one.
+    """
     scores = {
-        "all-empty": chosen["dice_all_empty"],
-        "nested": chosen["nested_dice"],
-        "apparent": chosen["apparent_dice"],
-        "public": entry and entry.public,
-        "private": entry and entry.private,
+        "all-empty": (chosen["dice_all_empty"], figures.MUTED),
+        "nested": (chosen["nested_dice"], figures.colour(0)),
+        "apparent": (chosen["apparent_dice"], figures.MUTED),
+        "public": (entry and entry.public, figures.colour(1)),
+        "private": (entry and entry.private, figures.colour(1)),
     }
-    there = {name: score for name, score in scores.items() if score is not None}
-    figure, axes = figures.draw(height=0.9 + 0.34 * len(there))
-    places = {name: -place for place, name in enumerate(there)}
+    there = {name: score for name, (score, _) in scores.items() if score is not None}
     low, high = chosen["interval"] or (chosen["apparent_dice"],) * 2
     axes.axvspan(low, high, color=figures.colour(0), alpha=0.13, linewidth=0)
-    for name, score in there.items():
-        colour = (
-            figures.MUTED
-            if name in ("all-empty", "apparent")
-            else figures.colour(1 if name in ("public", "private") else 0)
-        )
-        axes.hlines(places[name], 0, score, color=figures.GRID, linewidth=1)
-        axes.plot(score, places[name], "o", color=colour, markersize=8)
-        axes.annotate(
-            f"{score:.4f}", (score, places[name]), (7, 0), textcoords="offset points", va="center", fontsize=9
-        )
-    axes.set_yticks(list(places.values()), list(places))
+    for place, (name, score) in enumerate(there.items()):
+        axes.hlines(-place, 0, score, color=figures.GRID, linewidth=1)
+        axes.plot(score, -place, "o", color=scores[name][1], markersize=8)
+        axes.annotate(f"{score:.4f}", (score, -place), (7, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks([-place for place in range(len(there))], list(there))
     left = min(low, *there.values())
     axes.set_xlim(max(0, left - 0.1 * (1 - left)), 1 + 0.25 * (1 - left))
     axes.set_xticks([tick for tick in axes.get_xticks() if left - 0.1 * (1 - left) <= tick <= 1])
@@ -176,24 +120,5 @@ def ladder(run: Run, entry: Entry | None) -> Figure:
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("mean Dice; shaded: 95 % interval of the nested Dice")
     alt = ", ".join(f"{name} {score:.4f}" for name, score in there.items()) + "."
-    return figures.finish(
-        figure, "scores", "Scores on one scale", alt, pd.DataFrame(there.items(), columns=["score", "dice"])
-    )
-
-
-def text(value: float | None) -> str:
-    """A score with four digits, or a dash.
-
-    >>> text(0.5), text(None)
-    ('0.5000', '–')
-    """
-    return "–" if value is None else f"{value:.4f}"
-
-
-def percent(share: float | None) -> str:
-    """A share in per cent, or a dash.
-
-    >>> percent(0.217)
-    '21.7 %'
-    """
-    return "–" if share is None else f"{100 * share:.1f} %"
+    data = pd.DataFrame(there.items(), columns=["score", "dice"])
+    return Drawn("scores", "Scores on one scale", alt, data, size=(4.7, 0.9 + 0.34 * len(there)))

@@ -1,72 +1,79 @@
 """Whether out-of-fold scores foretell the leaderboard: a data set's submissions that were scored."""
 
-import re
 from collections.abc import Sequence
+from itertools import groupby
 
 import pandas as pd
+from matplotlib.axes import Axes
 
+from kit.core.files import sha256
 from kit.report import figures
-from kit.report.figures import Figure
+from kit.report.document import Submission
+from kit.report.figures import Drawn, Figure
+from kit.run import Run
 from kit.submissions.ledger import Entry
 
-COLUMNS = ("run", "destination", "nested", "apparent", "public", "private", "time")
+
+def of_run(run: Run, entries: Sequence[Entry]) -> Entry | None:
+    """The scored submission of a run: of its present submission.csv, else the last one scored; None without one."""
+    name = f"{run.folder.parent.name}/{run.folder.name}"
+    own = [entry for entry in _scored(entries) if entry.run == name]
+    digest = sha256(run.submission) if run.submission.is_file() else None
+    return next((entry for entry in own if entry.sha256 == digest), own[-1] if own else None)
 
 
-def table(entries: Sequence[Entry], name: str) -> pd.DataFrame:
-    """A row a scored submission of a data set, the best private score first, as `COLUMNS`.
+def table(entries: Sequence[Entry], name: str, run: str = "") -> list[Submission]:
+    """The scored submissions of a data set, the best private score first.
 
     Args:
         entries: Of the ledger, of all data sets.
         name: Of the data set.
+        run: NAME/RECIPE of the run that the page is about.
     """
     rows = [
-        (
-            entry.run or entry.file,
-            entry.destination,
-            entry.nested_dice,
-            entry.apparent_dice,
-            entry.public,
-            entry.private,
-            entry.time,
+        Submission(
+            run=entry.run or entry.file,
+            destination=entry.destination or "",
+            nested=entry.nested_dice,
+            apparent=entry.apparent_dice,
+            public=entry.public,
+            private=entry.private,
+            time=entry.time,
+            used=entry.run == run,
         )
-        for entry in entries
-        if (entry.public is not None or entry.private is not None)
-        and (entry.run.startswith(f"{name}/") or entry.destination == f"local/{name}")
+        for entry in _scored(entries)
+        if entry.run.startswith(f"{name}/") or entry.destination == f"local/{name}"
     ]
-    return pd.DataFrame(rows, columns=COLUMNS).sort_values("private", ascending=False, ignore_index=True)
+    return sorted(rows, key=lambda row: -1 if row.private is None else row.private, reverse=True)
 
 
-def scatters(table: pd.DataFrame, run: str) -> list[Figure]:
-    """Nested against public and private Dice, a figure for each destination that has scored two submissions or more.
-
-    Args:
-        table: Of `table`.
-        run: The submission to mark, NAME/RECIPE.
-    """
+def scatters(submissions: Sequence[Submission]) -> list[Figure]:
+    """Nested against public and private Dice, a figure for each destination that has scored two submissions or more."""
     drawn = []
-    for destination, rows in table.groupby("destination"):
+    for destination, rows in groupby(sorted(submissions, key=lambda row: row.destination), lambda row: row.destination):
+        known = pd.DataFrame([row.model_dump() for row in rows])
         for part in ("public", "private"):
-            known = rows.dropna(subset=["nested", part])
-            if len(known) > 1:
-                drawn.append(_scatter(known, str(destination), part, run))
+            both = known.dropna(subset=["nested", part])
+            if len(both) > 1:
+                drawn.append(_scatter(both, destination, part))
     return drawn
 
 
-@figures.styled
-def _scatter(known: pd.DataFrame, destination: str, name: str, run: str) -> Figure:
-    figure, axes = figures.draw()
-    both = pd.concat([known.nested, known[name]])
+@figures.figure
+def _scatter(axes: Axes, known: pd.DataFrame, destination: str, part: str) -> Drawn:
+    both = pd.concat([known.nested, known[part]])
     ends = (both.min() - 0.01, both.max() + 0.01)
     axes.plot(ends, ends, color=figures.MUTED, linewidth=1, linestyle="--", label="as promised")
-    own = known.run == run
-    axes.scatter(known.nested[~own], known[name][~own], s=26, color=figures.colour(0), alpha=0.7, linewidths=0)
-    axes.scatter(known.nested[own], known[name][own], s=52, color=figures.colour(1), linewidths=0, label="this run")
-    title = f"{name.capitalize()} against nested Dice, {destination}"
-    axes.set(xlabel="nested Dice, out of fold", ylabel=f"{name} Dice")
-    axes.set_title(title)
+    for number, rows, size, label in ((0, known[~known.used], 26, None), (1, known[known.used], 52, "this run")):
+        axes.scatter(rows.nested, rows[part], s=size, color=figures.colour(number), linewidths=0, label=label)
+    axes.set(xlabel="nested Dice, out of fold", ylabel=f"{part} Dice")
     axes.legend(loc="upper left")
-    gap = (known[name] - known.nested).mean()
+    gap = (known[part] - known.nested).mean()
     side = "above" if gap > 0 else "below"
-    alt = f"{len(known)} submissions; {name} is {abs(gap):.4f} {side} the nested Dice on average."
-    file = re.sub(r"[^A-Za-z0-9._-]+", "-", f"leaderboard-{destination}-{name}")
-    return figures.finish(figure, file, title, alt, known)
+    alt = f"{len(known)} submissions; {part} is {abs(gap):.4f} {side} the nested Dice on average."
+    name = f"leaderboard-{destination.replace('/', '-')}-{part}"
+    return Drawn(name, f"{part.capitalize()} against nested Dice, {destination}", alt, known[["run", "nested", part]])
+
+
+def _scored(entries: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.public is not None or entry.private is not None]

@@ -1,13 +1,14 @@
 """How a run learned: losses and validation scores of every stage and fold on one time axis, and how fast it went."""
 
-import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from kit.data.folds import Folds
 from kit.data.sampler import epoch_order
 from kit.recipes.schema import Recipe
 from kit.report import figures, summary
-from kit.report.figures import Figure
+from kit.report.document import Learning, TrainedStage
+from kit.report.figures import Drawn
 from kit.run import Run
 
 MEASURES = {
@@ -16,6 +17,19 @@ MEASURES = {
     "dice": "Validation Dice",
     "iou": "Validation IoU",
 }
+
+
+def sections(run: Run, recipe: Recipe, split: Folds) -> list[Learning]:
+    """Curves and speed of each network of a run."""
+    found = []
+    for part in recipe.parts():
+        own, member = run.part(part), part.label if recipe.members else ""
+        table = history(own)
+        if len(table):
+            prefix = f"{member}-" if member else ""
+            curves = [curve(table, measure, prefix) for measure in MEASURES]
+            found.append(Learning(member=member, stages=stages(own, part, split), figures=curves))
+    return found
 
 
 def history(run: Run) -> pd.DataFrame:
@@ -39,90 +53,72 @@ def history(run: Run) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def speed(run: Run, recipe: Recipe, split: Folds) -> pd.DataFrame:
-    """A row a stage and fold: epochs, seconds, images a second (of training and validation together), final scores."""
+def stages(run: Run, recipe: Recipe, split: Folds) -> list[TrainedStage]:
+    """What each stage of each fold took, and what its final weights score."""
     rows = []
     for fold, number in run.finished_stages():
         table, stage = summary.metrics(run, fold, number), recipe.stages[number]
         training = split.training(fold)
-        epochs = table[table.weights == "epoch"]
-        validations = sum(map(stage.validates, range(len(epochs))))
+        epochs, last = table[table.weights == "epoch"], table.iloc[-1]
         orders = [epoch_order(split.positive[training], stage.positives_in(at), 0, at) for at in range(len(epochs))]
+        validations = sum(map(stage.validates, range(len(epochs))))
         images = sum(map(len, orders)) + len(split.validation(fold)) * validations
-        last = table.iloc[-1]
+        seconds = float(epochs.seconds.sum())
         rows.append(
-            {
-                "fold": fold,
-                "stage": number + 1,
-                "size": stage.size,
-                "epochs": len(epochs),
-                "seconds": float(epochs.seconds.sum()),
-                "images_per_second": images / max(float(epochs.seconds.sum()), 1e-9),
-                "dice": float(last.dice),
-                "iou": float(last.iou),
-                "validation_loss": float(last.validation_loss),
-                "weights": "averaged" if stage.averages else "last epoch",
-            }
+            TrainedStage(
+                fold=fold,
+                stage=number + 1,
+                size=stage.size,
+                epochs=len(epochs),
+                seconds=seconds,
+                images_per_second=images / max(seconds, 1e-9),
+                dice=float(last.dice),
+                iou=float(last.iou),
+                validation_loss=float(last.validation_loss),
+                weights="averaged" if stage.averages else "last epoch",
+            )
         )
-    return pd.DataFrame(rows)
+    return rows
 
 
-@figures.styled
-def curve(history: pd.DataFrame, measure: str, prefix: str = "") -> Figure:
+@figures.figure
+def curve(axes: Axes, history: pd.DataFrame, measure: str, prefix: str = "") -> Drawn:
     """One measure against time: a colour a fold, a line a stage, and a diamond where the final weights stand.
 
     The axis leaves out values far from the middle half, so that an epoch that went astray does not flatten the others.
 
     Args:
+        axes: To draw on.
         history: Of `history`.
         measure: One of `MEASURES`.
         prefix: Of the file's name, for a member of an ensemble.
     """
-    figure, axes = figures.draw()
-    for place, (fold, of_fold) in enumerate(history.groupby("fold")):
+    known = history.dropna(subset=[measure])  # not every epoch is validated
+    for place, (fold, of_fold) in enumerate(known.groupby("fold")):
+        colour = figures.colour(place)
         for stage, part in of_fold.groupby("stage"):
-            known = part.dropna(subset=[measure])  # not every epoch is validated
-            epochs, final = known[known.weights == "epoch"], known[known.weights == "final"]
+            epochs = part[part.weights == "epoch"]
             label = f"fold {fold}" if stage == of_fold.stage.min() else None
-            line, point = ("-", "o") if len(epochs) < 40 else ("-", None)
-            axes.plot(
-                epochs.minutes,
-                epochs[measure],
-                line,
-                marker=point,
-                markersize=3,
-                color=figures.colour(place),
-                label=label,
-            )
-            if measure != "loss":
-                axes.plot(
-                    final.minutes,
-                    final[measure],
-                    "D",
-                    color=figures.colour(place),
-                    markersize=7,
-                    markeredgecolor=figures.PAPER,
-                    zorder=4,
-                )
+            point = "o" if len(epochs) < 40 else None
+            axes.plot(epochs.minutes, epochs[measure], marker=point, markersize=3, color=colour, label=label)
+        final = of_fold[of_fold.weights == "final"] if measure != "loss" else of_fold[:0]
+        axes.plot(
+            final.minutes, final[measure], "D", color=colour, markersize=7, markeredgecolor=figures.PAPER, zorder=4
+        )
     for stage, part in history.groupby("stage"):
         if stage < history.stage.max():
             axes.axvline(part.minutes.max(), color=figures.MUTED, linewidth=1, linestyle=":")
-    low, high = _robust(history[measure].dropna())
+    low, high = _robust(known[measure])
     margin = 0.06 * max(high - low, 1e-3)
     axes.set_ylim(max(0, low) - margin, high + margin)
     axes.set(xlabel="minutes of training", xlim=(0, history.minutes.max() * 1.03))
-    axes.set_title(MEASURES[measure])
+    last = known[known.weights == "final"].groupby("stage")[measure].mean()
+    alt = f"Mean of the final weights: {', '.join(f'stage {stage} {value:.3f}' for stage, value in last.items())}."
     if measure == "loss":
         axes.legend(ncols=2)
-    last = history[history.weights == "final"].groupby("stage")[measure].mean()
-    alt = "Mean of the final weights: " + ", ".join(
-        f"stage {stage} {value:.3f}" for stage, value in last.items() if not np.isnan(value)
-    )
-    alt = "One line a fold, stages one after the other." if measure == "loss" else f"{alt}."
-    columns = ["fold", "stage", "epoch", "weights", "minutes", measure]
-    return figures.finish(
-        figure, f"{prefix}learning-{measure.replace('_', '-')}", MEASURES[measure], alt, history[columns]
-    )
+        alt = "One line a fold, stages one after the other."
+    data = history[["fold", "stage", "epoch", "weights", "minutes", measure]]
+    return Drawn(f"{prefix}learning-{measure.replace('_', '-')}", MEASURES[measure], alt, data)
 
 
 def _robust(values: pd.Series) -> tuple[float, float]:

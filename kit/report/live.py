@@ -15,7 +15,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 
 from kit.competition import dicom
 from kit.competition.layout import Competition
@@ -26,7 +25,9 @@ from kit.core.progress import progress
 from kit.inference import rules
 from kit.inference.rules import ExpectedRule, GatedRule, Rule
 from kit.inference.thresholds_file import read_measured, search_of
+from kit.report import figures
 from kit.report.cases import OUTCOMES, Cases
+from kit.report.gallery import fitted
 from kit.report.subgroups import AREA_BANDS, AREAS
 from kit.run import Run
 
@@ -59,9 +60,9 @@ def pack(run: Run, cases: Cases, competition: Competition) -> dict[str, Any]:
     with ThreadPoolExecutor(cores()) as pool:
         images = list(progress(pool.map(image, rows), "pictures", len(rows)))
     return {
+        "cases": figures.records(cases.table),
         "images": images,
         "mapSide": MAP_SIDE,
-        "pictureSide": side,
         "pixels": cases.counts.pixels.tolist(),
         "fullArea": FULL_AREA,
         "weights": cases.weights.round(6).tolist(),
@@ -84,7 +85,8 @@ def pictured(cases: Cases) -> list[int]:
 def rule_choices(run: Run, cases: Cases) -> list[dict[str, Any]]:
     """The rules to choose from in the page, the run's own first, each with its best thresholds.
 
-    `component` comes with its surface, since its exact Dice does not follow from counts of pixels alone.
+    What the run's own makes of each image is known: counts do not tell it of cleaned masks and those of `component`,
+    which comes with its surface, for the Dice of all images.
     """
     recipe = run.read_recipe()
     chosen = read_measured(run.thresholds)
@@ -93,7 +95,8 @@ def rule_choices(run: Run, cases: Cases) -> list[dict[str, Any]]:
     names = sorted(
         (name for name in folders if (folders[name] / "thresholds.json").is_file()), key=lambda n: n != chosen["rule"]
     )
-    return [_choice(rules.read(folders[name] / "thresholds.json"), folders[name], cases) for name in names]
+    own, *others = (_choice(rules.read(folders[name] / "thresholds.json"), folders[name], cases) for name in names)
+    return [own | {"exact": True}, *others]
 
 
 def _choice(rule: Rule, folder: Path, cases: Cases) -> dict[str, Any]:
@@ -116,23 +119,16 @@ def _choice(rule: Rule, folder: Path, cases: Cases) -> dict[str, Any]:
 
 
 def _image(cases: Cases, competition: Competition, row: int, side: int) -> dict[str, Any]:
-    """One image's facts, its picture (WebP), its map and truth (deflated bytes), its truth's outlines."""
-    facts = cases.table.iloc[row]
-    pixels = dicom.read(competition.train[facts.image_id]).pixels
-    truth = competition.truth(facts.image_id)
-    small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
+    """One image's row and shape, its picture (WebP), its map and truth (deflated bytes), its truth's outlines."""
+    image_id = cases.table.image_id[row]
+    pixels, truth = dicom.read(competition.train[image_id]).pixels, competition.truth(image_id)
+    small = cv2.resize(pixels, fitted(pixels.shape, side), interpolation=cv2.INTER_AREA)
     picture = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1].tobytes()
     levels = cv2.resize(cases.levels(row), (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_AREA)
     coarse = cv2.resize(truth.astype(np.float32), (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_AREA) >= 0.5
     return {
         "row": row,
-        "id": facts.image_id,
-        "fold": int(facts.fold),
-        "stratum": facts.stratum,
-        "sex": facts.sex,
-        "age": None if pd.isna(facts.age) else int(facts.age),
-        "view": facts["view"],
-        "patient": facts.patient_id,
+        "aspect": round(pixels.shape[1] / pixels.shape[0], 4),
         "picture": base64.b64encode(picture).decode(),
         "map": _deflated(np.stack([levels, coarse.astype(np.uint8)])),
         "outline": outlines(truth),

@@ -1,15 +1,16 @@
-"""One self-contained HTML page of a run: what it scores, case by case, where it fails, how it learned, what it is."""
+"""report.json, what a run scores, case by case, where it fails, how it learned, what it is; and one HTML page of it."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import BaseModel
 
+from kit.competition import scoring
 from kit.competition.layout import Competition
 from kit.core.files import write_text
 from kit.data.folds import Folds
@@ -20,40 +21,25 @@ from kit.report import (
     cases,
     comparison,
     detection,
+    figures,
     headline,
     leaderboard,
     learning,
     live,
     provenance,
-    stats,
     subgroups,
     surfaces,
 )
 from kit.report.cases import Cases
 from kit.report.comparison import Pair
+from kit.report.document import Case, Part, Report
 from kit.report.figures import Figure
 from kit.run import Run
 from kit.submissions.ledger import Entry
 
 
-@dataclass
-class Book:
-    """The figures of a page in the order in which it takes them, each written to a folder as it comes."""
-
-    folder: Path
-    names: list[str] = field(default_factory=list)
-
-    def add(self, figures: Sequence[Figure | None]) -> list[Figure]:
-        """Writes the figures that there are, and gives them back."""
-        there = [figure for figure in figures if figure is not None]
-        for figure in there:
-            figure.write(self.folder)
-            self.names.append(figure.name)
-        return there
-
-
 def write(run: Run, competition: Competition, split: Folds, entries: Sequence[Entry]) -> Path:
-    """Writes report.html into the run's folder, and into report/ every figure as SVG, PNG and CSV, and cases.csv.
+    """Writes report.json and report.html into the run's folder, and into report/ every figure as SVG, and cases.csv.
 
     Args:
         run: Trained, with thresholds.
@@ -67,118 +53,95 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
     Raises:
         KitError: the run lacks a file that the page shows.
     """
-    folder = run.folder / "report"
     found = cases.measure(run, competition, split)
+    report = build(run, found, competition, split, entries)
+    page = render("page.html", report=report, gallery=live.pack(run, found, competition))
+    folder = run.folder / "report"
     cases.write(found, folder / "cases.csv")
-    book, recipe = Book(folder), run.read_recipe()
-    entry = headline.of_run(run, entries)
-    parts, positives = (subgroups.breakdown(table) for table in (found.table, found.table[found.positive]))
-    board = leaderboard.table(entries, competition.name)
-    name = f"{competition.name}/{recipe.name}"
-    page = render(
-        "page.html",
-        title=f"{recipe.name} on {competition.name}",
-        about=recipe.about,
-        files=f"{folder.name}/",
-        recipe=recipe.dump(),
-        measures=headline.measures(run, found, entry),
-        reason=headline.reason(run),
-        headline_figures=book.add([headline.ladder(run, entry)]),
-        gallery=live.pack(run, found, competition),
-        images=len(found.table),
-        smallest_contour=recipe.threshold.smallest_contour,
-        searches=headline.searches(run),
-        thresholds=thresholds(run, found, book),
-        groups=parts,
-        failure_figures=failures(parts, positives, found, book),
-        confusion=detection.confusion(found),
-        detection_figures=book.add([detection.roc(found), detection.reliability(found)] if _both(found) else []),
-        learning=learnings(run, split, book),
-        board=board,
-        board_figures=book.add(leaderboard.scatters(board, name)),
-        this_run=name,
-        overview=stats.overview(competition),
-        breakdown=stats.breakdown(stats.metadata(competition)),
-        intended=provenance.intended(competition),
-        not_for=provenance.NOT_FOR,
-        licence=provenance.licence(competition),
-        software=provenance.software(),
-        machine=provenance.machine(),
-        hashes=provenance.hashes(run),
-    )
+    for figure in report.figures():
+        figure.write(folder)
+    write_text(run.folder / "report.json", report.model_dump_json())
     target = run.folder / "report.html"
     write_text(target, page)
     return target
 
 
+def build(run: Run, found: Cases, competition: Competition, split: Folds, entries: Sequence[Entry]) -> Report:
+    """Every number of a run's page, and its drawings."""
+    recipe, chosen = run.read_recipe(), thresholds_file.read_measured(run.thresholds)
+    name, entry = f"{competition.name}/{recipe.name}", leaderboard.of_run(run, entries)
+    searches = [
+        search.model_copy(update={"figures": rule_figures(run.rule(search.rule, recipe.tta), found)})
+        if search.tta == recipe.tta
+        else search
+        for search in surfaces.searches(run)
+    ]
+    parts = subgroups.breakdown(found.table)
+    both = found.positive.any() and not found.positive.all()
+    submissions = leaderboard.table(entries, competition.name, name)
+    return Report(
+        run=name,
+        about=recipe.about,
+        measures=headline.measures(run, found, entry),
+        verdict=scoring.verdict(chosen),
+        reason=headline.reason(run, searches),
+        scores=headline.ladder(chosen, entry),
+        cases=[Case(**row) for row in figures.records(found.table)],
+        smallest_contour=recipe.threshold.smallest_contour,
+        searches=searches,
+        parts=parts,
+        failures=failures(found, parts),
+        confusion=detection.confusion(found),
+        detection=[detection.roc(found), detection.reliability(found)] if both else [],
+        learning=learning.sections(run, recipe, split),
+        submissions=submissions,
+        leaderboard=leaderboard.scatters(submissions),
+        card=provenance.card(run, competition),
+    )
+
+
 def compare(pairs: Sequence[Pair], overview: pd.DataFrame, folder: Path) -> str:
-    """The page of a comparison, its figures written to `folder` as SVG, PNG and CSV.
+    """The page of a comparison, its figures written to `folder` as SVG.
 
     Args:
         pairs: Every two of the runs.
         overview: A row a run.
         folder: Beside the page.
     """
-    book, sections = Book(folder), []
+    sections = []
     for pair in pairs:
-        figures = book.add([comparison.scatter(pair), comparison.forest(pair)])
-        content = {"figures": figures, "groups": comparison.by_group(pair), "extremes": comparison.extremes(pair)}
-        sections.append({**pair._asdict(), "wins": pair.wins, "verdict": pair.verdict, **content})
-    names = ", ".join(overview.run)
-    return render(
-        "compare.html", title=f"Comparison of {names}", runs=overview, pairs=sections, files=f"{folder.name}/"
-    )
-
-
-def failures(parts: pd.DataFrame, positives: pd.DataFrame, found: Cases, book: Book) -> list[Figure]:
-    """Where the run fails: of all images, and where there are positives, of these alone."""
-    tables = (
-        (parts, "dice-by-part", "All images"),
-        (positives, "dice-by-part-positives", "Images with a pneumothorax"),
-    )
-    # Of a few images no part may be large enough to stand beside all of them.
-    drawn = [subgroups.forest(table, name, title) for table, name, title in tables if len(table) > 1]
-    if found.positive.any():
-        drawn.append(subgroups.by_area(found))
-    return book.add(drawn)
-
-
-def thresholds(run: Run, found: Cases, book: Book) -> list[dict[str, Any]]:
-    """The figures of each rule that was searched on the maps that the run predicts with, the one in use first."""
-    chosen = thresholds_file.search_of(thresholds_file.read_measured(run.thresholds))
-    tta = run.read_recipe().tta
-    names = [name for name in rules.RULES if (run.rule(name, tta) / "thresholds.json").is_file()]
-    sections = []
-    for name in sorted(names, key=lambda name: name != chosen):
-        folder, prefix = run.rule(name, tta), f"{name}-"
-        inner = rules.bare(rules.read(folder / "thresholds.json"))
-        if isinstance(inner, ExpectedRule):
-            figures = [calibration.foreground(inner, prefix), calibration.decisions(inner, found, prefix)]
-        else:
-            figures = [*surfaces.heat_maps(folder, prefix), *surfaces.slices(folder, prefix)]
-        sections.append(
-            {
-                "name": name,
-                "used": name == chosen,
-                "figures": book.add(figures),
-                **thresholds_file.read_measured(folder / "thresholds.json"),
-            }
+        groups, extremes = (
+            comparison.named(pair, table) for table in (comparison.by_group(pair), comparison.extremes(pair))
         )
-    return sections
+        drawn = [comparison.scatter(pair), *([comparison.forest(pair)] if len(groups) else [])]
+        for figure in drawn:
+            figure.write(folder)
+        content = {"wins": pair.wins, "verdict": pair.verdict, "images": len(pair.table), "figures": drawn}
+        tables = {"groups": figures.records(groups), "extremes": figures.records(extremes)}
+        sections.append(pair._asdict() | content | tables)
+    return render("compare.html", runs=figures.records(overview), pairs=sections)
 
 
-def learnings(run: Run, split: Folds, book: Book) -> list[dict[str, Any]]:
-    """Curves and speed of each network of the run."""
-    sections = []
-    recipe = run.read_recipe()
-    for part in recipe.parts():
-        own, name = run.part(part), part.label if recipe.members else ""
-        history = learning.history(own)
-        if len(history):
-            prefix = f"{name}-" if name else ""
-            curves = book.add([learning.curve(history, measure, prefix) for measure in learning.MEASURES])
-            sections.append({"name": name, "figures": curves, "speed": learning.speed(own, part, split)})
-    return sections
+def failures(found: Cases, parts: Sequence[Part]) -> list[Figure]:
+    """Where the run fails: the parts of all images, and where there are positives, of these alone."""
+    drawn, positive = [], found.table[found.positive]
+    # Of a few images no part may be large enough to stand beside all of them.
+    if len(parts) > 1:
+        drawn.append(subgroups.forest(parts, "dice-by-part", "All images"))
+    if len(positive):
+        if len(of_positives := subgroups.breakdown(positive)) > 1:
+            drawn.append(subgroups.forest(of_positives, "dice-by-part-positives", "Images with a pneumothorax"))
+        drawn.append(subgroups.by_area(found))
+    return drawn
+
+
+def rule_figures(folder: Path, found: Cases) -> list[Figure]:
+    """What a search of a rule has found, drawn."""
+    rule = rules.bare(rules.read(folder / "thresholds.json"))
+    prefix = f"{rule.name}-"
+    if isinstance(rule, ExpectedRule):
+        return [calibration.foreground(rule, prefix), calibration.decisions(rule, found, prefix)]
+    return surfaces.draw(folder, prefix)
 
 
 def render(template: str, **content: Any) -> str:
@@ -191,8 +154,12 @@ def render(template: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": _score, "share": headline.percent, "embedded": embedded, "cell": _cell}
-    environment.globals |= {"asset": lambda name: Markup(loader.get_source(environment, name)[0])}
+    environment.filters |= {"cell": cell, "share": share, "embedded": embedded}
+
+    def asset(name: str) -> Markup:
+        return Markup(loader.get_source(environment, name)[0])
+
+    environment.globals |= {"asset": asset, "columns": columns}
     return environment.get_template(template).render(content)
 
 
@@ -201,16 +168,32 @@ def embedded(value: Any) -> Markup:
     return Markup(json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
 
 
-def _score(value: float | None) -> str:
-    return headline.text(None if value is None or pd.isna(value) else value)
+def columns(rows: Sequence[BaseModel | dict[str, Any]]) -> dict[str, str]:
+    """The headings of a table by the fields of its rows."""
+    return {name: name.replace("_", " ") for name in dict(rows[0])}
 
 
-def _cell(value: Any) -> str:
-    """A table's cell: numbers short, nothing as a dash."""
-    if value is None or (not isinstance(value, str) and pd.isna(value)):
+def cell(value: Any) -> str:
+    """A value as a reader takes it in: a score with four digits, nothing as a dash.
+
+    >>> cell(0.5), cell(None), cell((0.25, 1.0)), cell(123.456), cell(True)
+    ('0.5000', '–', '0.2500 – 1.0000', '123.5', 'yes')
+    """
+    if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, tuple):
+        return " – ".join(map(cell, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) <= 1 else f"{value:.4g}"
+    return str(value)
 
 
-def _both(found: Cases) -> bool:
-    return bool(found.positive.any() and not found.positive.all())
+def share(value: float | None) -> str:
+    """A share in per cent, or a dash.
+
+    >>> share(0.217)
+    '21.7 %'
+    """
+    return "–" if value is None else f"{100 * value:.1f} %"

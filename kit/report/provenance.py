@@ -8,6 +8,8 @@ from kit import lineage, phantom
 from kit.competition.layout import Competition
 from kit.core.files import sha256
 from kit.core.version import VERSION
+from kit.report import figures, stats
+from kit.report.document import Card
 from kit.run import Run
 
 PACKAGES = (
@@ -58,6 +60,22 @@ SIIM = "1.2.276.0.7230010.3.1.4.8323329."
 """How the ids of all images of the SIIM-ACR challenge begin."""
 
 
+def card(run: Run, competition: Competition) -> Card:
+    """The model card of a run."""
+    origin, overview = source(competition), stats.overview(competition)
+    return Card(
+        intended=INTENDED[origin],
+        not_for=NOT_FOR,
+        licence=LICENCES[origin],
+        overview={str(name): int(count) for name, count in overview.items()},
+        breakdown=figures.records(stats.breakdown(stats.metadata(competition))),
+        recipe=run.read_recipe().dump(),
+        software=software(),
+        machine=machine(),
+        hashes=hashes(run),
+    )
+
+
 def software() -> dict[str, str]:
     """The versions that this page was made with, by name."""
     found = {"kit": VERSION, "Python": platform.python_version()}
@@ -87,17 +105,7 @@ def hashes(run: Run) -> dict[str, str]:
     return {name: str(value) for name, value in found.items()}
 
 
-def intended(competition: Competition) -> str:
-    """What the model is for."""
-    return INTENDED[_source(competition)]
-
-
-def licence(competition: Competition) -> str:
-    """Under what terms the images are."""
-    return LICENCES[_source(competition)]
-
-
-def _source(competition: Competition) -> str:
+def source(competition: Competition) -> str:
     """Where images come from: the built-in demo by its folder, the challenge by its ids, or from anywhere else."""
     if phantom.is_drawn(competition.folder):
         return "phantom"

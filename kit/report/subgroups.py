@@ -1,14 +1,16 @@
 """Where a run fails: its Dice in parts of the data, each with its bootstrap interval over patients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from kit.competition.scoring import FULL_AREA
 from kit.report import figures
 from kit.report.cases import Cases
-from kit.report.figures import Figure
+from kit.report.document import Interval, Part
+from kit.report.figures import Drawn
 from kit.thresholds.cross_validation import interval
 
 AREAS = [1, 2048, 8192, 32768, 2**20 + 1]
@@ -17,109 +19,115 @@ AREA_BANDS = ("< 0.2 %", "0.2–0.8 %", "0.8–3 %", "≥ 3 %")
 """The same as shares of the image."""
 AGES = [0, 20, 40, 60, 80, 200]
 AGE_BANDS = ("< 20", "20–39", "40–59", "60–79", "≥ 80")
-COLUMNS = ("group", "part", "images", "positives", "dice", "low", "high", "dice_positives", "negatives_empty")
 RESAMPLES = 1000
-
-
-def band(table: pd.DataFrame) -> pd.Series:
-    """The band of mask area of each image; missing for negatives."""
-    return pd.cut(table.truth_area, AREAS, right=False, labels=AREA_BANDS)
-
-
-def age_band(table: pd.DataFrame) -> pd.Series:
-    """The age band of each image; missing where the age is not known."""
-    return pd.cut(table.age.astype("Float64"), AGES, right=False, labels=AGE_BANDS)
-
-
 GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
-    "mask area": band,
+    "mask area": lambda table: pd.cut(table.truth_area, AREAS, right=False, labels=AREA_BANDS),
     "stratum": lambda table: table.stratum,
     "sex": lambda table: table.sex,
     "view": lambda table: table["view"],
-    "age": age_band,
+    "age": lambda table: pd.cut(table.age.astype("Float64"), AGES, right=False, labels=AGE_BANDS),
     "fold": lambda table: table.fold.astype(str),
 }
-"""How the images are parted, by the group's name."""
+"""How the images are parted, by the group's name; an image may be in no part."""
 
 
-def breakdown(table: pd.DataFrame) -> pd.DataFrame:
-    """Dice of each part of each group, and first of all images, as `COLUMNS`; a group of one part is left out.
+def parts(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Group, part and images of each part of each group that has several, in the order of what parts it."""
+    for group, part_of in GROUPS.items():
+        column = part_of(table)
+        names = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else sorted(column.unique())
+        there = [name for name in names if (column == name).any()]
+        yield from ((group, str(name), table[column == name]) for name in there if len(there) > 1)
 
-    `dice` counts every image of the part once; `low` and `high` are its 95 % interval, patients drawn with all their
-    images, and are missing where there is but one patient.
+
+def mean_interval(table: pd.DataFrame, column: str) -> Interval:
+    """95 % interval of the mean of a column over patients; None of one patient, who tells nothing of others."""
+    if table.patient_id.nunique() < 2:
+        return None
+    low, high = interval(table[column].to_numpy(), np.ones(len(table)), list(table.patient_id), RESAMPLES)
+    return float(low), float(high)
+
+
+def breakdown(table: pd.DataFrame) -> list[Part]:
+    """Dice of all images, then of each part of each group.
 
     Args:
         table: Of the cases: of all images, or of some.
     """
-    rows = [_row("all", "all images", table)]
-    for group, part_of in GROUPS.items():
-        parts = part_of(table)
-        names = parts.cat.categories if isinstance(parts.dtype, pd.CategoricalDtype) else sorted(parts.unique())
-        there = [name for name in names if (parts == name).any()]
-        rows += [_row(group, name, table[parts == name]) for name in there if len(there) > 1]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return [_part(*part) for part in [("all", "all images", table), *parts(table)]]
 
 
-def _row(group: str, part: str, table: pd.DataFrame) -> tuple:
+def _part(group: str, part: str, table: pd.DataFrame) -> Part:
     positive = table.truth_area > 0
-    low = high = None  # one patient alone tells nothing of others
-    if table.patient_id.nunique() > 1:
-        low, high = interval(table.dice.to_numpy(), np.ones(len(table)), list(table.patient_id), RESAMPLES)
-    return (
-        group,
-        str(part),
-        len(table),
-        int(positive.sum()),
-        float(table.dice.mean()),
-        low,
-        high,
-        float(table.dice[positive].mean()) if positive.any() else None,
-        float((table.mask_area[~positive] == 0).mean()) if not positive.all() else None,
+    return Part(
+        group=group,
+        part=part,
+        images=len(table),
+        positives=int(positive.sum()),
+        dice=float(table.dice.mean()),
+        interval=mean_interval(table, "dice"),
+        dice_positives=float(table.dice[positive].mean()) if positive.any() else None,
+        negatives_empty=float((table.mask_area[~positive] == 0).mean()) if not positive.all() else None,
     )
 
 
-@figures.styled
-def forest(breakdown: pd.DataFrame, name: str, title: str) -> Figure:
+def draw_intervals(axes: Axes, rows: pd.DataFrame, centre: float) -> tuple[float, float]:
+    """Means with their intervals below each other, a colour a group, beside a line.
+
+    Args:
+        axes: To draw on.
+        rows: Columns group, part, images, mean, low and high; the last two may be missing.
+        centre: Where the line stands.
+
+    Returns:
+        The size that the figure needs.
+    """
+    group = rows.group.ne(rows.group.shift()).cumsum().to_numpy()
+    places = -(np.arange(len(rows)) + 0.6 * (group - 1))
+    axes.axvline(centre, color=figures.MUTED, linewidth=1, linestyle="--")
+    for place, number, row in zip(places, group, rows.itertuples(), strict=True):
+        axes.hlines(place, row.low, row.high, color=figures.colour(number - 1), linewidth=2.4)
+        axes.plot(row.mean, place, "o", color=figures.colour(number - 1), markersize=6)
+    axes.set_yticks(places, [f"{row.group}: {row.part} ({row.images})" for row in rows.itertuples()])
+    axes.set_ylim(places.min() - 0.7, 0.7)
+    axes.grid(axis="y", visible=False)
+    return 4.7, 0.9 + 0.24 * len(rows)
+
+
+@figures.figure
+def forest(axes: Axes, parts: Sequence[Part], name: str, title: str) -> Drawn:
     """The Dice of every part with its interval on one scale, beside that of all images.
 
     Args:
-        breakdown: Of `breakdown`.
-        name: Of the figure's files.
+        axes: To draw on.
+        parts: Of `breakdown`.
+        name: Of the figure's file.
         title: Of the figure.
     """
-    whole, rows = breakdown.iloc[0], breakdown.iloc[1:]
-    figure, axes = figures.draw(height=0.9 + 0.24 * len(rows))
-    group = rows.group.ne(rows.group.shift()).cumsum().to_numpy()
-    places = -(np.arange(len(rows)) + 0.6 * (group - 1))
-    axes.axvline(whole.dice, color=figures.MUTED, linewidth=1, linestyle="--")
-    for place, number, row in zip(places, group, rows.itertuples(), strict=True):
-        axes.hlines(place, row.low, row.high, color=figures.colour(number - 1), linewidth=2.4)
-        axes.plot(row.dice, place, "o", color=figures.colour(number - 1), markersize=6)
-    axes.set_yticks(places, [f"{row.group}: {row.part} ({row.images})" for row in rows.itertuples()])
-    axes.set_ylim(places.min() - 0.7, 0.7)
-    axes.set_xlim(max(0, rows.low.min() - 0.03), 1.01)
-    axes.grid(axis="y", visible=False)
+    whole, *others = parts
+    rows = pd.DataFrame([part.model_dump() for part in others]).rename(columns={"dice": "mean"})
+    rows["low"], rows["high"] = zip(*(part.interval or (np.nan, np.nan) for part in others), strict=True)
+    size = draw_intervals(axes, rows, whole.dice)
+    axes.set_xlim(max(0, min(rows.low.min(), rows["mean"].min()) - 0.03), 1.01)
     axes.set_xlabel("mean Dice, 95 % interval")
-    axes.set_title(title)
-    worst = rows.loc[rows.dice.idxmin()]
+    worst = min(others, key=lambda part: part.dice)
     alt = f"Lowest is {worst.group} {worst.part} with {worst.dice:.3f} on {worst.images} images; "
-    return figures.finish(figure, name, title, f"{alt}all images have {whole.dice:.3f}.", breakdown)
+    columns = ["group", "part", "images", "mean", "low", "high"]
+    return Drawn(name, title, f"{alt}all images have {whole.dice:.3f}.", rows[columns], size=size)
 
 
-@figures.styled
-def by_area(cases: Cases) -> Figure:
+@figures.figure
+def by_area(axes: Axes, cases: Cases) -> Drawn:
     """Dice of each positive against the area of its truth, with the running median."""
     table = cases.table[cases.positive].sort_values("truth_area")
-    figure, axes = figures.draw()
     share = 100 * table.truth_area / FULL_AREA
-    axes.scatter(share, table.dice, s=14, color=figures.colour(0), alpha=0.45, linewidths=0)
+    axes.scatter(share, table.dice, s=14, color=figures.colour(0), alpha=0.45, linewidths=0, gid=figures.CASES)
     window = max(9, len(table) // 8)
     median = table.dice.rolling(window, center=True, min_periods=3).median()
     axes.plot(share, median, color=figures.colour(1), label=f"running median of {window}")
     axes.set(xscale="log", ylim=(-0.03, 1.03), xlabel="area of the truth (% of the image)", ylabel="Dice")
     figures.plain_ticks(axes.xaxis)
-    axes.set_title("Each image with a pneumothorax")
     axes.legend(loc="lower right")
-    alt = f"{len(table)} images; the median Dice is {table.dice.median():.3f}."
-    columns = ["image_id", "truth_area", "mask_area", "dice"]
-    return figures.finish(figure, "dice-against-area", "Dice against area", alt, table[columns])
+    alt = f"{len(table)} images with a pneumothorax; the median Dice is {table.dice.median():.3f}."
+    data = table[["image_id", "truth_area", "mask_area", "dice"]]
+    return Drawn("dice-against-area", "Dice against area", alt, data, list(table.index))

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from kit.competition import scoring
 from kit.core.arrays import read_arrays
+from kit.inference import rules, thresholds_file
 from kit.inference.thresholds_file import read_measured
-from kit.report import figures
-from kit.report.figures import Figure
+from kit.report import figures, summary
+from kit.report.document import Search
+from kit.report.figures import Drawn, Figure
+from kit.run import Run
 from kit.thresholds.exact import FLAT
 
 SHOWN = 0.1
@@ -21,28 +25,63 @@ AXES = {
     "top": "top",
 }
 """What each threshold is called on an axis."""
+HEADINGS: tuple[str, ...] = (
+    *("rule", "thresholds", "nested Dice", "interval"),
+    *("all empty", "positives", "negatives empty", "apparent"),
+)
+"""Of the table for a terminal."""
+NO_THRESHOLDS = "decided image by image"
+"""What stands in their place of the rule `expected`."""
+
+
+def read_search(folder: Path, tta: bool, used: bool) -> Search:
+    """What a search has written."""
+    found = read_measured(folder / "thresholds.json")
+    return Search(
+        rule=found["rule"],
+        tta=tta,
+        thresholds=summary.thresholds(found) or NO_THRESHOLDS,
+        nested=found["nested_dice"],
+        interval=found["interval"] and tuple(found["interval"]),
+        all_empty=found["dice_all_empty"],
+        dice_positives=found["dice_positives"],
+        negatives_empty=found["negatives_empty"],
+        apparent=found["apparent_dice"],
+        used=used,
+    )
+
+
+def searches(run: Run) -> list[Search]:
+    """What the search found for each rule, with and without TTA; the best nested Dice first.
+
+    The recipe's own thresholds, which nobody searched, are not among them.
+    """
+    recipe, chosen = run.read_recipe(), thresholds_file.search_of(read_measured(run.thresholds))
+    found = [
+        read_search(run.rule(name, tta), tta, name == chosen and tta == recipe.tta)
+        for name in sorted(rules.RULES)
+        for tta in (True, False)
+        if (run.rule(name, tta) / "thresholds.json").is_file()
+    ]
+    return sorted(found, key=lambda search: (search.nested or 0, search.apparent), reverse=True)
 
 
 def table(folders: dict[str, Path], in_use: Path | None = None) -> str:
-    """The searches side by side, one a line; in brackets where 95 % of the optima of bootstrap draws lie, if any.
+    """The searches side by side, one a line.
 
     Args:
         folders: Each with a thresholds.json, by what to call it.
         in_use: The one whose rule the run predicts with; its line begins with a star.
     """
-    head = (
-        "rule",
-        "best thresholds",
-        "nested Dice",
-        "95 % interval",
-        "all empty",
-        "positives",
-        "negatives empty",
-        "apparent",
-    )
-    rows: list[tuple[str, ...]] = [head]
+    rows: list[tuple[str, ...]] = [
+        ("rule", "thresholds", "nested Dice", "interval", "all empty", "positives", "negatives empty", "apparent")
+    ]
     for name, folder in folders.items():
-        rows.append(_row(f"* {name}" if folder == in_use else name, read_measured(folder / "thresholds.json")))
+        found = read_search(folder, True, folder == in_use)
+        interval = "–" if found.interval is None else "–".join(f"{bound:.4f}" for bound in found.interval)
+        scores = (found.all_empty, found.dice_positives, found.negatives_empty, found.apparent)
+        nested, *others = ("–" if score is None else f"{score:.4f}" for score in (found.nested, *scores))
+        rows.append((f"* {name}" if found.used else name, found.thresholds, nested, interval, *others))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
@@ -53,36 +92,10 @@ def verdict(folders: Iterable[Path]) -> str:
     return scoring.verdict(max(found, key=lambda one: one["nested_dice"] or 0))
 
 
-def _row(name: str, found: dict) -> tuple[str, ...]:
-    spread = found.get("spread") or {}
-    chosen = [
-        f"{key} {found[key]:.4g}" + (f" [{spread[key][0]:.4g}–{spread[key][2]:.4g}]" if key in spread else "")
-        for key in ("top", "binarization", "gate", "removal")
-        if key in found
-    ]
-    interval = "–" if found["interval"] is None else "–".join(f"{bound:.4f}" for bound in found["interval"])
-    measures = [found[key] for key in ("dice_all_empty", "dice_positives", "negatives_empty", "apparent_dice")]
-    return (
-        name,
-        ", ".join(chosen) or "an image at a time",
-        _or_dash(found["nested_dice"]),
-        interval,
-        *map(_or_dash, measures),
-    )
+def draw(folder: Path, prefix: str = "") -> list[Figure]:
+    """The Dice over a rule's thresholds: heat maps with the optimum, and a line along each threshold.
 
-
-def draw(folder: Path) -> list[Path]:
-    """Draws the surface of a search as SVG and CSV files beside its thresholds.json, and returns the pictures."""
-    drawn = heat_maps(folder)
-    for figure in drawn:
-        figure.write(folder)
-    return [folder / f"{figure.name}.svg" for figure in drawn]
-
-
-def heat_maps(folder: Path, prefix: str = "") -> list[Figure]:
-    """The mean Dice over a rule's thresholds: a heat map with the optimum, and around it the plateau.
-
-    The `triplet` has two: binarization against removal at the best top, and against top at the best removal.
+    The `triplet` has two heat maps: binarization against removal at the best top, and against top at the best removal.
 
     Args:
         folder: With thresholds.json and surface.npz.
@@ -94,90 +107,64 @@ def heat_maps(folder: Path, prefix: str = "") -> list[Figure]:
     if not (folder / "surface.npz").is_file():
         return []
     found = read_measured(folder / "thresholds.json")
-    surface = read_arrays(folder / "surface.npz", "levels", "removal", "dice")
-    levels, removal, dice = surface["levels"], surface["removal"], surface["dice"]
-    level, size = np.searchsorted(levels, found["binarization"]), np.searchsorted(removal, found["removal"])
-    if dice.ndim == 2:
-        return [_heat_map(f"{prefix}surface", found, dice, ("removal", removal, size), (levels, level))]
-    top = np.searchsorted(levels, found["top"])
-    return [
-        _heat_map(f"{prefix}surface", found, dice[top], ("removal", removal, size), (levels, level)),
-        _heat_map(f"{prefix}surface-top", found, dice[:, :, size].T, ("top", levels, top), (levels, level)),
-    ]
+    axes = read_arrays(folder / "surface.npz", "levels", "removal", "dice")
+    dice = axes["dice"]  # ([top,] binarization, removal)
+    values = {"top": axes["levels"], "binarization": axes["levels"], "removal": axes["removal"]}
+    names = [name for name in values if name in found]
+    best = {name: int(np.searchsorted(values[name], found[name])) for name in names}
+    drawn = []
+    for across, file in (("removal", "surface"), ("top", "surface-top")):
+        if across in names:
+            panel = _through(dice, names, best, "binarization", across)
+            drawn.append(_heat_map(f"{prefix}{file}", found, panel, across, values, best))
+    return drawn + [_line(prefix, found, name, values[name], _through(dice, names, best, name)) for name in names]
 
 
-@figures.styled
-def _heat_map(name: str, found: dict, dice: np.ndarray, across: tuple, up: tuple) -> Figure:
-    """One panel: Dice (256 levels, values across), its optimum at the places that both axes name."""
-    (label, values, best), (levels, level) = across, up
+def _through(dice: np.ndarray, names: list[str], best: dict[str, int], *kept: str) -> np.ndarray:
+    """The part of a surface where all thresholds but those kept are the best, its axes in the order of `kept`."""
+    part = dice[tuple(slice(None) if name in kept else best[name] for name in names)]
+    left = [name for name in names if name in kept]
+    return np.transpose(part, [left.index(name) for name in kept])
+
+
+@figures.figure
+def _heat_map(axes: Axes, name: str, found: dict, dice: np.ndarray, across: str, values: dict, best: dict) -> Drawn:
+    """Dice (256 levels, values across) and its optimum; the numbers are in surface.npz."""
     high = dice.max()
-    figure, axes = figures.draw(height=3.6)
     image = axes.imshow(
         dice, origin="lower", aspect="auto", interpolation="nearest", vmin=max(dice.min(), high - SHOWN), vmax=high
     )
-    bar = figure.colorbar(image, ax=axes, label="mean Dice on the images that it was chosen on")
+    bar = axes.figure.colorbar(image, ax=axes, label="mean Dice on the images that it was chosen on")
     bar.outline.set_visible(False)
-    if dice.shape[1] > 1 and dice.min() < high - FLAT:
+    line = dice.shape[1] > 1 and dice.min() < high - FLAT
+    if line:
         axes.contour(dice, levels=[high - FLAT], colors="white", linewidths=1)
-    axes.plot(best, level, "+", color="#e11d2e", markersize=13, markeredgewidth=2.4)
-    for axis, marks in ((axes.xaxis, values), (axes.yaxis, levels)):
+    axes.plot(best[across], best["binarization"], "+", color="#e11d2e", markersize=13, markeredgewidth=2.4)
+    for axis, marks in ((axes.xaxis, values[across]), (axes.yaxis, values["binarization"])):
         places = figures.marks(marks)
         axis.set_ticks(places, [np.format_float_positional(marks[place], 2, trim="-") for place in places])
     axes.grid(visible=False)
-    axes.set(xlabel=AXES[label], ylabel=AXES["binarization"])
-    axes.set_title(f"{found['rule']}: apparent Dice {found['apparent_dice']:.4f}")
-    alt = f"Mean Dice is highest, {dice[level, best]:.4f}, at binarization {found['binarization']:.3f}"
-    alt += f" and {label} {found[label]:.4g}; within the white line no more than {FLAT} is lost."
-    grid = np.meshgrid(values, levels)
-    data = pd.DataFrame({label: grid[0].ravel(), "binarization": grid[1].ravel(), "dice": dice.ravel()})
-    return figures.finish(figure, name, f"Dice over {label} and binarization", alt, data)
+    axes.set(xlabel=AXES[across], ylabel=AXES["binarization"])
+    alt = f"Mean Dice is highest, {dice[best['binarization'], best[across]]:.4f}, at {summary.thresholds(found)}"
+    alt += f"; within the white line no more than {FLAT} is lost." if line else "."
+    title = f"{found['rule']}: apparent Dice {found['apparent_dice']:.4f}"
+    return Drawn(name, title, alt, pd.DataFrame(), size=(4.7, 3.6))
 
 
-def slices(folder: Path, prefix: str = "") -> list[Figure]:
-    """The Dice along each threshold, the others at the optimum, with the plateau shaded; none without a surface."""
-    if not (folder / "surface.npz").is_file():
-        return []
-    found = read_measured(folder / "thresholds.json")
-    axes = read_arrays(folder / "surface.npz", "levels", "removal", "dice")
-    dice = axes.pop("dice")
-    names = [name for name in ("top", "binarization", "removal") if name in found]
-    values = {"top": axes["levels"], "binarization": axes["levels"], "removal": axes["removal"]}
-    best = [int(np.searchsorted(values[name], found[name])) for name in names]
-    return [
-        _slice(f"{prefix}along-{name}", found, name, values[name], np.moveaxis(dice, place, -1)[*_without(best, place)])
-        for place, name in enumerate(names)
-    ]
-
-
-@figures.styled
-def _slice(file: str, found: dict, name: str, values: np.ndarray, dice: np.ndarray) -> Figure:
-    figure, axes = figures.draw()
+@figures.figure
+def _line(axes: Axes, prefix: str, found: dict, name: str, values: np.ndarray, dice: np.ndarray) -> Drawn:
     low, high = found["plateau"][name]
-    axes.axvspan(low, high, color=figures.colour(2), alpha=0.18, linewidth=0, label=f"plateau (within {FLAT})")
+    if high > low:
+        axes.axvspan(low, high, color=figures.colour(2), alpha=0.18, linewidth=0, label=f"plateau (within {FLAT})")
     axes.plot(values, dice, color=figures.colour(0), drawstyle="default" if name != "removal" else "steps-mid")
-    axes.plot(
-        found[name],
-        dice[np.searchsorted(values, found[name])],
-        "o",
-        color=figures.colour(1),
-        markersize=7,
-        label=f"optimum {found[name]:.4g}",
-    )
+    best, label = dice[np.searchsorted(values, found[name])], f"optimum {found[name]:.4g}"
+    axes.plot(found[name], best, "o", color=figures.colour(1), markersize=7, label=label)
     if name == "removal":
         axes.set_xscale("symlog", linthresh=64)
         axes.set_xticks([0, 64, 1024, 16384, 2**18], ["0", "64", "1024", "16k", "256k"])
         axes.minorticks_off()
     axes.set_ylim(max(0, dice.max() - 3 * SHOWN), dice.max() + 0.02)
     axes.set(xlabel=AXES[name], ylabel="mean Dice")
-    axes.set_title(f"Along {name}")
     axes.legend(loc="lower center")
     alt = f"The Dice stays within {FLAT} of the optimum from {low:.4g} to {high:.4g}."
-    return figures.finish(figure, file, f"Dice along {name}", alt, pd.DataFrame({name: values, "dice": dice}))
-
-
-def _without(places: list[int], left_out: int) -> tuple[int, ...]:
-    return tuple(place for number, place in enumerate(places) if number != left_out)
-
-
-def _or_dash(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return Drawn(f"{prefix}along-{name}", f"Along {name}", alt, pd.DataFrame({name: values, "dice": dice}))

@@ -57,4 +57,4 @@ def _row(name: str, chosen: dict[str, Any], found: Cases) -> dict[str, Any]:
     low, high = chosen["interval"] or (None, None)
     names = ("dice_all_empty", "dice_positives", "negatives_empty", "apparent_dice")
     nested = {"run": name, "nested_dice": chosen["nested_dice"], "low": low, "high": high}
-    return nested | {key: chosen[key] for key in names} | {"image_auc": cases.summary(found)["image_auc"]}
+    return nested | {key: chosen[key] for key in names} | {"image_auc": cases.image_auc(found)}

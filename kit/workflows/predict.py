@@ -20,7 +20,6 @@ from kit.inference import backends, ensemble, maps, predictions, rules, threshol
 from kit.inference.masks import stored_inputs
 from kit.inference.share import MaskTexts
 from kit.recipes.schema import Recipe
-from kit.report import saved
 from kit.run import Run, Trained
 from kit.thresholds import cross_validation
 from kit.workflows import saving, thresholds
@@ -51,7 +50,7 @@ def predict(
         images: A folder of DICOM files or pictures instead of the test images.
         out: Where the maps (`test.npy`) and the submission of `images` go; None: `predictions/DATA-RECIPE/FOLDER`.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
-        save: Kinds of files to write of each image beside the submission, see `report.saved`.
+        save: Kinds of files to write of each image beside the submission, see `workflows.saving`.
         backend: What the networks run on, see `inference.backends`; thresholds stay those chosen on torch's maps.
 
     Returns:
@@ -100,7 +99,7 @@ def predict_by(
         recipe: Of the run.
         trained_on: Name of the other data set.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
-        save: Kinds of files to write of each image beside the submission, see `report.saved`.
+        save: Kinds of files to write of each image beside the submission, see `workflows.saving`.
 
     Returns:
         The submission, and whether anything was to do.
@@ -200,7 +199,7 @@ def predict_files(
         answer = store.File(target.submission, made_from)
         answer.begin(keep_previous=True)
         if not answer.is_current():
-            saved.discard(target.folder)
+            saving.discard(target.folder)
 
         def load() -> "Model":
             from kit.inference.model import Model

@@ -1,18 +1,80 @@
-"""What `kit predict --save` leaves beside the submission: files of each image for other programs."""
+"""What `kit predict --save` leaves beside the submission: files of each image that other programs open."""
 
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-from kit.competition import pictures, rle, submission
+import cv2
+import numpy as np
+
+from kit.competition import pictures, rle, segmentation, submission
+from kit.core.arrays import save_array
+from kit.core.errors import KitError
+from kit.core.files import replacing_folder, write_text
 from kit.core.progress import progress
+from kit.core.suggest import did_you_mean
 from kit.inference import maps
 from kit.recipes.schema import Recipe
-from kit.report import saved
-from kit.report.saved import Predicted
+from kit.report import gallery
 from kit.run import Run
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One image and what is predicted of it."""
+
+    image: str
+    """Id, the name of its files."""
+    path: Path
+    levels: np.ndarray
+    """uint8 (H, W), level v for p = v / 255, at the image's own size."""
+    mask: np.ndarray
+    """bool (H, W)."""
+    recipe: str
+
+    @property
+    def overlay(self) -> np.ndarray:
+        """The radiograph with probability and outline, uint8 (H, W, 3)."""
+        pixels = pictures.read_image(self.path).pixels
+        heat = cv2.cvtColor(cv2.applyColorMap(self.levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+        grey = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+        weight = self.levels[..., None] / 255 * 0.6  # (H, W, 1): what is sure hides most of the image
+        blended = (grey * (1 - weight) + heat * weight).astype(np.uint8)
+        return gallery.outlined(blended, [(self.mask, gallery.FOUND, "mask")])
+
+
+KINDS: dict[str, tuple[str, Callable[[Predicted, Path], None]]] = {
+    "png": (".png", lambda found, path: gallery.write(path, found.mask * np.uint8(255))),
+    "overlay": (".png", lambda found, path: gallery.write(path, found.overlay)),
+    "npy": (".npy", lambda found, path: save_array(path, found.levels)),
+    "rle": (".txt", lambda found, path: write_text(path, rle.encode(found.mask) + "\n")),
+    "dicom-seg": (".dcm", lambda found, path: segmentation.write(path, found.path, found.mask, found.recipe)),
+}
+"""How the files of each kind end, and what writes one: the mask as black and white, the radiograph with probability and
+outline, the map's levels, the mask's RLE text, and a DICOM segmentation object."""
+
+
+def kinds_of(text: str) -> tuple[str, ...]:
+    """The kinds of a list with commas.
+
+    Raises:
+        KitError: one is none, or lacks its package.
+
+    >>> kinds_of("png,dicom-seg")
+    ('png', 'dicom-seg')
+    """
+    kinds = tuple(kind.strip() for kind in text.split(",") if kind.strip())
+    for kind in kinds:
+        if kind not in KINDS:
+            raise KitError(f"--save {kind}: is none of {', '.join(KINDS)}{did_you_mean(kind, KINDS)}")
+    if "dicom-seg" in kinds:
+        segmentation.library()
+    return kinds
 
 
 def save(target: Run, paths: dict[str, Path], recipe: Recipe, kinds: Sequence[str]) -> None:
@@ -24,7 +86,7 @@ def save(target: Run, paths: dict[str, Path], recipe: Recipe, kinds: Sequence[st
         target: With maps and submission.
         paths: Files of the images.
         recipe: That predicted.
-        kinds: Of `saved.KINDS`.
+        kinds: Of `KINDS`.
 
     Raises:
         KitError: a kind cannot be written of an image.
@@ -32,16 +94,32 @@ def save(target: Run, paths: dict[str, Path], recipe: Recipe, kinds: Sequence[st
     predicted, texts = maps.open_maps(target.test(recipe.tta)), submission.read(target.submission)
     there = [row for row, image in enumerate(predicted.ids) if image not in predicted.unreadable]
 
-    def one(row: int) -> Predicted:
-        image = predicted.ids[row]
-        shape = pictures.shape_of(paths[image])
-        return Predicted(
-            image=image,
-            path=paths[image],
-            levels=maps.upsample(predicted[row], shape),
-            mask=rle.decode(texts.get(image, rle.EMPTY), shape, image),
-            recipe=recipe.name,
-        )
+    def found() -> Iterator[Predicted]:
+        for row in progress(there, "saving", len(there)):
+            image = predicted.ids[row]
+            shape = pictures.shape_of(paths[image])
+            mask = rle.decode(texts.get(image, rle.EMPTY), shape, image)
+            yield Predicted(image, paths[image], maps.upsample(predicted[row], shape), mask, recipe.name)
 
-    saved.save(kinds, map(one, progress(there, "saving", len(there))), target.folder)
+    write(kinds, found(), target.folder)
     log.info("%s: %d images saved as %s", target.folder, len(there), ", ".join(kinds))
+
+
+def write(kinds: Iterable[str], predicted: Iterable[Predicted], folder: Path) -> None:
+    """Writes predictions as `FOLDER/KIND/ID.*`, in the place of what was saved there of others.
+
+    Each kind's folder is replaced as a whole, once all of it is written.
+    """
+    with ExitStack() as stack:
+        places = {kind: stack.enter_context(replacing_folder(folder / kind)) for kind in kinds}
+        for found in predicted:
+            for kind, place in places.items():
+                ending, write_one = KINDS[kind]
+                write_one(found, place / f"{found.image}{ending}")
+
+
+def discard(folder: Path) -> None:
+    """Removes what was saved in a folder of predictions."""
+    for kind in KINDS:
+        if (folder / kind).is_dir():
+            shutil.rmtree(folder / kind)

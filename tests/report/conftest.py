@@ -16,6 +16,7 @@ from kit.data.folds import Folds
 from kit.inference import maps
 from kit.report import cases, page
 from kit.report.cases import Cases
+from kit.report.document import Report
 from kit.run import Run
 from kit.submissions.ledger import Entry
 from kit.thresholds.search import ThresholdSearch
@@ -34,6 +35,7 @@ class Finished:
     cases: Cases
     entries: list[Entry]
     page: Path
+    report: Report
 
 
 def finish(run: Run, competition: Competition, split: Folds, seed: int) -> None:
@@ -99,5 +101,6 @@ def finished(phantoms, tmp_path_factory) -> Finished:
         Entry("c", "local/tiny", "c.csv", f"{phantoms.name}/waiting", 0.9, submitted=True),
         Entry("d", "local/lungs", "d.csv", "lungs/mine", 0.5, (0.4, 0.6), 0.6, submitted=True, public=0.1, private=0.1),
     ]
-    written = page.write(run, phantoms, split, entries)
-    return Finished(run, phantoms, split, cases.measure(run, phantoms, split), entries, written)
+    written, found = page.write(run, phantoms, split, entries), cases.measure(run, phantoms, split)
+    report = page.build(run, found, phantoms, split, entries)
+    return Finished(run, phantoms, split, found, entries, written, report)

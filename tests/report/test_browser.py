@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
@@ -306,6 +307,41 @@ def test_the_viewer_opens_moves_and_closes_by_keyboard(show):
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)
     wait(lambda: not find(browser, "#viewer").is_displayed())
     assert browser.switch_to.active_element.get_attribute("aria-label").startswith(f"Open Image {ids[1]}")
+
+
+def test_points_of_a_figure_choose_their_images(show, finished):
+    browser = show()
+    [figure] = [figure for figure in finished.report.figures() if figure.name == "dice-against-area"]
+    svg = find(browser, "figure[data-name=dice-against-area] svg")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", svg)
+    width, height = svg.size["width"], svg.size["height"]
+    drag = ActionChains(browser).move_to_element_with_offset(svg, 4 - width / 2, 4 - height / 2).click_and_hold()
+    drag.move_by_offset(width - 8, height - 8).release().perform()
+    wait(lambda: find(browser, "#count").text == f"{len(figure.rows)} of 40 images")
+    assert set(tiles(browser, "id")) == set(finished.cases.table.image_id[figure.rows])
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", svg)
+    point = browser.find_elements("css selector", "[id=dice-against-area-cases] use")[0]
+    ActionChains(browser).move_to_element(point).click().perform()
+    wait(lambda: find(browser, "#count").text == "1 of 40 images")
+    find(browser, "#picked").click()
+    wait(lambda: find(browser, "#count").text == "40 of 40 images")
+    assert not find(browser, "#picked").is_displayed()
+
+
+def test_the_address_leads_back_to_what_is_shown(show, finished):
+    browser = show()
+    Select(find(browser, "#sort")).select_by_value("large")
+    Select(find(browser, "#outcome")).select_by_value("positives")
+    slide(browser, "level", Keys.ARROW_RIGHT)
+    level, score, shown = find(browser, "#level-value").text, total(browser), tiles(browser, "id")
+    find(browser, "#tiles button").click()
+    wait(lambda: find(browser, "#viewer-title").text == shown[0])
+    address = browser.current_url
+    browser.get("about:blank")
+    browser.get(address)
+    wait(lambda: browser.execute_script("return document.documentElement.dataset.ready") == "yes")
+    wait(lambda: find(browser, "#viewer-title").text == shown[0])
+    assert (find(browser, "#level-value").text, total(browser), tiles(browser, "id")) == (level, score, shown)
 
 
 def test_it_prints(show):

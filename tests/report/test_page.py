@@ -7,12 +7,12 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from kit.competition import rle
+from kit.core.documents import read_document
 from kit.core.errors import KitError
 from kit.core.files import read_json, write_json
 from kit.inference import maps, rules
@@ -30,7 +30,9 @@ from kit.report import (
     page,
     provenance,
     subgroups,
+    surfaces,
 )
+from kit.report.document import Report
 from kit.run import Run
 from kit.workflows import view
 
@@ -58,16 +60,17 @@ def test_a_row_of_the_cases_counts_pixels(finished):
 
 
 def test_the_dice_of_the_cases_is_that_of_the_thresholds(finished):
-    summary = cases.summary(finished.cases)
     chosen = read_measured(finished.run.thresholds)
-    assert summary["dice"] == pytest.approx(chosen["apparent_dice"])
-    assert summary["all_empty"] == pytest.approx(chosen["dice_all_empty"])
-    assert summary["all_empty"] == np.mean([not rows for rows in finished.competition.labels.values()])
+    assert np.average(finished.cases.table.dice, weights=finished.cases.weights) == pytest.approx(
+        chosen["apparent_dice"]
+    )
+    assert np.mean(~finished.cases.positive) == pytest.approx(chosen["dice_all_empty"])
+    assert np.mean(~finished.cases.positive) == np.mean([not rows for rows in finished.competition.labels.values()])
 
 
 def test_cases_csv_has_a_row_an_image(finished):
     table = pd.read_csv(finished.page.parent / "report/cases.csv", dtype={"image_id": str})
-    assert list(table.columns) == list(cases.COLUMNS)
+    assert list(table.columns) == cases.COLUMNS
     assert table.image_id.tolist() == sorted(finished.competition.train)
 
 
@@ -79,17 +82,51 @@ def test_no_patient_s_id_leaves_the_folds(finished):
     assert len(same.groupby(["patient_id_x", "patient_id_y"])) == len(patients) == same.patient_id_x.nunique()
 
 
-def test_every_figure_is_a_picture_and_a_table(finished):
-    folder = finished.page.parent / "report"
-    drawn = sorted(path.stem for path in folder.glob("*.svg"))
+def test_report_json_holds_the_numbers_that_the_page_shows(finished):
+    folder = finished.page.parent
+    report = read_document(folder / "report.json", Report, "")
+    assert report.schema_version == 1
+    assert [case.image_id for case in report.cases] == finished.cases.table.image_id.tolist()
+    assert [case.dice for case in report.cases] == finished.cases.table.dice.tolist()
+    text = finished.page.read_text()
+    for measure in report.measures:
+        value = page.share(measure.value) if measure.kind == "share" else page.cell(measure.value)
+        assert f"<dt>{measure.name}</dt><dd><strong>{value}</strong>" in text
+    for row in (*report.searches, *report.parts, *report.learning[0].stages):
+        for value in dict(row).values():
+            assert not isinstance(value, float) or page.cell(value) in text
+    assert {figure.name for figure in report.figures()} == {path.stem for path in folder.glob("report/*.svg")}
+    assert not finished.cases.table.isna().any().any()
+
+
+def test_every_figure_is_a_file_with_its_numbers_in_report_json(finished):
+    drawn = {
+        figure.name: figure for figure in read_document(finished.page.parent / "report.json", Report, "").figures()
+    }
     assert {"scores", "dice-by-part", "roc", "reliability", "learning-dice", "leaderboard-local-tiny-private"} <= set(
         drawn
     )
-    assert {f"{rule}-surface" for rule in ("image", "component", "triplet")} | {"expected-decisions"} <= set(drawn)
-    for name in drawn:
-        assert ET.parse(folder / f"{name}.svg").getroot().tag.endswith("svg")
-        assert cv2.imread(str(folder / f"{name}.png")).min() < 128, name
-        assert len(pd.read_csv(folder / f"{name}.csv")) > 0, name
+    surfaces = {f"{rule}-surface" for rule in ("image", "component", "triplet")}
+    assert surfaces | {"triplet-surface-top", "expected-decisions"} <= set(drawn)
+    for name, figure in drawn.items():
+        root = ET.parse(finished.page.parent / f"report/{name}.svg").getroot()
+        assert root.tag.endswith("svg")
+        assert figure.alt
+        if "surface" not in name:  # whose numbers are in surface.npz
+            assert len({len(column) for column in figure.data.values()}) == 1, name
+
+
+@pytest.mark.parametrize("name", ["roc", "dice-against-area", "expected-decisions"])
+def test_each_case_of_a_figure_has_its_point(finished, name):
+    [figure] = [figure for figure in finished.report.figures() if figure.name == name]
+    wanted = np.flatnonzero(finished.cases.positive) if name == "dice-against-area" else range(40)
+    assert sorted(figure.rows) == list(wanted)
+    points = ET.fromstring(figure.svg).findall(".//*[@id='cases']//{*}use")
+    assert len(points) == len(figure.rows)
+    across = {"roc": None, "dice-against-area": "truth_area", "expected-decisions": None}[name]
+    if across:
+        order = np.argsort([float(point.get("x")) for point in points], kind="stable")
+        assert finished.cases.table[across][np.array(figure.rows)[order]].is_monotonic_increasing
 
 
 class Outline(HTMLParser):
@@ -130,11 +167,12 @@ def test_the_page_is_one_file_with_headings_landmarks_and_names(finished):
 
 def test_the_headline_says_where_a_share_of_masks_counts(finished, tmp_path):
     run = Run(shutil.copytree(finished.run.folder, tmp_path / "run"))
-    assert "evidence" not in headline.reason(run)
+    searches = finished.report.searches
+    assert "evidence" not in headline.reason(run, searches)
     write_json(run.thresholds, read_json(run.thresholds) | {"share": 0.125})
-    told = headline.reason(run)
-    assert told.startswith(headline.reason(finished.run)[:-1])
-    assert "the 12.5 % of the images with the most evidence get a mask" in told
+    told = headline.reason(run, searches)
+    assert told.startswith(headline.reason(finished.run, searches)[:-1])
+    assert "the 12.5% of the images with the most evidence get a mask" in told
 
 
 def test_a_test_image_is_viewed_with_the_mask_that_is_submitted(finished, tmp_path):
@@ -153,23 +191,16 @@ SECTIONS = ("headline", "cases", "thresholds", "failures", "learning", "leaderbo
 
 
 def test_the_headline_says_what_a_score_is_held_against(finished):
-    text = finished.page.read_text()
-    found = {
-        measure.name: measure.value for measure in headline.measures(finished.run, finished.cases, finished.entries[0])
-    }
-    assert found["Public"] == "0.8100"
-    assert found["Private"] == "0.7000"
-    for name, value in found.items():
-        assert f"<dt>{name}</dt><dd><strong>{value}</strong>" in text
+    found = {measure.name: measure.value for measure in finished.report.measures}
+    assert (found["Public"], found["Private"]) == (0.81, 0.7)
+    assert found["Nested Dice"] == read_measured(finished.run.thresholds)["nested_dice"]
     assert headline.test_share(finished.run) == 7 / 8
 
 
 def test_text_from_outside_cannot_leave_its_place(finished, tmp_path):
     """A run may be called anything, and so may an image."""
     assert "<" not in page.embedded({"id": "</script><script>alert(1)</script>"})
-    assert "&lt;b&gt;" in page.render(
-        "compare.html", title="<b>", runs=pd.DataFrame({"run": ["a"]}), pairs=[], files=""
-    )
+    assert "&lt;b&gt;" in page.render("compare.html", runs=[{"run": "<b>"}], pairs=[])
 
 
 @pytest.mark.parametrize("name", ['"><script>alert(1)</script>', "$x_{$", r"\1 #?%", "ein Läuf"])
@@ -180,9 +211,7 @@ def test_a_run_of_any_name_can_be_compared(finished, tmp_path, name):
     text = page.compare(pairs, overview, tmp_path / "page")
     outline = Outline()
     outline.feed(text)
-    assert outline.tags.count("script") == page.render(
-        "compare.html", title="", runs=overview, pairs=[], files=""
-    ).count("<script")
+    assert outline.tags.count("script") == page.render("compare.html", runs=[], pairs=[]).count("<script")
     assert all(re.fullmatch(r"[\w.-]+", one, re.ASCII) for one in outline.ids)
     assert f"Dice by {name}" in ET.parse(next((tmp_path / "page").glob("*-images*.svg"))).getroot().itertext()
 
@@ -196,10 +225,10 @@ def test_a_run_without_thresholds_is_refused(finished, tmp_path):
 
 def test_confusion_counts_images(finished):
     found, outcome = detection.confusion(finished.cases), finished.cases.table.outcome
-    assert found["missed"] == (outcome == "missed").sum()
-    assert found["false"] == (outcome == "false positive").sum()
-    assert found["found"] + found["missed"] == finished.cases.positive.sum()
-    assert found["sensitivity"] == pytest.approx(found["found"] / finished.cases.positive.sum())
+    assert found.missed == (outcome == "missed").sum()
+    assert found.false_positives == (outcome == "false positive").sum()
+    assert found.found + found.missed == finished.cases.positive.sum()
+    assert found.sensitivity == pytest.approx(found.found / finished.cases.positive.sum())
 
 
 def test_pixel_curves_are_those_of_all_pixels(finished):
@@ -228,15 +257,15 @@ def test_image_reliability_has_bins_of_as_many_images(finished):
 
 
 def test_groups_part_the_images(finished):
-    table = subgroups.breakdown(finished.cases.table)
+    table = pd.DataFrame([part.model_dump() for part in subgroups.breakdown(finished.cases.table)])
     whole = table.iloc[0]
     for group in ("stratum", "sex", "view", "fold"):
         parts = table[table.group == group]
         assert parts.images.sum() == whole.images
         assert np.average(parts.dice, weights=parts.images) == pytest.approx(whole.dice)
-    known = table.dropna(subset=["low"])
-    assert (known.low <= known.dice).all()
-    assert (known.dice <= known.high).all()
+    known = table.dropna(subset=["interval"])
+    assert len(known) > 8
+    assert all(low <= dice <= high for (low, high), dice in zip(known.interval, known.dice, strict=True))
 
 
 def test_the_time_of_a_stage_starts_where_the_slowest_fold_ended(finished):
@@ -244,8 +273,8 @@ def test_the_time_of_a_stage_starts_where_the_slowest_fold_ended(finished):
     assert history.groupby("stage").minutes.agg(["min", "max"]).to_numpy() * 60 == pytest.approx(
         np.array([[1, 6], [7, 12]])
     )
-    speed = learning.speed(finished.run, finished.run.read_recipe(), finished.split)
-    assert speed.images_per_second[0] == pytest.approx((20 + 20) * 3 / 6)
+    first, *_ = learning.stages(finished.run, finished.run.read_recipe(), finished.split)
+    assert first.images_per_second == pytest.approx((20 + 20) * 3 / 6)
 
 
 def test_epochs_without_a_validation_leave_the_line_whole_and_count_no_images(finished, tmp_path):
@@ -261,8 +290,8 @@ def test_epochs_without_a_validation_leave_the_line_whole_and_count_no_images(fi
         table = pd.read_csv(path)
         table.loc[table.epoch == 1, ["validation_loss", "iou", "dice"]] = np.nan
         table[table.weights == "epoch"].to_csv(path, index=False)
-    speed = learning.speed(run, run.read_recipe(), finished.split)
-    assert speed.images_per_second[0] == pytest.approx((20 * 3 + 20 * 2) / 6)
+    first, *_ = learning.stages(run, run.read_recipe(), finished.split)
+    assert first.images_per_second == pytest.approx((20 * 3 + 20 * 2) / 6)
     drawn = learning.curve(learning.history(run), "dice")
     paths = re.findall(r'<path d="M ([^"]+)" clip-path', drawn.svg)
     assert any(len(re.findall(r"L ", path)) == 1 for path in paths)  # from the second epoch to the third
@@ -274,13 +303,13 @@ def test_an_epoch_that_went_astray_does_not_set_the_axis():
 
 
 def test_only_scored_submissions_stand_on_the_leaderboard(finished):
-    table = leaderboard.table(finished.entries, "tiny")  # not those of the same recipe on other data
-    assert table.run.tolist() == ["tiny/mine", "tiny/other"]
-    assert leaderboard.scatters(table.head(1), "") == []
-    other = table.assign(destination="kaggle/lungs", run=["tiny/third", "tiny/fourth"])
-    drawn = leaderboard.scatters(pd.concat([table, other]), "tiny/mine")  # a figure for each set of test images
-    assert [len(figure.data) for figure in drawn] == [2, 2, 2, 2]
-    assert headline.of_run(finished.run, finished.entries).sha256 == "a"
+    table = leaderboard.table(finished.entries, "tiny", "tiny/mine")  # not those of the same recipe on other data
+    assert [(row.run, row.used) for row in table] == [("tiny/mine", True), ("tiny/other", False)]
+    assert leaderboard.scatters(table[:1]) == []
+    other = [row.model_copy(update={"destination": "kaggle/lungs", "used": False}) for row in table]
+    drawn = leaderboard.scatters([*table, *other])  # a figure for each set of test images
+    assert [len(figure.data["run"]) for figure in drawn] == [2, 2, 2, 2]
+    assert leaderboard.of_run(finished.run, finished.entries).sha256 == "a"
 
 
 def test_a_rule_of_the_recipe_s_own_is_none_that_was_searched(finished, tmp_path):
@@ -288,11 +317,11 @@ def test_a_rule_of_the_recipe_s_own_is_none_that_was_searched(finished, tmp_path
     own = read_json(run.rule("image") / "thresholds.json") | {"binarization": 0.75, "removal": 2048, "rules": []}
     write_json(run.rule("fixed") / "thresholds.json", own)
     write_json(run.thresholds, own)
-    assert not headline.searches(run).used.any()
-    assert set(headline.searches(run).rule) == set(rules.RULES)
-    assert (
-        headline.reason(run) == "The masks are those of the recipe's own thresholds (binarization 0.750, removal 2048)."
-    )
+    searches = surfaces.searches(run)
+    assert not any(search.used for search in searches)
+    assert {search.rule for search in searches} == set(rules.RULES)
+    told = "The masks are those of the recipe's own thresholds (binarization 0.75, removal 2048)."
+    assert headline.reason(run, searches) == told
     first, *others = live.rule_choices(run, finished.cases)
     assert (first["name"], first["level"], first["removal"]) == ("image", rules.level_of(0.75), 2048)
     assert "image" not in {other["name"] for other in others}
@@ -311,9 +340,8 @@ def test_the_terms_of_images_are_told_where_they_are_known(finished):
         dataclasses.replace(drawn, folder=Path("/elsewhere"), train={image: Path("a.dcm")})
         for image in (provenance.SIIM + "1.2", "patient7")
     )
-    told = [provenance.licence(data) for data in (drawn, siim, others)]
-    assert ["phantoms" in told[0], "ChestX-ray14" in told[1], "ask their owner" in told[2]] == [True] * 3
-    assert len({provenance.intended(data) for data in (drawn, siim, others)}) == 3
+    assert [provenance.source(data) for data in (drawn, siim, others)] == ["phantom", "siim", "other"]
+    assert "phantoms" in finished.report.card.licence
 
 
 def test_of_one_patient_no_difference_is_sure(finished):
@@ -323,7 +351,7 @@ def test_of_one_patient_no_difference_is_sure(finished):
     pair = pair._replace(table=pair.table.assign(sex=["F"] + ["M"] * (len(pair.table) - 1)))
     parts = comparison.by_group(pair).set_index(["group", "part"])
     assert parts.loc[("sex", "F")].low != parts.loc[("sex", "F")].low  # NaN
-    assert parts.loc[("sex", "M")].low <= parts.loc[("sex", "M")].difference
+    assert parts.loc[("sex", "M")].low <= parts.loc[("sex", "M")]["mean"]
 
 
 def test_the_rules_of_the_page_are_those_behind_gate_and_cleaning(finished, tmp_path):

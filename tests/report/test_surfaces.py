@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from kit.core.files import read_json
-from kit.report.surfaces import draw, slices, table
+from kit.report.surfaces import draw, table
 from tests.support.searched import KINDS, choose
 
 
@@ -18,30 +18,21 @@ def folders(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["image", "component", "triplet"])
-def test_a_surface_becomes_pictures_with_their_numbers(folders, kind):
-    names = ["surface", "surface-top"] if kind == "triplet" else ["surface"]
-    assert draw(folders[kind]) == [folders[kind] / f"{name}.svg" for name in names]
+def test_a_surface_is_drawn_through_its_optimum(folders, kind):
+    maps = ["surface", "surface-top"] if kind == "triplet" else ["surface"]
     found = read_json(folders[kind] / "thresholds.json")
-    for name in names:
-        assert "Dice" in (folders[kind] / f"{name}.svg").read_text()
-        table = pd.read_csv(folders[kind] / f"{name}.csv")
-        best = table.loc[table.dice.idxmax()]
-        assert best.dice == pytest.approx(found["apparent_dice"], abs=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["image", "component", "triplet"])
-def test_the_slices_pass_through_the_optimum(folders, kind):
-    found = read_json(folders[kind] / "thresholds.json")
-    drawn = slices(folders[kind])
-    assert [figure.name for figure in drawn] == [f"along-{name}" for name in found["plateau"]]
-    for figure, name in zip(drawn, found["plateau"], strict=True):
-        at_best = figure.data[figure.data[name] == found[name]]
-        assert at_best.dice.item() == pytest.approx(found["apparent_dice"])
+    drawn = {figure.name: figure for figure in draw(folders[kind])}
+    assert list(drawn) == [*maps, *(f"along-{name}" for name in found["plateau"])]
+    for name in maps:
+        assert f"highest, {found['apparent_dice']:.4f}, at" in drawn[name].alt
+        assert drawn[name].write(folders[kind]).read_text().startswith("<?xml")
+    for name in found["plateau"]:
+        data = pd.DataFrame(drawn[f"along-{name}"].data)
+        assert data.dice[data[name] == found[name]].item() == pytest.approx(found["apparent_dice"])
 
 
 def test_a_rule_without_thresholds_has_no_surface(folders):
     assert draw(folders["expected"]) == []
-    assert slices(folders["expected"]) == []
 
 
 def test_rules_stand_side_by_side(folders):
@@ -51,4 +42,4 @@ def test_rules_stand_side_by_side(folders):
     assert "removal" in lines[1]
     assert "top" in lines[3]
     assert "1.0000" in lines[1]
-    assert "an image at a time" in lines[4]
+    assert "decided image by image" in lines[4]

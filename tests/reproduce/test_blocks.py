@@ -1,37 +1,37 @@
 """Figure 7 against what the paper and the authors of the encoders say of their blocks."""
 
+import pandas as pd
 import pytest
 import torch
 
 from kit import networks, recipes
-from reproduce import blocks
+from reproduce import figures, network
 
 
-def spoken(steps):
-    return [f"{step.text} {step.shape}" for step in steps]
+def spoken(block):
+    return [f"{step.text} {step.shape}" for step in block.steps]
 
 
 def test_the_papers_network_has_the_blocks_of_its_figure_7():
-    first, same, decoder = blocks.of(recipes.load("exp5"))
-    assert first.given == same.given == "128×128×64"
-    assert spoken(first.steps) == [
+    first, same, decoder = network.blocks(recipes.load("exp5"))
+    assert first.steps[0].given == same.steps[0].given == "128×128×64"
+    assert spoken(first) == [
         "convolution 3×3, stride 2 64×64×128",
         "batch normalisation 64×64×128",
         "ReLU 64×64×128",
         "convolution 3×3 64×64×128",
         "batch normalisation 64×64×128",
+        "+ convolution 1×1, stride 2, batch normalisation 64×64×128",
         "ReLU 64×64×128",
     ]
-    assert spoken(first.shortcut) == ["convolution 1×1, stride 2 64×64×128", "batch normalisation 64×64×128"]
-    assert (same.shortcut, same.joined, first.joined) == ([], 5, 5)
+    assert spoken(same)[5:] == ["+ input 128×128×64", "ReLU 128×128×64"]
     # Table 3's Decoder1: from the 512 of Encoder4 and the 256 of Encoder3, 768 in all, to 256 at 32×32.
-    assert decoder.given == "16×16×512"
-    assert spoken(decoder.steps) == [
+    assert decoder.steps[0].given == "16×16×512"
+    assert spoken(decoder) == [
         "up-sampling 2×2 32×32×512",
         "with 256 of the encoder 32×32×768",
         *("convolution 3×3 32×32×256", "batch normalisation 32×32×256", "ReLU 32×32×256") * 2,
     ]
-    assert decoder.shortcut is None
 
 
 def test_what_goes_around_is_added_before_the_last_activation():
@@ -45,30 +45,30 @@ def test_what_goes_around_is_added_before_the_last_activation():
 @pytest.mark.parametrize(
     ("name", "encoder", "last"),
     [
-        ("small", "InvertedResidual", "batch normalisation"),
+        ("small", "InvertedResidual", "+ input"),
         ("sneddy", "BasicBlock", "ReLU"),
         ("x5", "SEResNeXtBottleneck", "ReLU"),
     ],
 )
 def test_other_networks_are_drawn_from_themselves(name, encoder, last):
-    figure = blocks.draw(recipes.load(name))
-    steps = figure.data[figure.data.way == "steps"].groupby("block").step
+    figure = figures.blocks(recipes.load(name))
+    steps = pd.DataFrame(figure.data).groupby("block").step
     assert [title.rpartition(": ")[2] for title in steps.groups] == ["UnetDecoderBlock", encoder, encoder]
-    assert all(end == last for title, end in steps.last().items() if "encoder" in title)
-    assert (blocks.EXCITED in figure.svg) == (name == "x5")
+    assert steps.last()[f"encoder, same shape: {encoder}"] == last
+    assert (network.EXCITED in figure.svg) == (name == "x5")
 
 
 def test_an_efficientnets_excitation_is_one_step():
     part = next(part for part in recipes.load("x5").parts() if part.label == "b3")
-    first, *_ = blocks.of(part)
-    assert [step.text for step in first.steps if step.text == blocks.EXCITED] == [blocks.EXCITED]
+    first, *_ = network.blocks(part)
+    assert [step.text for step in first.steps if step.text == network.EXCITED] == [network.EXCITED]
     assert not any(step.shape.startswith("1×1×") for step in first.steps)
     deeplab = recipes.load("x5").parts()[-1]
-    assert len(blocks.of(deeplab)) == 2  # its decoder is no U-Net's
+    assert len(network.blocks(deeplab)) == 2  # its decoder is no U-Net's
 
 
 def test_blocks_of_a_single_pixel_keep_their_steps():
     """Of 32 pixels a side one is left in the last block, and its steps are not those on an image's mean."""
     small = "network.encoder=tu-test_resnet network.encoder_weights=none stages.1.size=32"
-    *_, decoder = blocks.of(recipes.load("exp5", small))
-    assert decoder.given == "1×1×96"
+    *_, decoder = network.blocks(recipes.load("exp5", small))
+    assert decoder.steps[0].given == "1×1×96"

@@ -2,12 +2,11 @@
 
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from reproduce import claim_figures, convergence, studies
+from reproduce import claim_figures, claims, studies
 from reproduce.scores import NO_RUN
 
 
@@ -52,29 +51,24 @@ def made():
 
 
 def test_bars_are_the_differences_of_seeds_and_of_all(made, monkeypatch, tmp_path):
-    picture = claim_figures.worth(made, "claims-data")
-    assert picture.data.runs.tolist() == ["seed 0", "seed 1", "seed 2", "all seeds"]
-    assert set(picture.data.images) == {"validation images"}  # the test images have no run
+    found = claim_figures.worth(made, studies.HALF)
+    runs = ["seed 0", "seed 1", "seed 2", "all seeds"]
+    assert list(found) == [("validation images", run) for run in runs]  # the test images have no run
     gains = [made.found[f"claims-two-stages-{s}"] - made.found[f"claims-half-data-{s}"] for s in range(3)]
-    assert picture.data["mean"].tolist() == pytest.approx([*(gain.mean() for gain in gains), np.mean(gains)])
-    assert (picture.data.low < picture.data["mean"]).all()
-    assert (picture.data["mean"] < picture.data.high).all()
-    assert set(picture.data.verdict) == {"holds"}
-    assert claim_figures.worth(made, "claims-resolution") is None  # nothing is trained at one size
+    means = [*(gain.mean() for gain in gains), np.mean(gains)]
+    assert [difference.mean for difference in found.values()] == pytest.approx(means)
+    assert claim_figures.bars(found, "a", "b").data["verdict"] == ["holds"] * 4
+    assert not claim_figures.worth(made, studies.LOW)  # nothing is trained at one size
 
-    monkeypatch.setattr(convergence, "races", lambda scored: [])
-    assert claim_figures.write(made, tmp_path) == [tmp_path / "claims-data.png"]
-    assert cv2.imread(str(tmp_path / "claims-data.png")).std() > 5
-    assert len(pd.read_csv(tmp_path / "claims-data.csv")) == 4
+    monkeypatch.setattr(claims, "races", lambda scored: [])
+    assert claim_figures.write(made, tmp_path) == [tmp_path / "claims-data.svg"]
+    assert "validation images: holds" in (tmp_path / "claims-data.svg").read_text()
 
 
 def test_a_race_has_the_epochs_of_both_trainings(monkeypatch):
     curves = {"claims-two-stages-1": curve((0.2, 1), (0.6, 3)), "claims-one-stage-1": curve((0.4, 2))}
-    monkeypatch.setattr(
-        convergence, "races", lambda scored: [convergence.Race("claims-two-stages-1", 0.4, *[None] * 2)]
-    )
-    monkeypatch.setattr(convergence, "curve", lambda scored, name: curves[name])
-    found = claim_figures.race(None).data
+    monkeypatch.setattr(claims, "curve", lambda scored, name: curves[name])
+    found = pd.DataFrame(claim_figures.race(None, ["claims-two-stages-1"]).data)
     assert found.values.tolist() == [
         ["claims-two-stages-1", "two stages", 1, 1, 0.2],
         ["claims-two-stages-1", "two stages", 2, 3, 0.6],

@@ -7,7 +7,7 @@ import pytest
 from kit import recipes
 from kit.core.files import write_text
 from kit.run import Run
-from reproduce import claim_tables, claims, convergence, studies
+from reproduce import claims, studies, tables
 from reproduce.scores import RunScores
 
 ONE = "stages=[{size: 128, epochs: 3, batch_size: 8}]"
@@ -38,25 +38,25 @@ def runs(tmp_path):
 
 
 def test_a_race_ends_where_both_have_the_score(phantoms, runs):
-    first, second = convergence.races(RunScores(phantoms, runs))
+    first, second = claims.races(RunScores(phantoms, runs))
     # 0.75 is the best of one stage: two have it after two epochs at half the size and two at the whole.
     assert first == ("claims-two-stages-0", 0.75, (4, 2 * 0.25 + 2, 10), (3, 3, 15))
     assert second == ("claims-two-stages-1", 0.7, (1, 0.25, 1), (1, 1, 5))
 
 
 def test_ratios_are_means_of_logarithms_with_students_interval():
-    mean, low, high = convergence.ratio([0.25, 0.5, 1.0, 0.5])
+    mean, low, high = claims.ratio([0.25, 0.5, 1.0, 0.5])
     logs = [math.log(value) for value in (0.25, 0.5, 1.0, 0.5)]
     centre = sum(logs) / 4
     half = 3.182446 * math.sqrt(sum((log - centre) ** 2 for log in logs) / 3 / 4)  # t of 3 degrees of freedom
     assert (mean, low, high) == pytest.approx([math.exp(centre + side) for side in (0, -half, half)], rel=1e-5)
-    assert convergence.ratio([0.5]) == (0.5, 0, math.inf)
+    assert claims.ratio([0.5]) == (0.5, 0, math.inf)
 
 
 def test_the_table_says_who_was_faster(phantoms, runs):
     scored = RunScores(phantoms, runs)
-    text = claim_tables.races(scored)
+    text = tables.races(scored)
     assert "| claims-two-stages-0 | 0.7500 | 4 epochs, 2.50 at the final size, 10 s | 3 epochs, 3.00 at" in text
     assert f"| two stages faster, by compute |  | {math.sqrt(2.5 / 3 * 0.25):.2f} times" in text
     assert claims.seeds(scored, studies.TWO, studies.ONE)[0][1].name == "claims-one-stage-0"
-    assert "No run" in claim_tables.races(RunScores(phantoms, runs / "none"))
+    assert "No run" in tables.races(RunScores(phantoms, runs / "none"))

@@ -16,7 +16,7 @@ from kit.data.resize import resize_mask
 from kit.inference import maps
 from kit.run import Run
 from kit.submissions import leaderboard
-from reproduce import claims, model, paper, tables
+from reproduce import claims, network, paper, tables
 from reproduce.scores import RunScores
 
 QUICK = "network.encoder=resnet18 network.decoder_channels=[8,8,8,8,8] stages.0.size=32 stages.1.size=32"
@@ -269,9 +269,9 @@ def test_table_11_says_by_which_rule(phantoms, runs, tmp_path):
 
 
 def test_table_3_is_the_network_itself():
-    assert model.layers(recipes.load("exp5")) == [(name, *cells) for name, cells in paper.TABLE_3.items()]
-    assert model.layers(recipes.load("x5").parts()[-1]) == []
-    assert round(model.parameters(recipes.load("exp5")) / 1e6, 1) == 24.4
+    assert network.layers(recipes.load("exp5")) == [(name, *cells) for name, cells in paper.TABLE_3.items()]
+    assert network.layers(recipes.load("x5").parts()[-1]) == []
+    assert round(network.parameters(recipes.load("exp5")) / 1e6, 1) == 24.4
 
 
 def test_table_8_has_a_row_a_training_set(phantoms, runs, tmp_path):
@@ -323,8 +323,8 @@ def test_minutes_an_epoch_are_the_mean_over_folds(phantoms, runs, tmp_path):
         write_text(run.weights(fold, 0), "")
         rows = "".join(f"{epoch},epoch,1,1,0.5,0.5,{spent}\n" for epoch, spent in enumerate(seconds, 1))
         write_text(run.stage(fold, 0) / "metrics.csv", COLUMNS + rows + "2,final,,1,0.5,0.5,\n")
-    assert model.minutes_an_epoch(run, 0) == pytest.approx(2.5)
-    assert model.minutes_an_epoch(run, 1) is None
+    assert network.minutes_an_epoch(run, 0) == pytest.approx(2.5)
+    assert network.minutes_an_epoch(run, 1) is None
 
 
 def test_out_of_fold_maps_go_with_out_of_fold_answers(phantoms, runs, monkeypatch):

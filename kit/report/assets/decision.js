@@ -1,5 +1,6 @@
 "use strict";
-// What a rule makes of every image of the page: Dice and area by its counts, and what `component` leaves of its map.
+// What a rule makes of every image of the page: the run's own as it is known, others by counts, and what `component`
+// leaves by its map.
 class Decision {
   constructor(data, counts) {
     Object.assign(this, { data, counts, rule: { ...data.rules[0] } });
@@ -7,11 +8,18 @@ class Decision {
     this.area = new Float64Array(counts.length);
     this.estimated = new Map(); // by row: what `component` leaves of an image, from its small map
     this.maps = new Map();
+    this.decide();
+    this.totals(); // notes what the run's own rule scores
   }
 
   decide() {
     const { counts, rule } = this;
     for (let row = 0; row < counts.length; row++) {
+      if (rule.exact) {
+        const { dice, mask_area } = this.data.cases[row];
+        [this.area[row], this.dice[row]] = [(mask_area * counts.pixels[row]) / counts.fullArea, dice];
+        continue;
+      }
       const cut = this.cut(row);
       let pixels = counts.areaAt(row, cut);
       let overlap = counts.overlapAt(row, cut);
@@ -30,7 +38,7 @@ class Decision {
   async estimate() {
     const { data, estimated, rule } = this;
     estimated.clear();
-    if (rule.name !== "component" || !rule.removal) return;
+    if (rule.exact || rule.name !== "component" || !rule.removal) return;
     const side = data.mapSide;
     for (const image of data.images) {
       const { map, truth } = await this.mapOf(image);
@@ -79,19 +87,19 @@ class Decision {
       masked += area[row] > 0;
       if (counts.truth[row]) { positives++; found += dice[row]; } else empty += area[row] === 0;
     }
-    const component = rule.name === "component";
+    const component = rule.name === "component" && !rule.exact;
     // The surface is of the gate that was searched.
-    const exact = component && rule.surface && rule.gate === data.rules.find(({ name }) => name === rule.name).gate;
-    const whole = exact ? this.surfaceDice() : sum / weight;
-    this.first ??= whole; // of the run's own rule, counted as all others are
+    const known = component && rule.surface && rule.gate === data.rules.find(({ name }) => name === rule.name).gate;
+    const whole = known ? this.surfaceDice() : sum / weight;
+    this.first ??= whole;
     const gain = whole - this.first;
     const near = component ? "≈ " : "";
     // What `component` leaves of an image without a picture is not known here.
     const unknown = component && rule.removal > 0 && data.images.length < counts.length;
     const negatives = counts.length - positives;
     return [
-      ["Dice of all images", exact || !unknown ? (exact ? "" : near) + whole.toFixed(4) : "–"],
-      ["against the run's rule", exact || !unknown ? `${gain >= 0 ? "+" : "−"}${Math.abs(gain).toFixed(4)}` : "–"],
+      ["Dice of all images", known || !unknown ? (known ? "" : near) + whole.toFixed(4) : "–"],
+      ["against the run's rule", known || !unknown ? `${gain >= 0 ? "+" : "−"}${Math.abs(gain).toFixed(4)}` : "–"],
       ["on positives", positives && !unknown ? near + (found / positives).toFixed(4) : "–"],
       ["negatives kept empty", negatives && !unknown ? `${near}${((100 * empty) / negatives).toFixed(1)} %` : "–"],
       ["images with a mask", unknown ? "–" : `${near}${masked} of ${counts.length}`],

@@ -1,9 +1,11 @@
 "use strict";
-// The gallery: tiles that are sorted and filtered, and the sliders that decide anew what is shown.
+// The gallery: tiles that are sorted and filtered, the sliders that decide anew what is shown, and the address that
+// leads back to it.
 (async () => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const element = (id) => document.getElementById(id);
   const counts = await Counts.of(data);
+  data.images = data.images.map((image) => ({ ...data.cases[image.row], ...image, id: data.cases[image.row].image_id }));
   const images = data.images;
   const known = data.rules;
   for (const rule of known) {
@@ -15,7 +17,9 @@
   const PAGE = 48;
   let shown = [];
   let visible = 0;
-  const viewer = new Viewer(decision, () => shown, (image) => {
+  let picked = null; // rows that were chosen in a figure
+  let ready = false;
+  const viewer = new Viewer(decision, () => shown, remember, (image) => {
     const tile = tiles.get(image.row);
     if (tile?.isConnected) tile.querySelector("button").focus();
   });
@@ -44,6 +48,7 @@
     const picture = item.querySelector("img");
     picture.src = `data:image/webp;base64,${image.picture}`;
     picture.alt = `Radiograph ${image.id}`;
+    item.querySelector(".shot").style.aspectRatio = image.aspect;
     item.querySelector(".id").textContent = image.id.length > 24 ? `…${image.id.slice(-22)}` : image.id;
     item.querySelector(".id").title = image.id;
     item.querySelector("button").addEventListener("click", () => viewer.show(image));
@@ -86,6 +91,7 @@
     const truth = counts.size(image.row, counts.truth[image.row]);
     const band = bands[value.area];
     return (
+      (!picked || picked.has(image.row)) &&
       (!value.outcome || value.outcome === kind || (value.outcome === "positives" && positive) || (value.outcome === "negatives" && !positive)) &&
       (!band || (positive && truth >= band[0] && truth < band[1])) &&
       ["sex", "view", "fold"].every((name) => !value[name] || String(image[name]) === value[name]) &&
@@ -97,6 +103,54 @@
     shown = images.filter(passes).sort((a, b) => orders[element("sort").value](a, b) || (a.id < b.id ? -1 : 1));
     visible = Math.min(PAGE, shown.length);
     render();
+    remember();
+  }
+
+  // Shows the images of some rows of a figure alone, or all again.
+  function pick(rows, title) {
+    picked = rows && new Set(rows);
+    element("picked").hidden = !rows;
+    element("picked").textContent = rows ? `${rows.length} from “${title}” ✕` : "";
+    arrange();
+    if (rows) element("cases").scrollIntoView();
+  }
+
+  // ---- the address --------------------------------------------------------------------------------------------------
+  const thresholds = ["top", "level", "removal", "gate"];
+
+  function remember() {
+    if (!ready) return;
+    const state = new URLSearchParams();
+    for (const name of [...filters, "sort", "search"]) {
+      if (element(name).value && element(name).value !== "worst") state.set(name, element(name).value);
+    }
+    const { rule } = decision;
+    if (!rule.exact) state.set("rule", rule.name);
+    for (const name of rule.exact ? [] : thresholds) if (rule[name] !== undefined) state.set(name, rule[name]);
+    if (viewer.open) state.set("case", viewer.open.id);
+    try {
+      history.replaceState(null, "", `#${state}`);
+    } catch {
+      // a page from the disk may not be allowed to
+    }
+  }
+
+  async function restore() {
+    const state = new URLSearchParams(location.hash.slice(1));
+    for (const name of [...filters, "sort", "search"]) {
+      if (state.has(name)) element(name).value = state.get(name);
+      if (element(name).selectedIndex < 0) element(name).selectedIndex = 0; // a value that is none of this page
+    }
+    const rule = ruleOf(state.get("rule"));
+    if (rule) {
+      const given = thresholds.filter((name) => rule[name] !== undefined && state.has(name) && isFinite(state.get(name)));
+      const values = Object.fromEntries(given.map((name) => [name, Number(state.get(name))]));
+      decision.rule = stopped({ ...rule, exact: undefined, ...values });
+      element("rule").value = rule.name;
+    }
+    await settle();
+    const open = images.find(({ id }) => id === state.get("case"));
+    if (open) viewer.show(open);
   }
 
   function render() {
@@ -125,7 +179,7 @@
     name !== "gate" && decision.rule.level === undefined ? ruleOf("image") ?? decision.rule : decision.rule;
 
   function showControls() {
-    for (const name of ["top", "level", "removal", "gate"]) {
+    for (const name of thresholds) {
       element(`${name}-box`).hidden = movable(name)[name] === undefined;
     }
     const texts = {
@@ -172,7 +226,7 @@
   const read = { top: Number, level: Number, removal: (value) => removalOf(Number(value)), gate: (value) => Number(value) / 100 };
   for (const [name, value] of Object.entries(read)) {
     element(name).addEventListener("input", () => {
-      decision.rule = stopped({ ...movable(name), [name]: value(element(name).value) });
+      decision.rule = stopped({ ...movable(name), exact: undefined, [name]: value(element(name).value) });
       element("rule").value = decision.rule.name;
       follow();
     });
@@ -194,9 +248,12 @@
   }
   element("sort").addEventListener("change", arrange);
   element("search").addEventListener("input", arrange);
-  for (const form of ["live", "filters"]) element(form).addEventListener("submit", (event) => event.preventDefault());
+  element("picked").addEventListener("click", () => pick(null));
+  for (const figure of document.querySelectorAll("figure[data-rows]")) letPick(figure, pick);
+  for (const form of ["live", "filters", "look"]) element(form).addEventListener("submit", (event) => event.preventDefault());
 
   document.querySelector(".workbench").hidden = false;
-  await settle();
+  await restore();
+  ready = true;
   document.documentElement.dataset.ready = "yes"; // for tests
 })();

@@ -9,7 +9,7 @@ async function paint(canvas, decision, image, layers, side) {
   if (canvas.width !== side) canvas.width = canvas.height = side;
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, side, side);
-  const cut = decision.cut(image.row);
+  const cut = decision.area[image.row] ? decision.cut(image.row) : 256;
   if (layers.includes("prediction")) {
     canvas.dataset.pixels = 0;
     if (cut < 256) {

@@ -1,26 +1,81 @@
 "use strict";
-// The dialog with an image, its truth, its mask and its probabilities side by side.
+// The dialog with an image, its truth, its mask and its probabilities side by side, moved and enlarged together.
 class Viewer {
-  // `shown` gives the images that the gallery has, in order; `leave` takes the one that was open last.
-  constructor(decision, shown, leave) {
-    Object.assign(this, { decision, shown, open: null, box: document.getElementById("viewer") });
+  // `shown` gives the images that the gallery has, in order; `moved` is called with another one or none open, `leave`
+  // with the one that was open last.
+  constructor(decision, shown, moved, leave) {
+    Object.assign(this, { decision, shown, moved, open: null, box: document.getElementById("viewer") });
     const on = (id, act) => document.getElementById(id).addEventListener("click", act);
     on("close", () => this.box.close());
     on("previous", () => this.step(-1));
     on("next", () => this.step(1));
+    on("as-it-was", () => this.reset());
     this.box.addEventListener("click", (event) => {
       if (event.target === this.box) this.box.close();
-      if (event.target.matches("canvas")) event.target.closest("figure").classList.toggle("large");
     });
     this.box.addEventListener("keydown", (event) => {
-      if (event.key === "ArrowLeft") this.step(-1);
-      if (event.key === "ArrowRight") this.step(1);
+      const act = {
+        ArrowLeft: () => event.target.type !== "range" && this.step(-1),
+        ArrowRight: () => event.target.type !== "range" && this.step(1),
+        "+": () => this.zoom(1.25),
+        "=": () => this.zoom(1.25),
+        "-": () => this.zoom(0.8),
+        0: () => this.reset(),
+        h: () => this.box.classList.toggle("bare"),
+      }[event.key];
+      if (act && !event.ctrlKey && !event.metaKey) act();
     });
     this.box.addEventListener("close", () => {
       const last = this.open;
       this.open = null;
+      this.moved();
       if (last) leave(last);
     });
+    for (const name of ["brightness", "contrast", "opacity"]) {
+      const slider = document.getElementById(name);
+      slider.addEventListener("input", () => this.box.style.setProperty(`--${name}`, slider.value));
+    }
+    for (const pane of this.box.querySelectorAll(".pane")) this.letMove(pane);
+    this.reset();
+  }
+
+  letMove(pane) {
+    pane.addEventListener("pointerdown", (event) => {
+      event.preventDefault();
+      pane.setPointerCapture(event.pointerId);
+    });
+    pane.addEventListener("pointermove", (event) => {
+      if (!pane.hasPointerCapture(event.pointerId)) return;
+      const { width, height } = pane.getBoundingClientRect();
+      this.place(this.scale, this.x + event.movementX / width, this.y + event.movementY / height);
+    });
+    pane.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.zoom(event.deltaY < 0 ? 1.25 : 0.8);
+    });
+    pane.addEventListener("dblclick", () => this.zoom(2));
+  }
+
+  zoom(by) {
+    this.place(Math.min(16, Math.max(1, this.scale * by)), this.x * by, this.y * by);
+  }
+
+  // Enlarges all panes and moves them by shares of their sides, as far as the image reaches.
+  place(scale, x, y) {
+    const most = (scale - 1) / 2;
+    const within = (value) => Math.min(most, Math.max(-most, value));
+    Object.assign(this, { scale, x: within(x), y: within(y) });
+    const style = { "--scale": scale, "--x": `${100 * this.x}%`, "--y": `${100 * this.y}%` };
+    for (const [name, value] of Object.entries(style)) this.box.style.setProperty(name, value);
+  }
+
+  reset() {
+    this.place(1, 0, 0);
+    this.box.classList.remove("bare");
+    for (const name of ["brightness", "contrast", "opacity"]) {
+      document.getElementById(name).value = 1;
+      this.box.style.setProperty(`--${name}`, 1);
+    }
   }
 
   async show(image) {
@@ -37,21 +92,18 @@ class Viewer {
       image.stratum,
       `${image.sex}, ${age}, ${image.view}`,
       `fold ${image.fold}`,
-      `patient ${image.patient}`,
+      `patient ${image.patient_id}`,
     ].join(" · ");
     if (!this.box.open) this.box.showModal();
-    const picture = new Image();
-    picture.src = `data:image/webp;base64,${image.picture}`;
-    await picture.decode();
-    if (this.open !== image) return; // another one was asked for meanwhile
-    for (const canvas of this.box.querySelectorAll("canvas")) {
-      const layer = canvas.dataset.layer;
+    this.moved();
+    for (const pane of this.box.querySelectorAll(".pane")) {
+      const [picture, canvas] = pane.children;
+      const { layer } = canvas.dataset;
+      pane.style.aspectRatio = image.aspect;
+      picture.src = `data:image/webp;base64,${image.picture}`;
+      picture.alt = `Radiograph ${image.id}`;
       await paint(canvas, decision, image, layer === "prediction" ? ["prediction", "truth"] : [layer], 512);
-      if (this.open !== image) return;
-      const context = canvas.getContext("2d");
-      context.globalCompositeOperation = "destination-over";
-      context.drawImage(picture, 0, 0, 512, 512);
-      context.globalCompositeOperation = "source-over";
+      if (this.open !== image) return; // another one was asked for meanwhile
       canvas.setAttribute("aria-label", `${layer} of ${decision.describe(image)}`);
     }
   }

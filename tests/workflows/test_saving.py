@@ -10,8 +10,8 @@ import pytest
 
 from kit.competition import dicom, rle
 from kit.core.errors import KitError
-from kit.report import saved
-from kit.report.saved import Predicted
+from kit.workflows import saving
+from kit.workflows.saving import Predicted
 
 
 @pytest.fixture
@@ -23,9 +23,9 @@ def found(phantoms):
 
 
 def test_each_kind_holds_the_prediction(found, tmp_path):
-    saved.save(saved.kinds_of("png, overlay,npy,rle,dicom-seg"), [found], tmp_path)
+    saving.write(saving.kinds_of("png, overlay,npy,rle,dicom-seg"), [found], tmp_path)
     files = {path.parent.name: path for path in tmp_path.rglob("*.*")}
-    assert set(files) == set(saved.KINDS)
+    assert set(files) == set(saving.KINDS)
     assert {path.name.removesuffix(path.suffix) for path in files.values()} == {found.image}
     assert (cv2.imread(str(files["png"]), cv2.IMREAD_UNCHANGED) == found.mask * 255).all()
     assert (np.load(files["npy"]) == found.levels).all()
@@ -46,30 +46,30 @@ def test_each_kind_holds_the_prediction(found, tmp_path):
 
 def test_an_empty_mask_is_a_segmentation_too(found, tmp_path):
     empty = Predicted(found.image, found.path, found.levels * 0, found.mask & False, "exp5")
-    saved.save(["dicom-seg", "rle"], [empty], tmp_path)
+    saving.write(["dicom-seg", "rle"], [empty], tmp_path)
     assert not pydicom.dcmread(tmp_path / f"dicom-seg/{found.image}.dcm").pixel_array.any()
     assert (tmp_path / f"rle/{found.image}.txt").read_text() == "-1\n"
 
 
 def test_what_cannot_be_saved_is_told(found, tmp_path, monkeypatch):
     with pytest.raises(KitError, match=r"--save dcm-seg: is none of .*; did you mean dicom-seg\?"):
-        saved.kinds_of("png,dcm-seg")
+        saving.kinds_of("png,dcm-seg")
     cv2.imwrite(str(tmp_path / "a.png"), found.levels)
     picture = Predicted("a", tmp_path / "a.png", found.levels, found.mask, "exp5")
     with pytest.raises(KitError, match=r"a\.png: is no DICOM file"):
-        saved.save(["dicom-seg"], [picture], tmp_path)
+        saving.write(["dicom-seg"], [picture], tmp_path)
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(KitError, match=r"highdicom is not installed: pip install"):
-        saved.kinds_of("png,dicom-seg")
+        saving.kinds_of("png,dicom-seg")
 
 
 def test_what_is_saved_takes_the_place_of_what_was(found, tmp_path):
-    saved.save(["rle", "png"], [found, replace(found, image="other")], tmp_path)
-    saved.save(["rle"], [found], tmp_path)
+    saving.write(["rle", "png"], [found, replace(found, image="other")], tmp_path)
+    saving.write(["rle"], [found], tmp_path)
     assert [path.name for path in (tmp_path / "rle").iterdir()] == [f"{found.image}.txt"]
     with pytest.raises(KitError):
-        saved.save(["dicom-seg", "rle"], [replace(found, path=tmp_path / "a.png")], tmp_path)
+        saving.write(["dicom-seg", "rle"], [replace(found, path=tmp_path / "a.png")], tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["png", "rle"]
     (tmp_path / "mine").mkdir()
-    saved.discard(tmp_path)
+    saving.discard(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
