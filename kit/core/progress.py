@@ -20,7 +20,8 @@ _NOTE = 1.0
 _SURE = (3, 5.0)
 """Items and seconds that an estimate of the time left needs."""
 _FORMAT = "{desc} {bar} {n_fmt}/{total_fmt}{left}{postfix}"
-"""Of a bar: title, counts and note stay whole in 80 columns, and the bar has the width that they leave."""
+_NARROWEST = 6
+"""Columns of the bar at least."""
 
 
 class Bar(tqdm):  # type: ignore[misc]  # it has no types
@@ -30,11 +31,20 @@ class Bar(tqdm):  # type: ignore[misc]  # it has no types
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        """What the formats of bar and line are filled from: tqdm's values, and `left`, the time that is left."""
+        """What the formats of bar and line are filled from: tqdm's values, and `left`, the time that is left.
+
+        Where a terminal is too narrow, that time goes first, then the title's beginning; counts and note stay whole.
+        """
         now = super().format_dict
         done, whole, seconds = now["n"], now["total"], now["elapsed"]
         sure = whole and done >= _SURE[0] and seconds >= _SURE[1]
-        return now | {"left": f", {duration(seconds * (whole - done) / done)} left" if sure else ""}
+        left, title = f", {duration(seconds * (whole - done) / done)} left" if sure else "", now["prefix"]
+        if now["ncols"]:
+            beside = f" {whole}/{whole}, {now['postfix'] or ''}"
+            room = max(1, now["ncols"] - len(beside) - _NARROWEST)
+            left = left if len(title) + len(left) < room else ""
+            title = title if len(title) < room else f"…{title[len(title) - room + 2 :]}"
+        return now | {"left": left, "prefix": title}
 
     def note(self, text: Callable[[], str]) -> None:
         """Shows another note; the text is asked for once a second at most, as it may have to wait for a GPU."""

@@ -80,6 +80,20 @@ def test_a_bar_of_80_columns_has_title_count_and_note_whole(monkeypatch, clock):
     assert line.endswith(" 9/10, 2 s left, loss 8")
 
 
+def test_where_there_is_no_room_the_estimate_goes_then_the_title_s_beginning(monkeypatch, clock):
+    terminal = on_terminal(monkeypatch)
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda stream: (80, 24))
+    bar = progress.progress(range(533), "classify-b3 fold 0 stage 1 (256 px) epoch 3/100", unit="step")
+    for _ in bar:
+        clock[0] += 2
+        bar.note(lambda: "loss 0.4210, about 3 h 10 min of training left")
+    for line in terminal.getvalue().split("\r")[5:-2]:
+        assert len(line) == 80
+        assert line.startswith("…")
+        assert "epoch 3/100 " in line
+        assert line.endswith("/533, loss 0.4210, about 3 h 10 min of training left")
+
+
 def test_the_first_items_are_no_ground_for_an_estimate(clock, caplog):
     caplog.set_level(logging.INFO, "kit")
     go(range(4), clock, 70)
