@@ -117,7 +117,7 @@ def test_of_several_verbs_each_gets_what_it_takes(called):
         (["train", "FODL=1"], "make train does not take FODL; did you mean FOLD?"),
         (["stats", "RECIPE=exp5"], "make stats does not take RECIPE"),
         (["train", "RECIPES=exp5"], "make train does not take RECIPES; did you mean RECIPE?"),
-        (["folds", "train", "FILE=mine.csv"], "make folds train does not take FILE"),
+        (["folds", "train", "FILE=mine.csv"], "does not take FILE (it takes DATA RECIPE SET FOLDS FOLD"),
         (["train", "lint", "FILE=mine.csv"], "make train lint does not take FILE"),
         (["folds", "trian"], "there is no verb trian; did you mean train?"),
         (["tset"], "there is no verb tset; did you mean test?"),

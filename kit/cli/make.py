@@ -116,7 +116,7 @@ def _check(call: Call, commands: Mapping[str, TyperCommand]) -> set[str]:
     repeated = {name for one in commands.values() for name, parameter in variables(one).items() if parameter.multiple}
     for name, value in call.given.items():
         if name not in taken:
-            known = " ".join(dict.fromkeys(taken)) or "no variable"
+            known = " ".join(sorted(dict.fromkeys(taken), key="ARGS".__eq__)) or "no variable"  # ARGS last
             raise KitError(f"{call} does not take {name}{did_you_mean(name, taken)} (it takes {known})")
         if not value.strip() and name not in {*repeated, "ARGS"}:
             raise KitError(f"{name}= is empty: give it a value, or leave it out")

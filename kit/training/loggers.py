@@ -7,6 +7,8 @@ import importlib
 import importlib.util
 import io
 import logging
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +21,16 @@ from kit.recipes.schema import Recipe
 from kit.training.curves import Curves
 
 log = logging.getLogger(__name__)
+
+
+def tensorboard_command(folder: Path) -> str:
+    """The command that shows the curves of a run: with the program's place where a shell does not find it by name."""
+    program = Path(sys.executable).with_name("tensorboard")
+    if shutil.which(program.name):
+        program = Path(program.name)
+    elif program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    return f"{program} --logdir {folder}"
 
 
 class Logger(Protocol):

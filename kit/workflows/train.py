@@ -143,7 +143,7 @@ def _open(
     inputs = lineage.inputs_of(next(iter(caches.values())).keys, path)
     log.info("%s: %s, folds of %s", run.folder, ", ".join(f"fold {number}" for number in numbers), path)
     if alone:
-        log.info("its curves and pictures: tensorboard --logdir %s", run.folder)
+        log.info("to watch it: %s", loggers.tensorboard_command(run.folder))
     clock = Clock(_works(run, recipe, split, numbers))
     return Session(
         workspace, competition, split, numbers, caches, inputs, fabric, team, clock, keep_checkpoints, tracker

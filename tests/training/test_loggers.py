@@ -119,3 +119,12 @@ def test_a_tracker_that_is_unknown_or_not_installed_is_refused_before_a_training
     for name in loggers.TRACKERS:
         with pytest.raises(KitError, match=f"--logger {name}: is not installed: pip install {name} into"):
             loggers.check(name)
+
+
+def test_the_command_that_shows_the_curves_can_be_typed_as_it_stands(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
+    monkeypatch.setattr(loggers.shutil, "which", lambda name: None)
+    assert loggers.tensorboard_command("runs/a") == ".venv/bin/tensorboard --logdir runs/a"
+    monkeypatch.setattr(loggers.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert loggers.tensorboard_command("runs/a") == "tensorboard --logdir runs/a"
