@@ -3,9 +3,12 @@
 import hashlib
 import re
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import Field
 
 from kit.core import files
 from kit.core.documents import Count, Document, Sha256, read_document
@@ -24,30 +27,38 @@ LARGEST_CODE = 10**6
 
 
 class Manifest(Document):
-    """What manifest.json holds."""
+    """What manifest.json of any kernel holds."""
 
     kernel: str
     run: str
     """`NAME/RECIPE`."""
+    files: dict[str, Sha256] = Field(default_factory=dict)
+    """Of the bundle, all but the manifest itself."""
+
+
+class Predictors(Manifest):
+    """What that of a kernel that predicts holds."""
+
     shape: tuple[Count, Count]
     """(H, W) of the competition's images."""
     half: bool
     """Whether weights are in half precision."""
     weights: dict[str, list[str]]
     """Names of the files of each network's folds, by its member's name."""
-    files: dict[str, Sha256]
-    """Of the bundle, all but the manifest itself."""
     made_from: dict[str, Sha256]
     """Files of the run, by their path in its folder."""
 
 
-def read_manifest(folder: Path) -> Manifest:
+M = TypeVar("M", bound=Manifest)
+
+
+def read_manifest(folder: Path, kind: type[M]) -> M:
     """The manifest of a bundle, here or on Kaggle.
 
     Raises:
         KitError: it is missing, or is not what a build writes.
     """
-    return read_document(folder / "manifest.json", Manifest, "run `make kernel` again")
+    return read_document(folder / "manifest.json", kind, "run `make kernel` again")
 
 
 @dataclass(frozen=True)
@@ -115,18 +126,23 @@ class Kernel:
         """SHA-256 of each of its files, and of the run's files that they were made from."""
         return self.bundle / "manifest.json"
 
+    @property
+    def pushed(self) -> Path:
+        """Number of the newest version that is known to have been saved."""
+        return BUNDLES / f"{self.name}.version.json"
+
 
 _LONGEST = 44
 """Characters of a kernel's name: that of its data set has six more, and Kaggle allows 50."""
 
 
-def kernel_of(run: Run) -> Kernel:
-    """The kernel of a run, named `kit-NAME-RECIPE`.
+def kernel_of(run: Run, purpose: str = "") -> Kernel:
+    """The kernel of a run, named `kit-NAME-RECIPE`, for a purpose beside predicting `kit-NAME-RECIPE-PURPOSE`.
 
     >>> kernel_of(Run(Path("runs/siim/my_exp5"))).slug
     'kit-siim-my-exp5'
     """
-    text = f"kit-{run.folder.parent.name}-{run.folder.name}"
+    text = f"kit-{run.folder.parent.name}-{run.folder.name}{purpose and '-'}{purpose}"
     slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     if len(slug) > _LONGEST:  # two long names may begin alike
         slug = f"{slug[: _LONGEST - 7].strip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
@@ -160,40 +176,74 @@ def build(
     """
     chosen = check_complete(run)
     recipe, kernel = run.read_recipe(), kernel_of(run)
+
+    def fill(folder: Path) -> Predictors:
+        listed: dict[str, list[str]] = {}
+        for member, paths in run.trained(recipe).weights.items():
+            listed[member] = [f"{member}.{path.parents[1].name}{path.name.removeprefix('weights')}" for path in paths]
+            for path, name in zip(paths, listed[member], strict=True):
+                write_weights(path, folder / name, half)
+        for path in (run.recipe_path, *chosen):
+            files.copy(path, folder / path.name)
+        name = "/".join(run.folder.parts[-2:])
+        return Predictors(
+            kernel=kernel.slug, run=name, shape=shape, half=half, weights=listed, made_from=_made_from(run)
+        )
+
+    assemble(kernel, fill, kaggle_image.BROUGHT)
+    blanks = {"slug-of-the-competition": competition}
+    text = code.script("predict", kernel.dataset, files.sha256(kernel.manifest), time_limit, **blanks)
+    write_code(kernel, text, user, gpu, notebook, [competition])
+    return kernel
+
+
+def assemble(kernel: Kernel, fill: Callable[[Path], Manifest], packages: Sequence[str]) -> None:
+    """Writes a kernel's bundle, replacing an older one.
+
+    Args:
+        kernel: Whose bundle it is.
+        fill: Writes its own files into a folder, and gives the manifest without them.
+        packages: Those that Kaggle's image lacks.
+
+    Raises:
+        KitError: a package cannot go to Kaggle.
+    """
     fresh = kernel.bundle.with_name(f".{kernel.slug}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    listed: dict[str, list[str]] = {}
-    for member, paths in run.trained(recipe).weights.items():
-        listed[member] = [f"{member}.{path.parents[1].name}{path.name.removeprefix('weights')}" for path in paths]
-        for path, name in zip(paths, listed[member], strict=True):
-            write_weights(path, fresh / name, half)
-    for path in (run.recipe_path, *chosen):
-        files.copy(path, fresh / path.name)
-    for name in kaggle_image.BROUGHT:
+    manifest = fill(fresh)
+    for name in packages:
         wheels.write_installed(fresh, name)
     # The name of one file tells all the content, so that a list of names tells whether Kaggle has this bundle.
     content = [*sorted(fresh.iterdir()), *wheels.sources().values()]
     wheels.write_kit(fresh, hashlib.sha256("".join(map(files.sha256, content)).encode()).hexdigest()[:12])
-    manifest = Manifest(
-        kernel=kernel.slug,
-        run="/".join(run.folder.parts[-2:]),
-        shape=shape,
-        half=half,
-        weights=listed,
-        files={path.name: files.sha256(path) for path in sorted(fresh.iterdir())},
-        made_from=_made_from(run),
-    )
-    files.write_json(fresh / "manifest.json", manifest.model_dump(mode="json"))
+    hashes = {path.name: files.sha256(path) for path in sorted(fresh.iterdir())}
+    files.write_json(fresh / "manifest.json", manifest.model_dump(mode="json") | {"files": hashes})
     shutil.rmtree(kernel.bundle, ignore_errors=True)
     fresh.rename(kernel.bundle)
-    text = code.script(kernel.dataset, competition, files.sha256(kernel.manifest), time_limit)
-    write_code(kernel, text, competition, user, gpu, notebook)
-    return kernel
 
 
-def write_code(kernel: Kernel, text: str, competition: str, user: str, gpu: bool, notebook: bool) -> None:
+def write_code(
+    kernel: Kernel,
+    text: str,
+    user: str,
+    gpu: bool,
+    notebook: bool,
+    competitions: Sequence[str],
+    datasets: Sequence[str] = (),
+    kernels: Sequence[str] = (),
+) -> None:
     """Writes a kernel's script, or the notebook made of it, and its metadata.
+
+    Args:
+        kernel: Whose code it is.
+        text: The script.
+        user: The account that will own the kernel.
+        gpu: Ask for GPUs.
+        notebook: Write a notebook instead of a script.
+        competitions: Names of those whose data it gets.
+        datasets: Each `OWNER/NAME` that it gets beside its own.
+        kernels: Each `OWNER/NAME` whose last output it gets.
 
     Raises:
         KitError: it is larger than Kaggle takes.
@@ -204,7 +254,8 @@ def write_code(kernel: Kernel, text: str, competition: str, user: str, gpu: bool
         raise KitError(f"{target}: is larger than the {LARGEST_CODE} bytes that Kaggle takes")
     other.unlink(missing_ok=True)
     files.write_text(target, text)
-    about = metadata.make(kernel.name, kernel.dataset, target.name, competition, user, gpu)
+    inputs = [f"{user}/{kernel.dataset}", *datasets]
+    about = metadata.make(kernel.name, target.name, user, gpu, inputs, competitions, kernels)
     files.write_json(kernel.metadata, about.model_dump())
 
 
@@ -224,7 +275,8 @@ def read_bundle(folder: Path) -> Trained:
         KitError: a file is missing.
     """
     brought = Run(folder)
-    weights = {label: [folder / name for name in names] for label, names in read_manifest(folder).weights.items()}
+    listed = read_manifest(folder, Predictors).weights
+    weights = {label: [folder / name for name in names] for label, names in listed.items()}
     stacks = {tta: brought.stack(tta) for tta in (True, False)}
     return Trained(brought.read_recipe(), weights, brought.thresholds, stacks)
 
@@ -250,7 +302,21 @@ def check_current(run: Run, kernel: Kernel) -> None:
     Raises:
         KitError: with the first file that differs.
     """
-    manifest, again = read_manifest(kernel.bundle), "run `make kernel` again"
+    manifest, again = read_manifest(kernel.bundle, Predictors), "run `make kernel` again"
+    check_unchanged(kernel)
+    if run.folder.is_dir():
+        now, then = _made_from(run), manifest.made_from
+        if changed := [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)]:
+            raise KitError(f"{run.folder / changed[0]}: was changed after the kernel was built: {again}")
+
+
+def check_unchanged(kernel: Kernel) -> None:
+    """Refuses a kernel whose bundle was changed since it was built.
+
+    Raises:
+        KitError: with the first file that differs.
+    """
+    manifest, again = read_manifest(kernel.bundle, Manifest), "run `make kernel` again"
     if files.sha256(kernel.manifest) not in files.read_text(kernel.code):
         raise KitError(f"{kernel.code}: belongs to another bundle than {kernel.bundle}: {again}")
     there = {path.name for path in kernel.bundle.iterdir()} - {kernel.manifest.name}
@@ -259,10 +325,6 @@ def check_current(run: Run, kernel: Kernel) -> None:
             raise KitError(f"{kernel.bundle / name}: is not as it was built: {again}")
     if extra := there - manifest.files.keys():
         raise KitError(f"{kernel.bundle / min(extra)}: is no file of the kernel: {again}")
-    if run.folder.is_dir():
-        now, then = _made_from(run), manifest.made_from
-        if changed := [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)]:
-            raise KitError(f"{run.folder / changed[0]}: was changed after the kernel was built: {again}")
 
 
 def _made_from(run: Run) -> dict[str, str]:

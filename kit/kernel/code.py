@@ -10,28 +10,39 @@ CELL = re.compile(r"^# %% ", re.MULTILINE)
 """Begins a part of the script, and ends with the line: its title."""
 
 
-def script(dataset: str, competition: str, manifest: str, time_limit: float) -> str:
-    """The kernel's source, with its constants filled in.
+SHARED = re.compile(r"^from kit\.kernel\.script_shared import (\(.*?\)|.*?)\n", re.MULTILINE | re.DOTALL)
+"""By what name a part of a script knows the shared part, which stands above it in the whole."""
+
+
+def script(kind: str, dataset: str, manifest: str, time_limit: float, **blanks: str) -> str:
+    """A kernel's source, with its constants filled in.
 
     Args:
+        kind: `predict` or `train`.
         dataset: Name of the data set with its files.
-        competition: The competition's name on Kaggle.
         manifest: SHA-256 of the data set's manifest.
-        time_limit: Seconds after which the remaining images are left empty.
+        time_limit: Seconds after which it comes to its end.
+        blanks: What stands for further words of that kind's script.
     """
-    text = _template("script.py")
-    for blank, value in (
-        ("slug-of-the-dataset", dataset),
-        ("slug-of-the-competition", competition),
-        ("sha256-of-the-manifest", manifest),
-        ("TIME_LIMIT = 0.0", f"TIME_LIMIT = {time_limit}"),
-    ):
+    shared, own = _template("script_shared.py"), SHARED.sub("", _template(f"script_{kind}.py"))
+    _, about, own = own.split('"""', 2)
+    _, _, shared = shared.split('"""', 2)
+    (imports, shared), (more, own) = (re.split(r"\n\n(?=# )", part.strip(), maxsplit=1) for part in (shared, own))
+    lines = {*imports.split("\n"), *more.strip().split("\n")}
+    imports = "\n".join(sorted(lines, key=lambda line: (line.startswith("from"), line)))
+    text = f'"""{about}"""\n\n{imports}\n\n{shared}\n\n\n{own}\n'
+    for blank, value in {
+        "slug-of-the-dataset": dataset,
+        "sha256-of-the-manifest": manifest,
+        "TIME_LIMIT = 0.0": f"TIME_LIMIT = {time_limit}",
+        **blanks,
+    }.items():
         text = text.replace(blank, value)
     return text
 
 
 def notebook(text: str, title: str) -> str:
-    """A script as a notebook: a cell for each of its parts, and pictures of what it has found.
+    """A script as a notebook: a cell for each of its parts, and pictures of what was found where it predicts.
 
     It runs the very script, so that it writes the same bytes.
 
@@ -42,7 +53,8 @@ def notebook(text: str, title: str) -> str:
     head, *parts = CELL.split(text)
     _, about, head = head.split('"""', 2)
     cells = [_cell("markdown", f"# {title}\n\n{about}"), _cell("code", head)]
-    for part in [*parts, *CELL.split(_template("pictures.txt"))[1:]]:
+    pictures = CELL.split(_template("pictures.txt"))[1:] if "SUBMISSION = " in text else []
+    for part in [*parts, *pictures]:
         heading, _, source = part.partition("\n")
         cells += [_cell("markdown", f"## {heading}"), _cell("code", source)]
     for number, cell in enumerate(cells):

@@ -1,5 +1,7 @@
 """What Kaggle is told about a kernel: kernel-metadata.json, written and checked."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ConfigDict
@@ -38,8 +40,26 @@ class Metadata(Document):
     model_sources: list[str]
 
 
-def make(slug: str, dataset: str, code_file: str, competition: str, user: str, gpu: bool) -> Metadata:
-    """The metadata of a kernel. Kaggle's default for the internet is yes, so that it is always said."""
+def make(
+    slug: str,
+    code_file: str,
+    user: str,
+    gpu: bool,
+    datasets: Sequence[str],
+    competitions: Sequence[str],
+    kernels: Sequence[str] = (),
+) -> Metadata:
+    """The metadata of a kernel. Kaggle's default for the internet is yes, so that it is always said.
+
+    Args:
+        slug: The kernel's name.
+        code_file: Name of its script or notebook.
+        user: The account that will own it.
+        gpu: Ask for GPUs.
+        datasets: Each `OWNER/NAME` that it gets; the first is its own.
+        competitions: Names of those whose data it gets.
+        kernels: Each `OWNER/NAME` whose last output it gets.
+    """
     return Metadata(
         id=f"{user}/{slug}",
         title=slug,
@@ -52,9 +72,9 @@ def make(slug: str, dataset: str, code_file: str, competition: str, user: str, g
         machine_shape=GPU if gpu else "",
         docker_image_pinning_type="original",  # The image of the first version, for all that follow.
         enable_internet=False,
-        dataset_sources=[f"{user}/{dataset}"],
-        competition_sources=[competition],
-        kernel_sources=[],
+        dataset_sources=list(datasets),
+        competition_sources=list(competitions),
+        kernel_sources=list(kernels),
         model_sources=[],
     )
 
@@ -68,20 +88,27 @@ def read(path: Path) -> Metadata:
     return read_document(path, Metadata, "build the kernel again")
 
 
-def check(path: Path, slug: str, dataset: str, code: Path) -> Metadata:
+def check(path: Path, dataset: str, code: Path) -> Metadata:
     """The metadata of a kernel, if it is private, offline, and gets the inputs that its code looks for.
+
+    Args:
+        path: Of the file.
+        dataset: Name of its own data set.
+        code: Its script or notebook.
 
     Raises:
         KitError: it is not.
     """
     about = read(path)
-    source = (about.competition_sources or [""])[0]
-    wanted = make(slug, dataset, code.name, source, about.id.partition("/")[0], about.enable_gpu)
+    owner, _, slug = about.id.partition("/")
+    own = [f"{owner}/{dataset}", *about.dataset_sources[1:]]
+    wanted = make(slug, code.name, owner, about.enable_gpu, own, about.competition_sources)
     for key in ("enable_internet", "is_private", "code_file", "kernel_type", "dataset_sources"):
         found, expected = getattr(about, key), getattr(wanted, key)
         if found != expected:
             raise KitError(f"{path}: {key} is {found!r}, not {expected!r}: build the kernel again")
-    if not source or f'COMPETITION = "{source}"' not in read_text(code).replace('\\"', '"'):
+    looked_for = re.search(r'COMPETITION = \\?"([^"\\]*)', read_text(code))  # a notebook's quotes are escaped
+    if looked_for and about.competition_sources[:1] != [looked_for[1]]:
         raise KitError(
             f"{path}: competition_sources is {about.competition_sources}, which is not what {code.name} looks for:"
             " correct competition in kaggle.yaml and build the kernel again"

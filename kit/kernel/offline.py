@@ -31,7 +31,7 @@ from kit.inference import ensemble, maps, predict, rules, thresholds_file
 from kit.inference.model import Map, Model
 from kit.inference.share import MaskTexts
 from kit.kernel import inputs
-from kit.kernel.bundle import read_bundle, read_manifest
+from kit.kernel.bundle import Predictors, read_bundle, read_manifest
 from kit.run import Trained
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
         log.warning("left empty, time was up: %d of %d images: %s", len(late), len(paths), " ".join(late))
     if absent := [name for name in ids if name not in paths]:
         log.warning("left empty, no such file: %s", " ".join(absent))
-    usual = read_manifest(bundle).shape
+    usual = read_manifest(bundle, Predictors).shape
     submission.check(output, ids, {name: work.shapes.get(name, usual) for name in ids})
     filled = sum(mask != "-1" for mask in work.masks.decided().values())
     log.info("%s: %d rows, %d with a mask, in %.0f s", output, len(ids), filled, clock() - begin)

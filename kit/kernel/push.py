@@ -13,10 +13,11 @@ from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus as Status
 
 from kit.competition import layout, submission
 from kit.core import files
+from kit.core.documents import read_document
 from kit.core.errors import KitError
 from kit.kaggle import acting, dataset, kernel_output
 from kit.kaggle.client import Client
-from kit.kaggle.retry import Refused
+from kit.kaggle.retry import Refused, Unsettled
 from kit.kaggle.waiting import waiting
 from kit.kernel import identity, metadata
 from kit.kernel.bundle import Kernel
@@ -77,8 +78,9 @@ def save_request(kernel: Kernel, owner: str) -> ApiSaveKernelRequest:
     request.enable_gpu, request.enable_tpu = about.enable_gpu, about.enable_tpu
     request.machine_shape = about.machine_shape or None
     request.docker_image_pinning_type = about.docker_image_pinning_type
-    request.dataset_data_sources = [f"{owner}/{kernel.dataset}"]
+    request.dataset_data_sources = [f"{owner}/{kernel.dataset}", *about.dataset_sources[1:]]
     request.competition_data_sources = about.competition_sources
+    request.kernel_data_sources = about.kernel_sources
     return request
 
 
@@ -92,13 +94,14 @@ def save(client: Client, kernel: Kernel, owner: str) -> int:
     """
     request = save_request(kernel, owner)
     ours = identity.of(request.text)
-    newest, theirs = newest_version(client, kernel, owner)
+    newest, source = newest_version(client, kernel, owner)
+    theirs = identity.of(source)
     failed = newest > 0 and kernel_output.session(client, owner, kernel.name, newest)[0] in FAILED
     act = acting.Journal(kernel.journal, f"version {newest + 1 if failed or theirs != ours else newest} {ours}")
 
     def look() -> int | None:
-        number, found = newest_version(client, kernel, owner)
-        return number if found == ours and (number > newest or not failed) else None
+        number, source = _listed(client, kernel, owner)
+        return number if identity.of(source) == ours and (number > newest or not failed) else None
 
     def send() -> int:
         answer = client.act(client.kernels.save_kernel, request)
@@ -107,12 +110,34 @@ def save(client: Client, kernel: Kernel, owner: str) -> int:
         return answer.version_number or newest + 1
 
     version = acting.send_once(f"the version of {owner}/{kernel.name}", look, act, lambda: send)
+    files.write_json(kernel.pushed, version)
     act.write(None)
     return version
 
 
 def newest_version(client: Client, kernel: Kernel, owner: str) -> tuple[int, str]:
-    """Number and identity of Kaggle's newest version; 0 where there is none."""
+    """Number and code of Kaggle's newest version; 0 where there is none.
+
+    A version that was saved and that Kaggle does not list yet is waited for, so that it is never saved again.
+
+    Raises:
+        KitError: it is not listed after a minute.
+    """
+    forget = f"remove {kernel.pushed} and run the same command again"
+    known = read_document(kernel.pushed, int, forget) if files.present(kernel.pushed) else 0
+    what = f"version {known} of {owner}/{kernel.name}"
+
+    def look() -> tuple[int, str] | None:
+        found = _listed(client, kernel, owner)
+        return found if found[0] >= known else None
+
+    found = look() or acting.wait_until_listed(what, look)
+    if found is None:
+        raise KitError(f"{what} was saved, and Kaggle does not list it: if it was deleted there, {forget}")
+    return found
+
+
+def _listed(client: Client, kernel: Kernel, owner: str) -> tuple[int, str]:
     request = ApiGetKernelRequest()
     request.user_name, request.kernel_slug = owner, kernel.name
     try:
@@ -121,7 +146,7 @@ def newest_version(client: Client, kernel: Kernel, owner: str) -> tuple[int, str
         if failure.status in (403, 404):  # Kaggle forbids what does not exist.
             return 0, ""
         raise
-    return answer.metadata.current_version_number or 1, identity.of(answer.blob.source if answer.blob else "")
+    return answer.metadata.current_version_number or 1, (answer.blob.source or "") if answer.blob else ""
 
 
 def wait(client: Client, kernel: Kernel, owner: str, version: int) -> None:
@@ -130,19 +155,46 @@ def wait(client: Client, kernel: Kernel, owner: str, version: int) -> None:
     Raises:
         KitError: it failed; the end of its log is shown.
     """
+    now, reason = wait_until_ended(client, kernel, owner, version)
+    if now != Status.COMPLETE:
+        _, log = kernel_output.list_output(client, owner, kernel.name, version)
+        raise KitError(failure_of(f"{owner}/{kernel.name}/{version}", reason or now.name, log))
+
+
+def failure_of(name: str, reason: str, log: str) -> str:
+    """What to say of a version that failed: why, and the end of its log."""
+    told = "\n  ".join([reason, *log.strip().splitlines()[-10:]])
+    return f"{name}: failed on Kaggle: correct it, build and push again:\n  {told}"
+
+
+def wait_until_ended(
+    client: Client, kernel: Kernel, owner: str, version: int, look: Callable[[], None] = lambda: None
+) -> tuple[Status, str]:
+    """Waits for the end of a version's run, however long the network is away meanwhile; gives how it ended, and why.
+
+    Args:
+        client: The signed-in client.
+        kernel: The kernel.
+        owner: Account that it belongs to.
+        version: Number of its version.
+        look: Called between two looks at its state.
+
+    Raises:
+        KitError: it runs for longer than Kaggle lets it.
+    """
     name = f"{owner}/{kernel.name}/{version}"
     with waiting("on Kaggle:", f"{name} runs on: run the same command to resume") as line:
         while True:
-            now, reason = kernel_output.session(client, owner, kernel.name, version)
-            line.say(f"{name} on Kaggle: {now.name.lower()}")
-            if now == Status.COMPLETE:
-                return
-            if now in FAILED:
-                _, log = kernel_output.list_output(client, owner, kernel.name, version)
-                told = "\n  ".join([reason or now.name, *log.strip().splitlines()[-10:]])
-                raise KitError(f"{name}: failed on Kaggle: correct it, build and push again:\n  {told}")
+            try:
+                now, reason = kernel_output.session(client, owner, kernel.name, version)
+                line.say(f"{name} on Kaggle: {now.name.lower()}")
+                if now == Status.COMPLETE or now in FAILED:
+                    return now, reason
+                look()
+            except Unsettled as failure:
+                line.say(f"{name} on Kaggle: {failure}")
             if line.seconds() > PATIENCE:
-                raise KitError(f"{name}: is {now.name.lower()} after {PATIENCE:.0f} s: push again later")
+                raise KitError(f"{name}: has not ended after {PATIENCE:.0f} s: push again later")
             time.sleep(POLL)
 
 

@@ -111,7 +111,7 @@ def rehearse(
             shutil.rmtree(sandbox.kaggle, ignore_errors=True)
             lay_out(sandbox.kaggle / "input", kernel, about.competition_sources[0], wanted, there, layout)
             written, log = play(sandbox, kernel, layout)
-            usual = bundle.read_manifest(kernel.bundle).shape
+            usual = bundle.read_manifest(kernel.bundle, bundle.Predictors).shape
             sizes = {name: usual for name in wanted} | {
                 name: pictures.shape_of(path) for name, path in there.items() if pictures.is_picture(path)
             }
@@ -142,18 +142,27 @@ def play(sandbox: Sandbox, kernel: Kernel, layout: Layout) -> tuple[Rows, str]:
         KitError: it fails, reaches for the network, or writes no submission.
     """
     text = code.as_script(read_text(kernel.code))
-    done = sandbox.run(FAULT + text if layout.hostile else text, rerun=layout.hostile)
-    lines = done.stdout.strip().splitlines()
+    log = run_once(sandbox, kernel, FAULT + text if layout.hostile else text, str(layout), rerun=layout.hostile)
     written = sandbox.kaggle / "working" / "submission.csv"
+    if not written.is_file():
+        raise KitError(f"{kernel.code}: has written no submission.csv in {layout}")
+    return submission.read(written), log
+
+
+def run_once(sandbox: Sandbox, kernel: Kernel, text: str, where: str, rerun: bool = False) -> str:
+    """Runs a kernel's code; gives what it printed.
+
+    Raises:
+        KitError: it fails, or reaches for the network.
+    """
+    done = sandbox.run(text, rerun)
     if sandbox.network_log.exists():
         reached = "; ".join(sandbox.network_log.read_text("utf-8", "replace").splitlines()[:5])
         raise KitError(f"{kernel.code}: reaches for the network, which a kernel has not: {reached}")
     if done.returncode:
-        told = "\n  ".join(lines[-15:])
-        raise KitError(f"{kernel.code}: fails in {layout}: correct it and build it again; it ended with\n  {told}")
-    if not written.is_file():
-        raise KitError(f"{kernel.code}: has written no submission.csv in {layout}")
-    return submission.read(written), done.stdout.strip()
+        told = "\n  ".join(done.stdout.strip().splitlines()[-15:])
+        raise KitError(f"{kernel.code}: fails in {where}: correct it and build it again; it ended with\n  {told}")
+    return done.stdout.strip()
 
 
 def compare(kernel: Kernel, ours: Rows, theirs: Rows, shape: Shape, exact: bool) -> str:
@@ -202,12 +211,12 @@ def lay_out(
         _pack(dataset / "archive.zip", sources)
         _pack(place / "stage_2_images.zip", files)
     else:
-        _link(dataset, sources)
-        _link(place / "stage_2_images", files)
+        link(dataset, sources)
+        link(place / "stage_2_images", files)
     if layout.hostile:
         name, path = max(files.items())
-        _link(place / "dicom-images-train", {name: min(files.items())[1]})
-        _link(place / "stage_2_images" / "again", {name: path})
+        link(place / "dicom-images-train", {name: min(files.items())[1]})
+        link(place / "stage_2_images" / "again", {name: path})
         (place / "archive.zip").write_bytes(b"PK no archive")
 
 
@@ -219,10 +228,10 @@ def check_metadata(kernel: Kernel) -> metadata.Metadata:
     """
     if not kernel.code.is_file() or not kernel.manifest.is_file():
         raise KitError(f"{kernel.folder}: there is no built kernel: run `make kernel` first")
-    return metadata.check(kernel.metadata, kernel.name, kernel.dataset, kernel.code)
+    return metadata.check(kernel.metadata, kernel.dataset, kernel.code)
 
 
-def _link(folder: Path, sources: dict[str, Path]) -> None:
+def link(folder: Path, sources: dict[str, Path]) -> None:
     """Hard links, which the sandbox shows read-only."""
     folder.mkdir(parents=True)
     for name, path in sources.items():

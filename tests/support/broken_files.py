@@ -96,7 +96,7 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
         folder / "p", np.zeros((8, 8), np.uint8), PhotometricInterpretation="PALETTE COLOR"
     ).read_bytes()
     nan = float("nan")
-    about = metadata.make("kit-a", "kit-a-files", "kit-a.py", "siim", "ada", gpu=False).model_dump()
+    about = metadata.make("kit-a", "kit-a.py", "ada", False, ["ada/kit-a-files"], ["siim"]).model_dump()
     content = {"kernel": "kit-a", "run": "a/b", "shape": [64, 64], "half": True}
     content |= {"weights": {"a": ["a.fold0"]}, "files": {}, "made_from": {}}
     made = {"labels": "0" * 64, "folds": 5, "holdout": None, "seed": 0}
@@ -265,7 +265,7 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
         ),
         "manifest.json": (
             json.dumps(content).encode(),
-            lambda path: bundle.read_manifest(path.parent),
+            lambda path: bundle.read_manifest(path.parent, bundle.Predictors),
             documents({"weights": []}, {"shape": [64]}, {"files": {"a": "b"}}, **content) | {"a list": b"[]"},
         ),
         "KERNEL.acts.json": (

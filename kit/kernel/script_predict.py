@@ -1,0 +1,91 @@
+"""Segments pneumothorax in chest X-rays, offline.
+
+Written by `kit kernel build`. It writes submission.csv at once, with empty masks. All that it needs to fill it,
+networks, thresholds and packages, is in the attached data set; it checks that against the hashes of the build, and
+predicts the competition's test images. What goes wrong ends a run that people see; the hidden rerun goes on with what
+the submission holds by then.
+"""
+
+import contextlib
+import csv
+import logging
+import os
+import sys
+import time
+import zipfile
+import zlib
+from pathlib import Path
+
+from kit.kernel.script_shared import (
+    BEGIN,
+    ROOT,
+    TIME_LIMIT,
+    archives,
+    choose_device,
+    find_bundle,
+    mounts,
+    verify,
+)
+
+# %% First of all a submission that is valid whatever happens later: every image empty
+
+COMPETITION = "slug-of-the-competition"
+RERUN = bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))  # On the hidden images: a failure would lose the score.
+SUBMISSION = ROOT / "working" / "submission.csv"
+
+
+def test_ids() -> list[str]:
+    """The ids of the sample submission; where it is missing or empty, the names of the test images."""
+    folder = mounts(COMPETITION, "competitions")[0]
+    samples = sorted(folder.rglob("*sample_submission.csv"), key=lambda path: "stage_2" not in path.name)
+    texts = [path.read_text("utf-8-sig", errors="replace") for path in samples]
+    for archive in archives(folder) if not any(texts) else []:
+        for name in (name for name in archive.namelist() if name.endswith("sample_submission.csv")):
+            with contextlib.suppress(zipfile.BadZipFile, zlib.error):
+                texts.append(archive.read(name).decode("utf-8-sig", errors="replace"))
+    for text in texts:
+        rows = [row[0].strip() for row in csv.reader(text.splitlines()) if row]
+        if ids := list(dict.fromkeys(name for name in rows if name not in ("", "ImageId"))):
+            return ids
+    return sorted({path.stem for path in folder.rglob("*.dcm") if "train" not in path.parent.name})
+
+
+def write_empty() -> None:
+    """Writes the submission with the standard library alone."""
+    rows = [("ImageId", "EncodedPixels"), *((name, -1) for name in test_ids())]
+    with open(SUBMISSION, "w", newline="") as target:
+        csv.writer(target, lineterminator="\n").writerows(rows)
+
+
+# %% All together: from the test images to submission.csv
+
+
+def predict() -> Path:
+    """Finds and verifies the bundle, and fills the submission; gives the folder of the bundle."""
+    bundle = find_bundle()
+    verify(bundle)
+    logging.info("%s: as built, found and verified in %.1f s", bundle, time.monotonic() - BEGIN)
+    choose_device()
+    sys.path[:0] = map(str, sorted(bundle.glob("*.whl")))  # Packages that Kaggle's image lacks, of Python alone.
+    from kit.kernel import offline
+
+    logging.info("imported after %.1f s", time.monotonic() - BEGIN)
+    offline.run(bundle, mounts(COMPETITION, "competitions")[0], SUBMISSION, BEGIN + TIME_LIMIT)
+    return bundle
+
+
+def main() -> Path | None:
+    """Writes the submission; gives the folder of the bundle, None where a rerun could not use it."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout, force=True)
+    try:
+        write_empty()
+        return predict()
+    except Exception:
+        if not RERUN:
+            raise
+        logging.exception("the submission stays as it is")
+    return None
+
+
+if __name__ == "__main__":
+    BUNDLE = main()
