@@ -1,6 +1,8 @@
 """Builds the network of a recipe; loads and saves its weights."""
 
 import logging
+import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
+from kit.core.distributed import PRETRAINED
 from kit.core.errors import KitError, printable
 from kit.core.files import present, write_bytes
 from kit.core.suggest import did_you_mean
@@ -86,6 +89,8 @@ class Segmenter(nn.Module):
 def build(network: Network, pretrained: bool = True) -> Segmenter:
     """Builds the network of a recipe.
 
+    Where the environment names a folder of pretrained weights, they are taken from there (`pretrained_name`).
+
     Args:
         network: The recipe's section.
         pretrained: Start from `network.encoder_weights`; False where trained weights are loaded right after.
@@ -109,6 +114,8 @@ def build(network: Network, pretrained: bool = True) -> Segmenter:
     if network.image_head:
         options["aux_params"] = {"classes": 1, "pooling": "avg", "dropout": network.image_head_dropout}
     wanted = network.encoder_weights if pretrained else None
+    if wanted and (folder := os.environ.get(PRETRAINED)):
+        wanted = str(Path(folder, pretrained_name(network)))
     make = partial(getattr(smp, network.architecture), network.encoder, **options)
     try:
         net = make(encoder_weights="imagenet" if wanted == "imagenet" else None)
@@ -132,6 +139,16 @@ def build(network: Network, pretrained: bool = True) -> Segmenter:
     if wanted not in (None, "imagenet"):
         _load(net.encoder, Path(wanted), "network.encoder_weights", "download it again")
     return Segmenter(net, network).to(memory_format=torch.channels_last)
+
+
+def pretrained_name(network: Network) -> str:
+    """Name of the file with the weights that a network's encoder starts from, in a folder of several.
+
+    >>> pretrained_name(Network(encoder="resnet34", encoder_weights="imagenet"))
+    'pretrained.resnet34.imagenet.safetensors'
+    """
+    encoder, weights = network.encoder, Path(network.encoder_weights or "none").name
+    return re.sub(r"[^\w.-]", "-", f"pretrained.{encoder}.{weights.removesuffix('.safetensors')}.safetensors")
 
 
 def pixel_probabilities(logits: torch.Tensor, image_logits: torch.Tensor | None) -> torch.Tensor:

@@ -70,6 +70,7 @@ def test_what_reproduces_the_paper_is_no_part_of_the_package(called, verb):
     [
         (["train"], [["train"]]),
         (["train", "FOLD=1", "RECIPE=exp5"], [["train", "--recipe", "exp5", "--fold", "1"]]),
+        (["train", "ON=kaggle", "ARGS=--no-wait"], [["train", "--on", "kaggle", "--no-wait"]]),
         (["train", "SET=seed=1 name='a b'"], [["train", "--set", "seed=1 name='a b'"]]),
         (["train", "SET="], [["train"]]),
         (["folds", "SET=seed=1", "FOLDS=3"], [["folds", "--set", "seed=1", "--folds", "3"]]),

@@ -40,7 +40,7 @@ def verb(
         name: The verb's name.
         examples: Command lines that its help ends with.
         needs: Parameters that do something only beside another one, or beside a value of it (`to=kaggle`).
-        excludes: Parameters beside which others do nothing.
+        excludes: Parameters beside which, or beside a value of which, others do nothing.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -88,16 +88,21 @@ def _refuse_without_effect(
         source = context.get_parameter_source(name)
         return source is not None and source.name == "COMMANDLINE"
 
+    def holds(condition: str) -> bool:
+        name, _, value = condition.partition("=")
+        return context.params[name] == value if value else is_given(name)
+
     for name, condition in needs.items():
         other, _, value = condition.partition("=")
-        there = context.params[other] == value if value else is_given(other)
-        if is_given(name) and not there:
+        if is_given(name) and not holds(condition):
             wanted = f"{spelling[other]} {value}".strip()
             raise KitError(f"{spelling[name]}: does nothing without {wanted}: leave it out, or give {wanted}")
-    for name, others in excludes.items():
+    for condition, others in excludes.items():
+        name, _, value = condition.partition("=")
         for other in others:
-            if is_given(name) and is_given(other):
-                raise KitError(f"{spelling[other]}: does nothing with {spelling[name]}: leave one of them out")
+            if holds(condition) and is_given(other):
+                given = f"{spelling[name]} {value}".strip()
+                raise KitError(f"{spelling[other]}: does nothing with {given}: leave one of them out")
 
 
 def set_level(*, verbose: bool, quiet: bool) -> None:

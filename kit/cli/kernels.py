@@ -8,14 +8,17 @@ import typer
 from kit.cli.app import app, verb
 from kit.cli.options import (
     DEMO,
+    NO_SOURCES,
     UNCHANGED,
     CompetitionName,
     Data,
     Overrides,
     RecipeName,
     RunFolder,
+    Source,
     UserName,
     recipe_for,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +31,16 @@ app.add_typer(group, name="kernel")
 GIVEN_RUN = {"run": ("recipe", "overrides")}
 
 
-@verb(group, "build", ["kit kernel build --data ../siim --recipe exp5 --gpu --notebook"], excludes=GIVEN_RUN)
+@verb(
+    group,
+    "build",
+    [
+        "kit kernel build --data ../siim --recipe exp5 --gpu --notebook",
+        "kit kernel build --data ../siim --recipe exp5 --train --source your-name/siim",
+    ],
+    needs={"source": "train"},
+    excludes={**GIVEN_RUN, "train": ("run", "gpu")},
+)
 def build_kernel(
     *,
     data: Data = DEMO,
@@ -39,11 +51,17 @@ def build_kernel(
     user: UserName = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Ask Kaggle for a GPU.")] = False,
     time_limit: Annotated[
-        float, typer.Option(min=0, help="Time limit in seconds; images that are left then get no mask.")
-    ] = 30600,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Seconds until images that are left get no mask (default: 30600), or a training pauses (39600).",
+        ),
+    ] = None,
     notebook: Annotated[
         bool, typer.Option("--notebook", help="Write a notebook with pictures instead of a script.")
     ] = False,
+    train: Annotated[bool, typer.Option("--train", help="Write the kernel that trains the recipe on Kaggle.")] = False,
+    source: Source = NO_SOURCES,
 ) -> None:
     """Write the kernel and the data set that it needs: wheels, weights, recipe, thresholds, manifest."""
     from kit.kaggle import settings
@@ -52,12 +70,25 @@ def build_kernel(
 
     chosen = settings.load(competition, user)
     workspace = Workspace()
+    if train:
+        from kit import recipes
+        from kit.workflows import train_on_kaggle
+
+        wanted = recipes.load(recipe_for(data, recipe), overrides)
+        built = train_on_kaggle.build(workspace, data, wanted, chosen, source, time_limit, notebook, say)
+        print(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
+        return
     found = _run(workspace, run, data, recipe, overrides)
     built = kernel.build(workspace, found, data, chosen, gpu, time_limit, notebook, say)
     print(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
 
 
-@verb(group, "check", ["kit kernel check --data ../siim --recipe exp5"], excludes=GIVEN_RUN)
+@verb(
+    group,
+    "check",
+    ["kit kernel check --data ../siim --recipe exp5"],
+    excludes={**GIVEN_RUN, "train": ("run", "images")},
+)
 def rehearse(
     *,
     data: Data = DEMO,
@@ -65,12 +96,22 @@ def rehearse(
     overrides: Overrides = UNCHANGED,
     run: RunFolder = None,
     images: Annotated[Path | None, typer.Option(help="A folder of DICOM files instead of the test images.")] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Rehearse the training kernel: two sessions on a few phantoms.")
+    ] = False,
 ) -> None:
     """Rehearse the kernel without a network, in each of Kaggle's folder layouts."""
     from kit.workflows import kernel
     from kit.workflows.workspace import Workspace
 
     workspace = Workspace()
+    if train:
+        from kit import recipes
+        from kit.workflows import train_on_kaggle
+
+        train_on_kaggle.check(workspace, data, recipes.load(recipe_for(data, recipe), overrides), say)
+        print("the training kernel passed its rehearsal; next: kit train --on kaggle")
+        return
     kernel.check(workspace, _run(workspace, run, data, recipe, overrides), data, images, say)
     print("rehearsal passed; next: kit kernel push")
 
@@ -108,8 +149,3 @@ def _run(workspace: "Workspace", folder: Path | None, data: Path, recipe: str | 
     if folder is not None:
         return Run(folder)
     return kernel.find_run(workspace, data, recipe_for(data, recipe), overrides)
-
-
-def say(line: str) -> None:
-    """Prints a line at once, where a verb tells more than its end."""
-    print(line, flush=True)

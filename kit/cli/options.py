@@ -45,6 +45,11 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Accept label rows without an image.")]
 CompetitionName = Annotated[str | None, typer.Option(help="Name on Kaggle; default: as in kaggle.yaml.")]
 UserName = Annotated[str | None, typer.Option(help="Account on Kaggle; default: as in kaggle.yaml.")]
+Source = Annotated[
+    list[str],
+    typer.Option("--source", help="OWNER/NAME of a data set on Kaggle with the images to train on; may be repeated."),
+]
+NO_SOURCES: list[str] = []
 RunFolder = Annotated[Path | None, typer.Option(help="The run; default: runs/NAME/RECIPE of the data and the recipe.")]
 
 
@@ -62,3 +67,8 @@ def recipe_for(data: Path, name: str | None) -> str:
         others = ", ".join(known for known in recipes.names() if known != "demo")
         raise KitError(f"{data}: give a recipe with --recipe (make: RECIPE=…), one of {others}, or a .yaml file")
     return "demo"
+
+
+def say(line: str) -> None:
+    """Prints a line at once, where a verb tells more than its end."""
+    print(line, flush=True)

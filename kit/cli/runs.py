@@ -6,7 +6,21 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import app, verb
-from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, SkipBad, recipe_for
+from kit.cli.options import (
+    DEMO,
+    NO_SOURCES,
+    UNCHANGED,
+    CompetitionName,
+    Data,
+    Overrides,
+    RecipeName,
+    SkipBad,
+    Source,
+    UserName,
+    recipe_for,
+    say,
+)
+from kit.core.errors import KitError
 
 
 @verb(
@@ -16,8 +30,10 @@ from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, SkipBa
         "kit train",
         "kit train --data ../siim --recipe exp5 --set 'stages.0.epochs=2 seed=1'",
         "kit train --data ../siim --recipe sneddy --fold 0",
+        "kit train --data ../siim --recipe exp5 --on kaggle --source your-name/siim",
     ],
-    excludes={"fold": ["jobs"]},
+    needs=dict.fromkeys(("source", "time_limit", "no_wait", "competition", "user"), "on=kaggle"),
+    excludes={"fold": ["jobs"], "on=kaggle": ["fold", "jobs", "keep_checkpoints", "logger", "skip_bad"]},
 )
 def train_all(
     *,
@@ -36,6 +52,19 @@ def train_all(
         typer.Option(help="Send curves and pictures to wandb or mlflow, too, once its package is installed."),
     ] = None,
     skip_bad: SkipBad = False,
+    on: Annotated[
+        str, typer.Option(metavar="ON", help="Where to train: here, or on kaggle, on its GPUs, session by session.")
+    ] = "here",
+    source: Source = NO_SOURCES,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds until a session on Kaggle ends; default: 39600. The next one goes on."),
+    ] = None,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Return once a session runs on Kaggle; the same command goes on.")
+    ] = False,
+    competition: CompetitionName = None,
+    user: UserName = None,
 ) -> None:
     """Train all stages of all folds, predict the out-of-fold maps and choose the thresholds."""
     from kit import recipes
@@ -45,6 +74,17 @@ def train_all(
     from kit.workflows.workspace import Workspace
 
     workspace, wanted = Workspace(), recipes.load(recipe_for(data, recipe), overrides)
+    if on not in ("here", "kaggle"):
+        raise KitError(f"--on {on}: choose here or kaggle")
+    if on == "kaggle":
+        from kit.kaggle import settings
+        from kit.workflows import train_on_kaggle
+
+        chosen = settings.load(competition, user)
+        run, there = train_on_kaggle.train_there(workspace, data, wanted, chosen, source, time_limit, not no_wait, say)
+        if there:
+            print(f"{run.folder}: trained on Kaggle, nothing left to do\n{summary.describe(run)}")
+        return
     if jobs == 1 or fold is not None:
         run, done = train.train(workspace, data, wanted, fold, skip_bad, keep_checkpoints, logger)
     else:

@@ -8,6 +8,8 @@ T = TypeVar("T")
 
 JOB = "KIT_JOB"
 """Set in the environment of a process that another one started for a part of its work, and which speaks for both."""
+PRETRAINED = "KIT_PRETRAINED"
+"""The same for one without internet: a folder with the weights that networks start from, see `networks.build`."""
 
 
 @dataclass(frozen=True)

@@ -103,3 +103,14 @@ def _readable(log: str) -> str:
     with contextlib.suppress(ValueError, TypeError, KeyError):
         return "".join(part["data"] for part in json.loads(log))
     return log
+
+
+def event_text(line: str) -> str:
+    r"""What an event of a running version's log says, as it was printed; empty for lines that are none.
+
+    >>> event_text('data: {"stream_name": "stdout", "time": 1.5, "data": "epoch 1\\n"}')
+    'epoch 1\n'
+    """
+    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+        return str(json.loads(line.removeprefix("data:"))["data"])
+    return ""

@@ -64,7 +64,7 @@ def _received(session: requests.Session, url: str, path: Path, size: int) -> int
     return int(last) + 1 if last.isdecimal() else 0
 
 
-def download(client: Client, open_at: Opener, path: Path, check: Callable[[Path], None]) -> None:
+def download(client: Client, open_at: Opener, path: Path, check: Callable[[Path], object]) -> None:
     """Writes what an address holds to `path`, once it is whole and passes the check.
 
     What has arrived stands in `NAME.part` beside it, so that the next call goes on there, if the address still

@@ -22,12 +22,17 @@ UNPINNED = (
     "matplotlib",
     "numba",
     "pillow",
+    "filelock",
+    "fsspec",
+    "packaging",
+    "rich",
+    "tensorboard",
+    "typing-extensions",
 )
 """Packages that are known to be there in some version."""
 BROUGHT = ("segmentation-models-pytorch",)
 """Packages that the kit's prediction imports and the image lacks; all that they require is in the image."""
-ABSENT = (
-    *BROUGHT,
-    *("pylibjpeg", "pylibjpeg-openjpeg", "lightning-fabric", "lightning-utilities", "typer", "kaggle", "kagglesdk"),
-)
+BROUGHT_TO_TRAIN = (*BROUGHT, "lightning-fabric", "lightning-utilities", "typer", "shellingham", "annotated-doc")
+"""Packages that a training imports and the image lacks."""
+ABSENT = (*BROUGHT_TO_TRAIN, "pylibjpeg", "pylibjpeg-openjpeg", "kaggle", "kagglesdk")
 """Packages of the kit's own environment that the image lacks."""

@@ -158,13 +158,14 @@ def wait(client: Client, kernel: Kernel, owner: str, version: int) -> None:
     now, reason = wait_until_ended(client, kernel, owner, version)
     if now != Status.COMPLETE:
         _, log = kernel_output.list_output(client, owner, kernel.name, version)
-        raise KitError(failure_of(f"{owner}/{kernel.name}/{version}", reason or now.name, log))
+        name, remedy = f"{owner}/{kernel.name}/{version}", "correct it, build and push again"
+        raise KitError(failure_of(name, reason or now.name, log, remedy))
 
 
-def failure_of(name: str, reason: str, log: str) -> str:
-    """What to say of a version that failed: why, and the end of its log."""
+def failure_of(name: str, reason: str, log: str, remedy: str) -> str:
+    """What to say of a version that failed: what to do, why it failed, and the end of its log."""
     told = "\n  ".join([reason, *log.strip().splitlines()[-10:]])
-    return f"{name}: failed on Kaggle: correct it, build and push again:\n  {told}"
+    return f"{name}: failed on Kaggle: {remedy}:\n  {told}"
 
 
 def wait_until_ended(

@@ -42,7 +42,7 @@ def build(
     data: Path | str,
     chosen: Settings,
     gpu: bool,
-    time_limit: float,
+    time_limit: float | None,
     notebook: bool,
     say: Say,
 ) -> bundle.Kernel:
@@ -54,7 +54,7 @@ def build(
         data: The competition's folder, for the OOF Dice of weights in half precision.
         chosen: Competition and user on Kaggle.
         gpu: Ask Kaggle for a GPU.
-        time_limit: Seconds after which the kernel leaves the remaining images empty.
+        time_limit: Seconds after which the kernel leaves the remaining images empty; None: before Kaggle ends it.
         notebook: Write a notebook instead of a script.
         say: Takes a line of what was found.
 
@@ -77,7 +77,8 @@ def build(
     half = abs(change) <= HALF_LOSS
     say(f"weights in {'half' if half else 'full'} precision: halving them changes the OOF Dice by {change:+.6f}")
     name, user = chosen.competition or metadata.COMPETITION, chosen.user or metadata.ACCOUNT
-    return bundle.build(run, competition.shape, half, name, user, gpu, time_limit, notebook)
+    limit = bundle.TIME_LIMIT if time_limit is None else time_limit
+    return bundle.build(run, competition.shape, half, name, user, gpu, limit, notebook)
 
 
 def check(workspace: Workspace, run: Run, data: Path | str, images: Path | str | None, say: Say) -> None:

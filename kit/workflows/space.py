@@ -71,6 +71,11 @@ def of_training(
     return {(kind, path): size for (kind, path), size in found.items() if size and not _is_there(path)}
 
 
+def kept(wanted: Sizes) -> int:
+    """Bytes of what a training leaves for good: all but the cache."""
+    return sum(size for (kind, _), size in wanted.items() if kind != "cache")
+
+
 def check(wanted: Sizes) -> None:
     """Says what a training will take, and refuses where the disk has less.
 

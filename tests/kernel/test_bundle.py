@@ -83,8 +83,9 @@ def test_a_run_without_thresholds_is_refused(here):
 def test_what_is_brought_requires_nothing_that_the_image_lacks():
     there = {canonicalize_name(name): version.replace("*", "0") for name, version in kaggle_image.PINNED.items()}
     unpinned = set(map(canonicalize_name, kaggle_image.UNPINNED)) | {"huggingface-hub"}  # timm requires that too.
-    for name in kaggle_image.BROUGHT:
-        for required in map(Requirement, metadata.requires(name)):
+    unpinned |= set(map(canonicalize_name, kaggle_image.BROUGHT_TO_TRAIN))
+    for name in kaggle_image.BROUGHT_TO_TRAIN:
+        for required in map(Requirement, metadata.requires(name) or []):
             if required.marker is None or required.marker.evaluate({"extra": ""}):
                 known = canonicalize_name(required.name)
                 assert known in unpinned or there[known] in required.specifier

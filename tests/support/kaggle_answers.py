@@ -213,5 +213,18 @@ class Answers:
             place = f"{name}/{label}/{file_name}"
             self.server.mirrors[place] = content
             files.append({"fileName": file_name, "url": f"{self.server.url}/storage/{place}"})
-        log = [{"stream_name": "stdout", "time": 0.1, "data": f"line {n}\n"} for n in range(3)]
-        return Reply(200, {"files": files, "log": json.dumps(log)})
+        return Reply(200, {"files": files, "log": json.dumps(self.printed())})
+
+    def printed(self) -> list[dict]:
+        return [{"stream_name": "stdout", "time": 0.1, "data": f"{line}\n"} for line in self.server.printed]
+
+    def GetKernelSessionLogsStream(self, body: dict) -> Reply:
+        events = "".join(f"data: {json.dumps(part)}\n\n" for part in self.printed())
+        return Reply(200, f"{events}data: END_OF_LOG\n\n".encode(), {"Content-Type": "text/event-stream"})
+
+    def GetAcceleratorQuotaStatistics(self, body: dict) -> Reply:
+        if self.server.quota is None:
+            return error(404, "no quota")
+        used, whole = (f"{3600 * hours}s" for hours in self.server.quota)
+        gpu = {"timeUsed": used, "totalTimeAllowed": whole}
+        return Reply(200, {"gpuQuota": gpu, "quotaRefreshTime": "2026-12-05T00:00:00Z"})

@@ -60,6 +60,10 @@ class Kaggle(ThreadingHTTPServer):
         self.dataset_times: dict[str, list[float]] = {}
         self.dataset_requests: list[dict] = []
         self.kernels: dict[str, list[dict]] = {}
+        self.printed = ["line 0", "line 1", "line 2"]
+        """What every version of a kernel prints."""
+        self.quota: tuple[int, int] | None = (12, 30)
+        """Hours on GPUs that are used, and allowed."""
         self.run_kernel: Callable[[dict], dict[str, bytes]] = lambda request: {}
         self.files: dict[str, bytes] = {}
         self.mirrors: dict[str, bytes] = {}

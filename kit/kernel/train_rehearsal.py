@@ -1,0 +1,139 @@
+"""The rehearsal of a kernel that trains: sessions on a few phantoms, the first cut by its time limit.
+
+It runs the code, the packages and the checks of the real kernel as Kaggle would, without a network; only the data and
+the recipe are small ones. What the second session ends with must be, bit for bit, what one session without a limit ends
+with.
+"""
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kit import phantom, recipes
+from kit.competition import layout
+from kit.core import files
+from kit.core.errors import KitError
+from kit.data import folds
+from kit.data.split import Split
+from kit.kernel import rehearsal, session, train_bundle
+from kit.kernel.bundle import Kernel
+from kit.kernel.environment import Environment
+from kit.kernel.sandbox import Sandbox, can_isolate
+from kit.kernel.session import Session
+from kit.run import Run
+
+RECIPE: dict[str, Any] = {
+    "name": "rehearsal",
+    "folds": {"count": 2},
+    "network": {"encoder": "tu-test_resnet", "encoder_weights": None, "decoder_channels": [8, 8, 8, 8, 8]},
+    "stages": [
+        {"size": 32, "epochs": 40, "batch_size": 4, "keep": {"swa": {"last": 2}}},
+        {"size": 64, "epochs": 2, "batch_size": 4},
+    ],
+}
+SHARES = (0.7, 0.85, 0.55)
+"""Of the time that an uninterrupted session took: limits to try until one cuts a session that has trained something."""
+_TIMES = (".csv", ".txt", ".json", "tfevents")
+"""What may differ: logs and curves, which hold times."""
+
+
+def rehearse(kernel: Kernel, environment: Environment, say: Callable[[str], None]) -> None:
+    """Runs sessions of the training kernel in a sandbox.
+
+    Args:
+        kernel: For messages.
+        environment: The packages that it runs on.
+        say: Takes a line of progress.
+
+    Raises:
+        KitError: it cannot be rehearsed here, a session fails or reaches for the network, or the run that was cut ends
+            in other files than the one that was not.
+    """
+    if not can_isolate():
+        raise KitError(f"{kernel.code}: cannot be rehearsed: this system gives no namespaces (`unshare` fails)")
+    with tempfile.TemporaryDirectory(prefix="kit-rehearsal-") as name, contextlib.chdir(name):
+        stage = _Stage(Sandbox(Path("sandbox").resolve(), environment))
+        began = time.monotonic()
+        whole = stage.play(1, 86400.0)
+        seconds = time.monotonic() - began
+        stage.require(kernel, whole, "done")
+        expected = _kept(stage.left / "runs")
+        say(f"one session without a limit: {len(whole.files)} files in {seconds:.0f} s")
+        for share in SHARES:
+            first = stage.play(1, share * seconds)
+            if first.state == "cut":
+                break
+        stage.require(kernel, first, "cut")
+        say(f"a session that is cut after {share * seconds:.0f} s: {len(first.files)} files")
+        second = stage.play(2, 86400.0)
+        stage.require(kernel, second, "done")
+        found = _kept(stage.left / "runs")
+        if different := [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]:
+            raise KitError(f"{kernel.code}: after a cut session {different[0]} is another file than without one")
+        say(f"the session that goes on from it: the same {len(expected)} weights, maps and masks, bit for bit")
+
+
+class _Stage:
+    """The phantoms, the recipe and the sandbox."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox, self._sources = sandbox, train_bundle.Sources([], ["somebody/images"])
+        phantom.write("data/phantoms", train=10, test=3, size=64)
+        self._competition = layout.open_folder("data/phantoms")
+        self._recipe = recipes.parse(RECIPE, "the rehearsal's recipe")
+        self._log = ""
+        self._run, self._folds = Run(Path("runs/phantoms/rehearsal")), Path("folds/phantoms.csv")
+        folds.write(self._folds, folds.make(self._competition, Split(2)), {})
+
+    @property
+    def left(self) -> Path:
+        """What the last session has left."""
+        return self._sandbox.kaggle / "working"
+
+    def play(self, number: int, limit: float) -> Session:
+        """Runs a session; a later one gets what the last one has left.
+
+        Raises:
+            KitError: it fails, or reaches for the network.
+        """
+        before = Path("before").resolve()
+        shutil.rmtree(before, ignore_errors=True)
+        if number > 1:
+            self.left.rename(before)
+        shutil.rmtree(self._sandbox.kaggle, ignore_errors=True)
+        kernel = train_bundle.build(
+            self._run, self._recipe, self._competition, self._folds, self._sources, time_limit=limit, session=number
+        )
+        inputs = self._sandbox.kaggle / "input"  # each in another of Kaggle's layouts
+        shutil.copytree(kernel.bundle, inputs / "datasets" / "somebody" / kernel.dataset)
+        images = {path.name: path for path in [*self._competition.train.values(), *self._competition.test.values()]}
+        rehearsal.link(inputs / "images", images)
+        if number > 1:
+            before.rename(inputs / kernel.slug)
+        text = files.read_text(kernel.code)
+        self._log = rehearsal.run_once(self._sandbox, kernel, text, f"session {number}")
+        return session.read(self.left / session.NAME)
+
+    def require(self, kernel: Kernel, ended: Session, state: str) -> None:
+        """Refuses a session that has ended otherwise.
+
+        Raises:
+            KitError: with the end of its log.
+        """
+        if ended.state != state:
+            told = "\n  ".join([ended.reason, *self._log.splitlines()[-15:]])
+            raise KitError(
+                f"{kernel.code}: session {ended.number} of its rehearsal is {ended.state}, not {state}: {told}"
+            )
+
+
+def _kept(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file that must not depend on where a session was cut."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    chosen = ("thresholds.json", "submission.csv")
+    kept = (path for path in paths if path.name in chosen or not any(word in path.name for word in _TIMES))
+    return {path.relative_to(folder).as_posix(): files.sha256(path) for path in kept}

@@ -1,0 +1,225 @@
+"""Training on our Kaggle: session after session, one version at a time, whatever is killed or fails here."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import trained_there
+from kaggle_server import Fault
+from trained_there import SLUG, train
+
+from kit.core import files
+from kit.core.errors import KitError
+from kit.kaggle import acting, dataset
+from kit.kernel import push
+
+
+@pytest.fixture
+def site(kaggle, impatient, monkeypatch):
+    """Two sessions make the run; a version that is saved while another one runs is a fault."""
+    monkeypatch.setattr(push, "POLL", 0.01)
+    monkeypatch.setattr(dataset, "POLL", 0.01)
+    played = trained_there.played(last=2)
+
+    def run(body):
+        assert all(one["polls"] >= 3 for one in kaggle.kernels.get(SLUG, [])), "another version runs"
+        return played(body)
+
+    kaggle.run_kernel = run
+    return kaggle
+
+
+def sessions(site):
+    return [int(one["text"].partition("SESSION = ")[2].split()[0]) for one in site.kernels[SLUG]]
+
+
+def assert_trained(site):
+    assert sessions(site) == [1, 2]
+    first, second = site.kernels[SLUG]
+    assert "kernelDataSources" not in first or first["kernelDataSources"] == []
+    assert second["kernelDataSources"] == [SLUG]
+    assert second["datasetDataSources"] == [f"{SLUG}-files", "ada/lungs"]
+    assert len(site.datasets[f"{SLUG}-files"]) == 1
+    weights = Path("runs/tiny/small/fold0/stage1/weights.safetensors")
+    assert weights.read_bytes() == b"weights of session 2"
+    assert not list(Path("runs/tiny").glob(".small*"))
+
+
+def test_sessions_follow_each_other_until_all_is_done(site):
+    said = []
+    site.printed = [
+        "loading",
+        "fold 0 stage 1 (32 px) epoch 1/3: loss 0.6, validation Dice 0.7 in 9 s, 1 min left",
+        "x",
+    ]
+    train(said.append)
+    assert_trained(site)
+    assert said.count(site.printed[1]) == 2
+    assert "12" not in said[0]
+    assert said[0] == "18.0 of 30 hours on GPUs are left this week; session 1 begins"
+    about = files.read_json(Path("runs/tiny/small/kaggle.json"))
+    assert (about["state"], about["number"]) == ("done", 2)
+    train()
+    assert_trained(site)
+
+
+def test_without_waiting_each_call_does_what_is_next(site):
+    assert train(patient=False) is None
+    assert sessions(site) == [1]
+    while train(patient=False) is None:
+        assert sessions(site) == [1, 2][: len(site.kernels[SLUG])]
+    assert_trained(site)
+
+
+def killed_at(site, number, acted):
+    """Runs the command in a process that is killed at its request of that number; whether it was."""
+    asked, pids = [], []
+
+    def fault_at(method):
+        asked.append(method)
+        if len(asked) == number + 1:
+            return Fault(method, "hook", acted=acted, hook=lambda: os.kill(pids[0], signal.SIGKILL))
+        return None
+
+    site.fault_at = fault_at
+    pid = os.fork()
+    if pid == 0:
+        try:
+            time.sleep(0.02)  # until the parent knows its number
+            train(lambda line: None)
+        except KitError:
+            os._exit(2)
+        finally:
+            os._exit(0)
+    pids.append(pid)
+    _, status = os.waitpid(pid, 0)
+    site.fault_at = lambda method: None
+    return os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+
+
+def go_on():
+    """Gives the command again until it ends well, as a person does who is told to."""
+    for _ in range(3):
+        try:
+            return train(lambda line: None)
+        except KitError as error:
+            assert "is not known" in str(error), error
+    raise AssertionError
+
+
+def test_a_command_that_is_killed_at_any_request_goes_on(site, monkeypatch):
+    monkeypatch.setattr(acting, "CATCH_UP", 0.05)
+    monkeypatch.setattr(acting, "PAUSE", 0.01)
+    here, number = Path.cwd(), 0
+    while True:
+        for state in (site.kernels, site.datasets, site.dataset_times, site.blobs):
+            state.clear()
+        folder = here / str(number)
+        folder.mkdir()
+        os.chdir(folder)
+        killed = killed_at(site, number, acted=bool(number % 2))
+        go_on()
+        assert_trained(site)
+        if not killed:
+            break
+        number += 1
+    assert number > 20
+
+
+@pytest.mark.parametrize("acted", [False, True])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_command_that_is_killed_as_it_saves_a_version_saves_it_once(site, monkeypatch, nth, acted):
+    """Also where Kaggle's lists lag behind."""
+    site.lag = 0.2
+    count = []
+
+    def fault_at(method):
+        count.extend([method] * (method == "SaveKernel"))
+        if method == "SaveKernel" and len(count) == nth:
+            return Fault(method, "lost", acted=acted) if acted else Fault(method, 503)
+        return None
+
+    monkeypatch.setattr(acting, "CATCH_UP", 1.0)
+    site.fault_at = fault_at
+    go_on()
+    assert_trained(site)
+
+
+def test_a_version_that_kaggle_does_not_list_yet_is_not_saved_again(site):
+    assert train(patient=False) is None
+    site.kernels[SLUG][0]["at"] = time.monotonic() + 0.2
+    assert train(patient=False) is None
+    assert sessions(site) == [1]
+    site.kernels.clear()
+    with pytest.raises(KitError, match=r"Kaggle does not list it: if it was deleted there, remove build/kernel/"):
+        train()
+
+
+@pytest.mark.parametrize("end", ["ERROR", "CANCEL_ACKNOWLEDGED"])
+def test_a_version_that_fails_is_told_and_its_session_tried_again_by_the_next_command(site, end):
+    fail = {"end": end, "failure": "out of memory"}
+    site.faults = [Fault("SaveKernel", "hook", acted=True, hook=lambda: site.kernels[SLUG][0].update(fail))]
+    with pytest.raises(KitError, match=r"kit-tiny-small-train/1: failed on Kaggle: .*\n  out of memory\n  line 0"):
+        train()
+    train()
+    assert sessions(site) == [1, 1, 2]
+
+
+def test_a_session_that_says_why_it_failed_is_followed_by_another(site):
+    played = trained_there.played(last=3)
+
+    def run(body):
+        left = played(body)
+        about = json.loads(left["session.json"])
+        if about["number"] == 2:
+            about |= {"state": "failed", "reason": "CUDA is out of memory"}
+        return left | {"session.json": json.dumps(about).encode()}
+
+    site.run_kernel = run
+    with pytest.raises(KitError, match=r"small-train/2: failed on Kaggle: .*\n  CUDA is out of memory\n"):
+        train()
+    said = []
+    train(said.append)
+    assert "the session is tried again" in said[0]
+    assert sessions(site) == [1, 2, 3]
+
+
+def test_a_file_that_arrives_broken_is_fetched_again(site):
+    place, weights = "runs/tiny/small/fold0/stage1/weights.safetensors", b"weights of session 2"
+    played = site.run_kernel
+    site.run_kernel = lambda body: {name: data.replace(weights, b"weights") for name, data in played(body).items()}
+    with pytest.raises(KitError, match="has arrived with other bytes than the session left"):
+        train()
+    site.kernels[SLUG][-1]["output"][place] = weights
+    train()
+    assert_trained(site)
+
+
+def test_without_hours_on_gpus_nothing_is_sent(site):
+    site.quota = (30, 30)
+    with pytest.raises(KitError, match=r"the 30 hours on GPUs of this week are used up until 2026-12-05 00:00 UTC"):
+        train()
+    assert SLUG not in site.kernels
+    site.quota = None
+    said = []
+    train(said.append)
+    assert said[0] == "session 1 begins"
+
+
+def test_what_kaggle_refuses_is_told(site, monkeypatch):
+    from kaggle_server import Reply
+
+    answer = {"error": "Maximum weekly GPU quota of 30.00 hours reached."}
+    monkeypatch.setattr(site.RequestHandlerClass, "SaveKernel", lambda self, body: Reply(200, answer))
+    with pytest.raises(KitError, match="does not take it: Maximum weekly GPU quota"):
+        train()
+
+
+def test_two_commands_at_once_are_one(site):
+    kernel = trained_there.made(1)
+    with files.locked(kernel.journal), pytest.raises(KitError, match="it is trained by another command"):
+        train()
+    assert site.kernels == {}

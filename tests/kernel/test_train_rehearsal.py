@@ -1,0 +1,44 @@
+"""The training kernel runs in the sandbox, is cut and goes on; what would go wrong on Kaggle fails."""
+
+import pytest
+import trained_there
+
+from kit.core.errors import KitError
+from kit.kernel import environment, train_rehearsal
+from kit.kernel.session import Session
+
+
+def test_the_training_kernel_passes_its_rehearsal(isolated, home, tmp_path):
+    """Without a network, on this machine's packages but for those that Kaggle's image lacks."""
+    told = []
+    train_rehearsal.rehearse(trained_there.made(1), environment.local(tmp_path / "image"), told.append)
+    assert "one session without a limit" in told[0]
+    assert "a session that is cut after" in told[1]
+    assert "weights, maps and masks, bit for bit" in told[2]
+
+
+class Stage(train_rehearsal._Stage):
+    """Sessions that leave a file of their own each."""
+
+    states = ("done", "cut", "done")
+    left = None
+
+    def __init__(self, sandbox):
+        self.left, self.played, self._log = sandbox.folder, [], "its log"
+
+    def play(self, number, limit):
+        weights = self.left / "runs" / "weights.safetensors"
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        weights.write_text(str(len(self.played)))
+        self.played.append(limit)
+        return Session(run="a/b", number=number, state=self.states[len(self.played) - 1], files={})
+
+
+def test_a_run_that_ends_in_other_files_fails(isolated, home, monkeypatch):
+    kernel = trained_there.made(1)
+    monkeypatch.setattr(train_rehearsal, "_Stage", Stage)
+    with pytest.raises(KitError, match=r"after a cut session weights\.safetensors is another file than without one"):
+        train_rehearsal.rehearse(kernel, None, print)
+    monkeypatch.setattr(Stage, "states", ("done", *["failed"] * len(train_rehearsal.SHARES)))
+    with pytest.raises(KitError, match=r"session 1 of its rehearsal is failed, not cut: .*\n  its log"):
+        train_rehearsal.rehearse(kernel, None, print)

@@ -1,0 +1,104 @@
+"""Sessions of training on a Kaggle of our own: real ones, in a folder that stands for its machine, or played ones."""
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+from kit import phantom, recipes
+from kit.core import files
+from kit.kaggle.client import connect
+from kit.kernel import bundle, code, remote, session
+from kit.workflows.folds import make_folds
+from kit.workflows.workspace import Workspace
+
+SLUG = "ada/kit-tiny-small-train"
+RECIPE = """
+about: Two folds of a few epochs, whose weights are averaged.
+folds: {count: 2}
+network: {encoder: tu-test_resnet, encoder_weights: null, decoder_channels: [8, 8, 8, 8, 8]}
+stages:
+  - {size: 32, epochs: 3, batch_size: 4, keep: {swa: {last: 2}}}
+"""
+SOURCE = Path(__file__).parents[2]
+"""What the kernel's packages are imported from: those of this environment, and the kit as it is here."""
+
+
+def write(folder: Path, recipe: str = RECIPE) -> Path:
+    """Writes tiny/, small.yaml and folds/ into a folder, to work in it."""
+    phantom.write(folder / "tiny", train=10, test=3, size=64, seed=2)
+    (folder / "small.yaml").write_text(recipe)
+    make_folds(Workspace(folder), folder / "tiny", recipes.load(folder / "small.yaml"))
+    return folder
+
+
+def mount(root: Path, bundle: dict[str, bytes], images: Path | None, before: dict[str, bytes] | None) -> Path:
+    """Fills a folder as /kaggle is filled: the kernel's data set, one with images, the output of the version before."""
+    shutil.rmtree(root, ignore_errors=True)
+    (root / "working").mkdir(parents=True)
+    if images is not None:
+        shutil.copytree(images, root / "input" / "datasets" / "ada" / "lungs")
+    for place, content in (("files", bundle), ("before", before or {})):
+        for name, data in content.items():
+            path = root / "input" / place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    return root
+
+
+def output(root: Path) -> dict[str, bytes]:
+    """What a session has left, by name."""
+    place = root / "working"
+    return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+def until_a_checkpoint(root: Path):
+    """A clock that says that time is up as soon as there is a checkpoint."""
+    return lambda: 1.0 if any(root.rglob("working/runs/*/*/fold*/stage*/last.ckpt")) else 0.0
+
+
+def played(last: int):
+    """Sessions that do nothing: `run_kernel` of our Kaggle, the last of which is done."""
+
+    def run(body: dict) -> dict[str, bytes]:
+        number = int(re.search(r"^SESSION = (\d+)", body["text"], re.MULTILINE)[1])
+        weights = f"weights of session {number}".encode()
+        left = {"fold0/stage1/weights.safetensors": weights}
+        about = session.Session(
+            run="tiny/small",
+            number=number,
+            state="done" if number == last else "cut",
+            files={name: hashlib.sha256(data).hexdigest() for name, data in left.items()},
+        )
+        kept = {f"runs/tiny/small/{name}": data for name, data in left.items()}
+        return kept | {session.NAME: json.dumps(about.model_dump()).encode()}
+
+    return run
+
+
+def made(number: int, content: str = "recipe") -> bundle.Kernel:
+    """A kernel of a few bytes in the working folder, for the session of that number."""
+    kernel = bundle.Kernel("kit-tiny-small-train")
+    shutil.rmtree(kernel.bundle, ignore_errors=True)
+    files.write_text(kernel.bundle / f"kit-0.1.0-0{content}-py3-none-any.whl", "wheel")
+    listed = {path.name: files.sha256(path) for path in kernel.bundle.iterdir()}
+    manifest = session.Plan(kernel=kernel.slug, run="tiny/small", files=listed, data="tiny", tests=3)
+    files.write_json(kernel.manifest, manifest.model_dump(mode="json"))
+    text = code.script("train", kernel.dataset, files.sha256(kernel.manifest), 60.0)
+    before = [SLUG] if number > 1 else []
+    bundle.write_code(
+        kernel, text.replace("SESSION = 1", f"SESSION = {number}"), "ada", True, False, [], ["ada/lungs"], before
+    )
+    return kernel
+
+
+def train(say=print, patient: bool = True) -> Path | None:
+    """Trains the made kernel on our Kaggle and fetches the run; None where it runs on."""
+    client, kernel, target = connect(timeout=5.0), bundle.Kernel("kit-tiny-small-train"), Path("runs/tiny/small")
+    ended = remote.train(client, "ada", kernel, made, say, patient)
+    if ended is None:
+        return None
+    if not target.exists():
+        remote.fetch(client, "ada", kernel, ended, target, lambda run: None)
+    return target
