@@ -13,7 +13,7 @@ from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus as Status
 
 from kit.competition import layout, submission
 from kit.core import files
-from kit.core.documents import read_document
+from kit.core.documents import Count, read_document
 from kit.core.errors import KitError
 from kit.kaggle import acting, dataset, kernel_output
 from kit.kaggle.client import Client
@@ -123,8 +123,7 @@ def newest_version(client: Client, kernel: Kernel, owner: str) -> tuple[int, str
     Raises:
         KitError: it is not listed after a minute.
     """
-    forget = f"remove {kernel.pushed} and run the same command again"
-    known = read_document(kernel.pushed, int, forget) if files.present(kernel.pushed) else 0
+    known = saved_version(kernel.pushed)
     what = f"version {known} of {owner}/{kernel.name}"
 
     def look() -> tuple[int, str] | None:
@@ -133,8 +132,20 @@ def newest_version(client: Client, kernel: Kernel, owner: str) -> tuple[int, str
 
     found = look() or acting.wait_until_listed(what, look)
     if found is None:
-        raise KitError(f"{what} was saved, and Kaggle does not list it: if it was deleted there, {forget}")
+        raise KitError(
+            f"{what} was saved, and Kaggle does not list it: if it was deleted there, remove {kernel.pushed} and run "
+            "the same command again"
+        )
     return found
+
+
+def saved_version(path: Path) -> int:
+    """Number of the newest version that is known to have been saved; 0 where none is.
+
+    Raises:
+        KitError: the file is not what a push writes.
+    """
+    return read_document(path, Count, "remove it and run the same command again") if files.present(path) else 0
 
 
 def _listed(client: Client, kernel: Kernel, owner: str) -> tuple[int, str]:

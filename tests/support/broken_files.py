@@ -19,7 +19,7 @@ from kit.core.store import read_keys
 from kit.data import folds, split
 from kit.inference import ensemble, maps, rules
 from kit.kaggle import acting, settings
-from kit.kernel import bundle, metadata
+from kit.kernel import bundle, metadata, push, session
 from kit.submissions import ledger
 from kit.training import checkpoint
 
@@ -97,6 +97,7 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
     ).read_bytes()
     nan = float("nan")
     about = metadata.make("kit-a", "kit-a.py", "ada", False, ["ada/kit-a-files"], ["siim"]).model_dump()
+    session_left = {"run": "siim/exp5", "number": 1, "state": "cut", "files": {}}
     content = {"kernel": "kit-a", "run": "a/b", "shape": [64, 64], "half": True}
     content |= {"weights": {"a": ["a.fold0"]}, "files": {}, "made_from": {}}
     made = {"labels": "0" * 64, "folds": 5, "holdout": None, "seed": 0}
@@ -268,6 +269,12 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
             lambda path: bundle.read_manifest(path.parent, bundle.Predictors),
             documents({"weights": []}, {"shape": [64]}, {"files": {"a": "b"}}, **content) | {"a list": b"[]"},
         ),
+        "session.json": (
+            json.dumps(session_left).encode(),
+            session.read,
+            documents({"state": "dead"}, {"number": "first"}, {"files": {"a": "b"}}, **session_left),
+        ),
+        "KERNEL.version.json": (b"3", push.saved_version, {"a list": b"[]", "a negative number": b"-1"}),
         "KERNEL.acts.json": (
             b'{"version 1": "begun"}',
             lambda path: acting.Journal(path, "version 1").state(),
