@@ -68,5 +68,5 @@ def train_all(workspace: Workspace, data: Path | str, trainings: Iterable[Traini
     for training in trainings:
         recipe = recipes.load(training.recipe, [training.overrides, *overrides])
         folds.make_folds(workspace, data, recipe)
-        train.train(workspace, data, recipe)
+        train.train(workspace, train.Job(data, recipe))
         predict.predict(workspace, data, recipe)

@@ -49,7 +49,7 @@ def train_all(
     ] = False,
     logger: Annotated[
         str | None,
-        typer.Option(help="Send curves and pictures to wandb or mlflow, too, once its package is installed."),
+        typer.Option(help="Send figures and pictures to wandb, too, once its package is installed."),
     ] = None,
     skip_bad: SkipBad = False,
     on: Annotated[
@@ -69,35 +69,31 @@ def train_all(
     """Train all stages of all folds, predict the out-of-fold maps and choose the thresholds."""
     from kit import recipes
     from kit.report import summary
-    from kit.workflows import jobs as side_by_side
-    from kit.workflows import train
+    from kit.workflows.jobs import train_side_by_side
+    from kit.workflows.train import Job, train
     from kit.workflows.workspace import Workspace
 
-    workspace, wanted = Workspace(), recipes.load(recipe_for(data, recipe), overrides)
     if on not in ("here", "kaggle"):
         raise KitError(f"--on {on}: choose here or kaggle")
+    name = recipe_for(data, recipe)
+    wanted = recipes.load(name, overrides)
     if on == "kaggle":
         from kit.kaggle import settings
         from kit.workflows import train_on_kaggle
 
         chosen = settings.load(competition, user)
-        run, there = train_on_kaggle.train_there(workspace, data, wanted, chosen, source, time_limit, not no_wait, say)
+        run, there = train_on_kaggle.train_there(
+            Workspace(), data, wanted, chosen, source, time_limit, not no_wait, say
+        )
         if there:
             print(f"{run.folder}: trained on Kaggle, nothing left to do\n{summary.describe(run)}")
         return
+    job = Job(data, wanted, fold, skip_bad, keep_checkpoints, logger)
     if jobs == 1 or fold is not None:
-        run, done = train.train(workspace, data, wanted, fold, skip_bad, keep_checkpoints, logger)
+        run, done = train(Workspace(), job)
     else:
-        options = [
-            "--data",
-            str(data),
-            "--recipe",
-            recipe_for(data, recipe),
-            *(word for one in overrides for word in ("--set", one)),
-        ]
-        run, done = side_by_side.train_side_by_side(
-            workspace, data, wanted, options, jobs, skip_bad, keep_checkpoints, logger
-        )
+        options = ["--data", str(data), "--recipe", name, *(word for one in overrides for word in ("--set", one))]
+        run, done = train_side_by_side(Workspace(), job, options, jobs)
     # What was trained now has been logged stage by stage.
     print(summary.outcome(run) if done else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
 

@@ -22,7 +22,8 @@ from kit.core.parallel import cores, gpus
 from kit.data import folds
 from kit.recipes.schema import Recipe
 from kit.run import Run
-from kit.workflows import space, train
+from kit.workflows import space
+from kit.workflows.train import Job, fold_file_of, train
 from kit.workflows.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -33,29 +34,16 @@ _POLL = 0.2
 """Seconds from one look at the processes to the next."""
 
 
-def train_side_by_side(
-    workspace: Workspace,
-    data: Path | str,
-    recipe: Recipe,
-    options: Sequence[str],
-    jobs: int,
-    skip_bad: bool = False,
-    keep_checkpoints: bool = False,
-    tracker: str | None = None,
-) -> tuple[Run, bool]:
+def train_side_by_side(workspace: Workspace, job: Job, options: Sequence[str], jobs: int) -> tuple[Run, bool]:
     """As `train.train`, with up to `jobs` folds at a time, each in a process of its own.
 
     When one process ends with an error, or the caller is interrupted, the others are ended too; the same call resumes.
 
     Args:
         workspace: Where things lie; its root is the working folder of the processes.
-        data: The competition's folder.
-        recipe: What to train.
+        job: What to train.
         options: Of the command line that names data and recipe, for the processes.
         jobs: Processes at a time.
-        skip_bad: Leave out images that cannot be read.
-        keep_checkpoints: Keep `last.ckpt` of stages that have left their weights.
-        tracker: Of `kit.training.loggers`, which takes the curves beside TensorBoard.
 
     Returns:
         The run, and whether there was anything to do.
@@ -65,20 +53,19 @@ def train_side_by_side(
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise KitError("--jobs: cannot be had under torchrun, which starts its own processes: leave one of them out")
-    workspace.draw_demo(data)
-    competition = workspace.open_data(data)
+    recipe = job.recipe
+    workspace.draw_demo(job.data)
+    competition = workspace.open_data(job.data)
     run = workspace.run(competition, recipe)
-    split = folds.read(train.fold_file_of(workspace, competition, recipe, run), competition)
+    split = folds.read(fold_file_of(workspace, competition, recipe, run), competition)
     missing = [fold for fold in split.numbers if not _is_trained(run, recipe, fold)]
     if len(missing) > 1:
-        space.check(space.of_training(workspace, competition, run, recipe, split, missing, keep_checkpoints))
-        flags = [flag for flag, given in (("--skip-bad", skip_bad), ("--keep-checkpoints", keep_checkpoints)) if given]
-        flags += ["--logger", tracker] if tracker else []
+        space.check(space.of_training(workspace, competition, run, recipe, split, missing, job.keep_checkpoints))
+        flags = ["--skip-bad"] * job.skip_bad + ["--keep-checkpoints"] * job.keep_checkpoints
+        flags += ["--logger", job.logger] if job.logger else []
         command = [sys.executable, "-m", "kit", "train", *options, *flags]
         _run(missing, [*command, "--fold"], jobs, workspace.root)
-    _, done = train.train(
-        workspace, data, recipe, skip_bad=skip_bad, keep_checkpoints=keep_checkpoints, tracker=tracker
-    )
+    _, done = train(workspace, job)
     return run, done or len(missing) > 1
 
 

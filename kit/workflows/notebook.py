@@ -9,6 +9,7 @@ from kit import recipes
 from kit.core.progress import Console
 from kit.inference.model import Model, load
 from kit.workflows.folds import make_folds
+from kit.workflows.train import Job
 from kit.workflows.train import train as train_run
 from kit.workflows.workspace import Workspace
 
@@ -35,7 +36,7 @@ def train(
     place, wanted = Workspace(Path(workspace)), recipes.load(recipe, overrides)
     with _heard():
         make_folds(place, data, wanted)
-        run, _ = train_run(place, data, wanted)
+        run, _ = train_run(place, Job(data, wanted))
     return load(run)
 
 

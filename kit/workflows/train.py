@@ -33,15 +33,33 @@ from kit.workflows.workspace import OpenRun, Workspace, logged
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and most verbs do without
     from lightning_fabric import Fabric
 
-    from kit.training.clock import Clock, Work
+    from kit.training.clock import Clock
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained."""
+
+    data: Path | str
+    """The competition's folder."""
+    recipe: Recipe
+    fold: int | None = None
+    """This one alone, as when each GPU or process takes one."""
+    skip_bad: bool = False
+    """Leave out images that cannot be read."""
+    keep_checkpoints: bool = False
+    """Keep `last.ckpt` of stages that have left their weights."""
+    logger: str | None = None
+    """Of `kit.training.hooks`, which takes the charts beside TensorBoard."""
 
 
 @dataclass(frozen=True)
 class Session:
     """What all networks of a run are trained on and with."""
 
+    job: Job
     workspace: Workspace
     competition: Competition
     split: Folds
@@ -53,8 +71,6 @@ class Session:
     fabric: "Fabric"
     team: Team
     clock: "Clock"
-    keep_checkpoints: bool
-    tracker: str | None
 
     @property
     def image_keys(self) -> tuple[bytes, ...]:
@@ -66,25 +82,12 @@ class Session:
         return rows[~cached.bad[rows]]
 
 
-def train(
-    workspace: Workspace,
-    data: Path | str,
-    recipe: Recipe,
-    only_fold: int | None = None,
-    skip_bad: bool = False,
-    keep_checkpoints: bool = False,
-    tracker: str | None = None,
-) -> tuple[Run, bool]:
+def train(workspace: Workspace, job: Job) -> tuple[Run, bool]:
     """Trains every stage of every fold, then makes the OOF maps and chooses the thresholds.
 
     Args:
         workspace: Where things lie.
-        data: The competition's folder.
-        recipe: What to train.
-        only_fold: Train that fold alone, as when each GPU or process takes one.
-        skip_bad: Leave out images that cannot be read.
-        keep_checkpoints: Keep `last.ckpt` of stages that have left their weights.
-        tracker: Of `kit.training.loggers`, which takes the curves beside TensorBoard.
+        job: What to train.
 
     Returns:
         The run, and whether there was anything to do.
@@ -93,14 +96,15 @@ def train(
         KitError: the run was begun with another recipe, data or folds, the disk has no room for it, or anything that
             it needs is missing.
     """
-    workspace.draw_demo(data)
-    competition = workspace.open_data(data)
+    recipe = job.recipe
+    workspace.draw_demo(job.data)
+    competition = workspace.open_data(job.data)
     run = workspace.run(competition, recipe)
     if not competition.sample_ids:
         log.info("%s: has no test images: `kit submit` will end with the out-of-fold Dice", competition.folder)
     for part in (recipe, *recipe.parts()):  # before the first trains for hours
         lineage.check_recipe(run.part(part), part)
-    session = _open(workspace, competition, recipe, run, only_fold, skip_bad, keep_checkpoints, tracker)
+    session = _open(workspace, competition, run, job)
     done = [any(_train_part(session, run.part(part), part)) for part in recipe.parts()]
     with logged(run):
         if recipe.members:
@@ -113,57 +117,46 @@ def train(
     return run, any(done)
 
 
-def _open(
-    workspace: Workspace,
-    competition: Competition,
-    recipe: Recipe,
-    run: Run,
-    only_fold: int | None,
-    skip_bad: bool,
-    keep_checkpoints: bool,
-    tracker: str | None,
-) -> Session:
+def _open(workspace: Workspace, competition: Competition, run: Run, job: Job) -> Session:
     """Finds folds, starts the processes' team and makes what is missing of the cache."""
-    from kit.training import fabric_setup, loggers
-    from kit.training.clock import Clock
+    from kit.training import fabric_setup, hooks
 
-    loggers.check(tracker)
+    hooks.check(job.logger)
+    recipe = job.recipe
     path = fold_file_of(workspace, competition, recipe, run)
     split = read(path, competition)
-    if only_fold is not None and only_fold not in split.numbers:
-        raise KitError(f"--fold {only_fold}: the folds of {path} are {split.numbers}")
+    if job.fold is not None and job.fold not in split.numbers:
+        raise KitError(f"--fold {job.fold}: the folds of {path} are {split.numbers}")
     fabric = fabric_setup.launch(recipe)
     team = Team(fabric.global_rank, fabric.world_size, fabric.barrier)
-    numbers = split.numbers if only_fold is None else [only_fold]
+    numbers = split.numbers if job.fold is None else [job.fold]
     alone = JOB not in os.environ  # else the process that shares the folds out has said this of all of them
     if team.first and alone:
-        space.check(space.of_training(workspace, competition, run, recipe, split, numbers, keep_checkpoints))
+        space.check(space.of_training(workspace, competition, run, recipe, split, numbers, job.keep_checkpoints))
     sizes = {stage.size for part in recipe.parts() for stage in part.stages}
-    caches = ensure(competition, sizes, workspace.cache(competition), skip_bad, team, recipe.mask_resizing)
+    caches = ensure(competition, sizes, workspace.cache(competition), job.skip_bad, team, recipe.mask_resizing)
     inputs = lineage.inputs_of(next(iter(caches.values())).keys, path)
     log.info("%s: %s, folds of %s", run.folder, ", ".join(f"fold {number}" for number in numbers), path)
     if alone:
-        log.info("to watch it: %s", loggers.tensorboard_command(run.folder))
-    clock = Clock(_works(run, recipe, split, numbers))
-    return Session(
-        workspace, competition, split, numbers, caches, inputs, fabric, team, clock, keep_checkpoints, tracker
+        log.info("to watch it: %s", hooks.tensorboard_command(run.folder))
+    clock = _clock(run, recipe, split, numbers)
+    return Session(job, workspace, competition, split, numbers, caches, inputs, fabric, team, clock)
+
+
+def _clock(run: Run, recipe: Recipe, split: Folds, numbers: Sequence[int]) -> "Clock":
+    """The time that is left of all stages that have not left their weights."""
+    from kit.training.clock import Clock
+    from kit.training.fit import pixels
+
+    return Clock(
+        sum(
+            stage.epochs * pixels(part, number, split.positive[split.training(fold)])
+            for part in recipe.parts()
+            for fold in numbers
+            for number, stage in enumerate(part.stages)
+            if not run.part(part).weights(fold, number).is_file()
+        )
     )
-
-
-def _works(run: Run, recipe: Recipe, split: Folds, numbers: Sequence[int]) -> dict[tuple[str, int, int], "Work"]:
-    """What each stage has to compute, and what those that are finished have taken."""
-    from kit.training.stage import work
-
-    works = {}
-    for part in recipe.parts():
-        own = run.part(part)
-        for fold in numbers:
-            for number in range(len(part.stages)):
-                found = works[part.label, fold, number] = work(part, number, split.positive[split.training(fold)])
-                if own.weights(fold, number).is_file():
-                    found.seconds = summary.metrics(own, fold, number).seconds.dropna().tolist()
-                    found.epochs = len(found.seconds)
-    return works
 
 
 def fold_file_of(workspace: Workspace, competition: Competition, recipe: Recipe, run: Run) -> Path:
@@ -226,7 +219,9 @@ def _start(session: Session, recipe: Recipe, fold: int) -> Path:
 
 def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Path | None) -> list[bool]:
     """Trains the stages of one fold that are not trained yet; `start` are the weights to begin with."""
-    from kit.training import stage as stages
+    from kit.data.dataset import FoldData
+    from kit.training import hooks
+    from kit.training.fit import Task, fit
 
     done = []
     for number, stage in enumerate(recipe.stages):
@@ -235,13 +230,14 @@ def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Pa
             cached = session.caches[stage.size]
             training = session.readable(session.split.training(fold), cached)
             validation = session.readable(session.split.validation(fold), cached)
-            data = stages.FoldData(cached, training, validation, session.split.positive[training])
-            task = stages.Task(recipe, number, fold, data, run.stage(fold, number), start)
-            stages.train(session.fabric, task, session.clock, session.tracker)
+            data = FoldData(cached, training, validation, session.split.positive[training])
+            folder = run.stage(fold, number)
+            told = hooks.of_stage(folder, data, recipe, session.job.logger)
+            fit(session.fabric, Task(recipe, number, fold, data, folder, start), told, session.clock)
             member = f"{recipe.label} " if "/" in recipe.name else ""
             log.info("%s%s", member, summary.stage(run, fold, number))
             done.append(True)
-        if session.team.first and not session.keep_checkpoints:
+        if session.team.first and not session.job.keep_checkpoints:
             (run.stage(fold, number) / "last.ckpt").unlink(missing_ok=True)  # it has left its weights
         start = run.weights(fold, number)
     return done

@@ -12,7 +12,7 @@ from kit.data.cache import Cache
 from kit.data.dataset import FoldData
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
-from kit.training import fabric_setup, losses, optimizers, stage
+from kit.training import fabric_setup, fit, losses, optimizers
 from tests.bench.measure import Measure, Row, in_turn
 
 # Recipe, pixels a side, images a step, steps an epoch.
@@ -76,7 +76,7 @@ def _data(size: int, training: int, validation: int) -> FoldData:
 def _train(recipe: Recipe, data: FoldData) -> float:
     """Seconds of one epoch."""
     with TemporaryDirectory() as folder:
-        stage.train(fabric_setup.launch(recipe), stage.Task(recipe, 0, 0, data, Path(folder)))
+        fit.fit(fabric_setup.launch(recipe), fit.Task(recipe, 0, 0, data, Path(folder)))
         return float(pd.read_csv(Path(folder) / "metrics.csv").seconds[0])
 
 

@@ -67,13 +67,13 @@ def _train(count: int, folder: Path) -> None:
     from kit.core.arrays import open_array
     from kit.data.cache import Cache
     from kit.data.dataset import FoldData
-    from kit.training import fabric_setup, stage
+    from kit.training import fabric_setup, fit
 
     recipe = recipes.load("demo", NETWORK)
     cache = Cache(*(open_array(folder / f"{name}.npy") for name in ("images", "masks")), (b"",) * count, None)
     rows_ = np.arange(count)
     data = FoldData(cache, rows_[: count * 9 // 10], rows_[count * 9 // 10 :], rows_[: count * 9 // 10] % 4 == 0)
-    stage.train(fabric_setup.launch(recipe), stage.Task(recipe, 0, 0, data, folder / "stage"))
+    fit.fit(fabric_setup.launch(recipe), fit.Task(recipe, 0, 0, data, folder / "stage"))
 
 
 def _predict(count: int, folder: Path) -> None:

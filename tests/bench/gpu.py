@@ -23,7 +23,7 @@ from kit.data.dataset import FoldData, Loader, Samples
 from kit.inference import predict
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
-from kit.training import fabric_setup, losses, optimizers, stage
+from kit.training import fabric_setup, fit, losses, optimizers
 
 SIZES = {256: 64, 512: 16, 1024: 4}
 """Images a step by pixels a side: those of the paper, and a quarter at twice the size."""
@@ -78,7 +78,7 @@ def cells(size: int, batch: int, steps: int) -> list[str]:
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     with TemporaryDirectory() as folder:
-        stage.train(fabric, stage.Task(recipe, 0, 0, data, Path(folder)))
+        fit.fit(fabric, fit.Task(recipe, 0, 0, data, Path(folder)))
         epoch = float(pd.read_csv(Path(folder) / "metrics.csv").seconds[1])  # the first one warms up
         weights = Path(folder) / "weights.safetensors"
         predicted = _prediction(recipe, weights, data.cache.images[:batch])

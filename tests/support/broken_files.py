@@ -21,7 +21,8 @@ from kit.inference import ensemble, maps, rules
 from kit.kaggle import acting, settings
 from kit.kernel import bundle, metadata, push, session
 from kit.submissions import ledger
-from kit.training import checkpoint
+from kit.training import fabric_setup
+from kit.training.state import TrainState
 
 Read = Callable[[Path], object]
 
@@ -89,12 +90,18 @@ def documents(*changes: dict, **base: object) -> dict[str, bytes]:
 
 def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
     """The files: a good content, how it is read, and faults of its own."""
-    network = networks.build(recipes.parse(RECIPE, "small").network, pretrained=False)
+    small = recipes.parse(RECIPE, "small")
+    network = networks.build(small.network, pretrained=False)
+
+    def resume(path: Path) -> TrainState:
+        return TrainState(fabric_setup.launch(small), small, small.stages[0], 0, folder / "w", path)
+
     networks.save_weights(folder / "w", network)
     image = write_dicom(folder / "i", (np.arange(48 * 64) % 251).astype(np.uint8).reshape(48, 64)).read_bytes()
     palette = write_dicom(
         folder / "p", np.zeros((8, 8), np.uint8), PhotometricInterpretation="PALETTE COLOR"
     ).read_bytes()
+    resume(folder / "last.ckpt").save()
     nan = float("nan")
     about = metadata.make("kit-a", "kit-a.py", "ada", False, ["ada/kit-a-files"], ["siim"]).model_dump()
     session_left = {"run": "siim/exp5", "number": 1, "state": "cut", "files": {}}
@@ -173,9 +180,9 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
             },
         ),
         "last.ckpt": (
-            pth({"history": []}),
-            checkpoint.restore,
-            {"a list": pth([1]), "another history": pth({"history": [{"epoch": "one"}]})},
+            (folder / "last.ckpt").read_bytes(),
+            resume,
+            {"a list": pth([1]), "another training": pth({"history": []})},
         ),
         "weights.safetensors": (
             (folder / "w").read_bytes(),

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from kit import networks, recipes
 from kit.data.cache import Cache
-from kit.training import fabric_setup, stage
+from kit.data.dataset import FoldData
+from kit.training import fabric_setup, fit, hooks
 
 BASE = (
     "network.encoder=resnet18 network.decoder_channels=[16,16,8,8,8] stages.0.size=32 stages.1.size=32 "
@@ -27,12 +28,13 @@ def data(count=16, size=32):
     images[masks > 0] //= 4
     cache = Cache(images, masks, (b"",) * count, np.zeros(count, bool))
     training = np.arange(0, count, 2)
-    return stage.FoldData(cache, training, np.arange(1, count, 2), masks[training].any(axis=(1, 2)))
+    return FoldData(cache, training, np.arange(1, count, 2), masks[training].any(axis=(1, 2)))
 
 
 def train(folder, overrides="", number=0, start=None, name="demo", fabric=None):
     loaded = recipes.load(name, BASE + overrides)
-    stage.train(fabric or fabric_setup.launch(loaded), stage.Task(loaded, number, 0, data(), folder, start))
+    task = fit.Task(loaded, number, 0, data(), folder, start)
+    fit.fit(fabric or fabric_setup.launch(loaded), task, hooks.of_stage(folder, task.data, loaded))
     return load_file(folder / "weights.safetensors"), pd.read_csv(folder / "metrics.csv")
 
 
@@ -46,7 +48,7 @@ class Killed(Exception):
 
 
 def killed_in_the_second_epoch(monkeypatch, folder, overrides="", fabric=None):
-    validate, calls = stage.validate, []
+    validate, calls = fit.validate, []
 
     def kill(*arguments):
         calls.append(1)
@@ -55,7 +57,7 @@ def killed_in_the_second_epoch(monkeypatch, folder, overrides="", fabric=None):
         return validate(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "validate", kill)
+        patch.setattr(fit, "validate", kill)
         with pytest.raises(Killed):
             train(folder, overrides, fabric=fabric)
     assert not (folder / "weights.safetensors").exists()

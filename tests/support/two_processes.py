@@ -17,8 +17,9 @@ from torch import nn
 
 from kit import recipes
 from kit.recipes.schema import Loss
-from kit.training import stage, step
+from kit.training import step
 from kit.training.averaging import Checkpoints
+from kit.training.state import TrainState
 
 
 class Tiny(nn.Module):
@@ -72,9 +73,9 @@ def _statistics(fabric, images, mine) -> dict:
 def _dropout(fabric) -> torch.Tensor:
     """What an epoch of a stage draws first."""
 
-    class Drawing(stage._Stage):
+    class Drawing(TrainState):
         def __init__(self) -> None:
-            self.fabric, self.seed = fabric, 7
+            self._fabric, self._seed = fabric, 7
 
     Drawing().draw(3)
     return torch.from_numpy(np.array(torch.rand(4)))

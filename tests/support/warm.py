@@ -15,7 +15,7 @@ from numba.core.registry import cpu_target
 import kit.cli
 import kit.inference.predict
 import kit.thresholds.components
-import kit.training.stage
+import kit.training.fit
 import kit.workflows.folds
 import kit.workflows.jobs
 import kit.workflows.submit

@@ -23,7 +23,7 @@ from kit.run import Run
 from kit.workflows import halving
 from kit.workflows import kernel as kernels
 from kit.workflows.predict import predict
-from kit.workflows.train import train
+from kit.workflows.train import Job, train
 from kit.workflows.validate import validate
 from kit.workflows.workspace import Workspace
 
@@ -38,8 +38,8 @@ class TestEveryRecipe:
     def test_from_training_to_submission(self, name, data):
         wanted = tiny(name)
         if wanted.start:
-            train(Workspace(), data, tiny(wanted.start))
-        run, done = train(Workspace(), data, wanted)
+            train(Workspace(), Job(data, tiny(wanted.start)))
+        run, done = train(Workspace(), Job(data, wanted))
         assert done
         for part in wanted.parts():
             own = run.part(part)
@@ -61,7 +61,7 @@ class TestEveryRecipe:
         assert len(submission.read_text().splitlines()) == 1 + 8
 
     def test_a_second_time_there_is_nothing_to_do(self, name, data):
-        assert not train(Workspace(), data, tiny(name))[1]
+        assert not train(Workspace(), Job(data, tiny(name)))[1]
         assert not predict(Workspace(), data, tiny(name))[1]
 
     def test_the_search_promised_what_the_rule_gives(self, name, data, slow):
@@ -110,8 +110,8 @@ def test_the_recipes_own_thresholds_can_be_submitted(name, data):
     """`threshold.rule=fixed` of a trained run, and back to the rule that the search found."""
     wanted, competition = tiny(name, "threshold.rule=fixed"), layout.open_folder(data)
     if wanted.start:
-        train(Workspace(), data, tiny(wanted.start))
-    run, _ = train(Workspace(), data, tiny(name, "threshold.rule=searched"))
+        train(Workspace(), Job(data, tiny(wanted.start)))
+    run, _ = train(Workspace(), Job(data, tiny(name, "threshold.rule=searched")))
     searched = json.loads(run.thresholds.read_text())
     submission, _ = predict(Workspace(), data, wanted)
     own, rows = wanted.threshold, pd.read_csv(submission, dtype=str).set_index("ImageId").EncodedPixels
@@ -147,7 +147,7 @@ class Kept:
 @pytest.mark.parametrize("name", ["sneddy", "x5"])
 def test_an_ensembles_maps_are_the_mean_of_its_segmenting_members(name, data):
     wanted = tiny(name)
-    run, _ = train(Workspace(), data, wanted)
+    run, _ = train(Workspace(), Job(data, wanted))
     parts = wanted.members_that("segment")
     members = [np.load(run.part(part).oof(1, False)) for part in parts]
     resized = [[cv2.resize(levels, (64, 64)) for levels in stack] for stack in members]
@@ -157,7 +157,7 @@ def test_an_ensembles_maps_are_the_mean_of_its_segmenting_members(name, data):
 
 def test_a_shut_gate_empties_an_image_in_prediction_too(data):
     wanted = tiny("x5")
-    run, _ = train(Workspace(), data, wanted)
+    run, _ = train(Workspace(), Job(data, wanted))
     chosen = json.loads(run.thresholds.read_text())
     predict(Workspace(), data, wanted)
     presence = np.load(run.test(wanted.tta, "classify"))
@@ -171,7 +171,7 @@ def test_a_shut_gate_empties_an_image_in_prediction_too(data):
 
 def test_other_folders_are_predicted_by_ensembles_too(data):
     wanted = tiny("x5")
-    train(Workspace(), data, wanted)
+    train(Workspace(), Job(data, wanted))
     predict(Workspace(), data, wanted)
     run = Workspace().run(layout.open_folder(data), wanted)
     submission, _ = predict(Workspace(), data, wanted, data / "dicom-images-test", data.parent / "elsewhere")
@@ -180,7 +180,7 @@ def test_other_folders_are_predicted_by_ensembles_too(data):
 
 def test_halved_weights_are_judged_by_the_dice_of_what_they_predict(data, monkeypatch):
     competition = layout.open_folder(data)
-    run, _ = train(Workspace(), data, tiny("demo", "name=halved"))
+    run, _ = train(Workspace(), Job(data, tiny("demo", "name=halved")))
     run.thresholds.write_text(json.dumps({"rule": "image", "binarization": 0.498, "removal": 0}))
     truth = {image_id: rle.union(rows, competition.shape) for image_id, rows in competition.labels.items()}
     whole = np.ones(competition.shape, bool)  # what weights of 0 predict, and so the probability 0.5 everywhere
@@ -206,7 +206,7 @@ def test_halved_weights_are_judged_by_the_dice_of_what_they_predict(data, monkey
 
 def test_an_ensemble_becomes_a_kernel(data, monkeypatch):
     wanted, competition = tiny("x5"), layout.open_folder(data)
-    run, _ = train(Workspace(), data, wanted)
+    run, _ = train(Workspace(), Job(data, wanted))
     with monkeypatch.context() as patch:
         patch.setattr(halving.bundle, "write_weights", lambda source, target, half: shutil.copy(source, target))
         assert halving.change(Workspace(), run, competition) == 0
@@ -217,7 +217,7 @@ def test_an_ensemble_becomes_a_kernel(data, monkeypatch):
 
 
 def test_a_fold_whose_weights_are_gone_is_told(data):
-    run, _ = train(Workspace(), data, tiny("sneddy"))
+    run, _ = train(Workspace(), Job(data, tiny("sneddy")))
     lost = Run(run.folder / "r50").weights(1, 3)
     kept = lost.rename(lost.with_name("kept"))
     for use in (

@@ -6,7 +6,7 @@ from tiny_recipes import tiny
 
 from kit.core.errors import KitError
 from kit.workflows.predict import predict
-from kit.workflows.train import train
+from kit.workflows.train import Job, train
 from kit.workflows.workspace import Workspace
 
 PAIR = "name=pair members.a.seed=1 members.b.seed=2"
@@ -15,7 +15,7 @@ PAIR = "name=pair members.a.seed=1 members.b.seed=2"
 @pytest.fixture
 def pair(tiny_competition):
     """The run of an ensemble of two."""
-    return train(Workspace(), tiny_competition, tiny("demo", PAIR))[0]
+    return train(Workspace(), Job(tiny_competition, tiny("demo", PAIR)))[0]
 
 
 def _written(run):
@@ -25,7 +25,7 @@ def _written(run):
 def test_a_further_member_is_trained_and_joins_the_mean(pair, tiny_competition):
     before, wanted = _written(pair), tiny("demo", PAIR + " members.c.seed=3")
     assert len(wanted.parts()) == 3
-    run, done = train(Workspace(), tiny_competition, wanted)
+    run, done = train(Workspace(), Job(tiny_competition, wanted))
     assert done
     after = _written(run)
     assert before == {path: after[path] for path in before}
@@ -34,9 +34,9 @@ def test_a_further_member_is_trained_and_joins_the_mean(pair, tiny_competition):
 
 
 def test_a_member_that_is_left_out_leaves_the_mean(pair, tiny_competition):
-    train(Workspace(), tiny_competition, tiny("demo", PAIR + " members.c.seed=3"))
+    train(Workspace(), Job(tiny_competition, tiny("demo", PAIR + " members.c.seed=3")))
     before, wanted = _written(pair), tiny("demo", PAIR)
-    run, done = train(Workspace(), tiny_competition, wanted)
+    run, done = train(Workspace(), Job(tiny_competition, wanted))
     assert done
     assert before == _written(run)
     _check_mean(run, tiny_competition, wanted)
@@ -46,7 +46,7 @@ def _check_mean(run, data, wanted):
     predict(Workspace(), data, wanted)
     members = [np.load(run.part(part).oof(0, True)).astype(int) for part in wanted.parts()]
     assert abs(np.load(run.oof(0, True)) - np.mean(members, axis=0)).max() < 1
-    assert not train(Workspace(), data, wanted)[1]
+    assert not train(Workspace(), Job(data, wanted))[1]
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,5 @@ def _check_mean(run, data, wanted):
 def test_other_settings_are_refused_before_anything_is_trained(pair, tiny_competition, changed, told):
     files = {path: path.read_bytes() for path in pair.folder.rglob("*") if path.is_file() and path != pair.log}
     with pytest.raises(KitError, match=told):
-        train(Workspace(), tiny_competition, tiny("demo", changed))
+        train(Workspace(), Job(tiny_competition, tiny("demo", changed)))
     assert files == {path: path.read_bytes() for path in pair.folder.rglob("*") if path.is_file() and path != pair.log}

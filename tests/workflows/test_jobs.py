@@ -80,14 +80,14 @@ def test_the_processes_are_given_every_option(split, tmp_path, monkeypatch):
 
     monkeypatch.chdir(shutil.copytree(split, tmp_path / "work"))
     monkeypatch.setattr(jobs, "_run", no_processes)
-    options = ["--set", "seed=1", "--keep-checkpoints", "--skip-bad", "--logger", "mlflow"]
+    options = ["--set", "seed=1", "--keep-checkpoints", "--skip-bad", "--logger", "wandb"]
     monkeypatch.setattr(sys, "argv", ["kit", *TRAIN, *options])
     with pytest.raises(SystemExit):
         cli.main()
     [(numbers, command)] = given
     words = " ".join(command)
     assert numbers == [0, 1]
-    assert all(option in words for option in ("--set seed=1", "--keep-checkpoints", "--skip-bad", "--logger mlflow"))
+    assert all(option in words for option in ("--set seed=1", "--keep-checkpoints", "--skip-bad", "--logger wandb"))
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,9 @@ def test_torchrun_and_jobs_are_not_for_one_another(split, monkeypatch):
     from kit import recipes
     from kit.core.errors import KitError
     from kit.workflows import jobs
+    from kit.workflows.train import Job
     from kit.workflows.workspace import Workspace
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(KitError, match="--jobs: cannot be had under torchrun"):
-        jobs.train_side_by_side(Workspace(split), split / "tiny", recipes.load("demo"), [], 2)
+        jobs.train_side_by_side(Workspace(split), Job(split / "tiny", recipes.load("demo")), [], 2)

@@ -61,7 +61,7 @@ def test_from_folds_to_a_score_every_mask_has_the_size_of_its_image(brought):
     (brought / "small.yaml").write_text(tiny_run.RECIPE + "threshold: {rule: fixed}\n")
     recipe = recipes.load(str(brought / "small.yaml"))
     folds.make_folds(workspace, folder, recipe)
-    train.train(workspace, folder, recipe)
+    train.train(workspace, train.Job(folder, recipe))
     data = layout.open_folder(folder)
     made = cache.ensure(data, [32], workspace.cache(data))[32]
     for number, name in enumerate(data.train):

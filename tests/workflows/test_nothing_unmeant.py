@@ -16,7 +16,7 @@ from kit.workflows.folds import make_folds
 from kit.workflows.predict import predict
 from kit.workflows.report import report
 from kit.workflows.thresholds import explore, in_use
-from kit.workflows.train import train
+from kit.workflows.train import Job, train
 from kit.workflows.workspace import Workspace
 
 TINY = [
@@ -38,7 +38,7 @@ def trained(tmp_path_factory):
     phantom.write(root / "tiny", train=24, test=6, size=64, seed=3)
     workspace = Workspace(root)
     make_folds(workspace, root / "tiny", recipe())
-    run, _ = train(workspace, root / "tiny", recipe())
+    run, _ = train(workspace, Job(root / "tiny", recipe()))
     predict(workspace, root / "tiny", recipe())
     return run.folder
 
@@ -71,7 +71,7 @@ class TestFolds:
         for verb in VERBS:
             verb(workspace, data, recipe())
         assert lineage.read_inputs(run).fold_file == "tiny.csv"
-        held, _ = train(workspace, data, recipe("name=held folds.holdout=0.2"))
+        held, _ = train(workspace, Job(data, recipe("name=held folds.holdout=0.2")))
         assert lineage.read_inputs(held).fold_file == "tiny-holdout20.csv"
 
     @pytest.mark.parametrize("verb", VERBS)
@@ -94,7 +94,7 @@ class TestFolds:
         assert make_folds(workspace, data, recipe("folds.count=3"))[::2] == (file, False)
         with pytest.raises(KitError, match="was edited since, and is kept"):
             make_folds(workspace, data, recipe(), out=file)
-        run, _ = train(workspace, data, recipe("name=other folds.count=3"))
+        run, _ = train(workspace, Job(data, recipe("name=other folds.count=3")))
         assert lineage.read_inputs(run).fold_file == "tiny.csv"
         assert file.read_bytes() == before
 
@@ -133,7 +133,7 @@ class TestData:
             np.save(handle, keys)
         with pytest.raises(KitError, match=r"by this version of the kit: run `make train`"):
             predict(workspace, data, recipe())
-        assert train(workspace, data, recipe())[1]
+        assert train(workspace, Job(data, recipe()))[1]
         predict(workspace, data, recipe())
 
 
@@ -164,7 +164,7 @@ class TestRule:
         before = run.thresholds.read_bytes()
         monkeypatch.setattr("kit.workflows.thresholds.STATISTICS", 3)
         write_json(run.thresholds, {"rule": "image", "binarization": 0.5, "removal": 0, "dice": 0.9})
-        assert train(workspace, data, recipe())[1]
+        assert train(workspace, Job(data, recipe()))[1]
         assert run.thresholds.read_bytes() == before
 
 

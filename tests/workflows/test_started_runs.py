@@ -13,7 +13,7 @@ from kit.core.errors import KitError
 from kit.workflows.folds import make_folds
 from kit.workflows.predict import predict, predict_by
 from kit.workflows.thresholds import explore
-from kit.workflows.train import train
+from kit.workflows.train import Job, train
 from kit.workflows.workspace import Workspace
 
 STILL = "stages.0.learning_rate=1e-12 stages.0.schedule.cosine.to=1e-12"
@@ -26,8 +26,8 @@ def data(tiny_competition):
 
 
 def test_a_fold_starts_from_the_named_recipes_last_weights(data):
-    source, _ = train(Workspace(), data, tiny("exp2"))
-    target, _ = train(Workspace(), data, tiny("exp3", f"name=held {STILL}"))
+    source, _ = train(Workspace(), Job(data, tiny("exp2")))
+    target, _ = train(Workspace(), Job(data, tiny("exp3", f"name=held {STILL}")))
     name = "net.decoder.blocks.0.conv1.0.weight"
     for fold in (0, 1):
         first, second = (load_file(run.weights(fold, 0))[name] for run in (source, target))
@@ -40,14 +40,14 @@ def test_round_1_predicts_and_goes_on_with_round_2(data, caplog):
     if not other.exists():
         shutil.copytree(data, other)  # the same images: all that validate have trained
         make_folds(Workspace(), other, recipes.load("demo"), 3)
-    source, _ = train(Workspace(), data, tiny("exp2"))
+    source, _ = train(Workspace(), Job(data, tiny("exp2")))
     path, _ = predict_by(Workspace(), other, tiny("exp2"), data.name)
     assert path.parent.name == f"exp2@{data.name}"
     predict(Workspace(), data, tiny("exp2"))
     assert path.read_text() == source.submission.read_text()
 
     wanted = tiny("exp2", f"name=second folds.count=3 start=exp2 start_data={data.name} {STILL}")
-    target, _ = train(Workspace(), other, wanted)
+    target, _ = train(Workspace(), Job(other, wanted))
     name = "net.decoder.blocks.0.conv1.0.weight"
     for fold, start in ((0, 0), (1, 1), (2, 0)):
         first, second = load_file(source.weights(start, 0))[name], load_file(target.weights(fold, 0))[name]
@@ -59,18 +59,18 @@ def test_a_start_that_was_trained_anew_is_told(data):
     def source(seed):
         return tiny("exp2", f"name=source seed={seed} stages.0.keep=last")
 
-    first, _ = train(Workspace(), data, source(0))
+    first, _ = train(Workspace(), Job(data, source(0)))
     target = tiny("exp3", "name=follower start=source")
-    train(Workspace(), data, target)
+    train(Workspace(), Job(data, target))
     shutil.rmtree(first.folder)
-    train(Workspace(), data, source(1))
+    train(Workspace(), Job(data, source(1)))
     with pytest.raises(KitError, match=r"follower: was trained with other weights of fold 0 of source"):
-        train(Workspace(), data, target)
+        train(Workspace(), Job(data, target))
 
 
 def test_a_run_is_predicted_as_it_was_trained(data):
     wanted = tiny("demo", "name=kept")
-    run, _ = train(Workspace(), data, wanted)
+    run, _ = train(Workspace(), Job(data, wanted))
     path, _ = predict(Workspace(), data, wanted)
     before = {file: file.read_bytes() for file in (path, run.test(True), run.test(False))}
     for other in ("stages.1.size=32", "network.normalisation=imagenet", "seed=3"):
@@ -81,7 +81,7 @@ def test_a_run_is_predicted_as_it_was_trained(data):
 
 
 def test_thresholds_are_those_of_the_maps_that_they_are_applied_to(data):
-    run, _ = train(Workspace(), data, tiny("demo", "name=switched"))
+    run, _ = train(Workspace(), Job(data, tiny("demo", "name=switched")))
     path, _ = predict(Workspace(), data, tiny("demo", "name=switched"))
     before = path.read_bytes(), run.thresholds.read_bytes()
     predict(Workspace(), data, tiny("demo", "name=switched tta=false"))
@@ -92,10 +92,10 @@ def test_thresholds_are_those_of_the_maps_that_they_are_applied_to(data):
 
 def test_a_start_that_cannot_be_is_told(data):
     with pytest.raises(KitError, match=r"absent.*make train"):
-        train(Workspace(), data, recipes.load("demo", "name=a start=absent"))
-    train(Workspace(), data, tiny("demo", "name=pair members.a.seed=1 members.b.seed=2"))
+        train(Workspace(), Job(data, recipes.load("demo", "name=a start=absent")))
+    train(Workspace(), Job(data, tiny("demo", "name=pair members.a.seed=1 members.b.seed=2")))
     with pytest.raises(KitError, match=r"pair: is an ensemble: .* start=pair/a"):
-        train(Workspace(), data, recipes.load("demo", "name=b start=pair"))
-    source, _ = train(Workspace(), data, tiny("exp2"))
+        train(Workspace(), Job(data, recipes.load("demo", "name=b start=pair")))
+    source, _ = train(Workspace(), Job(data, tiny("exp2")))
     with pytest.raises(KitError, match=r"exp2: was trained with other folds: train it again"):
         lineage.last_weights(source, 0, lineage.read_inputs(source).model_copy(update={"folds": "others"}))

@@ -11,7 +11,7 @@ from staging import BASE, data, mixed_precision, train
 from kit import networks, recipes
 from kit.core.errors import KitError
 from kit.recipes.stage import Stage
-from kit.training import fabric_setup, schedules, stage
+from kit.training import fabric_setup, fit, schedules
 from kit.training.averaging import Checkpoints
 from kit.training.validation import validate
 
@@ -61,7 +61,7 @@ def test_skipped_steps_are_told_and_poison_nothing(tmp_path, caplog):
 
 
 def test_half_precision_that_skips_every_step_ends_with_a_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage.step, "MOST_SKIPPED", 2)
+    monkeypatch.setattr(fit.step, "MOST_SKIPPED", 2)
     fabric = mixed_precision()
     with pytest.raises(KitError, match=r"the gradients are not finite any more, .* in 16-mixed: .*precision=32-true"):
         train(tmp_path, "stages.0.learning_rate=1.0e+30 network.normalisation=unit stages.0.epochs=9", fabric=fabric)
@@ -127,7 +127,7 @@ def test_few_of_a_kind_are_told(tmp_path, monkeypatch, caplog):
 
 def test_members_draw_apart_and_a_recipe_of_its_own_as_before(tmp_path):
     whole = recipes.load("demo", "members.a.role=segment members.b.role=segment")
-    seeds = [stage.Task(part, 0, 0, data(), tmp_path).seed for part in (recipes.load("demo"), *whole.parts())]
+    seeds = [fit.Task(part, 0, 0, data(), tmp_path).seed for part in (recipes.load("demo"), *whole.parts())]
     assert seeds[0] == int(np.random.SeedSequence([0, 0, 0]).generate_state(1)[0])
     assert len(set(seeds)) == 3
 

@@ -112,12 +112,6 @@ def test_curves_are_what_tensorboard_reads_and_forget_what_a_killed_process_wrot
     assert [(event.step, round(event.value, 3)) for event in found] == [(1, 1.1), (2, 2.2), (3, 3.2)]
 
 
-def test_curves_on_a_failing_disk_are_one_line(tmp_path):
-    (tmp_path / "tensorboard").write_text("a file where the folder belongs")
-    with pytest.raises(KitError, match=r"tensorboard/events.* cannot be written"):
-        Curves(tmp_path / "tensorboard", 1)
-
-
 def test_a_batch_too_small_to_normalise_is_told_in_a_line(tmp_path):
     with pytest.raises(KitError, match=r"fold 0 stage 1 \(32 px\): .*1 image a step and process: raise"):
         train(tmp_path, "stages.0.batch_size=1")
