@@ -3,18 +3,22 @@
 `removal` is always counted in whole pixels of a 1024×1024 image, whatever size the map has.
 """
 
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import cv2
 import numpy as np
+import pydantic
 
 from kit.competition.scoring import FULL_AREA
-from kit.inference import cleaning, thresholds_file
+from kit.core.documents import Count, Document, Number, Share, read_document
+from kit.inference import cleaning
 from kit.inference.maps import PROBABILITIES
 from kit.recipes.schema import Threshold
 
+REMEDY = "remove it and run `kit thresholds` again"
+"""What to do about a thresholds.json that is not one."""
 _SOME = 1024
 """Images whose expected Dice is held at all levels at a time."""
 
@@ -75,8 +79,8 @@ def contour_limit(smallest_contour: int, pixels: int) -> float:
 class ImageRule:
     """{p ≥ binarization}; empty when its area is below `removal`."""
 
-    binarization: float
-    removal: int
+    binarization: Share
+    removal: Count
     name: ClassVar[str] = "image"
 
     def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
@@ -89,8 +93,8 @@ class ImageRule:
 class ComponentRule:
     """{p ≥ binarization} without its 8-connected components smaller than `removal` (R-TH of the paper)."""
 
-    binarization: float
-    removal: int
+    binarization: Share
+    removal: Count
     name: ClassVar[str] = "component"
 
     def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
@@ -110,9 +114,9 @@ class ComponentRule:
 class TripletRule:
     """Empty when the area of {p ≥ top} is below `removal`, else {p ≥ binarization} (the winner's rule)."""
 
-    top: float
-    binarization: float
-    removal: int
+    top: Share
+    binarization: Share
+    removal: Count
     name: ClassVar[str] = "triplet"
 
     def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
@@ -135,16 +139,20 @@ class ExpectedRule:
     since `foreground` never falls. An empty mask is worth the probability that the truth is empty.
     """
 
-    foreground: list[float]
+    foreground: Annotated[list[Share], pydantic.Field(min_length=256, max_length=256)]
     """(256,) probability that a pixel of this level is foreground, in an image whose truth is not empty."""
-    trust: float
+    trust: Annotated[float, pydantic.Field(ge=0, le=1000)]
     """Real over approximated Dice, given that the truth is not empty."""
-    levels: list[int]
+    levels: list[Annotated[int, pydantic.Field(ge=0, le=255)]]
     """Levels whose areas tell whether the truth is empty."""
-    weights: list[float]
+    weights: list[Number]
     """Of log(1 + area in pixels of a 1024×1024 image) at these levels, in the logit of "not empty"."""
-    bias: float
+    bias: Number
     name: ClassVar[str] = "expected"
+
+    def __post_init__(self) -> None:
+        if len(self.levels) != len(self.weights):
+            raise ValueError(f"{len(self.levels)} levels and {len(self.weights)} weights: one weight a level is wanted")
 
     def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
         """From levels uint8 (H, W) to a bool mask (H, W)."""
@@ -266,15 +274,24 @@ def parameters(rule: Rule) -> dict[str, Any]:
     return {"rule": rule.name, **asdict(rule)}
 
 
+class Written(Document):
+    """What thresholds.json says of every rule, beside its own parameters."""
+
+    rule: Literal["image", "component", "triplet", "expected"]
+    gate: Share | None = None
+    """P(the image has any pneumothorax) from which on the rule decides; None: no gate."""
+    smallest_contour: Count = 0
+    """Contours that enclose no more pixels of a 1024×1024 image are dropped or filled; 0: none."""
+
+
 def read(path: Path | str) -> Rule:
-    """The rule of a thresholds.json.
+    """The rule of a thresholds.json. A file by hand may hold the rule alone.
 
     Raises:
-        KitError: the file is missing, or is not one.
+        KitError: the file is missing or a value is not what it should be; names the key and what was expected.
     """
-    found = thresholds_file.read(path)
-    kind: type[Rule] = RULES[found.rule]
-    rule = kind(**{field.name: getattr(found, field.name) for field in fields(kind)})
+    found: Written = read_document(path, Written, REMEDY)
+    rule: Rule = read_document(path, RULES[found.rule], REMEDY)
     rule = CleanedRule(rule, found.smallest_contour) if found.smallest_contour else rule
     return rule if found.gate is None else GatedRule(rule, found.gate)
 

@@ -1,18 +1,19 @@
-"""thresholds.json as a typed document: the chosen rule with its parameters, and what it was worth where it was chosen.
+"""What thresholds.json tells of the chosen rule: what it was worth where it was chosen, and on what that was.
 
 People edit the file and bring their own: values out of their range would silently change a submission.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
-from kit.core.documents import Count, Document, Number, Share, read_document
+from kit.core.documents import Number, Share, read_document
 from kit.core.errors import KitError
 from kit.core.files import read_json
+from kit.inference import rules
+from kit.inference.rules import REMEDY
 
-REMEDY = "remove it and run `kit thresholds` again"
 _MEASURES = (
     "nested_dice",
     "interval",
@@ -25,15 +26,11 @@ _MEASURES = (
 )
 
 
-class Thresholds(Document):
-    """What all rules have in common. A file by hand may hold the rule alone."""
+class Thresholds(rules.Written):
+    """The file; the rule's own parameters are there by their names. A file by hand may hold the rule alone."""
 
     model_config = ConfigDict(extra="allow")
 
-    gate: Share | None = None
-    """P(the image has any pneumothorax) from which on the rule decides; None: no gate."""
-    smallest_contour: Count = 0
-    """Contours that enclose no more pixels of a 1024×1024 image are dropped or filled; 0: none."""
     rules: tuple[str, ...] | None = None
     """Names of the rules that it was chosen among; none: nobody chose, its thresholds were given."""
     nested_dice: Share | None = None
@@ -68,54 +65,14 @@ class Thresholds(Document):
         return {} if set(_MEASURES) - self.model_fields_set else {name: getattr(self, name) for name in _MEASURES}
 
 
-class Image(Thresholds):
-    """Parameters of `ImageRule`."""
-
-    rule: Literal["image"]
-    binarization: Share
-    removal: Count
-
-
-class Component(Image):
-    """Parameters of `ComponentRule`."""
-
-    rule: Literal["component"]  # type: ignore[assignment]
-
-
-class Triplet(Image):
-    """Parameters of `TripletRule`."""
-
-    rule: Literal["triplet"]  # type: ignore[assignment]
-    top: Share
-
-
-class Expected(Thresholds):
-    """Parameters of `ExpectedRule`."""
-
-    rule: Literal["expected"]
-    foreground: Annotated[list[Share], Field(min_length=256, max_length=256)]
-    trust: Annotated[float, Field(ge=0, le=1000)]
-    levels: list[Annotated[int, Field(ge=0, le=255)]]
-    weights: list[Number]
-    bias: Number
-
-    @model_validator(mode="after")
-    def _one_weight_a_level(self) -> "Expected":
-        if len(self.levels) != len(self.weights):
-            raise ValueError(f"{len(self.levels)} levels and {len(self.weights)} weights: one weight a level is wanted")
-        return self
-
-
-_AnyRule = Annotated[Image | Component | Triplet | Expected, Field(discriminator="rule")]
-
-
-def read(path: Path | str) -> Image | Component | Triplet | Expected:
+def read(path: Path | str) -> Thresholds:
     """The content of a thresholds.json.
 
     Raises:
         KitError: the file is missing or a value is not what it should be; names the key and what was expected.
     """
-    return read_document(path, _AnyRule, REMEDY)
+    rules.read(path)  # its parameters
+    return read_document(path, Thresholds, REMEDY)
 
 
 def search_of(found: dict[str, Any]) -> str:

@@ -99,7 +99,7 @@ def test_wrong_values_are_named(tmp_path, changes, said):
     path = tmp_path / "thresholds.json"
     path.write_text(json.dumps({"rule": "image", "binarization": 0.5, "removal": 100} | changes))
     with pytest.raises(KitError) as refused:
-        rules.read(path)
+        thresholds_file.read(path)
     assert said in str(refused.value)
 
 
