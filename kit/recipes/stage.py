@@ -1,8 +1,9 @@
 """One training at one size: its schedule, its end, and what it leaves."""
 
-from typing import Annotated, Literal, Self
+from contextlib import suppress
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
 from kit.recipes.section import Count, Epochs, Factor, OneOf, Positive, Section, Weight
 
@@ -241,14 +242,16 @@ class Stage(Section):
     validate_every: Epochs = 1
     """Epochs from one validation to the next; the last epoch always ends with one."""
 
-    @field_validator("positive_share", mode="plain")
+    @field_validator("positive_share", mode="wrap")
     @classmethod
-    def _one_share_or_two(cls, value: object) -> float | tuple[float, float] | None:
-        shares = value if isinstance(value, list | tuple) else [value, value]
-        numbers = [float(share) for share in shares if isinstance(share, int | float) and 0 < share <= 1]
-        if value is not None and (len(shares) != 2 or len(numbers) != 2):
-            raise ValueError("is a share above 0 and at most 1, or two of them")
-        return None if value is None else numbers[0] if shares is not value else (numbers[0], numbers[1])
+    def _one_share_or_two(cls, value: Any, read: ValidatorFunctionWrapHandler) -> float | tuple[float, float] | None:
+        """Refuses in one line what a union would refuse once for each of its types."""
+        with suppress(ValidationError):
+            found = read(value)
+            shares = found if isinstance(found, tuple) else (found,)
+            if found is None or all(0 < share <= 1 for share in shares):
+                return found
+        raise ValueError("is a share above 0 and at most 1, or two of them")
 
     @model_validator(mode="after")
     def _epochs_suffice(self) -> "Stage":

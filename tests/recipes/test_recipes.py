@@ -20,7 +20,8 @@ def test_every_recipe_loads_and_its_dump_is_itself(name, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(loaded.dump())
     assert recipes.read(path).resolved() == loaded.resolved()
-    assert recipes.read(path).parts() == loaded.parts()
+    parts = zip(recipes.read(path).parts(), loaded.parts(), strict=True)
+    assert all(read.resolved() == part.resolved() for read, part in parts)
 
 
 @pytest.mark.parametrize(

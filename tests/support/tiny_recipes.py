@@ -11,6 +11,10 @@ from kit.workflows.workspace import Workspace
 SMALLEST = {"efficient": "tu-test_efficientnet", "": "tu-test_resnet"}
 """The smallest encoder of the family, else the smallest ResNet."""
 
+LIKE_OTHERS = {"ens4b", "large", "large-ensemble", "mit-b2", "sneddy-round2", "unetpp-b4"}
+TRAINED = [name for name in recipes.names() if name not in LIKE_OTHERS]
+"""All recipes but those that differ from others in figures alone, or need a second data set."""
+
 
 def tiny(name: str, more: str = "") -> Recipe:
     """The recipe with networks, sizes and batches for a test: two folds, an epoch of two steps a stage."""
@@ -31,7 +35,7 @@ def tiny(name: str, more: str = "") -> Recipe:
                 values["schedule.cosine"] = f"{{to: {stage.schedule.cosine.to}}}"
             overrides.extend(f"{prefix}stages.{i}.{key}={value}" for key, value in values.items())
 
-    shrink("", whole.stages, whole.network.encoder, decoder=True)
+    shrink("", whole.stages, whole.network.encoder, "decoder_channels" not in whole.network.idle)
     for part in whole.parts():
         if whole.members:
             own = whole.members[part.label].get("stages", [])

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_recipes import tiny
+from tiny_recipes import TRAINED, tiny
 
 from kit import networks, recipes
 from kit.competition import layout, rle, scoring
@@ -20,6 +20,7 @@ from kit.inference.share import candidate
 from kit.kaggle.settings import Settings
 from kit.recipes.schema import Network
 from kit.run import Run
+from kit.training import losses, optimizers
 from kit.workflows import halving
 from kit.workflows import kernel as kernels
 from kit.workflows.predict import predict
@@ -33,7 +34,7 @@ def data(tiny_competition):
     return tiny_competition
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", TRAINED)
 class TestEveryRecipe:
     def test_from_training_to_submission(self, name, data):
         wanted = tiny(name)
@@ -105,7 +106,7 @@ def by_hand(threshold, levels, image_probability):
     return (levels / 255 >= threshold.binarization) & enough
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_recipes_own_thresholds_can_be_submitted(name, data):
     """`threshold.rule=fixed` of a trained run, and back to the rule that the search found."""
     wanted, competition = tiny(name, "threshold.rule=fixed"), layout.open_folder(data)
@@ -230,16 +231,25 @@ def test_a_fold_whose_weights_are_gone_is_told(data):
 
 
 REAL = {
-    (part.network.model_copy(update={"encoder_weights": None})): None
+    (part.network.model_copy(update={"encoder_weights": None})): part
     for name in recipes.names()
     for part in recipes.load(name).parts()
 }
 
 
 @pytest.mark.parametrize("network", REAL, ids=lambda network: f"{network.architecture}-{network.encoder}")
-def test_every_real_network_builds_and_gives_a_mask(network: Network):
-    built = networks.build(network).eval()
-    with torch.inference_mode():
-        masks, image = built(torch.zeros(1, 1, 64, 64))
-    assert masks.shape == (1, 1, 64, 64)
+def test_every_real_network_builds_and_takes_a_step(network: Network):
+    torch.manual_seed(0)
+    part, built = REAL[network], networks.build(network).train()
+    before = [weight.detach().clone() for weight in built.parameters()]
+    optimizer = optimizers.build(part.optimizer, built, part.stages[0].learning_rate)
+    images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
+    masks, image = built(images)
+    loss = losses.total(part.loss, masks, image, (images > 200).byte())
+    loss.backward()
+    optimizer.step()
+    assert loss.isfinite()
+    assert masks.shape == (2, 1, 64, 64)
     assert (image is not None) == network.image_head
+    moved = [not torch.equal(weight, old) for weight, old in zip(built.parameters(), before, strict=True)]
+    assert sum(moved) > len(moved) / 4  # residual branches that start at 0 wait for a second step
