@@ -79,7 +79,7 @@ def build_kernel(
         print(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
         return
     found = _run(workspace, run, data, recipe, overrides)
-    built = kernel.build(workspace, found, data, chosen, gpu, time_limit, notebook, say)
+    built = kernel.build(workspace, found, data, chosen, gpu, time_limit, notebook)
     print(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
 
 

@@ -6,18 +6,15 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from kit.core import files
 from kit.core.documents import Count, Document, Sha256, read_document
 from kit.core.errors import KitError
 from kit.kernel import code, kaggle_image, metadata, wheels
 from kit.run import Run, Trained
-
-if TYPE_CHECKING:  # PyTorch is loaded where weights are: a kernel's name and place are asked for without it
-    import torch
 
 KERNELS, BUNDLES = Path("kernels"), Path("build/kernel")
 TIME_LIMIT = 8.5 * 3600
@@ -39,10 +36,10 @@ class Manifest(Document):
 class Predictors(Manifest):
     """What that of a kernel that predicts holds."""
 
+    model_config = ConfigDict(extra="forbid")  # one of an earlier version may have other weights
+
     shape: tuple[Count, Count]
     """(H, W) of the competition's images."""
-    half: bool
-    """Whether weights are in half precision."""
     weights: dict[str, list[str]]
     """Names of the files of each network's folds, by its member's name."""
     made_from: dict[str, Sha256]
@@ -152,7 +149,6 @@ def kernel_of(run: Run, purpose: str = "") -> Kernel:
 def build(
     run: Run,
     shape: tuple[int, int],
-    half: bool,
     competition: str = metadata.COMPETITION,
     user: str = metadata.ACCOUNT,
     gpu: bool = False,
@@ -164,7 +160,6 @@ def build(
     Args:
         run: Trained, with thresholds.
         shape: (H, W) of the competition's images.
-        half: Store weights in half precision.
         competition: Its name on Kaggle.
         user: The account that will own the kernel.
         gpu: Ask for a GPU.
@@ -182,13 +177,11 @@ def build(
         for member, paths in run.trained(recipe).weights.items():
             listed[member] = [f"{member}.{path.parents[1].name}{path.name.removeprefix('weights')}" for path in paths]
             for path, name in zip(paths, listed[member], strict=True):
-                write_weights(path, folder / name, half)
+                files.copy(path, folder / name)
         for path in (run.recipe_path, *chosen):
             files.copy(path, folder / path.name)
         name = "/".join(run.folder.parts[-2:])
-        return Predictors(
-            kernel=kernel.slug, run=name, shape=shape, half=half, weights=listed, made_from=_made_from(run)
-        )
+        return Predictors(kernel=kernel.slug, run=name, shape=shape, weights=listed, made_from=_made_from(run))
 
     assemble(kernel, fill, kaggle_image.BROUGHT)
     blanks = {"slug-of-the-competition": competition}
@@ -333,19 +326,3 @@ def _made_from(run: Run) -> dict[str, str]:
     chosen = [path for path in (run.thresholds, run.stack(True), run.stack(False)) if path.is_file()]
     paths = [*weights, run.recipe_path, *chosen]
     return {path.relative_to(run.folder).as_posix(): files.sha256(path) for path in paths}
-
-
-def write_weights(source: Path, target: Path, half: bool) -> None:
-    """Copies a file of weights, in half precision if asked; a tensor beyond half's range stays as it is."""
-    from safetensors.torch import load_file, save_file
-
-    state = load_file(source)
-    if half:
-        state = {name: _halved(tensor) for name, tensor in state.items()}
-    with files.replacing(target) as temporary:
-        save_file(state, temporary)
-
-
-def _halved(tensor: "torch.Tensor") -> "torch.Tensor":
-    small = tensor.half() if tensor.is_floating_point() else tensor
-    return small if small.isfinite().all() else tensor

@@ -11,14 +11,11 @@ from kit.core.errors import KitError
 from kit.kaggle.settings import Settings
 from kit.kernel import bundle, environment, metadata, rehearsal
 from kit.run import Run
-from kit.workflows import halving, thresholds
+from kit.workflows import thresholds
 from kit.workflows.predict import predict_files, shapes_of
 from kit.workflows.workspace import Workspace, check_maps, open_run
 
 Say = Callable[[str], None]
-
-HALF_LOSS = 1e-4
-"""Weights are stored in half precision where the OOF Dice changes by no more."""
 
 
 def find_run(workspace: Workspace, data: Path | str, recipe: str, overrides: str | Sequence[str] = "") -> Run:
@@ -44,19 +41,17 @@ def build(
     gpu: bool,
     time_limit: float | None,
     notebook: bool,
-    say: Say,
 ) -> bundle.Kernel:
     """Writes a run's kernel and the files that it needs.
 
     Args:
         workspace: Where things lie.
         run: Trained, with thresholds.
-        data: The competition's folder, for the OOF Dice of weights in half precision.
+        data: The competition's folder.
         chosen: Competition and user on Kaggle.
         gpu: Ask Kaggle for a GPU.
         time_limit: Seconds after which the kernel leaves the remaining images empty; None: before Kaggle ends it.
         notebook: Write a notebook instead of a script.
-        say: Takes a line of what was found.
 
     Raises:
         KitError: the run is not complete or not of these data, or a needed package is missing.
@@ -73,12 +68,9 @@ def build(
         raise KitError(
             f"{competition.folder}: its images differ in size, and a kernel takes one size alone: use `kit predict`"
         )
-    change = halving.change(workspace, run, competition)
-    half = abs(change) <= HALF_LOSS
-    say(f"weights in {'half' if half else 'full'} precision: halving them changes the OOF Dice by {change:+.6f}")
     name, user = chosen.competition or metadata.COMPETITION, chosen.user or metadata.ACCOUNT
     limit = bundle.TIME_LIMIT if time_limit is None else time_limit
-    return bundle.build(run, competition.shape, half, name, user, gpu, limit, notebook)
+    return bundle.build(run, competition.shape, name, user, gpu, limit, notebook)
 
 
 def check(workspace: Workspace, run: Run, data: Path | str, images: Path | str | None, say: Say) -> None:

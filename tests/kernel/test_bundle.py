@@ -13,7 +13,6 @@ import segmentation_models_pytorch
 import small_run
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from safetensors.torch import load_file
 
 from kit.core import files
 from kit.core.errors import KitError
@@ -51,33 +50,25 @@ def test_the_kernel_is_private_offline_and_one_short_file(kernel):
 def test_the_same_run_gives_the_same_bundle_and_another_one_other_names(kernel, here):
     before = kernel.manifest.read_bytes()
     run = small_run.Run(Path("runs/tiny/small"))
-    bundle.build(run, small_run.SHAPE, half=True, user="ada", competition="siim")
+    bundle.build(run, small_run.SHAPE, user="ada", competition="siim")
     assert kernel.manifest.read_bytes() == before
     names = set(files.read_json(kernel.manifest)["files"])
     files.write_json(run.thresholds, files.read_json(run.thresholds) | {"binarization": 0.6})
-    bundle.build(run, small_run.SHAPE, half=True, user="ada", competition="siim")
+    bundle.build(run, small_run.SHAPE, user="ada", competition="siim")
     assert len(names - set(files.read_json(kernel.manifest)["files"])) == 1
 
 
-def test_halved_weights_are_the_nearest_and_overflow_stays_whole(here, tmp_path):
-    import torch
-    from safetensors.torch import save_file
-
-    state = {"a": torch.randn(50), "b": torch.tensor([1e6]), "n": torch.tensor(7)}
-    save_file(state, tmp_path / "w.safetensors")
-    bundle.write_weights(tmp_path / "w.safetensors", tmp_path / "h.safetensors", half=True)
-    halved = load_file(tmp_path / "h.safetensors")
-    assert halved["a"].dtype == torch.float16
-    assert torch.equal(halved["a"], state["a"].half())
-    assert torch.equal(halved["b"], state["b"])
-    assert torch.equal(halved["n"], state["n"])
+def test_a_bundle_of_an_earlier_version_is_built_again(kernel):
+    files.write_json(kernel.manifest, files.read_json(kernel.manifest) | {"half": True})
+    with pytest.raises(KitError, match=r"manifest\.json: half: .*: run `make kernel` again"):
+        bundle.trained(kernel)
 
 
 def test_a_run_without_thresholds_is_refused(here):
     run = small_run.Run(Path("runs/tiny/small"))
     run.thresholds.unlink()
     with pytest.raises(KitError, match="choose the thresholds first"):
-        bundle.build(run, small_run.SHAPE, half=True)
+        bundle.build(run, small_run.SHAPE)
 
 
 def test_what_is_brought_requires_nothing_that_the_image_lacks():

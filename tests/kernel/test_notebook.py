@@ -21,7 +21,6 @@ def notebook_of(here):
     return bundle.build(
         small_run.Run(Path("runs/tiny/small")),
         small_run.SHAPE,
-        half=True,
         user="ada",
         competition="siim",
         notebook=True,
@@ -74,5 +73,5 @@ def test_pictures_that_fail_leave_the_submission_as_it_is():
 def test_a_notebook_passes_the_rehearsal(isolated, here, images, tmp_path):
     built = notebook_of(here)
     script_rows, _ = play(built, images, tmp_path / "notebook")
-    bundle.build(small_run.Run(Path("runs/tiny/small")), small_run.SHAPE, half=True, user="ada", competition="siim")
+    bundle.build(small_run.Run(Path("runs/tiny/small")), small_run.SHAPE, user="ada", competition="siim")
     assert play(built, images, tmp_path / "script")[0] == script_rows

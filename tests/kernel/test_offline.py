@@ -359,7 +359,7 @@ def test_an_ensembles_kernel_predicts_what_the_kit_does(here, images):
     inputs = whole.inputs([{size: resize_image(image, size) for size in whole.sizes} for image in pixels])
     gate = float(np.median([presence for _, presence in inputs]))
     files.write_json(run.thresholds, files.read_json(run.thresholds) | {"gate": gate + 1e-3})
-    kernel = bundle.build(run, small_run.SHAPE, half=True, competition="siim")
+    kernel = bundle.build(run, small_run.SHAPE, competition="siim")
     names = {path.name for path in kernel.bundle.glob("*.safetensors")}
     assert names == {f"{name}.fold{fold}.safetensors" for name in ("a", "b", "first", "second") for fold in (0, 1)}
     rehearsal.lay_out(here / "mount", kernel, "siim", list(images), images, LAYOUTS[0])

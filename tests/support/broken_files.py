@@ -94,9 +94,9 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
     network = networks.build(small.network, pretrained=False)
 
     def resume(path: Path) -> TrainState:
-        return TrainState(fabric_setup.launch(small), small, small.stages[0], 0, folder / "w", path)
+        return TrainState(fabric_setup.launch(small), small, small.stages[0], 0, folder / "w.safetensors", path)
 
-    networks.save_weights(folder / "w", network)
+    networks.save_weights(folder / "w.safetensors", network)
     image = write_dicom(folder / "i", (np.arange(48 * 64) % 251).astype(np.uint8).reshape(48, 64)).read_bytes()
     palette = write_dicom(
         folder / "p", np.zeros((8, 8), np.uint8), PhotometricInterpretation="PALETTE COLOR"
@@ -105,7 +105,7 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
     nan = float("nan")
     about = metadata.make("kit-a", "kit-a.py", "ada", False, ["ada/kit-a-files"], ["siim"]).model_dump()
     session_left = {"run": "siim/exp5", "number": 1, "state": "cut", "files": {}}
-    content = {"kernel": "kit-a", "run": "a/b", "shape": [64, 64], "half": True}
+    content = {"kernel": "kit-a", "run": "a/b", "shape": [64, 64]}
     content |= {"weights": {"a": ["a.fold0"]}, "files": {}, "made_from": {}}
     made = {"labels": "0" * 64, "folds": 5, "holdout": None, "seed": 0}
     built = {"time": "2026-11-24T12:00:00Z", "event": "built", "sha256": "0" * 64, "file": "a.csv"}
@@ -185,7 +185,7 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
             {"a list": pth([1]), "another training": pth({"history": []})},
         ),
         "weights.safetensors": (
-            (folder / "w").read_bytes(),
+            (folder / "w.safetensors").read_bytes(),
             lambda path: networks.load_weights(network, path),
             {},
         ),

@@ -17,7 +17,7 @@ def write(content: str = "trained") -> bundle.Kernel:
     files.write_text(kernel.bundle / f"kit-0.1.0-0{content}-py3-none-any.whl", "wheel")
     listed = {path.name: files.sha256(path) for path in kernel.bundle.iterdir()}
     manifest = bundle.Predictors(
-        kernel=kernel.slug, run="lungs/exp5", shape=(8, 8), half=False, weights={}, files=listed, made_from={}
+        kernel=kernel.slug, run="lungs/exp5", shape=(8, 8), weights={}, files=listed, made_from={}
     )
     files.write_json(kernel.manifest, manifest.model_dump(mode="json"))
     blanks = {"slug-of-the-competition": "siim"}

@@ -1,7 +1,6 @@
 """Every recipe of the kit, all its networks and stages, from folds to submission at a tiny size."""
 
 import json
-import shutil
 from dataclasses import dataclass
 
 import cv2
@@ -9,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from tiny_recipes import TRAINED, tiny
 
 from kit import networks, recipes
-from kit.competition import layout, rle, scoring
+from kit.competition import layout, rle
 from kit.core.errors import KitError
 from kit.inference import maps, rules
 from kit.inference.share import candidate
@@ -21,7 +19,6 @@ from kit.kaggle.settings import Settings
 from kit.recipes.schema import Network
 from kit.run import Run
 from kit.training import losses, optimizers
-from kit.workflows import halving
 from kit.workflows import kernel as kernels
 from kit.workflows.predict import predict
 from kit.workflows.train import Job, train
@@ -179,42 +176,11 @@ def test_other_folders_are_predicted_by_ensembles_too(data):
     assert sorted(submission.read_text().split()) == sorted(run.submission.read_text().split())
 
 
-def test_halved_weights_are_judged_by_the_dice_of_what_they_predict(data, monkeypatch):
-    competition = layout.open_folder(data)
-    run, _ = train(Workspace(), Job(data, tiny("demo", "name=halved")))
-    run.thresholds.write_text(json.dumps({"rule": "image", "binarization": 0.498, "removal": 0}))
-    truth = {image_id: rle.union(rows, competition.shape) for image_id, rows in competition.labels.items()}
-    whole = np.ones(competition.shape, bool)  # what weights of 0 predict, and so the probability 0.5 everywhere
-    changes = []
-    for fold in (0, 1):
-        stack = maps.open_maps(run.oof(fold))
-        for image_id, levels in zip(stack.ids, stack, strict=True):
-            before = scoring.dice(maps.upsample(levels, competition.shape) >= 127, truth[image_id])
-            changes.append(scoring.dice(whole, truth[image_id]) - before)
-
-    def zeros(source, target, half):
-        save_file({name: tensor * 0 for name, tensor in load_file(source).items()}, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(halving.bundle, "write_weights", zeros)
-        change = halving.change(Workspace(), run, competition)
-    assert change == pytest.approx(np.mean(changes), abs=1e-3)
-    assert abs(change) > 1e-3
-    assert halving.change(Workspace(), run, competition) == change  # measured once
-    (run.folder / "half.json").unlink()
-    assert abs(halving.change(Workspace(), run, competition)) < abs(change)
-
-
-def test_an_ensemble_becomes_a_kernel(data, monkeypatch):
-    wanted, competition = tiny("x5"), layout.open_folder(data)
-    run, _ = train(Workspace(), Job(data, wanted))
-    with monkeypatch.context() as patch:
-        patch.setattr(halving.bundle, "write_weights", lambda source, target, half: shutil.copy(source, target))
-        assert halving.change(Workspace(), run, competition) == 0
-    told = []
-    kernel = kernels.build(Workspace(), run, data, Settings(), False, 60.0, False, told.append)
-    assert len(list(kernel.bundle.glob("*.safetensors"))) == 8 * 2
-    assert "halving them changes" in told[0]
+def test_an_ensemble_becomes_a_kernel_of_just_its_weights(data):
+    run, _ = train(Workspace(), Job(data, tiny("x5")))
+    kernel = kernels.build(Workspace(), run, data, Settings(), False, 60.0, False)
+    weights = [path.read_bytes() for paths in run.trained(tiny("x5")).weights.values() for path in paths]
+    assert sorted(path.read_bytes() for path in kernel.bundle.glob("*.safetensors")) == sorted(weights)
 
 
 def test_a_fold_whose_weights_are_gone_is_told(data):
@@ -223,7 +189,7 @@ def test_a_fold_whose_weights_are_gone_is_told(data):
     kept = lost.rename(lost.with_name("kept"))
     for use in (
         lambda: predict(Workspace(), data, tiny("sneddy")),
-        lambda: kernels.build(Workspace(), run, data, Settings(), False, 60.0, False, print),
+        lambda: kernels.build(Workspace(), run, data, Settings(), False, 60.0, False),
     ):
         with pytest.raises(KitError, match=r"r50/fold1/stage4: its weights are missing"):
             use()

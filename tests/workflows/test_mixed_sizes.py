@@ -71,7 +71,7 @@ def test_from_folds_to_a_score_every_mask_has_the_size_of_its_image(brought):
     for name, text in submission.read(path).items():
         rle.decode(text, data.sizes[name], name)
     with pytest.raises(KitError, match="differ in size, and a kernel takes one size alone: use `kit predict`"):
-        kernel.build(workspace, workspace.run(data, recipe), folder, Settings(), False, 60.0, False, print)
+        kernel.build(workspace, workspace.run(data, recipe), folder, Settings(), False, 60.0, False)
 
 
 def test_a_mask_is_held_against_the_size_of_its_own_image(tmp_path):
