@@ -7,6 +7,7 @@ so all that touches one is inside `_refusing`. What it refuses never quotes an e
 
 import functools
 import logging
+import math
 import os
 import re
 import threading
@@ -61,6 +62,8 @@ class Metadata:
     patient_id: str | None
     shape: tuple[int, int]
     """(height, width) in pixels."""
+    pixel_area: float | None
+    """Square millimetres of a pixel, at the patient or else at the detector."""
     burned_in: bool
     """Whether the header says that text which may name the patient is part of the picture."""
     inverted: bool
@@ -254,9 +257,22 @@ def _metadata(dataset: pydicom.Dataset) -> Metadata:
         view_position=_text(dataset, "ViewPosition"),
         patient_id=_text(dataset, "PatientID"),
         shape=(rows, columns),
+        pixel_area=_pixel_area(dataset),
         burned_in=_text(dataset, "BurnedInAnnotation") == "YES",
         inverted=_text(dataset, "PhotometricInterpretation") == "MONOCHROME1",
     )
+
+
+def _pixel_area(dataset: pydicom.Dataset) -> float | None:
+    """Square millimetres of a pixel; None where the header does not tell, or not as two lengths."""
+    for name in ("PixelSpacing", "ImagerPixelSpacing"):
+        try:
+            down, across = (float(length) for length in dataset.get(name) or ())
+        except (TypeError, ValueError):
+            continue
+        if 0 < down < math.inf and 0 < across < math.inf:
+            return down * across
+    return None
 
 
 def _check_grey_image(dataset: pydicom.Dataset) -> UID:

@@ -49,7 +49,7 @@ def read_image(path: Path | str, shape: tuple[int, int] | None = None) -> Radiog
     if shape is not None and pixels.shape != tuple(shape):
         sizes = ["×".join(map(str, size)) for size in (pixels.shape, shape)]
         raise KitError(f"{printable(path)}: is {sizes[0]} pixels, not {sizes[1]} as the others: leave it out")
-    return Radiograph(None, None, None, None, pixels.shape, burned_in=False, inverted=False, pixels=pixels)
+    return Radiograph(None, None, None, None, pixels.shape, None, burned_in=False, inverted=False, pixels=pixels)
 
 
 def read(path: Path | str) -> np.ndarray:

@@ -91,13 +91,15 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
         gate = (source.probability[index],) if isinstance(rule, GatedRule) else ()
         mask = rule.mask(levels, *gate)
         overlap, area = np.count_nonzero(mask & truth), np.count_nonzero(mask)
-        return header.sex or UNKNOWN, header.age, (header.view_position or UNKNOWN).upper(), overlap, area
+        cm2 = None if header.pixel_area is None else header.pixel_area * truth.size / 100
+        return header.sex or UNKNOWN, header.age, (header.view_position or UNKNOWN).upper(), cm2, overlap, area
 
     with ThreadPoolExecutor(cores()) as pool:
         found = list(progress(pool.map(row, range(len(source))), "measuring", len(source)))
-    sex, age, view, overlap, area = (np.array(column) for column in zip(*found, strict=True))
+    sex, age, view, cm2, overlap, area = (np.array(column) for column in zip(*found, strict=True))
     table = known.loc[source.image_id, ["patient_id", "fold", "stratum"]].reset_index()
     table["sex"], table["age"], table["view"] = sex, pd.array(age, "Int64"), view
+    table["image_cm2"] = cm2.astype(float)
     table["truth_area"] = rules.size_of(counts.truth.astype(np.int64), counts.pixels)
     table["mask_area"] = rules.size_of(area.astype(np.int64), counts.pixels)
     table["dice"] = dice(area, overlap, counts.truth)

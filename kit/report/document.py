@@ -112,6 +112,8 @@ class Case(Document):
     sex: str
     age: int | None
     view: str
+    image_cm2: float | None
+    """Size of the whole image, where its header has the size of a pixel."""
     truth_area: int
     mask_area: int
     dice: float

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from kit.core.files import replacing
+from kit.core.files import write_bytes
 
 TRUTH, FOUND, OTHER = (34, 211, 238), (255, 122, 26), (190, 140, 255)
 """Cyan, orange and violet: apart for every kind of colour vision, on grey."""
@@ -73,8 +73,7 @@ def png(picture: np.ndarray) -> bytes:
 
 def write(path: Path, picture: np.ndarray) -> None:
     """Writes a picture as PNG."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(png(picture))
+    write_bytes(path, png(picture))
 
 
 def with_text(drawn: np.ndarray, layers: Sequence[Layer], caption: str) -> np.ndarray:

@@ -60,14 +60,13 @@ def pack(run: Run, cases: Cases, competition: Competition) -> dict[str, Any]:
     with ThreadPoolExecutor(cores()) as pool:
         images = list(progress(pool.map(image, rows), "pictures", len(rows)))
     return {
-        "cases": figures.records(cases.table),
+        "cases": {name: figures.plain(cases.table[name]) for name in cases.table},
         "images": images,
         "mapSide": MAP_SIDE,
         "pixels": cases.counts.pixels.tolist(),
         "fullArea": FULL_AREA,
         "weights": cases.weights.round(6).tolist(),
         "truth": cases.counts.truth.tolist(),
-        "probability": cases.table.image_probability.round(5).tolist(),
         "outcomes": OUTCOMES,
         "bands": dict(zip(AREA_BANDS, pairwise(AREAS), strict=True)),
         "area": _deflated(_packed(cases.counts.area)),

@@ -55,8 +55,8 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
     """
     found = cases.measure(run, competition, split)
     report = build(run, found, competition, split, entries)
-    page = render("page.html", report=report, gallery=live.pack(run, found, competition))
     folder = run.folder / "report"
+    page = render("page.html", report=report, gallery=live.pack(run, found, competition), files=f"{folder.name}/")
     cases.write(found, folder / "cases.csv")
     for figure in report.figures():
         figure.write(folder)
@@ -119,7 +119,7 @@ def compare(pairs: Sequence[Pair], overview: pd.DataFrame, folder: Path) -> str:
         content = {"wins": pair.wins, "verdict": pair.verdict, "images": len(pair.table), "figures": drawn}
         tables = {"groups": figures.records(groups), "extremes": figures.records(extremes)}
         sections.append(pair._asdict() | content | tables)
-    return render("compare.html", runs=figures.records(overview), pairs=sections)
+    return render("compare.html", runs=figures.records(overview), pairs=sections, files=f"{folder.name}/")
 
 
 def failures(found: Cases, parts: Sequence[Part]) -> list[Figure]:

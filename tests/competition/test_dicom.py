@@ -107,6 +107,20 @@ class TestMetadata:
             assert (found.sex, found.age, found.view_position, found.patient_id) == ("F", 45, "PA", "p1")
             assert found.shape == (64, 96)
 
+    @pytest.mark.parametrize(
+        ("header", "area"),
+        [
+            ({"PixelSpacing": [0.2, 0.5]}, 0.1),
+            ({"ImagerPixelSpacing": [0.2, 0.2]}, 0.04),
+            ({"PixelSpacing": [0, 0.5], "ImagerPixelSpacing": [0.2, 0.2]}, 0.04),
+            ({"PixelSpacing": [0.2]}, None),
+            ({}, None),
+        ],
+    )
+    def test_a_pixel_has_the_area_that_the_header_tells(self, path, picture, header, area):
+        found = dicom.read_metadata(write_dicom(path, picture, **header)).pixel_area
+        assert found == (None if area is None else pytest.approx(area))
+
     def test_what_is_missing_is_none(self, path, picture):
         write_dicom(path, picture, PatientAge="", PatientSex="", ViewPosition="", PatientID="")
         found = dicom.read_metadata(path)

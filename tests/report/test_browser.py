@@ -206,7 +206,7 @@ def test_scores_in_the_page_are_those_of_full_size(show, finished):
         const [rule, done] = arguments;
         const data = JSON.parse(document.getElementById("data").textContent);
         Counts.of(data).then((counts) => done([...Array(counts.length).keys()].map((row) => {
-          const cut = cutOf(rule, counts, data.probability, row);
+          const cut = cutOf(rule, counts, data.cases.image_probability, row);
           return diceOf(counts.areaAt(row, cut), counts.overlapAt(row, cut), counts.truth[row]);
         })));
     """

@@ -68,6 +68,11 @@ def test_the_dice_of_the_cases_is_that_of_the_thresholds(finished):
     assert np.mean(~finished.cases.positive) == np.mean([not rows for rows in finished.competition.labels.values()])
 
 
+def test_the_size_of_an_image_is_that_of_its_pixels_on_the_film(finished):
+    side = 128 * round(0.143 * 1024 / 128, 3) / 10  # of a phantom
+    assert finished.cases.table.image_cm2.tolist() == pytest.approx([side**2] * 40)
+
+
 def test_cases_csv_has_a_row_an_image(finished):
     table = pd.read_csv(finished.page.parent / "report/cases.csv", dtype={"image_id": str})
     assert list(table.columns) == cases.COLUMNS
@@ -109,6 +114,7 @@ def test_every_figure_is_a_file_with_its_numbers_in_report_json(finished):
     surfaces = {f"{rule}-surface" for rule in ("image", "component", "triplet")}
     assert surfaces | {"triplet-surface-top", "expected-decisions"} <= set(drawn)
     for name, figure in drawn.items():
+        assert f'href="report/{name}.svg"' in finished.page.read_text()
         root = ET.parse(finished.page.parent / f"report/{name}.svg").getroot()
         assert root.tag.endswith("svg")
         assert figure.alt

@@ -16,8 +16,8 @@ class Decision {
     const { counts, rule } = this;
     for (let row = 0; row < counts.length; row++) {
       if (rule.exact) {
-        const { dice, mask_area } = this.data.cases[row];
-        [this.area[row], this.dice[row]] = [(mask_area * counts.pixels[row]) / counts.fullArea, dice];
+        const { dice, mask_area } = this.data.cases;
+        [this.area[row], this.dice[row]] = [(mask_area[row] * counts.pixels[row]) / counts.fullArea, dice[row]];
         continue;
       }
       const cut = this.cut(row);
@@ -32,7 +32,7 @@ class Decision {
 
   // The level at which a map is cut, 256 for an empty mask.
   cut(row) {
-    return cutOf(this.rule, this.counts, this.data.probability, row);
+    return cutOf(this.rule, this.counts, this.data.cases.image_probability, row);
   }
 
   async estimate() {
@@ -108,6 +108,13 @@ class Decision {
 
   percent(row, area) {
     return `${((100 * area) / this.data.pixels[row]).toFixed(2)} %`;
+  }
+
+  // The same with square centimetres, where the size of a pixel is known.
+  extent(row, area) {
+    const whole = this.data.cases.image_cm2[row];
+    const cm2 = whole ? ` (${((whole * area) / this.data.pixels[row]).toFixed(1)} cm²)` : "";
+    return this.percent(row, area) + cm2;
   }
 
   score(row) {

@@ -5,7 +5,10 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const element = (id) => document.getElementById(id);
   const counts = await Counts.of(data);
-  data.images = data.images.map((image) => ({ ...data.cases[image.row], ...image, id: data.cases[image.row].image_id }));
+  for (const image of data.images) {
+    for (const [name, column] of Object.entries(data.cases)) image[name] = column[image.row];
+    image.id = image.image_id;
+  }
   const images = data.images;
   const known = data.rules;
   for (const rule of known) {
@@ -78,7 +81,7 @@
     large: (a, b) => counts.truth[b.row] - counts.truth[a.row],
     small: (a, b) => (counts.truth[a.row] || Infinity) - (counts.truth[b.row] || Infinity),
     masked: (a, b) => area[b.row] - area[a.row],
-    probability: (a, b) => data.probability[b.row] - data.probability[a.row],
+    probability: (a, b) => b.image_probability - a.image_probability,
     id: (a, b) => (a.id < b.id ? -1 : 1),
   };
   const bands = data.bands; // in pixels of a 1024×1024 image
@@ -249,7 +252,7 @@
   element("sort").addEventListener("change", arrange);
   element("search").addEventListener("input", arrange);
   element("picked").addEventListener("click", () => pick(null));
-  for (const figure of document.querySelectorAll("figure[data-rows]")) letPick(figure, pick);
+  for (const figure of document.querySelectorAll("figure[data-rows]")) bindPoints(figure, pick);
   for (const form of ["live", "filters", "look"]) element(form).addEventListener("submit", (event) => event.preventDefault());
 
   document.querySelector(".workbench").hidden = false;

@@ -3,7 +3,7 @@
 const NEAR = 14; // pixels from a click to the point that it means
 
 // `choose` takes rows of the cases and the figure's title.
-function letPick(figure, choose) {
+function bindPoints(figure, choose) {
   const rows = figure.dataset.rows.split(" ").map(Number);
   const svg = figure.querySelector("svg");
   const points = [...svg.querySelectorAll(`[id="${figure.dataset.name}-cases"] use`)];

@@ -35,11 +35,11 @@ class Viewer {
       const slider = document.getElementById(name);
       slider.addEventListener("input", () => this.box.style.setProperty(`--${name}`, slider.value));
     }
-    for (const pane of this.box.querySelectorAll(".pane")) this.letMove(pane);
+    for (const pane of this.box.querySelectorAll(".pane")) this.bindPane(pane);
     this.reset();
   }
 
-  letMove(pane) {
+  bindPane(pane) {
     pane.addEventListener("pointerdown", (event) => {
       event.preventDefault();
       pane.setPointerCapture(event.pointerId);
@@ -82,13 +82,13 @@ class Viewer {
     const { decision } = this;
     this.open = image;
     const age = image.age === null ? "age unknown" : `${image.age} years`;
-    const probability = decision.data.probability[image.row].toFixed(3);
     document.getElementById("viewer-title").textContent = image.id;
     document.getElementById("viewer-facts").textContent = [
       decision.outcome(image.row),
       `Dice ${decision.score(image.row)}`,
-      ...decision.areas(image.row).split(", "),
-      `P(pneumothorax) ${probability}`,
+      `truth ${decision.extent(image.row, decision.counts.truth[image.row])}`,
+      `mask ${decision.extent(image.row, decision.area[image.row])}`,
+      `P(pneumothorax) ${image.image_probability.toFixed(3)}`,
       image.stratum,
       `${image.sex}, ${age}, ${image.view}`,
       `fold ${image.fold}`,
