@@ -136,6 +136,9 @@ recipe = st.fixed_dictionaries(
                     "epochs": st.integers(1, 100),
                     "batch_size": st.integers(1, 64),
                     "learning_rate": st.floats(1e-6, 1),
+                    "schedule": st.sampled_from(["constant", "linear", {"plateau": {"to": 1e-7}}, {"cosine": {}}]),
+                    "keep": st.sampled_from(["last", {"swa": {"last": 1}}, {"best": {"of": "loss"}}, {"ema": {}}]),
+                    "positive_share": st.none() | st.floats(0.1, 1) | st.tuples(st.just(0.8), st.floats(0.1, 1)),
                 }
             ),
             min_size=1,
@@ -157,7 +160,10 @@ def test_recipes(tmp_path, content, changes):
 
 
 keys = st.sampled_from(
-    ["seed", "stages.0.epochs", "stages.9.size", "network.encoder", "stages", "", "scale.size", "a.b.c"]
+    [
+        *("seed", "stages.0.epochs", "stages.9.size", "network.encoder", "stages", "", "scale.size", "a.b.c"),
+        *("stages.0.keep", "stages.1.keep.swa.last", "stages.first.size", "stages.0.schedule", "stages.0.swa_epochs"),
+    ]
 )
 values = st.text(max_size=12) | st.sampled_from(
     ["1", "-1", "1e400", "[", "{a: *b}", "null", "9" * 5000, "&a [*a]", "!!python/x"]
