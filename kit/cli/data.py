@@ -106,7 +106,15 @@ def import_folder(
     """Import pictures or DICOM files with their masks or label rows as a competition's folder."""
     from kit.workflows import importing
 
-    found, done = importing.bring_in(folder, out, skip_bad, masks, mask_suffix, rle_format, label)
+    found, done = importing.import_folder(
+        folder,
+        out,
+        skip_bad=skip_bad,
+        masks=masks,
+        mask_suffix=mask_suffix,
+        rle_format=rle_format,
+        label=label,
+    )
     print(f"{out}: {importing.describe(out, found) if done else 'up to date, nothing to do'}")
 
 
@@ -150,6 +158,14 @@ def make_folds(
     said = recipe or ("demo" if count or holdout else None)
     wanted = recipes.load(recipe_for(data, said), overrides)
     path, split, made = folds.make_folds(
-        Workspace(), data, wanted, count, seed, holdout, out, allow_missing, hash_patients
+        Workspace(),
+        data,
+        wanted,
+        count=count,
+        seed=seed,
+        holdout=holdout,
+        out=out,
+        allow_missing=allow_missing,
+        hash_patients=hash_patients,
     )
     print(f"{path}: {'written' if made else 'up to date, nothing to do'}\n{split.counts().to_string()}")

@@ -183,9 +183,11 @@ def predict_images(
 
     wanted, kinds = recipes.load(recipe_for(data, recipe), overrides), saving.kinds_of(save)
     if trained_on is not None:
-        path, done = predict.predict_by(Workspace(), data, wanted, trained_on, skip_bad, kinds)
+        path, done = predict.predict_by(Workspace(), data, wanted, trained_on, skip_bad=skip_bad, save=kinds)
     else:
-        path, done = predict.predict(Workspace(), data, wanted, images, out, skip_bad, kinds, backend)
+        path, done = predict.predict(
+            Workspace(), data, wanted, images=images, out=out, skip_bad=skip_bad, save=kinds, backend=backend
+        )
     print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
 
 

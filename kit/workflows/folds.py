@@ -19,6 +19,7 @@ def make_folds(
     workspace: Workspace,
     data: Path | str,
     recipe: Recipe,
+    *,
     count: int | None = None,
     seed: int | None = None,
     holdout: float | None = None,
@@ -33,9 +34,9 @@ def make_folds(
     Args:
         workspace: Where things lie.
         data: The competition's folder.
-        recipe: Whose folds are wanted.
+        recipe: The recipe whose folds are wanted.
         count: Number of folds.
-        seed: Of the shuffle.
+        seed: Random seed of the split.
         holdout: Share of the images to hold out instead.
         out: File to write; None: `folds/NAME.csv`, or `folds/NAME-SPLIT.csv` where that is another split's.
         allow_missing: Accept label rows without an image.

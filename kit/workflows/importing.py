@@ -29,9 +29,10 @@ _MADE = ("train-rle.csv", "sample_submission.csv", "solution.csv", shapes.NAME, 
 _COPIED = ("patients.csv", "splits.csv", "solution.csv", "LICENSE", "LICENSE.txt")
 
 
-def bring_in(
+def import_folder(
     folder: Path | str,
     out: Path | str,
+    *,
     skip_bad: bool = False,
     masks: Path | str | None = None,
     mask_suffix: str | None = None,

@@ -52,7 +52,7 @@ def train_side_by_side(workspace: Workspace, job: Job, options: Sequence[str], j
         KitError: a fold's process has failed, after its own message; or as `train.train`.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise KitError("--jobs: cannot be had under torchrun, which starts its own processes: leave one of them out")
+        raise KitError("--jobs cannot be combined with torchrun, which starts its own processes: leave one of them out")
     recipe = job.recipe
     workspace.draw_demo(job.data)
     competition = workspace.open_data(job.data)

@@ -35,6 +35,7 @@ def predict(
     workspace: Workspace,
     data: Path | str,
     recipe: Recipe,
+    *,
     images: Path | str | None = None,
     out: Path | str | None = None,
     skip_bad: bool = False,
@@ -46,7 +47,7 @@ def predict(
     Args:
         workspace: Where things lie.
         data: The competition's folder, whose run of the recipe is used.
-        recipe: Of the run.
+        recipe: The run's recipe.
         images: A folder of DICOM files or pictures instead of the test images.
         out: Where the maps (`test.npy`) and the submission of `images` go; None: `predictions/DATA-RECIPE/FOLDER`.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
@@ -86,6 +87,7 @@ def predict_by(
     data: Path | str,
     recipe: Recipe,
     trained_on: str,
+    *,
     skip_bad: bool = False,
     save: Sequence[str] = (),
 ) -> tuple[Path, bool]:
@@ -96,7 +98,7 @@ def predict_by(
     Args:
         workspace: Where things lie.
         data: The competition's folder with the test images.
-        recipe: Of the run.
+        recipe: The run's recipe.
         trained_on: Name of the other data set.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
         save: Kinds of files to write of each image beside the submission, see `workflows.saving`.
@@ -242,7 +244,9 @@ def write_submission(trained: Trained, target: Run, order: Sequence[str], shape:
     """
     tta, share = trained.recipe.tta, thresholds_file.read(trained.thresholds).share
     if share is not None and not whole:
-        log.info("each image's mask depends on itself alone: a share of masks is only for a whole test set")
+        log.info(
+            "rate matching is off, since this is not a whole test set: the rule's own thresholds decide each image"
+        )
     rule, count = rules.read(trained.thresholds), len(maps.read_ids(target.test(tta)))
     texts = MaskTexts(rule, share if whole else None)
     given = stored_inputs(rule, target.test(tta), target.test(tta, "classify"), shape)
@@ -280,6 +284,8 @@ def _compare_share(masked: int, images: int, expected: float | None) -> None:
     )
     if cross_validation.is_unlikely(masked, images, expected):
         log.warning(
-            "that is far from what the thresholds were chosen on: these images are of another kind, or the mean of "
-            "several networks is calibrated differently from each of them: see what a recipe with a hold-out gives"
+            "mask rate %.1f %% against %.1f %% out of fold (p < 0.001): the images or the calibration have shifted, "
+            "as that of a mean of networks may: compare with a recipe that has a hold-out",
+            100 * masked / images,
+            100 * expected,
         )

@@ -206,7 +206,7 @@ def _start(session: Session, recipe: Recipe, fold: int) -> Path:
         if known := sum(image_id in seen for image_id in here):
             log.warning(
                 "fold %d starts from fold %d of %s, which has trained on %d of the %d images that validate it: its "
-                "out-of-fold figures flatter",
+                "out-of-fold scores will be optimistic",
                 fold,
                 there,
                 source.folder,

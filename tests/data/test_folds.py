@@ -249,7 +249,7 @@ class TestSizes:
 @pytest.mark.parametrize("again", [False, True])
 def test_a_kill_leaves_what_is_made_again_to_the_byte(phantoms, tmp_path, monkeypatch, again):
     def make(workspace, count=None):
-        return make_folds(workspace, phantoms.folder, recipes.load("demo"), count)
+        return make_folds(workspace, phantoms.folder, recipes.load("demo"), count=count)
 
     def content(workspace):
         return {path.name: path.read_bytes() for path in workspace.folds.iterdir()}

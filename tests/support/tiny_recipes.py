@@ -56,5 +56,5 @@ def tiny_competition(tiny_folder, monkeypatch):
     path = tiny_folder / "tiny"
     if not path.exists():
         phantom.write(path, train=24, test=8, size=128)
-        make_folds(Workspace(), path, recipes.load("demo"), 2)
+        make_folds(Workspace(), path, recipes.load("demo"), count=2)
     return path

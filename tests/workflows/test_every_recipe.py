@@ -172,7 +172,7 @@ def test_other_folders_are_predicted_by_ensembles_too(data):
     train(Workspace(), Job(data, wanted))
     predict(Workspace(), data, wanted)
     run = Workspace().run(layout.open_folder(data), wanted)
-    submission, _ = predict(Workspace(), data, wanted, data / "dicom-images-test", data.parent / "elsewhere")
+    submission, _ = predict(Workspace(), data, wanted, images=data / "dicom-images-test", out=data.parent / "elsewhere")
     assert sorted(submission.read_text().split()) == sorted(run.submission.read_text().split())
 
 

@@ -157,5 +157,5 @@ def test_torchrun_and_jobs_are_not_for_one_another(split, monkeypatch):
     from kit.workflows.workspace import Workspace
 
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(KitError, match="--jobs: cannot be had under torchrun"):
+    with pytest.raises(KitError, match="--jobs cannot be combined with torchrun"):
         jobs.train_side_by_side(Workspace(split), Job(split / "tiny", recipes.load("demo")), [], 2)

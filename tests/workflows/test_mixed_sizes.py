@@ -37,7 +37,7 @@ def brought(tmp_path_factory):
         image, mask = case(number)
         cv2.imwrite(str(place / f"cells/{'images' if number < 12 else 'test'}/case{number:02}.png"), image)
         cv2.imwrite(str(place / f"cells/masks/case{number:02}.png"), mask * 255)
-    found, done = importing.bring_in(place / "cells", place / "data/cells")
+    found, done = importing.import_folder(place / "cells", place / "data/cells")
     assert done
     assert importing.describe(place / "data/cells", found) == "12 training and 4 test images of several sizes"
     return place

@@ -80,7 +80,7 @@ def test_patients_stay_apart_whatever_their_ids_are_written_in(tmp_path):
 
 def test_what_was_put_beside_imported_images_stays(tmp_path):
     source, out = draw_folder(tmp_path / "cells"), tmp_path / "out"
-    importing.bring_in(source, out)
+    importing.import_folder(source, out)
     images = sorted(path.stem for path in (out / "dicom-images-train").iterdir())
     patients = "ImageId,PatientId\n" + "".join(f"{image},p{number // 2}\n" for number, image in enumerate(images))
     (out / "patients.csv").write_text(patients)
@@ -89,7 +89,7 @@ def test_what_was_put_beside_imported_images_stays(tmp_path):
     before = {path.name for path in out.iterdir()}
     first = next((source / "images").iterdir())
     shutil.copyfile(first, first.with_name(f"another{first.suffix}"))  # without a mask, as a healthy one
-    importing.bring_in(source, out)
+    importing.import_folder(source, out)
     assert (out / "patients.csv").read_text() == patients
     assert (out / "notes/read.txt").read_text() == "of mine"
     assert {path.name for path in out.iterdir()} == before
@@ -97,11 +97,11 @@ def test_what_was_put_beside_imported_images_stays(tmp_path):
 
 def test_a_folder_is_imported_again_by_a_better_reader(tmp_path, monkeypatch):
     source, out = draw_folder(tmp_path / "cells"), tmp_path / "out"
-    assert [importing.bring_in(source, out)[1] for _ in range(2)] == [True, False]
+    assert [importing.import_folder(source, out)[1] for _ in range(2)] == [True, False]
     monkeypatch.setattr(levels, "READER", "a better one")
-    assert importing.bring_in(source, out)[1]
+    assert importing.import_folder(source, out)[1]
     monkeypatch.setattr(importing, "VERSION", "9.9.9")
-    assert importing.bring_in(source, out)[1]
+    assert importing.import_folder(source, out)[1]
 
 
 @pytest.mark.parametrize("shape", [(31, 200), (1, 60), (1, 1), (32, 33)])
@@ -114,7 +114,7 @@ def test_images_of_any_size_are_written_without_loss(tmp_path, shape):
 
 @pytest.mark.parametrize("ending", [".png", ".jpg"])
 def test_what_is_imported_is_what_was_there(tmp_path, ending):
-    found, done = importing.bring_in(draw_folder(tmp_path / "cells", ending=ending), tmp_path / "out")
+    found, done = importing.import_folder(draw_folder(tmp_path / "cells", ending=ending), tmp_path / "out")
     assert done
     competition = layout.open_folder(tmp_path / "out")
     assert (list(competition.train), list(competition.test)) == (list(found.train), list(found.test))
@@ -134,7 +134,7 @@ def test_every_component_of_a_mask_is_a_region(tmp_path):
     mask = np.zeros((64, 64), np.uint8)
     mask[2:9, 2:9] = mask[40:50, 40:60] = 255
     cv2.imwrite(str(tmp_path / "cells/masks/case01.png"), mask)
-    importing.bring_in(tmp_path / "cells", tmp_path / "out")
+    importing.import_folder(tmp_path / "cells", tmp_path / "out")
     found = layout.open_folder(tmp_path / "out").labels
     assert {name: len(rows) for name, rows in found.items()} == {"case00": 0, "case01": 2, "case02": 1, "case03": 0}
 
@@ -148,7 +148,7 @@ def test_inverted_masks_are_refused_by_check_and_import(tmp_path):
         "16 of 16 masks cover more than 90 % of their image: they look inverted"
     ]
     with pytest.raises(KitError, match="16 of 16 masks cover more than 90 %"):
-        importing.bring_in(folder, tmp_path / "out")
+        importing.import_folder(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -176,7 +176,7 @@ def test_touching_regions_that_are_numbered_stay_apart_and_are_said(tmp_path, ca
     mask = np.zeros((64, 64), np.uint8)
     mask[2:9, 2:9], mask[9:20, 2:9] = 1, 2
     cv2.imwrite(str(tmp_path / "cells/masks/case01.png"), mask)
-    importing.bring_in(tmp_path / "cells", tmp_path / "out")
+    importing.import_folder(tmp_path / "cells", tmp_path / "out")
     assert len(layout.open_folder(tmp_path / "out").labels["case01"]) == 2
     assert "1 masks are not black and white (first: case01): each is a region" in caplog.text
     found = check.check(Workspace(tmp_path), tmp_path / "cells")
@@ -190,7 +190,7 @@ def test_a_mirror_of_smaller_pictures_keeps_the_rows_of_the_large_ones(tmp_path)
     large = np.zeros((1024, 1024), bool)
     large[300:500, 700:900] = True
     (tmp_path / "png/train-rle.csv").write_text(f"ImageId, EncodedPixels\n0, -1\n1, {rle.encode(large)}\n2,-1\n")
-    found, _ = importing.bring_in(tmp_path / "png", tmp_path / "out")
+    found, _ = importing.import_folder(tmp_path / "png", tmp_path / "out")
     competition = layout.open_folder(tmp_path / "out")
     assert (found.untold, competition.shape) == (("3",), (1024, 1024))
     assert (rle.union(competition.labels["1"]) == large).all()
@@ -221,7 +221,7 @@ def test_absolute_starts_are_told_and_converted(phantoms, tmp_path):
     found = check.check(Workspace(tmp_path), tmp_path / "in")
     assert found.errors == sum(mask.any() for mask in wanted.values())
     assert all("absolute starts" in finding.what for finding in found.findings)
-    importing.bring_in(tmp_path / "in", tmp_path / "out")
+    importing.import_folder(tmp_path / "in", tmp_path / "out")
     competition = layout.open_folder(tmp_path / "out")
     assert all((rle.union(competition.labels[image], (128, 128)) == wanted[image]).all() for image in wanted)
 
@@ -313,11 +313,11 @@ def test_what_cannot_be_imported_says_why(tmp_path):
         mirror.recognise(tmp_path)
     folder = draw_folder(tmp_path / "cells", test=0)
     with pytest.raises(KitError, match="lies in the folder that is imported"):
-        importing.bring_in(folder, folder / "out")
+        importing.import_folder(folder, folder / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.tex").touch()
     with pytest.raises(KitError, match="holds something that was not imported"):
-        importing.bring_in(folder, tmp_path / "mine")
+        importing.import_folder(folder, tmp_path / "mine")
     shutil.rmtree(folder / "masks")
     with pytest.raises(KitError, match=r"none of its 12 images has a mask.*masks/case00\.png"):
         mirror.recognise(folder)
@@ -329,16 +329,16 @@ def test_import_copies_no_file_from_elsewhere(tmp_path, caplog):
     (tmp_path / "secret/key.csv").write_text("ImageId,PatientId\ncase00,p\n")
     (folder / "patients.csv").symlink_to(tmp_path / "secret/key.csv")
     with pytest.raises(KitError, match=r"patients\.csv: links to .*key\.csv, out of the folder"):
-        importing.bring_in(folder, tmp_path / "out")
+        importing.import_folder(folder, tmp_path / "out")
     (folder / "patients.csv").unlink()
     shutil.move(folder / "images", tmp_path / "disk")
     (folder / "images").symlink_to(tmp_path / "disk")
     with caplog.at_level("INFO", "kit"):
-        importing.bring_in(folder, tmp_path / "out")
+        importing.import_folder(folder, tmp_path / "out")
     assert "4 images and masks lie elsewhere" in caplog.text
     (tmp_path / "out/notes").symlink_to(tmp_path / "secret")
     (folder / "masks/case00.png").touch()
-    assert importing.bring_in(folder, tmp_path / "out")[1]
+    assert importing.import_folder(folder, tmp_path / "out")[1]
     assert (tmp_path / "out/notes").is_symlink()  # kept as it is, its content not copied
 
 
@@ -354,7 +354,7 @@ def test_a_row_that_a_spreadsheet_cut_is_an_error_of_check(phantoms, tmp_path):
 
 
 def test_a_data_set_without_test_images_ends_with_what_it_is_worth_out_of_fold(tmp_path):
-    importing.bring_in(draw_folder(tmp_path / "cells", train=4, test=0), tmp_path / "data/cells")
+    importing.import_folder(draw_folder(tmp_path / "cells", train=4, test=0), tmp_path / "data/cells")
     workspace, recipe = Workspace(tmp_path), recipes.load("demo")
     with pytest.raises(KitError, match="run `kit train` first"):
         submit.submit(workspace, tmp_path / "data/cells", recipe, "local")

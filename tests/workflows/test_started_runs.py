@@ -39,7 +39,7 @@ def test_round_1_predicts_and_goes_on_with_round_2(data, caplog):
     other = data.with_name("later")
     if not other.exists():
         shutil.copytree(data, other)  # the same images: all that validate have trained
-        make_folds(Workspace(), other, recipes.load("demo"), 3)
+        make_folds(Workspace(), other, recipes.load("demo"), count=3)
     source, _ = train(Workspace(), Job(data, tiny("exp2")))
     path, _ = predict_by(Workspace(), other, tiny("exp2"), data.name)
     assert path.parent.name == f"exp2@{data.name}"
