@@ -13,16 +13,17 @@ from kit.workflows import notebook
 def test_it_makes_folds_trains_and_opens_the_run(monkeypatch, tmp_path, capsys):
     steps = []
 
-    def made(name):
-        def step(workspace, data, recipe):
-            steps.append((name, workspace.root, data, recipe.seed))
-            logging.getLogger("kit.workflows").info("%s is told", name)
-            return Run(tmp_path / "run"), True
+    def made(workspace, data, recipe):
+        steps.append(("folds", workspace.root, data, recipe.seed))
+        logging.getLogger("kit.workflows").info("folds are made")
 
-        return step
+    def trained(workspace, job):
+        steps.append(("train", workspace.root, job.data, job.recipe.seed))
+        logging.getLogger("kit.workflows").info("trained")
+        return Run(tmp_path / "run"), True
 
-    monkeypatch.setattr(notebook, "make_folds", made("folds"))
-    monkeypatch.setattr(notebook, "train_run", made("train"))
+    monkeypatch.setattr(notebook, "make_folds", made)
+    monkeypatch.setattr(notebook, "train_run", trained)
     monkeypatch.setattr(notebook, "load", lambda run: f"model of {run.folder.name}")
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a notebook
     logger = logging.getLogger("kit")
@@ -30,7 +31,7 @@ def test_it_makes_folds_trains_and_opens_the_run(monkeypatch, tmp_path, capsys):
 
     assert kit.train("data/tiny", "demo", "seed=7", workspace=tmp_path) == "model of run"
     assert steps == [(name, Path(tmp_path), "data/tiny", 7) for name in ("folds", "train")]
-    assert capsys.readouterr().err == "folds is told\ntrain is told\n"
+    assert capsys.readouterr().err == "folds are made\ntrained\n"
     assert (logger.handlers, logger.level) == ([], level)
 
 
