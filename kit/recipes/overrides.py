@@ -99,6 +99,8 @@ def unreached(content: dict[str, Any], pair: str) -> str:
 def _says_otherwise(own: Any, path: Sequence[str], value: Any) -> bool:
     for part in path:
         if isinstance(own, list):
+            if not _has(own, part):
+                return True
             own = own[_index(own, part, "")]
         elif isinstance(own, dict) and part in own:
             own = own[part]

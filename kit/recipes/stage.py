@@ -229,11 +229,14 @@ class Stage(Section):
     learning_rate: Positive = 1e-3
     """The highest rate, which the schedule starts from."""
     schedule: Schedule = Schedule(cosine=Cosine())
+    """How the rate changes: `constant`, or another with its settings, as in `{cosine: {to: 0.00001}}`."""
     warm_up: Count = 0
     """First epochs in which the rate rises to `learning_rate`, a little with every step; the schedule starts after
     them."""
     early_stopping: EarlyStopping | None = None
+    """When the stage ends before its `epochs`, as in `{patience: 10}`; null: never."""
     keep: Keep = Keep(last=Last())
+    """Which weights the stage leaves: `last`, or another with its settings, as in `{swa: {last: 5}}`."""
     frozen_epochs: Count = 0
     """First epochs in which the encoder does not learn."""
     positive_share: float | tuple[float, float] | None = None

@@ -73,6 +73,12 @@ def test_an_earlier_versions_keys_are_refused_with_what_to_write_now(overrides, 
     assert "\n" not in str(refused.value)
 
 
+def test_a_member_with_a_shorter_list_is_told(caplog):
+    pair = "threshold.candidates=[[0.7,1,0.3],[0.7,2,0.3]] members.a.threshold.candidates=[[0.7,3,0.3]]"
+    recipes.load("demo", f"{pair} threshold.candidates.1.1=5")
+    assert "threshold.candidates.1.1=5 does not reach a: try members.a.threshold" in caplog.text
+
+
 @pytest.mark.parametrize("member", ["r34", "r50"])
 def test_a_stage_of_one_member_can_be_set(member):
     before, found = stages_of("sneddy", ""), stages_of("sneddy", f"members.{member}.stages.1.epochs=5")
