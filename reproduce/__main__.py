@@ -9,7 +9,9 @@ from kit.cli.app import verb
 from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, recipe_for
 from kit.cli.process import main
 
-app = typer.Typer(help="The paper's tables, figures and claims, and the trainings that they need.")
+app = typer.Typer(
+    add_completion=False, help="The paper's tables, figures and claims, and the trainings that they need."
+)
 
 
 @verb(app, "tables", ["python -m reproduce tables --data ../siim"])

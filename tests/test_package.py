@@ -59,7 +59,8 @@ def test_what_is_imported_is_required():
 def wheel(tmp_path_factory):
     """The wheel that `pip install .` makes, and the folder that it is unpacked to."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    copytree(ROOT / "kit", source / "kit", ignore=ignore_patterns("__pycache__"))
+    for package in ("kit", "reproduce"):
+        copytree(ROOT / package, source / package, ignore=ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         (source / name).write_bytes((ROOT / name).read_bytes())
     build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
@@ -72,7 +73,7 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_every_file_of_the_package(wheel):
     with zipfile.ZipFile(wheel[0]) as archive:
-        held = {name for name in archive.namelist() if name.startswith("kit/")}
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
         [entry] = [archive.read(name).decode() for name in archive.namelist() if name.endswith("entry_points.txt")]
     there = {path for path in (ROOT / "kit").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     assert held == {path.relative_to(ROOT).as_posix() for path in there}
