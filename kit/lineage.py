@@ -1,6 +1,6 @@
 """What a run was trained as: its recipe and its inputs, which today's must agree with.
 
-Inputs are the images and labels, the folds, and the weights that it started from, each by its content.
+Inputs are the images and labels, the folds, the extra data, and the weights that it started from, each by its content.
 """
 
 import re
@@ -45,13 +45,17 @@ class Inputs(Document):
     """Its name in `folds/`."""
     starts: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the weights that the folds started from, by what to call them."""
+    extra: dict[str, str] = Field(default_factory=dict)
+    """Hash of each extra data set, by its name: `kit.data.extra.ExtraData.key`."""
 
     def changes(self, other: "Inputs") -> list[str]:
-        """What differs in other inputs, in words; weights that only one of the two names do not count."""
+        """What differs in other inputs, in words; weights and extra data that only one of the two names do not count.
+
+        So what comes after the training does without the extra data.
+        """
         named = {"images or labels": (self.images, other.images), "folds": (self.folds, other.folds)}
-        named |= {
-            name: (self.starts[name], other.starts[name]) for name in sorted(self.starts.keys() & other.starts.keys())
-        }
+        for before, after, what in ((self.starts, other.starts, ""), (self.extra, other.extra, "extra data ")):
+            named |= {what + name: (before[name], after[name]) for name in sorted(before.keys() & after.keys())}
         return [name for name, (before, after) in named.items() if before != after]
 
 
@@ -74,6 +78,15 @@ def read_inputs(run: Run) -> Inputs:
     """
     remedy = f"it was edited, or is of another version: remove {run.folder} and train again"
     return read_document(run.inputs_path, Inputs, remedy)
+
+
+def extra_data(run: Run) -> list[str]:
+    """Names of the extra data sets that a run was trained on.
+
+    Raises:
+        KitError: as `read_inputs`.
+    """
+    return sorted(read_inputs(run).extra) if run.inputs_path.is_file() else []
 
 
 def agree(run: Run, wanted: Recipe) -> None:
@@ -161,7 +174,7 @@ def begin(run: Run, wanted: Recipe, inputs: Inputs) -> None:
     if _is_begun(run):
         check_inputs(run, inputs)
         inputs = inputs.model_copy(update={"starts": read_inputs(run).starts | inputs.starts})
-    write_json(run.inputs_path, inputs.model_dump())
+    write_json(run.inputs_path, inputs.model_dump(exclude=None if inputs.extra else {"extra"}))
     run.record(wanted)
 
 

@@ -169,3 +169,5 @@ def make_folds(
         hash_patients=hash_patients,
     )
     print(f"{path}: {'written' if made else 'up to date, nothing to do'}\n{split.counts().to_string()}")
+    for line in folds.describe_extra(Workspace(), data, wanted, split):
+        print(line)

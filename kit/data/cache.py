@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,18 +30,51 @@ from kit.data.resize import resize_image, resize_mask
 log = logging.getLogger(__name__)
 
 
+class Rows(Protocol):
+    """What has N rows, uint8 (size, size) each."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The rows of one array behind those of another, neither of them copied."""
+
+    first: Rows
+    """(M, size, size)."""
+    second: Rows
+    """(N, size, size): rows M to M + N."""
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.first[row] if row < len(self.first) else self.second[row - len(self.first)]
+
+
 @dataclass(frozen=True)
 class Cache:
     """The training images at one size; row i is the i-th image of the competition's sorted training images."""
 
-    images: np.ndarray
+    images: Rows
     """uint8 (N, size, size), memory-mapped."""
-    masks: np.ndarray
+    masks: Rows
     """uint8 (N, size, size), 0 or 1, memory-mapped."""
     keys: tuple[bytes, ...]
     """What each row is of: `image_keys`."""
     bad: np.ndarray
     """bool (N,): the file could not be read and is left out."""
+
+    def joined(self, other: "Cache") -> "Cache":
+        """The rows of another data set's cache of the same size behind these."""
+        return Cache(
+            Joined(self.images, other.images),
+            Joined(self.masks, other.masks),
+            self.keys + other.keys,
+            np.concatenate([self.bad, other.bad]),
+        )
 
 
 def image_keys(competition: Competition) -> tuple[bytes, ...]:

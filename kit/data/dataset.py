@@ -1,7 +1,7 @@
 """The samples of a training, as tensors."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,13 @@ from kit.core.parallel import WORKERS, ordered
 from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
 
+UNKNOWN_MASK = 255
+"""Every pixel of a mask of which nothing is known but that it is not empty."""
+
+
+def _none() -> np.ndarray:
+    return np.zeros(0, int)
+
 
 @dataclass(frozen=True)
 class FoldData:
@@ -19,26 +26,38 @@ class FoldData:
 
     cache: Cache
     training: np.ndarray
-    """Row numbers."""
+    """Row numbers; those of extra data come last."""
     validation: np.ndarray
-    """Row numbers."""
+    """Row numbers, none of extra data."""
     positive: np.ndarray
     """bool (len(training),): has pneumothorax."""
+    extra: int = 0
+    """How many of `training` are of extra data."""
+    unknown: np.ndarray = field(default_factory=_none)
+    """Row numbers of positives whose mask is not known, only that there is one."""
 
 
 class Samples(Dataset):
     """Augmented samples; what sample `index` looks like depends on (seed, epoch, index) alone.
 
-    An item is the image, uint8 (1, size, size), and its mask, uint8 (1, size, size), 0 or 1.
+    An item is the image, uint8 (1, size, size), and its mask, uint8 (1, size, size), 0 or 1, or all `UNKNOWN_MASK`.
 
     Args:
         cache: The images and masks at the stage's size.
         augmentation: Applied to each sample; None leaves them as they are.
         seed: Of the stage.
+        unknown: Rows whose mask is not known.
     """
 
-    def __init__(self, cache: Cache, augmentation: Augmentation | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        unknown: Iterable[int] = (),
+    ) -> None:
         self._cache, self._augmentation, self._seed = cache, augmentation, seed
+        self._unknown = frozenset(map(int, unknown))
 
     def __len__(self) -> int:
         return len(self._cache.images)
@@ -50,6 +69,8 @@ class Samples(Dataset):
         if self._augmentation is not None:
             seed = int(np.random.SeedSequence([self._seed, epoch, int(index)]).generate_state(1)[0])
             image, mask = self._augmentation(image, mask, seed)
+        if index in self._unknown:
+            mask = np.full_like(mask, UNKNOWN_MASK)
         return torch.from_numpy(np.ascontiguousarray(image))[None], torch.from_numpy(np.ascontiguousarray(mask))[None]
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections import Counter
+from pathlib import Path
 
 from kit.competition import dicom
 from kit.competition.layout import Competition
@@ -14,15 +15,22 @@ _MANY = 20
 """Of fewer images, most may be of one patient."""
 
 
-def of(competition: Competition) -> list[str]:
-    """The patient of each training image: by patients.csv, else by the DICOM PatientID, else one of its own."""
+def of(competition: Competition, images: dict[str, Path] | None = None) -> list[str]:
+    """The patient of each image: by patients.csv, else by the DICOM PatientID, else one of its own.
+
+    Args:
+        competition: The data set.
+        images: Files of some of its images by id; None: the training images.
+    """
+    kind, images = ("training", competition.train) if images is None else ("test", images)
     known = dict(competition.patients or {})
-    unknown = {image_id: path for image_id, path in competition.train.items() if image_id not in known}
+    unknown = {image_id: path for image_id, path in images.items() if image_id not in known}
     if known and unknown:
         log.warning(
-            "patients.csv: %d of %d training images have no row there: PatientID of their DICOM files groups them",
+            "patients.csv: %d of %d %s images have no row there: PatientID of their DICOM files groups them",
             len(unknown),
-            len(competition.train),
+            len(images),
+            kind,
         )
     headers = {}
     for image_id, path in unknown.items():
@@ -33,16 +41,16 @@ def of(competition: Competition) -> list[str]:
     tell_burned_in([image_id for image_id, header in headers.items() if header.burned_in])
     in_headers = {image_id: header.patient_id for image_id, header in headers.items() if header.patient_id}
     for patient, times in Counter(in_headers.values()).most_common(1):
-        if len(competition.train) >= _MANY and times > len(competition.train) / 2:
+        if len(images) >= _MANY and times > len(images) / 2:
             log.warning(
                 "%d of %d images have one PatientID, as anonymisers write it: it tells no patient, and each of these "
                 "images counts as a patient of its own; patients.csv (ImageId,PatientId) says who is who",
                 times,
-                len(competition.train),
+                len(images),
             )
             in_headers = {image_id: own for image_id, own in in_headers.items() if own != patient}
     known |= in_headers
-    return [known.get(image_id, image_id) for image_id in competition.train]
+    return [known.get(image_id, image_id) for image_id in images]
 
 
 def tell_burned_in(ids: list[str]) -> None:

@@ -8,9 +8,39 @@ from kit.core.errors import KitError
 
 _LEAST = 0.1
 """An epoch with a `positive_share` has at least this share of the images."""
+_ROUNDING = 1e-9
+"""How far a product of shares and counts may lie above the whole number that it is meant to be."""
 
 
-def epoch_order(positive: np.ndarray, share: float | None, seed: int, epoch: int) -> np.ndarray:
+def drawn(positive: np.ndarray, extra: int, weight: float, seed: int, epoch: int) -> np.ndarray:
+    """The images that an epoch is made of: all of the data set itself, and a share of the extra ones.
+
+    The share is of extra positives and negatives alike, rounded up, so that every epoch has as many.
+
+    Args:
+        positive: bool (N,), whether an image has pneumothorax.
+        extra: How many of the images are extra ones, the last.
+        weight: The share, in (0, 1].
+        seed: Of the training.
+        epoch: From 0.
+
+    Returns:
+        int (M,), ascending, values in [0, N).
+
+    >>> drawn(np.arange(8) % 2 == 0, 4, 0.5, seed=0, epoch=0)
+    array([0, 1, 2, 3, 6, 7])
+    """
+    if not extra or weight == 1:
+        return np.arange(len(positive))
+    own, [random] = len(positive) - extra, np.random.default_rng([seed, epoch]).spawn(1)
+    kinds = [own + np.flatnonzero(kind) for kind in (positive[own:], ~positive[own:])]
+    chosen = [random.choice(kind, math.ceil(weight * len(kind) - _ROUNDING), replace=False) for kind in kinds]
+    return np.concatenate([np.arange(own), np.sort(np.concatenate(chosen))])
+
+
+def epoch_order(
+    positive: np.ndarray, share: float | None, seed: int, epoch: int, extra: int = 0, weight: float = 1.0
+) -> np.ndarray:
     """Row numbers of one epoch, shuffled.
 
     Without a share every image comes once. With one, positives make up that share of the epoch: every positive
@@ -24,6 +54,8 @@ def epoch_order(positive: np.ndarray, share: float | None, seed: int, epoch: int
         share: In (0, 1], or None.
         seed: Of the training.
         epoch: From 0.
+        extra: How many of the images are extra ones, the last.
+        weight: Share of these that is `drawn`; the others are left out of all that is said above.
 
     Returns:
         int (M,), values in [0, N).
@@ -32,11 +64,11 @@ def epoch_order(positive: np.ndarray, share: float | None, seed: int, epoch: int
     >>> len(order), int((order < 20).sum())
     (40, 20)
     """
-    random = np.random.default_rng([seed, epoch])
-    positives, negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
+    random, rows = np.random.default_rng([seed, epoch]), drawn(positive, extra, weight, seed, epoch)
+    positives, negatives = rows[positive[rows]], rows[~positive[rows]]
     counts = _counts(len(positives), len(negatives), share)
     if counts is None:
-        return random.permutation(len(positive))
+        return random.permutation(rows)
     if counts[0] > len(positives):
         positives = np.concatenate([positives, _draw(random, positives, counts[0] - len(positives))])
     return random.permutation(np.concatenate([positives, _draw(random, negatives, counts[1])]))
@@ -66,7 +98,7 @@ def _counts(positives: int, negatives: int, share: float | None) -> tuple[int, i
     """How many of each kind an epoch has; None: every image once."""
     if share is None or not positives or (not negatives and share < 1):
         return None
-    wanted = max(positives, math.ceil(share * _LEAST * (positives + negatives) - 1e-9))  # products are rounded
+    wanted = max(positives, math.ceil(share * _LEAST * (positives + negatives) - _ROUNDING))
     return wanted, round(wanted * (1 - share) / share)
 
 

@@ -39,19 +39,29 @@ def kernel_of(run: Run) -> Kernel:
     return bundle.kernel_of(run, "train")
 
 
-def check(recipe: Recipe, output: float) -> None:
+def check(recipe: Recipe) -> None:
     """Refuses what cannot be trained on Kaggle.
+
+    Raises:
+        KitError: the recipe starts from another run, or has extra data.
+    """
+    for part in recipe.parts():
+        if part.start is not None:
+            raise KitError(f"{recipe.name}: starts from the run {part.start}, which is not on Kaggle: train it here")
+        if part.extra is not None:
+            raise KitError(f"{recipe.name}: extra data are not brought to Kaggle ({part.extra.data}): train it here")
+
+
+def check_output(recipe: Recipe, output: float) -> None:
+    """Refuses a run that is too large for Kaggle.
 
     Args:
         recipe: What is to be trained.
         output: Bytes that the run takes in the end.
 
     Raises:
-        KitError: it starts from another run, or leaves more than Kaggle keeps.
+        KitError: Kaggle keeps less.
     """
-    for part in recipe.parts():
-        if part.start is not None:
-            raise KitError(f"{recipe.name}: starts from the run {part.start}, which is not on Kaggle: train it here")
     if output > OUTPUT:
         raise KitError(
             f"{recipe.name}: the run takes up to {output / 1e9:.1f} GB, and Kaggle keeps {OUTPUT / 1e9:.0f} GB: ask "

@@ -98,11 +98,13 @@ def unreached(content: dict[str, Any], pair: str) -> str:
 
 def _says_otherwise(own: Any, path: Sequence[str], value: Any) -> bool:
     for part in path:
+        if not isinstance(own, dict | list):
+            return True
         if isinstance(own, list):
             if not _has(own, part):
                 return True
             own = own[_index(own, part, "")]
-        elif isinstance(own, dict) and part in own:
+        elif part in own:
             own = own[part]
         else:
             return False
@@ -147,7 +149,9 @@ def owners_of_stages(content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]
 def _set(target: Any, path: Sequence[str], key: str, value: Any) -> None:
     *parents, last = path
     for depth, part in enumerate(parents):
-        target = target[_index(target, part, key)] if isinstance(target, list) else target.setdefault(part, {})
+        if isinstance(target, dict) and target.get(part) is None:  # as a section that may be null
+            target[part] = {}
+        target = target[_index(target, part, key) if isinstance(target, list) else part]
         if not isinstance(target, dict | list):
             raise KitError(f"SET: {key}: {'.'.join(parents[: depth + 1])} holds a value, not keys")
     target[_index(target, last, key) if isinstance(target, list) else last] = value

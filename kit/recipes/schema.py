@@ -147,6 +147,22 @@ class Folds(Section):
     """Random seed of the split; the recipe's own `seed` leaves it alone."""
 
 
+class Extra(Section):
+    """Another data set to train on in every fold, on which nothing is validated, scored or searched."""
+
+    data: Annotated[str, Field(min_length=1)]
+    """Name of a folder in `data/`, or the path of one: a competition's folder, with or without test images. What is in
+    the data set itself, or of a patient of its test images, is left out; so is, in each fold, what is of a patient who
+    validates there."""
+    labels: Literal["masks", "image"] = "masks"
+    """What its label rows tell: `masks`, or `image`, whether there is any pneumothorax and not where. Then its
+    positives teach the image head alone, and add nothing to the mask's terms of the loss; its negatives, whose masks
+    are empty for certain, teach both."""
+    weight: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of its images that an epoch draws, of positives and negatives alike; each epoch of each fold, stage and
+    member draws its own. `positive_share` counts the positives that were drawn with those of the data set itself."""
+
+
 class Threshold(Section):
     """The decision rule of the recipe's authors, and which rule turns maps into masks in the end."""
 
@@ -206,6 +222,8 @@ class Recipe(Section):
     augmentation: tuple[Literal["A1", "A2", "A3", "A4", "affine", "exposure", "blur"], ...] = ("A1", "A2", "A3", "A4")
     """Groups, whatever their order here: the paper's of Table 9, and those that the winners add."""
     magnitudes: Magnitudes = Magnitudes()
+    extra: Extra | None = None
+    """Another data set to train on as well, see its section below; null: none."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
     """Of the arithmetic; `auto`: on a GPU bf16-mixed, or 16-mixed where it has none; 32-true on a CPU."""
@@ -262,7 +280,14 @@ class Recipe(Section):
             raise ValueError("network.architecture=PAN needs stages of a size of 128 or more")
         if self.role == "classify" and not self.network.image_head:
             raise ValueError("role=classify needs network.image_head=true")
+        if self.extra and self.extra.labels == "image" and not self.loss.needs_image_head:
+            raise ValueError("extra.labels=image needs network.image_head=true and a loss.image above 0")
         return self
+
+    @property
+    def extra_weight(self) -> float:
+        """Share of the extra images that an epoch draws."""
+        return self.extra.weight if self.extra else 1.0
 
     @property
     def is_gated(self) -> bool:
@@ -329,6 +354,8 @@ class Recipe(Section):
         ({'holdout': 0.1, 'seed': 0}, ['A1'], {'swa': {'last': 5, 'batch_norm': 'averaged'}})
         """
         content = self.model_dump(mode="json")
+        if self.extra is None:
+            del content["extra"]
         for section, key in set.intersection(*(part.idle_keys for part in self.parts())):
             del content[section][key]
         content["stages"] = [stage.shown() for stage in self.stages]

@@ -73,7 +73,7 @@ class TrainedStage(Document):
     size: int
     epochs: int
     seconds: float
-    images_per_second: float
+    images_per_second: float | None
     dice: float
     iou: float
     validation_loss: float
@@ -144,6 +144,8 @@ class Report(Document):
     schema_version: Literal[1] = 1
     run: str
     """NAME/RECIPE."""
+    extra: list[str]
+    """Names of the extra data sets that were trained on."""
     about: str
     measures: list[Measure]
     verdict: str

@@ -71,7 +71,8 @@ def stages(run: Run, recipe: Recipe, split: Folds) -> list[TrainedStage]:
                 size=stage.size,
                 epochs=len(epochs),
                 seconds=seconds,
-                images_per_second=images / max(seconds, 1e-9),
+                # How many extra images came along, no file of the run says.
+                images_per_second=None if recipe.extra else images / max(seconds, 1e-9),
                 dice=float(last.dice),
                 iou=float(last.iou),
                 validation_loss=float(last.validation_loss),

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel
 
+from kit import lineage
 from kit.competition import scoring
 from kit.competition.layout import Competition
 from kit.core.files import write_text
@@ -81,6 +82,7 @@ def build(run: Run, found: Cases, competition: Competition, split: Folds, entrie
     submissions = leaderboard.table(entries, competition.name, name)
     return Report(
         run=name,
+        extra=lineage.extra_data(run),
         about=recipe.about,
         measures=headline.measures(run, found, entry),
         verdict=scoring.verdict(chosen),

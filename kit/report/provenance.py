@@ -3,6 +3,7 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from kit import lineage, phantom
 from kit.competition.layout import Competition
@@ -98,7 +99,11 @@ def machine() -> dict[str, str]:
 
 def hashes(run: Run) -> dict[str, str]:
     """SHA-256 of what the run was made from and of what it answers, by name."""
-    found = lineage.read_inputs(run).model_dump(exclude={"starts"}) if run.inputs_path.is_file() else {}
+    found: dict[str, Any] = {}
+    if run.inputs_path.is_file():
+        inputs = lineage.read_inputs(run)
+        found = inputs.model_dump(exclude={"starts", "extra"})
+        found |= {f"extra data {name}": key for name, key in inputs.extra.items()}
     for path in (run.recipe_path, run.thresholds, run.submission):
         if path.is_file():
             found[path.name] = sha256(path)

@@ -25,8 +25,8 @@ from kit.core.errors import KitError
 from kit.core.files import write_text
 from kit.core.progress import progress
 from kit.data.augmentation import Augmentation
-from kit.data.dataset import Batches, FoldData, Loader, Samples
-from kit.data.sampler import batches, epoch_order, repeats
+from kit.data.dataset import UNKNOWN_MASK, Batches, FoldData, Loader, Samples
+from kit.data.sampler import batches, drawn, epoch_order, repeats
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
 from kit.training import optimizers, schedules, step
@@ -76,7 +76,7 @@ class Task:
     def loader(self) -> Loader:
         """Of augmented samples."""
         augmentation = Augmentation(self.recipe.augmentation, self.stage.size, self.recipe.magnitudes)
-        return Loader(Samples(self.data.cache, augmentation, self.seed))
+        return Loader(Samples(self.data.cache, augmentation, self.seed, self.data.unknown))
 
     @cached_property
     def plain_loader(self) -> Loader:
@@ -85,8 +85,9 @@ class Task:
 
     def batches(self, fabric: lightning_fabric.Fabric, epoch: int) -> Batches:
         """The augmented batches of this process in an epoch, from 0."""
-        order = epoch_order(self.data.positive, self.stage.positives_in(epoch), self.seed, epoch)
-        rows = self.data.training[order]
+        data, share = self.data, self.stage.positives_in(epoch)
+        order = epoch_order(data.positive, share, self.seed, epoch, data.extra, self.recipe.extra_weight)
+        rows = data.training[order]
         return self.loader.epoch(batches(rows, self.stage.batch_size, fabric.global_rank, fabric.world_size), epoch)
 
 
@@ -105,11 +106,13 @@ def fit(fabric: lightning_fabric.Fabric, task: Task, hooks: Sequence[Hook] = (),
     """
     stage, data = task.stage, task.data
     _require_enough_images(fabric, task)
-    first, last = (repeats(data.positive, stage.positives_in(epoch)) for epoch in (0, stage.epochs - 1))
+    positive = data.positive[drawn(data.positive, data.extra, task.recipe.extra_weight, task.seed, 0)]
+    first, last = (repeats(positive, stage.positives_in(epoch)) for epoch in (0, stage.epochs - 1))
     if few := first or last:
         log.warning("%s: %s", task.name, few)
-    clock = clock or Clock(stage.epochs * pixels(task.recipe, task.number, data.positive))
-    clock.begin(stage.epochs, pixels(task.recipe, task.number, data.positive))
+    work = pixels(task.recipe, task.number, data.positive, data.extra)
+    clock = clock or Clock(stage.epochs * work)
+    clock.begin(stage.epochs, work)
     hooks = list(hooks) if fabric.is_global_zero else []
     images = stage.micro_batch or max(1, stage.batch_size // fabric.world_size)
     with step.explained(task.name, images, f"stages.{task.number}"):
@@ -135,16 +138,19 @@ def fit(fabric: lightning_fabric.Fabric, task: Task, hooks: Sequence[Hook] = (),
     clock.end()
 
 
-def pixels(recipe: Recipe, number: int, positive: np.ndarray) -> int:
+def pixels(recipe: Recipe, number: int, positive: np.ndarray, extra: int = 0) -> int:
     """What an epoch of a stage computes: the pixels of its images.
 
     Args:
         recipe: The resolved recipe.
         number: Of the stage, from 0.
         positive: bool (N,), of the training part.
+        extra: How many of these are of extra data, the last.
     """
     stage = recipe.stages[number]
-    return max(1, len(epoch_order(positive, stage.positives_in(stage.epochs // 2), recipe.seed, 0))) * stage.size**2
+    share = stage.positives_in(stage.epochs // 2)
+    order = epoch_order(positive, share, recipe.seed, 0, extra, recipe.extra_weight)
+    return max(1, len(order)) * stage.size**2
 
 
 def _train_epoch(fabric: lightning_fabric.Fabric, task: Task, state: TrainState, clock: Clock) -> Row:
@@ -159,12 +165,14 @@ def _train_epoch(fabric: lightning_fabric.Fabric, task: Task, state: TrainState,
     bar = progress(batches, _named(task, row), unit="step", show=fabric.is_global_zero)
     try:
         for number, (images, masks) in enumerate(bar, 1):
+            known = masks[:, 0, 0, 0] != UNKNOWN_MASK  # bool (B,)
             images, masks = (part.to(fabric.device, non_blocking=True) for part in (images, masks))  # (B, 1, H, W)
             done = number / len(batches)
             optimizers.set_rate(state.optimizer, schedules.learning_rate(stage, state.history, done))
             steps.begin_step()
             state.optimizer.zero_grad()
-            loss = step.backward(fabric, state.model, recipe.loss, images, masks, stage.micro_batch)
+            unsure = None if known.all() else known
+            loss = step.backward(fabric, state.model, recipe.loss, images, masks, stage.micro_batch, unsure)
             steps.end_step(loss)
             if recipe.optimizer.clip is not None:
                 fabric.clip_gradients(

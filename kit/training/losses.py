@@ -5,7 +5,13 @@ Masks are 0 or 1, of the logits' shape (B, 1, H, W); every term is a scalar. Wha
 - `dice` without any foreground is the share of the pixels that is predicted;
 - `lovasz` without foreground is the largest hinge error of a pixel, the limit that its definition gives, averaged
   with the hinge of the background, which is all of the image.
+
+An image whose mask is not known adds 0 to every term of the masks and counts as one of the images that these are means
+over: the others weigh what they weigh in any batch, and parts of a batch add up. A Dice term over the batch is of the
+known masks alone.
 """
+
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -42,8 +48,9 @@ def dice(logits: torch.Tensor, masks: torch.Tensor, over: str = "image", areas: 
 
 def _areas(logits: torch.Tensor, masks: torch.Tensor, over: str, areas: str) -> torch.Tensor:
     """|X|, |X ∩ Y|, |Y| and the number of pixels, (4, B) over images or (4, 1) over the batch."""
-    parts = len(logits) if over == "image" else 1
-    predicted, truth = logits.sigmoid().reshape(parts, -1), masks.reshape(parts, -1)  # (B, HW) or (1, BHW)
+    predicted, truth = (
+        values.flatten(1) if over == "image" else values.flatten()[None] for values in (logits.sigmoid(), masks)
+    )  # (B, HW) or (1, BHW)
     area = (predicted if areas == "sums" else predicted.square()).sum(1)
     pixels = torch.full_like(area, truth.shape[1])
     return torch.stack([area, (predicted * truth).sum(1), truth.sum(1), pixels])
@@ -53,21 +60,27 @@ def _dice_of(areas: torch.Tensor) -> torch.Tensor:
     """(4, N) of `_areas` → scalar."""
     area, overlap, true_area, pixels = areas
     full = 1 - 2 * overlap / (area + true_area).clamp(min=1e-6)
-    return torch.where(true_area > 0, full, area / pixels).mean()
+    return torch.where(true_area > 0, full, area / pixels.clamp(min=1)).mean()  # no pixel of no known mask
 
 
-def areas_of_batch(weights: Loss, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+def areas_of_batch(
+    weights: Loss, logits: torch.Tensor, masks: torch.Tensor, known: torch.Tensor | None = None
+) -> torch.Tensor:
     """What a Dice loss over the batch is made of, for `total`: the areas of several parts of a batch add up.
 
     Args:
         weights: The recipe's section.
         logits: (B, 1, H, W).
         masks: (B, 1, H, W), 0 or 1.
+        known: bool (B,), as for `total`.
 
     Returns:
         (4, 1).
     """
-    return _areas(logits.float(), masks.float(), "batch", weights.dice_areas)
+    logits, masks = logits.float(), masks.float()
+    if known is not None:
+        logits, masks = logits[known], masks[known]
+    return _areas(logits, masks, "batch", weights.dice_areas)
 
 
 def focal(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -109,6 +122,7 @@ def total(
     masks: torch.Tensor,
     whole: torch.Tensor | None = None,
     share: float = 1.0,
+    known: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The weighted sum of a recipe's terms, in float32.
 
@@ -118,27 +132,38 @@ def total(
         weights: The recipe's section.
         logits: Of the masks, (B, 1, H, W).
         image_logits: Of "has pneumothorax", (B,), or None without that head.
-        masks: (B, 1, H, W), 0 or 1.
+        masks: (B, 1, H, W), 0 or 1; above that where not known, which says that there is one.
         whole: Sum of the `areas_of_batch` of all parts, for a Dice loss over the batch; None: this is all of it.
         share: Of the batch, in (0, 1].
+        known: bool (B,), on the CPU so that no device is waited for: whose mask is known; None: all.
 
     Returns:
         Scalar.
     """
     logits, masks = logits.float(), masks.float()
+    positive = masks.flatten(1).amax(1).clamp(max=1)  # (B,)
+    known_share = 1.0
+    if known is not None:
+        logits, masks, known_share = logits[known], masks[known], float(known.float().mean())
+    over_batch = weights.dice_over == "batch"
+    of_image_masks = (
+        (weights.bce, bce),
+        (weights.focal, focal),
+        (weights.lovasz, lovasz),
+        (0 if over_batch else weights.dice, partial(dice, areas=weights.dice_areas)),
+    )
     terms = []
-    for weight, term in ((weights.bce, bce), (weights.focal, focal), (weights.lovasz, lovasz)):
-        if weight:
-            terms.append(weight * term(logits, masks))
-    if weights.dice:
-        areas = _areas(logits, masks, weights.dice_over, weights.dice_areas)
+    for weight, term in of_image_masks:
+        if weight:  # the sum of no logits is 0, of which every weight has a gradient, as other processes wait for it
+            terms.append(weight * known_share * term(logits, masks) if len(logits) else logits.sum())
+    if weights.dice and over_batch:
+        areas = _areas(logits, masks, "batch", weights.dice_areas)
         if whole is None:
             of_dice = _dice_of(areas)
         else:  # the value is the whole's; of its gradient each part has its own areas' share, which a mean would shrink
             of_dice = _dice_of(areas + (whole - areas.detach()))
             of_dice = of_dice.detach() + (of_dice - of_dice.detach()) / share
         terms.append(weights.dice * of_dice)
-    positive = masks.flatten(1).amax(1)  # (B,)
     for weight, term in ((weights.image, bce), (weights.image_focal, focal)):
         if weight:
             assert image_logits is not None, "a recipe that weighs them has the head"

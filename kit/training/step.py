@@ -1,5 +1,6 @@
 """One step: the gradient of a batch, in parts where it does not fit into memory, and what must never come of it."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,10 @@ MOST_SKIPPED = 20
 """Steps in a row that half precision may skip: each halves the loss scale, from 65,536 down to 1/16."""
 
 
+Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+"""Images, masks, and whose mask is known, of a part of a batch."""
+
+
 def backward(
     fabric: lightning_fabric.Fabric,
     model: Any,
@@ -26,6 +31,7 @@ def backward(
     images: torch.Tensor,
     masks: torch.Tensor,
     micro_batch: int | None = None,
+    known: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Adds the gradient of a batch's loss to that of the weights.
 
@@ -41,22 +47,24 @@ def backward(
         images: uint8 (B, 1, H, W), this process's part of the batch.
         masks: uint8 (B, 1, H, W), 0 or 1.
         micro_batch: Images computed at a time; None: all.
+        known: bool (B,), on the CPU: whose mask is known; None: all.
 
     Returns:
         The mean loss over all processes, a scalar without gradient.
     """
     size = micro_batch or len(images)
-    parts = list(zip(images.split(size), masks.split(size), strict=True))
+    sure = itertools.repeat(None) if known is None else known.split(size)
+    parts: list[Part] = list(zip(images.split(size), masks.split(size), sure, strict=False))
     over_batch = bool(loss.dice) and loss.dice_over == "batch" and (len(parts) > 1 or fabric.world_size > 1)
     whole = _areas_first(fabric, model, loss, parts) if over_batch and len(parts) > 1 else None
     total = torch.zeros((), device=images.device)
-    for number, (some, truth) in enumerate(parts):
+    for number, (some, truth, sure) in enumerate(parts):
         share = len(some) / len(images)
         with fabric.no_backward_sync(model, enabled=number + 1 < len(parts)):
             logits, image_logits = model(some)
             if over_batch and whole is None:
-                whole = _over_all(fabric, losses.areas_of_batch(loss, logits.detach(), truth))
-            part = losses.total(loss, logits, image_logits, truth, whole, share / fabric.world_size)
+                whole = _over_all(fabric, losses.areas_of_batch(loss, logits.detach(), truth, sure))
+            part = losses.total(loss, logits, image_logits, truth, whole, share / fabric.world_size, sure)
             fabric.backward(part * share)
         total += part.detach() * share
     mean: Any = fabric.all_reduce(total)
@@ -64,13 +72,11 @@ def backward(
 
 
 @torch.no_grad()
-def _areas_first(
-    fabric: lightning_fabric.Fabric, model: nn.Module, loss: Loss, parts: list[tuple[torch.Tensor, torch.Tensor]]
-) -> torch.Tensor:
+def _areas_first(fabric: lightning_fabric.Fabric, model: nn.Module, loss: Loss, parts: list[Part]) -> torch.Tensor:
     """The areas that a Dice loss over the batch is made of, by the forward pass that the steps are going to repeat."""
     kept = Statistics(model)
     with torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []):
-        areas = [losses.areas_of_batch(loss, model(some)[0], truth) for some, truth in parts]
+        areas = [losses.areas_of_batch(loss, model(some)[0], truth, sure) for some, truth, sure in parts]
     kept.put_back()
     return _over_all(fabric, torch.stack(areas).sum(0))
 

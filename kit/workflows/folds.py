@@ -10,6 +10,7 @@ from kit.data import brought, folds
 from kit.data.folds import Folds
 from kit.data.split import Split, origin_of
 from kit.recipes.schema import Recipe
+from kit.workflows.extra import open_extra
 from kit.workflows.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,23 @@ def make_folds(
     made = folds.make(competition, split)
     folds.write(path, made, made_from | {"data": str(competition.folder.resolve())})
     return path, made, True
+
+
+def describe_extra(workspace: Workspace, data: Path | str, recipe: Recipe, split: Folds) -> list[str]:
+    """What a training leaves out of each extra data set of a recipe, a line each.
+
+    Args:
+        workspace: Where things lie.
+        data: The competition's folder.
+        recipe: What will be trained.
+        split: The folds.
+
+    Raises:
+        KitError: as `open_extra`.
+    """
+    if not any(part.extra for part in recipe.parts()):
+        return []
+    return [str(extra) for extra in open_extra(workspace, workspace.open_data(data), recipe, split).values()]
 
 
 def _check_owner(workspace: Workspace, path: Path, folder: Path) -> None:

@@ -23,6 +23,7 @@ from kit.data import folds
 from kit.recipes.schema import Recipe
 from kit.run import Run
 from kit.workflows import space
+from kit.workflows.extra import open_extra
 from kit.workflows.train import Job, fold_file_of, train
 from kit.workflows.workspace import Workspace
 
@@ -60,7 +61,8 @@ def train_side_by_side(workspace: Workspace, job: Job, options: Sequence[str], j
     split = folds.read(fold_file_of(workspace, competition, recipe, run), competition)
     missing = [fold for fold in split.numbers if not _is_trained(run, recipe, fold)]
     if len(missing) > 1:
-        space.check(space.of_training(workspace, competition, run, recipe, split, missing, job.keep_checkpoints))
+        extra = open_extra(workspace, competition, recipe, split)
+        space.check(space.of_training(workspace, competition, run, recipe, split, missing, job.keep_checkpoints, extra))
         flags = ["--skip-bad"] * job.skip_bad + ["--keep-checkpoints"] * job.keep_checkpoints
         flags += ["--logger", job.logger] if job.logger else []
         command = [sys.executable, "-m", "kit", "train", *options, *flags]

@@ -1,6 +1,7 @@
 """The flow of the verbs that make, rehearse and push an offline kernel."""
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from kit.run import Run
 from kit.workflows import thresholds
 from kit.workflows.predict import predict_files, shapes_of
 from kit.workflows.workspace import Workspace, check_maps, open_run
+
+log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 
@@ -64,6 +67,8 @@ def build(
     opened = open_run(workspace, data, recipe, run)
     check_maps(opened)
     competition = opened.competition
+    for extra in lineage.extra_data(run):
+        log.info("trained on %s and on the extra data %s", competition.name, extra)
     if competition.sizes:
         raise KitError(
             f"{competition.folder}: its images differ in size, and a kernel takes one size alone: use `kit predict`"

@@ -4,12 +4,13 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.data.cache import files as cache_files
+from kit.data.extra import ExtraData
 from kit.data.folds import Folds
 from kit.recipes.schema import Network, Recipe
 from kit.recipes.stage import Stage
@@ -31,6 +32,7 @@ def of_training(
     split: Folds,
     folds: Sequence[int],
     keep_checkpoints: bool,
+    extra: Mapping[str, ExtraData],
 ) -> Sizes:
     """The files that are still missing of a run up to its submission, with their sizes.
 
@@ -42,15 +44,16 @@ def of_training(
         split: All folds.
         folds: Those that are trained.
         keep_checkpoints: Whether every stage keeps its checkpoint.
+        extra: The extra data, by `extra.data`.
     """
     found: Sizes = {}
-    cache = workspace.cache(competition)
-    images, tests = len(competition.train), len(competition.test)
+    tests = len(competition.test)
     for part in recipe.parts():
         own, one = run.part(part), _bytes_of_weights(part.network)
-        for size in {stage.size for stage in part.stages}:
-            for name in cache_files(recipe.mask_resizing):
-                found["cache", cache / str(size) / name] = images * size**2
+        for data in (competition, *([extra[part.extra.data].competition] if part.extra else [])):
+            for size in {stage.size for stage in part.stages}:
+                for name in cache_files(recipe.mask_resizing):
+                    found["cache", workspace.cache(data) / str(size) / name] = len(data.train) * size**2
         for fold in folds:
             for number, stage in enumerate(part.stages):
                 if own.weights(fold, number).is_file():

@@ -20,6 +20,7 @@ from kit.core.distributed import JOB, Team
 from kit.core.errors import KitError
 from kit.core.files import locked, sha256
 from kit.data.cache import Cache, ensure
+from kit.data.extra import ExtraData
 from kit.data.folds import Folds, read, read_table
 from kit.inference import predictions
 from kit.inference.predictions import Images
@@ -28,11 +29,13 @@ from kit.recipes.schema import Recipe
 from kit.report import summary
 from kit.run import Run
 from kit.workflows import ensemble, space, thresholds
+from kit.workflows.extra import open_extra
 from kit.workflows.workspace import OpenRun, Workspace, logged
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and most verbs do without
     from lightning_fabric import Fabric
 
+    from kit.data.dataset import FoldData
     from kit.training.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -67,7 +70,12 @@ class Session:
     """Those to train now."""
     caches: dict[int, Cache]
     """By size."""
+    extra: dict[str, ExtraData]
+    """By `extra.data` of the recipe or its members."""
+    extra_caches: dict[str, dict[int, Cache]]
+    """By the same, and by size."""
     inputs: Inputs
+    """But for the extra data."""
     fabric: "Fabric"
     team: Team
     clock: "Clock"
@@ -76,6 +84,27 @@ class Session:
     def image_keys(self) -> tuple[bytes, ...]:
         """What each training image and its label rows are by their content."""
         return next(iter(self.caches.values())).keys
+
+    def inputs_of(self, recipe: Recipe) -> Inputs:
+        """What a recipe, or its members together, are trained on."""
+        keys = {}
+        for given in {part.extra.data for part in recipe.parts() if part.extra}:
+            cached = next(iter(self.extra_caches[given].values()))
+            keys[self.extra[given].name] = self.extra[given].key(cached.keys)
+        return self.inputs.model_copy(update={"extra": keys})
+
+    def fold_data(self, recipe: Recipe, fold: int, size: int) -> "FoldData":
+        """What a fold of a recipe without members trains and validates on."""
+        from kit.data.dataset import FoldData
+
+        cached = self.caches[size]
+        training = self.readable(self.split.training(fold), cached)
+        validation = self.readable(self.split.validation(fold), cached)
+        data = FoldData(cached, training, validation, self.split.positive[training])
+        if recipe.extra is None:
+            return data
+        given = recipe.extra.data
+        return self.extra[given].join(data, self.extra_caches[given][size], fold, recipe.extra)
 
     def readable(self, rows: np.ndarray, cached: Cache) -> np.ndarray:
         """Those of some row numbers whose image could be read."""
@@ -127,30 +156,48 @@ def _open(workspace: Workspace, competition: Competition, run: Run, job: Job) ->
     split = read(path, competition)
     if job.fold is not None and job.fold not in split.numbers:
         raise KitError(f"--fold {job.fold}: the folds of {path} are {split.numbers}")
+    extra = open_extra(workspace, competition, recipe, split)
     fabric = fabric_setup.launch(recipe)
     team = Team(fabric.global_rank, fabric.world_size, fabric.barrier)
     numbers = split.numbers if job.fold is None else [job.fold]
     alone = JOB not in os.environ  # else the process that shares the folds out has said this of all of them
     if team.first and alone:
-        space.check(space.of_training(workspace, competition, run, recipe, split, numbers, job.keep_checkpoints))
-    sizes = {stage.size for part in recipe.parts() for stage in part.stages}
-    caches = ensure(competition, sizes, workspace.cache(competition), job.skip_bad, team, recipe.mask_resizing)
+        space.check(space.of_training(workspace, competition, run, recipe, split, numbers, job.keep_checkpoints, extra))
+
+    def cache(data: Competition, given: str | None = None) -> dict[int, Cache]:
+        parts = [part for part in recipe.parts() if given is None or (part.extra and part.extra.data == given)]
+        sizes = {stage.size for part in parts for stage in part.stages}
+        return ensure(data, sizes, workspace.cache(data), job.skip_bad, team, recipe.mask_resizing)
+
+    caches = cache(competition)
+    extra_caches = {given: cache(one.competition, given) for given, one in extra.items()}
     inputs = lineage.inputs_of(next(iter(caches.values())).keys, path)
     log.info("%s: %s, folds of %s", run.folder, ", ".join(f"fold {number}" for number in numbers), path)
     if alone:
+        for one in extra.values():
+            log.info("%s", one)
         log.info("to watch it: %s", hooks.tensorboard_command(run.folder))
-    clock = _clock(run, recipe, split, numbers)
-    return Session(job, workspace, competition, split, numbers, caches, inputs, fabric, team, clock)
+    clock = _clock(run, recipe, split, numbers, extra)
+    return Session(
+        job, workspace, competition, split, numbers, caches, extra, extra_caches, inputs, fabric, team, clock
+    )
 
 
-def _clock(run: Run, recipe: Recipe, split: Folds, numbers: Sequence[int]) -> "Clock":
+def _clock(run: Run, recipe: Recipe, split: Folds, numbers: Sequence[int], extra: dict[str, ExtraData]) -> "Clock":
     """The time that is left of all stages that have not left their weights."""
     from kit.training.clock import Clock
     from kit.training.fit import pixels
 
+    def pixels_of(part: Recipe, fold: int, number: int) -> int:
+        own, more = split.positive[split.training(fold)], np.zeros(0, bool)
+        if part.extra is not None:
+            one = extra[part.extra.data]
+            more = one.positive[one.rows(fold)]
+        return pixels(part, number, np.concatenate([own, more]), len(more))
+
     return Clock(
         sum(
-            stage.epochs * pixels(part, number, split.positive[split.training(fold)])
+            stage.epochs * pixels_of(part, fold, number)
             for part in recipe.parts()
             for fold in numbers
             for number, stage in enumerate(part.stages)
@@ -172,7 +219,7 @@ def fold_file_of(workspace: Workspace, competition: Competition, recipe: Recipe,
 def _train_part(session: Session, run: Run, recipe: Recipe) -> list[bool]:
     """Trains one network over its stages and folds, and predicts what it has not seen; whether each had to be done."""
     starts: dict[int, Path | None] = dict.fromkeys(session.folds)
-    inputs = session.inputs
+    inputs = session.inputs_of(recipe)
     if recipe.start is not None:
         found = {fold: _start(session, recipe, fold) for fold in session.folds}
         hashes = {f"weights of fold {fold} of {recipe.start}": sha256(path) for fold, path in found.items()}
@@ -219,7 +266,6 @@ def _start(session: Session, recipe: Recipe, fold: int) -> Path:
 
 def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Path | None) -> list[bool]:
     """Trains the stages of one fold that are not trained yet; `start` are the weights to begin with."""
-    from kit.data.dataset import FoldData
     from kit.training import hooks
     from kit.training.fit import Task, fit
 
@@ -227,10 +273,7 @@ def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Pa
     for number, stage in enumerate(recipe.stages):
         weights = run.weights(fold, number)
         if not weights.is_file():
-            cached = session.caches[stage.size]
-            training = session.readable(session.split.training(fold), cached)
-            validation = session.readable(session.split.validation(fold), cached)
-            data = FoldData(cached, training, validation, session.split.positive[training])
+            data = session.fold_data(recipe, fold, stage.size)
             folder = run.stage(fold, number)
             told = hooks.of_stage(folder, data, recipe, session.job.logger)
             fit(session.fabric, Task(recipe, number, fold, data, folder, start), told, session.clock)
@@ -261,7 +304,7 @@ def _predict_fold(session: Session, run: Run, recipe: Recipe, fold: int) -> bool
 def _gather(session: Session, run: Run, recipe: Recipe) -> list[bool]:
     """Averages the members' maps of each fold; whether each had to be done."""
     if session.team.first:
-        lineage.begin(run, recipe, session.inputs)
+        lineage.begin(run, recipe, session.inputs_of(recipe))
     session.team.barrier()
     return [ensemble.average_oof(run, recipe, fold, session.team) for fold in session.folds]
 

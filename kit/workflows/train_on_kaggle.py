@@ -55,8 +55,9 @@ def build(
     run = workspace.run(competition, recipe)
     fold_file = train.fold_file_of(workspace, competition, recipe, run)
     split = folds.read(fold_file, competition)
-    output = space.kept(space.of_training(workspace, competition, run, recipe, split, split.numbers, False))
-    train_bundle.check(recipe, output)
+    train_bundle.check(recipe)
+    output = space.kept(space.of_training(workspace, competition, run, recipe, split, split.numbers, False, {}))
+    train_bundle.check_output(recipe, output)
     say(f"the run will take up to {output / 1e9:.1f} GB of the {train_bundle.OUTPUT / 1e9:.0f} GB that Kaggle keeps")
     name = chosen.competition or (None if sources else metadata.COMPETITION)
     return train_bundle.build(

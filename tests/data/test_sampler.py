@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.core.errors import KitError
-from kit.data.sampler import batches, epoch_order, repeats
+from kit.data.sampler import batches, drawn, epoch_order, repeats
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0.05, 0.95), st.integers(0, 5))
@@ -90,3 +90,35 @@ def test_fewer_images_than_processes_are_one_line(order):
 def test_a_share_of_one_leaves_the_positives_alone():
     positive = np.arange(50) % 5 == 0
     assert sorted(epoch_order(positive, 1.0, seed=0, epoch=0)) == np.flatnonzero(positive).tolist()
+
+
+class TestExtra:
+    @given(st.integers(1, 30), st.integers(0, 30), st.floats(0.01, 1), st.sampled_from([None, 0.4]), st.integers(0, 3))
+    def test_an_epoch_has_all_own_images_and_that_share_of_the_extra_ones(self, own, extra, weight, share, epoch):
+        positive = np.random.default_rng(own + 31 * extra).random(own + extra) < 0.5
+        rows = drawn(positive, extra, weight, 7, epoch)
+        assert np.unique(rows).tolist() == rows.tolist()
+        assert rows[:own].tolist() == list(range(own))
+        for kind in (True, False):
+            there = int((positive[own:] == kind).sum())
+            assert 0 <= (positive[rows[own:]] == kind).sum() - weight * there < 1
+        order = epoch_order(positive, share, 7, epoch, extra, weight)
+        assert set(order.tolist()) <= set(rows.tolist())
+        if share is None:
+            assert sorted(order.tolist()) == rows.tolist()
+        elif positive[rows].any() and not positive[rows].all():
+            assert set(np.flatnonzero(positive)) & set(rows.tolist()) <= set(order.tolist())
+            assert abs(positive[order].sum() - share * len(order)) <= 1
+
+    def test_what_is_drawn_depends_on_seed_and_epoch_and_every_image_comes_in_the_end(self):
+        positive = np.arange(60) % 3 == 0
+        seen = [set(drawn(positive, 40, 0.25, seed, epoch)) for seed in (1, 2) for epoch in range(20)]
+        assert seen[0] == set(drawn(positive, 40, 0.25, 1, 0))
+        assert seen[0] != seen[1]
+        assert seen[0] != seen[20]
+        assert len(set.union(*seen[:20])) == 60
+
+    def test_without_a_share_to_draw_an_epoch_is_that_of_one_data_set(self):
+        positive = np.arange(50) % 4 == 0
+        for share in (None, 0.4):
+            assert (epoch_order(positive, share, 1, 2, 20, 1.0) == epoch_order(positive, share, 1, 2)).all()

@@ -97,9 +97,16 @@ def test_pretrained_weights_go_along_and_are_found_there(kernel, monkeypatch):
     assert all(tensor.equal(started[name]) for name, tensor in plain.net.encoder.state_dict().items())
 
 
-def test_a_recipe_that_starts_from_another_run_is_refused(kernel):
-    wanted = recipes.load("small.yaml", "start=other name=second")
-    with pytest.raises(KitError, match="starts from the run other, which is not on Kaggle"):
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ("start=other", "starts from the run other, which is not on Kaggle"),
+        ("extra.data=more", r"extra data are not brought to Kaggle \(more\)"),
+    ],
+)
+def test_a_recipe_that_needs_what_kaggle_does_not_have_is_refused(kernel, overrides, told):
+    wanted = recipes.load("small.yaml", f"{overrides} name=second")
+    with pytest.raises(KitError, match=told):
         train_on_kaggle.build(Workspace(), "tiny", wanted, Settings(), [], None, False, print)
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from kit import recipes
+from kit.core.errors import KitError
 from kit.recipes.differences import differences
 from kit.training import schedules
 
@@ -239,3 +240,51 @@ def test_a_recipe_is_read_as_utf_8_in_any_locale(tmp_path):
     command = [sys.executable, "-c", "from kit import recipes; print(ascii(recipes.load('r.yaml').about))"]
     ran = subprocess.run(command, cwd=tmp_path, env=os.environ | ascii_alone, capture_output=True, text=True)
     assert ran.stdout == "'Lungenfl\\xfcgel'\n", ran.stderr
+
+
+class TestExtra:
+    HEAD = "network.image_head=true loss.image=0.3 "
+
+    @pytest.mark.parametrize("name", ["exp5", "small-ensemble"])
+    def test_a_recipe_without_extra_data_is_resolved_as_ever(self, name):
+        loaded = recipes.load(name)
+        assert "extra" not in loaded.dump()
+        assert recipes.load(name, "extra=null").dump() == loaded.dump()
+        assert all("extra" not in part.resolved() for part in loaded.parts())
+
+    def test_overrides_make_a_section_of_none(self, tmp_path):
+        path = tmp_path / "r.yaml"
+        path.write_text("{extra: null, stages: [{size: 64, epochs: 1, batch_size: 2}]}")
+        for start in (path, "exp5"):
+            for more in ("", " scale.epochs=0.5"):
+                extra = recipes.load(start, f"extra.data=more extra.weight=0.5{more}").extra
+                assert (extra.data, extra.labels, extra.weight) == ("more", "masks", 0.5)
+
+    def test_members_may_have_none_or_others(self, caplog):
+        loaded = recipes.load("x5", "extra.data=more members.b3.extra=null")
+        found = {part.label: part.extra and part.extra.data for part in loaded.parts()}
+        assert found.pop("b3") is None
+        assert set(found.values()) == {"more"}
+        assert differences(recipes.load("x5"), loaded, lambda key: False)
+        recipes.load("x5", "members.b3.extra=null extra.data=more")
+        assert "extra.data=more does not reach b3" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("overrides", "told"),
+        [
+            ("extra.weight=0.5", "extra.data: field required"),
+            ("extra.data=more extra.weight=0", "extra.weight"),
+            ("extra.data=more extra.weight=1.5", "extra.weight"),
+            ("extra.data=more extra.labels=boxes", "extra.labels"),
+            ("extra.data=more extra.labels=image", "extra.labels=image needs network.image_head=true and a loss.image"),
+            (
+                "extra.data=more extra.labels=image network.image_head=true",
+                "extra.labels=image needs network.image_head=true and a loss.image",
+            ),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused_in_a_line(self, overrides, told):
+        with pytest.raises(KitError, match=told) as error:
+            recipes.load("exp5", overrides)
+        assert "\n" not in str(error.value)
+        assert recipes.load("exp5", self.HEAD + "extra.data=more extra.labels=image").extra.labels == "image"

@@ -24,6 +24,8 @@ from kit.recipes import magnitudes, schema, stage  # noqa: E402
 from kit.recipes.section import OneOf  # noqa: E402
 
 PAGES = ROOT / "docs" / "reference"
+GUIDES = {"extra": "more-data.md"}
+"""Pages of docs/how-to that say more of a section."""
 
 
 def verbs() -> str:
@@ -80,6 +82,7 @@ def recipe_keys() -> str:
         ("loss", "loss.", schema.Loss),
         ("optimizer", "optimizer.", schema.Optimizer),
         ("folds", "folds.", schema.Folds),
+        ("extra", "extra.", schema.Extra),
         ("stages", "stages.0.", stage.Stage),
         ("stages: schedule", "stages.0.schedule.", stage.Schedule),
         *_choices_of("schedule", stage.Schedule),
@@ -124,6 +127,7 @@ def _section(title: str, before: str, model: type[BaseModel]) -> str:
         said = " ".join(filter(None, (_choices(field.annotation), told.get(name, ""))))
         rows.append(f"| `{before}{name}` | {default} | {said.replace('|', chr(92) + '|')} |\n")
     about = inspect.cleandoc(model.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+    about += f" See [{GUIDES[title]}](../how-to/{GUIDES[title]})." if title in GUIDES else ""
     return f"\n## {title}\n\n{about}\n\n| key | default | |\n|---|---|---|\n" + "".join(rows)
 
 

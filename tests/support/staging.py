@@ -20,7 +20,7 @@ BASE = (
 )
 
 
-def data(count=16, size=32):
+def data(count=16, size=32, extra=0, unknown=()):
     random = np.random.default_rng(0)
     images = random.integers(100, 200, (count, size, size), np.uint8)
     masks = np.zeros((count, size, size), np.uint8)
@@ -28,12 +28,13 @@ def data(count=16, size=32):
     images[masks > 0] //= 4
     cache = Cache(images, masks, (b"",) * count, np.zeros(count, bool))
     training = np.arange(0, count, 2)
-    return FoldData(cache, training, np.arange(1, count, 2), masks[training].any(axis=(1, 2)))
+    positive = masks[training].any(axis=(1, 2))
+    return FoldData(cache, training, np.arange(1, count, 2), positive, extra, np.array(unknown, int))
 
 
-def train(folder, overrides="", number=0, start=None, name="demo", fabric=None):
+def train(folder, overrides="", number=0, start=None, name="demo", fabric=None, given=None):
     loaded = recipes.load(name, BASE + overrides)
-    task = fit.Task(loaded, number, 0, data(), folder, start)
+    task = fit.Task(loaded, number, 0, given or data(), folder, start)
     fit.fit(fabric or fabric_setup.launch(loaded), task, hooks.of_stage(folder, task.data, loaded))
     return load_file(folder / "weights.safetensors"), pd.read_csv(folder / "metrics.csv")
 
@@ -47,7 +48,7 @@ class Killed(Exception):
     pass
 
 
-def killed_in_the_second_epoch(monkeypatch, folder, overrides="", fabric=None):
+def killed_in_the_second_epoch(monkeypatch, folder, overrides="", fabric=None, given=None):
     validate, calls = fit.validate, []
 
     def kill(*arguments):
@@ -59,7 +60,7 @@ def killed_in_the_second_epoch(monkeypatch, folder, overrides="", fabric=None):
     with monkeypatch.context() as patch:
         patch.setattr(fit, "validate", kill)
         with pytest.raises(Killed):
-            train(folder, overrides, fabric=fabric)
+            train(folder, overrides, fabric=fabric, given=given)
     assert not (folder / "weights.safetensors").exists()
 
 

@@ -144,3 +144,45 @@ def test_extreme_logits_stay_finite(term):
             loss.backward()
             assert torch.isfinite(loss)
             assert torch.isfinite(logits.grad).all()
+
+
+MASK_TERMS = [
+    {"bce": 1.0, "dice": 0.0},
+    {"bce": 0.0, "dice": 1.0},
+    {"bce": 0.0, "dice": 0.0, "focal": 2.0},
+    {"bce": 0.0, "dice": 0.0, "lovasz": 0.5},
+    {"dice_areas": "squares", "lovasz": 1.0},
+    {"bce": 0.0, "dice_over": "batch"},
+]
+
+
+class TestUnknownMasks:
+    """Of some images only the label is known."""
+
+    @pytest.mark.parametrize("terms", MASK_TERMS)
+    @pytest.mark.parametrize("unknown", [(1,), (0, 3), range(4)])
+    def test_they_add_nothing_to_the_terms_of_the_masks_and_take_no_gradient(self, terms, unknown):
+        logits, masks = batch(empty=(2,))
+        known = torch.tensor([index not in unknown for index in range(4)])
+        count = int(known.sum())
+        masks[~known] = 255
+        found = losses.total(Loss(**terms), logits, None, masks, known=known)
+        found.backward()
+        assert logits.grad is not None
+        assert (logits.grad[~known] == 0).all()
+        assert (logits.grad[known] != 0).any() == (count > 0)
+        if not count:
+            assert found.item() == 0
+            return
+        rest = losses.total(Loss(**terms), logits[known], None, masks[known])
+        of_all = 1 if terms.get("dice_over") == "batch" else count / 4
+        assert found.item() == pytest.approx(of_all * rest.item(), rel=1e-5)
+
+    def test_the_image_head_takes_them_for_positive(self):
+        logits, masks = batch(empty=(0, 2))
+        masks[1] = 255
+        image_logits = torch.tensor([0.3, -0.2, 1.0, 2.0])
+        known = torch.tensor([True, False, True, True])
+        total = losses.total(Loss(bce=0, dice=0, image=1), logits, image_logits, masks, known=known)
+        expected = torch.nn.functional.binary_cross_entropy_with_logits(image_logits, torch.tensor([0.0, 1, 0, 1]))
+        assert total.item() == pytest.approx(expected.item(), rel=1e-6)

@@ -51,19 +51,24 @@ def fabric(*plugins):
     return lightning_fabric.Fabric(accelerator="cpu", devices=1, plugins=list(plugins))
 
 
-def gradient(loss, micro_batch=None, **network):
+def gradient(loss, micro_batch=None, unknown=(), **network):
     here = fabric()
     model = here.setup_module(Tiny(**network))
     torch.manual_seed(5)
-    found = step.backward(here, model, Loss(**loss), *batch(), micro_batch)
+    (images, masks), known = batch(), None
+    if unknown:
+        known = torch.tensor([index not in unknown for index in range(len(images))])
+        masks[~known] = 255
+    found = step.backward(here, model, Loss(**loss), images, masks, micro_batch, known)
     return float(found), torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("micro_batch", [1, 2, 4, 6, 9])
-def test_parts_add_up_to_the_whole_batch(loss, micro_batch):
-    whole, expected = gradient(loss)
-    value, found = gradient(loss, micro_batch)
+@pytest.mark.parametrize("unknown", [(), (0, 2, 3)])  # two parts of two: all of one, half of the other
+def test_parts_add_up_to_the_whole_batch(loss, micro_batch, unknown):
+    whole, expected = gradient(loss, None, unknown)
+    value, found = gradient(loss, micro_batch, unknown)
     assert value == pytest.approx(whole, rel=1e-5)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
 

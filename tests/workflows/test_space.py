@@ -35,7 +35,7 @@ def wanted(folder: Path, keep: bool = True, numbers: Sequence[int] = (0,)) -> sp
     data = workspace.open_data(folder / "tiny")
     split = folds.read(folder / "folds/tiny.csv", data)
     run = workspace.run(data, recipe)
-    return space.of_training(workspace, data, run, recipe, split, numbers, keep)
+    return space.of_training(workspace, data, run, recipe, split, numbers, keep, {})
 
 
 def test_each_file_is_about_as_large_as_was_told(trained):

@@ -1,0 +1,30 @@
+"""A stage on extra data: nothing of a mask that is not known is learned from, and a killed one goes on as it was."""
+
+import numpy as np
+import torch
+from staging import data, killed_in_the_second_epoch, train
+
+HEAD = "network.image_head=true loss.image=1 stages.0.epochs=2 "
+UNKNOWN = (0, 4)
+"""Rows of the training part, both positive."""
+
+
+def test_masks_that_are_not_known_are_not_looked_at(tmp_path):
+    plain, other = data(unknown=UNKNOWN), data(unknown=UNKNOWN)
+    other.cache.masks[list(UNKNOWN)] = np.random.default_rng(1).integers(0, 2, (2, 32, 32))
+    first, _ = train(tmp_path / "first", HEAD, given=plain)
+    second, _ = train(tmp_path / "second", HEAD, given=other)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    known, _ = train(tmp_path / "known", HEAD)
+    assert not all(torch.equal(first[name], known[name]) for name in first)
+
+
+def test_a_killed_stage_draws_the_extra_images_that_it_would_have_drawn(tmp_path, monkeypatch):
+    overrides = HEAD + "extra.data=more extra.weight=0.5 extra.labels=image stages.0.positive_share=0.5"
+    given = data(extra=5, unknown=(6,))  # rows 6 to 14 of the training part
+    whole, _ = train(tmp_path / "whole", overrides, given=given)
+    killed_in_the_second_epoch(monkeypatch, tmp_path / "killed", overrides, given=given)
+    resumed, _ = train(tmp_path / "killed", overrides, given=given)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    all_of_it, _ = train(tmp_path / "all", overrides.replace("0.5 extra", "1 extra"), given=given)
+    assert not all(torch.equal(whole[name], all_of_it[name]) for name in whole)
