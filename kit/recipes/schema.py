@@ -150,7 +150,7 @@ class Folds(Section):
 class Extra(Section):
     """Another data set to train on in every fold, on which nothing is validated, scored or searched."""
 
-    data: Annotated[str, Field(min_length=1)]
+    data: Annotated[str, Field(pattern=r"^[^\x00]+$")]
     """Name of a folder in `data/`, or the path of one: a competition's folder, with or without test images. What is in
     the data set itself, or of a patient of its test images, is left out; so is, in each fold, what is of a patient who
     validates there."""

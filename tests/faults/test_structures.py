@@ -129,6 +129,10 @@ recipe = st.fixed_dictionaries(
     {
         "name": st.from_regex(re.compile(r"[a-z][a-z0-9-]{0,20}", re.ASCII), fullmatch=True),
         "seed": st.integers(0, 2**31),
+        "extra": st.none()
+        | st.fixed_dictionaries(
+            {"data": st.sampled_from(["more", "../ä b/: more", "1e3"]), "weight": st.floats(0.01, 1)}
+        ),
         "stages": st.lists(
             st.fixed_dictionaries(
                 {
