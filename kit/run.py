@@ -1,7 +1,7 @@
 """A run: one recipe on one data set, and where each of its artefacts lies (`runs/NAME/RECIPE/`)."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kit import recipes
@@ -18,7 +18,7 @@ class Trained:
     weights: dict[str, list[Path]]
     """Files of the networks to average, by the label of the part of the recipe."""
     thresholds: Path
-    stacks: dict[bool, Path]
+    stacks: dict[bool, Path] = field(default_factory=dict)
     """How an ensemble's classifying members are put together, with and without TTA."""
 
 

@@ -229,9 +229,9 @@ def milliseconds(run: Run, recipe: Recipe, paths: list[Path], shape: tuple[int, 
     """
     import torch
 
-    from kit.inference import predict
+    from kit.inference.model import load_networks
 
-    (network, *_), size = predict.load(recipe, run.final_weights(recipe)[:1]), recipe.stages[-1].size
+    (network, *_), size = load_networks(recipe, run.final_weights(recipe)[:1]), recipe.stages[-1].size
     device, rule = next(network.parameters()).device, rules.read(run.thresholds)
 
     @torch.inference_mode()

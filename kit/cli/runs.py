@@ -182,12 +182,8 @@ def predict_images(
     from kit.workflows.workspace import Workspace
 
     wanted, kinds = recipes.load(recipe_for(data, recipe), overrides), saving.kinds_of(save)
-    if trained_on is not None:
-        path, done = predict.predict_by(Workspace(), data, wanted, trained_on, skip_bad=skip_bad, save=kinds)
-    else:
-        path, done = predict.predict(
-            Workspace(), data, wanted, images=images, out=out, skip_bad=skip_bad, save=kinds, backend=backend
-        )
+    options = {"images": images, "out": out, "skip_bad": skip_bad, "save": kinds, "backend": backend}
+    path, done = predict.predict(Workspace(), data, wanted, **options, trained_on=trained_on)
     print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
 
 

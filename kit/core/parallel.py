@@ -2,9 +2,12 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from kit.core.errors import KitError
+from kit.core.progress import progress
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,3 +53,42 @@ def ordered(function: Callable[[T], R], items: Iterable[T], workers: int = WORKE
         finally:
             for future in running:
                 future.cancel()
+
+
+def batches(
+    count: int,
+    read: Callable[[int], Any],
+    batch_size: int,
+    what: str,
+    unreadable: Callable[[int, KitError], None],
+) -> Generator[tuple[list[int], list[Any]]]:
+    """Reads `count` images batch by batch; the next batch is read in threads while the caller works on this one.
+
+    Args:
+        count: Number of images.
+        read: The i-th image; called from threads. It raises a KitError where the image cannot be read.
+        batch_size: Images at once.
+        what: Title of the progress bar.
+        unreadable: Takes the index and the error of an image that cannot be read; it is left out of its batch.
+
+    Yields:
+        The indices of a batch, and what `read` gives for each.
+    """
+    starts = range(0, count, batch_size)
+    with ThreadPoolExecutor() as pool, progress(None, what, count) as bar:
+
+        def ask(start: int) -> list[Future[Any]]:
+            return [pool.submit(read, i) for i in range(start, min(start + batch_size, count))]
+
+        ahead = ask(0) if count else []
+        for start in starts:
+            batch, ahead = ahead, ask(start + batch_size)
+            found: dict[int, Any] = {}
+            for index, future in enumerate(batch, start):
+                try:
+                    found[index] = future.result()
+                except KitError as error:
+                    unreadable(index, error)
+            if found:
+                yield list(found), list(found.values())
+            bar.update(len(batch))

@@ -1,7 +1,6 @@
 """Ensembles: the mean of the members' maps, and a stack of their verdicts on whole images."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -84,14 +83,13 @@ def mean(maps: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> 
     return np.floor(weighted / sum(weights) + ROUNDING).astype(np.uint8)
 
 
-@dataclass(frozen=True)
-class Stack:
+class Stack(Document):
     """A logistic regression on the logits of the members, as plain numbers: applying it needs no library."""
 
     members: list[str]
-    weights: list[float]
+    weights: list[Number]
     """One a member."""
-    bias: float
+    bias: Number
 
     def probability(self, members: np.ndarray) -> np.ndarray:
         """P(the image has any pneumothorax) by the members together.
@@ -102,20 +100,14 @@ class Stack:
         Returns:
             float64 (N,).
 
-        >>> Stack(["a", "b"], [1.0, 1.0], 0.0).probability(np.array([[0.5, 0.8]])).round(6).tolist()
+        >>> Stack(members=["a", "b"], weights=[1, 1], bias=0).probability(np.array([[0.5, 0.8]])).round(6).tolist()
         [0.8]
         """
         return 1 / (1 + np.exp(-(_logits(members) @ np.asarray(self.weights) + self.bias)))
 
     def write(self, path: Path) -> None:
         """Writes the stack as JSON."""
-        write_json(path, asdict(self))
-
-
-class _StackFile(Document):
-    members: list[str]
-    weights: list[Number]
-    bias: Number
+        write_json(path, self.model_dump())
 
 
 def read_stack(path: Path, members: Sequence[str]) -> Stack:
@@ -128,13 +120,13 @@ def read_stack(path: Path, members: Sequence[str]) -> Stack:
     Raises:
         KitError: the file is missing, is none, or is of other members.
     """
-    found: _StackFile = read_document(path, _StackFile, "run `make train` again")
+    found: Stack = read_document(path, Stack, "run `make train` again")
     if found.members != list(members) or len(found.weights) != len(members):
         known = f"{len(found.weights)} weights for {', '.join(found.members)}"
         raise KitError(
             f"{path}: has {known}; the recipe's classifiers are {', '.join(members)}: run `make train` again"
         )
-    return Stack(**found.model_dump())
+    return found
 
 
 def fit_stack(names: Sequence[str], members: np.ndarray, positive: np.ndarray) -> Stack:
@@ -153,7 +145,7 @@ def fit_stack(names: Sequence[str], members: np.ndarray, positive: np.ndarray) -
     if positive.all() or not positive.any():
         raise KitError("classifiers cannot be stacked: the images are all of one kind: give some of each")
     regression = LogisticRegression(max_iter=1000).fit(_logits(members), positive)
-    return Stack(list(names), regression.coef_[0].tolist(), float(regression.intercept_[0]))
+    return Stack(members=list(names), weights=regression.coef_[0].tolist(), bias=float(regression.intercept_[0]))
 
 
 def nested_probability(

@@ -1,4 +1,13 @@
-"""From stored maps to masks: what a rule takes and what it gives, for every image of a file."""
+"""From maps to masks: image by image, or so many of a whole test set as were chosen out of fold.
+
+Thresholds that are best on the out-of-fold maps of single networks do not fit the mean of several networks, which may
+be calibrated differently, nor a test set on which the networks are less certain: fixed areas then keep too few masks
+or too many. The order of the images survives both. So the thresholds say what the mask of an image is, and a share
+says how many images of the set have one: those with the most evidence.
+
+It is allowed where a whole test set is given and its prevalence is expected to be the recipe's, as in a competition.
+It is not for a clinic, where a mask must depend on its own image alone.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,43 +15,72 @@ from pathlib import Path
 import numpy as np
 
 from kit.competition import shapes
+from kit.competition.rle import encode
 from kit.competition.shapes import Shape
 from kit.core.arrays import open_array
 from kit.core.errors import KitError
 from kit.core.parallel import ordered
-from kit.inference.maps import Maps, open_maps, upsample
+from kit.inference.maps import open_maps, upsample
 from kit.inference.rules import GatedRule, Rule
 
 
-def inputs(
-    maps: Maps,
-    shape: Shape,
-    image_probabilities: np.ndarray | None = None,
-    wanted: Sequence[str] | None = None,
-) -> Iterator[tuple[str, np.ndarray, float | None]]:
-    """What a rule takes for each image of some maps that could be read, in their order.
+class MaskEncoder:
+    """The masks of a set of images as RLE text, decided one by one or, with a share, when all are there.
 
     Args:
-        maps: Levels, N images.
-        shape: (H, W) of the masks, or of each image's; maps of another size are enlarged.
-        image_probabilities: For a gated rule, P(the image has any pneumothorax), (N,).
-        wanted: Ids to go through; None: all.
-
-    Yields:
-        The image's id, its levels, uint8 (H, W), and its probability, if there are any.
+        rule: From levels to mask.
+        share: Share of the images that get a mask; None: the rule's own cut says which do.
     """
-    chosen = None if wanted is None else set(wanted)
-    indices = [
-        index
-        for index, image_id in enumerate(maps.ids)
-        if image_id not in maps.unreadable and (chosen is None or image_id in chosen)
-    ]
 
-    def one(index: int) -> tuple[str, np.ndarray, float | None]:
-        given = None if image_probabilities is None else float(image_probabilities[index])
-        return maps.ids[index], upsample(maps[index], shapes.of(shape, maps.ids[index])), given
+    def __init__(self, rule: Rule, share: float | None = None) -> None:
+        self._rule, self._share = rule, share
+        self._texts: dict[str, str] = {}
+        self._evidence: dict[str, float] = {}
 
-    return ordered(one, indices)
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._texts
+
+    def add(self, image_id: str, levels: np.ndarray, image_probability: float | None = None) -> None:
+        """Takes an image, from any thread: levels uint8 (H, W), for a gated rule P(the image has any pneumothorax)."""
+        if self._share is None:
+            mask = self._rule.mask(levels, image_probability)
+        else:
+            mask, self._evidence[image_id] = self._rule.candidate(levels, image_probability)
+        self._texts[image_id] = encode(mask)
+
+    def rle(self) -> dict[str, str]:
+        """RLE text of each image so far, by its id; "-1" for an empty mask. Other threads may add images meanwhile."""
+        texts = dict(self._texts)
+        if self._share is None:
+            return texts
+        evidence = np.array([self._evidence[image_id] for image_id in texts])
+        chosen = rank_quantiles(evidence) <= self._share
+        return {image_id: text if get else "-1" for (image_id, text), get in zip(texts.items(), chosen, strict=True)}
+
+
+def rank_quantiles(evidence: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """The smallest share of masks with which each image gets one, (N,) in (0, 1), infinite without evidence.
+
+    Images with equal evidence have the same. An image is in as soon as most of it is, so that a share of N
+    images means so many of them, rounded.
+
+    Args:
+        evidence: Of each image, (N,).
+        weights: How much each image counts, (N,); None: all the same.
+
+    >>> rank_quantiles(np.array([5.0, 0.0, 9.0, 1.0]))
+    array([0.375,   inf, 0.125, 0.625])
+    """
+    weights = np.ones(len(evidence)) if weights is None else weights
+    values, which = np.unique(-evidence, return_inverse=True)  # the most evidence first
+    order = np.argsort(which, kind="stable")
+    middle = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
+    first = np.full(len(values), np.inf)
+    np.minimum.at(first, which[order], middle)
+    return np.where(evidence > 0, first[which], np.inf)
 
 
 def stored_inputs(
@@ -52,21 +90,30 @@ def stored_inputs(
     shape: Shape,
     wanted: Sequence[str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray, float | None]]:
-    """As `inputs`, from files.
+    """What a rule takes for each image of stored maps that could be read, in their order.
 
     Args:
         rule: A gated one needs the probabilities.
-        maps_path: .npy (N, h, w).
+        maps_path: .npy (N, h, w); maps of another size than the mask are enlarged.
         image_probabilities_path: .npy (N,), read for a gated rule only.
         shape: (H, W) of the masks, or of each image's.
         wanted: Ids to go through; None: all.
+
+    Yields:
+        The image's id, its levels, uint8 (H, W), and P(the image has any pneumothorax), for a gated rule.
 
     Raises:
         KitError: a file is missing or is not what it should be.
     """
     maps = open_maps(maps_path)
     given = read_image_probabilities(image_probabilities_path, len(maps)) if isinstance(rule, GatedRule) else None
-    return inputs(maps, shape, given, wanted)
+    chosen = set(maps.ids if wanted is None else wanted) - maps.unreadable
+
+    def one(index: int) -> tuple[str, np.ndarray, float | None]:
+        probability = None if given is None else float(given[index])
+        return maps.ids[index], upsample(maps[index], shapes.of(shape, maps.ids[index])), probability
+
+    return ordered(one, [index for index, image_id in enumerate(maps.ids) if image_id in chosen])
 
 
 def stored_masks(

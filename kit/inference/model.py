@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from kit import networks
 from kit.competition import pictures, rle
+from kit.core import allocator
 from kit.core.arrays import save_array
 from kit.core.errors import KitError, printable
 from kit.core.files import write_bytes, write_text
 from kit.data.resize import resize_image
-from kit.inference import ensemble, predict, rules
+from kit.inference import backends, ensemble, rules
 from kit.inference.ensemble import Stack
 from kit.inference.maps import PROBABILITIES, to_levels, upsample
 from kit.inference.rules import Rule
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 T = TypeVar("T")
+AUTOCAST = {"auto": torch.float16, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+"""What a recipe's precision means on a GPU; a CPU predicts in 32 bits."""
 Picture = np.ndarray | Path | str
 """Grey levels, uint8 (H, W), bright where the body is dense; a colour picture, uint8 (H, W, 3) or (H, W, 4); or the
 path of a DICOM file or a picture."""
@@ -116,7 +120,11 @@ class Model:
 
     @classmethod
     def load(
-        cls, run: Trained | Run | Path | str, device: torch.device | str | None = None, backend: str = "torch"
+        cls,
+        run: Trained | Run | Path | str,
+        device: torch.device | str | None = None,
+        backend: str = "torch",
+        maps_only: bool = False,
     ) -> "Model":
         """Loads a trained run.
 
@@ -124,6 +132,7 @@ class Model:
             run: Its folder, such as `runs/demo/demo`, or what lies in it.
             device: Where torch computes; None: the GPU of this process, else the CPU.
             backend: Of `kit.inference.backends`.
+            maps_only: Without its rule, which may not have been chosen yet.
 
         Raises:
             KitError: the folder holds no run, the run lacks its thresholds, or a file of it is missing or broken.
@@ -133,9 +142,10 @@ class Model:
         trained = run.trained(run.read_recipe()) if isinstance(run, Run) else run
         recipe = trained.recipe
         models = {
-            part.label: predict.load(part, trained.weights[part.label], backend, device) for part in recipe.parts()
+            part.label: load_networks(part, trained.weights[part.label], backend, device) for part in recipe.parts()
         }
-        rule, classifiers = rules.read(trained.thresholds), [part.label for part in recipe.members_that("classify")]
+        rule = None if maps_only else rules.read(trained.thresholds)
+        classifiers = [part.label for part in recipe.members_that("classify")]
         if not recipe.is_gated:
             return cls(recipe, models, rule)
         stack, plain = (ensemble.read_stack(trained.stacks[tta], classifiers) for tta in (True, False))
@@ -189,7 +199,7 @@ class Model:
             step = stage.batch_size * scale
             batches = [resized[i : i + step] for i in range(0, len(resized), step)]
             models = self.models[part.label]
-            both = [predict.on_device(models, batch, part, self.mirrored, self.half) for batch in batches]
+            both = [probabilities(models, batch, part, self.mirrored, self.half) for batch in batches]
             plain, averaged = (torch.cat(answers) for answers in zip(*both, strict=True))
             found.append((plain, averaged))
         return found
@@ -248,6 +258,82 @@ class Model:
 
 
 load = Model.load
+
+
+@torch.inference_mode()
+def probabilities(
+    models: Sequence[nn.Module], images: np.ndarray, recipe: Recipe, mirrored: bool = True, half: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean probability of the networks for each pixel, or for `classify` that the image has any pneumothorax.
+
+    Images and their mirror images go through a network as one batch (paper section 4.3).
+
+    Args:
+        models: In evaluation mode, on one device.
+        images: uint8 (B, H, W).
+        recipe: Of the networks; its role and its precision count.
+        mirrored: Predict the mirror images too; else both answers are those without TTA, in half the time.
+        half: On a GPU compute in the recipe's precision; False: in 32 bits.
+
+    Returns:
+        Two float32 tensors (B, H, W), for `classify` (B,), in [0, 1], where the models are: without TTA, and averaged
+        with the mirror images.
+
+    Raises:
+        KitError: the networks' answer is not a number.
+    """
+    device = next((weight.device for weight in models[0].parameters()), torch.device("cpu"))  # an exported one has none
+    batch = torch.from_numpy(images)[:, None].to(device)  # (B, 1, H, W)
+    both = torch.cat([batch, batch.flip(-1)]) if mirrored else batch  # (2B or B, 1, H, W)
+    mean = torch.zeros((), device=device)
+    for model in models:
+        precision = AUTOCAST.get(recipe.precision) if half and device.type == "cuda" else None
+        with torch.autocast(device.type, precision, enabled=precision is not None):
+            masks, image = model(both)
+        if recipe.role == "classify":
+            probability = image.float().sigmoid()  # (2B,)
+        else:
+            probability = networks.pixel_probabilities(masks, image if recipe.image_evidence else None)[:, 0]
+        mean = mean + probability / len(models)
+    if not mean.isfinite().all():
+        raise KitError(
+            f"{recipe.name}: a network answers with NaN: train it again with a lower learning_rate, or with "
+            "SET='precision=32-true'"
+        )
+    plain, mirror = mean.chunk(2) if mirrored else (mean, mean)
+    if recipe.role == "segment" and mirrored:
+        mirror = mirror.flip(-1)
+    return plain, (plain + mirror) / 2
+
+
+def load_networks(
+    recipe: Recipe, weights: Sequence[Path], backend: str = "torch", device: torch.device | str | None = None
+) -> list[nn.Module]:
+    """Networks ready to predict, one a file of weights.
+
+    Args:
+        recipe: Of the networks.
+        weights: Files of weights.
+        backend: Of `kit.inference.backends`; another than torch runs on the CPU, from ONNX files that are made beside
+            the weights where they are missing.
+        device: Where torch computes; None: the GPU of this process, else the CPU.
+
+    Raises:
+        KitError: a file is missing, broken or of another network, or the backend's packages are not installed.
+    """
+    allocator.keep_freed_memory()
+    if backend != "torch":
+        backends.check(backend)
+        from kit.inference import export
+
+        made = [export.ensure(path, recipe.network, recipe.stages[-1].size) for path in weights]
+        return [backends.load(path, backend) for path in made]
+    network = recipe.network
+    if device is None:
+        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    return [
+        networks.load_weights(networks.build(network, pretrained=False), path).to(device).eval() for path in weights
+    ]
 
 
 def _on_host(answers: torch.Tensor) -> np.ndarray:

@@ -13,14 +13,15 @@ from kit.core import store
 from kit.core.distributed import Team
 from kit.core.errors import KitError
 from kit.core.files import sha256
-from kit.core.parallel import ordered
+from kit.core.parallel import batches, ordered
 from kit.core.store import key_of
 from kit.data import resize
+from kit.inference import ensemble
 from kit.inference.maps import QUANTISER
-from kit.recipes.schema import Recipe
+from kit.run import Trained
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
-    from kit.inference.model import Map, Model
+    from kit.inference.model import Map
 
 
 @dataclass(frozen=True)
@@ -89,56 +90,46 @@ def row_keys(weights: Sequence[Path], keys: Sequence[bytes], backend: str = "tor
     return [key_of(levels.READER, resize.RESIZER, QUANTISER, made_from, key, *named) for key in keys]
 
 
-def predict_part(
-    recipe: Recipe,
-    weights: Sequence[Path],
-    targets: tuple[Path, Path],
-    images: Images,
-    team: Team,
-    what: str,
-    backend: str = "torch",
-) -> bool:
-    """Makes what is missing of the maps, or of a classifier's probabilities, of one part of a recipe.
+def files_of(
+    trained: Trained, place: Callable[[bool, str], Path], images: Images, backend: str = "torch"
+) -> list[File]:
+    """What is kept of a model's answers, without TTA and with: maps, and of classifiers probabilities.
 
     Args:
-        recipe: Of the part.
-        weights: Files of weights, averaged in the mean of their probabilities.
-        targets: Files to make without and with TTA.
+        trained: The model.
+        place: Where the file of an answer lies, by TTA and role, such as `run.test`.
         images: What to predict.
-        team: The processes that share the work.
-        what: Title of the progress bar.
         backend: What the networks run on, of `kit.inference.backends`.
-
-    Returns:
-        Whether any prediction was missing.
-
-    Raises:
-        KitError: as `predict_images`.
     """
+    recipe, keys = trained.recipe, dict[str, list[list[bytes]]]()
+    for part in recipe.parts():
+        keys.setdefault(part.role, []).append(row_keys(trained.weights[part.label], images.keys, backend))
+    files = []
+    for role, members in keys.items():
+        for tta in (False, True):
+            if not recipe.members:
+                joined = members[0]
+            elif role == "segment":
+                joined = ensemble.mean_keys(members, recipe.weights)
+            else:
+                stack = sha256(trained.stacks[tta])
+                joined = [key_of(stack, *row) for row in zip(*members, strict=True)]
+            files.append(File(place(tta, role), joined, tta, role))
+    return files
 
-    def load() -> "Model":
-        from kit.inference import predict
-        from kit.inference.model import Model
 
-        return Model(recipe, {recipe.label: predict.load(recipe, weights, backend)}, None)
-
-    keys = row_keys(weights, images.keys, backend)
-    files = [File(path, keys, tta, recipe.role) for tta, path in zip((False, True), targets, strict=True)]
-    return predict_images(recipe, load, files, images, team, what)
-
-
-def predict_images(
-    recipe: Recipe, load: Callable[[], "Model"], files: Sequence[File], images: Images, team: Team, what: str
+def predict(
+    trained: Trained, files: Sequence[File], images: Images, team: Team, what: str, backend: str = "torch"
 ) -> bool:
     """Makes what is missing of what a model answers to some images.
 
     Args:
-        recipe: Of the model.
-        load: Gives the model; it is called where anything is missing.
-        files: To make.
+        trained: The model, which is loaded where anything is missing.
+        files: Of `files_of`.
         images: What to predict.
         team: The processes that share the work.
         what: Title of the progress bar.
+        backend: What the networks run on.
 
     Returns:
         Whether any prediction was missing.
@@ -146,6 +137,7 @@ def predict_images(
     Raises:
         KitError: images cannot be read, each with its reason, and are not to be skipped; a file of weights is broken.
     """
+    recipe = trained.recipe
     size = max((part.stages[-1].size for part in recipe.parts() if part.role == "segment"), default=0)
     probability = np.float32 if recipe.role == "classify" else np.float64  # a network's own, or a stack's
     arrays = [
@@ -156,9 +148,9 @@ def predict_images(
     ]
     if all(array.is_current(images.skip_unreadable) for array in arrays):
         return False
-    from kit.inference import predict
+    from kit.inference.model import Model
 
-    model = load()  # before anything is changed: its files may be broken
+    model = Model.load(trained, backend=backend, maps_only=True)  # before anything is changed: its files may be broken
 
     def make(rows: Sequence[int]) -> store.Made:
         failed: list[tuple[int, KitError]] = []
@@ -169,7 +161,7 @@ def predict_images(
         def leave_out(index: int, error: KitError) -> None:
             failed.append((rows[index], error))
 
-        for indices, batch in predict.batches(len(rows), read, model.batch_size, what, leave_out):
+        for indices, batch in batches(len(rows), read, model.batch_size, what, leave_out):
             for index, answers in zip(indices, model.answers(batch), strict=True):
                 yield rows[index], [file.row(answers) for file in files]
         yield from failed

@@ -43,6 +43,36 @@ class Rule(Protocol):
             bool (H, W).
         """
 
+    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
+        """The mask of an image if it gets any, and how much speaks for it, to be compared with other images.
+
+        Args:
+            levels: uint8 (H, W).
+            image_probability: As of `mask`.
+
+        Returns:
+            bool (H, W), and the evidence, 0 for none: from the rule's own cut on `mask` is this mask, below it is
+            empty. A cleaned candidate may be empty in spite of its evidence.
+        """
+
+
+class _ByEvidence:
+    """A rule whose mask is its candidate where the evidence reaches its cut."""
+
+    @property
+    def cut(self) -> float:
+        """The evidence from which on an image gets its mask."""
+        return self.removal  # type: ignore[attr-defined]
+
+    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
+        """As of `Rule`."""
+        raise NotImplementedError
+
+    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
+        """From levels uint8 (H, W) to a bool mask (H, W)."""
+        mask, evidence = self.candidate(levels)
+        return mask if evidence >= self.cut else np.zeros_like(mask)
+
 
 def level_of(binarization: float) -> int:
     """The lowest level v with v / 255 ≥ binarization, 256 where there is none.
@@ -76,42 +106,43 @@ def contour_limit(smallest_contour: int, pixels: int) -> float:
 
 
 @dataclass(frozen=True)
-class ImageRule:
+class ImageRule(_ByEvidence):
     """{p ≥ binarization}; empty when its area is below `removal`."""
 
     binarization: Share
     removal: Count
     name: ClassVar[str] = "image"
 
-    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
-        """From levels uint8 (H, W) to a bool mask (H, W)."""
+    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
+        """{p ≥ binarization}, and its area."""
         mask = levels >= level_of(self.binarization)
-        return mask if size_of(int(np.count_nonzero(mask)), levels.size) >= self.removal else np.zeros_like(mask)
+        return mask, float(size_of(int(np.count_nonzero(mask)), levels.size))
 
 
 @dataclass(frozen=True)
-class ComponentRule:
+class ComponentRule(_ByEvidence):
     """{p ≥ binarization} without its 8-connected components smaller than `removal` (R-TH of the paper)."""
 
     binarization: Share
     removal: Count
     name: ClassVar[str] = "component"
 
-    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
-        """From levels uint8 (H, W) to a bool mask (H, W)."""
+    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
+        """Its components, the largest kept even where it is smaller than `removal`; and the area of that one."""
         mask = levels >= level_of(self.binarization)
         if not mask.any():  # as most images, which need no labelling
-            return mask
+            return mask, 0.0
         _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
             mask.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
         )
-        keep = size_of(stats[:, cv2.CC_STAT_AREA].astype(np.int64), levels.size) >= self.removal
-        keep[0] = False  # the background
-        return keep[labels]
+        sizes = size_of(stats[:, cv2.CC_STAT_AREA].astype(np.int64), levels.size)
+        sizes[0] = -1  # the background
+        largest = int(sizes.max())
+        return (sizes >= min(self.removal, largest))[labels], float(largest)
 
 
 @dataclass(frozen=True)
-class TripletRule:
+class TripletRule(_ByEvidence):
     """Empty when the area of {p ≥ top} is below `removal`, else {p ≥ binarization} (the winner's rule)."""
 
     top: Share
@@ -119,16 +150,14 @@ class TripletRule:
     removal: Count
     name: ClassVar[str] = "triplet"
 
-    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
-        """From levels uint8 (H, W) to a bool mask (H, W)."""
+    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
+        """{p ≥ binarization}, and the area of {p ≥ top}."""
         sure = int(np.count_nonzero(levels >= level_of(self.top)))
-        if size_of(sure, levels.size) < self.removal:
-            return np.zeros(levels.shape, bool)
-        return levels >= level_of(self.binarization)
+        return levels >= level_of(self.binarization), float(size_of(sure, levels.size))
 
 
 @dataclass(frozen=True)
-class ExpectedRule:
+class ExpectedRule(_ByEvidence):
     """The mask of highest expected Dice for each image, or none where an empty mask is expected to be worth more.
 
     Given that the truth is not empty, the expected Dice of {v ≥ level} is taken for
@@ -154,10 +183,16 @@ class ExpectedRule:
         if len(self.levels) != len(self.weights):
             raise ValueError(f"{len(self.levels)} levels and {len(self.weights)} weights: one weight a level is wanted")
 
-    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
-        """From levels uint8 (H, W) to a bool mask (H, W)."""
+    @property
+    def cut(self) -> float:
+        """From 1 on a mask wins."""
+        return 1.0
+
+    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
+        """The best mask, and what `weigh` says of it."""
         histogram = cv2.calcHist([levels], [0], None, [256], [0, 256])  # (256, 1)
-        return levels >= self.decide(np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1], levels.size)[0]
+        cut, worth = self.weigh(np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1], levels.size)
+        return levels >= cut[0], float(worth[0])
 
     def decide(self, area: np.ndarray, pixels: int | np.ndarray) -> np.ndarray:
         """The level at which each of N images is cut, (N,); 256 for an empty mask.
@@ -228,6 +263,11 @@ class GatedRule:
             raise ValueError("a gated rule needs the probability that the image has any pneumothorax")
         return self.rule.mask(levels) if self.opens(image_probability) else np.zeros(levels.shape, bool)
 
+    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
+        """That of the inner rule, without evidence where the gate is shut."""
+        mask, evidence = self.rule.candidate(levels)
+        return mask, evidence if self.opens(image_probability) else 0.0
+
 
 @dataclass(frozen=True)
 class CleanedRule:
@@ -244,10 +284,14 @@ class CleanedRule:
 
     def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
         """From levels uint8 (H, W) to a bool mask (H, W)."""
-        return self.clean(self.rule.mask(levels, image_probability))
+        return self._clean(self.rule.mask(levels, image_probability))
 
-    def clean(self, mask: np.ndarray) -> np.ndarray:
-        """A mask, bool (H, W), without its small contours."""
+    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
+        """That of the inner rule, cleaned; the evidence is that of the mask before."""
+        mask, evidence = self.rule.candidate(levels)
+        return self._clean(mask), evidence
+
+    def _clean(self, mask: np.ndarray) -> np.ndarray:
         return cleaning.clean(mask, contour_limit(self.smallest_contour, mask.size))
 
 

@@ -25,11 +25,11 @@ import torch
 
 from kit.competition import pictures, submission
 from kit.core.errors import KitError
-from kit.core.parallel import WORKERS
+from kit.core.parallel import WORKERS, batches
 from kit.data.resize import resize_image
-from kit.inference import ensemble, maps, predict, rules, thresholds_file
+from kit.inference import ensemble, maps, rules, thresholds_file
+from kit.inference.masks import MaskEncoder
 from kit.inference.model import Map, Model
-from kit.inference.share import MaskTexts
 from kit.kernel import inputs
 from kit.kernel.bundle import Predictors, read_bundle, read_manifest
 from kit.run import Trained
@@ -74,7 +74,7 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
     work = _Work(read_bundle(bundle), paths, deadline)
 
     def publish() -> None:
-        masks = work.masks.decided()
+        masks = work.masks.rle()
         submission.write(output, [(name, masks.get(name, "-1")) for name in ids])
 
     try:
@@ -90,7 +90,7 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
         log.warning("left empty, no such file: %s", " ".join(absent))
     usual = read_manifest(bundle, Predictors).shape
     submission.check(output, ids, {name: work.shapes.get(name, usual) for name in ids})
-    filled = sum(mask != "-1" for mask in work.masks.decided().values())
+    filled = sum(mask != "-1" for mask in work.masks.rle().values())
     log.info("%s: %d rows, %d with a mask, in %.0f s", output, len(ids), filled, clock() - begin)
     if work.failed:
         name, error = next(iter(work.failed.items()))
@@ -119,14 +119,14 @@ class _Work:
         self._sizes, self._batch = {part.size for part in parts}, max(part.batch_size for part in parts)
         found = thresholds_file.read(self.trained.thresholds)
         # The hidden test set comes as a whole, so that a share of its images can be given masks.
-        self.masks = MaskTexts(rules.read(self.trained.thresholds), found.share)
+        self.masks = MaskEncoder(rules.read(self.trained.thresholds), found.share)
         self._models = functools.cache(functools.partial(variants, self.trained))
 
     def run(self, devices: Sequence[torch.device], publish: Callable[[], None]) -> None:
         """Predicts until all is done or time is up; `publish` is called every minute."""
         most = self._batch * (MORE if devices[0].type == "cuda" else 1)
         ids, lock = list(self.paths), threading.Lock()
-        batches = predict.batches(
+        read_ahead = batches(
             len(ids),
             lambda index: self._read(ids[index]),
             most,
@@ -136,13 +136,13 @@ class _Work:
 
         def take() -> tuple[list[str], list[Image]] | None:
             with lock:
-                indices, images = next(batches, ([], []))
+                indices, images = next(read_ahead, ([], []))
             return ([ids[index] for index in indices], images) if indices else None
 
         def left() -> float:
             return (len(ids) - len(self.masks) - len(self.unread) - len(self.failed)) / len(devices)
 
-        with contextlib.closing(batches), ThreadPoolExecutor(WORKERS) as pool, ThreadPoolExecutor() as workers:
+        with contextlib.closing(read_ahead), ThreadPoolExecutor(WORKERS) as pool, ThreadPoolExecutor() as workers:
             begun = [workers.submit(self._serve, rungs(device, most), take, left, pool) for device in devices]
             while wait(begun, EVERY).not_done:
                 publish()

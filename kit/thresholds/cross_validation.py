@@ -9,8 +9,8 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from kit.core.errors import KitError
+from kit.inference.masks import rank_quantiles
 from kit.inference.rules import Rule
-from kit.inference.share import places
 from kit.thresholds.exact import Search
 
 GROUPS = 5
@@ -147,7 +147,7 @@ class Outcome:
             for factor in DEVIATIONS:
                 wanted = np.clip(prevalence + factor * deviation, 1e-9, 1 - 1e-9)
                 weights = _balanced(np.ones((1, len(own))), images.positive[own], wanted)[0]
-                yield own, weights / len(DEVIATIONS), places(choice.evidence[own], weights) <= choice.share
+                yield own, weights / len(DEVIATIONS), rank_quantiles(choice.evidence[own], weights) <= choice.share
 
 
 def _balanced(counts: np.ndarray, positive: np.ndarray, wanted: float) -> np.ndarray:
@@ -299,7 +299,7 @@ def best_share(evidence: np.ndarray, gains: np.ndarray, groups: np.ndarray, weig
     place = np.full(len(evidence), np.inf)
     for group in np.unique(groups[weights > 0]):
         own = groups == group
-        place[own] = places(evidence[own], weights[own])
+        place[own] = rank_quantiles(evidence[own], weights[own])
     counts = np.isfinite(place) & (weights > 0)
     worth = ndtr((SHARES[:, None] - place[counts]) / BLUR) @ (weights * gains)[counts]
     return float(SHARES[worth.argmax()])

@@ -50,7 +50,7 @@ class Search(Protocol[R]):
     def candidates(self, rule: R) -> tuple[np.ndarray, np.ndarray]:
         """Evidence of each image, and the Dice of the mask that it has if it has any, (N,) each.
 
-        As `kit.inference.share.candidate` gives them.
+        As `candidate` of the rule gives them.
         """
 
     def surface(self, rule: R, weights: np.ndarray) -> Surface | None:

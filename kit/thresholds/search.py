@@ -107,7 +107,7 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
         patients: Of each image; None: each image is a patient of its own.
         prevalence: Expected share of positives in (0, 1), if it is not that of these images.
         match_positive_rate: Choose the share of a test set's images that get a mask, too, those with the most evidence
-            (`kit.inference.share`). The Dice is then what each group scores that is taken for a test set.
+            (`kit.inference.masks`). The Dice is then what each group scores that is taken for a test set.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         smallest_contour: Masks are cleaned of contours that enclose no more pixels of a 1024×1024 image, by the rules
             found and in all that is said of them (`CleanedRule`).
@@ -185,14 +185,7 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
 
         for _ in progress(ordered(add, enumerate(zip(maps, masks, strict=True))), "tables", count):
             pass
-        return self.fit_counts(histograms, components, image_probability)
-
-    def fit_counts(
-        self, histograms: Histograms, components: Components, image_probability: np.ndarray | None = None
-    ) -> "ThresholdSearch":
-        """As `fit`, from the counts of the images; those of components count for `component` alone."""
-        self._check()
-        patients = np.arange(len(histograms.pixels)) if self.patients is None else np.asarray(self.patients)
+        patients = np.arange(count) if self.patients is None else np.asarray(self.patients)
         patients = np.unique(patients, return_inverse=True)[1]
         groups = cross_validation.leave_out(self.folds, patients)
         self._images = Images(histograms.empty, groups, patients, self.prevalence)
@@ -298,8 +291,6 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
     def _check(self) -> None:
         for name in self.rules:
             check_rule(name)
-        if not self.rules:
-            raise KitError("rules: there are none: give one or several of " + ", ".join(RULES))
         if self.removal is not None:
             whole = all(float(value) == int(value) and 0 <= value < 10**LONGEST for value in self.removal)
             if not len(self.removal) or not whole:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kit import lineage
 from kit.competition import image_files, pictures, rle, submission
@@ -16,17 +15,13 @@ from kit.core.files import copy, locked, present, read_json, sha256, write_json
 from kit.core.parallel import ordered
 from kit.core.progress import progress
 from kit.core.store import key_of
-from kit.inference import backends, ensemble, maps, predictions, rules, thresholds_file
-from kit.inference.masks import stored_inputs
-from kit.inference.share import MaskTexts
+from kit.inference import backends, maps, predictions, rules, thresholds_file
+from kit.inference.masks import MaskEncoder, stored_inputs
 from kit.recipes.schema import Recipe
 from kit.run import Run, Trained
 from kit.thresholds import cross_validation
 from kit.workflows import saving, thresholds
 from kit.workflows.workspace import Workspace, check_maps, logged, open_run
-
-if TYPE_CHECKING:  # it imports torch, which takes seconds
-    from kit.inference.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +36,7 @@ def predict(
     skip_bad: bool = False,
     save: Sequence[str] = (),
     backend: str = "torch",
+    trained_on: str | None = None,
 ) -> tuple[Path, bool]:
     """Predicts the test images, or any folder of images, and writes the submission.
 
@@ -53,6 +49,8 @@ def predict(
         skip_bad: Files that cannot be read get an empty mask instead of an error.
         save: Kinds of files to write of each image beside the submission, see `workflows.saving`.
         backend: What the networks run on, see `inference.backends`; thresholds stay those chosen on torch's maps.
+        trained_on: Name of another data set whose run predicts these test images, as round 1's networks round 2's; into
+            `runs/NAME/RECIPE@OTHER/`, where `tables` finds it.
 
     Returns:
         The submission, and whether anything was to do.
@@ -61,68 +59,34 @@ def predict(
         KitError: there is no trained run, it is no longer what it was trained as, or a file cannot be read.
     """
     backends.check(backend)
-    opened = open_run(workspace, data, recipe)
-    trained, competition = opened.run.trained(recipe), opened.competition
-    check_maps(opened)
-    thresholds.put_recipes_rule_in_use(opened.run, recipe)
-    if images is None:
-        paths, order, target = competition.test, competition.sample_ids, opened.run
-        shape: Shape = competition.shapes
+    if trained_on is None:
+        opened = open_run(workspace, data, recipe)
+        run, competition = opened.run, opened.competition
+        trained = run.trained(recipe)
+        check_maps(opened)
     else:
-        paths, source = find_images(images), Path(images).resolve()
+        run, competition = Run(workspace.runs / trained_on / recipe.name), workspace.open_data(data)
+        lineage.agree(run, recipe)
+        trained = run.trained(recipe)
+    thresholds.put_recipes_rule_in_use(run, recipe)
+    target, paths, order = run, competition.test, competition.sample_ids
+    shape: Shape = competition.shapes
+    if images is not None:
+        if not Path(images).is_dir():
+            raise KitError(f"--images {images}: there is no such folder: give one with DICOM files or pictures")
+        paths, source = image_files.find(images), Path(images).resolve()
         place = workspace.predictions / f"{competition.name}-{recipe.name}" / source.name
-        order, target = tuple(paths), Run(Path(out) if out else place)
+        order, target, shape = tuple(paths), Run(Path(out) if out else place), shapes_of(paths)
         claim(target.folder, source)
-        shape = shapes_of(paths)
     if not order:
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
+    if trained_on is not None:
+        target = workspace.run(competition, f"{recipe.name}@{trained_on}")
+        copy(run.recipe_path, target.recipe_path)
+        copy(run.thresholds, target.thresholds)
     done = predict_files(trained, paths, order, target, shape, skip_bad, whole=images is None, backend=backend)
     if save:
         saving.save(target, paths, recipe, save)
-    return target.submission, done
-
-
-def predict_by(
-    workspace: Workspace,
-    data: Path | str,
-    recipe: Recipe,
-    trained_on: str,
-    *,
-    skip_bad: bool = False,
-    save: Sequence[str] = (),
-) -> tuple[Path, bool]:
-    """Predicts the test images with the recipe's run on another data set, as round 1's networks on round 2's images.
-
-    What it makes lies in `runs/NAME/RECIPE@OTHER/`, where `tables` finds it.
-
-    Args:
-        workspace: Where things lie.
-        data: The competition's folder with the test images.
-        recipe: The run's recipe.
-        trained_on: Name of the other data set.
-        skip_bad: Files that cannot be read get an empty mask instead of an error.
-        save: Kinds of files to write of each image beside the submission, see `workflows.saving`.
-
-    Returns:
-        The submission, and whether anything was to do.
-
-    Raises:
-        KitError: there is no such run, it was trained as another recipe, or there are no test images.
-    """
-    competition = workspace.open_data(data)
-    source = Run(workspace.runs / trained_on / recipe.name)
-    lineage.agree(source, recipe)
-    trained = source.trained(recipe)
-    thresholds.put_recipes_rule_in_use(source, recipe)
-    if not competition.sample_ids:
-        raise KitError(f"{competition.folder}: has no test images: nothing can be predicted")
-    target = Run(workspace.runs / competition.name / f"{recipe.name}@{trained_on}")
-    copy(source.recipe_path, target.recipe_path)
-    copy(source.thresholds, target.thresholds)
-    test, ids = competition.test, competition.sample_ids
-    done = predict_files(trained, test, ids, target, competition.shapes, skip_bad, whole=True)
-    if save:
-        saving.save(target, test, recipe, save)
     return target.submission, done
 
 
@@ -146,18 +110,6 @@ def claim(folder: Path | str, images: Path | str) -> None:
     elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise KitError(f"{folder}: holds other files than predictions of {images}: {remedy}")
     write_json(mark, {"images": str(images)})
-
-
-def find_images(folder: Path | str) -> dict[str, Path]:
-    """The DICOM, PNG and JPEG files of any folder, by id.
-
-    Raises:
-        KitError: there is no such folder, or two of its images have one id.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise KitError(f"--images {folder}: there is no such folder: give one with DICOM files or pictures")
-    return image_files.find(folder)
 
 
 def shapes_of(paths: dict[str, Path]) -> dict[str, tuple[int, int]]:
@@ -196,96 +148,48 @@ def predict_files(
     """
     with logged(target), locked(target.test()):
         images = predictions.images_of(paths, None if isinstance(shape, Mapping) else shape, skip_bad)
-        made_from = _made_from(trained, images, order, backend) | {"whole": str(whole)}
+        files = predictions.files_of(trained, target.test, images, backend)
+        made_from = {
+            "recipe": key_of(trained.recipe.dump()).hex(),
+            "predictions": key_of(*(key for file in files for key in file.keys)).hex(),
+            "thresholds": sha256(trained.thresholds),
+            "ids": key_of(*order).hex(),
+            "whole": str(whole),
+        }
         # Begun before the maps are made, so that an old answer never stands beside new maps.
         answer = store.File(target.submission, made_from)
         answer.begin(keep_previous=True)
         if not answer.is_current():
             saving.discard(target.folder)
-
-        def load() -> "Model":
-            from kit.inference.model import Model
-
-            return Model.load(trained, backend=backend)
-
-        files = _files(trained, target, images, backend)
-        predicted = predictions.predict_images(trained.recipe, load, files, images, ALONE, "predicting")
-        written = answer.build(lambda: write_submission(trained, target, order, shape, whole))
+        predicted = predictions.predict(trained, files, images, ALONE, "predicting", backend)
+        written = answer.build(lambda: _write_submission(trained, target, order, shape, whole))
     return predicted or written
 
 
-def _files(trained: Trained, target: Run, images: predictions.Images, backend: str) -> list[predictions.File]:
-    """What is kept of the answers, without TTA and with: maps, and where there is a gate probabilities."""
-    recipe = trained.recipe
-    parts = {
-        part.label: predictions.row_keys(trained.weights[part.label], images.keys, backend) for part in recipe.parts()
-    }
-    segmenting = [parts[part.label] for part in recipe.parts() if part.role == "segment"]
-    maps_keys = ensemble.mean_keys(segmenting, recipe.weights) if recipe.members else segmenting[0]
-    files = [predictions.File(target.test(tta), maps_keys, tta, "segment") for tta in (False, True)]
-    if recipe.is_gated:
-        classifying = list(zip(*(parts[part.label] for part in recipe.members_that("classify")), strict=True))
-        for tta in (False, True):
-            stack = sha256(trained.stacks[tta])
-            keys = [key_of(stack, *row) for row in classifying]
-            files.append(predictions.File(target.test(tta, "classify"), keys, tta, "classify"))
-    return files
-
-
-def write_submission(trained: Trained, target: Run, order: Sequence[str], shape: Shape, whole: bool) -> None:
-    """Writes the masks of predicted images as a submission.
-
-    Args:
-        trained: Whose rule turns maps into masks.
-        target: With the predictions of the images.
-        order: Ids that the submission answers; an image without a map gets an empty mask.
-        shape: (H, W) of all masks, or of each image's.
-        whole: They are a whole test set, of which a share that was chosen out of fold gets masks.
-    """
-    tta, share = trained.recipe.tta, thresholds_file.read(trained.thresholds).share
-    if share is not None and not whole:
+def _write_submission(trained: Trained, target: Run, order: Sequence[str], shape: Shape, whole: bool) -> None:
+    """Writes the masks of predicted images, by the rule that is in use, as a submission."""
+    tta, rule, chosen = trained.recipe.tta, rules.read(trained.thresholds), thresholds_file.read(trained.thresholds)
+    if chosen.share is not None and not whole:
         log.info(
             "rate matching is off, since this is not a whole test set: the rule's own thresholds decide each image"
         )
-    rule, count = rules.read(trained.thresholds), len(maps.read_ids(target.test(tta)))
-    texts = MaskTexts(rule, share if whole else None)
+    encoder = MaskEncoder(rule, chosen.share if whole else None)
     given = stored_inputs(rule, target.test(tta), target.test(tta, "classify"), shape)
-    for _ in progress(ordered(lambda one: texts.add(*one), given), "masks", count):
+    count = len(maps.read_ids(target.test(tta)))
+    for _ in progress(ordered(lambda one: encoder.add(*one), given), "masks", count):
         pass
-    masks = texts.decided()
+    masks = encoder.rle()
     submission.write(target.submission, [(image_id, masks.get(image_id, rle.EMPTY)) for image_id in order])
     masked = sum(text != rle.EMPTY for text in masks.values())
-    _compare_share(masked, len(masks), thresholds_file.read(trained.thresholds).masked)
-
-
-def _made_from(trained: Trained, images: predictions.Images, order: Sequence[str], backend: str) -> dict[str, str]:
-    """What a submission depends on, by its content."""
-    keys = [predictions.row_keys(trained.weights[part.label], images.keys, backend) for part in trained.recipe.parts()]
-    return {
-        "recipe": key_of(trained.recipe.dump()).hex(),
-        "predictions": key_of(*(key for part in keys for key in part)).hex(),
-        "thresholds": sha256(trained.thresholds),
-        "stack": sha256(trained.stacks[trained.recipe.tta]) if trained.recipe.is_gated else "",
-        "ids": key_of(*order).hex(),
-    }
-
-
-def _compare_share(masked: int, images: int, expected: float | None) -> None:
-    """Says how many images got a mask, and whether that is far from what the thresholds promise."""
-    if expected is None or not images:
-        log.info("%d of %d images get a mask", masked, images)
+    told = f"{masked} of {len(masks)} images get a mask"
+    if chosen.masked is None or not masks:
+        log.info("%s", told)
         return
-    log.info(
-        "%d of %d images get a mask, %.1f %% (out of fold %.1f %%)",
-        masked,
-        images,
-        100 * masked / images,
-        100 * expected,
-    )
-    if cross_validation.is_unlikely(masked, images, expected):
+    log.info("%s, %.1f %% (out of fold %.1f %%)", told, 100 * masked / len(masks), 100 * chosen.masked)
+    if cross_validation.is_unlikely(masked, len(masks), chosen.masked):
         log.warning(
             "mask rate %.1f %% against %.1f %% out of fold (p < 0.001): the images or the calibration have shifted, "
             "as that of a mean of networks may: compare with a recipe that has a hold-out",
-            100 * masked / images,
-            100 * expected,
+            100 * masked / len(masks),
+            100 * chosen.masked,
         )

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from kit.inference.predictions import Images
 from kit.lineage import Inputs
 from kit.recipes.schema import Recipe
 from kit.report import summary
-from kit.run import Run
+from kit.run import Run, Trained
 from kit.workflows import ensemble, space, thresholds
 from kit.workflows.extra import open_extra
 from kit.workflows.workspace import OpenRun, Workspace, logged
@@ -296,9 +297,9 @@ def _predict_fold(session: Session, run: Run, recipe: Recipe, fold: int) -> bool
         tuple(cached.keys[row] for row in rows),
         lambda index: np.array(cached.images[rows[index]]),
     )
-    targets = (run.oof(fold, False, recipe.role), run.oof(fold, True, recipe.role))
-    weights = run.left(fold, len(recipe.stages) - 1)
-    return predictions.predict_part(recipe, weights, targets, images, session.team, f"fold {fold} OOF maps")
+    trained = Trained(recipe, {recipe.label: run.left(fold, len(recipe.stages) - 1)}, run.thresholds)
+    files = predictions.files_of(trained, partial(run.oof, fold), images)
+    return predictions.predict(trained, files, images, session.team, f"fold {fold} OOF maps")
 
 
 def _gather(session: Session, run: Run, recipe: Recipe) -> list[bool]:

@@ -10,8 +10,8 @@ import pandas as pd
 from pycocotools import mask as coco
 
 from kit.competition import rle, submission
+from kit.inference.masks import MaskEncoder
 from kit.inference.rules import ImageRule
-from kit.inference.share import MaskTexts
 from tests.bench.measure import Row, in_turn
 
 MASKS, FILES = 20, 40
@@ -122,7 +122,7 @@ def _submission() -> Row:
         target = Path(folder) / "submission.csv"
 
         def ours() -> None:
-            texts = MaskTexts(ImageRule(0.8, 2048))
+            texts = MaskEncoder(ImageRule(0.8, 2048))
             for index, levels in enumerate(maps):
                 texts.add(f"image{index}", cv2.resize(levels, (1024, 1024)))
             submission.write(target, texts.decided().items())

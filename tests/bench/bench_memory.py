@@ -83,7 +83,8 @@ def _predict(count: int, folder: Path) -> None:
     from kit.core.arrays import open_array
     from kit.core.distributed import ALONE
     from kit.core.store import key_of
-    from kit.inference.predictions import Images, predict_part
+    from kit.inference.predictions import Images, files_of, predict
+    from kit.run import Trained
 
     recipe = recipes.load("demo", NETWORK)
     networks.save_weights(folder / "weights.safetensors", networks.build(recipe.network, pretrained=False))
@@ -93,8 +94,9 @@ def _predict(count: int, folder: Path) -> None:
         tuple(map(key_of, ids)),
         lambda index: np.array(open_array(folder / "images.npy")[index]),
     )
-    targets = folder / "plain.npy", folder / "tta.npy"
-    predict_part(recipe, [folder / "weights.safetensors"], targets, images, ALONE, "predicting")
+    trained = Trained(recipe, {recipe.label: [folder / "weights.safetensors"]}, folder / "none.json")
+    files = files_of(trained, lambda tta, role: folder / f"{role}{tta}.npy", images)
+    predict(trained, files, images, ALONE, "predicting")
 
 
 def _thresholds(count: int, folder: Path) -> None:

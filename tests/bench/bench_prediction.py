@@ -10,7 +10,7 @@ import torch
 from kit import networks, phantom, recipes
 from kit.competition import layout
 from kit.core import files
-from kit.inference import backends, predict
+from kit.inference import backends, model
 from kit.recipes.schema import Recipe
 from kit.run import Run
 from kit.workflows.predict import predict_files
@@ -52,9 +52,9 @@ def _whole(folder: Path, name: str, test: dict[str, Path]) -> Row:
         predict_files(trained, test, tuple(test), Run(folder / f"{name}{next(number)}"), (1024, 1024), False, False)
 
     def forward() -> None:
-        models = predict.load(recipe, weights)  # once for a test set: of few images it is a share of each
+        models = model.load_networks(recipe, weights)  # once for a test set: of few images it is a share of each
         for start in range(0, FILES, recipe.stages[-1].batch_size):
-            predict.probabilities(models, noise[start : start + recipe.stages[-1].batch_size], recipe)
+            model.probabilities(models, noise[start : start + recipe.stages[-1].batch_size], recipe)
 
     ours, alone = in_turn(whole, forward, repeats=2 if name == "exp5" else 3)
     return Row(
@@ -74,10 +74,10 @@ def _backends(folder: Path) -> list[Row]:
     weights = _run(folder, recipe).weights(0, len(recipe.stages) - 1)
     noise = np.random.default_rng(0).integers(0, 256, (2, 512, 512), np.uint8)
     names = backends.BACKENDS
-    models = {name: predict.load(recipe, [weights], name) for name in names}
+    models = {name: model.load_networks(recipe, [weights], name) for name in names}
 
     def forward(name: str) -> None:
-        predict.probabilities(models[name], noise, recipe, mirrored=False)
+        model.probabilities(models[name], noise, recipe, mirrored=False)
 
     eager, *others = in_turn(*(lambda name=name: forward(name) for name in names))
     return [

@@ -20,7 +20,7 @@ from kit.core.files import write_text
 from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
 from kit.data.dataset import FoldData, Loader, Samples
-from kit.inference import predict
+from kit.inference import model
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
 from kit.training import fabric_setup, fit, losses, optimizers
@@ -136,8 +136,8 @@ def _loading(recipe: Recipe, data: FoldData, batch: int) -> float:
 
 def _prediction(recipe: Recipe, weights: Path, images: np.ndarray) -> float:
     """Seconds of a batch with TTA, to the probabilities in memory."""
-    models = predict.load(recipe, [weights])
-    return _seconds(lambda: predict.probabilities(models, np.array(images), recipe), 5) / 5
+    models = model.load_networks(recipe, [weights])
+    return _seconds(lambda: model.probabilities(models, np.array(images), recipe), 5) / 5
 
 
 def _seconds(action, count: int) -> float:

@@ -14,8 +14,9 @@ from kit import networks, recipes
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
 from kit.core.store import read_keys
-from kit.inference import backends, predict, predictions
+from kit.inference import backends, model, predictions
 from kit.inference.maps import open_maps
+from kit.run import Trained
 
 ROOT = Path(__file__).parents[2]
 HEAD = {"network": small_run.RECIPE["network"] | {"image_head": True}}
@@ -34,7 +35,7 @@ def made(folder, changes=None):
 @pytest.mark.parametrize("changes", [{}, HEAD], ids=["masks", "masks and image"])
 def test_every_backend_answers_as_torch_to_one_level(tmp_path, backend, changes):
     settings, path = made(tmp_path, changes)
-    (ours,), (other,) = (predict.load(settings, [path], name) for name in ("torch", backend))
+    (ours,), (other,) = (model.load_networks(settings, [path], name) for name in ("torch", backend))
     for count in (1, 4):
         images = np.random.default_rng(count).integers(0, 256, (count, 64, 64), np.uint8)
         batch = torch.from_numpy(images)[:, None]
@@ -46,7 +47,7 @@ def test_every_backend_answers_as_torch_to_one_level(tmp_path, backend, changes)
             assert torch.allclose(one[1], two[1], atol=1e-3)
         else:
             assert one[1] is two[1] is None
-        for a, b in zip(*(predict.probabilities([net], images, settings) for net in (ours, other)), strict=True):
+        for a, b in zip(*(model.probabilities([net], images, settings) for net in (ours, other)), strict=True):
             np.testing.assert_allclose(a, b, atol=1 / 255)
 
 
@@ -87,11 +88,12 @@ def test_maps_of_another_backend_do_not_pass_for_torchs(tmp_path):
     settings, path = made(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
     given = predictions.Images(("a", "b", "c"), (b"1" * 32, b"2" * 32, b"3" * 32), lambda index: images[index])
-    targets, keys, maps = (tmp_path / "plain.npy", tmp_path / "tta.npy"), [], []
+    trained, keys, maps = Trained(settings, {settings.label: [path]}, tmp_path / "none.json"), [], []
     for backend in ("torch", "onnxruntime", "onnxruntime", "torch"):
-        done = predictions.predict_part(settings, [path], targets, given, ALONE, "test", backend)
-        keys.append((done, read_keys(targets[1])))
-        maps.append(np.array(open_maps(targets[1]).array).astype(int))
+        files = predictions.files_of(trained, lambda tta, role: tmp_path / f"{role}{tta}.npy", given, backend)
+        done = predictions.predict(trained, files, given, ALONE, "test", backend)
+        keys.append((done, read_keys(files[1].path)))
+        maps.append(np.array(open_maps(files[1].path).array).astype(int))
     assert [done for done, _ in keys] == [True, True, False, True]
     assert keys[0][1] == keys[3][1]
     assert not set(keys[0][1]) & set(keys[1][1])
@@ -117,12 +119,12 @@ from pathlib import Path
 sys.path += ["tests/support", "tests/inference"]
 import numpy as np
 import test_export
-from kit.inference import backends, predict
+from kit.inference import backends, model
 with tempfile.TemporaryDirectory() as folder:
     settings, path = test_export.made(Path(folder))
     for backend in backends.BACKENDS[1:]:
-        network = predict.load(settings, [path], backend)
-        predict.probabilities(network, np.zeros((1, 64, 64), np.uint8), settings)
+        network = model.load_networks(settings, [path], backend)
+        model.probabilities(network, np.zeros((1, 64, 64), np.uint8), settings)
 """
 
 

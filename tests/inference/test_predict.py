@@ -9,8 +9,10 @@ import torch
 from kit import networks, recipes
 from kit.competition import levels
 from kit.core.errors import KitError
+from kit.core.parallel import batches
 from kit.data import resize
-from kit.inference import predict, predictions
+from kit.inference import model as inference
+from kit.inference import predictions
 from kit.inference.model import Model
 
 TINY = "network.encoder=resnet18 network.decoder_channels=[16,16,8,8,8] stages.0.batch_size=3 stages.1.batch_size=3"
@@ -55,7 +57,7 @@ def test_an_ensemble_is_the_mean_of_its_maps_and_the_stack_of_its_classifiers(tm
         size = part.stages[-1].size
         resized = torch.from_numpy(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA))[None, None]
         views = [(resized, False), *([(resized.flip(-1), True)] if tta else [])]
-        loaded = predict.load(part, run.trained(model.recipe).weights[part.label])
+        loaded = inference.load_networks(part, run.trained(model.recipe).weights[part.label])
         with torch.inference_mode():
             asked = [(network(view), flipped) for network in loaded for view, flipped in views]
         if part.role == "classify":
@@ -79,7 +81,7 @@ def test_an_image_that_cannot_be_read_costs_itself_alone():
         return index * 10
 
     unreadable = []
-    found = list(predict.batches(5, read, 3, "test", lambda *told: unreadable.append(told)))
+    found = list(batches(5, read, 3, "test", lambda *told: unreadable.append(told)))
     assert found == [([0, 1], [0, 10]), ([3, 4], [30, 40])]
     assert [(index, str(error)) for index, error in unreadable] == [(2, "c.dcm: is empty")]
 
@@ -88,23 +90,23 @@ def test_a_network_that_has_diverged_is_one_clear_line(recipe, models):
     broken = networks.build(recipe.network).eval()
     torch.nn.init.constant_(broken.net.segmentation_head[0].bias, float("nan"))
     with pytest.raises(KitError, match=r"demo: a network answers with NaN: .* lower learning_rate"):
-        predict.probabilities([*models, broken], np.zeros((1, 32, 32), np.uint8), recipe)
+        inference.probabilities([*models, broken], np.zeros((1, 32, 32), np.uint8), recipe)
 
 
 def test_maps_with_image_evidence_are_geometric_means():
     settings = recipes.load("demo", TINY + " network.image_head=true image_evidence=true")
     models = [networks.build(settings.network).eval() for _ in range(2)]
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 64), np.uint8)
-    plain, _ = predict.probabilities(models, images, settings)
+    plain, _ = inference.probabilities(models, images, settings)
     with torch.inference_mode():
         answers = [model(torch.from_numpy(images)[:, None]) for model in models]
     expected = sum(
         (masks[:, 0].double().sigmoid() * image.double().sigmoid()[:, None, None]).sqrt() / 2
         for masks, image in answers
     )
-    assert np.abs(plain - expected.numpy()).max() < 1e-5
-    without, _ = predict.probabilities(models, images, settings.model_copy(update={"image_evidence": False}))
-    assert np.abs(plain - without).max() > 1e-3
+    assert np.abs(plain.numpy() - expected.numpy()).max() < 1e-5
+    without, _ = inference.probabilities(models, images, settings.model_copy(update={"image_evidence": False}))
+    assert (plain - without).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("maker", [(levels, "READER"), (resize, "RESIZER"), (predictions, "QUANTISER")])

@@ -49,10 +49,8 @@ def write(here: Path, content: dict = RECIPE) -> Run:
             networks.save_weights(run.part(part).weights(fold, 0), network)
     rule = {"rule": "image", "binarization": 0.5, "removal": 0, "recipe": settings.name}
     if settings.is_gated:
-        rule["gate"] = 0.5
+        rule["gate"], labels = 0.5, [part.label for part in settings.members_that("classify")]
         for tta in (True, False):
-            ensemble.Stack([part.label for part in settings.members_that("classify")], [40.0, -60.0], 0.1).write(
-                run.stack(tta)
-            )
+            ensemble.Stack(members=labels, weights=[40.0, -60.0], bias=0.1).write(run.stack(tta))
     files.write_json(run.thresholds, rule)
     return Run(place)

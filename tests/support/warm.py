@@ -13,7 +13,7 @@ import torch.utils.serialization
 from numba.core.registry import cpu_target
 
 import kit.cli
-import kit.inference.predict
+import kit.inference.model
 import kit.thresholds.components
 import kit.training.fit
 import kit.workflows.folds

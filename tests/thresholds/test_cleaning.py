@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy import ndimage
 
-from kit.inference import cleaning, share
+from kit.inference import cleaning
 from kit.thresholds.cleaning import cleaned_regions
 from tests.support.searched import KINDS, choose
 
@@ -143,7 +143,7 @@ def test_what_the_search_promises_is_what_the_written_masks_score(kind, match, s
                     dice(result.rule.mask(levels), mask) for levels, mask in zip(maps[own], truth[own], strict=True)
                 ]
             else:
-                candidates = [share.candidate(result.rule, levels) for levels in maps[own]]
+                candidates = [result.rule.candidate(levels) for levels in maps[own]]
                 values = [dice(mask, known) for (mask, _), known in zip(candidates, truth[own], strict=True)]
                 empty = [float(not known.any()) for known in truth[own]]
                 evidence = [value for _, value in candidates]

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from kit.core.files import write_json
-from kit.inference import ensemble, rules, share
+from kit.inference import ensemble
 from kit.inference.rules import GatedRule, ImageRule
 from kit.thresholds import gate
 from tests.support import searched
@@ -67,7 +66,7 @@ def test_every_rule_keeps_its_promise_behind_a_gate(kind):
 def test_a_share_of_masks_is_chosen_behind_a_gate_too(slow):
     maps, truth, presence = images()
     result = choose(match_positive_rate=True)
-    candidates = [share.candidate(result.rule, levels, p) for levels, p in zip(maps, presence, strict=True)]
+    candidates = [result.rule.candidate(levels, p) for levels, p in zip(maps, presence, strict=True)]
     for fold in range(3):
         own = [i for i in range(len(maps)) if i // 2 % 3 == fold]
         scored = [dice(candidates[i][0], truth[i]) for i in own]
@@ -114,19 +113,3 @@ def test_the_surface_holds_the_promised_dice_and_the_plateau_the_gate():
     assert result.surface.dice[at] == pytest.approx(result.apparent_dice, abs=1e-12)
     low, high = result.plateau["gate"]
     assert low <= result.rule.gate <= high
-
-
-def test_a_gate_that_is_always_open_costs_nothing():
-    maps, truth, _ = images()
-    ids = [str(i) for i in range(len(maps))]
-    free = searched.choose(maps, truth, ids, rules=["image"])["image"]
-    open_wide = searched.choose(maps, truth, ids, rules=["image"], image_probability=np.ones(len(maps)))["image"]
-    assert (open_wide.rule.rule, open_wide.apparent_dice) == (free.rule, free.apparent_dice)
-
-
-def test_the_file_holds_the_gate_and_gives_the_same_rule(tmp_path):
-    result = choose()
-    result.write(tmp_path, "x5", {})
-    assert rules.read(tmp_path / "thresholds.json") == result.rule
-    write_json(tmp_path / "plain.json", rules.parameters(result.rule.rule))
-    assert rules.read(tmp_path / "plain.json") == result.rule.rule

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kit.inference.share import places
+from kit.inference.masks import rank_quantiles
 from kit.thresholds.cross_validation import Choices, Images, nested, nested_interval
 from kit.thresholds.exact import ImageSearch
 from kit.thresholds.tables import Histograms
@@ -43,7 +43,7 @@ def real_dice(choice, fresh, rng):
         return PREVALENCE * dice[positive].mean() + (1 - PREVALENCE) * dice[~positive].mean()
     evidence, dice = fresh.candidates(choice.rule)
     sets = rng.integers(len(dice), size=(60, IMAGES // FOLDS))
-    masked = np.stack([places(evidence[some]) <= choice.share for some in sets])
+    masked = np.stack([rank_quantiles(evidence[some]) <= choice.share for some in sets])
     return np.where(masked, dice[sets], fresh.empty[sets]).mean()
 
 

@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 
-from kit.inference.share import candidate
 from kit.thresholds.cross_validation import BLUR, SHARES, prevalence_weights
 from tests.support.searched import KINDS, choose, searched
 
@@ -14,7 +13,7 @@ FOLDS = np.arange(COUNT) % 3
 
 def judged(rule, maps, masks, slow):
     """Evidence of each image, Dice of its mask if it gets one, and Dice of none."""
-    found = [candidate(rule, levels) for levels in maps]
+    found = [rule.candidate(levels) for levels in maps]
     dice = [slow.dice(mask, truth) for (mask, _), truth in zip(found, masks, strict=True)]
     return [value for _, value in found], dice, [slow.dice(np.zeros_like(truth), truth) for truth in masks]
 

@@ -14,7 +14,6 @@ from kit import networks, recipes
 from kit.competition import layout, rle
 from kit.core.errors import KitError
 from kit.inference import maps, rules
-from kit.inference.share import candidate
 from kit.kaggle.settings import Settings
 from kit.recipes.schema import Network
 from kit.run import Run
@@ -84,7 +83,7 @@ class TestEveryRecipe:
                 masks = [rule.mask(levels, given) for levels, given in zip(full, presence, strict=True)]
                 scores += [slow.dice(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
             else:  # each fold is a test set: those with the most evidence get their mask
-                masks, evidence = zip(*map(candidate, [rule] * len(full), full, presence), strict=True)
+                masks, evidence = zip(*map(rule.candidate, full, presence), strict=True)
                 dice = [slow.dice(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
                 patients = table.patient_id[list(stack.ids)].nunique()
                 mean, _ = slow.matched(promised["share"], evidence, dice, (~known).astype(float), prevalence, patients)

@@ -4,18 +4,13 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from kit import cli, phantom, recipes, submissions
 from kit.competition import submission
@@ -145,13 +140,6 @@ def test_two_processes_train_together_and_both_tell_every_bad_file(place):
     assert sorted(maps.open_maps(run / "oof/fold0.npy").ids) == sorted(set(held) - {path.stem for path in broken})
 
 
-def test_the_search_alone_prints_every_rule_and_draws(kit, place):
-    code, out, _ = kit("thresholds", *RUN)
-    assert code == 0
-    assert all(f"{rule}, {tta} TTA" in out for rule in ("image", "component", "triplet") for tta in ("with", "without"))
-    assert (place / "runs/tiny/test/thresholds/triplet/surface.svg").stat().st_size > 1000
-
-
 def test_a_prediction_tells_of_settings_that_its_thresholds_were_not_searched_with(kit, place, caplog):
     before = (place / "runs/tiny/test/thresholds.json").read_bytes()
     assert kit("predict", *RUN, "--set", "prevalence=0.5 threshold.transfer=share threshold.smallest_contour=9")[0] == 0
@@ -260,50 +248,12 @@ def test_a_folder_is_named_by_what_it_is_called(kit, place, monkeypatch):
     monkeypatch.setattr(
         "kit.workflows.predict.predict_files", lambda *arguments, **_: targets.append(arguments[3].folder)
     )
-    monkeypatch.setattr("kit.workflows.predict.find_images", lambda folder: {"a": Path(folder) / "a.png"})
+    monkeypatch.setattr("kit.competition.image_files.find", lambda folder: {"a": Path(folder) / "a.png"})
     targets = []
     monkeypatch.setenv("PWD", str(place))
     assert kit("predict", *RUN, "--images", "tiny/dicom-images-test/..")[0] == 0
     assert kit("predict", *RUN, "--images", ".")[0] == 0
     assert targets == [Path("predictions/tiny-test/tiny"), Path(f"predictions/tiny-test/{place.name}")]
-
-
-def test_pictures_of_one_name_are_told_apart_by_their_folders(kit, place, caplog):
-    for patient, level in (("a", 0), ("b", 9), ("copy", 9)):
-        (place / "pictures" / patient).mkdir(parents=True)
-        cv2.imwrite(str(place / "pictures" / patient / "frontal.png"), np.full((32, 32), level, np.uint8))
-    assert kit("predict", *RUN, "--images", "pictures", "--out", "named")[0] == 0
-    assert list(submission.read(place / "named/submission.csv")) == ["a-frontal", "b-frontal"]
-    assert "left out: 1 copies of other images" in caplog.messages
-
-
-def test_a_killed_training_goes_on_to_the_same_weights(kit, place, tmp_path, monkeypatch):
-    (place / "killed.yaml").write_text(RECIPE.replace("epochs: 3", "epochs: 6"))
-    (place / "whole.yaml").write_text(RECIPE.replace("epochs: 3", "epochs: 6"))
-    kit("folds", *RUN)
-    arguments = ("train", "--data", "tiny", "--fold", "0", "--recipe")
-    command = "import torch; torch.set_num_threads(1); from kit.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", command, *arguments, "killed.yaml"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.DEVNULL,
-    )
-    stage = place / "runs/tiny/killed/fold0/stage1"
-    deadline = time.monotonic() + 240
-    while not (stage / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert (stage / "last.ckpt").exists()
-    assert not (stage / "weights.safetensors").exists()
-    for name in ("killed.yaml", "whole.yaml"):
-        assert kit(*arguments, name)[0] == 0
-    for number in (1, 2):
-        killed, whole = (
-            load_file(place / f"runs/tiny/{name}/fold0/stage{number}/weights.safetensors")
-            for name in ("killed", "whole")
-        )
-        assert all(torch.equal(killed[name], whole[name]) for name in whole)
 
 
 @pytest.mark.parametrize(
@@ -393,15 +343,3 @@ def test_a_training_that_diverges_ends_with_a_line(kit, place):
         err,
     )
     assert not list((place / "runs/tiny/diverging").rglob("*.safetensors"))
-
-
-def test_labels_that_changed_after_the_folds_stop_the_training(kit, place):
-    labels = place / "tiny/train-rle.csv"
-    before = labels.read_text()
-    labels.write_text(before + "\n")
-    try:
-        code, _, err = kit("train", *RUN)
-        assert code == 2
-        assert "has changed since the folds were made" in err
-    finally:
-        labels.write_text(before)

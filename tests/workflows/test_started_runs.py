@@ -11,7 +11,7 @@ from tiny_recipes import tiny
 from kit import lineage, recipes
 from kit.core.errors import KitError
 from kit.workflows.folds import make_folds
-from kit.workflows.predict import predict, predict_by
+from kit.workflows.predict import predict
 from kit.workflows.thresholds import explore
 from kit.workflows.train import Job, train
 from kit.workflows.workspace import Workspace
@@ -41,7 +41,7 @@ def test_round_1_predicts_and_goes_on_with_round_2(data, caplog):
         shutil.copytree(data, other)  # the same images: all that validate have trained
         make_folds(Workspace(), other, recipes.load("demo"), count=3)
     source, _ = train(Workspace(), Job(data, tiny("exp2")))
-    path, _ = predict_by(Workspace(), other, tiny("exp2"), data.name)
+    path, _ = predict(Workspace(), other, tiny("exp2"), trained_on=data.name)
     assert path.parent.name == f"exp2@{data.name}"
     predict(Workspace(), data, tiny("exp2"))
     assert path.read_text() == source.submission.read_text()

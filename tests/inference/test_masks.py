@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.inference.masks import MaskEncoder, rank_quantiles
 from kit.inference.rules import ComponentRule, ExpectedRule, GatedRule, ImageRule, TripletRule
-from kit.inference.share import MaskTexts, candidate, places
 
 EXAMPLES = [
     ImageRule(0.5, 300000),
@@ -21,7 +21,7 @@ def test_the_candidate_is_the_mask_where_its_evidence_reaches_the_cut(rule, prob
     reached = set()
     for seed in range(20):
         for levels in problem(seed)[0]:
-            mask, evidence = candidate(rule, levels)
+            mask, evidence = rule.candidate(levels)
             assert mask.any() or evidence < cut
             expected = mask if evidence >= cut else np.zeros_like(mask)
             assert (rule.mask(levels) == expected).all()
@@ -32,7 +32,7 @@ def test_the_candidate_is_the_mask_where_its_evidence_reaches_the_cut(rule, prob
 def test_the_largest_component_is_kept_where_none_is_large_enough():
     levels = np.zeros((32, 32), np.uint8)
     levels[2:4, 2:4] = levels[10, 10] = 255
-    mask, evidence = candidate(ComponentRule(0.5, 10**6), levels)
+    mask, evidence = ComponentRule(0.5, 10**6).candidate(levels)
     assert mask.sum() == 4
     assert evidence == 4 * 1024
 
@@ -40,47 +40,38 @@ def test_the_largest_component_is_kept_where_none_is_large_enough():
 def test_a_shut_gate_leaves_no_evidence():
     levels = np.full((8, 8), 255, np.uint8)
     rule = GatedRule(ImageRule(0.5, 0), 0.4)
-    assert candidate(rule, levels, 0.5)[1] == 1024 * 1024
-    assert candidate(rule, levels, 0.3)[1] == 0
-
-
-def test_an_empty_map_has_no_evidence():
-    for rule in EXAMPLES[:-1]:
-        assert candidate(rule, np.zeros((16, 16), np.uint8))[1] == 0
+    assert rule.candidate(levels, 0.5)[1] == 1024 * 1024
+    assert rule.candidate(levels, 0.3)[1] == 0
 
 
 @given(st.permutations(range(1, 30)), st.floats(0, 1))
 def test_so_many_images_as_the_share_says(evidence, share):
-    chosen = places(np.array(evidence, float)) <= share
+    chosen = rank_quantiles(np.array(evidence, float)) <= share
     assert abs(chosen.sum() - share * len(evidence)) <= 0.5 + 1e-9
     assert sorted(np.array(evidence)[chosen]) == sorted(evidence)[len(evidence) - chosen.sum() :]
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.floats(0, 1), st.randoms())
 def test_the_order_of_the_images_does_not_matter_and_equals_are_treated_alike(evidence, share, random):
-    before = dict(zip(evidence, (places(np.array(evidence, float)) <= share).tolist(), strict=True))
+    before = dict(zip(evidence, (rank_quantiles(np.array(evidence, float)) <= share).tolist(), strict=True))
     random.shuffle(evidence)
-    assert [before[value] for value in evidence] == (places(np.array(evidence, float)) <= share).tolist()
+    assert [before[value] for value in evidence] == (rank_quantiles(np.array(evidence, float)) <= share).tolist()
     assert not before.get(0, False)
 
 
 def test_the_share_is_one_of_weights():
     evidence, weights = np.array([4.0, 3.0, 2.0, 1.0]), np.array([0.5, 0.5, 0.5, 2.5])
-    assert (places(evidence, weights) <= 0.25).tolist() == [True, True, False, False]
-    assert (places(evidence) <= 0.25).tolist() == [True, False, False, False]
+    assert (rank_quantiles(evidence, weights) <= 0.25).tolist() == [True, True, False, False]
+    assert (rank_quantiles(evidence) <= 0.25).tolist() == [True, False, False, False]
 
 
-def test_no_images():
-    assert places(np.array([])).tolist() == []
-
-
-class TestMaskTexts:
+class TestMaskEncoder:
     """Masks of a set of images, decided one by one or together."""
 
     LEVELS = {name: np.full((8, 8), 200, np.uint8) for name in "abcd"}  # noqa: RUF012
 
     def decided(self, share):
-        found = MaskTexts(ImageRule(0.5, 10000), share)
+        found = MaskEncoder(ImageRule(0.5, 10000), share)
         for index, (name, levels) in enumerate(self.LEVELS.items()):
             levels = levels.copy()
             levels[index:] = 0  # the areas grow: 0, 1, 2 and 3 rows
@@ -88,7 +79,7 @@ class TestMaskTexts:
         assert len(found) == 4
         assert "a" in found
         assert "e" not in found
-        return [name for name, text in found.decided().items() if text != "-1"]
+        return [name for name, text in found.rle().items() if text != "-1"]
 
     def test_without_a_share_each_image_is_decided_alone(self):
         assert self.decided(None) == ["b", "c", "d"]
