@@ -182,8 +182,17 @@ def predict_images(
     from kit.workflows.workspace import Workspace
 
     wanted, kinds = recipes.load(recipe_for(data, recipe), overrides), saving.kinds_of(save)
-    options = {"images": images, "out": out, "skip_bad": skip_bad, "save": kinds, "backend": backend}
-    path, done = predict.predict(Workspace(), data, wanted, **options, trained_on=trained_on)
+    path, done = predict.predict(
+        Workspace(),
+        data,
+        wanted,
+        images=images,
+        out=out,
+        skip_bad=skip_bad,
+        save=kinds,
+        backend=backend,
+        trained_on=trained_on,
+    )
     print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
 
 

@@ -7,6 +7,7 @@ through `Client.read`, which repeats it until it is answered, or `Client.act`, w
 
 import contextlib
 import io
+import logging
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
@@ -19,6 +20,8 @@ from requests.adapters import HTTPAdapter
 from kit.core.errors import KitError
 from kit.kaggle import credentials
 from kit.kaggle.retry import explained, persist
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 10.0
 PINNED = {"kaggle": "2.2.4", "kagglesdk": "0.1.37"}
@@ -101,7 +104,8 @@ def connect(timeout: float = 60.0) -> Client:
         KitError: there are no credentials, they cannot be checked, or the client is of another version.
     """
     _check_versions()
-    credentials.warn_of_readable_files()
+    for path in credentials.readable_by_others():
+        log.warning("%s: other users can read it: chmod 600 %s", path, path)
     credentials.check_token()
     try:
         api = persist(lambda _: _sign_in(timeout))

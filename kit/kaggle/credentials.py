@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import json
-import logging
 import os
 import re
 import stat
@@ -13,8 +12,6 @@ from urllib.parse import quote
 import requests
 
 from kit.core.errors import KitError
-
-log = logging.getLogger(__name__)
 
 HOW = "create a token on kaggle.com (Settings, API), put it in ~/.kaggle/access_token and `chmod 600` that file"
 MASK = b"***"
@@ -87,11 +84,9 @@ def _key_problem(path: Path) -> str:
     return f"has no {' and no '.join(missing)}" if missing else ""
 
 
-def warn_of_readable_files() -> None:
-    """Says which files with credentials other users of the machine can read."""
-    for path in files():
-        if path.is_file() and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-            log.warning("%s: other users can read it: chmod 600 %s", path, path)
+def readable_by_others() -> list[Path]:
+    """The files with credentials that other users of the machine can read."""
+    return [path for path in files() if path.is_file() and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)]
 
 
 def carried(request: requests.PreparedRequest) -> list[str]:

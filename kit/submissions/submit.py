@@ -10,7 +10,7 @@ from typing import Any
 from kit.competition import layout, scoring, submission
 from kit.core import files
 from kit.core.errors import KitError, printable
-from kit.submissions import leaderboard, ledger, standings
+from kit.submissions import ledger, standings
 
 MEASURES = ("nested_dice", "interval", "dice_all_empty", "dice_positives", "apparent_dice")
 """What the ledger keeps of a thresholds.json."""
@@ -107,40 +107,27 @@ def submit_local(
     Raises:
         KitError: the file is invalid; lists all its problems; nothing is recorded.
     """
-    with checked_copy(path, competition, ledger_path) as copy:
-        outcome = _submit_local(path, copy, competition, ledger_path, oof, again, ask)
-        keep(copy)
-    return outcome
-
-
-def _submit_local(
-    path: Path,
-    copy: Path,
-    competition: layout.Competition,
-    ledger_path: Path,
-    oof: dict[str, Any],
-    again: bool,
-    ask: Ask,
-) -> Outcome:
     destination = f"local/{competition.name}"
-    digest = files.sha256(copy)
-    before = ledger.find(ledger_path, digest, destination)
-    submitted = before is not None and before.submitted
-    scored = before is not None and (before.public, before.private) != (None, None)
-    if before and scored and not again and not ask(f"{path} was submitted before. Submit it again?"):
-        return Outcome(before, fresh=False, path=path)
-    if before is None:
-        record_built(path, competition.name, ledger_path, digest, oof)
-        ledger.append(ledger_path, "validated", digest, destination=destination)
-    scores = leaderboard.score(copy, competition)
-    if scores is not None:
-        if scored or not submitted:  # otherwise a process was killed between submitting and scoring
-            ledger.append(ledger_path, "submitted", digest, destination=destination)
-        ledger.append(
-            ledger_path, "scored", digest, destination=destination, public=scores.public, private=scores.private
-        )
-    entry = ledger.find(ledger_path, digest, destination)
-    assert entry is not None, "it was just written"
+    with checked_copy(path, competition, ledger_path) as copy:
+        digest = files.sha256(copy)
+        before = ledger.find(ledger_path, digest, destination)
+        scored = before is not None and (before.public, before.private) != (None, None)
+        if before and scored and not again and not ask(f"{path} was submitted before. Submit it again?"):
+            keep(copy)
+            return Outcome(before, fresh=False, path=path)
+        if before is None:
+            record_built(path, competition.name, ledger_path, digest, oof)
+            ledger.append(ledger_path, "validated", digest, destination=destination)
+        if competition.solution_path is not None:
+            solution = scoring.read_solution(competition.solution_path, public_share=competition.public_share)
+            scores = scoring.score(submission.read(copy), solution, competition.shapes)
+            if scored or not (before and before.submitted):  # else a process was killed between submitting and scoring
+                ledger.append(ledger_path, "submitted", digest, destination=destination)
+            figures = {"public": scores.public, "private": scores.private}
+            ledger.append(ledger_path, "scored", digest, destination=destination, **figures)
+        entry = ledger.find(ledger_path, digest, destination)
+        assert entry is not None, "it was just written"
+        keep(copy)
     return Outcome(entry, fresh=True, path=path)
 
 

@@ -32,12 +32,10 @@ def compare(
     Raises:
         KitError: fewer than two runs, one that is not there or not trained, or no image in common.
     """
-    if len(set(names)) < 2:
-        raise KitError("kit compare: give two or more different runs, such as `kit compare exp2 exp5`")
     place = workspace.runs / workspace.open_data(data).name
     runs = {Path(name).name: Run(Path(name) if Path(name).is_dir() else place / name) for name in names}
-    if len(runs) < len(set(names)):
-        raise KitError(f"compare: two of {', '.join(names)} have one name: give the folder of one another name")
+    if len(runs) < 2:
+        raise KitError("kit compare: give two or more different runs, such as `kit compare exp2 exp5`")
     measured = {}
     for name, run in runs.items():
         opened = open_run(workspace, data, run.read_recipe(), run)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from kit.core import allocator
 from kit.core.errors import KitError
 from kit.core.parallel import cores
 from kit.kaggle import credentials
@@ -53,7 +52,6 @@ def examine(workspace: Workspace, reach: Callable[[str], bool] | None = None) ->
     yield _device()
     yield _threads()
     yield _memory()
-    yield Sign("allocator", _allocator())
     free = shutil.disk_usage(workspace.root).free
     roomy = free > _NEEDED_DISK
     advice = "" if roomy else "exp5 on the whole competition wants about 20 GiB: see docs/scale.md"
@@ -144,17 +142,6 @@ def _memory() -> Sign:
     return Sign("memory", f"{free / GIB:.1f} of {total / GIB:.1f} GiB free", advice)
 
 
-def _allocator() -> str:
-    """Which allocator a training will use, and how."""
-    preloaded = [Path(part).name for part in os.environ.get("LD_PRELOAD", "").replace(":", " ").split()]
-    other = next((name for name in preloaded if "malloc" in name), "")
-    if other:
-        return f"{other}, preloaded"
-    if allocator.keep_freed_memory():
-        return "glibc, told to keep what was freed (a CPU trains up to 1.8 times as fast)"
-    return "that of the system, as it is"
-
-
 def _encoder_weights(reach: Callable[[str], bool]) -> Sign:
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     kept = sorted(home.glob("hub/models--*resnet34*"))
@@ -179,8 +166,7 @@ def _kaggle() -> Sign:
     places = credentials.found()
     if not places:
         return Sign("Kaggle", "no credentials", f"to submit there, {credentials.HOW}")
-    open_to_all = [path for path in credentials.files() if path.is_file() and path.stat().st_mode & 0o044]
-    advice = f"other users can read it: chmod 600 {open_to_all[0]}" if open_to_all else ""
+    advice = "".join(f"other users can read it: chmod 600 {path}" for path in credentials.readable_by_others()[:1])
     return Sign("Kaggle", f"credentials in {places[0]} (not shown, not tried)", advice)
 
 

@@ -70,7 +70,6 @@ def import_folder(
     if found.resized:
         log.warning("%d masks are resized to their images (first: %s)", len(found.resized), found.resized[0])
     _check_rows(found, skip_bad)
-    _check_links(found)
     made_from = _fingerprint(found)
     if present(out / _MARK):
         if read_json(out / _MARK) == made_from:
@@ -106,22 +105,6 @@ def _check_rows(found: Mirror, skip_bad: bool) -> None:
     if not skip_bad:
         raise KitError(f"{what} in {found.folder} (first: {missing[0]}): fetch them, or leave them out with --skip-bad")
     log.warning("%s, and are left out (first: %s)", what, missing[0])
-
-
-def _check_links(found: Mirror) -> None:
-    """Says that links lead to images elsewhere, and refuses to copy other files from there.
-
-    Raises:
-        KitError: a file beside the images is a link out of the folder.
-    """
-    inside = found.folder.resolve()
-    for name in _COPIED:
-        path = found.folder / name
-        if present(path) and not path.resolve().is_relative_to(inside):
-            raise KitError(f"{path}: links to {path.resolve()}, out of the folder: put a copy of the file in its place")
-    paths = [*found.images.values(), *found.masks.values()]
-    if away := [path for path in paths if not path.resolve().is_relative_to(inside)]:
-        log.info("%d images and masks lie elsewhere (first: %s)", len(away), printable(away[0]))
 
 
 def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:

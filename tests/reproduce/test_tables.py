@@ -15,7 +15,6 @@ from kit.core.files import read_json, write_json, write_text
 from kit.data.resize import resize_mask
 from kit.inference import maps
 from kit.run import Run
-from kit.submissions import leaderboard
 from reproduce import claims, network, paper, tables
 from reproduce.scores import RunScores
 
@@ -311,9 +310,8 @@ def test_round_1s_leaderboard_shows_the_whole_test_set(phantoms, runs, tmp_path)
     second = RunScores(dataclasses.replace(whole, public_share=0.01), runs)
     assert not second.all_public
     assert len(second.dice("exp5", True, "image", test=True)) == len(texts)
-    submission = tmp_path / "submission.csv"
-    write_text(submission, "ImageId,EncodedPixels\n" + "".join(f"{image},-1\n" for image in texts))
-    scores = leaderboard.score(submission, whole)
+    solution = scoring.read_solution(whole.solution_path, public_share=whole.public_share)
+    scores = scoring.score(dict.fromkeys(texts, "-1"), solution, whole.shapes)
     assert (scores.public, scores.private) == (pytest.approx(np.mean([not rows for rows in texts.values()])), None)
 
 

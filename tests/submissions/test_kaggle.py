@@ -96,17 +96,6 @@ def test_a_refusal_stops_it_and_the_same_command_goes_on(kaggle, submit, method,
     assert_one_scored(kaggle, submit())
 
 
-@pytest.mark.parametrize("method", [*READS, "PUT", "CreateSubmission"])
-def test_a_fault_that_stays_stops_it_and_nothing_is_submitted(kaggle, submit, method):
-    kaggle.faults = [Fault(method, 503, times=9999)]
-    with pytest.raises(KitError, match="fault 503"):
-        submit()
-    assert kaggle.submissions == []
-    assert kaggle.count("CreateSubmission") == (method == "CreateSubmission")
-    kaggle.faults = []
-    assert_one_scored(kaggle, submit())
-
-
 @pytest.mark.parametrize("kind", [500, 503, "lost", "stall", "text"])
 @pytest.mark.parametrize("method", ["CreateSubmission", "CreateCodeSubmission"])
 def test_a_reply_lost_after_the_act_is_found_in_kaggles_list(kaggle, submit, with_kernel, method, kind):
@@ -142,14 +131,6 @@ def test_no_ref_is_no_submission(kaggle, submit, monkeypatch):
     )
     with pytest.raises(KitError, match="not submitted: Could not submit"):
         submit()
-
-
-def test_the_same_file_is_not_submitted_twice(kaggle, submit, book):
-    submit()
-    second = submit()
-    assert not second.fresh
-    assert_one_scored(kaggle, second)
-    assert events(book).count("submitted") == 1
 
 
 def test_the_same_file_is_found_without_the_ledger(kaggle, submit, book):
@@ -345,16 +326,3 @@ def test_who_stops_waiting_is_told_that_the_submission_stands(kaggle, submit, ca
         submit()
     assert caplog.messages[-1] == "interrupted: the submission stands; `make scores` asks for its score"
     assert_one_scored(kaggle, submit())
-
-
-def test_a_refused_upload_is_no_question_of_rules(kaggle, submit):
-    kaggle.faults = [Fault("PUT", 403)]
-    with pytest.raises(KitError, match="its address may have expired: run the same command again"):
-        submit()
-    assert kaggle.submissions == []
-
-
-def test_two_at_once_are_one(kaggle, submit, book):
-    with locked(book), pytest.raises(KitError, match="another submission is under way"):
-        submit()
-    assert kaggle.submissions == []

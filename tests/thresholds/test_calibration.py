@@ -4,7 +4,6 @@ import pytest
 from kit.inference.rules import ExpectedRule
 from kit.thresholds.calibration import ExpectedSearch
 from kit.thresholds.tables import Histograms
-from tests.support.searched import choose
 
 
 def tables_of(maps, masks):
@@ -58,25 +57,6 @@ def test_the_mask_is_that_of_the_highest_expected_dice(drawn):
     sure = ExpectedRule(rule.foreground, 1.0, [100], [0.0], 3.0)
     mask = sure.mask(levels)
     assert 2 * p[mask].sum() / (mask.sum() + p.sum()) == pytest.approx(best, abs=1e-12)
-
-
-def test_the_approximation_is_near_the_expectation_for_independent_pixels(drawn):
-    levels = drawn[0][0]
-    rule = ExpectedRule((np.arange(256) / 255).tolist(), 1.0, [100], [0.0], 0.0)
-    rng = np.random.default_rng(1)
-    truths = rng.random((300, 32, 32)) < levels / 255
-    mask = levels >= 191
-    real = np.mean([2 * (mask & truth).sum() / (mask.sum() + truth.sum()) for truth in truths])
-    assert rule.expected_dice(tables_of([levels], [mask]).area)[191, 0] == pytest.approx(real, abs=0.005)
-
-
-def test_what_is_promised_is_what_the_masks_score(problem, slow):
-    maps, masks = problem(3, count=15)
-    found = choose(maps, masks, [str(index) for index in range(15)], None, ["expected"], prevalence=0.3)["expected"]
-    scored = [slow.dice(found.rule.mask(levels), mask) for levels, mask in zip(maps, masks, strict=True)]
-    np.testing.assert_allclose(found.images, scored, atol=1e-12)
-    assert found.surface is None
-    assert found.plateau == {}
 
 
 @pytest.mark.parametrize("filled", [False, True])

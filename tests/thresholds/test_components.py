@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -33,18 +32,6 @@ FEW_LEVELS = st.sampled_from([0, 1, 2, 128, 254, 255])
 )
 def test_any_map(levels, seed):
     assert_equal_to_labelling(levels, np.random.default_rng(seed).random(levels.shape) < 0.4)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_noise_has_more_components_than_rows_were_kept_for(seed):
-    rng = np.random.default_rng(seed)
-    assert_equal_to_labelling(rng.integers(0, 256, (40, 33), np.uint8), rng.random((40, 33)) < 0.3)
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_blobs(seed, problem):
-    for levels, truth in zip(*problem(seed, shape=(12, 10)), strict=True):
-        assert_equal_to_labelling(levels, truth)
 
 
 def test_components_apart_by_one_pixel_are_as_many_as_can_be():

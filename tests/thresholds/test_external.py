@@ -88,27 +88,6 @@ def test_other_arrays_are_refused(files, maps, masks, message):
     assert not (files.folder / "out").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00"])
-def test_other_files_are_refused(files, content):
-    (files.folder / "maps.npy").write_bytes(content)
-    with pytest.raises(KitError, match=r"maps\.npy: is not a \.npy file"):
-        files()
-
-
-def test_a_cut_off_array_is_refused(files):
-    whole = (files.folder / "maps.npy").read_bytes()
-    (files.folder / "maps.npy").write_bytes(whole[:-1])
-    with pytest.raises(KitError, match=r"maps\.npy: is not a \.npy file"):
-        files()
-
-
-def test_missing_files(files):
-    with pytest.raises(KitError, match=r"none\.npy: cannot be read"):
-        files(maps="none.npy")
-    with pytest.raises(KitError, match=r"none\.csv: cannot be read"):
-        files(folds_path=files.folder / "none.csv")
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

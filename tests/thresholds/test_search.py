@@ -1,5 +1,3 @@
-import json
-import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +12,6 @@ from kit.inference.maps import upsample
 from kit.inference.rules import ImageRule, TripletRule, parameters
 from kit.thresholds.cross_validation import resampled
 from kit.thresholds.search import ThresholdSearch, choose_thresholds, parse_removal, parse_rules
-from kit.thresholds.tables import Histograms
 from tests.support.searched import KINDS, choose, searched
 
 IDS = [str(index) for index in range(6)]
@@ -115,38 +112,6 @@ def test_a_rule_without_a_surface_leaves_none_of_another(problem, tmp_path):
     assert not (tmp_path / "surface.npz").exists()
 
 
-def test_maps_are_read_once_and_let_go():
-    alive = []
-
-    def fresh(value):
-        for _ in range(60):
-            assert sum(array() is not None for array in alive) < 30
-            array = np.full((8, 8), value)
-            alive.append(weakref.ref(array))
-            yield array
-            del array
-
-    choose(fresh(np.uint8(200)), fresh(True), [str(index) for index in range(60)], None, KINDS)
-    assert len(alive) == 120
-
-
-def test_histograms_stay_small():
-    tables = Histograms(1000)
-    assert tables.area.dtype == tables.overlap.dtype == np.int32
-    assert tables.area.nbytes + tables.overlap.nbytes < 3000 * 1000
-
-
-def test_maps_and_masks_must_be_as_many(problem):
-    maps, masks = problem(1)
-    with pytest.raises(KitError, match="masks: 6 for 5 maps"):
-        choose(maps[:5], masks, IDS)
-
-
-def test_no_maps():
-    with pytest.raises(KitError, match="no maps"):
-        choose([], [], [])
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_written_says_all(kind, problem, tmp_path):
     maps, masks = problem(3)
@@ -172,15 +137,6 @@ def test_what_is_written_says_all(kind, problem, tmp_path):
         assert set(surface) == {"levels", "removal", "dice"} | ({"top"} if kind == "triplet" else set())
         assert surface["dice"].shape == shape
         assert (surface["levels"] == np.arange(256) / 255).all()
-
-
-def test_the_same_maps_give_the_same_bytes(problem, tmp_path):
-    maps, masks = problem(4)
-    for name in ("once", "twice"):
-        choose(maps, masks, IDS, None, ["triplet"])["triplet"].write(tmp_path / name, None, {})
-    once, twice = ((tmp_path / name / "thresholds.json").read_bytes() for name in ("once", "twice"))
-    assert once == twice
-    assert json.loads(once)["recipe"] is None
 
 
 def test_options():

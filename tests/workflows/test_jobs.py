@@ -112,15 +112,6 @@ def test_each_process_has_a_gpu_counted_round(tmp_path, monkeypatch, given, coun
     assert [(tmp_path / str(fold)).read_text() for fold in range(3)] == expected
 
 
-def test_a_fold_that_waited_takes_the_gpu_that_has_become_free(tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    # The first fold ends when the others have begun; so the third runs beside it.
-    write = 'printf %s $CUDA_VISIBLE_DEVICES > "$0"; [ "$0" != 0 ] || while [ ! -e 2 ]; do sleep 0.02; done'
-    jobs._run([0, 1, 2], ["sh", "-c", write], 2, tmp_path)
-    assert [(tmp_path / str(fold)).read_text() for fold in range(3)] == ["0", "1", "1"]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_when_a_fold_dies_the_other_is_ended_and_one_line_says_which(begin):
     process = begin()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import made_kernel
 import pytest
-from kaggle_server import zipped
 
 from kit import cli, phantom
 from kit.competition import layout, submission
@@ -122,16 +121,6 @@ def test_another_kernels_output_is_not_credited_to_the_run(kit, guess, kaggle, i
         arguments = ("submit", "--data", "tiny", "--to", "kaggle", "--competition", "siim", "--yes", "--again")
         assert kit(*arguments, "--kernel", f"{owner}/{slug}/1")[0] == 0
         assert ("0.8000" in kit("scores")[1]) == credited
-
-
-def test_a_download_is_complete_once(kit, kaggle, impatient):
-    kaggle.files = {"stage_2_train.csv": b"ImageId,EncodedPixels\n", "stage_2_images/a.dcm": b"x"}
-    assert "data/siim: complete\n" in kit("download", "--competition", "siim")[1]
-    assert Path("data/siim/stage_2_images/a.dcm").read_bytes() == b"x"
-    assert "nothing to do" in kit("download", "--competition", "siim")[1]
-    kaggle.mirrors["ada/train"] = zipped({"b.dcm": b"y"})
-    assert kit("download", "--dataset", "ada/train", "--out", "mirror")[0] == 0
-    assert Path("mirror/b.dcm").read_bytes() == b"y"
 
 
 def test_a_kernel_version_is_submitted(kit, guess, kaggle, impatient):

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -235,27 +234,6 @@ def test_any_folder_of_images_is_predicted_and_bad_files_are_told(kit, place, ca
     assert rows["patient0"] == submission.read(place / "runs/tiny/test/submission.csv")[images[0].stem]
 
 
-def test_runs_of_one_name_cannot_be_compared(kit, place):
-    shutil.copytree(place / "runs/tiny/test", place / "kept/test")
-    code, _, err = kit("compare", "test", "kept/test", "--data", "tiny")
-    shutil.rmtree(place / "kept")
-    assert code == 2
-    assert err == "kit: compare: two of test, kept/test have one name: give the folder of one another name\n"
-
-
-def test_a_folder_is_named_by_what_it_is_called(kit, place, monkeypatch):
-    """`.` has no name of its own: predictions/ itself would be its place, and the workspace that of `..`."""
-    monkeypatch.setattr(
-        "kit.workflows.predict.predict_files", lambda *arguments, **_: targets.append(arguments[3].folder)
-    )
-    monkeypatch.setattr("kit.competition.image_files.find", lambda folder: {"a": Path(folder) / "a.png"})
-    targets = []
-    monkeypatch.setenv("PWD", str(place))
-    assert kit("predict", *RUN, "--images", "tiny/dicom-images-test/..")[0] == 0
-    assert kit("predict", *RUN, "--images", ".")[0] == 0
-    assert targets == [Path("predictions/tiny-test/tiny"), Path(f"predictions/tiny-test/{place.name}")]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -277,14 +255,6 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(kit, arguments, message):
     assert message in err
     assert err.startswith("kit: ")
     assert err.count("\n") == 1
-
-
-def test_validate_lists_every_problem(kit, place):
-    (place / "bad.csv").write_text("ImageId,EncodedPixels\nx,1 2 3\n")
-    code, out, _ = kit("validate", "bad.csv", "--data", "tiny")
-    assert code == 2
-    assert "line 2: image x" in out
-    assert out.count("is missing") == 8
 
 
 def test_broken_weights_cost_no_map_that_is_there(kit, place):
@@ -321,25 +291,3 @@ def test_what_was_made_and_then_damaged_is_made_again(kit, place):
         assert err.count("\n") == 1
         assert kit("train", *RUN)[0] == kit("predict", *RUN)[0] == kit("thresholds", *RUN)[0] == 0
         assert [file.read_bytes() for file in files] == before
-
-
-def test_other_folds_than_the_recipe_says_are_refused(kit):
-    kit("folds", *RUN)
-    assert kit("train", *RUN, "--set", "name=other folds.count=3") == (
-        2,
-        "",
-        "kit: folds/tiny-3fold.csv: there are no folds yet of other, 3 folds (folds/tiny.csv has 2 folds): "
-        "run `make folds` with this recipe first\n",
-    )
-
-
-def test_a_training_that_diverges_ends_with_a_line(kit, place):
-    kit("folds", *RUN)
-    code, _, err = kit("train", *RUN, "--set", "name=diverging stages.0.learning_rate=1.0e+30")
-    assert code == 2
-    assert re.fullmatch(
-        r"kit: fold 0 stage 1 \(32 px\) epoch \d/3: the loss is not finite any more, at a learning rate of \S+ in \S+: "
-        r"lower stages\.0\.learning_rate, or set optimizer\.clip=1\n",
-        err,
-    )
-    assert not list((place / "runs/tiny/diverging").rglob("*.safetensors"))

@@ -47,20 +47,3 @@ def test_all_rules(kit, tmp_path):
 def test_one_rule(kit, tmp_path):
     assert kit(*ARRAYS, "--rule", "image", "--prevalence", "0.22")[0] == 0
     assert (tmp_path / "out/thresholds.json").is_file()
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--maps", "none.npy", "--masks", "masks.npy", "--out", "out"),
-        (*ARRAYS, "--rule", "best"),
-        (*ARRAYS, "--removal", "1.5"),
-        (*ARRAYS, "--prevalence", "2"),
-        (*ARRAYS, "--folds", "none.csv"),
-    ],
-)
-def test_a_mistake_is_one_line_and_exit_code_2(kit, arguments):
-    code, printed, error = kit(*arguments)
-    assert (code, printed) == (2, "")
-    assert error.startswith("kit: ")
-    assert error.count("\n") == 1
