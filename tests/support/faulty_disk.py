@@ -228,19 +228,25 @@ def run(folder: Path, arguments: list[str], fault: Fault | None = None) -> Ended
     return ended
 
 
-def run_team(folder: Path, arguments: list[str], faults: list[Fault | None]) -> list[Ended]:
-    """Runs it in as many processes as faults, one fault each; several find each other as under `torchrun`."""
+def team(count: int) -> list[dict[str, str]]:
+    """The environment by which each of several processes finds the others, as under `torchrun`; one alone needs none."""
+    if count == 1:
+        return [{}]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    world, started = str(len(faults)), []
-    for rank, fault in enumerate(faults):
+        port, world = str(free.getsockname()[1]), str(count)
+    shared = {"WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "GROUP_WORLD_SIZE": "1", "GROUP_RANK": "0"}
+    shared |= {"NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared |= {"TORCHELASTIC_RUN_ID": "test", "CUDA_VISIBLE_DEVICES": ""}
+    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def run_team(folder: Path, arguments: list[str], faults: list[Fault | None]) -> list[Ended]:
+    """Runs it in as many processes as faults, one fault each."""
+    started = []
+    for rank, (fault, environment) in enumerate(zip(faults, team(len(faults)), strict=True)):
         says = folder.with_name(f"{folder.name}.said{rank}")
         says.with_suffix(".count").unlink(missing_ok=True)
-        team = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
-        team |= {"GROUP_WORLD_SIZE": "1", "GROUP_RANK": "0", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
-        team |= {"MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test", "CUDA_VISIBLE_DEVICES": ""}
-        environment = team if len(faults) > 1 else {}
         process = server().Process(target=_child, args=(str(folder), arguments, fault, str(says), environment))
         process.start()
         started.append((process, says))

@@ -14,7 +14,7 @@ from kit.data.dataset import FoldData
 from kit.training import fabric_setup, fit, hooks
 
 BASE = (
-    "network.encoder=resnet18 network.decoder_channels=[16,16,8,8,8] stages.0.size=32 stages.1.size=32 "
+    "network.encoder=tu-test_resnet network.decoder_channels=[16,16,8,8,8] stages.0.size=32 stages.1.size=32 "
     "stages.0.epochs=3 stages.1.epochs=3 stages.0.batch_size=4 stages.1.batch_size=4 "
     "stages.0.keep.swa.last=2 stages.1.keep.swa.last=2 stages.0.validate_every=1 stages.1.validate_every=1 "
 )

@@ -1,12 +1,6 @@
-"""What two processes of one training make of it together; torchrun starts it, and each writes what it has found.
-
-Run from the root, with one process as well, whose findings are what those of two are held against:
-
-    PYTHONPATH=. python -m torch.distributed.run --nproc-per-node 2 tests/support/two_processes.py FOLDER
-"""
+"""What each process of one training makes of a batch: run in one alone, and in two as under `torchrun`."""
 
 import os
-import sys
 from pathlib import Path
 
 import lightning_fabric
@@ -34,8 +28,10 @@ class Tiny(nn.Module):
         return self.last(self.first(images.float() / 255).tanh()), None
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, environment: dict[str, str]) -> None:
     """Writes `RANK-of-WORLD.pt`."""
+    os.environ.update(environment)
+    torch.set_num_threads(1)
     world = int(os.environ.get("WORLD_SIZE", 1))
     strategy = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"
     fabric = lightning_fabric.Fabric(accelerator="cpu", devices=world, strategy=strategy)
@@ -80,6 +76,3 @@ def _dropout(fabric) -> torch.Tensor:
     Drawing().draw(3)
     return torch.from_numpy(np.array(torch.rand(4)))
 
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 RECIPE = """
 about: Two stages at sizes for a test.
 folds: {count: 2}
-network: {encoder: resnet18, encoder_weights: null, decoder_channels: [16, 16, 8, 8, 8]}
+network: {encoder: tu-test_resnet, encoder_weights: null, decoder_channels: [16, 16, 8, 8, 8]}
 stages:
   - {size: 32, epochs: 3, batch_size: 4, keep: {swa: {last: 2}}, positive_share: 0.5}
   - {size: 64, epochs: 1, batch_size: 4}

@@ -110,9 +110,9 @@ def test_averages_are_means_of_the_chosen_epochs(key):
         assert torch.allclose(parameter.double(), expected, atol=1e-6)
     # Batch-norm statistics are those of the data under the averaged weights.
     seen = []
-    network.net.encoder.conv1.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    network.net.encoder.model.conv1.register_forward_hook(lambda module, inputs, output: seen.append(output))
     network.eval()(images)
-    assert torch.allclose(network.net.encoder.bn1.running_mean, seen[0].mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
+    assert torch.allclose(network.net.encoder.model.bn1.running_mean, seen[0].mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
 
 
 def test_batch_norm_of_an_average_is_as_torch_would_recompute_it():
@@ -143,7 +143,7 @@ def test_batch_norm_can_be_averaged_like_the_weights():
     for name, tensor in left.items():
         if tensor.is_floating_point():
             assert torch.allclose(tensor, (states[0][name] + states[1][name]) / 2, atol=1e-6), name
-    assert not torch.equal(states[0]["net.encoder.bn1.running_var"], states[1]["net.encoder.bn1.running_var"])
+    assert not torch.equal(states[0]["net.encoder.model.bn1.running_var"], states[1]["net.encoder.model.bn1.running_var"])
 
 
 def test_an_average_keeps_the_statistics_of_a_frozen_encoder(tmp_path):

@@ -52,7 +52,7 @@ def test_mixed_precision_learns_and_goes_on_with_its_loss_scale(tmp_path, monkey
 @pytest.mark.parametrize(
     "overrides",
     [
-        "network.encoder=efficientnet-b0 stages.0.keep.swa.last=2",  # drops connections at random
+        "network.encoder=efficientnet-b0 stages.0.epochs=2 stages.0.keep.swa.last=2",  # drops connections at random
         "stages.0.keep.swa.last=2 stages.0.frozen_epochs=3",
     ],
 )

@@ -1,29 +1,22 @@
 """Two processes make of a batch what one does."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-SCRIPT = Path(__file__).parents[2] / "support" / "two_processes.py"
+import two_processes
+from faulty_disk import server, team
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """What one process alone has found, and what each of two."""
     folder = tmp_path_factory.mktemp("two")
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for before in ([], launcher):
-        done = subprocess.run(
-            [sys.executable, *before, str(SCRIPT), str(folder)],
-            env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[2]), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
+    for world in (1, 2):
+        started = [server().Process(target=two_processes.main, args=(folder, rank)) for rank in team(world)]
+        for process in started:
+            process.start()
+        for process in started:
+            process.join(120)
+            assert process.exitcode == 0
     return [torch.load(folder / f"{name}.pt") for name in ("0-of-1", "0-of-2", "1-of-2")]
 
 
