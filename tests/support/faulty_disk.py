@@ -229,7 +229,7 @@ def run(folder: Path, arguments: list[str], fault: Fault | None = None) -> Ended
 
 
 def team(count: int) -> list[dict[str, str]]:
-    """The environment by which each of several processes finds the others, as under `torchrun`; one alone needs none."""
+    """The environment by which each of several processes finds the others, as under `torchrun`; empty for one alone."""
     if count == 1:
         return [{}]
     with socket.socket() as free:

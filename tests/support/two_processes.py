@@ -75,4 +75,3 @@ def _dropout(fabric) -> torch.Tensor:
 
     Drawing().draw(3)
     return torch.from_numpy(np.array(torch.rand(4)))
-

@@ -42,7 +42,7 @@ def rows(first=1, epochs=2):
 
 def follow(folder, logger=None, first=1):
     """A stage of three rows; the hooks that are left."""
-    recipe = recipes.load("demo", "network.encoder=resnet18 network.decoder_channels=[16,16,8,8,8]")
+    recipe = recipes.load("demo", "network.encoder=tu-test_resnet network.decoder_channels=[16,16,8,8,8]")
     stage = folder / "runs/siim/exp5/fold0/stage2"
     network, told = (
         networks.build(recipe.network, pretrained=False),
@@ -78,7 +78,7 @@ def test_wandb_has_a_run_a_stage_that_a_resumed_one_goes_on_with(monkeypatch, tm
         follow(tmp_path, "wandb", first)
     assert {options["id"] for options in began} == {"siim-exp5-fold0-stage2"}
     assert [options["resume"] for options in began] == [None, "allow"]
-    assert began[0]["config"]["network"]["encoder"] == "resnet18"
+    assert began[0]["config"]["network"]["encoder"] == "tu-test_resnet"
     assert ("log", ({"loss": 0.5},), {"step": 2}) in run.calls
     assert ("log", ({"final_cases": (96, 128)},), {"step": 2}) in run.calls  # four cases of 32 pixels, three panels
     assert [name for name, *_ in run.calls].count("finish") == 2

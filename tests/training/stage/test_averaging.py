@@ -143,7 +143,9 @@ def test_batch_norm_can_be_averaged_like_the_weights():
     for name, tensor in left.items():
         if tensor.is_floating_point():
             assert torch.allclose(tensor, (states[0][name] + states[1][name]) / 2, atol=1e-6), name
-    assert not torch.equal(states[0]["net.encoder.model.bn1.running_var"], states[1]["net.encoder.model.bn1.running_var"])
+    assert not torch.equal(
+        states[0]["net.encoder.model.bn1.running_var"], states[1]["net.encoder.model.bn1.running_var"]
+    )
 
 
 def test_an_average_keeps_the_statistics_of_a_frozen_encoder(tmp_path):
