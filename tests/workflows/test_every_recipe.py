@@ -24,6 +24,13 @@ from kit.workflows.train import Job, train
 from kit.workflows.validate import validate
 from kit.workflows.workspace import Workspace
 
+KINDS = {
+    (own.rule, own.top is None, own.smallest_contour > 0, own.transfer, wanted.is_gated): name
+    for name, wanted in ((name, recipes.load(name)) for name in TRAINED)
+    for own in (wanted.threshold,)
+}
+"""One recipe for each kind of thresholds."""
+
 
 @pytest.fixture
 def data(tiny_competition):
@@ -61,35 +68,37 @@ class TestEveryRecipe:
         assert not train(Workspace(), Job(data, tiny(name)))[1]
         assert not predict(Workspace(), data, tiny(name))[1]
 
-    def test_the_search_promised_what_the_rule_gives(self, name, data, slow):
-        wanted, competition = tiny(name), layout.open_folder(data)
-        run = Workspace().run(competition, wanted)
-        rule, scores, weights, means = rules.read(run.thresholds), [], [], []
-        table = pd.read_csv("folds/tiny.csv").set_index("image_id")
-        promised = json.loads(run.thresholds.read_text())
-        ids = [image_id for fold in (0, 1) for image_id in maps.open_maps(run.oof(fold)).ids]
-        prevalence = wanted.prevalence or np.mean([bool(competition.labels[image_id]) for image_id in ids])
-        positives = sum(bool(competition.labels[image_id]) for image_id in ids)
-        for fold in (0, 1):
-            stack = maps.open_maps(run.oof(fold, wanted.tta))
-            presence = [None] * len(stack)
-            if wanted.is_gated:
-                presence = np.load(run.oof(fold, wanted.tta, "classify"))
-            truths = [rle.union(competition.labels[image_id], competition.shape) for image_id in stack.ids]
-            known = np.array([truth.any() for truth in truths])
-            weights.extend(np.where(known, prevalence / positives, (1 - prevalence) / (len(ids) - positives)))
-            full = [maps.upsample(levels, competition.shape) for levels in stack]
-            if promised.get("share") is None:
-                masks = [rule.mask(levels, given) for levels, given in zip(full, presence, strict=True)]
-                scores += [slow.dice(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
-            else:  # each fold is a test set: those with the most evidence get their mask
-                masks, evidence = zip(*map(rule.candidate, full, presence), strict=True)
-                dice = [slow.dice(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
-                patients = table.patient_id[list(stack.ids)].nunique()
-                mean, _ = slow.matched(promised["share"], evidence, dice, (~known).astype(float), prevalence, patients)
-                means.append(mean * len(stack) / len(ids))
-        want = sum(means) if means else np.average(scores, weights=weights)
-        assert want == pytest.approx(promised["apparent_dice"], abs=1e-9)
+
+@pytest.mark.parametrize("name", KINDS.values())
+def test_the_search_promised_what_the_rule_gives(name, data, slow):
+    wanted, competition = tiny(name), layout.open_folder(data)
+    run = Workspace().run(competition, wanted)
+    rule, scores, weights, means = rules.read(run.thresholds), [], [], []
+    table = pd.read_csv("folds/tiny.csv").set_index("image_id")
+    promised = json.loads(run.thresholds.read_text())
+    ids = [image_id for fold in (0, 1) for image_id in maps.open_maps(run.oof(fold)).ids]
+    prevalence = wanted.prevalence or np.mean([bool(competition.labels[image_id]) for image_id in ids])
+    positives = sum(bool(competition.labels[image_id]) for image_id in ids)
+    for fold in (0, 1):
+        stack = maps.open_maps(run.oof(fold, wanted.tta))
+        presence = [None] * len(stack)
+        if wanted.is_gated:
+            presence = np.load(run.oof(fold, wanted.tta, "classify"))
+        truths = [rle.union(competition.labels[image_id], competition.shape) for image_id in stack.ids]
+        known = np.array([truth.any() for truth in truths])
+        weights.extend(np.where(known, prevalence / positives, (1 - prevalence) / (len(ids) - positives)))
+        full = [maps.upsample(levels, competition.shape) for levels in stack]
+        if promised.get("share") is None:
+            masks = [rule.mask(levels, given) for levels, given in zip(full, presence, strict=True)]
+            scores += [slow.dice(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
+        else:  # each fold is a test set: those with the most evidence get their mask
+            masks, evidence = zip(*map(rule.candidate, full, presence), strict=True)
+            dice = [slow.dice(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
+            patients = table.patient_id[list(stack.ids)].nunique()
+            mean, _ = slow.matched(promised["share"], evidence, dice, (~known).astype(float), prevalence, patients)
+            means.append(mean * len(stack) / len(ids))
+    want = sum(means) if means else np.average(scores, weights=weights)
+    assert want == pytest.approx(promised["apparent_dice"], abs=1e-9)
 
 
 def by_hand(threshold, levels, image_probability):
@@ -102,12 +111,10 @@ def by_hand(threshold, levels, image_probability):
     return (levels / 255 >= threshold.binarization) & enough
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", KINDS.values())
 def test_the_recipes_own_thresholds_can_be_submitted(name, data):
     """`threshold.rule=fixed` of a trained run, and back to the rule that the search found."""
     wanted, competition = tiny(name, "threshold.rule=fixed"), layout.open_folder(data)
-    if wanted.start:
-        train(Workspace(), Job(data, tiny(wanted.start)))
     run, _ = train(Workspace(), Job(data, tiny(name, "threshold.rule=searched")))
     searched = json.loads(run.thresholds.read_text())
     submission, _ = predict(Workspace(), data, wanted)
