@@ -16,7 +16,6 @@ goes on has to ask the destination. Every line is on the disk before the next st
 
 import fcntl
 import os
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
@@ -57,7 +56,7 @@ class Event(BaseModel):
     """Out-of-fold Dice, rule and thresholds of each fold chosen on the others."""
     interval: tuple[Score, Score] | None = None
     """Bootstrap 95 % interval of `nested_dice` over patients."""
-    apparent_dice: Score | None = Field(None, validation_alias=AliasChoices("apparent_dice", "dice"))
+    apparent_dice: Score | None = Field(default=None, validation_alias=AliasChoices("apparent_dice", "dice"))
     """Out-of-fold Dice by the rule on the images that it was chosen on; `dice` in ledgers of earlier versions."""
     dice_positives: Score | None = None
     """Out-of-fold Dice on positives alone."""
@@ -73,40 +72,26 @@ class Event(BaseModel):
     """Why the destination cannot score it."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What the ledger tells of one submission, all its events folded into one."""
+class Entry(Event):
+    """What the ledger tells of one submission: the last of its events, with what the earlier ones have told.
 
-    sha256: str
-    destination: str | None = None
-    """None: not validated for any yet."""
-    file: str = ""
-    run: str = ""
-    nested_dice: float | None = None
-    interval: tuple[float, float] | None = None
-    apparent_dice: float | None = None
-    dice_positives: float | None = None
-    dice_all_empty: float | None = None
-    kernel: str = ""
-    """OWNER/SLUG/VERSION of the kernel that wrote it."""
-    description: str = ""
-    submitted: bool = False
-    unknown: Literal["begun", "told"] | None = None
-    """Of an upload whose end is not known: nobody knows, or a person was told."""
-    ref: int | None = None
-    public: float | None = None
-    private: float | None = None
-    error: str = ""
-    time: str = ""
-    """Of the last event, UTC."""
+    Without a destination it was not validated for any yet.
+    """
+
+    @property
+    def submitted(self) -> bool:
+        """Whether the destination has received it."""
+        return self.event in ("submitted", "scored")
+
+    @property
+    def unknown(self) -> Literal["begun", "told"] | None:
+        """Of an upload whose end is not known: nobody knows, or a person was told."""
+        return "begun" if self.event == "validated" else "told" if self.event == "unconfirmed" else None
 
     @property
     def identity(self) -> str:
         """What makes it another submission than others: a kernel's version, else the file."""
         return self.kernel or self.sha256
-
-
-_UNKNOWN: dict[str, Literal["begun", "told"]] = {"validated": "begun", "unconfirmed": "told"}
 
 
 def append(path: Path | str, event: Kind, sha256: str, **fields: Any) -> None:
@@ -157,20 +142,15 @@ def entries(path: Path | str) -> list[Entry]:
     built: dict[str, Entry] = {}
     placed: dict[tuple[str, str], list[Entry]] = {}
     for event in read(path):
-        known = event.model_dump(exclude_unset=True, exclude={"event"})
+        known = event.model_dump(exclude_unset=True)
         if event.destination is None:
             built[event.sha256] = Entry(**known)
             continue
         attempts = placed.setdefault((event.kernel or event.sha256, event.destination), [])
         if not attempts or (event.event == "validated" and attempts[-1].submitted):
-            attempts.append(built.get(event.sha256) or Entry(event.sha256))
+            attempts.append(built.get(event.sha256) or Entry(event="built", sha256=event.sha256))
         place = next((i for i, one in enumerate(attempts) if event.ref is not None and one.ref == event.ref), -1)
-        attempts[place] = replace(
-            attempts[place],
-            **known,
-            submitted=event.event in ("submitted", "scored"),
-            unknown=_UNKNOWN.get(event.event),
-        )
+        attempts[place] = attempts[place].model_copy(update=known)
     found = [entry for attempts in placed.values() for entry in attempts]
     submitted = {entry.sha256 for entry in found}
     return [*found, *(entry for sha256, entry in built.items() if sha256 not in submitted)]

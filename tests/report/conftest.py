@@ -73,33 +73,15 @@ def finished(phantoms, tmp_path_factory) -> Finished:
     run = Run(tmp_path_factory.mktemp("runs") / phantoms.name / "mine")
     split = folds.make(phantoms, folds.Split(2))
     finish(run, phantoms, split, seed=0)
+    told = [
+        ("a", "local/tiny", f"{phantoms.name}/mine", 0.79, (0.7, 0.85), 0.8, 0.81, 0.7),
+        ("b", "local/tiny", f"{phantoms.name}/other", 0.69, (0.6, 0.75), 0.7, 0.7, 0.6),
+        ("c", "local/tiny", f"{phantoms.name}/waiting", 0.9, None, None, None, None),
+        ("d", "local/lungs", "lungs/mine", 0.5, (0.4, 0.6), 0.6, 0.1, 0.1),
+    ]
+    names = ("sha256", "destination", "run", "nested_dice", "interval", "apparent_dice", "public", "private")
     entries = [
-        Entry(
-            "a",
-            "local/tiny",
-            "a.csv",
-            f"{phantoms.name}/mine",
-            0.79,
-            (0.7, 0.85),
-            0.8,
-            submitted=True,
-            public=0.81,
-            private=0.7,
-        ),
-        Entry(
-            "b",
-            "local/tiny",
-            "b.csv",
-            f"{phantoms.name}/other",
-            0.69,
-            (0.6, 0.75),
-            0.7,
-            submitted=True,
-            public=0.7,
-            private=0.6,
-        ),
-        Entry("c", "local/tiny", "c.csv", f"{phantoms.name}/waiting", 0.9, submitted=True),
-        Entry("d", "local/lungs", "d.csv", "lungs/mine", 0.5, (0.4, 0.6), 0.6, submitted=True, public=0.1, private=0.1),
+        Entry(event="scored", file=f"{values[0]}.csv", **dict(zip(names, values, strict=True))) for values in told
     ]
     written, found = page.write(run, phantoms, split, entries), cases.measure(run, phantoms, split)
     report = page.build(run, found, phantoms, split, entries)

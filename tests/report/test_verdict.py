@@ -65,7 +65,7 @@ def test_report_ends_with_it(folder, wanted, monkeypatch, capsys):
 @cases
 def test_submit_ends_with_it(tmp_path, measured, wanted):
     entry = Entry(
-        sha256="", destination="local/x", submitted=True, public=0.6, private=1.0, dice_all_empty=0.5, **measured
+        event="scored", sha256="", destination="local/x", public=0.6, private=1.0, dice_all_empty=0.5, **measured
     )
     first, *others = str(Outcome(entry, True, tmp_path / "submission.csv")).splitlines()
     assert "public 0.6000 · private 1.0000" in first

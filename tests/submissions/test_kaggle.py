@@ -96,33 +96,6 @@ def test_a_refusal_stops_it_and_the_same_command_goes_on(kaggle, submit, method,
     assert_one_scored(kaggle, submit())
 
 
-@pytest.mark.parametrize("kind", [500, 503, "lost", "stall", "text"])
-@pytest.mark.parametrize("method", ["CreateSubmission", "CreateCodeSubmission"])
-def test_a_reply_lost_after_the_act_is_found_in_kaggles_list(kaggle, submit, with_kernel, method, kind):
-    kaggle.faults = [Fault(method, kind, acted=True)]
-    assert_one_scored(kaggle, submit(**(with_kernel if method == "CreateCodeSubmission" else {})))
-    assert kaggle.count(method) == 1
-
-
-def test_an_act_that_is_late_is_found_by_the_next_call(kaggle, submit, monkeypatch):
-    """The server goes on with the request after we have given up."""
-    held = []
-
-    def hang_up(handler, body):
-        held.append((handler, body))
-        raise ConnectionError
-
-    with monkeypatch.context() as patch:
-        patch.setattr("kaggle_server.Handler.CreateSubmission", hang_up)
-        with pytest.raises(KitError, match="the same command looks as long again"):
-            submit()
-    assert kaggle.submissions == []
-    handler, body = held[0]
-    handler.CreateSubmission(body)
-    assert_one_scored(kaggle, submit())
-    assert kaggle.count("CreateSubmission") == 1
-
-
 def test_no_ref_is_no_submission(kaggle, submit, monkeypatch):
     from kaggle_server import Reply
 
@@ -290,16 +263,6 @@ def test_where_nothing_went_to_kaggle_nobody_signs_in(book):
     ledger.append(book, "validated", "a" * 64, destination="local/demo")
     ledger.append(book, "built", "b" * 64)
     way.refresh(book, lambda: pytest.fail("nobody needs to sign in"))
-
-
-def test_refresh_finds_what_was_received_without_our_knowing(kaggle, submit, book):
-    outcome = submit()
-    lines = book.read_text().splitlines()
-    book.write_text("\n".join(lines[:2]) + "\n")
-    assert not ledger.find(book, outcome.entry.sha256, "kaggle/siim").submitted
-    way.refresh(book, lambda: connect(timeout=0.5))
-    entry = ledger.find(book, outcome.entry.sha256, "kaggle/siim")
-    assert (entry.ref, entry.public) == (1000, 0.5)
 
 
 def test_refresh_takes_no_other_submissions_score(kaggle, submit, book):

@@ -34,7 +34,7 @@ def test_the_known_scores_fall_with_the_place_and_tell_their_source():
 
 
 def test_a_score_of_the_competition_is_told_with_its_place(tmp_path):
-    known = {"sha256": "a", "submitted": True, "public": 0.9023, "private": 0.8356}
+    known = {"event": "scored", "sha256": "a", "public": 0.9023, "private": 0.8356}
     told = str(Outcome(Entry(destination="kaggle/siim-acr-pneumothorax-segmentation", **known), True, tmp_path))
     assert "public 0.9023 · private 0.8356 (private 0.8356 would be place 124 of 1,475" in told
     assert "medal: bronze; the paper: 0.8356" in told
