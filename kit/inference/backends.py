@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # it takes seconds, and a verb that only looks at names does 
 
 BACKENDS = ("torch", "onnxruntime", "openvino")
 EXTRAS = {"onnx": "onnx onnxruntime", "openvino": "onnx onnxruntime openvino"}
-"""The packages of each extra: by name, since the index knows another project that is called kit."""
+"""The packages of each extra: by name, since the index knows another project that is called kit. ONNX Runtime checks an
+ONNX file when it is made."""
 
 
 def package(name: str, extra: str = "onnx") -> ModuleType:
@@ -61,8 +62,7 @@ def check(backend: str) -> None:
         raise KitError(f"--backend {backend}: is not known: give one of {', '.join(BACKENDS)}")
     if backend != "torch":
         extra = "onnx" if backend == "onnxruntime" else backend
-        # An ONNX file is checked by ONNX Runtime when it is made.
-        for name in ("onnx", "onnxruntime", *(["openvino"] if backend != "onnxruntime" else [])):
+        for name in EXTRAS[extra].split():
             package(name, extra)
 
 

@@ -1,8 +1,7 @@
 """Trained networks as ONNX files, which other programs run: opset 17, any number of images at once.
 
 Input `images`: grey levels, uint8 (B, 1, size, size). Outputs: `masks`, logits float32 (B, 1, size, size), and of a
-network with an image-level head `image`, logits float32 (B,). Normalisation is inside. Each file holds the SHA-256 of
-the weights that it was made from.
+network with an image-level head `image`, logits float32 (B,). Normalisation is inside.
 """
 
 import io
@@ -15,15 +14,14 @@ import torch
 from torch import nn
 
 from kit import networks
+from kit.core import store
 from kit.core.errors import KitError
-from kit.core.files import present, read_bytes, sha256, write_bytes
+from kit.core.files import sha256, write_bytes
 from kit.inference import backends
 from kit.inference.maps import to_levels
 from kit.recipes.schema import Network
 
 OPSET = 17
-KEY = "weights.sha256"
-"""Of what a file was made from, among its metadata."""
 
 
 def ensure(weights: Path, network: Network, size: int) -> Path:
@@ -37,18 +35,18 @@ def ensure(weights: Path, network: Network, size: int) -> Path:
     Raises:
         KitError: the packages are missing, the weights are broken, or the file answers otherwise than torch.
     """
-    path, wanted = weights.with_suffix(".onnx"), f"{sha256(weights)} {size}"
-    onnx = backends.package("onnx")
-    if present(path) and made_from(path) == wanted:
-        return path
-    model = networks.load_weights(networks.build(network, pretrained=False), weights).eval()
-    found = onnx.load_model_from_string(_exported(model, size))
-    onnx.helper.set_model_props(found, {KEY: wanted})
-    content = found.SerializeToString()
-    difference = deviation(model, backends.onnxruntime_of(content), size)
-    if difference > 1:
-        raise KitError(f"{path}: differs from torch by {difference} levels of 255: predict with --backend torch")
-    write_bytes(path, content)
+    path = weights.with_suffix(".onnx")
+
+    def make() -> None:
+        backends.package("onnx")
+        model = networks.load_weights(networks.build(network, pretrained=False), weights).eval()
+        content = _exported(model, size)
+        difference = deviation(model, backends.onnxruntime_of(content), size)
+        if difference > 1:
+            raise KitError(f"{path}: differs from torch by {difference} levels of 255: predict with --backend torch")
+        write_bytes(path, content)
+
+    store.File(path, {"weights": sha256(weights), "size": size, "opset": OPSET}).build(make)
     return path
 
 
@@ -92,13 +90,3 @@ class _Answers(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(answer for answer in self.model(images) if answer is not None)
-
-
-def made_from(path: Path) -> str:
-    """What a file says that it was made from; empty where it is none of ours."""
-    onnx = backends.package("onnx")
-    try:
-        found = onnx.load_model_from_string(read_bytes(path))
-    except Exception:  # protobuf's own errors have no common base
-        return ""
-    return next((entry.value for entry in found.metadata_props if entry.key == KEY), "")

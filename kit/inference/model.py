@@ -178,7 +178,7 @@ class Model:
                 once as it was trained with; of more, in proportion.
         """
         tta = self.recipe.tta
-        return self._joined([_on_host(both[tta]) for both in self._asked(images)], tta)
+        return self._joined([both[tta].cpu().numpy() for both in self._asked(images)], tta)
 
     def answers(self, images: Sequence[Mapping[int, np.ndarray]]) -> Iterator[tuple[Map, Map]]:
         """The maps of each image of a batch without TTA, and averaged with the mirror image's.
@@ -187,7 +187,7 @@ class Model:
             images: As of `inputs`.
         """
         asked = self._asked(images)
-        plain, averaged = (self._joined([_on_host(both[tta]) for both in asked], tta) for tta in (False, True))
+        plain, averaged = (self._joined([both[tta].cpu().numpy() for both in asked], tta) for tta in (False, True))
         return zip(plain, averaged, strict=True)
 
     def _asked(self, images: Sequence[Mapping[int, np.ndarray]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -334,10 +334,6 @@ def load_networks(
     return [
         networks.load_weights(networks.build(network, pretrained=False), path).to(device).eval() for path in weights
     ]
-
-
-def _on_host(answers: torch.Tensor) -> np.ndarray:
-    return answers.cpu().numpy()
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

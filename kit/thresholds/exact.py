@@ -16,6 +16,7 @@ from kit.thresholds.tables import Components, Histograms
 
 R = TypeVar("R", bound=Rule)
 L = TypeVar("L", bound=ImageRule | ComponentRule | TripletRule)
+H = TypeVar("H", bound=ImageRule | TripletRule)
 
 FLAT = 0.001
 """A threshold's plateau reaches as far as this much Dice is lost."""
@@ -163,19 +164,19 @@ class LevelSearch(Generic[L]):
         return {**ranges, "removal": [int(along.lower[start]), int(along.upper[stop])]}
 
 
-class ImageSearch(LevelSearch[ImageRule]):
-    """The search of the `image` rule: each image has one step, its whole mask."""
+class HistogramSearch(LevelSearch[H]):
+    """The search of a rule whose mask stands as long as its sure part, {v ≥ its first level}, is large enough."""
 
-    def __init__(self, tables: Histograms, removal: Sequence[int] | None = None) -> None:
-        super().__init__(ImageRule, tables.empty, removal)
+    def __init__(self, kind: type[H], tables: Histograms, removal: Sequence[int] | None = None) -> None:
+        super().__init__(kind, tables.empty, removal)
         self.tables = tables
 
     def steps(self, *levels: int) -> Steps:
-        """Steps of all images."""
-        [level] = levels
-        return histogram_steps(self.tables, level, level)
+        """Steps of all images, one each."""
+        top, level = levels[0], levels[-1]
+        return Steps(np.arange(len(self.empty)), self.tables.size(top), self.tables.gain(level))
 
-    def masked(self, rule: ImageRule) -> np.ndarray:
+    def masked(self, rule: H) -> np.ndarray:
         """Whether each image gets a mask, bool (N,)."""
         return super().masked(rule) & self.tables.is_filled(level_of(rule.binarization))
 
@@ -191,11 +192,6 @@ class ComponentSearch(LevelSearch[ComponentRule]):
         """Steps of all images."""
         [level] = levels
         return Steps(*self.tables.at(level))
-
-
-def histogram_steps(tables: Histograms, top: int, level: int) -> Steps:
-    """One step an image: {v ≥ level} stands as long as {v ≥ top} is large enough."""
-    return Steps(np.arange(len(tables.empty)), tables.size(top), tables.gain(level))
 
 
 class _Sorted(NamedTuple):

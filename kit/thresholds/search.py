@@ -16,12 +16,12 @@ from kit.core.progress import progress
 from kit.core.suggest import did_you_mean
 from kit.inference import ensemble, rules
 from kit.inference.maps import open_maps, to_levels, upsample
-from kit.inference.rules import CleanedRule, GatedRule, Rule
+from kit.inference.rules import CleanedRule, GatedRule, ImageRule, Rule
 from kit.thresholds import cross_validation
 from kit.thresholds.calibration import ExpectedSearch
 from kit.thresholds.cleaning import cleaned_regions
 from kit.thresholds.cross_validation import Choices, Images, Outcome
-from kit.thresholds.exact import ComponentSearch, ImageSearch, Search, Surface
+from kit.thresholds.exact import ComponentSearch, HistogramSearch, Search, Surface
 from kit.thresholds.external import open_masks
 from kit.thresholds.gate import GatedSearch
 from kit.thresholds.tables import Components, Histograms
@@ -190,7 +190,7 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
         groups = cross_validation.leave_out(self.folds, patients)
         self._images = Images(histograms.empty, groups, patients, self.prevalence)
         self._searches: dict[str, Search[Any]] = {
-            "image": ImageSearch(histograms, self.removal),
+            "image": HistogramSearch(ImageRule, histograms, self.removal),
             "component": ComponentSearch(components, self.removal),
             "triplet": TripletSearch(histograms, self.removal),
             "expected": ExpectedSearch(histograms),

@@ -5,30 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from kit.core.compiled import compiled
-from kit.inference.rules import TripletRule, level_of
-from kit.thresholds.curves import Steps
-from kit.thresholds.exact import LevelSearch, histogram_steps
+from kit.inference.rules import TripletRule
+from kit.thresholds.exact import HistogramSearch
 from kit.thresholds.tables import ALL, Histograms
 
 _SOME = 256
 """Images at a time: as many as stay in the processor's cache."""
 
 
-class TripletSearch(LevelSearch[TripletRule]):
-    """The search of the `triplet` rule: an image's mask stands as long as its sure part is large enough."""
+class TripletSearch(HistogramSearch[TripletRule]):
+    """The search of the `triplet` rule."""
 
     def __init__(self, tables: Histograms, removal: Sequence[int] | None = None) -> None:
-        super().__init__(TripletRule, tables.empty, removal)
-        self.tables = tables
-
-    def steps(self, *levels: int) -> Steps:
-        """Steps of all images."""
-        top, level = levels
-        return histogram_steps(self.tables, top, level)
-
-    def masked(self, rule: TripletRule) -> np.ndarray:
-        """Whether each image gets a mask, bool (N,)."""
-        return super().masked(rule) & self.tables.is_filled(level_of(rule.binarization))
+        super().__init__(TripletRule, tables, removal)
 
     def peaks(self, weights: np.ndarray) -> np.ndarray:
         """The best mean Dice at each top and binarization, (256, 256)."""

@@ -8,7 +8,6 @@ from hypothesis import strategies as some
 from scipy import ndimage
 
 from kit.inference import cleaning
-from kit.thresholds.cleaning import cleaned_regions
 from tests.support.searched import KINDS, choose
 
 FULL = 1024 * 1024
@@ -149,14 +148,3 @@ def test_what_the_search_promises_is_what_the_written_masks_score(kind, match, s
                 evidence = [value for _, value in candidates]
                 scored = slow.matched(result.share, evidence, values, empty, truth.any(axis=(1, 2)).mean())[1]
             assert scored == pytest.approx(expected[own], abs=1e-12)
-
-
-def test_rows_hold_the_regions_of_every_level():
-    levels = np.zeros((256, 256), np.uint8)
-    levels[40:60, 40:60], levels[45:50, 45:50], levels[47, 47] = 90, 60, 200
-    rows = cleaned_regions(levels, levels > 0, 16 * 10)  # ten pixels of this image
-    at = {level: (area, kept, overlap) for level, area, kept, overlap in rows.tolist()}
-    assert at[0] == (65536, 65536, 400)
-    assert at[60] == (400, 400, 400)
-    assert at[90] == (375, 375, 375)  # the hole stays a hole, the pixel in it encloses nothing
-    assert sorted(at) == list(range(91))

@@ -103,15 +103,6 @@ def test_a_perfect_score_can_be_read_back(images, tmp_path):
             assert result.apparent_dice == pytest.approx(1)
 
 
-def test_a_rule_without_a_surface_leaves_none_of_another(problem, tmp_path):
-    maps, masks = problem(1)
-    found = choose(maps, masks, IDS, None, ["image", "expected"])
-    found["image"].write(tmp_path, None, {})
-    assert (tmp_path / "surface.npz").exists()
-    found["expected"].write(tmp_path, None, {})
-    assert not (tmp_path / "surface.npz").exists()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_written_says_all(kind, problem, tmp_path):
     maps, masks = problem(3)

@@ -173,15 +173,6 @@ def test_a_shut_gate_empties_an_image_in_prediction_too(data):
     run.thresholds.write_text(json.dumps(chosen))
 
 
-def test_other_folders_are_predicted_by_ensembles_too(data):
-    wanted = tiny("x5")
-    train(Workspace(), Job(data, wanted))
-    predict(Workspace(), data, wanted)
-    run = Workspace().run(layout.open_folder(data), wanted)
-    submission, _ = predict(Workspace(), data, wanted, images=data / "dicom-images-test", out=data.parent / "elsewhere")
-    assert sorted(submission.read_text().split()) == sorted(run.submission.read_text().split())
-
-
 def test_an_ensemble_becomes_a_kernel_of_just_its_weights(data):
     run, _ = train(Workspace(), Job(data, tiny("x5")))
     kernel = kernels.build(Workspace(), run, data, Settings(), False, 60.0, False)

@@ -186,9 +186,3 @@ def test_what_only_talks_to_kaggle_does_not_load_pytorch(guess, kaggle):
             text=True,
         )
         assert done.stdout.endswith("False\n"), done.stdout + done.stderr
-
-
-def test_a_push_without_a_kernel_says_what_to_run(kit, home):
-    code, _, err = kit("kernel", "push", "--run", "runs/lungs/exp5", "--dry-run")
-    assert code == 2
-    assert "run `make kernel` first" in err
