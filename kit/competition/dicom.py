@@ -8,7 +8,6 @@ so all that touches one is inside `_refusing`. What it refuses never quotes an e
 import functools
 import logging
 import math
-import os
 import re
 import threading
 import warnings
@@ -20,19 +19,12 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.dataelem import RawDataElement
 from pydicom.encaps import generate_frames
-from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import (
-    UID,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-)
+from pydicom.pixels import pixel_array
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000TransferSyntaxes, JPEGBaseline8Bit
 
 from kit.competition import jpeg, levels
+from kit.competition.jpeg import Undecodable
 from kit.core.errors import KitError, printable
 from kit.core.files import opened
 
@@ -45,6 +37,7 @@ TOO_LARGE = "at most 8192×8192 are read: scale it down, or leave it out"
 _UNDEFINED = 2**32 - 1
 _BARE = re.compile(rb"[\x02\x08]\x00[\x00-\x18]\x00[A-Z\x00-\xff][A-Z\x00-\xff]", re.DOTALL)
 """How a DICOM file without a preamble begins: with an element of its first group."""
+_NOT_GREY = "is not one grey image (but colour, a palette, or several frames): convert it to MONOCHROME2 first"
 _TOLD: set[str] = set()
 """Doubts that have been logged."""
 
@@ -100,18 +93,14 @@ def read(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:
             metadata = _metadata(dataset)
             if shape is not None and metadata.shape != tuple(shape):
                 sizes = ["×".join(map(str, size)) for size in (metadata.shape, shape)]
-                raise _Refused(f"is {sizes[0]} pixels, not {sizes[1]} as the others: leave it out or resize it")
+                raise Undecodable(f"is {sizes[0]} pixels, not {sizes[1]} as the others: leave it out or resize it")
             if int(dataset.get("SamplesPerPixel") or 1) == 3:
                 return Radiograph(**vars(metadata), pixels=_grey_of_colour(dataset))
-            syntax = _check_grey_image(dataset)
-            encapsulated = dataset.PixelData if syntax.is_encapsulated else b""
-            frame = next(generate_frames(encapsulated, number_of_frames=1)) if encapsulated else b""
-            depth = jpeg.check_2000(frame, metadata.shape) if syntax in JPEG2000TransferSyntaxes else None
-            pixels, doubt = (None, "") if syntax == JPEGBaseline8Bit else _decoded(dataset, depth)
+            frame, pixels, doubt = _decoded(dataset)
         if pixels is None:  # out of the lock: this is what takes the time, and it runs in parallel
             pixels = jpeg.decode(frame, metadata.shape)
         if pixels.shape != metadata.shape:
-            raise _Refused(f"pixels are {pixels.shape}, not {metadata.shape} as its header says: fetch it again")
+            raise Undecodable(f"pixels are {pixels.shape}, not {metadata.shape} as its header says: fetch it again")
     if doubt and doubt not in _TOLD:
         _TOLD.add(doubt)
         log.warning("%s: %s (said once; `kit check` lists all such files)", printable(path), doubt)
@@ -193,10 +182,6 @@ def quiet() -> Iterator[None]:
         yield
 
 
-class _Refused(ValueError):
-    """What is wrong with a file, and what to do next; `_refusing` adds its name."""
-
-
 @contextmanager
 def _refusing(path: Path | str) -> Iterator[None]:
     """Turns whatever a broken file makes pydicom and its decoders raise into one line that names the file."""
@@ -204,7 +189,7 @@ def _refusing(path: Path | str) -> Iterator[None]:
         yield
     except KitError:
         raise
-    except (_Refused, jpeg.Undecodable) as error:
+    except Undecodable as error:
         raise KitError(f"{printable(path)}: {error}") from None
     except Exception as error:  # every part of pydicom, and every decoder, has errors of its own
         kind = type(error).__name__
@@ -213,16 +198,13 @@ def _refusing(path: Path | str) -> Iterator[None]:
 
 def _dataset(path: Path | str, stop_before_pixels: bool = False) -> pydicom.Dataset:
     with opened(path) as handle:
-        size = os.fstat(handle.fileno()).st_size
-        if not size:
-            raise _Refused("is empty: fetch it again")
         head = handle.read(132)
         if head[128:] != b"DICM" and not _BARE.match(head):
-            raise _Refused("is not a DICOM file: fetch it again")
+            raise Undecodable("is not a DICOM file: fetch it again")
         handle.seek(0)
         dataset = pydicom.dcmread(handle, stop_before_pixels=stop_before_pixels, force=True)
     if "Rows" not in dataset or "Columns" not in dataset:
-        raise _Refused(_no_image(dataset))
+        raise Undecodable("holds no image, or is truncated before it: leave it out, or fetch it again")
     pixels: Any = None if stop_before_pixels else dataset.get_item("PixelData")
     if not dataset.file_meta.get("TransferSyntaxUID") and getattr(pixels, "length", _UNDEFINED) != _UNDEFINED:
         # Not compressed: the elements themselves have shown pydicom how they are written.
@@ -231,26 +213,12 @@ def _dataset(path: Path | str, stop_before_pixels: bool = False) -> pydicom.Data
     return dataset
 
 
-def _no_image(dataset: pydicom.Dataset) -> str:
-    """Why there is none: the file is of something else, or it ends before the image."""
-    for source in (dataset, dataset.file_meta):
-        kind = UID(str(source.get("SOPClassUID") or source.get("MediaStorageSOPClassUID") or ""))
-        if not _is_image_class(kind):
-            what = kind.name.removesuffix(" Storage")
-            what = "a structured report" if what.endswith(" SR") else what
-            return f"holds no image: {what}: leave it out"
-    last: Any = dataset.get_item(max(dataset.keys(), default=0)) if len(dataset) else None
-    if isinstance(last, RawDataElement) and last.length != _UNDEFINED and len(last.value or b"") < last.length:
-        return "is truncated before its image: fetch it again"
-    return "holds no image: leave it out, or fetch it again"
-
-
 def _metadata(dataset: pydicom.Dataset) -> Metadata:
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     if not (rows > 0 and columns > 0):
-        raise _Refused(f"says that it is {rows}×{columns} pixels: fetch it again")
+        raise Undecodable(f"says that it is {rows}×{columns} pixels: fetch it again")
     if rows * columns > MOST_PIXELS:
-        raise _Refused(f"is {columns}×{rows} pixels: {TOO_LARGE}")
+        raise Undecodable(f"is {columns}×{rows} pixels: {TOO_LARGE}")
     return Metadata(
         sex=_text(dataset, "PatientSex"),
         age=age_in_years(_text(dataset, "PatientAge")),
@@ -275,40 +243,12 @@ def _pixel_area(dataset: pydicom.Dataset) -> float | None:
     return None
 
 
-def _check_grey_image(dataset: pydicom.Dataset) -> UID:
-    """The transfer syntax of one grey image that can be decoded; anything else is refused."""
-    samples, frames = int(dataset.get("SamplesPerPixel") or 1), int(dataset.get("NumberOfFrames") or 1)
-    colours = str(dataset.get("PhotometricInterpretation") or "no colour space at all")
-    if samples != 1 or frames != 1:
-        raise _Refused("is not one grey image (colour or several frames): convert it first")
-    if colours not in ("MONOCHROME1", "MONOCHROME2"):
-        raise _Refused(f"is not a grey image ({printable(colours)[:20]}): convert it to MONOCHROME2 first")
-    if "PixelData" not in dataset:
-        raise _Refused("has no pixels: fetch it again")
-    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID") or ""))
-    deep = syntax == JPEGExtended12Bit and int(dataset.BitsStored) > 8
-    if syntax == JPEGBaseline8Bit or (syntax.is_valid and _decodable(syntax) and not deep):
-        bits = int(dataset.get("BitsAllocated") or 0)
-        if bits not in (8, 16, 32):
-            raise _Refused(f"has {bits} bits a pixel; 8, 16 and 32 are read: convert it first")
-        return syntax
-    name = syntax.name if syntax.name != syntax else "one that no standard names"
-    raise _Refused(f"has an unsupported transfer syntax: {name}: convert it to JPEG 2000 or an uncompressed one")
-
-
 def _grey_of_colour(dataset: pydicom.Dataset) -> np.ndarray:
     """The grey levels of an image of 8-bit colours that are all grey."""
     pixels = pixel_array(dataset)  # (H, W, 3) as RGB
     if pixels.ndim != 3 or pixels.dtype != np.uint8 or (pixels != pixels[..., :1]).any():
-        raise _Refused("is not one grey image (colour or several frames): convert it first")
+        raise Undecodable(_NOT_GREY)
     return pixels[..., 0]
-
-
-def _decodable(syntax: UID) -> bool:
-    try:
-        return get_decoder(syntax).is_available
-    except NotImplementedError:
-        return False
 
 
 def _text(dataset: pydicom.Dataset, name: str) -> str | None:
@@ -325,13 +265,26 @@ def age_in_years(text: str | None) -> int | None:
     return int(int(match[1]) * _YEARS[match[2]]) if match else None
 
 
-def _decoded(dataset: pydicom.Dataset, depth: int | None) -> tuple[np.ndarray, str]:
-    """Grey levels as 8 bits by pydicom's decoders, and what of the header was not believed."""
-    needed = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated and len(dataset.PixelData) < needed:
-        found = len(dataset.PixelData)
-        raise _Refused(f"pixels cannot be decoded ({found} of {needed} bytes: it is truncated): fetch the file again")
+def _decoded(dataset: pydicom.Dataset) -> tuple[bytes, np.ndarray | None, str]:
+    """The stream of a compressed image, its grey levels as 8 bits, and what of the header was not believed.
+
+    The levels of a baseline JPEG are left to `jpeg`.
+    """
+    samples, frames = int(dataset.get("SamplesPerPixel") or 1), int(dataset.get("NumberOfFrames") or 1)
+    colours = dataset.get("PhotometricInterpretation")
+    if samples != 1 or frames != 1 or colours not in ("MONOCHROME1", "MONOCHROME2") or dataset.BitsAllocated == 1:
+        raise Undecodable(_NOT_GREY)
+    if "PixelData" not in dataset:
+        raise Undecodable("has no pixels: fetch it again")
+    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID") or ""))
     try:
-        return levels.scaled(dataset, depth)
-    except Exception as error:
-        raise _Refused(f"pixels cannot be decoded ({type(error).__name__}): fetch the file again") from error
+        frame = next(generate_frames(dataset.PixelData, number_of_frames=1)) if syntax.is_compressed else b""
+        if syntax == JPEGBaseline8Bit:
+            return frame, None, ""
+        depth = jpeg.depth_of_2000(frame) if syntax in JPEG2000TransferSyntaxes else None
+        return frame, *levels.scaled(dataset, depth)
+    except Exception as error:  # cut, damaged, or of a kind that no decoder here knows
+        how = f"{printable(syntax.name) or 'no transfer syntax'}, {type(error).__name__}"
+        raise Undecodable(
+            f"pixels cannot be decoded ({how}): fetch the file again, or convert it to JPEG 2000"
+        ) from error

