@@ -168,9 +168,9 @@ class TestBadFiles:
         self.refused(path, "64×96 pixels, not 64×64", shape=(64, 64))
         assert dicom.read(path, (64, 96)).shape == (64, 96)
 
-    @pytest.mark.parametrize(("rows", "reason"), [(0, "says that it is 0×96"), (65535, "at most 8192×8192 are read")])
-    def test_a_size_that_cannot_be(self, path, picture, rows, reason):
-        self.refused(write_dicom(path, picture, Rows=rows), reason)
+    def test_a_size_that_cannot_be(self, path, picture):
+        self.refused(write_dicom(path, picture, Rows=0), "says that it is 0×96")
+        self.refused(write_dicom(path, picture, Rows=65535, Columns=65535), "at most 8192×8192 are read")
 
     def test_a_header_that_disagrees_with_the_pixels(self, path, picture):
         write_dicom(path, picture, JPEGBaseline8Bit, Rows=32)
