@@ -15,25 +15,13 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from kit.competition import dicom, pictures
 from kit.core.errors import KitError, printable, unreadable
 
 log = logging.getLogger(__name__)
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
-_UNREAD = (
-    ".webp",
-    ".heic",
-    ".jp2",
-    ".nii",
-    ".nii.gz",
-    ".nrrd",
-    ".mha",
-    ".npy",
-    ".dcm.gz",
-)
+_UNREAD = (".webp", ".heic", ".jp2", ".nii", ".nii.gz", ".nrrd", ".mha", ".npy", ".dcm.gz")
 """Images of kinds that are not read: counted, so that none vanishes without a word."""
 _IMAGES = frozenset({"image", "images", "img", "imgs"})
 _MASKS = frozenset({"mask", "masks", "label", "labels", "seg", "segmentation", "segmentations", "truth", "groundtruth"})
@@ -147,10 +135,11 @@ def name(files: Iterable[ImageFile], left_out: Counter[str], by_place: bool = Tr
     """
     by_stem: dict[str, list[ImageFile]] = {}
     for file in files:
-        if reason := invalid_id_reason(file.stem):
-            raise KitError(f"{printable(file.path)}: {reason}: rename the file")
-        others = by_stem.setdefault(file.stem, [])
-        if any(_is_copy(file.path, other.path) for other in others):
+        stem = file.stem  # no table of ids holds control characters and what is not UTF-8, or spaces around
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in stem) or stem != stem.strip() or not stem:
+            raise KitError(f"{printable(file.path)}: the name cannot stand in a table: rename the file")
+        others = by_stem.setdefault(stem, [])
+        if any(filecmp.cmp(file.path, other.path, shallow=False) for other in others):
             left_out["copies of other images"] += 1
         else:
             others.append(file)
@@ -158,14 +147,11 @@ def name(files: Iterable[ImageFile], left_out: Counter[str], by_place: bool = Tr
     for stem, alike in by_stem.items():
         for file in alike:
             image_id = "-".join((*file.place, stem)) if by_place and len(alike) > 1 else stem
-            if (other := named.setdefault(image_id, file)) is file:
-                continue
-            if by_place or not _has_pixels_of(file.path, other.path):
+            if (other := named.setdefault(image_id, file)) is not file:
                 raise KitError(
                     f"{printable(file.path)}: has the name of another image, {printable(other.path)}: "
                     "rename one of them"
                 )
-            left_out["copies of other images"] += 1
     return dict(sorted(named.items()))
 
 
@@ -239,12 +225,7 @@ def match(names: Iterable[str], images: Container[str], source: Path | str) -> d
     meant, spelled = {}, {}
     for given in dict.fromkeys(names):
         parts = [part for part in re.split(r"[/\\]", without_ending(given)) if part]
-        spellings = (
-            given,
-            _composed(given),
-            without_ending(given),
-            *("-".join(parts[at:]) for at in range(len(parts))),
-        )
+        spellings = given, _composed(given), without_ending(given), *("-".join(parts[at:]) for at in range(len(parts)))
         meant[given] = next((spelling for spelling in spellings if spelling in images), given)
         if meant[given] != given:
             spelled[given] = meant[given]
@@ -328,29 +309,5 @@ def without_affix(stem: str) -> str:
     return (found[1] or found[2]) if found else stem
 
 
-def invalid_id_reason(image_id: str) -> str:
-    """Why an image_id cannot stand in a CSV file, a line an image; empty where it can."""
-    if any("\ud800" <= letter <= "\udfff" for letter in image_id):
-        return "the name is not UTF-8"
-    if any(letter < " " or letter == "\x7f" for letter in image_id):
-        return "the name has a control character"
-    return "" if image_id == image_id.strip() and image_id else "the name begins or ends with a space"
-
-
 def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
-
-
-def _is_copy(one: Path, other: Path) -> bool:
-    try:
-        return filecmp.cmp(one, other, shallow=False)
-    except OSError:
-        return False
-
-
-def _has_pixels_of(one: Path, other: Path) -> bool:
-    try:
-        pixels = [pictures.read_image(path).pixels for path in (one, other)]
-    except KitError:
-        return False
-    return np.array_equal(pixels[0], pixels[1])

@@ -19,7 +19,6 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 """What PyYAML raises: its own errors, and others for dates, tags and depths that cannot be."""
-_LARGEST = 64 * 2**20
 _LARGEST_YAML = 10**6
 _TOLD = 5
 
@@ -44,17 +43,14 @@ def read_document(path: Path | str, kind: type[T] | Any, remedy: str) -> T:
     Raises:
         KitError: the file cannot be read, or is not what its model says; names each wrong key and what was expected.
     """
-    content = read_bytes(path)
-    if len(content) > _LARGEST:
-        raise KitError(f"{printable(path)}: is {len(content)} bytes, more than any such file: {remedy}")
     try:
-        return TypeAdapter(kind).validate_json(content, strict=True)
+        return TypeAdapter(kind).validate_json(read_bytes(path), strict=True)
     except ValidationError as error:
         raise KitError(f"{printable(path)}: {told(error)}: {remedy}") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what YAML lets pass: a key that stands in a mapping twice, and numbers that no machine word holds."""
+    """Refuses what YAML lets pass: a key that stands in a mapping twice."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -63,15 +59,6 @@ class _Loader(yaml.SafeLoader):
             if times > 1:
                 raise yaml.composer.ComposerError(None, None, f"{key} is there {times} times", node.start_mark)
         return node
-
-    def construct_int(self, node: yaml.ScalarNode) -> int:
-        value = self.construct_yaml_int(node)
-        if abs(value) >= 2**63:  # Python does not even write one of thousands of digits
-            raise yaml.constructor.ConstructorError(None, None, "a number is too large", node.start_mark)
-        return value
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)
 
 
 def load_yaml(text: str) -> Any:

@@ -15,12 +15,8 @@ _ADVICE = {
     errno.ENOENT: "no such file or folder: check the path",
     errno.ENOTDIR: "a part of the path is a file, not a folder: choose another folder or move the file away",
     errno.EISDIR: "a folder lies where a file belongs: move it away",
-    errno.EEXIST: "a file lies where a folder belongs: move it away",
-    errno.ENOTEMPTY: "the folder is not empty: move its content away",
-    errno.ELOOP: "its symbolic links lead in a circle: fix the link",
     errno.ENAMETOOLONG: "the name is too long for the file system: choose a shorter one",
     errno.EMFILE: "too many files are open: raise `ulimit -n`, then run again",
-    errno.ENFILE: "too many files are open on this machine: close some, then run again",
     errno.ENOMEM: "the machine is out of memory: free some, then run again",
 }
 

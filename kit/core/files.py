@@ -36,31 +36,11 @@ def present(path: Path | str) -> bool:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except (OSError, ValueError) as error:
-        raise _unread(path, error) from None
+    except OSError as error:
+        raise unreadable(path, error) from None
     if not stat.S_ISREG(mode):
         raise KitError(f"{printable(path)}: is not a file: move it away")
     return True
-
-
-def below(folder: Path | str) -> Iterator[Path]:
-    """All files and folders below a folder, in no order; none below one that does not exist.
-
-    As `Path.rglob`, which passes over folders that may not be listed as if they were empty. What macOS leaves beside
-    files on other systems' disks, `._NAME`, is left out.
-
-    Raises:
-        KitError: a folder cannot be listed.
-    """
-
-    def refuse(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise unreadable(error.filename, error) from None
-
-    for place, folders, names in os.walk(folder, onerror=refuse):
-        for name in (*folders, *names):
-            if not name.startswith("._"):
-                yield Path(place, name)
 
 
 @contextmanager
@@ -70,24 +50,13 @@ def opened(path: Path | str) -> Iterator[io.BufferedReader]:
     Raises:
         KitError: it is missing, no file, or cannot be read, now or while the block reads it.
     """
-    present(path)  # a named pipe would be waited for
     try:
-        handle = open(path, "rb")  # noqa: SIM115
-    except (OSError, ValueError) as error:
-        raise _unread(path, error) from None
-    with handle:
-        try:
+        with open(path, "rb") as handle:
             yield handle
-        except OSError as error:
-            if error.filename is None:
-                raise unreadable(path, error) from error
+    except OSError as error:
+        if error.filename not in (None, os.fspath(path)):  # of another file
             raise
-
-
-def _unread(path: Path | str, error: OSError | ValueError) -> KitError:
-    if isinstance(error, OSError):
-        return unreadable(path, error)
-    return KitError(f"{printable(path)}: is not the name of a file ({error}): check the path")
+        raise unreadable(path, error) from error
 
 
 def read_bytes(path: Path | str) -> bytes:

@@ -8,8 +8,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from kit.competition import pictures
-from kit.core.files import below
+from kit.competition import image_files, pictures
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ def find_images(folder: Path, ids: Collection[str]) -> dict[str, Path]:
         folder: The competition's.
         ids: Those of the submission.
     """
-    found = _choose(folder, below(folder), ids)
+    found = _choose(folder, image_files.walk(folder), ids)
     for archive in sorted(folder.rglob("*.zip")):
         if missing := set(ids) - found.keys():
             try:

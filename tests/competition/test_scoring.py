@@ -79,20 +79,6 @@ def test_without_usage_a_seeded_share_is_public(solution, share):
     assert first != solution(text, public_share=share, seed=1)
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("ImageId,EncodedPixels,Usage\na,-1,Secret\n", ":2: Usage is 'Secret'"),
-        ("ImageId,EncodedPixels,Usage\na,1 1,Public\na,3 1,Private\n", ":3: image a is both"),
-        ("ImageId,Mask,Usage\na,-1,Public\n", "header"),
-        ("ImageId,EncodedPixels,Usage\n", "no rows"),
-    ],
-)
-def test_malformed_solutions(solution, text, reason):
-    with pytest.raises(KitError, match=reason):
-        solution(text)
-
-
 def test_what_a_submission_lacks_is_named(solution, tmp_path):
     truth = solution("ImageId,EncodedPixels,Usage\na,-1,Public\nb,1 2,Private\n")
     with pytest.raises(KitError, match="lacks 1 of the solution's images, as b"):

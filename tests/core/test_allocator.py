@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-from kit.core import allocator
-
 GLIBC = platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"
 
 FAULTS = """
@@ -30,11 +28,3 @@ def test_kept_memory_is_not_faulted_in_again():
         return int(subprocess.run([sys.executable, "-c", FAULTS, mode], check=True, capture_output=True).stdout)
 
     assert faults("keep") < 100 < faults("leave")
-
-
-@pytest.mark.parametrize(("system", "libc"), [("Darwin", ""), ("Windows", ""), ("Linux", "musl")])
-def test_elsewhere_nothing_happens(monkeypatch, system, libc):
-    monkeypatch.setattr(allocator.platform, "system", lambda: system)
-    monkeypatch.setattr(allocator.platform, "libc_ver", lambda: (libc, ""))
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: pytest.fail("asked for the C library"))
-    assert allocator.keep_freed_memory() is False

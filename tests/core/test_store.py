@@ -8,7 +8,7 @@ from kit.core import store
 from kit.core.distributed import Team
 from kit.core.errors import KitError
 from kit.core.files import write_text
-from kit.core.store import Array, File, fill, inputs_of, key_of, keys_path, read_keys, unreadable
+from kit.core.store import Array, File, fill, inputs_of, key_of, keys_path, unreadable
 
 IDS = ["a", "b", "c"]
 
@@ -138,27 +138,6 @@ def test_a_row_about_to_be_overwritten_has_no_key_of_what_it_was(tmp_path):
     assert make(array(path, "1", "2", "3"))[0] == [1]
 
 
-@pytest.mark.parametrize("name", ["maps.npy", "maps.keys", "maps.ids.txt", ".maps.npy.part"])
-def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path, name):
-    path = tmp_path / "maps.npy"
-    make(array(path, "1", "2", "3"))
-    (tmp_path / name).unlink(missing_ok=True)
-    (tmp_path / name).mkdir()
-    with pytest.raises(KitError, match=name.replace(".", r"\.")):
-        make(array(path, "1", "x", "3"))
-        array(path, "1", "2", "3").is_current()
-
-
-def test_broken_keys_are_one_clear_line(tmp_path):
-    np.save(tmp_path / "maps.keys.npy", np.zeros((3, 31), np.uint8))
-    (tmp_path / "maps.keys.npy").rename(tmp_path / "maps.keys")
-    with pytest.raises(KitError, match=r"does not hold the keys of maps\.npy"):
-        read_keys(tmp_path / "maps.npy")
-    keys_path(tmp_path / "maps.npy").write_bytes(b"torn")
-    with pytest.raises(KitError, match=r"maps\.keys: is not a \.npy file"):
-        read_keys(tmp_path / "maps.npy")
-
-
 def test_an_unreadable_row_is_recorded_and_tried_again_only_when_asked(tmp_path, caplog):
     path = tmp_path / "maps.npy"
     wanted = array(path, "1", "2", "3")
@@ -245,19 +224,3 @@ def test_what_was_made_from_other_inputs_is_kept_once(tmp_path):
     write_text(path, "half of 2")
     File(path, {"b": 2}).begin(keep_previous=True)
     assert kept.read_text() == "1"
-
-
-@pytest.mark.parametrize("text", ["[]", "1", "null", '"a"'])
-def test_inputs_that_are_no_mapping_are_refused(tmp_path, text):
-    (tmp_path / "a.origin.json").write_text(text)
-    with pytest.raises(KitError, match=r"a\.origin\.json: is not a mapping"):
-        inputs_of(tmp_path / "a.csv")
-
-
-@pytest.mark.parametrize(
-    "text", ["[" * 100_000, "1" * 5000, "\ud800".encode("utf-8", "surrogatepass").decode("latin1")]
-)
-def test_inputs_that_are_no_json_are_refused(tmp_path, text):
-    (tmp_path / "a.origin.json").write_text(text)
-    with pytest.raises(KitError, match=r"a\.origin\.json: is not JSON"):
-        inputs_of(tmp_path / "a.csv")

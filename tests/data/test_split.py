@@ -2,9 +2,6 @@
 
 import json
 
-import pytest
-
-from kit.core.errors import KitError
 from kit.data import split
 from kit.data.split import Split
 
@@ -25,13 +22,3 @@ def test_what_was_written_is_read(tmp_path):
 def test_of_a_file_by_hand_nothing_is_known(tmp_path):
     assert split.made_as(tmp_path / "tiny.csv") is None
     assert not split.origin_of(tmp_path / "tiny.csv").model_fields_set
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("holdout", "a"), ("folds", [1]), ("seed", 1.5), ("data", 5), ("labels", "abc"), ("content", {}), ("seed", True)],
-)
-def test_another_type_is_refused(tmp_path, key, value):
-    path = write(tmp_path, MADE | {key: value})
-    with pytest.raises(KitError, match=rf"tiny\.origin\.json: {key}: .*run `make folds` again"):
-        split.made_as(path)

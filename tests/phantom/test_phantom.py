@@ -192,13 +192,3 @@ def test_an_earlier_demo_and_an_empty_folder_are_replaced(tmp_path):
     phantom.write(folder, train=1, test=1, size=64)
     assert len(list(folder.glob("dicom-images-train/*/*/*.dcm"))) == 1
     assert list(tmp_path.iterdir()) == [folder]
-
-
-def test_nothing_is_left_when_drawing_fails(tmp_path, monkeypatch):
-    def fail(*_):
-        raise RuntimeError("no film")
-
-    monkeypatch.setattr(phantom.competition, "expose", fail)
-    with pytest.raises(RuntimeError, match="no film"):
-        phantom.write(tmp_path / "demo", train=1, test=1, size=64)
-    assert not list(tmp_path.iterdir())
