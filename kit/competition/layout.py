@@ -12,16 +12,14 @@ In each, patients.csv (`ImageId,PatientId`), sizes.csv and solution.csv may stan
 missing.
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Container, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from kit.competition import dicom, image_files, labels, pictures, rle, row_format, shapes
+from kit.competition import dicom, image_files, labels, rle, row_format, shapes
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError
 from kit.core.files import present
@@ -72,11 +70,7 @@ class Competition:
             KitError: a row cannot be decoded.
         """
         own = shapes.of(self.shapes, image_id)
-        mask = rle.union(self.labels[image_id], own, image_id)
-        if own == self.shape:
-            return mask
-        sized = cv2.resize(mask.astype(np.uint8), self.shape[::-1], interpolation=cv2.INTER_NEAREST)
-        return sized.astype(bool)
+        return shapes.resized(rle.union(self.labels[image_id], own, image_id), self.shape)
 
     def __repr__(self) -> str:
         positive, (height, width) = sum(map(bool, self.labels.values())), self.shape
@@ -131,8 +125,8 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     layout = next((layout for layout in LAYOUTS if present(folder / layout.labels)), None)
     if layout is None:
         wanted = "; ".join(f"{known.name}: {known.labels} with {' and '.join(known.train)}/" for known in LAYOUTS)
-        hint = f"; {_to_import(folder)}" if _holds_images(folder) else ""
-        raise KitError(f"{folder}: is not a competition's folder; looked for {wanted}{hint}")
+        how = f"`kit import {folder} --out data/NAME` brings in images of other formats or places"
+        raise KitError(f"{folder}: is not a competition's folder; looked for {wanted}; {how}")
     labels_path = folder / layout.labels
     images, test = find_dicoms(folder, layout)
     rows = labels.read(labels_path)
@@ -251,23 +245,13 @@ def usual_shape(paths: list[Path]) -> tuple[int, int]:
     return Counter(found).most_common(1)[0][0]
 
 
-def _holds_images(folder: Path) -> bool:
-    """Whether there is an image among the first files below a folder, which may be somebody's home."""
-    first = itertools.islice(image_files.walk(folder), 10_000)
-    return any(pictures.is_picture(path) or path.suffix.lower() in image_files.DICOM_ENDINGS for path in first)
-
-
-def _to_import(folder: Path) -> str:
-    return f"images are there in another format or place: bring them in with `kit import {folder} --out data/NAME`"
-
-
 def _about_missing(folder: Path, missing: list[str], images: Mapping[str, Path]) -> str:
     """What to do about labelled images without a file."""
     if numbers := _as_numbers(missing, images):
         return numbers
     elsewhere = {image_files.without_ending(path.name) for path in image_files.walk(folder)}
     if not elsewhere.isdisjoint(map(image_files.without_ending, missing)):
-        return _to_import(folder)
+        return f"they are there in another format or place: bring them in with `kit import {folder} --out data/NAME`"
     if not images:
         return (
             "the training images are missing as a whole; Kaggle's files of round 2 hold the test images alone: "

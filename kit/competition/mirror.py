@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from kit.competition import image_files, labels, layout, pictures, rle, row_format, shapes
@@ -148,8 +147,8 @@ class Mirror:
                     f"{printable(path)}: is {sizes[0]} pixels (height×width), of another proportion than "
                     f"its image of {sizes[1]}: export the mask again"
                 )
-            regions = None if found.regions is None else resized(found.regions, shape)
-            return Truth(resized(found.pixels, shape), found.note, regions)
+            regions = None if found.regions is None else shapes.resized(found.regions, shape)
+            return Truth(shapes.resized(found.pixels, shape), found.note, regions)
         if image not in self.labels:
             return None
         try:
@@ -234,13 +233,6 @@ def recognise(
         say = "" if labels_path else "; --masks FOLDER and --mask-suffix say where they are"
         raise KitError(f"{folder}: none of its {len(images)} images has a mask to train on: {wanted} would be one{say}")
     return found
-
-
-def resized(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A mask, bool or numbers of regions, at another (height, width), by the nearest pixel."""
-    if mask.shape == shape:
-        return mask
-    return cv2.resize(mask.astype(np.int32), shape[::-1], interpolation=cv2.INTER_NEAREST).astype(mask.dtype)
 
 
 def find_labels(folder: Path | str) -> Path | None:

@@ -16,7 +16,6 @@ from kit.core.errors import KitError
 
 _MASKS = 20
 """So many masks are looked at: each takes milliseconds."""
-_MOST = 2**14
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def parse(text: str) -> RowFormat:
             found = replace(found, first=None if word == "gaps" else int(word[-1]))
         elif word in ("columns", "rows"):
             found = replace(found, along_rows=word == "rows")
-        elif (sides := re.fullmatch(r"(\d{1,5})x(\d{1,5})", word)) and all(0 < int(s) <= _MOST for s in sides.groups()):
+        elif sides := re.fullmatch(r"0*([1-9]\d{0,4})x0*([1-9]\d{0,4})", word):
             found = replace(found, shape=(int(sides[1]), int(sides[2])))
         else:
             raise KitError(f"--rle {text}: {word!r} is not gaps, starts-0, starts-1, columns, rows or HEIGHTxWIDTH")

@@ -1,7 +1,11 @@
 """Sizes of images: one for all of a data set, or each image its own (`sizes.csv`, `ImageId,Height,Width`)."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 from kit.competition import labels
 from kit.core.errors import KitError
@@ -10,7 +14,6 @@ Shape = tuple[int, int] | Mapping[str, tuple[int, int]]
 """(H, W) of all images, or of each by its id."""
 NAME = "sizes.csv"
 COLUMNS = ("ImageId", "Height", "Width")
-_LARGEST = 2**14
 
 
 def of(shape: Shape, image_id: str) -> tuple[int, int]:
@@ -38,6 +41,13 @@ def are_proportional(shape: tuple[int, ...], other: tuple[int, int]) -> bool:
     return abs(shape[0] * other[1] - shape[1] * other[0]) < max(shape[0] + shape[1], sum(other))  # off by a pixel
 
 
+def resized(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A mask, bool or numbers of regions, at another (height, width), by the nearest pixel."""
+    if mask.shape == shape:
+        return mask
+    return cv2.resize(mask.astype(np.int32), shape[::-1], interpolation=cv2.INTER_NEAREST).astype(mask.dtype)
+
+
 def read(path: Path | str) -> dict[str, tuple[int, int]]:
     """(H, W) of each image by a `sizes.csv`.
 
@@ -46,7 +56,7 @@ def read(path: Path | str) -> dict[str, tuple[int, int]]:
     """
     found = {}
     for line, (image, *sides) in labels.rows(path, COLUMNS):
-        if not all(side.isdecimal() and len(side) < 6 and 0 < int(side) <= _LARGEST for side in sides):
+        if not all(re.fullmatch("0*[1-9][0-9]{0,4}", side) for side in sides):
             raise KitError(f"{path}:{line}: {image} is {'×'.join(sides)}: give its height and width in pixels")
         found[image] = int(sides[0]), int(sides[1])
     return found
