@@ -6,7 +6,6 @@ beside the target, flushed to the disk and renamed over it.
 
 import errno
 import fcntl
-import functools
 import hashlib
 import io
 import json
@@ -199,16 +198,11 @@ def locked(path: Path | str, busy: str | None = None) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
             raise unwritable(path, error) from None
-        _warn_without_locks(path.parent)
+        log.warning("%s: the file system knows no locks: let no two commands run there at once", printable(path.parent))
     try:
         yield
     finally:
         lock.release()
-
-
-@functools.cache
-def _warn_without_locks(folder: Path) -> None:
-    log.warning("%s: the file system knows no locks: let no two commands run there at once", printable(folder))
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:

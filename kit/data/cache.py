@@ -5,7 +5,7 @@ one of them changes, that row is made again.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +87,7 @@ def image_keys(competition: Competition) -> tuple[bytes, ...]:
             content = "unreadable"
         return key_of(content, *competition.labels[image_id])
 
-    return tuple(_all(key, competition.train, "checking images"))
+    return tuple(progress(ordered(key, competition.train), "checking images", len(competition.train)))
 
 
 def files(mask_resizing: str) -> tuple[str, str]:
@@ -168,8 +168,3 @@ def _made(
         size: Cache(open_array(images.path), open_array(masks.path), keys, store.unreadable(masks.path))
         for size, (images, masks) in arrays.items()
     }
-
-
-def _all(function: Callable, items: Sequence | dict, what: str) -> list:
-    """The results of `function` for all items, in order, with a progress bar."""
-    return list(progress(ordered(function, items), what, len(items)))
