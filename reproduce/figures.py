@@ -92,7 +92,7 @@ def _pixels(competition: Competition, image: str) -> np.ndarray:
 
 
 def _truth(competition: Competition, image: str) -> np.ndarray:
-    return rle.union(competition.labels[image], shapes.of(competition.shapes, image), image)
+    return rle.union(competition.labels[image], shapes.shape_of(competition.shapes, image), image)
 
 
 @figures.figure

@@ -59,7 +59,7 @@ def of_maps(maps_path: Path, labels: Labels, shape: Shape, recipe: Recipe, remov
 
     def one(index: int) -> tuple[str, float]:
         image_id, predicted = maps.ids[index], maps[index] >= lowest
-        truth = rle.union(labels[image_id], shapes.of(shape, image_id), image_id)
+        truth = rle.union(labels[image_id], shapes.shape_of(shape, image_id), image_id)
         if np.count_nonzero(predicted) < removal:
             predicted = np.zeros_like(predicted)
         return image_id, mean_precision(predicted, resize_mask(truth, len(predicted), recipe.mask_resizing))

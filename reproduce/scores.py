@@ -112,7 +112,7 @@ class RunScores:
     @cached_property
     def patients(self) -> dict[str, str]:
         """The patient of each training image."""
-        return dict(zip(self.competition.train, patients.of(self.competition), strict=True))
+        return dict(zip(self.competition.train, patients.patient_ids(self.competition), strict=True))
 
     def validation(self, name: str, tta: bool, reading: str) -> Score | str:
         """Of the OOF maps of a run, by the thresholds of its recipe."""
@@ -204,7 +204,7 @@ class RunScores:
 
 
 def _truth(labels: Labels, shape: Shape, image_id: str) -> np.ndarray:
-    return rle.union(labels[image_id], shapes.of(shape, image_id), image_id)
+    return rle.union(labels[image_id], shapes.shape_of(shape, image_id), image_id)
 
 
 def _rule(recipe: Recipe, reading: str) -> Rule:

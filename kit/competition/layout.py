@@ -69,7 +69,7 @@ class Competition:
         Raises:
             KitError: a row cannot be decoded.
         """
-        own = shapes.of(self.shapes, image_id)
+        own = shapes.shape_of(self.shapes, image_id)
         return shapes.resized(rle.union(self.labels[image_id], own, image_id), self.shape)
 
     def __repr__(self) -> str:
@@ -146,7 +146,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     shape = usual_shape(list(train.values()))
     for image_id in train:
         for text in regions[image_id]:  # a file that was cut in the middle of a row is reported at once
-            _check_mask(text, shapes.of(sizes or shape, image_id), image_id, labels_path)
+            _check_mask(text, shapes.shape_of(sizes or shape, image_id), image_id, labels_path)
     sample_path = _there(folder / layout.sample) if layout.sample else None
     # Round 1's sample repeats an id for each mask of the truth; a submission answers it once.
     sample_ids = tuple(labels.read(sample_path)) if sample_path else tuple(test)

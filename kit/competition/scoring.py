@@ -128,11 +128,13 @@ def score(submission: Mapping[str, str], solution: Solution, shape: Shape = rle.
     for image_id in counted:
         for text in solution.masks[image_id]:  # where the submission is empty nobody would look at it
             try:
-                rle.runs(text, math.prod(shapes.of(shape, image_id)), image_id)
+                rle.runs(text, math.prod(shapes.shape_of(shape, image_id)), image_id)
             except KitError as error:
                 raise KitError(f"the solution is malformed: {error}: fetch it again") from None
     images = {
-        image_id: _image_dice(submission[image_id], solution.masks[image_id], shapes.of(shape, image_id), image_id)
+        image_id: _image_dice(
+            submission[image_id], solution.masks[image_id], shapes.shape_of(shape, image_id), image_id
+        )
         for image_id in counted
     }
     public, private = (

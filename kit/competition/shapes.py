@@ -16,13 +16,13 @@ NAME = "sizes.csv"
 COLUMNS = ("ImageId", "Height", "Width")
 
 
-def of(shape: Shape, image_id: str) -> tuple[int, int]:
+def shape_of(shape: Shape, image_id: str) -> tuple[int, int]:
     """(H, W) of an image.
 
     Raises:
         KitError: each image has its own, and this one has none.
 
-    >>> of((4, 6), "a"), of({"a": (2, 3)}, "a")
+    >>> shape_of((4, 6), "a"), shape_of({"a": (2, 3)}, "a")
     ((4, 6), (2, 3))
     """
     if not isinstance(shape, Mapping):

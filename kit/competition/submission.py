@@ -88,7 +88,7 @@ def validate(path: Path | str, sample_ids: Sequence[str] | None = None, shape: S
             continue
         image_id, mask = fields
         known = image_id in wanted or not isinstance(shape, Mapping)
-        reasons = _mask_problems(mask, shapes.of(shape, image_id)) if known else []
+        reasons = _mask_problems(mask, shapes.shape_of(shape, image_id)) if known else []
         problems += [Problem(number, image_id, reason) for reason in reasons]
         if image_id in seen:
             problems.append(Problem(number, image_id, f"is on line {seen[image_id]} already"))

@@ -146,7 +146,7 @@ def _made(
 
     def read(index: int) -> tuple[int, list[np.ndarray] | KitError]:
         try:
-            image = dicom.read(paths[index], shapes.of(competition.shapes, ids[index]))
+            image = dicom.read(paths[index], shapes.shape_of(competition.shapes, ids[index]))
         except KitError as error:
             return index, error
         if image.burned_in:

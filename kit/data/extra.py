@@ -110,7 +110,7 @@ def keep_apart(extra: Competition, own: Competition, split: Folds) -> ExtraData:
         split: Its folds, which say who its patients are.
     """
     ids = {*own.train, *own.test, *own.unlabelled, *own.sample_ids}
-    owners = patients.of(extra)
+    owners = patients.patient_ids(extra)
 
     def shared(theirs: set[str]) -> np.ndarray:
         # A fold file may have hashes in the place of patients' ids.
@@ -121,6 +121,6 @@ def keep_apart(extra: Competition, own: Competition, split: Folds) -> ExtraData:
         own=own.name,
         patients=tuple(owners),
         known=np.array([image_id in ids for image_id in extra.train], bool),
-        tested=shared(set(patients.of(own, own.test))),
+        tested=shared(set(patients.patient_ids(own, own.test))),
         validating={fold: shared(set(split.table.patient_id[split.validation(fold)])) for fold in split.numbers},
     )

@@ -24,7 +24,7 @@ from kit.competition.layout import Competition
 from kit.core import store
 from kit.core.errors import KitError, printable
 from kit.core.files import present, read_bytes, sha256, write_text
-from kit.data import brought, patients
+from kit.data import patients, splits_csv
 from kit.data.split import Split, made_as, origin_of
 
 COLUMNS = ["image_id", "patient_id", "stratum", "fold"]
@@ -71,9 +71,9 @@ def make(competition: Competition, split: Split) -> Folds:
         KitError: there are fewer patients than folds, or a count or share that makes no sense.
     """
     count, holdout = split.count, split.holdout
-    splits = competition.folder / brought.NAME
+    splits = competition.folder / splits_csv.NAME
     if present(splits):  # before the patients are asked for: their headers take a while
-        given = brought.folds_of(splits, competition.train)
+        given = splits_csv.read_folds(splits, competition.train)
         table = _table(competition)
         table["fold"] = given
         if split.hash_patients:
@@ -149,7 +149,7 @@ def _table(competition: Competition) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "image_id": ids,
-            "patient_id": patients.of(competition),
+            "patient_id": patients.patient_ids(competition),
             "stratum": [labels.stratum(competition.labels[image_id]) for image_id in ids],
         }
     )
@@ -174,7 +174,7 @@ def _check_numbers(table: pd.DataFrame, path: Path, advice: str) -> None:
 
 def provenance(competition: Competition, split: Split) -> dict[str, Any]:
     """What folds are made from, as it is written beside them."""
-    patients_file, splits = competition.folder / "patients.csv", competition.folder / brought.NAME
+    patients_file, splits = competition.folder / "patients.csv", competition.folder / splits_csv.NAME
     return {
         **({"splits": sha256(splits)} if present(splits) else {}),
         "labels": sha256(competition.labels_path),
@@ -187,7 +187,7 @@ def provenance(competition: Competition, split: Split) -> dict[str, Any]:
     }
 
 
-def is_by_hand(path: Path | str) -> bool:
+def is_user_supplied(path: Path | str) -> bool:
     """Whether a fold file was supplied or edited by the user: `make folds` did not write what it holds."""
     path = Path(path)
     made_from = origin_of(path)

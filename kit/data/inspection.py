@@ -80,7 +80,7 @@ def of_competition(images: dict[str, Path], shape: Shape, labels: Labels, in_tra
     def truth(image: str) -> Truth | None:
         if image not in labels:
             return None
-        own = shapes.of(shape, image)
+        own = shapes.shape_of(shape, image)
         pixels = own[0] * own[1]
         if any(row_format.is_absolute(text, pixels) for text in labels[image]):
             raise KitError("this looks like absolute starts: `kit import` converts them")
@@ -178,7 +178,7 @@ def _look(image: str, sources: Sources) -> tuple[bytes | None, float | None, lis
     found = []
     try:
         radiograph = pictures.read_image(
-            sources.images[image], None if sources.shape is None else shapes.of(sources.shape, image)
+            sources.images[image], None if sources.shape is None else shapes.shape_of(sources.shape, image)
         )
     except KitError as error:
         return None, None, [Finding(True, image, *_parted(str(error)))]

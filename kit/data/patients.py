@@ -15,7 +15,7 @@ _MANY = 20
 """Of fewer images, most may be of one patient."""
 
 
-def of(competition: Competition, images: dict[str, Path] | None = None) -> list[str]:
+def patient_ids(competition: Competition, images: dict[str, Path] | None = None) -> list[str]:
     """The patient of each image: by patients.csv, else by the DICOM PatientID, else one of its own.
 
     Args:

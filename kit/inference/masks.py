@@ -111,7 +111,7 @@ def stored_inputs(
 
     def one(index: int) -> tuple[str, np.ndarray, float | None]:
         probability = None if given is None else float(given[index])
-        return maps.ids[index], upsample(maps[index], shapes.of(shape, maps.ids[index])), probability
+        return maps.ids[index], upsample(maps[index], shapes.shape_of(shape, maps.ids[index])), probability
 
     return ordered(one, [index for index, image_id in enumerate(maps.ids) if image_id in chosen])
 

@@ -187,7 +187,7 @@ def compare(kernel: Kernel, ours: Rows, theirs: Rows, shape: Shape, exact: bool)
         return "as predicted here"
     dices = {}
     for name in different:
-        masks = (rle.decode(text, shapes.of(shape, name)) for text in (theirs[name], ours[name]))
+        masks = (rle.decode(text, shapes.shape_of(shape, name)) for text in (theirs[name], ours[name]))
         dices[name] = scoring.dice(*masks)
     worst = min(dices, key=lambda name: dices[name])
     mean = float(np.mean([dices.get(name, 1.0) for name in ours]))

@@ -8,7 +8,7 @@ from kit.competition import image_files, labels, layout, mirror, scoring, shapes
 from kit.core.errors import KitError
 from kit.core.files import present
 from kit.core.tables import write_csv
-from kit.data import brought, inspection
+from kit.data import inspection, splits_csv
 from kit.data.inspection import Finding, Sources
 from kit.workflows.workspace import Workspace
 
@@ -86,8 +86,8 @@ def _competition(folder: Path) -> tuple[str, Sources, str] | None:
     rows = {meant[given]: texts for given, texts in rows.items()}
     if present(folder / "patients.csv"):
         layout.read_patients(folder / "patients.csv", images.keys())
-    if present(folder / brought.NAME):
-        brought.read(folder / brought.NAME)
+    if present(folder / splits_csv.NAME):
+        splits_csv.read(folder / splits_csv.NAME)
     truth = {**rows}
     if present(folder / "solution.csv"):
         truth |= scoring.read_solution(folder / "solution.csv").masks

@@ -6,7 +6,7 @@ from pathlib import Path
 from kit.core.errors import KitError
 from kit.core.files import present, sha256
 from kit.core.store import inputs_of
-from kit.data import brought, folds
+from kit.data import folds, splits_csv
 from kit.data.folds import Folds
 from kit.data.split import Split, origin_of
 from kit.recipes.schema import Recipe
@@ -53,12 +53,12 @@ def make_folds(
         raise KitError(f"--folds {count} --holdout {holdout}: give one of them")
     workspace.draw_demo(data)
     competition = workspace.open_data(data, allow_missing)
-    splits = competition.folder / brought.NAME
+    splits = competition.folder / splits_csv.NAME
     if present(splits) and not (count is None and holdout is None):
         raise KitError(f"{splits}: says how to split: leave --folds and --holdout out, or remove it")
     first = workspace.folds / f"{competition.name}.csv"
     nothing_asked = count is None and holdout is None and seed is None and out is None
-    if nothing_asked and first.is_file() and folds.is_by_hand(first):
+    if nothing_asked and first.is_file() and folds.is_user_supplied(first):
         return first, folds.read(first, competition), False
     if count is None and holdout is None:
         holdout = recipe.folds.holdout
@@ -66,7 +66,7 @@ def make_folds(
     path = Path(out) if out else folds.file_of(workspace.folds, competition.name, split)
     made_from = folds.provenance(competition, split)
     if path.is_file():
-        if folds.is_by_hand(path):
+        if folds.is_user_supplied(path):
             why = "was not written by `make folds`, or was edited since, and is kept"
             raise KitError(f"{path}: {why}: remove it or give --out")
         if inputs_of(path).items() >= (made_from | {"content": sha256(path)}).items():

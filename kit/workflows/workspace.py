@@ -113,7 +113,7 @@ class Workspace:
         path, first = folds.file_of(self.folds, competition.name, split), self.folds / f"{competition.name}.csv"
         if path.is_file():
             return path
-        if first.is_file() and folds.is_by_hand(first):
+        if first.is_file() and folds.is_user_supplied(first):
             return first
         there = f" ({first} has {folds.made_as(first)})" if first.is_file() else ""
         raise KitError(

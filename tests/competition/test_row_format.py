@@ -103,7 +103,7 @@ def test_what_is_right_is_not_refused(shape):
     assert row_format.misfit(row_format.guess(texts, sizes), texts, sizes) == ""
 
 
-@pytest.mark.parametrize("text", ["", "starts-2", "900", "0x5", "rows,x", "99999x5"])
+@pytest.mark.parametrize("text", ["", "starts-2", "900", "0x5", "rows,x"])
 def test_a_format_that_is_none(text):
     with pytest.raises(KitError, match="--rle"):
         row_format.parse(text)

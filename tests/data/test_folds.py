@@ -172,7 +172,7 @@ class TestFiles:
             first.write_text(first.read_text() + "\n")
         else:
             first.with_suffix(".origin.json").unlink()
-        assert folds.is_by_hand(first)
+        assert folds.is_user_supplied(first)
         assert fold_file("folds.count=5") == "d.csv"
 
 

@@ -20,19 +20,19 @@ def with_header(phantoms, tmp_path, **elements):
 
 def test_images_that_the_table_lacks_are_grouped_by_their_header(phantoms, tmp_path, caplog):
     some = dataclasses.replace(with_header(phantoms, tmp_path, PatientID="x"), patients={"i0": "y"})
-    assert patients.of(some) == ["y", "x", "x", "x"]
+    assert patients.patient_ids(some) == ["y", "x", "x", "x"]
     assert "3 of 4 training images have no row there" in caplog.text
 
 
 def test_an_image_without_a_readable_header_is_a_patient_of_its_own(phantoms, tmp_path, caplog):
     some = with_header(phantoms, tmp_path, PatientID="x")
     some.train["i1"].write_bytes(b"torn")
-    assert patients.of(some) == ["x", "i1", "x", "x"]
+    assert patients.patient_ids(some) == ["x", "i1", "x", "x"]
     assert "i1.dcm: is not a DICOM file" in caplog.text
 
 
 def test_text_in_the_picture_is_told(phantoms, tmp_path, caplog):
-    patients.of(with_header(phantoms, tmp_path, BurnedInAnnotation="YES"))
+    patients.patient_ids(with_header(phantoms, tmp_path, BurnedInAnnotation="YES"))
     assert "4 images say BurnedInAnnotation=YES (first: i0)" in caplog.text
 
 
@@ -40,11 +40,11 @@ def test_one_word_in_all_headers_tells_no_patient(phantoms, tmp_path, caplog):
     some = with_header(phantoms, tmp_path, PatientID="ANONYMOUS")
     many = {f"i{number}": some.train[f"i{number % 4}"] for number in range(20)}
     same = dataclasses.replace(some, train=many, labels=dict.fromkeys(many, ()))
-    assert patients.of(same) == list(many)
+    assert patients.patient_ids(same) == list(many)
     assert "20 of 20 images have one PatientID" in caplog.text
     assert "ANONYMOUS" not in caplog.text  # it may be somebody's
     few = dataclasses.replace(some, train={k: many[k] for k in list(many)[:19]})
-    assert set(patients.of(few)) == {"ANONYMOUS"}
+    assert set(patients.patient_ids(few)) == {"ANONYMOUS"}
     assert (
-        patients.of(dataclasses.replace(same, patients=dict.fromkeys(many, "one"))) == ["one"] * 20
+        patients.patient_ids(dataclasses.replace(same, patients=dict.fromkeys(many, "one"))) == ["one"] * 20
     )  # as the user says

@@ -51,7 +51,7 @@ def split(place):
     """The folds of the data set; then the other one gets two of its patients, of either part."""
     data = layout.open_folder(place / "tiny")
     _, made, _ = make_folds(Workspace(place), place / "tiny", recipe(place))
-    owners = dict(zip(data.train, patients.of(data), strict=True))
+    owners = dict(zip(data.train, patients.patient_ids(data), strict=True))
     shared = [owners[made.table.image_id[rows[0]]] for rows in (made.validation(0), made.training(0))]
     images = sorted(layout.open_folder(place / "data/more").train)
     lines = [f"{image},{patient}" for image, patient in zip(images, shared, strict=False)]

@@ -127,4 +127,4 @@ def test_a_size_that_is_none_is_told(tmp_path, row):
     with pytest.raises(KitError, match=r"sizes.csv:2: a is .*: give its height and width in pixels"):
         shapes.read(tmp_path / "sizes.csv")
     with pytest.raises(KitError, match=r"image b: has no row in sizes.csv"):
-        shapes.of({"a": (1, 1)}, "b")
+        shapes.shape_of({"a": (1, 1)}, "b")

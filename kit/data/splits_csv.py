@@ -25,7 +25,7 @@ def read(path: Path) -> dict[str, int]:
     return found
 
 
-def folds_of(path: Path, images: Iterable[str]) -> list[int]:
+def read_folds(path: Path, images: Iterable[str]) -> list[int]:
     """The fold of each training image, by the file.
 
     Raises:
