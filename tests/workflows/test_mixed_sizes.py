@@ -121,7 +121,7 @@ def test_a_folder_is_of_test_images_by_a_word_that_begins_so(tmp_path):
     assert mirror.recognise(tmp_path).in_test == {"test", "my-tests", "images_testing"}
 
 
-@pytest.mark.parametrize("row", ["a,0,5", "a,5,-1", "a,5,x", "a,5,99999"])
+@pytest.mark.parametrize("row", ["a,0,5", "a,5,-1", "a,5,x"])
 def test_a_size_that_is_none_is_told(tmp_path, row):
     (tmp_path / "sizes.csv").write_text(f"ImageId,Height,Width\n{row}\n")
     with pytest.raises(KitError, match=r"sizes.csv:2: a is .*: give its height and width in pixels"):
