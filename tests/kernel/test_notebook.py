@@ -2,12 +2,12 @@
 
 import json
 import logging
-import os
 import time
 from pathlib import Path
 
 import nbclient
 import nbformat
+import pytest
 import small_run
 from playing import play
 
@@ -40,21 +40,24 @@ def test_a_notebook_is_valid_and_is_the_script(here, kernel):
     assert rehearsal.check_metadata(built)
 
 
-def test_a_notebook_writes_the_same_bytes_and_shows_pictures(here, images, tmp_path):
-    """Executed as Kaggle does, cell by cell in Jupyter."""
+@pytest.fixture
+def expected(here, images):
+    """A notebook's kernel with its inputs laid out, and the submission that is expected of it."""
     built = notebook_of(here)
-    root = here / "kaggle"
-    rehearsal.lay_out(root / "input", built, "siim", list(images), images, LAYOUTS[0])
-    submission.write(tmp_path / "expected.csv", [(name, "-1") for name in images])
-    offline.run(built.bundle, root / "input" / "siim", tmp_path / "expected.csv", time.monotonic() + 1000)
-    (root / "working").mkdir()
+    rehearsal.lay_out(here / "kaggle/input", built, "siim", list(images), images, LAYOUTS[0])
+    submission.write(here / "expected.csv", [(name, "-1") for name in images])
+    offline.run(built.bundle, here / "kaggle/input/siim", here / "expected.csv", time.monotonic() + 1000)
+    return built, here / "expected.csv"
+
+
+def test_a_notebook_writes_the_same_bytes_and_shows_pictures(here, expected, monkeypatch):
+    """Executed as Kaggle does, cell by cell in Jupyter."""
+    built, path = expected
+    (here / "kaggle/working").mkdir()
     content = nbformat.reads(built.code.read_text(), as_version=4)
-    os.environ["KAGGLE_ROOT"] = str(root)
-    try:
-        done = nbclient.NotebookClient(content, timeout=300).execute()
-    finally:
-        del os.environ["KAGGLE_ROOT"]
-    assert (root / "working" / "submission.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+    monkeypatch.setenv("KAGGLE_ROOT", str(here / "kaggle"))
+    done = nbclient.NotebookClient(content, timeout=300).execute()
+    assert (here / "kaggle/working/submission.csv").read_bytes() == path.read_bytes()
     outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
 
@@ -70,8 +73,6 @@ def test_pictures_that_fail_leave_the_submission_as_it_is():
     assert shown == []
 
 
-def test_a_notebook_passes_the_rehearsal(isolated, here, images, tmp_path):
-    built = notebook_of(here)
-    script_rows, _ = play(built, images, tmp_path / "notebook")
-    bundle.build(small_run.Run(Path("runs/tiny/small")), small_run.SHAPE, user="ada", competition="siim")
-    assert play(built, images, tmp_path / "script")[0] == script_rows
+def test_a_notebook_passes_the_rehearsal(isolated, expected, images, tmp_path):
+    built, path = expected
+    assert play(built, images, tmp_path / "sandbox")[0] == submission.read(path)

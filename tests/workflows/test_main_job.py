@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from faulty_disk import run_team
 
-from kit import cli, phantom, recipes, submissions
+from kit import cli, phantom, recipes
 from kit.competition import submission
 from kit.core.store import inputs_of as origin
 from kit.inference import maps
-from kit.workflows import kernel
+from kit.workflows import kernel, submit
+from kit.workflows.folds import make_folds
 from kit.workflows.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -106,29 +108,25 @@ def test_from_folds_to_a_score_and_then_nothing_to_do(kit, place, caplog):
 def test_two_processes_train_together_and_both_tell_every_bad_file(place):
     """As `torchrun` starts them: each caches, trains and predicts its share."""
     folder = place / "shared"
-    phantom.write(folder / "data", train=32, test=4, size=128, seed=3)
+    phantom.write(folder / "data", train=16, test=2, size=64, seed=3)
     (folder / "test.yaml").write_text(RECIPE.replace("epochs: 3", "epochs: 2").replace("count: 2", "holdout: 0.5"))
 
-    def train(*arguments):
-        command = ["train", "--data", "data", "--recipe", "test.yaml"]
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "kit"]
-        return subprocess.run(
-            [*launcher, *command, *arguments],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-            capture_output=True,
-            text=True,
-        )
-
-    folds = [sys.executable, "-m", "kit", "folds", "--data", "data", "--recipe", "test.yaml"]
-    subprocess.run(folds, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    make_folds(Workspace(folder), folder / "data", recipes.load(folder / "test.yaml"))
     broken = sorted((folder / "data").rglob("dicom-images-train/**/*.dcm"), key=lambda path: path.stem)[:2]
     for path in broken:
         path.write_bytes(b"nonsense" * 40)
-    refused = train()
-    assert refused.returncode
-    assert all(path.stem in refused.stderr for path in broken)
-    done = train("--skip-bad")
+    train = ["train", "--data", "data", "--recipe", "test.yaml"]
+    refused = run_team(folder, train, [None, None])
+    assert [ended.code for ended in refused] == [2, 2]
+    assert all(path.stem in "".join(ended.said for ended in refused) for path in broken)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "kit"]
+    done = subprocess.run(
+        [*launcher, *train, "--skip-bad"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert all(path.stem in done.stderr for path in broken)
     run = folder / "runs/data/test"
@@ -157,13 +155,13 @@ def test_a_prediction_tells_of_settings_that_its_thresholds_were_not_searched_wi
 
 def test_what_is_changed_after_the_training_is_changed_everywhere(kit, place, monkeypatch):
     """The rule in use, the recipe that other verbs go by, and what the ledger promises."""
-    run, promised, submit = place / "runs/tiny/test", [], submissions.submit.submit_local
+    run, promised, submit_local = place / "runs/tiny/test", [], submit.submit_local
 
     def noting(path, competition, ledger, known, *others):
         promised.append((known["nested_dice"], known["rules"]))
-        return submit(path, competition, ledger, known, *others)
+        return submit_local(path, competition, ledger, known, *others)
 
-    monkeypatch.setattr(submissions.submit, "submit_local", noting)
+    monkeypatch.setattr(submit, "submit_local", noting)
 
     def known():
         kernel.find_run(Workspace(place), "tiny", "test.yaml", "tta=false threshold.rule=component")

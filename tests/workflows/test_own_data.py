@@ -1,4 +1,4 @@
-"""Data that people bring: recognised, checked, brought in, and trained on to a score."""
+"""Data that people bring: recognised, checked and brought in."""
 
 import csv
 import dataclasses
@@ -8,7 +8,6 @@ import sys
 import cv2
 import numpy as np
 import pytest
-import tiny_run
 from drawn import draw_folder, drawn
 from PIL import Image
 
@@ -35,9 +34,9 @@ def kit(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_a_folder_of_png_images_and_masks_goes_from_check_to_a_score(kit, tmp_path):
+def test_a_folder_of_png_images_and_masks_is_checked_and_imported(kit, tmp_path):
+    """From there to a score: tests/docs/test_commands.py, by the page's commands."""
     draw_folder(tmp_path / "cells")
-    (tmp_path / "small.yaml").write_text(tiny_run.RECIPE)
     code, out, _ = kit("check", "cells")
     assert code == 0
     assert "16 PNG images with 16 mask images, 12 to train, 4 to test" in out
@@ -49,24 +48,6 @@ def test_a_folder_of_png_images_and_masks_goes_from_check_to_a_score(kit, tmp_pa
     assert kit("import", "cells", "--out", "data/cells")[1] == "data/cells: up to date, nothing to do\n"
     code, out, _ = kit("check", "data/cells")
     assert (code, "next: make folds train DATA=data/cells" in out) == (0, True)
-    for verb in ("folds", "train", "submit"):
-        code, out, err = kit(verb, "--data", "data/cells", "--recipe", "small.yaml")
-        assert code == 0, err
-    assert "public" in out
-    assert "private" in out
-
-    for name, size in (("a", (64, 64)), ("b", (50, 90))):  # (width, height)
-        (tmp_path / "clinic").mkdir(exist_ok=True)
-        cv2.imwrite(str(tmp_path / f"clinic/{name}.png"), cv2.resize(drawn(1)[0], size))
-    run = ("--data", "data/cells", "--recipe", "small.yaml", "--images", "clinic")
-    assert kit("predict", *run, "--save", "png,overlay,npy,rle")[0] == 0
-    found = tmp_path / "predictions/cells-small/clinic"
-    assert sorted(path.name for path in (found / "overlay").iterdir()) == ["a.png", "b.png"]
-    for name, shape in (("a", (64, 64)), ("b", (90, 50))):  # (height, width)
-        mask = cv2.imread(str(found / f"png/{name}.png"), cv2.IMREAD_UNCHANGED)
-        text = (found / f"rle/{name}.txt").read_text()
-        assert mask.shape == np.load(found / f"npy/{name}.npy").shape == shape
-        assert (rle.decode(text, shape) == (mask > 0)).all()
 
 
 def test_patients_stay_apart_whatever_their_ids_are_written_in(tmp_path):
