@@ -21,7 +21,7 @@ from kit.run import Run
 from kit.submissions.ledger import Entry
 from kit.thresholds.search import ThresholdSearch
 
-QUICK = "network.encoder=resnet18 network.decoder_channels=[8,8,8,8,8] stages.0.size=32 stages.1.size=64"
+QUICK = "network.encoder=tu-test_resnet network.decoder_channels=[8,8,8,8,8] stages.0.size=32 stages.1.size=64"
 METRICS = "epoch,weights,learning_rate,loss,validation_loss,iou,dice,seconds\n"
 
 
