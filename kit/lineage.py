@@ -89,7 +89,7 @@ def extra_data(run: Run) -> list[str]:
     return sorted(read_inputs(run).extra) if run.inputs_path.is_file() else []
 
 
-def agree(run: Run, wanted: Recipe) -> None:
+def require_same_recipe(run: Run, wanted: Recipe) -> None:
     """Checks that a recipe matches the run's.
 
     Raises:
@@ -143,7 +143,7 @@ def check_recipe(run: Run, wanted: Recipe) -> None:
     if _is_begun(run):
         before = run.read_recipe()
         same = {"weight": before.weight} | ({"members": before.members} if before.members and wanted.members else {})
-        agree(run, wanted.model_copy(update=same))
+        require_same_recipe(run, wanted.model_copy(update=same))
 
 
 def check_inputs(run: Run, inputs: Inputs) -> None:
@@ -201,7 +201,7 @@ def last_weights(run: Run, fold: int, inputs: Inputs) -> Path:
     return last
 
 
-def counterpart(run: Run, fold: int) -> int:
+def matching_fold(run: Run, fold: int) -> int:
     """The fold of a run that a fold of a run on another data set starts from: the same, counted round.
 
     Raises:

@@ -15,7 +15,7 @@ from torch import nn
 
 from kit.core.distributed import PRETRAINED
 from kit.core.errors import KitError, printable
-from kit.core.files import present, write_bytes
+from kit.core.files import is_file_or_raise, write_bytes
 from kit.core.suggest import did_you_mean
 from kit.recipes.schema import Network
 
@@ -185,7 +185,7 @@ def load_weights(network: Segmenter, path: Path | str) -> Segmenter:
 
 
 def _load(module: nn.Module, path: Path, what: str, remedy: str) -> None:
-    if not present(path):
+    if not is_file_or_raise(path):
         raise KitError(f"{what}: {path}: there is no such file")
     try:
         # Weights are data: nothing in them is ever run.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kit import recipes
 from kit.core.errors import KitError
-from kit.core.files import present, write_text
+from kit.core.files import is_file_or_raise, write_text
 from kit.recipes.schema import Recipe
 
 
@@ -104,7 +104,7 @@ class Run:
             KitError: a part is not trained to its end, or no thresholds were chosen.
         """
         weights = {part.label: self.part(part).final_weights(part) for part in recipe.parts()}
-        if not present(self.thresholds):
+        if not is_file_or_raise(self.thresholds):
             raise KitError(f"{self.folder}: is not trained to its thresholds: run `make train` first")
         return Trained(recipe, weights, self.thresholds, {tta: self.stack(tta) for tta in (True, False)})
 
@@ -149,7 +149,7 @@ class Run:
         Raises:
             KitError: the folder holds no run.
         """
-        if not present(self.recipe_path):
+        if not is_file_or_raise(self.recipe_path):
             raise KitError(f"{self.folder}: is not a run (no recipe.yaml): run `make train` first")
         return recipes.read(self.recipe_path)
 

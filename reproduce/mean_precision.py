@@ -14,7 +14,7 @@ import pandas as pd
 from kit.competition import rle, shapes
 from kit.competition.labels import Labels
 from kit.competition.shapes import Shape
-from kit.core.parallel import ordered
+from kit.core.parallel import map_in_order
 from kit.data.resize import resize_mask
 from kit.inference.maps import open_maps
 from kit.inference.rules import level_of
@@ -64,7 +64,7 @@ def of_maps(maps_path: Path, labels: Labels, shape: Shape, recipe: Recipe, remov
             predicted = np.zeros_like(predicted)
         return image_id, mean_precision(predicted, resize_mask(truth, len(predicted), recipe.mask_resizing))
 
-    found: Iterator[tuple[str, float]] = ordered(
+    found: Iterator[tuple[str, float]] = map_in_order(
         one, [i for i, name in enumerate(maps.ids) if name not in maps.unreadable]
     )
     return pd.Series(dict(found), dtype=float)

@@ -59,10 +59,10 @@ def test_inputs_that_were_edited_are_told_by_their_key(run, text, told):
 
 def test_other_settings_are_refused_and_those_read_after_the_training_are_not(run):
     with pytest.raises(KitError, match=r"other settings \(.*seed"):
-        lineage.agree(run, recipes.load("demo", "seed=5"))
+        lineage.require_same_recipe(run, recipes.load("demo", "seed=5"))
     with pytest.raises(KitError, match="other settings"):
         lineage.begin(run, recipes.load("demo", "seed=5"), INPUTS)
-    lineage.agree(run, recipes.load("demo", "stages.1.micro_batch=4"))  # another machine has less memory
+    lineage.require_same_recipe(run, recipes.load("demo", "stages.1.micro_batch=4"))  # another machine has less memory
     lineage.begin(run, recipes.load("demo", "tta=false prevalence=0.3"), INPUTS)
     assert run.read_recipe().tta is False
 
@@ -84,23 +84,23 @@ def test_thresholds_may_change_where_no_epoch_was_chosen_by_them(tmp_path, train
     run = Run(tmp_path / "demo")
     lineage.begin(run, recipes.load("demo", trained), INPUTS)
     write_text(run.weights(0, 0), "")
-    lineage.agree(run, recipes.load("demo", f"{trained} {AFTER}"))
+    lineage.require_same_recipe(run, recipes.load("demo", f"{trained} {AFTER}"))
     for change in OWN.split():
         wanted = recipes.load("demo", f"{trained} {change}")
         if trained not in SCORED:
-            lineage.agree(run, wanted)
+            lineage.require_same_recipe(run, wanted)
             continue
         with pytest.raises(KitError, match=rf"other settings \({change.split('=')[0]}"):
-            lineage.agree(run, wanted)
+            lineage.require_same_recipe(run, wanted)
 
 
 def test_a_score_with_candidates_of_its_own_leaves_the_thresholds_free(tmp_path):
     run, trained = Run(tmp_path / "demo"), f"{SCORED[0]} threshold.candidates=[[0.7,99,0.4]]"
     lineage.begin(run, recipes.load("demo", trained), INPUTS)
     write_text(run.weights(0, 0), "")
-    lineage.agree(run, recipes.load("demo", f"{trained} threshold.binarization=0.4"))
+    lineage.require_same_recipe(run, recipes.load("demo", f"{trained} threshold.binarization=0.4"))
     with pytest.raises(KitError, match=r"threshold\.candidates\.0\.1: 99 → 98"):
-        lineage.agree(run, recipes.load("demo", trained.replace("99", "98")))
+        lineage.require_same_recipe(run, recipes.load("demo", trained.replace("99", "98")))
 
 
 def test_members_may_be_weighed_otherwise_by_a_training_alone(tmp_path):
@@ -111,10 +111,10 @@ def test_members_may_be_weighed_otherwise_by_a_training_alone(tmp_path):
         lineage.begin(run.part(part), part, INPUTS)
     write_text(run.part(whole.parts()[0]).weights(0, 0), "")
     with pytest.raises(KitError, match=r"members\.b\.weight: 2 → 3"):
-        lineage.agree(run, heavier)
+        lineage.require_same_recipe(run, heavier)
     for part in (heavier, *heavier.parts()):
         lineage.begin(run.part(part), part, INPUTS)
-    lineage.agree(run, heavier)
+    lineage.require_same_recipe(run, heavier)
 
 
 def test_other_data_are_refused_where_something_was_trained(run, tmp_path):
@@ -142,7 +142,7 @@ def test_weights_to_start_from_are_those_of_a_finished_fold(run):
 
 
 def test_folds_of_another_data_set_are_counted_round_those_that_are_finished(run):
-    assert [lineage.counterpart(run, fold) for fold in range(3)] == [3, 3, 3]
+    assert [lineage.matching_fold(run, fold) for fold in range(3)] == [3, 3, 3]
     run.weights(0, len(run.read_recipe().stages) - 1).parent.mkdir(parents=True, exist_ok=True)
     write_text(run.weights(0, len(run.read_recipe().stages) - 1), "")
-    assert [lineage.counterpart(run, fold) for fold in range(4)] == [0, 3, 0, 3]
+    assert [lineage.matching_fold(run, fold) for fold in range(4)] == [0, 3, 0, 3]

@@ -87,8 +87,8 @@ def read(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:
     Raises:
         KitError: the file is missing, empty, truncated, not DICOM, of another size, or not one grey image.
     """
-    with _refusing(path):
-        with quiet():
+    with _as_kit_error(path):
+        with ignore_invalid_values():
             dataset = _dataset(path)
             metadata = _metadata(dataset)
             if shape is not None and metadata.shape != tuple(shape):
@@ -113,7 +113,7 @@ def read_metadata(path: Path | str) -> Metadata:
     Raises:
         KitError: the file is missing, empty, broken, or holds no image.
     """
-    with _refusing(path), quiet():
+    with _as_kit_error(path), ignore_invalid_values():
         return _metadata(_dataset(path, stop_before_pixels=True))
 
 
@@ -126,7 +126,7 @@ def elements(path: Path | str) -> list[tuple[str, str, str]]:
         KitError: the file is missing or is not DICOM.
     """
     found = []
-    with _refusing(path), quiet():
+    with _as_kit_error(path), ignore_invalid_values():
         for element in _dataset(path, stop_before_pixels=True):
             told = element.VR not in ("PN", "LO", "SH", "ST", "LT", "UT", "DA", "TM", "DT", "SQ", "OB", "OW", "UN")
             found.append((str(element.tag), element.name, str(element.value) if told else "left out"))
@@ -172,7 +172,7 @@ def report_bad(errors: list[KitError], skip_bad: bool) -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def ignore_invalid_values() -> Iterator[None]:
     """Lets pydicom read and write illegal values silently.
 
     Its setting and Python's filters of warnings are global, so one thread at a time.
@@ -183,7 +183,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _refusing(path: Path | str) -> Iterator[None]:
+def _as_kit_error(path: Path | str) -> Iterator[None]:
     """Turns whatever a broken file makes pydicom and its decoders raise into one line that names the file."""
     try:
         yield

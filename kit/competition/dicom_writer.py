@@ -46,7 +46,7 @@ def write(path: Path | str, image_id: str, image: Radiograph) -> None:
     pixels = np.ascontiguousarray(image.pixels)
     data.PixelData = pixels.tobytes() + bytes(pixels.size % 2)
     data["PixelData"].VR = "OB"
-    with dicom.quiet():
+    with dicom.ignore_invalid_values():
         if image.age is not None:
             data.PatientAge = f"{image.age:03d}Y"
         if min(pixels.shape) >= _SMALLEST_SIDE:

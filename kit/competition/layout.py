@@ -22,7 +22,7 @@ import numpy as np
 from kit.competition import dicom, image_files, labels, rle, row_format, shapes
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError
-from kit.core.files import present
+from kit.core.files import is_file_or_raise
 
 PATIENT_COLUMNS = ("ImageId", "PatientId")
 _LISTED = 5
@@ -122,7 +122,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     folder = Path(folder)
     if not folder.is_dir():
         raise KitError(f"{folder}: is not a folder: give the competition's folder with --data (DATA= for make)")
-    layout = next((layout for layout in LAYOUTS if present(folder / layout.labels)), None)
+    layout = next((layout for layout in LAYOUTS if is_file_or_raise(folder / layout.labels)), None)
     if layout is None:
         wanted = "; ".join(f"{known.name}: {known.labels} with {' and '.join(known.train)}/" for known in LAYOUTS)
         how = f"`kit import {folder} --out data/NAME` brings in images of other formats or places"
@@ -269,7 +269,7 @@ def _as_numbers(missing: list[str], images: Container[str]) -> str:
 
 
 def _there(path: Path) -> Path | None:
-    return path if present(path) else None
+    return path if is_file_or_raise(path) else None
 
 
 def _some(ids: list[str]) -> str:

@@ -23,7 +23,7 @@ from kit.competition import image_files, labels, layout, pictures, rle, row_form
 from kit.competition.labels import Labels
 from kit.competition.row_format import RowFormat
 from kit.core.errors import KitError, printable
-from kit.core.files import present
+from kit.core.files import is_file_or_raise
 
 
 class Truth(NamedTuple):
@@ -38,7 +38,7 @@ class Truth(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Mirror:
+class ImageFolder:
     """What such a folder holds."""
 
     folder: Path
@@ -75,7 +75,7 @@ class Mirror:
         return tuple(image for image in self.images if image in self.known and image not in test)
 
     @property
-    def untold(self) -> tuple[str, ...]:
+    def unlabelled(self) -> tuple[str, ...]:
         """Images without a truth outside of the test images, sorted."""
         test = set(self.test)
         return tuple(image for image in self.images if image not in self.known and image not in test)
@@ -173,7 +173,7 @@ def recognise(
     mask_suffix: str | None = None,
     rle_format: str | None = None,
     label: int | None = None,
-) -> Mirror:
+) -> ImageFolder:
     """Finds out what a folder of images and their truth holds.
 
     Args:
@@ -210,7 +210,7 @@ def recognise(
         in_masks = []
     paired, unpaired = image_files.pair(named, in_masks, mask_suffix)
     left_out["masks without an image of their name"] += len(unpaired)
-    found = Mirror(
+    found = ImageFolder(
         folder=folder,
         images=images,
         masks=paired,
@@ -241,7 +241,7 @@ def find_labels(folder: Path | str) -> Path | None:
     found = list(image_files.walk(folder))
     for known in layout.LAYOUTS:
         for path in (folder / known.labels, *(path for path in found if path.name == known.labels)):
-            if present(path):
+            if is_file_or_raise(path):
                 return path
     return None
 

@@ -155,15 +155,15 @@ def _mean(values: list[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def in_words(figures: Mapping[str, Any]) -> str:
+def format_dice(figures: Mapping[str, Any]) -> str:
     """A mean Dice, with the figures beside it without which it says little.
 
     Args:
         figures: `dice`; `dice_positives` and `dice_all_empty`, that of predicting nothing, where they are known.
 
-    >>> in_words({"dice": 0.775, "dice_positives": 0.145, "dice_all_empty": 0.7778})
+    >>> format_dice({"dice": 0.775, "dice_positives": 0.145, "dice_all_empty": 0.7778})
     '0.7750 (positives 0.1450, all empty 0.7778)'
-    >>> in_words({"dice": 0.775, "dice_positives": None})
+    >>> format_dice({"dice": 0.775, "dice_positives": None})
     '0.7750'
     """
     names = {"positives": "dice_positives", "all empty": "dice_all_empty"}

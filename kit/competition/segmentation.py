@@ -57,7 +57,7 @@ def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str) ->
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
     )
-    with opened(image) as handle, dicom.quiet():
+    with opened(image) as handle, dicom.ignore_invalid_values():
         source = pydicom.dcmread(handle)
         for name in _TYPE_2:
             if name not in source:

@@ -25,7 +25,7 @@ from kit.core.errors import KitError, printable, system_error, unreadable, unwri
 log = logging.getLogger(__name__)
 
 
-def present(path: Path | str) -> bool:
+def is_file_or_raise(path: Path | str) -> bool:
     """Whether a file lies at `path`.
 
     Raises:
@@ -93,7 +93,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     temporary = _temporary(path)
     try:
-        present(path)
+        is_file_or_raise(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _held(temporary, temporary.touch):
             try:
@@ -250,7 +250,7 @@ def set_aside(path: Path) -> None:
     Raises:
         KitError: the folder cannot be written.
     """
-    if present(path):
+    if is_file_or_raise(path):
         try:
             os.replace(path, path.with_name(f"{path.stem}.previous{path.suffix}"))
         except OSError as error:

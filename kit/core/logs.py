@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from kit.core.errors import unwritable
-from kit.core.files import present
+from kit.core.files import is_file_or_raise
 
 
 class LogFile(logging.FileHandler):
@@ -21,7 +21,7 @@ class LogFile(logging.FileHandler):
     def __init__(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            present(path)
+            is_file_or_raise(path)
             super().__init__(path, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise unwritable(path, error) from None

@@ -30,7 +30,7 @@ WORKERS = min(8, cores())
 """Threads; decoding, hashing and array arithmetic release the interpreter's lock."""
 
 
-def ordered(function: Callable[[T], R], items: Iterable[T], workers: int = WORKERS) -> Iterator[R]:
+def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int = WORKERS) -> Iterator[R]:
     """The results of `function` for each item, in order; at most `workers` items are taken ahead of the caller.
 
     Args:

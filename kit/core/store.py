@@ -31,7 +31,16 @@ import numpy.typing as npt
 from kit.core.arrays import create_array, open_array
 from kit.core.distributed import ALONE, Team
 from kit.core.errors import KitError, unwritable
-from kit.core.files import present, read_bytes, read_json, replacing, set_aside, sha256, write_bytes, write_json
+from kit.core.files import (
+    is_file_or_raise,
+    read_bytes,
+    read_json,
+    replacing,
+    set_aside,
+    sha256,
+    write_bytes,
+    write_json,
+)
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +87,7 @@ class Array:
         return (
             self._fits(self.path)
             and bool(_made(open_array(keys_path(self.path)), self._wanted(), skip_unreadable).all())
-            and present(beside)
+            and is_file_or_raise(beside)
             and read_bytes(beside) == _lines(self.ids)
         )
 
@@ -88,7 +97,7 @@ class Array:
 
     def _fits(self, path: Path) -> bool:
         """Whether an array of this shape and type lies there, and beside the final name as many keys."""
-        if not (present(path) and present(keys_path(self.path))):
+        if not (is_file_or_raise(path) and is_file_or_raise(keys_path(self.path))):
             return False
         try:
             rows, known = open_array(path), open_array(keys_path(self.path))
@@ -187,7 +196,7 @@ class File:
 
     def is_current(self) -> bool:
         """Whether the file was made from just these inputs and is as it was made."""
-        return present(self.path) and inputs_of(self.path) == self.inputs | {"content": sha256(self.path)}
+        return is_file_or_raise(self.path) and inputs_of(self.path) == self.inputs | {"content": sha256(self.path)}
 
     def begin(self, keep_previous: bool = False) -> None:
         """Says that the file is about to be made, unless it is current.
@@ -226,7 +235,7 @@ def inputs_of(path: Path) -> dict[str, Any]:
         KitError: what lies beside it is not a JSON mapping.
     """
     beside = _inputs_path(path)
-    found = read_json(beside) if present(beside) else {}
+    found = read_json(beside) if is_file_or_raise(beside) else {}
     if not isinstance(found, dict):
         raise KitError(f"{beside}: is not a mapping of names to values: remove it and run the same command again")
     return found
@@ -244,7 +253,7 @@ class _Writer:
         if team.first and not array.is_current(skip_unreadable):
             self._start()
         team.barrier()
-        begun = present(self._part)
+        begun = is_file_or_raise(self._part)
         self._offset = open_array(self._part if begun else array.path).offset  # bytes before the first row
         self._keys = open_array(keys_path(array.path), "r+" if begun else "r")  # (N, 32)
 
@@ -281,7 +290,7 @@ class _Writer:
     def finish(self) -> None:
         """Gives the array its final name."""
         self._team.barrier()
-        if self._team.first and present(self._part):
+        if self._team.first and is_file_or_raise(self._part):
             write_bytes(_ids_path(self._array.path), _lines(self._array.ids))
             try:
                 os.replace(self._part, self._array.path)
@@ -318,7 +327,7 @@ class _Writer:
     def _start(self) -> None:
         """Brings the array under its hidden name, with no key of a row that is about to be overwritten."""
         array = self._array
-        present(self._part)
+        is_file_or_raise(self._part)
         if array._fits(array.path):
             try:
                 os.replace(array.path, self._part)

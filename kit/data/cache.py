@@ -20,11 +20,11 @@ from kit.core.arrays import open_array
 from kit.core.distributed import ALONE, Team
 from kit.core.errors import KitError
 from kit.core.files import locked, sha256
-from kit.core.parallel import ordered
+from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.core.store import key_of
 from kit.data import resize
-from kit.data.patients import tell_burned_in
+from kit.data.patients import warn_burned_in_text
 from kit.data.resize import resize_image, resize_mask
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def image_keys(competition: Competition) -> tuple[bytes, ...]:
             content = "unreadable"
         return key_of(content, *competition.labels[image_id])
 
-    return tuple(progress(ordered(key, competition.train), "checking images", len(competition.train)))
+    return tuple(progress(map_in_order(key, competition.train), "checking images", len(competition.train)))
 
 
 def files(mask_resizing: str) -> tuple[str, str]:
@@ -159,10 +159,10 @@ def _made(
         ]
 
     def make(rows: Sequence[int]) -> Iterator[tuple[int, list[np.ndarray] | KitError]]:
-        return progress(ordered(read, rows), f"caching images at {', '.join(map(str, sizes))} px", len(rows))
+        return progress(map_in_order(read, rows), f"caching images at {', '.join(map(str, sizes))} px", len(rows))
 
     _, errors = store.fill([array for pair in arrays.values() for array in pair], make, team, skip_bad)
-    tell_burned_in(sorted(burned_in))
+    warn_burned_in_text(sorted(burned_in))
     dicom.report_bad(errors, skip_bad)
     return {
         size: Cache(open_array(images.path), open_array(masks.path), keys, store.unreadable(masks.path))

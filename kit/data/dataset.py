@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from kit.core.parallel import WORKERS, ordered
+from kit.core.parallel import WORKERS, map_in_order
 from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
 
@@ -136,7 +136,7 @@ class _Threaded:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        return ordered(self._batch, self._batches, self._workers)
+        return map_in_order(self._batch, self._batches, self._workers)
 
     def _batch(self, rows: list[tuple[int, int]]) -> Batch:
         # Not torch.stack: it would start threads of its own in each of these.

@@ -23,7 +23,7 @@ from kit.competition import labels
 from kit.competition.layout import Competition
 from kit.core import store
 from kit.core.errors import KitError, printable
-from kit.core.files import present, read_bytes, sha256, write_text
+from kit.core.files import is_file_or_raise, read_bytes, sha256, write_text
 from kit.data import patients, splits_csv
 from kit.data.split import Split, made_as, origin_of
 
@@ -72,7 +72,7 @@ def make(competition: Competition, split: Split) -> Folds:
     """
     count, holdout = split.count, split.holdout
     splits = competition.folder / splits_csv.NAME
-    if present(splits):  # before the patients are asked for: their headers take a while
+    if is_file_or_raise(splits):  # before the patients are asked for: their headers take a while
         given = splits_csv.read_folds(splits, competition.train)
         table = _table(competition)
         table["fold"] = given
@@ -176,9 +176,9 @@ def provenance(competition: Competition, split: Split) -> dict[str, Any]:
     """What folds are made from, as it is written beside them."""
     patients_file, splits = competition.folder / "patients.csv", competition.folder / splits_csv.NAME
     return {
-        **({"splits": sha256(splits)} if present(splits) else {}),
+        **({"splits": sha256(splits)} if is_file_or_raise(splits) else {}),
         "labels": sha256(competition.labels_path),
-        "patients": sha256(patients_file) if present(patients_file) else None,
+        "patients": sha256(patients_file) if is_file_or_raise(patients_file) else None,
         "images": len(competition.train),
         "folds": split.count,
         "holdout": split.holdout,
@@ -222,7 +222,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
     Raises:
         KitError: the file is missing or malformed.
     """
-    if not present(path):
+    if not is_file_or_raise(path):
         raise KitError(f"{path}: there are no folds yet: run `make folds` first")
     content = io.BytesIO(read_bytes(path))
     try:

@@ -11,10 +11,10 @@ import numpy as np
 
 from kit.competition import pictures, rle, row_format, shapes
 from kit.competition.labels import Labels, is_cut
-from kit.competition.mirror import Mirror, Truth
+from kit.competition.mirror import ImageFolder, Truth
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError, printable
-from kit.core.parallel import ordered
+from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 
 _DARK = 6
@@ -89,7 +89,7 @@ def of_competition(images: dict[str, Path], shape: Shape, labels: Labels, in_tra
     return Sources(images, shape, truth, tuple(found))
 
 
-def of_mirror(found: Mirror) -> Sources:
+def of_mirror(found: ImageFolder) -> Sources:
     """A folder of pictures and masks that `kit import` brings in."""
     before = [
         Finding(True, path.stem, f"{path} has no image of its name", "rename it, or remove it")
@@ -104,7 +104,7 @@ def of_mirror(found: Mirror) -> Sources:
         before += _cut(found.labels)
     before += [
         Finding(False, image, "has no mask", "it is left out; an image without findings needs an all-black mask")
-        for image in found.untold
+        for image in found.unlabelled
     ]
     if found.misfit:
         before.append(Finding(True, "", found.misfit.rpartition(": ")[0], found.misfit.rpartition(": ")[2]))
@@ -155,7 +155,7 @@ def inspect(sources: Sources) -> Iterator[Finding]:
     def one(image: str) -> tuple[str, bytes | None, float | None, list[Finding]]:
         return image, *_look(image, sources)
 
-    bar = progress(ordered(one, sources.images), "checking", len(sources.images))
+    bar = progress(map_in_order(one, sources.images), "checking", len(sources.images))
     for image, digest, cover, findings in bar:
         yield from findings
         if cover is not None:

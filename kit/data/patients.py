@@ -38,7 +38,7 @@ def patient_ids(competition: Competition, images: dict[str, Path] | None = None)
             headers[image_id] = dicom.read_metadata(path)
         except KitError as error:  # the training refuses it, or leaves it out
             log.warning("%s; it counts as a patient of its own", error)
-    tell_burned_in([image_id for image_id, header in headers.items() if header.burned_in])
+    warn_burned_in_text([image_id for image_id, header in headers.items() if header.burned_in])
     in_headers = {image_id: header.patient_id for image_id, header in headers.items() if header.patient_id}
     for patient, times in Counter(in_headers.values()).most_common(1):
         if len(images) >= _MANY and times > len(images) / 2:
@@ -53,7 +53,7 @@ def patient_ids(competition: Competition, images: dict[str, Path] | None = None)
     return [known.get(image_id, image_id) for image_id in images]
 
 
-def tell_burned_in(ids: list[str]) -> None:
+def warn_burned_in_text(ids: list[str]) -> None:
     """Warns of images whose headers say that text is part of the picture: no tool that blanks headers removes it."""
     if ids:
         log.warning(

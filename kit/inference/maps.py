@@ -14,7 +14,7 @@ import numpy as np
 
 from kit.core.arrays import open_array, save_array
 from kit.core.errors import KitError
-from kit.core.files import present, read_bytes, write_text
+from kit.core.files import is_file_or_raise, read_bytes, write_text
 from kit.core.store import keys_path, unreadable
 
 PROBABILITIES = np.arange(256) / 255
@@ -61,13 +61,13 @@ def open_maps(path: Path | str) -> Maps:
         raise KitError(f"{path}: maps are {array.dtype}: give uint8 levels or float probabilities")
     path = Path(path)
     beside = path.with_suffix(".ids.txt")
-    named = present(beside)
+    named = is_file_or_raise(beside)
     ids = read_ids(path) if named else tuple(map(str, range(len(array))))
     if len(ids) != len(array):
         raise KitError(f"{beside}: {len(ids)} ids for {len(array)} maps: give one a line, in the order of the maps")
     if repeated := next((name for name, times in Counter(ids).items() if times > 1), None):
         raise KitError(f"{beside}: {repeated} appears twice: give each map its own id")
-    left_out = unreadable(path) if present(keys_path(path)) else np.zeros(len(array), bool)
+    left_out = unreadable(path) if is_file_or_raise(keys_path(path)) else np.zeros(len(array), bool)
     if len(left_out) != len(array):
         raise KitError(f"{keys_path(path)}: {len(left_out)} keys for {len(array)} maps: run `make train predict`")
     return Maps(ids, array, str(path), named, frozenset(np.array(ids)[left_out].tolist()))

@@ -19,7 +19,7 @@ from kit.competition.rle import encode
 from kit.competition.shapes import Shape
 from kit.core.arrays import open_array
 from kit.core.errors import KitError
-from kit.core.parallel import ordered
+from kit.core.parallel import map_in_order
 from kit.inference.maps import open_maps, upsample
 from kit.inference.rules import GatedRule, Rule
 
@@ -113,7 +113,7 @@ def stored_inputs(
         probability = None if given is None else float(given[index])
         return maps.ids[index], upsample(maps[index], shapes.shape_of(shape, maps.ids[index])), probability
 
-    return ordered(one, [index for index, image_id in enumerate(maps.ids) if image_id in chosen])
+    return map_in_order(one, [index for index, image_id in enumerate(maps.ids) if image_id in chosen])
 
 
 def stored_masks(

@@ -13,7 +13,7 @@ from kit.core import store
 from kit.core.distributed import Team
 from kit.core.errors import KitError
 from kit.core.files import sha256
-from kit.core.parallel import batches, ordered
+from kit.core.parallel import batches, map_in_order
 from kit.core.store import key_of
 from kit.data import resize
 from kit.inference import ensemble
@@ -77,7 +77,7 @@ def images_of(paths: dict[str, Path], shape: tuple[int, int] | None, skip_unread
     def read(index: int) -> np.ndarray:
         return pictures.read_image(files[index], shape).pixels
 
-    return Images(tuple(paths), tuple(ordered(key, files)), read, skip_unreadable)
+    return Images(tuple(paths), tuple(map_in_order(key, files)), read, skip_unreadable)
 
 
 def row_keys(weights: Sequence[Path], keys: Sequence[bytes], backend: str = "torch") -> list[bytes]:

@@ -191,7 +191,7 @@ class ExpectedRule(_ByEvidence):
     def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
         """The best mask, and what `weigh` says of it."""
         histogram = cv2.calcHist([levels], [0], None, [256], [0, 256])  # (256, 1)
-        cut, worth = self.weigh(np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1], levels.size)
+        cut, worth = self.score(np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1], levels.size)
         return levels >= cut[0], float(worth[0])
 
     def decide(self, area: np.ndarray, pixels: int | np.ndarray) -> np.ndarray:
@@ -201,10 +201,10 @@ class ExpectedRule(_ByEvidence):
             area: Pixels with v ≥ level, int (256, N).
             pixels: Of an image, or of each, (N,).
         """
-        cut, worth = self.weigh(area, pixels)
+        cut, worth = self.score(area, pixels)
         return np.where(worth >= 1, cut, 256)
 
-    def weigh(self, area: np.ndarray, pixels: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def score(self, area: np.ndarray, pixels: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The level of the best mask, and 1 + the Dice to expect of it − that of an empty mask: from 1 on it wins.
 
         Args:
@@ -215,7 +215,7 @@ class ExpectedRule(_ByEvidence):
             (N,) and (N,).
         """
         cut, expected = self.best(area)
-        return cut, self.filled(area, pixels) * (1 + self.trust * expected)
+        return cut, self.p_nonempty(area, pixels) * (1 + self.trust * expected)
 
     def best(self, area: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The level with the highest expected Dice, and that Dice before `trust`. (256, N) → (N,) and (N,)."""
@@ -229,7 +229,7 @@ class ExpectedRule(_ByEvidence):
         overlap = np.cumsum((counts * np.asarray(self.foreground)[:, None])[::-1], axis=0)[::-1]
         return 2 * overlap / np.maximum(area + overlap[:1], 1e-9)
 
-    def filled(self, area: np.ndarray, pixels: int | np.ndarray) -> np.ndarray:
+    def p_nonempty(self, area: np.ndarray, pixels: int | np.ndarray) -> np.ndarray:
         """Probability that the truth is not empty. (256, N) → (N,); `pixels` of an image, or of each."""
         logit = self.bias
         for level, weight in zip(self.levels, self.weights, strict=True):
@@ -249,7 +249,7 @@ class GatedRule:
         """That of the inner rule."""
         return self.rule.name
 
-    def opens(self, image_probability: Any) -> Any:
+    def passes(self, image_probability: Any) -> Any:
         """Whether the inner rule decides, for one probability or an array of them."""
         return image_probability >= self.gate
 
@@ -261,12 +261,12 @@ class GatedRule:
         """
         if image_probability is None:
             raise ValueError("a gated rule needs the probability that the image has any pneumothorax")
-        return self.rule.mask(levels) if self.opens(image_probability) else np.zeros(levels.shape, bool)
+        return self.rule.mask(levels) if self.passes(image_probability) else np.zeros(levels.shape, bool)
 
     def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
         """That of the inner rule, without evidence where the gate is shut."""
         mask, evidence = self.rule.candidate(levels)
-        return mask, evidence if self.opens(image_probability) else 0.0
+        return mask, evidence if self.passes(image_probability) else 0.0
 
 
 @dataclass(frozen=True)

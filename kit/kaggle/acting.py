@@ -67,7 +67,7 @@ def send_once(what: str, look: Callable[[], T | None], record: Record, prepare: 
     try:
         return send()
     except Failure as failure:
-        if isinstance(failure, Refused) or failure.harmless:
+        if isinstance(failure, Refused) or failure.retryable:
             record.write(None)
             raise
         unknown = f"{failure}; whether Kaggle has received {what} is not known"
@@ -132,7 +132,7 @@ class Journal:
             self._path.unlink(missing_ok=True)
 
     def _open(self) -> dict[str, State]:
-        if not files.present(self._path):
+        if not files.is_file_or_raise(self._path):
             return {}
         remedy = "look at kaggle.com for what it names, then remove it"
         return read_document(self._path, dict[str, State], remedy)

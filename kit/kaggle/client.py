@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 
 from kit.core.errors import KitError
 from kit.kaggle import credentials
-from kit.kaggle.retry import explained, persist
+from kit.kaggle.retry import retrying, translated_errors
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Client:
             Refused: Kaggle says no.
             Unsettled: no answer after several tries.
         """
-        return persist(lambda _: self.ask(method, request))
+        return retrying(lambda _: self.ask(method, request))
 
     def act(self, method: Callable[[Any], Any], request: Any) -> Any:
         """The answer to a request that changes something: repeated only where the first had provably no effect.
@@ -63,7 +63,7 @@ class Client:
             Refused: Kaggle says no, and has done nothing.
             Unsettled: it may or may not have been done; the caller must look.
         """
-        return persist(lambda _: self.ask(method, request), repeat=False)
+        return retrying(lambda _: self.ask(method, request), repeat=False)
 
     def pages(self, method: Callable[[Any], Any], request: Any) -> Iterator[Any]:
         """The answer's pages, one after the other; a page is the answer to a `read`."""
@@ -81,7 +81,7 @@ class Client:
             Refused: Kaggle says no.
             Unsettled: there is no answer that can be understood.
         """
-        with explained(f"{method.__name__.replace('_', ' ')}{_subject(request)}"):
+        with translated_errors(f"{method.__name__.replace('_', ' ')}{_subject(request)}"):
             try:
                 return method(request)
             except (KeyError, TypeError, AttributeError) as error:  # An answer that the client cannot take apart.
@@ -108,7 +108,7 @@ def connect(timeout: float = 60.0) -> Client:
         log.warning("%s: other users can read it: chmod 600 %s", path, path)
     credentials.check_token()
     try:
-        api = persist(lambda _: _sign_in(timeout))
+        api = retrying(lambda _: _sign_in(timeout))
     except SystemExit as end:
         if end.code != 1:  # Not the package's own, but a signal's.
             raise
@@ -168,7 +168,7 @@ def _sign_in(timeout: float) -> Any:
     KaggleHttpClient._init_session = init_with_timeout
     try:
         # The package prints its help where it finds no credentials.
-        with explained("sign in"), contextlib.redirect_stdout(io.StringIO()):
+        with translated_errors("sign in"), contextlib.redirect_stdout(io.StringIO()):
             from kaggle.api.kaggle_api_extended import KaggleApi
 
             api = KaggleApi()

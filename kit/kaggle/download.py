@@ -134,7 +134,7 @@ def _bring_up_to_date(
             too.
     """
     marker, ours = folder / f".{name}.json", frozenset[str]()
-    if files.present(marker):
+    if files.is_file_or_raise(marker):
         known: Fetched = read_document(marker, Fetched, "remove it and run the same command again")
         ours = frozenset(known.files)
         sizes = known.files if known.listed == listed else None
@@ -160,7 +160,7 @@ def fetch(client: Client, open_archive: transfer.Opener, archive: Path, ours: Co
     """
     busy = f"{archive.parent}: another process downloads into it: wait until it has finished"
     with files.locked(archive.parent, busy):
-        if not files.present(archive):
+        if not files.is_file_or_raise(archive):
             transfer.download(client, open_archive, archive, check_archive)
         try:
             sizes = unpack(archive, archive.parent, ours)
@@ -210,7 +210,7 @@ def unpack(path: Path, folder: Path, ours: Collection[str] = ()) -> dict[str, in
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as source, open(part, "wb") as handle:
                     shutil.copyfileobj(source, handle, transfer.CHUNK)
-                if files.present(target) and member.filename not in ours:
+                if files.is_file_or_raise(target) and member.filename not in ours:
                     kept = folder / ".previous" / member.filename
                     kept.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(target, kept)

@@ -44,11 +44,11 @@ class Failure(KitError):
     """
 
     def __init__(
-        self, message: str, harmless: bool = False, wait: float | None = None, status: int | None = None
+        self, message: str, retryable: bool = False, wait: float | None = None, status: int | None = None
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.harmless = harmless
+        self.retryable = retryable
         self.wait = wait
 
 
@@ -60,7 +60,7 @@ class Unsettled(Failure):
     """There is no answer that tells whether Kaggle did what it was asked for."""
 
 
-def persist(attempt: Callable[[int], T], repeat: bool = True) -> T:
+def retrying(attempt: Callable[[int], T], repeat: bool = True) -> T:
     """What `attempt` gives, called with 0, 1, … until it succeeds, with growing pauses between.
 
     Args:
@@ -76,7 +76,7 @@ def persist(attempt: Callable[[int], T], repeat: bool = True) -> T:
             return attempt(number)
         except (Refused, Unsettled) as failure:
             pause = failure.wait or wait
-            again = failure.harmless or (repeat and isinstance(failure, Unsettled))
+            again = failure.retryable or (repeat and isinstance(failure, Unsettled))
             if not again or pause > LONGEST_WAIT:
                 raise
         time.sleep(pause)
@@ -84,7 +84,7 @@ def persist(attempt: Callable[[int], T], repeat: bool = True) -> T:
 
 
 @contextlib.contextmanager
-def explained(name: str, advice: Mapping[int, str] = ADVICE) -> Iterator[None]:
+def translated_errors(name: str, advice: Mapping[int, str] = ADVICE) -> Iterator[None]:
     """Turns what the HTTP library raises into Refused or Unsettled.
 
     Args:
@@ -120,7 +120,7 @@ def explain(name: str, response: requests.Response, advice: Mapping[int, str] = 
         next_step = reset_text()
     if re.search("(from|through) (kaggle )?notebooks", reason.lower()):
         next_step = "submit the output of a kernel: `make kernel kernel-check`, then `make push`"
-    return Refused(f"{message}: {next_step}", harmless=status == 429, wait=wait, status=status)
+    return Refused(f"{message}: {next_step}", retryable=status == 429, wait=wait, status=status)
 
 
 def reset_text() -> str:

@@ -63,7 +63,7 @@ def load(competition: str | None = None, user: str | None = None, path: Path = P
     Raises:
         KitError: the file or a value is refused.
     """
-    text = files.read_bytes(path) if files.present(path) else b""
+    text = files.read_bytes(path) if files.is_file_or_raise(path) else b""
     try:
         content = load_yaml(text.decode("utf-8-sig")) or {}
     except NOT_YAML as error:

@@ -13,7 +13,7 @@ from tqdm.utils import CallbackIOWrapper
 from kit.core import files
 from kit.core.errors import KitError
 from kit.kaggle.client import Client
-from kit.kaggle.retry import STORAGE_ADVICE, Unsettled, explained, persist
+from kit.kaggle.retry import STORAGE_ADVICE, Unsettled, retrying, translated_errors
 
 CHUNK = 1 << 16
 Opener = Callable[[], requests.Response]
@@ -30,12 +30,12 @@ def upload(client: Client, url: str, path: Path) -> None:
     name, size = f"upload of {path.name}", path.stat().st_size
 
     def attempt(number: int) -> None:
-        with explained(name, STORAGE_ADVICE), client.storage() as session:
+        with translated_errors(name, STORAGE_ADVICE), client.storage() as session:
             start = _received(session, url, path, size) if number else 0
             if start < size or not number:
                 _put(session, url, path, start, size)
 
-    persist(attempt)
+    retrying(attempt)
 
 
 def _put(session: requests.Session, url: str, path: Path, start: int, size: int) -> None:
@@ -84,13 +84,13 @@ def download(client: Client, open_at: Opener, path: Path, check: Callable[[Path]
     name = f"download of {path.name}"
 
     def attempt(number: int) -> None:
-        with explained(name, STORAGE_ADVICE), _on_disk(path), open_at() as response:
+        with translated_errors(name, STORAGE_ADVICE), _on_disk(path), open_at() as response:
             _expect(response, 200)
             size = _fetch(client, response, part)
         if size is not None and part.stat().st_size != size:
             raise Unsettled(f"kaggle: {name}: {part.stat().st_size} of {size} bytes: run the same command again")
 
-    persist(attempt)
+    retrying(attempt)
     try:
         check(part)
     except KitError:
@@ -129,7 +129,7 @@ def _fetch(client: Client, response: requests.Response, part: Path) -> int | Non
 
 def _resumable(part: Path, identity: dict) -> int:
     """Bytes of the part file that belong to the file of that identity."""
-    if identity["tag"] is None or not files.present(part) or not files.present(_marker(part)):
+    if identity["tag"] is None or not files.is_file_or_raise(part) or not files.is_file_or_raise(_marker(part)):
         return 0
     try:
         same = files.read_json(_marker(part)) == identity

@@ -145,7 +145,7 @@ def saved_version(path: Path) -> int:
     Raises:
         KitError: the file is not what a push writes.
     """
-    return read_document(path, Count, "remove it and run the same command again") if files.present(path) else 0
+    return read_document(path, Count, "remove it and run the same command again") if files.is_file_or_raise(path) else 0
 
 
 def _listed(client: Client, kernel: Kernel, owner: str) -> tuple[int, str]:

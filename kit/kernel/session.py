@@ -22,7 +22,7 @@ from kit.core import files
 from kit.core.distributed import PRETRAINED
 from kit.core.documents import Count, Document, Sha256, read_document
 from kit.core.errors import KitError
-from kit.core.parallel import gpus, ordered
+from kit.core.parallel import gpus, map_in_order
 from kit.kernel import inputs
 from kit.kernel.bundle import Manifest, read_manifest
 
@@ -167,7 +167,7 @@ def lay_out(bundle: Path, folder: Path, target: Path) -> None:
             return f"{image.id} is missing"
         return "" if files.sha256(found[image.id]) == image.sha256 else f"{found[image.id]} is another file"
 
-    problems = list(filter(None, ordered(problem, images.values())))
+    problems = list(filter(None, map_in_order(problem, images.values())))
     if problems:
         raise KitError(
             f"{len(problems)} of {len(images)} images are not there as they are where the kernel was built "

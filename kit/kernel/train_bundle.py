@@ -8,7 +8,7 @@ from kit import networks
 from kit.competition.layout import Competition
 from kit.core import files
 from kit.core.errors import KitError
-from kit.core.parallel import ordered
+from kit.core.parallel import map_in_order
 from kit.kernel import bundle, code, kaggle_image, metadata
 from kit.kernel.bundle import Kernel
 from kit.kernel.session import Image, Plan
@@ -129,7 +129,7 @@ def _tables(competition: Competition) -> list[Path]:
 def _images(competition: Competition) -> Mapping[str, dict[str, str]]:
     """Id and hash of each image by its path in the competition's folder."""
     paths = [*competition.train.items(), *competition.test.items()]
-    hashes = ordered(files.sha256, [path for _, path in paths])
+    hashes = map_in_order(files.sha256, [path for _, path in paths])
     return {
         path.relative_to(competition.folder).as_posix(): Image(id=image_id, sha256=digest).model_dump()
         for (image_id, path), digest in zip(paths, hashes, strict=True)

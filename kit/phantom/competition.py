@@ -182,7 +182,7 @@ def header(case: Case, pixels: np.ndarray) -> Dataset:
     data.SeriesDescription = f"view: {view}"
     data.PatientName = data.PatientID = patient
     data.PatientBirthDate, data.PatientSex = "", "F" if female else "M"
-    with dicom.quiet():
+    with dicom.ignore_invalid_values():
         data.PatientAge = str(age)  # without a unit, as in the competition
     data.BodyPartExamined, data.ViewPosition = "CHEST", view
     data.StudyInstanceUID, data.SeriesInstanceUID = study, series

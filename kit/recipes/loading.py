@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from kit.core.documents import NOT_YAML, load_yaml, yaml_problem
 from kit.core.errors import KitError
-from kit.core.files import present, read_text
+from kit.core.files import is_file_or_raise, read_text
 from kit.core.suggest import did_you_mean
 from kit.recipes import older
 from kit.recipes.overrides import override, owners_of_stages, pairs, shorten, unreached
@@ -91,7 +91,7 @@ def _written(name: str, folder: Path = Path(), above: tuple[str, ...] = ()) -> t
     """
     if name.endswith((".yaml", ".yml")):
         file: Any = folder / name
-        path, there = str(file), present(file)
+        path, there = str(file), is_file_or_raise(file)
     else:
         path, file = f"recipe {name}", _folder() / f"{name}.yaml"
         there = file.is_file()

@@ -32,7 +32,7 @@ def decisions(axes: Axes, rule: ExpectedRule, cases: Cases, prefix: str) -> Draw
     data = pd.DataFrame(
         {
             "positive": cases.positive,
-            "probability_not_empty": rule.filled(area, pixels),
+            "probability_not_empty": rule.p_nonempty(area, pixels),
             "promised_dice": rule.trust * rule.best(area)[1],
             "masked": rule.decide(area, pixels) < 256,
         }

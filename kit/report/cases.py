@@ -123,7 +123,7 @@ def probability_of_finding(counts: Histograms, table: pd.DataFrame) -> np.ndarra
     for group in np.unique(groups):
         own = groups == group
         rule = ExpectedSearch(counts).best(np.where(own, 0.0, 1.0) if not own.all() else np.ones(len(own)))
-        probability[own] = rule.filled(counts.area[:, own], counts.pixels[own])
+        probability[own] = rule.p_nonempty(counts.area[:, own], counts.pixels[own])
     return probability
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from kit.competition.scoring import in_words, verdict
+from kit.competition.scoring import format_dice, verdict
 from kit.core.errors import KitError
 from kit.core.files import read_bytes
 from kit.inference import thresholds_file
@@ -90,6 +90,6 @@ def stage(run: Run, fold: int, number: int) -> str:
     table = metrics(run, fold, number)
     last = table.iloc[-1]
     return (
-        f"fold {fold} stage {number + 1}: Dice {in_words(last)}, IoU {last.iou:.4f}, loss {last.validation_loss:.4f} "
-        f"after {int(last.epoch)} epochs in {table.seconds.sum():.0f} s"
+        f"fold {fold} stage {number + 1}: Dice {format_dice(last)}, IoU {last.iou:.4f}, "
+        f"loss {last.validation_loss:.4f} after {int(last.epoch)} epochs in {table.seconds.sum():.0f} s"
     )

@@ -24,7 +24,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 
 from kit.core.documents import Count
 from kit.core.errors import KitError, unwritable
-from kit.core.files import present, read_bytes
+from kit.core.files import is_file_or_raise, read_bytes
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 Kind = Literal["built", "validated", "unconfirmed", "refused", "submitted", "scored"]
@@ -103,7 +103,7 @@ def append(path: Path | str, event: Kind, sha256: str, **fields: Any) -> None:
         KitError: the ledger cannot be written.
     """
     path = Path(path)
-    present(path)
+    is_file_or_raise(path)
     line = Event(time=datetime.now(UTC).strftime(TIME), event=event, sha256=sha256, **fields)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ def read(path: Path | str) -> list[Event]:
     Raises:
         KitError: another line is not an event.
     """
-    lines = read_bytes(path).split(b"\n") if present(path) else []
+    lines = read_bytes(path).split(b"\n") if is_file_or_raise(path) else []
     events = []
     for number, line in enumerate(lines, start=1):
         event = _event(line)

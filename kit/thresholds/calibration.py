@@ -47,7 +47,7 @@ class ExpectedSearch:
 
     def candidates(self, rule: ExpectedRule) -> tuple[np.ndarray, np.ndarray]:
         """What the best mask of each image is worth, and its Dice, (N,) each."""
-        cut, worth = rule.weigh(self.tables.area, self.tables.pixels)
+        cut, worth = rule.score(self.tables.area, self.tables.pixels)
         return worth, self.empty + self.tables.gain(cut, np.arange(len(cut)))
 
     def surface(self, rule: ExpectedRule, weights: np.ndarray) -> None:

@@ -40,23 +40,23 @@ class GatedSearch:
 
     def dice(self, rule: GatedRule) -> np.ndarray:
         """Dice of each image, (N,)."""
-        return np.where(rule.opens(self.image_probability), self.search.dice(rule.rule), self.empty)
+        return np.where(rule.passes(self.image_probability), self.search.dice(rule.rule), self.empty)
 
     def masked(self, rule: GatedRule) -> np.ndarray:
         """Whether each image gets a mask, bool (N,)."""
-        return rule.opens(self.image_probability) & self.search.masked(rule.rule)
+        return rule.passes(self.image_probability) & self.search.masked(rule.rule)
 
     def candidates(self, rule: GatedRule) -> tuple[np.ndarray, np.ndarray]:
         """Those of the inner rule, without evidence where the gate is shut."""
         evidence, dice = self.search.candidates(rule.rule)
-        return np.where(rule.opens(self.image_probability), evidence, 0.0), dice
+        return np.where(rule.passes(self.image_probability), evidence, 0.0), dice
 
     def surface(self, rule: GatedRule, weights: np.ndarray) -> Surface | None:
         """Mean Dice over the inner rule's thresholds, the gate held."""
         inner = self.search.surface(rule.rule, self._inner(rule.gate, weights))
         if inner is None:
             return None
-        opened = weights * rule.opens(self.image_probability)
+        opened = weights * rule.passes(self.image_probability)
         shut = weights - opened
         return replace(inner, dice=(opened.sum() * inner.dice + shut @ self.empty) / weights.sum())
 

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from kit.core.arrays import save_arrays
 from kit.core.errors import KitError
 from kit.core.files import write_json
-from kit.core.parallel import ordered
+from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.core.suggest import did_you_mean
 from kit.inference import ensemble, rules
@@ -183,7 +183,7 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
             if "component" in self.rules:
                 components.add(index, levels, mask, cleaned)
 
-        for _ in progress(ordered(add, enumerate(zip(maps, masks, strict=True))), "tables", count):
+        for _ in progress(map_in_order(add, enumerate(zip(maps, masks, strict=True))), "tables", count):
             pass
         patients = np.arange(count) if self.patients is None else np.asarray(self.patients)
         patients = np.unique(patients, return_inverse=True)[1]
@@ -259,7 +259,7 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
         """The 2.5th, 50th and 97.5th percentile of some thresholds over the best rules of bootstrap samples."""
         images = self._images
         samples = (counts for some in cross_validation.resampled(images.patients, self.draws) for counts in some)
-        best = ordered(search.best, (counts * images.weights for counts in samples)) if names else iter(())
+        best = map_in_order(search.best, (counts * images.weights for counts in samples)) if names else iter(())
         found = [rules.parameters(rule) for rule in progress(best, "draws", self.draws)]
         return {name: np.percentile([rule[name] for rule in found], [2.5, 50, 97.5]).tolist() for name in names}
 

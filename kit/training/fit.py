@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 
 from kit import networks
-from kit.competition.scoring import in_words
+from kit.competition.scoring import format_dice
 from kit.core.errors import KitError
 from kit.core.files import write_text
 from kit.core.progress import progress
@@ -30,7 +30,7 @@ from kit.data.sampler import batches, drawn, epoch_order, repeats
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
 from kit.training import optimizers, schedules, step
-from kit.training.clock import Clock
+from kit.training.eta import EtaEstimator
 from kit.training.hooks import Hook, tell
 from kit.training.state import Row, TrainState
 from kit.training.validation import UNKNOWN, validate
@@ -91,7 +91,9 @@ class Task:
         return self.loader.epoch(batches(rows, self.stage.batch_size, fabric.global_rank, fabric.world_size), epoch)
 
 
-def fit(fabric: lightning_fabric.Fabric, task: Task, hooks: Sequence[Hook] = (), clock: Clock | None = None) -> None:
+def fit(
+    fabric: lightning_fabric.Fabric, task: Task, hooks: Sequence[Hook] = (), clock: EtaEstimator | None = None
+) -> None:
     """Trains a stage to its end, from its last checkpoint if there is one.
 
     Args:
@@ -111,11 +113,11 @@ def fit(fabric: lightning_fabric.Fabric, task: Task, hooks: Sequence[Hook] = (),
     if few := first or last:
         log.warning("%s: %s", task.name, few)
     work = pixels(task.recipe, task.number, data.positive, data.extra)
-    clock = clock or Clock(stage.epochs * work)
+    clock = clock or EtaEstimator(stage.epochs * work)
     clock.begin(stage.epochs, work)
     hooks = list(hooks) if fabric.is_global_zero else []
     images = stage.micro_batch or max(1, stage.batch_size // fabric.world_size)
-    with step.explained(task.name, images, f"stages.{task.number}"):
+    with step.translated_errors(task.name, images, f"stages.{task.number}"):
         state = TrainState(fabric, task.recipe, stage, task.seed, task.start, task.folder / "last.ckpt")
         for row in state.history:
             clock.end_epoch(row["seconds"])
@@ -127,7 +129,7 @@ def fit(fabric: lightning_fabric.Fabric, task: Task, hooks: Sequence[Hook] = (),
             row["seconds"] = round(time.monotonic() - began, 2)
             state.take(row)
             clock.end_epoch(row["seconds"])
-            validated = f", validation Dice {in_words(row)}" if is_validated else ""
+            validated = f", validation Dice {format_dice(row)}" if is_validated else ""
             what = f"{_named(task, row)}: loss {row['loss']:.4f}{validated}"
             log.info("%s in %.0f s%s", what, row["seconds"], clock.words())
             if fabric.is_global_zero:
@@ -153,7 +155,7 @@ def pixels(recipe: Recipe, number: int, positive: np.ndarray, extra: int = 0) ->
     return max(1, len(order)) * stage.size**2
 
 
-def _train_epoch(fabric: lightning_fabric.Fabric, task: Task, state: TrainState, clock: Clock) -> Row:
+def _train_epoch(fabric: lightning_fabric.Fabric, task: Task, state: TrainState, clock: EtaEstimator) -> Row:
     """One pass over the training part; its row of the metrics."""
     stage, recipe, epoch = task.stage, task.recipe, len(state.history)
     state.draw(epoch)
@@ -226,7 +228,7 @@ def _named(task: Task, row: Row) -> str:
     return f"{task.name} epoch {row['epoch']}/{task.stage.epochs}"
 
 
-def _note(steps: step.Progress, clock: Clock, share: float) -> str:
+def _note(steps: step.Progress, clock: EtaEstimator, share: float) -> str:
     """What stands beside the bar: the mean loss so far, and how long the training will take."""
     return f"loss {steps.loss:.4f}{clock.words(share)}"
 

@@ -11,7 +11,7 @@ import torch
 
 from kit import networks
 from kit.core.errors import KitError
-from kit.core.files import present, replacing
+from kit.core.files import is_file_or_raise, replacing
 from kit.networks import Segmenter
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
@@ -91,7 +91,7 @@ class TrainState:
 
     def _resume(self) -> dict[str, Any]:
         """Goes on from the checkpoint, if there is one; gives its loss scale."""
-        if not present(self._path):
+        if not is_file_or_raise(self._path):
             return {}
         try:
             state = torch.load(self._path, "cpu", weights_only=True)

@@ -201,7 +201,7 @@ def require_finite(network: nn.Module) -> None:
 
 
 @contextmanager
-def explained(what: str, images: int, keys: str) -> Iterator[None]:
+def translated_errors(what: str, images: int, keys: str) -> Iterator[None]:
     """Says in a line what torch says at length of too little memory, and of too few values to normalise by.
 
     Args:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kit.competition import image_files, labels, layout, mirror, scoring, shapes
 from kit.core.errors import KitError
-from kit.core.files import present
+from kit.core.files import is_file_or_raise
 from kit.core.tables import write_csv
 from kit.data import inspection, splits_csv
 from kit.data.inspection import Finding, Sources
@@ -77,22 +77,22 @@ def check(workspace: Workspace, folder: Path | str, label: int | None = None) ->
 
 def _competition(folder: Path) -> tuple[str, Sources, str] | None:
     """A competition's folder; None where it is none, or its images are in another format."""
-    known = next((known for known in layout.LAYOUTS if present(folder / known.labels)), None)
+    known = next((known for known in layout.LAYOUTS if is_file_or_raise(folder / known.labels)), None)
     train, test = layout.find_dicoms(folder, known) if known else ({}, {})
     if known is None or not train:
         return None
     images, rows = {**train, **test}, labels.read(folder / known.labels)
     meant = image_files.match(rows, images, folder / known.labels)
     rows = {meant[given]: texts for given, texts in rows.items()}
-    if present(folder / "patients.csv"):
+    if is_file_or_raise(folder / "patients.csv"):
         layout.read_patients(folder / "patients.csv", images.keys())
-    if present(folder / splits_csv.NAME):
+    if is_file_or_raise(folder / splits_csv.NAME):
         splits_csv.read(folder / splits_csv.NAME)
     truth = {**rows}
-    if present(folder / "solution.csv"):
+    if is_file_or_raise(folder / "solution.csv"):
         truth |= scoring.read_solution(folder / "solution.csv").masks
     shape = layout.usual_shape(list(train.values()))
-    sizes = shapes.read(folder / shapes.NAME) if present(folder / shapes.NAME) else {}
+    sizes = shapes.read(folder / shapes.NAME) if is_file_or_raise(folder / shapes.NAME) else {}
     size = "several sizes" if sizes else f"{shape[0]}×{shape[1]}"
     about = f"{folder}: {known.name}, {len(train)} training and {len(test)} test images of {size}"
     sources = inspection.of_competition(images, sizes or shape, truth, train)

@@ -22,7 +22,7 @@ _WEIGHTS = "huggingface.co"
 
 
 @dataclass(frozen=True)
-class Sign:
+class Check:
     """One thing that was looked at."""
 
     what: str
@@ -37,7 +37,7 @@ class Sign:
         return f"{level:5}  {self.what:15} {self.found}" + (f": {self.advice}" if self.advice else "")
 
 
-def examine(workspace: Workspace, reach: Callable[[str], bool] | None = None) -> Iterator[Sign]:
+def examine(workspace: Workspace, reach: Callable[[str], bool] | None = None) -> Iterator[Check]:
     """Looks at the machine; nothing is written, and no secret is shown.
 
     Args:
@@ -46,7 +46,7 @@ def examine(workspace: Workspace, reach: Callable[[str], bool] | None = None) ->
     """
     version = ".".join(map(str, sys.version_info[:3]))
     new_enough = sys.version_info >= (3, 11)
-    yield Sign("python", f"{version} on {platform.system()} {platform.machine()}", *_bad(new_enough, "install 3.11"))
+    yield Check("python", f"{version} on {platform.system()} {platform.machine()}", *_bad(new_enough, "install 3.11"))
     yield _packages()
     yield _decoders()
     yield _device()
@@ -55,7 +55,7 @@ def examine(workspace: Workspace, reach: Callable[[str], bool] | None = None) ->
     free = shutil.disk_usage(workspace.root).free
     roomy = free > _NEEDED_DISK
     advice = "" if roomy else "exp5 on the whole competition wants about 20 GiB: see docs/scale.md"
-    yield Sign("disk", f"{free / GIB:.0f} GiB free in {workspace.root.resolve()}", advice)
+    yield Check("disk", f"{free / GIB:.0f} GiB free in {workspace.root.resolve()}", advice)
     yield _encoder_weights(reach or _reachable)
     yield _kaggle()
 
@@ -64,17 +64,17 @@ def _bad(good: bool, advice: str) -> tuple[str, bool]:
     return ("", False) if good else (advice, True)
 
 
-def _packages() -> Sign:
+def _packages() -> Check:
     """The versions in use, and whether they are those that the kit is pinned to."""
     found = {name: _version(name) for name in _PACKAGES}
     missing = [name for name, version in found.items() if version is None]
     listed = ", ".join(f"{name} {version}" for name, version in found.items() if version)
     if missing:
-        return Sign("packages", listed, f"{', '.join(missing)} missing: pip install -r requirements.txt", True)
+        return Check("packages", listed, f"{', '.join(missing)} missing: pip install -r requirements.txt", True)
     pins = Path(__file__).parents[2] / "requirements.txt"
     wanted = dict(line.split("==") for line in pins.read_text().split() if "==" in line) if pins.is_file() else {}
     other = [f"{name} {wanted[name]}" for name in _PACKAGES if name in wanted and wanted[name] != _plain(found[name])]
-    return Sign("packages", listed, f"requirements.txt has {', '.join(other)}" if other else "")
+    return Check("packages", listed, f"requirements.txt has {', '.join(other)}" if other else "")
 
 
 def _plain(version: str | None) -> str:
@@ -89,7 +89,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _decoders() -> Sign:
+def _decoders() -> Check:
     from pydicom.pixels import get_decoder
     from pydicom.uid import JPEG2000, JPEGBaseline8Bit, RLELossless
 
@@ -97,41 +97,41 @@ def _decoders() -> Sign:
     able = [name for name, syntax in kinds.items() if get_decoder(syntax).is_available]
     missing = [name for name in kinds if name not in able]
     advice = f"{', '.join(missing)} cannot be decoded: pip install -r requirements.txt" if missing else ""
-    return Sign("DICOM decoders", ", ".join(able), advice)
+    return Check("DICOM decoders", ", ".join(able), advice)
 
 
-def _device() -> Sign:
+def _device() -> Check:
     """The GPU, by one real operation: some are there whose first operation fails."""
     import torch
 
     if not torch.cuda.is_available():
         built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
-        return Sign("GPU", f"none (torch is built for {built})", "a CPU trains the recipes demo and small")
+        return Check("GPU", f"none (torch is built for {built})", "a CPU trains the recipes demo and small")
     name, total = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
     found = f"{torch.cuda.device_count()} × {name}, {total / GIB:.0f} GiB, CUDA {torch.version.cuda}"
     try:
         right = float((torch.ones(64, 64, device="cuda") @ torch.ones(64, 64, device="cuda")).sum()) == 64**3
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        return Sign("GPU", found, f"its first operation fails ({reason}): install a torch that is built for it", True)
-    return Sign("GPU", found, *_bad(right, "it computes 64 × 64 wrongly: try another GPU or driver"))
+        return Check("GPU", found, f"its first operation fails ({reason}): install a torch that is built for it", True)
+    return Check("GPU", found, *_bad(right, "it computes 64 × 64 wrongly: try another GPU or driver"))
 
 
-def _threads() -> Sign:
+def _threads() -> Check:
     import torch
 
     available = cores()
     threads = torch.get_num_threads()
     waits = os.environ.get("OMP_WAIT_POLICY", "unset")
     advice = f"more than there are cores: export OMP_NUM_THREADS={available}" if threads > available else ""
-    return Sign("threads", f"{threads} of torch on {available} cores, OMP_WAIT_POLICY {waits}", advice)
+    return Check("threads", f"{threads} of torch on {available} cores, OMP_WAIT_POLICY {waits}", advice)
 
 
-def _memory() -> Sign:
+def _memory() -> Check:
     """What is free of the memory, by the kernel's account and the limit of the container."""
     table = Path("/proc/meminfo")
     if not table.is_file():
-        return Sign("memory", "not known on this system")
+        return Check("memory", "not known on this system")
     lines = dict(line.split(":") for line in table.read_text().splitlines())
     total, free = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
     limit = Path("/sys/fs/cgroup/memory.max")
@@ -139,18 +139,18 @@ def _memory() -> Sign:
     if text.isdigit():
         total, free = min(total, int(text)), min(free, int(text))
     advice = "" if free > _NEEDED_MEMORY else "the demo wants 4 GiB: close other programs"
-    return Sign("memory", f"{free / GIB:.1f} of {total / GIB:.1f} GiB free", advice)
+    return Check("memory", f"{free / GIB:.1f} of {total / GIB:.1f} GiB free", advice)
 
 
-def _encoder_weights(reach: Callable[[str], bool]) -> Sign:
+def _encoder_weights(reach: Callable[[str], bool]) -> Check:
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     kept = sorted(home.glob("hub/models--*resnet34*"))
     if kept:
-        return Sign("encoder weights", f"ResNet-34 is in {kept[0].parent}")
+        return Check("encoder weights", f"ResNet-34 is in {kept[0].parent}")
     if reach(_WEIGHTS):
-        return Sign("encoder weights", f"not here yet, {_WEIGHTS} answers: the first training fetches them")
+        return Check("encoder weights", f"not here yet, {_WEIGHTS} answers: the first training fetches them")
     advice = 'give a file, SET="network.encoder_weights=FILE" (the recipe demo needs none)'
-    return Sign("encoder weights", f"not here, and {_WEIGHTS} cannot be reached", advice)
+    return Check("encoder weights", f"not here, and {_WEIGHTS} cannot be reached", advice)
 
 
 def _reachable(host: str) -> bool:
@@ -161,16 +161,16 @@ def _reachable(host: str) -> bool:
         return False
 
 
-def _kaggle() -> Sign:
+def _kaggle() -> Check:
     """Whether there are credentials; never what they are."""
     places = credentials.found()
     if not places:
-        return Sign("Kaggle", "no credentials", f"to submit there, {credentials.HOW}")
+        return Check("Kaggle", "no credentials", f"to submit there, {credentials.HOW}")
     advice = "".join(f"other users can read it: chmod 600 {path}" for path in credentials.readable_by_others()[:1])
-    return Sign("Kaggle", f"credentials in {places[0]} (not shown, not tried)", advice)
+    return Check("Kaggle", f"credentials in {places[0]} (not shown, not tried)", advice)
 
 
-def refuse(signs: list[Sign]) -> None:
+def refuse(signs: list[Check]) -> None:
     """Ends the verb where the kit cannot work.
 
     Raises:

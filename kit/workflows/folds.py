@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from kit.core.errors import KitError
-from kit.core.files import present, sha256
+from kit.core.files import is_file_or_raise, sha256
 from kit.core.store import inputs_of
 from kit.data import folds, splits_csv
 from kit.data.folds import Folds
@@ -54,7 +54,7 @@ def make_folds(
     workspace.draw_demo(data)
     competition = workspace.open_data(data, allow_missing)
     splits = competition.folder / splits_csv.NAME
-    if present(splits) and not (count is None and holdout is None):
+    if is_file_or_raise(splits) and not (count is None and holdout is None):
         raise KitError(f"{splits}: says how to split: leave --folds and --holdout out, or remove it")
     first = workspace.folds / f"{competition.name}.csv"
     nothing_asked = count is None and holdout is None and seed is None and out is None

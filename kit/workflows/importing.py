@@ -12,10 +12,10 @@ import numpy as np
 
 from kit.competition import dicom_writer, labels, levels, mirror, pictures, rle, scoring, shapes, submission
 from kit.competition.dicom import Radiograph, report_bad
-from kit.competition.mirror import Mirror, Truth
+from kit.competition.mirror import ImageFolder, Truth
 from kit.core.errors import KitError, printable
-from kit.core.files import present, read_json, replacing_folder, write_json
-from kit.core.parallel import ordered
+from kit.core.files import is_file_or_raise, read_json, replacing_folder, write_json
+from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.core.tables import write_csv
 from kit.core.version import VERSION
@@ -38,7 +38,7 @@ def import_folder(
     mask_suffix: str | None = None,
     rle_format: str | None = None,
     label: int | None = None,
-) -> tuple[Mirror, bool]:
+) -> tuple[ImageFolder, bool]:
     """Writes a folder of images and their truth as round 1's layout: DICOM files, RLE rows, a sample submission.
 
     Images keep their size, which sizes.csv tells where they differ; reduced ones beside rows of the originals are
@@ -65,13 +65,13 @@ def import_folder(
     if out.resolve() == found.folder.resolve() or found.folder.resolve() in out.resolve().parents:
         raise KitError(f"--out {out}: lies in the folder that is imported: name one outside of it")
     log.info("%s", found)
-    if found.untold:
-        log.warning("%d images have no truth and are left out (first: %s)", len(found.untold), found.untold[0])
+    if found.unlabelled:
+        log.warning("%d images have no truth and are left out (first: %s)", len(found.unlabelled), found.unlabelled[0])
     if found.resized:
         log.warning("%d masks are resized to their images (first: %s)", len(found.resized), found.resized[0])
     _check_rows(found, skip_bad)
     made_from = _fingerprint(found)
-    if present(out / _MARK):
+    if is_file_or_raise(out / _MARK):
         if read_json(out / _MARK) == made_from:
             return found, False
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -83,14 +83,14 @@ def import_folder(
     return found, True
 
 
-def describe(out: Path | str, found: Mirror) -> str:
+def describe(out: Path | str, found: ImageFolder) -> str:
     """How many images of which size lie in an imported folder."""
-    sizes = "several sizes" if present(Path(out) / shapes.NAME) else "×".join(map(str, found.shape))
+    sizes = "several sizes" if is_file_or_raise(Path(out) / shapes.NAME) else "×".join(map(str, found.shape))
     train, test = (sum(1 for _ in Path(out, folder).iterdir()) for folder in _FOLDERS)
     return f"{train} training and {test} test images of {sizes}"
 
 
-def _check_rows(found: Mirror, skip_bad: bool) -> None:
+def _check_rows(found: ImageFolder, skip_bad: bool) -> None:
     """Refuses rows of images that are not there, unless they are to be left out.
 
     Raises:
@@ -107,7 +107,7 @@ def _check_rows(found: Mirror, skip_bad: bool) -> None:
     log.warning("%s, and are left out (first: %s)", what, missing[0])
 
 
-def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
+def _fill(new: Path, found: ImageFolder, skip_bad: bool) -> None:
     texts: dict[str, list[str]] = {}
     sizes: dict[str, tuple[int, int]] = {}
     covers: list[float] = []
@@ -134,7 +134,7 @@ def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
     for name in _FOLDERS:
         (new / name).mkdir()
     wanted = [*found.train, *found.test]
-    errors = [error for error in progress(ordered(one, wanted), "importing", len(wanted)) if error]
+    errors = [error for error in progress(map_in_order(one, wanted), "importing", len(wanted)) if error]
     report_bad(errors, skip_bad)
     if problem := masks_problem(covers, found.label):
         raise KitError(f"{found.folder}: {problem}")
@@ -151,7 +151,7 @@ def _fill(new: Path, found: Mirror, skip_bad: bool) -> None:
         rows = [(image, text, usage[image]) for image, text in _rows(texts, there)]
         write_csv(new / "solution.csv", (*labels.COLUMNS, "Usage"), rows)
     for name in _COPIED:
-        if present(found.folder / name):
+        if is_file_or_raise(found.folder / name):
             shutil.copyfile(found.folder / name, new / name)
 
 
@@ -169,7 +169,7 @@ def _keep(old: Path, new: Path) -> None:
         log.info("%s: kept", printable(path))
 
 
-def _regions(found: Mirror, image: str, truth: Truth) -> list[str]:
+def _regions(found: ImageFolder, image: str, truth: Truth) -> list[str]:
     """The rows of an image: those that its label file has, or one for each region or component of its mask picture."""
     if image in found.labels:
         return [found.format.as_gaps(row, truth.pixels.shape, image) for row in found.labels[image]]
@@ -191,7 +191,7 @@ def _rows(texts: dict[str, list[str]], images: Iterable[str]) -> list[tuple[str,
     return [(image, text) for image in images if image in texts for text in texts[image] or [rle.EMPTY]]
 
 
-def _fingerprint(found: Mirror) -> dict[str, str | int]:
+def _fingerprint(found: ImageFolder) -> dict[str, str | int]:
     """What an import is made from: files, what they are taken for, and the versions of what makes it.
 
     A file is known by its name, size and time of change.

@@ -30,7 +30,7 @@ def find_run(workspace: Workspace, data: Path | str, recipe: str, overrides: str
     wanted = recipes.load(recipe, overrides)
     run = workspace.run(workspace.open_data(data), wanted)
     if run.recipe_path.is_file():
-        lineage.agree(run, wanted)
+        lineage.require_same_recipe(run, wanted)
     if run.thresholds.is_file():
         thresholds.put_recipes_rule_in_use(run, wanted)
     return run

@@ -11,8 +11,8 @@ from kit.competition.shapes import Shape
 from kit.core import store
 from kit.core.distributed import ALONE
 from kit.core.errors import KitError
-from kit.core.files import copy, locked, present, read_json, sha256, write_json
-from kit.core.parallel import ordered
+from kit.core.files import copy, is_file_or_raise, locked, read_json, sha256, write_json
+from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.core.store import key_of
 from kit.inference import backends, maps, predictions, rules, thresholds_file
@@ -66,7 +66,7 @@ def predict(
         check_maps(opened)
     else:
         run, competition = Run(workspace.runs / trained_on / recipe.name), workspace.open_data(data)
-        lineage.agree(run, recipe)
+        lineage.require_same_recipe(run, recipe)
         trained = run.trained(recipe)
     thresholds.put_recipes_rule_in_use(run, recipe)
     target, paths, order = run, competition.test, competition.sample_ids
@@ -102,7 +102,7 @@ def claim(folder: Path | str, images: Path | str) -> None:
     """
     folder = Path(folder)
     mark, remedy = folder / "images.json", "give another folder with --out, or remove it"
-    if present(mark):
+    if is_file_or_raise(mark):
         known = read_json(mark)
         if known != {"images": str(images)}:
             told = known.get("images") if isinstance(known, dict) else None
@@ -176,7 +176,7 @@ def _write_submission(trained: Trained, target: Run, order: Sequence[str], shape
     encoder = MaskEncoder(rule, chosen.share if whole else None)
     given = stored_inputs(rule, target.test(tta), target.test(tta, "classify"), shape)
     count = len(maps.read_ids(target.test(tta)))
-    for _ in progress(ordered(lambda one: encoder.add(*one), given), "masks", count):
+    for _ in progress(map_in_order(lambda one: encoder.add(*one), given), "masks", count):
         pass
     masks = encoder.rle()
     submission.write(target.submission, [(image_id, masks.get(image_id, rle.EMPTY)) for image_id in order])

@@ -98,7 +98,7 @@ def _without_test(folder: Path, run: Run) -> str:
     if not known:
         raise KitError(f"{run.thresholds}: is missing, or of an earlier version: run `kit train` first")
     figures = {**known, "dice": known["nested_dice"]}
-    told = f"{folder}: has no test images, so nothing is submitted; out of fold: {scoring.in_words(figures)}"
+    told = f"{folder}: has no test images, so nothing is submitted; out of fold: {scoring.format_dice(figures)}"
     return "\n".join(filter(None, (told, scoring.verdict(known))))
 
 

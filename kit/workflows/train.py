@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # it imports torch, which takes seconds, and most verbs do wi
     from lightning_fabric import Fabric
 
     from kit.data.dataset import FoldData
-    from kit.training.clock import Clock
+    from kit.training.eta import EtaEstimator
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Session:
     """But for the extra data."""
     fabric: "Fabric"
     team: Team
-    clock: "Clock"
+    clock: "EtaEstimator"
 
     @property
     def image_keys(self) -> tuple[bytes, ...]:
@@ -184,9 +184,11 @@ def _open(workspace: Workspace, competition: Competition, run: Run, job: Job) ->
     )
 
 
-def _clock(run: Run, recipe: Recipe, split: Folds, numbers: Sequence[int], extra: dict[str, ExtraData]) -> "Clock":
+def _clock(
+    run: Run, recipe: Recipe, split: Folds, numbers: Sequence[int], extra: dict[str, ExtraData]
+) -> "EtaEstimator":
     """The time that is left of all stages that have not left their weights."""
-    from kit.training.clock import Clock
+    from kit.training.eta import EtaEstimator
     from kit.training.fit import pixels
 
     def pixels_of(part: Recipe, fold: int, number: int) -> int:
@@ -196,7 +198,7 @@ def _clock(run: Run, recipe: Recipe, split: Folds, numbers: Sequence[int], extra
             more = one.positive[one.rows(fold)]
         return pixels(part, number, np.concatenate([own, more]), len(more))
 
-    return Clock(
+    return EtaEstimator(
         sum(
             stage.epochs * pixels_of(part, fold, number)
             for part in recipe.parts()
@@ -244,7 +246,7 @@ def _start(session: Session, recipe: Recipe, fold: int) -> Path:
     if recipe.start_data is None:
         return lineage.last_weights(session.workspace.run(session.competition, start), fold, session.inputs)
     source = Run(session.workspace.runs / recipe.start_data / start)
-    there = lineage.counterpart(source, fold)
+    there = lineage.matching_fold(source, fold)
     inputs = lineage.read_inputs(source)
     path = session.workspace.folds / inputs.fold_file
     if path.is_file():

@@ -107,7 +107,7 @@ def train_there(
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
     if run.folder.is_dir():
-        lineage.agree(run, recipe)
+        lineage.require_same_recipe(run, recipe)
         if not (run.folder / remote.LOG).is_file():
             raise KitError(
                 f"{run.folder}: was begun here: go on here, remove it, or name a new run with SET='name=…' to train it "
@@ -129,7 +129,7 @@ def train_there(
     fold_file = train.fold_file_of(workspace, competition, recipe, run)
 
     def check(fetched: Run) -> None:
-        lineage.agree(fetched, recipe)
+        lineage.require_same_recipe(fetched, recipe)
         if lineage.read_inputs(fetched).folds != sha256(fold_file):
             raise KitError(f"{fold_file}: is not what the run on Kaggle was trained on: restore it")
 

@@ -151,7 +151,7 @@ def open_run(workspace: Workspace, data: Path | str, wanted: "Recipe", run: Run 
 
     competition = workspace.open_data(data)
     run = run or workspace.run(competition, wanted)
-    lineage.agree(run, wanted)
+    lineage.require_same_recipe(run, wanted)
     path = workspace.folds / lineage.read_inputs(run).fold_file
     split = folds.read(path, competition)
     keys = cache.image_keys(competition)

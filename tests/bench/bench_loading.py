@@ -14,7 +14,7 @@ from pydicom.encaps import generate_frames
 from kit import phantom
 from kit.competition import layout
 from kit.core import allocator
-from kit.core.parallel import ordered
+from kit.core.parallel import map_in_order
 from kit.data.augmentation import DEFAULTS, Augmentation
 from kit.data.cache import Cache, ensure
 from kit.data.dataset import Samples
@@ -120,7 +120,7 @@ def _cache(folder: Path, competition: layout.Competition) -> list[Row]:
     def ours() -> None:
         ensure(competition, [SIZE], folder / f"cache{next(made)}")
 
-    cached, decoded = in_turn(ours, lambda: list(ordered(bare, paths)))
+    cached, decoded = in_turn(ours, lambda: list(map_in_order(bare, paths)))
     return [
         Row(
             f"cache of an image at {SIZE} px, all cores",

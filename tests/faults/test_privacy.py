@@ -55,7 +55,7 @@ def poisoned(folder: Path) -> None:
     """Writes both into every tag that may name somebody, patients kept apart."""
     patients: dict[str, str] = {}
     for path in folder.rglob("*.dcm"):
-        with dicom.quiet():
+        with dicom.ignore_invalid_values():
             dataset = pydicom.dcmread(path)
             patient = patients.setdefault(dataset.PatientID, f"POISON {len(patients)}")
             for name in NAMES:

@@ -126,8 +126,8 @@ def test_what_is_not_there_is_told(phantoms, runs, tmp_path):
     assert RunScores(phantoms, tmp_path / "a").validation("exp5", True, "none") == "not predicted"
     run.thresholds.unlink()
     assert RunScores(phantoms, tmp_path / "a").validation("exp5", True, "none") == "not trained to the end"
-    untold = dataclasses.replace(phantoms, solution_path=None)
-    assert RunScores(untold, runs).test("exp5", True, "none") == "no solution.csv"
+    unlabelled = dataclasses.replace(phantoms, solution_path=None)
+    assert RunScores(unlabelled, runs).test("exp5", True, "none") == "no solution.csv"
     (tmp_path / "s.csv").write_text(phantoms.solution_path.read_text().replace("Private", "Public"))
     public = dataclasses.replace(phantoms, solution_path=tmp_path / "s.csv")
     assert RunScores(public, runs).test("exp5", True, "none", scoring.PRIVATE) == "no private images"

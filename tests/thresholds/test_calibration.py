@@ -40,7 +40,7 @@ def test_positives_and_negatives_are_told_apart(drawn):
     tables = tables_of(maps, masks)
     search = ExpectedSearch(tables)
     rule = search.best(np.ones(60))
-    filled = rule.filled(tables.area, tables.pixels)
+    filled = rule.p_nonempty(tables.area, tables.pixels)
     assert filled[::3].min() > 0.9
     assert np.delete(filled, np.s_[::3]).max() < 0.1
     assert [bool(rule.mask(levels).any()) for levels in maps] == [index % 3 == 0 for index in range(60)]

@@ -181,11 +181,11 @@ class TestProgress:
 @pytest.mark.parametrize(("images", "told"), [(16, r"set stages\.1\.micro_batch=8,"), (1, r"lower stages\.1\.size,")])
 def test_too_little_memory_is_one_line_with_the_value_to_try(error, images, told):
     line = f"^fold 0 stage 2: there is not enough memory for {images} image.*{told}"
-    with pytest.raises(KitError, match=line), step.explained("fold 0 stage 2", images, "stages.1"):
+    with pytest.raises(KitError, match=line), step.translated_errors("fold 0 stage 2", images, "stages.1"):
         raise error
 
 
 def test_other_errors_stay_what_they_are():
     for error in (RuntimeError("another bug"), ValueError("another")):
-        with pytest.raises(type(error), match=r"^another"), step.explained("x", 2, "stages.0"):
+        with pytest.raises(type(error), match=r"^another"), step.translated_errors("x", 2, "stages.0"):
             raise error

@@ -173,7 +173,7 @@ def test_a_mirror_of_smaller_pictures_keeps_the_rows_of_the_large_ones(tmp_path)
     (tmp_path / "png/train-rle.csv").write_text(f"ImageId, EncodedPixels\n0, -1\n1, {rle.encode(large)}\n2,-1\n")
     found, _ = importing.import_folder(tmp_path / "png", tmp_path / "out")
     competition = layout.open_folder(tmp_path / "out")
-    assert (found.untold, competition.shape) == (("3",), (1024, 1024))
+    assert (found.unlabelled, competition.shape) == (("3",), (1024, 1024))
     assert (rle.union(competition.labels["1"]) == large).all()
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.training import clock as clocks
-from kit.training.clock import Clock
+from kit.training import eta as clocks
+from kit.training.eta import EtaEstimator
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def now(monkeypatch):
 
 
 def test_before_anything_was_measured_nothing_is_said():
-    clock = Clock(300)
+    clock = EtaEstimator(300)
     clock.begin(3, 100)
     assert clock.left() is None
     assert clock.words() == ""
@@ -28,7 +28,7 @@ def test_before_anything_was_measured_nothing_is_said():
 )
 def test_with_a_constant_rate_it_is_what_is_left(rate, stages):
     left = sum(epochs * pixels for epochs, pixels in stages)
-    clock = Clock(left)
+    clock = EtaEstimator(left)
     for epochs, pixels in stages:
         clock.begin(epochs, pixels)
         for _ in range(epochs):
@@ -39,7 +39,7 @@ def test_with_a_constant_rate_it_is_what_is_left(rate, stages):
 
 
 def test_steps_of_the_first_epoch_tell_already(now):
-    clock = Clock(4 * 100 + 2 * 400)
+    clock = EtaEstimator(4 * 100 + 2 * 400)
     clock.begin(4, 100)
     now[0] = 5.0
     assert clock.left(0.25) == pytest.approx(20 * 4 + 80 * 2 - 5)
@@ -47,7 +47,7 @@ def test_steps_of_the_first_epoch_tell_already(now):
 
 
 def test_a_resumed_stage_counts_its_epochs_and_one_that_stops_early_gives_back_the_rest():
-    clock = Clock(20 * 100)
+    clock = EtaEstimator(20 * 100)
     clock.begin(10, 100)
     for _ in range(6):
         clock.end_epoch(2.0)

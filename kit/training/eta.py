@@ -5,7 +5,7 @@ import time
 from kit.core.progress import duration
 
 
-class Clock:
+class EtaEstimator:
     """The time that is left of all stages, folds and members, by the seconds that a pixel has taken so far.
 
     Args:
