@@ -105,21 +105,21 @@ def save(target: Run, paths: dict[str, Path], recipe: Recipe, kinds: Sequence[st
     log.info("%s: %d images saved as %s", target.folder, len(there), ", ".join(kinds))
 
 
-def write(kinds: Iterable[str], predicted: Iterable[Predicted], folder: Path) -> None:
+def write(kinds: Iterable[str], predicted: Iterable[Predicted], folder: Path | str) -> None:
     """Writes predictions as `FOLDER/KIND/ID.*`, in the place of what was saved there of others.
 
     Each kind's folder is replaced as a whole, once all of it is written.
     """
     with ExitStack() as stack:
-        places = {kind: stack.enter_context(replacing_folder(folder / kind)) for kind in kinds}
+        places = {kind: stack.enter_context(replacing_folder(Path(folder) / kind)) for kind in kinds}
         for found in predicted:
             for kind, place in places.items():
                 ending, write_one = KINDS[kind]
                 write_one(found, place / f"{found.image}{ending}")
 
 
-def discard(folder: Path) -> None:
+def discard(folder: Path | str) -> None:
     """Removes what was saved in a folder of predictions."""
     for kind in KINDS:
-        if (folder / kind).is_dir():
-            shutil.rmtree(folder / kind)
+        if (Path(folder) / kind).is_dir():
+            shutil.rmtree(Path(folder) / kind)
