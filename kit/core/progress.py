@@ -76,8 +76,9 @@ def progress(
         unit: Of an item.
         show: False keeps it silent, as in all processes but the first.
     """
+    in_notebook = type(sys.stderr).__module__.startswith("ipykernel.")
     # Processes that train a fold each would draw over each other.
-    if (sys.stderr.isatty() or "ipykernel" in sys.modules) and JOB not in os.environ:
+    if (sys.stderr.isatty() or in_notebook) and JOB not in os.environ:
         return Bar(items, what, total, unit=unit, leave=False, delay=1, disable=not show, bar_format=_FORMAT)
     return Lines(
         items, what, total, False, unit=unit, delay=LINE, mininterval=LINE, maxinterval=LINE, miniters=1,
