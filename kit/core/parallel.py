@@ -38,7 +38,7 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int = 
         items: Taken one at a time, in the caller's thread.
         workers: Number of threads.
 
-    >>> list(ordered(str.upper, "abc"))
+    >>> list(map_in_order(str.upper, "abc"))
     ['A', 'B', 'C']
     """
     running: deque[Future[R]] = deque()

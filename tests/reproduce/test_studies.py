@@ -30,7 +30,8 @@ def test_the_claims_spend_the_same_compute_with_each_seed():
 @pytest.mark.parametrize("study", STUDIES)
 def test_each_training_is_split_trained_and_predicted_with_what_is_given_after_its_own(study, monkeypatch, tmp_path):
     called = []
-    for module, name in ((studies.folds, "make_folds"), (studies.train, "train"), (studies.predict, "predict")):
+    monkeypatch.setattr(studies.train, "train", lambda place, job: called.append(("train", job.data, job.recipe)))
+    for module, name in ((studies.folds, "make_folds"), (studies.predict, "predict")):
         monkeypatch.setattr(module, name, lambda place, data, recipe, verb=name: called.append((verb, data, recipe)))
     studies.train_all(tmp_path, "x", STUDIES[study], ["precision=32-true", "folds.seed=7"])
     assert [verb for verb, *_ in called] == ["make_folds", "train", "predict"] * len(STUDIES[study])

@@ -50,7 +50,7 @@ def place(trained, tmp_path):
     return workspace, data, workspace.run(workspace.open_data(data), recipe())
 
 
-VERBS = (predict, explore, report, train)
+VERBS = (predict, explore, report, lambda workspace, data, recipe: train(workspace, Job(data, recipe)))
 
 
 class TestFolds:
