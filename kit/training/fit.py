@@ -31,7 +31,7 @@ from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
 from kit.training import optimizers, schedules, step
 from kit.training.eta import EtaEstimator
-from kit.training.hooks import Hook, tell
+from kit.training.hooks import Hook, call_all
 from kit.training.state import Row, TrainState
 from kit.training.validation import UNKNOWN, validate
 
@@ -134,7 +134,7 @@ def fit(
             log.info("%s in %.0f s%s", what, row["seconds"], clock.words())
             if fabric.is_global_zero:
                 _write_metrics(task.folder, state.history)
-            tell(hooks, state.network, row)
+            call_all(hooks, state.network, row)
             state.save()
         _finish(fabric, task, state, hooks)
     clock.end()
@@ -211,7 +211,7 @@ def _finish(fabric: lightning_fabric.Fabric, task: Task, state: TrainState, hook
         raise _diverged(fabric, task, row, step.NotFiniteError("its predictions are"))
     if fabric.is_global_zero:
         _write_metrics(task.folder, [*state.history, row])
-        tell(hooks, left[0], row)
+        call_all(hooks, left[0], row)
         for number in range(len(left), 0, -1):  # the first file says that the stage is done, and comes last
             suffix = f"-{number}" if number > 1 else ""
             networks.save_weights(task.folder / f"weights{suffix}.safetensors", left[number - 1])

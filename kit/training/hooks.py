@@ -1,4 +1,4 @@
-"""What is told of every epoch, and cannot stop a training: TensorBoard's charts, and those of Weights & Biases."""
+"""Hooks follow a training and cannot stop it: charts for TensorBoard and for Weights & Biases."""
 
 import importlib
 import importlib.util
@@ -25,20 +25,20 @@ from kit.training.validation import UNKNOWN
 log = logging.getLogger(__name__)
 
 LOGGERS = ("wandb",)
-"""Beside TensorBoard; each is an extra of the package, imported when a stage begins that uses it."""
+"""What `--logger` takes beside TensorBoard: extras of the package, imported when a stage uses one."""
 
 
 class Hook(Protocol):
-    """Told of every epoch that has ended, and of what a stage leaves in the end."""
+    """Called after every epoch, and once for what the stage leaves in the end."""
 
     name: str
 
     def __call__(self, network: Segmenter, row: Row) -> None:
-        """Takes the network as it is, and the row of metrics.csv."""
+        """Takes the network as it is now, and its row of metrics.csv."""
 
 
-def tell(hooks: list[Hook], network: Segmenter, row: Row) -> None:
-    """Tells each hook, and takes those that fail out of the list."""
+def call_all(hooks: list[Hook], network: Segmenter, row: Row) -> None:
+    """Calls each hook; one that fails is removed from the list with a warning."""
     for hook in list(hooks):
         try:
             hook(network, row)
@@ -48,11 +48,11 @@ def tell(hooks: list[Hook], network: Segmenter, row: Row) -> None:
 
 
 class Charts:
-    """Figures and pictures of a stage; a resumed stage goes on with its charts.
+    """Writes the figures and pictures of a stage; a resumed stage goes on with its charts.
 
     Args:
-        name: Of the hook.
-        folder: Of the stage.
+        name: What warnings call it.
+        folder: The stage's.
         data: Whose validation images are drawn.
     """
 
@@ -62,7 +62,7 @@ class Charts:
         self._writer: Any = None
 
     def __call__(self, network: Segmenter, row: Row) -> None:
-        """Draws the row's figures, and where it was validated the same few cases."""
+        """Writes the row's figures and, where it was validated, pictures of the same few cases."""
         final = row["weights"] == "final"
         if self._writer is None:
             self._writer = self._open(first=row["epoch"] + final)
@@ -128,8 +128,8 @@ def check(logger: str | None) -> None:
         raise KitError(f"--logger {logger}: is not installed: pip install {logger} into the kit's environment")
 
 
-def of_stage(folder: Path, data: FoldData, recipe: Recipe, logger: str | None = None) -> Sequence[Hook]:
-    """The hooks of a stage: TensorBoard, and the logger that was asked for.
+def make_hooks(folder: Path, data: FoldData, recipe: Recipe, logger: str | None = None) -> Sequence[Hook]:
+    """Makes the hooks of a stage: TensorBoard, and the logger that was asked for.
 
     Args:
         folder: Of the stage.

@@ -278,8 +278,8 @@ def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Pa
         if not weights.is_file():
             data = session.fold_data(recipe, fold, stage.size)
             folder = run.stage(fold, number)
-            told = hooks.of_stage(folder, data, recipe, session.job.logger)
-            fit(session.fabric, Task(recipe, number, fold, data, folder, start), told, session.clock)
+            made = hooks.make_hooks(folder, data, recipe, session.job.logger)
+            fit(session.fabric, Task(recipe, number, fold, data, folder, start), made, session.clock)
             member = f"{recipe.label} " if "/" in recipe.name else ""
             log.info("%s%s", member, summary.stage(run, fold, number))
             done.append(True)

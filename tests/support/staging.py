@@ -35,7 +35,7 @@ def data(count=16, size=32, extra=0, unknown=()):
 def train(folder, overrides="", number=0, start=None, name="demo", fabric=None, given=None):
     loaded = recipes.load(name, BASE + overrides)
     task = fit.Task(loaded, number, 0, given or data(), folder, start)
-    fit.fit(fabric or fabric_setup.launch(loaded), task, hooks.of_stage(folder, task.data, loaded))
+    fit.fit(fabric or fabric_setup.launch(loaded), task, hooks.make_hooks(folder, task.data, loaded))
     return load_file(folder / "weights.safetensors"), pd.read_csv(folder / "metrics.csv")
 
 

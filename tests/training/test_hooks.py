@@ -46,10 +46,10 @@ def follow(folder, logger=None, first=1):
     stage = folder / "runs/siim/exp5/fold0/stage2"
     network, told = (
         networks.build(recipe.network, pretrained=False),
-        list(hooks.of_stage(stage, data(), recipe, logger)),
+        list(hooks.make_hooks(stage, data(), recipe, logger)),
     )
     for row in rows(first):
-        hooks.tell(told, network, row)
+        hooks.call_all(told, network, row)
     return stage, told
 
 
