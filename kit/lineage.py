@@ -64,7 +64,6 @@ def inputs_of(image_keys: Sequence[bytes], fold_file: Path | str) -> Inputs:
 
     Args:
         image_keys: What each training image and its label rows are, by their content.
-        fold_file: The fold file.
     """
     fold_file = Path(fold_file)
     return Inputs(images=key_of(*image_keys).hex(), folds=sha256(fold_file), fold_file=fold_file.name)
@@ -81,11 +80,7 @@ def read_inputs(run: Run) -> Inputs:
 
 
 def extra_data(run: Run) -> list[str]:
-    """Names of the extra data sets that a run was trained on.
-
-    Raises:
-        KitError: as `read_inputs`.
-    """
+    """Names of the extra data sets that a run was trained on."""
     return sorted(read_inputs(run).extra) if run.inputs_path.is_file() else []
 
 
@@ -112,7 +107,6 @@ def may_change(key: str, recipe: Recipe) -> bool:
 
     Args:
         key: Its path, such as `threshold.rule`, or a member's `members.a.threshold.rule`.
-        recipe: What was trained.
 
     >>> from kit import recipes
     >>> small, sneddy = recipes.load("small"), recipes.load("sneddy")
@@ -136,9 +130,6 @@ def check_recipe(run: Run, wanted: Recipe) -> None:
 
     An ensemble may have other members than before, or weigh them otherwise: each is held to its own run's recipe, and
     the mean of the maps is made again.
-
-    Raises:
-        KitError: something was.
     """
     if _is_begun(run):
         before = run.read_recipe()
@@ -147,11 +138,7 @@ def check_recipe(run: Run, wanted: Recipe) -> None:
 
 
 def check_inputs(run: Run, inputs: Inputs) -> None:
-    """Checks that the data and folds are those that the run was trained on.
-
-    Raises:
-        KitError: they have changed.
-    """
+    """Checks that the data and folds are those that the run was trained on."""
     if changed := read_inputs(run).changes(inputs):
         raise KitError(
             f"{run.folder}: was trained with other {' and '.join(changed)} than those of today "
@@ -161,11 +148,6 @@ def check_inputs(run: Run, inputs: Inputs) -> None:
 
 def begin(run: Run, wanted: Recipe, inputs: Inputs) -> None:
     """Writes what the run is, or checks it against what it was begun as, once there is an epoch to lose.
-
-    Args:
-        run: What is trained.
-        wanted: The recipe to train.
-        inputs: What it is trained on.
 
     Raises:
         KitError: another recipe or other data were trained here.
@@ -183,7 +165,6 @@ def last_weights(run: Run, fold: int, inputs: Inputs) -> Path:
 
     Args:
         run: The other run, which was trained before.
-        fold: Number of the fold.
         inputs: What the run that starts is trained on.
 
     Raises:

@@ -34,7 +34,6 @@ class Segmenter(nn.Module):
 
     Args:
         net: A segmentation network of segmentation-models-pytorch with three input channels.
-        network: The recipe's section.
     """
 
     mean: torch.Tensor
@@ -92,7 +91,6 @@ def build(network: Network, pretrained: bool = True) -> Segmenter:
     Where the environment names a folder of pretrained weights, they are taken from there (`pretrained_name`).
 
     Args:
-        network: The recipe's section.
         pretrained: Start from `network.encoder_weights`; False where trained weights are loaded right after.
 
     Raises:

@@ -38,7 +38,6 @@ def race(axes: Axes, scored: RunScores, names: list[str]) -> Drawn:
     """Validation Dice against seconds of two stages and of one: mean of the seeds, and from the lowest to the highest.
 
     Args:
-        axes: To draw on.
         scored: The runs of a data set.
         names: Of the runs in two stages, of which both trainings are finished.
     """
@@ -91,10 +90,7 @@ def bars(axes: Axes, differences: dict[tuple[str, str], Difference], name: str, 
     """Differences with their 95 % intervals, which need not lie evenly around them.
 
     Args:
-        axes: To draw on.
         differences: Of `worth`.
-        name: Of the figure's file.
-        title: Of the figure.
     """
     kinds, labels = (list(dict.fromkeys(part)) for part in zip(*differences, strict=True))
     for place, images in enumerate(kinds):

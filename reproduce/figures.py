@@ -37,8 +37,6 @@ def draw(workspace: Workspace, data: Path | str, recipe: Recipe, out: Path | str
     """Draws Figures 3 to 7, and Figure 8 where the recipe has a run with out-of-fold maps.
 
     Args:
-        workspace: Where things lie.
-        data: The competition's folder.
         recipe: Whose method is drawn.
         out: Folder of the figures; None: figures/ of the run.
 
@@ -176,7 +174,6 @@ def blocks(axes: Axes, recipe: Recipe) -> Drawn:
     """Figure 7: the blocks of a recipe's network, with the shape of what each step gives.
 
     Args:
-        axes: To draw on.
         recipe: Of an ensemble the first segmenting member is drawn.
     """
     part = next(part for part in recipe.parts() if part.role == "segment")
@@ -195,7 +192,6 @@ def _flow(axes: Axes, rows: Sequence[Sequence[Sequence[str]]], width: float, hei
     """Boxes below each other, arrows between them.
 
     Args:
-        axes: To draw on.
         rows: Of columns of texts that stand side by side; all columns of a row lead to all of the next.
         width: Inches of a column.
         height: Inches from one box to the next.

@@ -52,7 +52,6 @@ def of_maps(maps_path: Path, labels: Labels, shape: Shape, recipe: Recipe, remov
         maps_path: Levels, (N, S, S).
         labels: RLE texts of each image's regions.
         shape: (H, W) of the images, or of each.
-        recipe: Of the run.
         removal: A mask with fewer pixels of the map is emptied.
     """
     maps, lowest = open_maps(maps_path), level_of(recipe.threshold.binarization)

@@ -46,7 +46,6 @@ def score(
     """Dice of each image of some maps under a rule, by id, at full size.
 
     Args:
-        rule: From levels to mask.
         maps_path: Levels.
         image_probabilities_path: For a gated rule, P(the image has any pneumothorax).
         shape: (H, W) of the images, or of each.
@@ -66,7 +65,6 @@ class RunScores:
     """The runs of a data set, scored cell by cell; what cannot be scored has a word that says why instead.
 
     Args:
-        competition: The data set.
         runs: Folder of its runs.
     """
 

@@ -57,8 +57,6 @@ def train_all(workspace: Workspace, data: Path | str, trainings: Iterable[Traini
     """Makes the folds of each training, trains it and predicts the test images; what is done is passed over.
 
     Args:
-        workspace: Where things lie.
-        data: The competition's folder.
         trainings: Of `STUDIES`.
         overrides: KEY=VALUE pairs over every recipe, after its own.
 

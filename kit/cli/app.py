@@ -72,11 +72,7 @@ def verb(
 def _refuse_without_effect(
     context: typer.Context, needs: Mapping[str, str], excludes: Mapping[str, Sequence[str]]
 ) -> None:
-    """Refuses what the user has given and nothing would take.
-
-    Raises:
-        KitError: an option does nothing beside the others that are given.
-    """
+    """Refuses what the user has given and nothing would take."""
     spelling = {
         parameter.name: parameter.opts[0]
         if parameter.param_type_name == "option"

@@ -98,11 +98,7 @@ def _commands(verbs: typer.Typer) -> dict[str, TyperCommand]:
 
 
 def _check(call: Call, commands: Mapping[str, TyperCommand]) -> set[str]:
-    """The variables that the goals of a call take.
-
-    Raises:
-        KitError: a goal is unknown, none takes a variable, or a variable is empty.
-    """
+    """The variables that the goals of a call take."""
     for goal in call.goals:
         if goal not in {*commands, *call.others}:
             near = did_you_mean(goal, [*commands, *call.others])
@@ -124,11 +120,7 @@ def _check(call: Call, commands: Mapping[str, TyperCommand]) -> set[str]:
 
 
 def _distribute(call: Call, commands: Mapping[str, TyperCommand]) -> dict[str, list[str]]:
-    """ARGS of each verb: of options those that it has, and other words where it takes arguments.
-
-    Raises:
-        KitError: no verb takes a word.
-    """
+    """ARGS of each verb: of options those that it has, and other words where it takes arguments."""
     having: dict[str, dict[str, Any]] = {
         goal: {
             spelling: parameter

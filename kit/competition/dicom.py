@@ -81,7 +81,6 @@ def read(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:
     a window was not believed is logged once.
 
     Args:
-        path: The file.
         shape: (height, width) that it must have; None: any.
 
     Raises:

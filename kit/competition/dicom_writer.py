@@ -20,7 +20,6 @@ def write(path: Path | str, image_id: str, image: Radiograph) -> None:
     An image with a side too small for it is not compressed.
 
     Args:
-        path: The file.
         image_id: What its UIDs are made from.
         image: Pixels and what is known of the patient; what is not known is left empty.
     """

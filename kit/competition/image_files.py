@@ -123,16 +123,7 @@ def find(*folders: Path | str, pictures_too: bool = True, by_place: bool = True)
 
 
 def name(files: Iterable[ImageFile], left_out: Counter[str], by_place: bool = True) -> dict[str, ImageFile]:
-    """Image files by id, sorted by it; copies of one file are counted in `left_out`.
-
-    Args:
-        files: Of `search`.
-        left_out: Gets the number of copies.
-        by_place: As in `find`.
-
-    Raises:
-        KitError: as `find`.
-    """
+    """Image files by id, sorted by it; copies of one file are counted in `left_out`."""
     by_stem: dict[str, list[ImageFile]] = {}
     for file in files:
         stem = file.stem  # no table of ids holds control characters and what is not UTF-8, or spaces around
@@ -215,8 +206,6 @@ def match(names: Iterable[str], images: Container[str], source: Path | str) -> d
     """The image that each name of a table means: names may have the file's ending, or folders before it.
 
     Args:
-        names: As the table writes them.
-        images: Ids.
         source: Names the table in the log.
 
     Returns:
@@ -248,7 +237,6 @@ def split_masks(
     A mask lies in a folder that says so, or in `masks`, or is called as an image with `_mask`, `_seg` or `mask_`.
 
     Args:
-        files: Of `search`.
         masks: A folder in which all are masks; it may be any folder's name.
         suffix: What the names of masks end with, beside the image's.
     """
@@ -270,11 +258,6 @@ def pair(
     """The mask of each image, and masks of none.
 
     Names decide where they tell the images apart, else names and folders.
-
-    Args:
-        images: By id.
-        masks: Of `split_masks`.
-        suffix: As there.
 
     Raises:
         KitError: an image has two masks.

@@ -24,7 +24,6 @@ def decode(frame: bytes, shape: tuple[int, int]) -> np.ndarray:
     """The picture of a baseline JPEG.
 
     Args:
-        frame: The stream.
         shape: (height, width) that it must have.
 
     Returns:

@@ -99,11 +99,7 @@ def header(path: Path | str) -> tuple[str, ...]:
 
 
 def _reader(path: Path | str) -> Any:
-    """Reads a table in UTF-8, or in UTF-16 with a byte-order mark, with commas, semicolons or tabs.
-
-    Raises:
-        KitError: it cannot be read, or is in another encoding.
-    """
+    """Reads a table in UTF-8, or in UTF-16 with a byte-order mark, with commas, semicolons or tabs."""
     content = read_bytes(path)
     try:
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")

@@ -113,7 +113,6 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     """Finds out what a competition's folder holds.
 
     Args:
-        folder: The folder.
         allow_missing: Leave out label rows without an image instead of raising.
 
     Raises:
@@ -175,11 +174,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
 
 
 def find_dicoms(folder: Path | str, layout: Layout) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Training and test images of a competition's folder by id, sorted.
-
-    Raises:
-        KitError: as `image_files.find`.
-    """
+    """Training and test images of a competition's folder by id, sorted."""
     places = (layout.train, (layout.test,) if layout.test else ())
     train, test = (
         image_files.find(*(Path(folder) / part for part in parts), pictures_too=False, by_place=False)
@@ -190,10 +185,6 @@ def find_dicoms(folder: Path | str, layout: Layout) -> tuple[dict[str, Path], di
 
 def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
     """The patient of each image.
-
-    Args:
-        path: The file.
-        images: Ids of the data set's images.
 
     Raises:
         KitError: the file is malformed, has another header, names none of the images, or an image has two patients.

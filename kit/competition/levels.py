@@ -23,7 +23,6 @@ def scaled(dataset: pydicom.Dataset, depth: int | None = None) -> tuple[np.ndarr
     """Grey levels as 8 bits: as they are, or deeper ones by the file's table or window, else by their full range.
 
     Args:
-        dataset: With PixelData of one grey image.
         depth: Bits a pixel by the compressed stream itself, where it says so.
 
     Returns:
@@ -92,7 +91,6 @@ def _shown(values: np.ndarray, counted: np.ndarray, dataset: pydicom.Dataset) ->
     Args:
         values: float64 (H, W).
         counted: Those that are no padding.
-        dataset: The header.
     """
     low, high = (counted.min(), counted.max()) if counted.size else (0.0, 0.0)
     between = (values > low) & (values < high)

@@ -177,7 +177,6 @@ def recognise(
     """Finds out what a folder of images and their truth holds.
 
     Args:
-        folder: The folder.
         masks: A folder in which all pictures are masks, in it or elsewhere; None: names tell masks.
         mask_suffix: What the names of masks end with, beside the image's; None: names tell masks.
         rle_format: What label rows mean, see `row_format.parse`; None: it is guessed.

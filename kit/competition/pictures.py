@@ -37,7 +37,6 @@ def read_image(path: Path | str, shape: tuple[int, int] | None = None) -> Radiog
     """Reads an image of either kind: a picture by its ending, everything else as DICOM.
 
     Args:
-        path: The file.
         shape: (height, width) that it must have; None: any.
 
     Raises:

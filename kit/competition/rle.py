@@ -22,7 +22,6 @@ def decode(text: str, shape: tuple[int, int] = SHAPE, image: str | None = None) 
     Args:
         text: Pairs `gap length` separated by white space; `-1` or empty for no mask.
         shape: (height, width) of the image.
-        image: Its id, for messages.
 
     Returns:
         bool (height, width).
@@ -125,12 +124,7 @@ def runs(text: str, pixels: int, image: str | None = None) -> tuple[np.ndarray, 
     """First and past-the-last pixel of each run, column-major; both int64 (K,), ascending.
 
     Args:
-        text: As in `decode`.
         pixels: Of the whole image.
-        image: Its id, for messages.
-
-    Raises:
-        KitError: as `decode`.
     """
     where = f"image {image}: " if image else ""
     if not isinstance(text, str):

@@ -58,9 +58,6 @@ class RowFormat:
 def parse(text: str) -> RowFormat:
     """A format as a user writes it: `gaps`, `starts-0` or `starts-1`, `columns` or `rows`, `HEIGHTxWIDTH`.
 
-    Raises:
-        KitError: a word is none of these.
-
     >>> parse("starts-1,rows,900x700")
     RowFormat(first=1, along_rows=True, shape=(900, 700))
     """
@@ -84,7 +81,6 @@ def guess(labels: Mapping[str, tuple[str, ...]], sizes: Mapping[str, tuple[int, 
     more rows make sense as such alone than as gaps alone.
 
     Args:
-        labels: Rows by image.
         sizes: (H, W) of the images that can be read.
     """
     texts = [(image, text) for image, rows in labels.items() for text in rows if text.strip() not in ("", rle.EMPTY)]
@@ -108,8 +104,6 @@ def misfit(found: RowFormat, labels: Mapping[str, tuple[str, ...]], sizes: Mappi
     column has. Where it repeats itself after another number, the height, or the direction, is not what it is taken for.
 
     Args:
-        found: The format.
-        labels: Rows by image.
         sizes: (H, W) of the images.
     """
     whole = found.shape

@@ -110,7 +110,6 @@ def score(submission: Mapping[str, str], solution: Solution, shape: Shape = rle.
 
     Args:
         submission: RLE text of each image.
-        solution: Of `read_solution`.
         shape: (height, width) of the images, or of each.
 
     Raises:

@@ -18,11 +18,7 @@ _TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyI
 
 
 def library() -> ModuleType:
-    """The optional package that writes segmentation objects.
-
-    Raises:
-        KitError: it is not installed.
-    """
+    """The optional package that writes segmentation objects."""
     try:
         return importlib.import_module("highdicom")
     except ImportError:
@@ -35,7 +31,6 @@ def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str) ->
     """Writes a mask as a binary segmentation of one segment that refers to its image; an empty one, too.
 
     Args:
-        path: The file.
         image: The DICOM file that was segmented; patient and study are its own.
         mask: bool (H, W) of the image's size.
         recipe: Which system made it, for the algorithm's identification.

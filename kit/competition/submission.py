@@ -49,7 +49,6 @@ def validate(path: Path | str, sample_ids: Sequence[str] | None = None, shape: S
     """Everything that the competition, or a person, would object to.
 
     Args:
-        path: The submission.
         sample_ids: The ids that it must answer, in their order; None: any.
         shape: (height, width) of the images, or of each.
 

@@ -20,10 +20,6 @@ _BLOCK = 2**20
 def open_array(path: Path | str, mode: Literal["r", "r+"] = "r") -> np.memmap:
     """Memory-maps the array of a .npy file.
 
-    Args:
-        path: The file.
-        mode: `r`, or `r+` to write into it.
-
     Raises:
         KitError: the file is missing, or not a .npy file of numbers with all its bytes.
     """
@@ -42,7 +38,6 @@ def read_arrays(path: Path | str, *wanted: str) -> dict[str, np.ndarray]:
     """The arrays of a .npz file by their names.
 
     Args:
-        path: The file.
         wanted: Names that must be among them.
 
     Raises:

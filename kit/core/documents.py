@@ -36,9 +36,7 @@ def read_document(path: Path | str, kind: type[T] | Any, remedy: str) -> T:
     """The content of a JSON file as its model.
 
     Args:
-        path: The file.
         kind: A `Document`, or any type that pydantic knows.
-        remedy: What to do about a wrong file.
 
     Raises:
         KitError: the file cannot be read, or is not what its model says; names each wrong key and what was expected.

@@ -59,11 +59,7 @@ def opened(path: Path | str) -> Iterator[io.BufferedReader]:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """The content of a file.
-
-    Raises:
-        KitError: as `opened`.
-    """
+    """The content of a file."""
     with opened(path) as handle:
         return handle.read()
 
@@ -258,11 +254,7 @@ def set_aside(path: Path) -> None:
 
 
 def sha256(path: Path | str) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal.
-
-    Raises:
-        KitError: as `opened`.
-    """
+    """The SHA-256 of a file's bytes, in hexadecimal."""
     with opened(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -36,7 +36,6 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int = 
     Args:
         function: Called from threads. What it raises is raised here, in its turn.
         items: Taken one at a time, in the caller's thread.
-        workers: Number of threads.
 
     >>> list(map_in_order(str.upper, "abc"))
     ['A', 'B', 'C']
@@ -65,9 +64,7 @@ def batches(
     """Reads `count` images batch by batch; the next batch is read in threads while the caller works on this one.
 
     Args:
-        count: Number of images.
         read: The i-th image; called from threads. It raises a KitError where the image cannot be read.
-        batch_size: Images at once.
         what: Title of the progress bar.
         unreadable: Takes the index and the error of an image that cannot be read; it is left out of its batch.
 

@@ -73,7 +73,6 @@ def progress(
         items: What to iterate over; None for a bar that is moved by hand.
         what: Title.
         total: Number of items, where they cannot tell.
-        unit: Of an item.
         show: False keeps it silent, as in all processes but the first.
     """
     in_notebook = type(sys.stderr).__module__.startswith("ipykernel.")

@@ -114,7 +114,6 @@ class Augmentation:
     Args:
         groups: Names of groups; none leaves samples as they are.
         size: Pixels a side of the samples.
-        magnitudes: Of all groups, the recipe's section.
     """
 
     def __init__(self, groups: Sequence[str], size: int, magnitudes: Magnitudes = DEFAULTS) -> None:

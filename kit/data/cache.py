@@ -110,11 +110,8 @@ def ensure(
     """Makes what is missing of the cache and opens it.
 
     Args:
-        competition: The competition's folder.
         sizes: Pixels a side, one cache each; an image is decoded once for all of them.
-        folder: Of the data set's caches.
         skip_bad: Leave out files that cannot be read instead of raising.
-        team: The processes that share the work.
         mask_resizing: How masks are made smaller, see `kit.data.resize.resize_mask`.
 
     Raises:

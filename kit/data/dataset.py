@@ -43,9 +43,7 @@ class Samples(Dataset):
     An item is the image, uint8 (1, size, size), and its mask, uint8 (1, size, size), 0 or 1, or all `UNKNOWN_MASK`.
 
     Args:
-        cache: The images and masks at the stage's size.
         augmentation: Applied to each sample; None leaves them as they are.
-        seed: Of the stage.
         unknown: Rows whose mask is not known.
     """
 
@@ -91,10 +89,6 @@ class Loader:
 
     Beside a GPU they are processes, which share no interpreter with the step; on a CPU, where they would only take the
     cores from the network, threads.
-
-    Args:
-        samples: What is loaded.
-        workers: How many.
     """
 
     def __init__(self, samples: Samples, workers: int = WORKERS) -> None:

@@ -57,7 +57,6 @@ class Elastic(_Remapped, A.ElasticTransform):
 
     Args:
         affine: Three points around the centre move by up to ± this many pixels.
-        **options: Of the library's transform.
     """
 
     def __init__(self, affine: float = 0.0, **options: Any) -> None:

@@ -71,8 +71,6 @@ class ExtraData:
         Args:
             data: The fold's own part.
             cached: Of the extra data, at the same size.
-            fold: Its number.
-            settings: The recipe's section.
         """
         from kit.data.dataset import FoldData
 
@@ -105,8 +103,6 @@ def keep_apart(extra: Competition, own: Competition, split: Folds) -> ExtraData:
     """Finds what of an extra data set may train which fold.
 
     Args:
-        extra: The other data set.
-        own: The data set itself.
         split: Its folds, which say who its patients are.
     """
     ids = {*own.train, *own.test, *own.unlabelled, *own.sample_ids}

@@ -127,11 +127,6 @@ def _check_sizes(sizes: Sequence[int], wanted: float, table: pd.DataFrame, folde
     Args:
         sizes: Images in each fold that validates.
         wanted: How many each should have.
-        table: Of the folds.
-        folder: The data set's.
-
-    Raises:
-        KitError: a fold is empty.
     """
     counts = table.patient_id.value_counts()
     told = " and ".join(map(str, sizes))
@@ -156,11 +151,7 @@ def _table(competition: Competition) -> pd.DataFrame:
 
 
 def _check_numbers(table: pd.DataFrame, path: Path, advice: str) -> None:
-    """Refuses a split that nothing can be trained and validated on.
-
-    Raises:
-        KitError: a patient is in two folds, a fold's number is none, or there is one fold alone.
-    """
+    """Refuses a split that nothing can be trained and validated on."""
     split = table.groupby("patient_id").fold.nunique()
     if (split > 1).any():
         raise KitError(f"{path}: patient {split.idxmax()} is in more than one fold: {advice}")
@@ -198,9 +189,7 @@ def file_of(folder: Path | str, name: str, split: Split) -> Path:
     """The fold file of a split, there or not: `NAME-SPLIT.csv`, or `NAME.csv` where that is its own, or free.
 
     Args:
-        folder: Of all fold files.
         name: The data set's.
-        split: How the folds are made.
     """
     first, own = Path(folder) / f"{name}.csv", Path(folder) / f"{name}-{split.slug}.csv"
     if not own.is_file() and (not first.exists() or made_as(first) == split):

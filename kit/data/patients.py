@@ -19,7 +19,6 @@ def patient_ids(competition: Competition, images: dict[str, Path] | None = None)
     """The patient of each image: by patients.csv, else by the DICOM PatientID, else one of its own.
 
     Args:
-        competition: The data set.
         images: Files of some of its images by id; None: the training images.
     """
     kind, images = ("training", competition.train) if images is None else ("test", images)

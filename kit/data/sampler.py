@@ -21,7 +21,6 @@ def drawn(positive: np.ndarray, extra: int, weight: float, seed: int, epoch: int
         positive: bool (N,), whether an image has pneumothorax.
         extra: How many of the images are extra ones, the last.
         weight: The share, in (0, 1].
-        seed: Of the training.
         epoch: From 0.
 
     Returns:
@@ -52,7 +51,6 @@ def epoch_order(
     Args:
         positive: bool (N,), whether an image has pneumothorax.
         share: In (0, 1], or None.
-        seed: Of the training.
         epoch: From 0.
         extra: How many of the images are extra ones, the last.
         weight: Share of these that is `drawn`; the others are left out of all that is said above.
@@ -118,7 +116,6 @@ def batches(order: np.ndarray, batch_size: int, rank: int = 0, world: int = 1) -
     Args:
         order: int (M,).
         batch_size: Images a step, over all processes.
-        rank: Number of this process.
         world: Number of processes; it divides `batch_size`.
 
     Raises:

@@ -71,11 +71,7 @@ def origin_of(path: Path | str) -> Origin:
 
 
 def made_as(path: Path | str) -> Split | None:
-    """How a fold file was made; None where nothing tells.
-
-    Raises:
-        KitError: as `origin_of`.
-    """
+    """How a fold file was made; None where nothing tells."""
     found = origin_of(path)
     if not {"folds", "holdout", "seed"} <= found.model_fields_set or found.seed is None:
         return None

@@ -29,11 +29,7 @@ def package(name: str, extra: str = "onnx") -> ModuleType:
     """An optional package.
 
     Args:
-        name: To import.
         extra: Of the kit, that it comes with.
-
-    Raises:
-        KitError: it is not installed.
     """
     _disable_telemetry()
     try:
@@ -70,7 +66,6 @@ def load(path: Path, backend: str) -> "nn.Module":
     """An ONNX file as a network.
 
     Args:
-        path: Of `kit.inference.export`.
         backend: Any but torch.
     """
     return onnxruntime_of(str(path)) if backend == "onnxruntime" else openvino_of(path)

@@ -24,8 +24,6 @@ def average(sources: Sequence[Path], target: Path, team: Team = ALONE, weights: 
 
     Args:
         sources: Maps of the same images, .npy (N, h, w) uint8 each.
-        target: The file to make.
-        team: The processes that share the work.
         weights: How much each member counts; None: all the same.
 
     Returns:
@@ -66,7 +64,6 @@ def mean(maps: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> 
     Rounded down, as every level is (`maps.to_levels`).
 
     Args:
-        maps: Of the members.
         weights: How much each counts; None: all the same.
 
     >>> mean([np.array([[10, 20]], np.uint8), np.array([[11, 30]], np.uint8)])
@@ -114,7 +111,6 @@ def read_stack(path: Path, members: Sequence[str]) -> Stack:
     """The stack that was written to `path`.
 
     Args:
-        path: The file.
         members: Names of the classifiers whose verdicts it puts together.
 
     Raises:
@@ -133,7 +129,6 @@ def fit_stack(names: Sequence[str], members: np.ndarray, positive: np.ndarray) -
     """Fits the stack on out-of-fold probabilities.
 
     Args:
-        names: Of the members.
         members: Probability by each member, (N, M).
         positive: Whether each image has pneumothorax, bool (N,).
 

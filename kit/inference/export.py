@@ -28,8 +28,6 @@ def ensure(weights: Path, network: Network, size: int) -> Path:
     """The ONNX file beside a file of weights, made anew unless it is of these weights.
 
     Args:
-        weights: Of a trained network.
-        network: The recipe's section.
         size: Pixels a side of the images that it takes.
 
     Raises:

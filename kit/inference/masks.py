@@ -28,7 +28,6 @@ class MaskEncoder:
     """The masks of a set of images as RLE text, decided one by one or, with a share, when all are there.
 
     Args:
-        rule: From levels to mask.
         share: Share of the images that get a mask; None: the rule's own cut says which do.
     """
 

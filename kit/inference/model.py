@@ -181,11 +181,7 @@ class Model:
         return self._joined([both[tta].cpu().numpy() for both in self._asked(images)], tta)
 
     def answers(self, images: Sequence[Mapping[int, np.ndarray]]) -> Iterator[tuple[Map, Map]]:
-        """The maps of each image of a batch without TTA, and averaged with the mirror image's.
-
-        Args:
-            images: As of `inputs`.
-        """
+        """The maps of each image of a batch without TTA, and averaged with the mirror image's."""
         asked = self._asked(images)
         plain, averaged = (self._joined([both[tta].cpu().numpy() for both in asked], tta) for tta in (False, True))
         return zip(plain, averaged, strict=True)
@@ -312,8 +308,6 @@ def load_networks(
     """Networks ready to predict, one a file of weights.
 
     Args:
-        recipe: Of the networks.
-        weights: Files of weights.
         backend: Of `kit.inference.backends`; another than torch runs on the CPU, from ONNX files that are made beside
             the weights where they are missing.
         device: Where torch computes; None: the GPU of this process, else the CPU.

@@ -62,7 +62,6 @@ def images_of(paths: dict[str, Path], shape: tuple[int, int] | None, skip_unread
     """DICOM files or pictures as images to predict.
 
     Args:
-        paths: Files by id.
         shape: (H, W) that each must have; None: any.
         skip_unreadable: Record files that cannot be read instead of raising.
     """
@@ -96,9 +95,7 @@ def files_of(
     """What is kept of a model's answers, without TTA and with: maps, and of classifiers probabilities.
 
     Args:
-        trained: The model.
         place: Where the file of an answer lies, by TTA and role, such as `run.test`.
-        images: What to predict.
         backend: What the networks run on, of `kit.inference.backends`.
     """
     recipe, keys = trained.recipe, dict[str, list[list[bytes]]]()
@@ -125,11 +122,7 @@ def predict(
 
     Args:
         trained: The model, which is loaded where anything is missing.
-        files: Of `files_of`.
-        images: What to predict.
-        team: The processes that share the work.
         what: Title of the progress bar.
-        backend: What the networks run on.
 
     Returns:
         Whether any prediction was missing.

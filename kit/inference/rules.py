@@ -48,7 +48,6 @@ class Rule(Protocol):
 
         Args:
             levels: uint8 (H, W).
-            image_probability: As of `mask`.
 
         Returns:
             bool (H, W), and the evidence, 0 for none: from the rule's own cut on `mask` is this mask, below it is
@@ -344,7 +343,6 @@ def fixed(threshold: Threshold, gated: bool) -> Rule:
     """The rule that a recipe gives itself.
 
     Args:
-        threshold: The recipe's section.
         gated: Whether classifying members have a say.
 
     >>> fixed(Threshold(binarization=0.75, removal=2048), gated=False)

@@ -85,7 +85,6 @@ def wait_until_listed(what: str, look: Callable[[], T | None]) -> T | None:
     """What an act has made, looked for as long as Kaggle's lists may lag; None where they do not show it.
 
     Args:
-        what: Names it for the person who waits.
         look: Gives it, or None while Kaggle does not list it.
 
     Raises:

@@ -36,9 +36,6 @@ def push(client: Client, owner: str, slug: str, folder: Path, journal: Path) -> 
     The folder's file names tell its content, so that a data set which lists the same names and sizes is the same.
 
     Args:
-        client: The signed-in client.
-        owner: Account that the data set belongs to.
-        slug: Its name.
         folder: A flat folder.
         journal: File that remembers a version that may have been made.
 

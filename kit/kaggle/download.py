@@ -54,7 +54,6 @@ def download_competition(client: Client, name: str, folder: Path) -> bool:
     """Fetches all files of a competition into a folder.
 
     Args:
-        client: The signed-in client.
         name: The competition's name on Kaggle.
         folder: Made when missing.
 
@@ -125,9 +124,7 @@ def _bring_up_to_date(
     """Fetches the archive unless the folder was filled with what is listed now; whether it did.
 
     Args:
-        client: The signed-in client.
         open_archive: Asks for the archive.
-        folder: To be filled.
         name: Of the archive and of the record beside the files.
         listed: By Kaggle.
         sizes: Of the files, where the list tells their paths: such a folder that nobody has a record of is complete,
@@ -149,7 +146,6 @@ def fetch(client: Client, open_archive: transfer.Opener, archive: Path, ours: Co
     """Downloads an archive, unpacks it where it lies and removes it; gives the size of each of its files.
 
     Args:
-        client: The signed-in client.
         open_archive: Asks for the archive.
         archive: Where it goes.
         ours: Paths of files of an earlier version, which need not be kept.
@@ -186,7 +182,6 @@ def unpack(path: Path, folder: Path, ours: Collection[str] = ()) -> dict[str, in
     """Unpacks a zip archive, every file atomically, none outside the folder.
 
     Args:
-        path: The archive.
         folder: Where to. Other files that lie where its own belong are kept in `.previous/`.
         ours: Paths of files of an earlier version, which are replaced.
 

@@ -26,13 +26,6 @@ def fetch_submission(client: Client, owner: str, slug: str, version: int, compet
 
     Kaggle has answered a refused download with a page of HTML and the status of success; such a thing is not kept.
 
-    Args:
-        client: The signed-in client.
-        owner: Account that the kernel belongs to.
-        slug: The kernel's name in its address.
-        version: Number of its version.
-        competition: The data that it answers.
-
     Raises:
         KitError: there is no such kernel or file, its run is not complete, or it is not a valid submission.
     """
@@ -85,9 +78,6 @@ def list_output(client: Client, owner: str, slug: str, version: int) -> tuple[di
 
 def split(kernel: str) -> tuple[str, str, int]:
     """Owner, slug and version of a kernel.
-
-    Raises:
-        KitError: it is not of that form.
 
     >>> split("ada/kit-demo/3")
     ('ada', 'kit-demo', 3)

@@ -37,10 +37,8 @@ class Failure(KitError):
     """A request that did not end well.
 
     Args:
-        message: The line for the user.
-        harmless: Nothing was done, and asking again is welcome: no connection came about, or the answer was 429.
+        retryable: Nothing was done, and asking again is welcome: no connection came about, or the answer was 429.
         wait: Seconds that the answer asks to wait before.
-        status: Of the answer, if there was one.
     """
 
     def __init__(

@@ -37,21 +37,13 @@ class Settings(BaseModel):
     """Seconds without a byte after which a request is given up."""
 
     def named_competition(self) -> str:
-        """The competition.
-
-        Raises:
-            KitError: none is named.
-        """
+        """The competition."""
         if self.competition is None:
             raise KitError(f"{PATH}: no competition: write `competition: NAME` there, or give --competition NAME")
         return self.competition
 
     def owner(self, account: str) -> str:
-        """The owner of what is sent: the account that the credentials belong to.
-
-        Raises:
-            KitError: another one is named.
-        """
+        """The owner of what is sent: the account that the credentials belong to."""
         if self.user and account and self.user.lower() != account.lower():
             raise KitError(f"{PATH}: user is {self.user}, and the credentials are those of {account}: correct either")
         return self.user or account

@@ -71,9 +71,7 @@ def download(client: Client, open_at: Opener, path: Path, check: Callable[[Path]
     holds the same (by its ETag or date).
 
     Args:
-        client: The signed-in client.
         open_at: Sends the request whose answer streams the file; asked again for each try.
-        path: The file.
         check: Raises KitError if the file is not what it should be.
 
     Raises:

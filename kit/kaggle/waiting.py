@@ -31,7 +31,6 @@ def waiting(what: str, interrupted: str) -> Iterator[Line]:
     """Shows `what` and the time, on a terminal alone, after two seconds.
 
     Args:
-        what: What is waited for.
         interrupted: What to tell a person who does not wait any longer.
     """
     with tqdm(desc=what, bar_format="{desc} {elapsed}", delay=2, leave=False, disable=None) as bar:

@@ -158,13 +158,9 @@ def build(
     """Writes a run's kernel and bundle, replacing older ones.
 
     Args:
-        run: Trained, with thresholds.
         shape: (H, W) of the competition's images.
         competition: Its name on Kaggle.
-        user: The account that will own the kernel.
-        gpu: Ask for a GPU.
         time_limit: Seconds after which the kernel leaves the remaining images empty.
-        notebook: Write a notebook instead of a script.
 
     Raises:
         KitError: the run is not complete, or a needed package is missing.
@@ -194,7 +190,6 @@ def assemble(kernel: Kernel, fill: Callable[[Path], Manifest], packages: Sequenc
     """Writes a kernel's bundle, replacing an older one.
 
     Args:
-        kernel: Whose bundle it is.
         fill: Writes its own files into a folder, and gives the manifest without them.
         packages: Those that Kaggle's image lacks.
 
@@ -229,11 +224,6 @@ def write_code(
     """Writes a kernel's script, or the notebook made of it, and its metadata.
 
     Args:
-        kernel: Whose code it is.
-        text: The script.
-        user: The account that will own the kernel.
-        gpu: Ask for GPUs.
-        notebook: Write a notebook instead of a script.
         competitions: Names of those whose data it gets.
         datasets: Each `OWNER/NAME` that it gets beside its own.
         kernels: Each `OWNER/NAME` whose last output it gets.
@@ -275,11 +265,7 @@ def read_bundle(folder: Path) -> Trained:
 
 
 def check_complete(run: Run) -> list[Path]:
-    """What was chosen on the run's OOF predictions: the thresholds, and the stacks where the recipe is gated.
-
-    Raises:
-        KitError: one is missing.
-    """
+    """What was chosen on the run's OOF predictions: the thresholds, and the stacks where the recipe is gated."""
     stacks = [run.stack(tta) for tta in (True, False)] if run.read_recipe().is_gated else []
     for path in (run.thresholds, *stacks):
         if not path.is_file():
@@ -291,9 +277,6 @@ def check_current(run: Run, kernel: Kernel) -> None:
     """Refuses a kernel whose bundle was changed, or whose run was changed, since it was built.
 
     A run that is not on this machine is not asked.
-
-    Raises:
-        KitError: with the first file that differs.
     """
     manifest, again = read_manifest(kernel.bundle, Predictors), "run `make kernel` again"
     check_unchanged(kernel)
@@ -304,11 +287,7 @@ def check_current(run: Run, kernel: Kernel) -> None:
 
 
 def check_unchanged(kernel: Kernel) -> None:
-    """Refuses a kernel whose bundle was changed since it was built.
-
-    Raises:
-        KitError: with the first file that differs.
-    """
+    """Refuses a kernel whose bundle was changed since it was built."""
     manifest, again = read_manifest(kernel.bundle, Manifest), "run `make kernel` again"
     if files.sha256(kernel.manifest) not in files.read_text(kernel.code):
         raise KitError(f"{kernel.code}: belongs to another bundle than {kernel.bundle}: {again}")

@@ -47,7 +47,6 @@ def notebook(text: str, title: str) -> str:
     It runs the very script, so that it writes the same bytes.
 
     Args:
-        text: The script.
         title: Heading of the notebook.
     """
     head, *parts = CELL.split(text)
@@ -65,14 +64,7 @@ def notebook(text: str, title: str) -> str:
 
 
 def as_script(text: str) -> str:
-    """The code of a notebook's cells in their order.
-
-    Args:
-        text: Of the notebook, or of a script, which is given back as it is.
-
-    Raises:
-        KitError: it is neither a script nor a notebook.
-    """
+    """The code of a notebook's cells in their order."""
     if not text.startswith("{"):
         return text
     try:

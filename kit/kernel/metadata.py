@@ -52,10 +52,6 @@ def make(
     """The metadata of a kernel. Kaggle's default for the internet is yes, so that it is always said.
 
     Args:
-        slug: The kernel's name.
-        code_file: Name of its script or notebook.
-        user: The account that will own it.
-        gpu: Ask for GPUs.
         datasets: Each `OWNER/NAME` that it gets; the first is its own.
         competitions: Names of those whose data it gets.
         kernels: Each `OWNER/NAME` whose last output it gets.
@@ -95,9 +91,6 @@ def check(path: Path, dataset: str, code: Path) -> Metadata:
         path: Of the file.
         dataset: Name of its own data set.
         code: Its script or notebook.
-
-    Raises:
-        KitError: it is not.
     """
     about = read(path)
     owner, _, slug = about.id.partition("/")

@@ -174,11 +174,7 @@ class _Work:
         wait(pending)
 
     def _read(self, name: str) -> Image:
-        """An image of any size and kind.
-
-        Raises:
-            KitError: it cannot be read.
-        """
+        """An image of any size and kind."""
         try:
             pixels = pictures.read_image(self.paths[name]).pixels
             self.shapes[name] = pixels.shape

@@ -34,11 +34,8 @@ def push(
     """Uploads a kernel's files and script unless Kaggle has them, waits for its run and fetches its submission.
 
     Args:
-        client: The signed-in client.
-        kernel: As built.
         owner: Account that it will belong to.
         competition: The data that the kernel's submission is checked against.
-        say: Takes a line of progress.
 
     Returns:
         The submission that the kernel has written, and the number of its version.
@@ -185,10 +182,6 @@ def wait_until_ended(
     """Waits for the end of a version's run, however long the network is away meanwhile; gives how it ended, and why.
 
     Args:
-        client: The signed-in client.
-        kernel: The kernel.
-        owner: Account that it belongs to.
-        version: Number of its version.
         look: Called between two looks at its state.
 
     Raises:

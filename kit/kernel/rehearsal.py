@@ -78,13 +78,10 @@ def rehearse(
     """Runs the kernel on test images in every layout, without a network; keeps what it has written.
 
     Args:
-        kernel: As built.
         images: File of each test image.
         order: Ids that the submission answers.
         predict: What `kit predict` makes of images with the bundle's weights, for the ids of a submission.
         first: The first layout gets all images, the others so many.
-        environment: The packages that it runs on.
-        say: Takes a line of progress.
 
     Raises:
         KitError: it cannot be rehearsed here, it fails, it reaches for the network or writes into its inputs, its
@@ -169,7 +166,6 @@ def compare(kernel: Kernel, ours: Rows, theirs: Rows, shape: Shape, exact: bool)
     """How the kernel's masks stand to those expected.
 
     Args:
-        kernel: For the message.
         ours: RLE text of each image, as expected.
         theirs: As the kernel has written it.
         shape: (H, W) of the images, or of each.
@@ -221,11 +217,7 @@ def lay_out(
 
 
 def check_metadata(kernel: Kernel) -> metadata.Metadata:
-    """The kernel's metadata, if it keeps the kernel private and offline and gives it its inputs.
-
-    Raises:
-        KitError: it does not, or there is no kernel.
-    """
+    """The kernel's metadata, if it keeps the kernel private and offline and gives it its inputs."""
     if not kernel.code.is_file() or not kernel.manifest.is_file():
         raise KitError(f"{kernel.folder}: there is no built kernel: run `make kernel` first")
     return metadata.check(kernel.metadata, kernel.dataset, kernel.code)

@@ -54,11 +54,8 @@ def train(
     """Runs sessions until one says that all is trained.
 
     Args:
-        client: The signed-in client.
-        owner: Account that the kernel belongs to.
         kernel: The one that trains.
         prepare: Builds it for the session of that number.
-        say: Takes a line of progress.
         patient: Wait for each session; else return as soon as one runs.
 
     Returns:
@@ -101,10 +98,6 @@ class Follower:
     """Shows what is new in the log of a version that runs.
 
     Args:
-        client: The signed-in client.
-        owner: Account that the kernel belongs to.
-        kernel: The kernel.
-        version: Number of its version.
         say: Takes each line.
     """
 
@@ -136,9 +129,6 @@ def fetch(client: Client, owner: str, kernel: Kernel, ended: Ended, target: Path
     """Brings a finished run home, every file verified; what an earlier call has fetched is kept.
 
     Args:
-        client: The signed-in client.
-        owner: Account that the kernel belongs to.
-        kernel: The kernel.
         ended: Its finished version.
         target: Folder of the run, which is not there yet.
         check: Raises KitError if what has arrived is not the run that was asked for.
@@ -190,11 +180,7 @@ def _number_in(text: str) -> int:
 
 
 def _quota(client: Client) -> str:
-    """What is left of the account's hours on GPUs this week, if Kaggle tells.
-
-    Raises:
-        KitError: nothing is.
-    """
+    """What is left of the account's hours on GPUs this week, if Kaggle tells."""
     try:
         answer = client.read(client.kernels.get_accelerator_quota_statistics, ApiGetAcceleratorQuotaStatisticsRequest())
     except Failure:

@@ -66,7 +66,6 @@ class Sandbox:
         """Runs a kernel's code as Kaggle would; its inputs lie in `kaggle/input`.
 
         Args:
-            script: The code.
             rerun: As on the hidden images of a competition.
         """
         if not self.venv.exists():

@@ -124,7 +124,6 @@ def restore(folder: Path, run: str, target: Path) -> Session | None:
     Args:
         folder: Of all inputs.
         run: `NAME/RECIPE`.
-        target: Folder of the run.
 
     Raises:
         KitError: a file is missing, or is not as it was left.

@@ -83,14 +83,8 @@ def build(
     """Writes the kernel that trains a recipe, and its bundle, replacing older ones.
 
     Args:
-        run: To be trained.
-        recipe: What to train.
         competition: The data, which Kaggle must have the very same images of.
-        fold_file: Its folds.
-        sources: Where Kaggle has the images.
-        user: The account that will own the kernel.
         time_limit: Seconds after which a session ends.
-        notebook: Write a notebook instead of a script.
         session: Number of the session; a later one gets the output of the one before.
 
     Raises:

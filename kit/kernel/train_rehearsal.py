@@ -44,11 +44,6 @@ _TIMES = (".csv", ".txt", ".json", "tfevents")
 def rehearse(kernel: Kernel, environment: Environment, say: Callable[[str], None]) -> None:
     """Runs sessions of the training kernel in a sandbox.
 
-    Args:
-        kernel: For messages.
-        environment: The packages that it runs on.
-        say: Takes a line of progress.
-
     Raises:
         KitError: it cannot be rehearsed here, a session fails or reaches for the network, or the run that was cut ends
             in other files than the one that was not.
@@ -119,11 +114,7 @@ class _Stage:
         return session.read(self.left / session.NAME)
 
     def require(self, kernel: Kernel, ended: Session, state: str) -> None:
-        """Refuses a session that has ended otherwise.
-
-        Raises:
-            KitError: with the end of its log.
-        """
+        """Refuses a session that has ended otherwise."""
         if ended.state != state:
             told = "\n  ".join([ended.reason, *self._log.splitlines()[-15:]])
             raise KitError(

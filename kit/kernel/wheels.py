@@ -19,7 +19,6 @@ def write_kit(folder: Path, build: str) -> Path:
     """Writes the kit's own wheel: all of its modules and recipes.
 
     Args:
-        folder: Where to.
         build: Build tag in the file's name, hexadecimal.
     """
     content = {f"kit/{name}": path.read_bytes() for name, path in sources().items()}

@@ -57,7 +57,6 @@ class Chest:
         Args:
             seed: of the build, which all films of a patient share.
             taken: of the breath and the position of this film.
-            female: the sex.
             in_bed: whether taken from the front, of a patient in bed.
         """
         rng = stream(seed, "chest")

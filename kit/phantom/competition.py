@@ -117,9 +117,6 @@ def write(folder: Path | str, train: int = 240, test: int = 100, size: int = 102
 
     Args:
         folder: where; missing, empty, or an earlier phantom folder.
-        train: training images.
-        test: test images, 30 % of them public.
-        size: pixels a side.
         seed: other seeds give other patients.
 
     Raises:

@@ -25,13 +25,7 @@ class Region:
 
 
 def draw_regions(chest: Chest, count: int, rng: np.random.Generator) -> list[Region]:
-    """The regions of a patient's pneumothorax: none, one, or one a lung.
-
-    Args:
-        chest: the patient.
-        count: 0, 1 or 2 regions.
-        rng: of what is drawn.
-    """
+    """The regions of a patient's pneumothorax: none, one, or one a lung."""
     return [_region(chest, side, rng) for side in rng.permutation(SIDES).tolist()[:count]]
 
 

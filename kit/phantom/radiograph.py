@@ -22,11 +22,8 @@ def expose(
     """The radiograph of a chest with its regions of pneumothorax.
 
     Args:
-        chest: the patient.
         regions: where the lung has left the wall.
         pose: (2, 3), where the patient stands on the film.
-        size: pixels a side.
-        rng: of what differs from film to film.
 
     Returns:
         uint8 (size, size), bright where little of the beam comes through.

@@ -9,8 +9,6 @@ def differences(old: Recipe, new: Recipe, may_differ: Callable[[str], bool]) -> 
     """Keys that differ, each with both values.
 
     Args:
-        old: A recipe.
-        new: Another one.
         may_differ: Whether a key, by its path such as `threshold.rule`, is left out.
     """
     before, after = _flat(old.resolved()), _flat(new.resolved())

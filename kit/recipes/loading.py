@@ -171,11 +171,7 @@ def read(path: Path | str) -> Recipe:
 
 
 def _refuse_older(content: dict[str, Any], path: str) -> None:
-    """Says what to write instead of keys that earlier versions had.
-
-    Raises:
-        KitError: a stage has some.
-    """
+    """Says what to write instead of keys that earlier versions had."""
     for before, owner in owners_of_stages(content):
         for number, stage in enumerate(owner["stages"]):
             keys, found = older.replaced(stage) if isinstance(stage, dict) else ([], {})

@@ -57,11 +57,6 @@ class Cases:
 def measure(run: Run, competition: Competition, split: Folds) -> Cases:
     """Applies the run's rule to every out-of-fold map. Reads each map and each DICOM header once.
 
-    Args:
-        run: With OOF maps and thresholds.
-        competition: Its data.
-        split: Its folds.
-
     Raises:
         KitError: the run has no thresholds or no maps yet, or its maps are of other images than the labels.
     """

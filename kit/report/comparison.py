@@ -57,11 +57,7 @@ def pairs(tables: dict[str, pd.DataFrame]) -> list[Pair]:
 
 
 def pair(first: str, second: str, of_first: pd.DataFrame, of_second: pd.DataFrame) -> Pair:
-    """Two runs on the images that both have predicted.
-
-    Raises:
-        KitError: there are none.
-    """
+    """Two runs on the images that both have predicted."""
     columns = ["image_id", "dice", "mask_area", "outcome", "fold"]
     table = of_first.merge(of_second[columns], on="image_id", suffixes=("_first", "_second"))
     if table.empty:

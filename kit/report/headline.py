@@ -22,8 +22,6 @@ def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
     """The figures of the headline, the competition's own first.
 
     Args:
-        run: With thresholds.
-        found: Its cases.
         entry: Its submission in the ledger, if there is one.
     """
     chosen = thresholds_file.read_measured(run.thresholds)
@@ -66,12 +64,7 @@ def test_share(run: Run) -> float | None:
 
 
 def reason(run: Run, searches: Sequence[Search]) -> str:
-    """Which rule the run uses and why, and where its share of masks counts.
-
-    Args:
-        run: With thresholds.
-        searches: Of `surfaces.searches`.
-    """
+    """Which rule the run uses and why, and where its share of masks counts."""
     chosen = thresholds_file.read_measured(run.thresholds)
     own = thresholds_file.search_of(chosen) == "fixed"
     by = "the recipe's own thresholds" if own else f"the rule “{chosen['rule']}”"
@@ -94,7 +87,6 @@ def ladder(axes: Axes, chosen: dict[str, Any], entry: Entry | None) -> Drawn:
     """All scores on one scale, with the interval of the nested Dice.
 
     Args:
-        axes: To draw on.
         chosen: Content of the run's thresholds.json.
         entry: Its submission in the ledger, if there is one.
     """

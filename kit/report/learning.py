@@ -89,8 +89,6 @@ def curve(axes: Axes, history: pd.DataFrame, measure: str, prefix: str = "") -> 
     The axis leaves out values far from the middle half, so that an epoch that went astray does not flatten the others.
 
     Args:
-        axes: To draw on.
-        history: Of `history`.
         measure: One of `MEASURES`.
         prefix: Of the file's name, for a member of an ensemble.
     """

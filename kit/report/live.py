@@ -44,13 +44,7 @@ QUALITY = 62
 
 
 def pack(run: Run, cases: Cases, competition: Competition) -> dict[str, Any]:
-    """Everything that the gallery shows and counts, as JSON values.
-
-    Args:
-        run: With the searches of its thresholds.
-        cases: Measured on it.
-        competition: Its data.
-    """
+    """Everything that the gallery shows and counts, as JSON values."""
     rows = pictured(cases)
     side = next((side for side, size in SIDES.items() if size * len(rows) <= BUDGET), min(SIDES))
 

@@ -42,12 +42,6 @@ from kit.submissions.ledger import Entry
 def write(run: Run, competition: Competition, split: Folds, entries: Sequence[Entry]) -> Path:
     """Writes report.json and report.html into the run's folder, and into report/ every figure as SVG, and cases.csv.
 
-    Args:
-        run: Trained, with thresholds.
-        competition: Its data.
-        split: Its folds.
-        entries: The ledger's submissions.
-
     Returns:
         The page.
 
@@ -106,8 +100,6 @@ def compare(pairs: Sequence[Pair], overview: pd.DataFrame, folder: Path) -> str:
     """The page of a comparison, its figures written to `folder` as SVG.
 
     Args:
-        pairs: Every two of the runs.
-        overview: A row a run.
         folder: Beside the page.
     """
     sections = []

@@ -67,11 +67,7 @@ def metadata(competition: Competition) -> pd.DataFrame:
 
 
 def breakdown(table: pd.DataFrame) -> pd.DataFrame:
-    """Images by sex and by view position, with and without finding (paper Table 1); a share in brackets.
-
-    Args:
-        table: Of `metadata`.
-    """
+    """Images by sex and by view position, with and without finding (paper Table 1); a share in brackets."""
     lines = []
     for name, images in table.groupby("set", sort=False):
         for attribute in ("Gender", "View Position"):

@@ -49,11 +49,7 @@ def mean_interval(table: pd.DataFrame, column: str) -> Interval:
 
 
 def breakdown(table: pd.DataFrame) -> list[Part]:
-    """Dice of all images, then of each part of each group.
-
-    Args:
-        table: Of the cases: of all images, or of some.
-    """
+    """Dice of all images, then of each part of each group."""
     return [_part(*part) for part in [("all", "all images", table), *parts(table)]]
 
 
@@ -75,7 +71,6 @@ def draw_intervals(axes: Axes, rows: pd.DataFrame, centre: float) -> tuple[float
     """Means with their intervals below each other, a colour a group, beside a line.
 
     Args:
-        axes: To draw on.
         rows: Columns group, part, images, mean, low and high; the last two may be missing.
         centre: Where the line stands.
 
@@ -96,14 +91,7 @@ def draw_intervals(axes: Axes, rows: pd.DataFrame, centre: float) -> tuple[float
 
 @figures.figure
 def forest(axes: Axes, parts: Sequence[Part], name: str, title: str) -> Drawn:
-    """The Dice of every part with its interval on one scale, beside that of all images.
-
-    Args:
-        axes: To draw on.
-        parts: Of `breakdown`.
-        name: Of the figure's file.
-        title: Of the figure.
-    """
+    """The Dice of every part with its interval on one scale, beside that of all images."""
     whole, *others = parts
     rows = pd.DataFrame([part.model_dump() for part in others]).rename(columns={"dice": "mean"})
     rows["low"], rows["high"] = zip(*(part.interval or (np.nan, np.nan) for part in others), strict=True)

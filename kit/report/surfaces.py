@@ -99,7 +99,6 @@ def draw(folder: Path, prefix: str = "") -> list[Figure]:
 
     Args:
         folder: With thresholds.json and surface.npz.
-        prefix: Of the figures' names.
 
     Returns:
         None of them for a rule without a surface.

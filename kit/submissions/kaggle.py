@@ -59,14 +59,10 @@ def submit_kaggle(
 
     Args:
         path: The submission file, or the output of the kernel.
-        competition: The data that it answers.
-        ledger_path: Where its events are recorded.
         oof: What its thresholds.json holds, empty for a file from elsewhere.
-        client: The signed-in client.
         name: The competition's name on Kaggle.
         again: Submit a file that was submitted before.
         yes: Spend a submission without a question.
-        ask: Puts a question to a person.
         kernel: `OWNER/SLUG/VERSION` of the kernel whose output the file is; None: the file itself is uploaded.
         keep: Takes the file's checked copy while no other submission is under way.
 
@@ -233,7 +229,6 @@ def refresh(ledger_path: Path, connect: Callable[[], Client]) -> None:
     """Asks Kaggle for what the ledger does not know yet: what has arrived, what it scored, and what was scored anew.
 
     Args:
-        ledger_path: The ledger.
         connect: Signs in; not called where nothing was ever sent to Kaggle.
 
     Raises:

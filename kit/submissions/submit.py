@@ -96,12 +96,8 @@ def submit_local(
     """Validates a submission and scores it on the built-in leaderboard, where the data have a solution.csv.
 
     Args:
-        path: The submission file.
-        competition: The data that it answers.
-        ledger_path: Where its events are recorded.
         oof: What its thresholds.json holds (`recipe`, `nested_dice`, …), empty for a file from elsewhere.
         again: Submit a file that was submitted before.
-        ask: Puts that question to a person.
         keep: Takes the file's checked copy while no other submission is under way.
 
     Raises:

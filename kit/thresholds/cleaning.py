@@ -19,7 +19,6 @@ def cleaned_regions(levels: np.ndarray, truth: np.ndarray, smallest_contour: int
     Args:
         levels: uint8 (H, W).
         truth: bool (H, W).
-        smallest_contour: As of `CleanedRule`.
 
     Returns:
         int64 (K, 4), rows (level, area before, cleaned area, cleaned overlap with the truth), a row a region.
@@ -43,7 +42,6 @@ def kept_of(cleaned: np.ndarray, level: np.ndarray, area: np.ndarray) -> tuple[n
     """What is left of an image, cleaned, where its regions of at least some area are kept.
 
     Args:
-        cleaned: Of `cleaned_regions`.
         level: (K,) descending.
         area: Descending within a level, every area of a region among them, (K,).
 

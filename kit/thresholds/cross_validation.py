@@ -170,7 +170,6 @@ class Choices:
 
     Args:
         search: The search of the kind, given the groups that are left out.
-        images: What it chooses on.
         match: Choose the share of a test set's images that get a mask, too.
         rule: The one to take instead of the best.
     """
@@ -217,7 +216,6 @@ def nested(kinds: Sequence[Choices], left_out: frozenset[int] = frozenset()) -> 
     """What the images of each group score by what is chosen without them: the kind of rule, its thresholds, its share.
 
     Args:
-        kinds: The kinds of rules to choose from, on the same images.
         left_out: Groups that take no part.
 
     Returns:
@@ -256,7 +254,6 @@ def nested_interval(estimate: float, kinds: Sequence[Choices]) -> list[float]:
 
     Args:
         estimate: `nested(kinds).mean()`.
-        kinds: What was chosen from.
     """
     images = kinds[0].images
     values = np.unique([dice for kind in kinds for dice in kind.candidates], axis=0)  # (C, N)
@@ -323,8 +320,6 @@ def interval(
         values: Of each image, (N,).
         weights: How much each counts, (N,).
         patients: Of each image, (N,).
-        resamples: Number of samples.
-        seed: The same seed gives the same interval.
     """
     samples = resampled(patients, resamples, seed)
     means = np.concatenate([counts @ (weights * values) / (counts @ weights) for counts in samples])

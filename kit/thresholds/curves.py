@@ -35,7 +35,6 @@ def curve(steps: Steps, empty: np.ndarray, weights: np.ndarray, removal: np.ndar
     """Mean Dice against `removal`: at the values given, else at all values that make a difference.
 
     Args:
-        steps: Of all images.
         empty: Dice of an empty mask, (N,): 1 for a negative.
         weights: Of the images, (N,).
         removal: Ascending values, or None.

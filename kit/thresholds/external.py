@@ -48,8 +48,6 @@ def read_folds(path: Path | str, ids: Sequence[str], named: bool) -> tuple[list[
     """Fold and patient of each map, from a file with columns image_id, fold and, if it likes, patient_id.
 
     Args:
-        path: The fold file.
-        ids: Of the maps.
         named: Whether the maps' ids are known; if not, the rows are in the order of the maps.
 
     Raises:

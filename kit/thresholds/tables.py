@@ -19,7 +19,6 @@ class Histograms:
     masks are cleaned.
 
     Args:
-        count: Number of images.
         cleaned: Whether masks are cleaned: what they are worth is then not what was decided on.
     """
 

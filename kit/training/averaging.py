@@ -54,9 +54,7 @@ class Checkpoints:
         """Takes the weights at the end of an epoch, for `swa` and `best`.
 
         Args:
-            network: Whose weights they are.
             epoch: From 0.
-            row: What the epoch came to.
         """
         if epoch + 1 in self._stage.swa:
             self._count += 1

@@ -65,7 +65,6 @@ def set_loss_scale(fabric: lightning_fabric.Fabric, state: dict) -> None:
     """Sets what mixed precision scales the loss by, so that no stage depends on what ran before in this process.
 
     Args:
-        fabric: Of the stage.
         state: From a checkpoint; empty: as at the start, and after a training that had none.
     """
     fabric.strategy.precision.load_state_dict(state or torch.amp.GradScaler("cpu").state_dict())

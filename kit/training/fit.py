@@ -97,8 +97,6 @@ def fit(
     """Trains a stage to its end, from its last checkpoint if there is one.
 
     Args:
-        fabric: Devices, precision and processes.
-        task: The stage.
         hooks: Told of every epoch, in the first process; one that fails is left out from there on.
         clock: Of the whole run; None: the stage stands alone.
 
@@ -144,7 +142,6 @@ def pixels(recipe: Recipe, number: int, positive: np.ndarray, extra: int = 0) ->
     """What an epoch of a stage computes: the pixels of its images.
 
     Args:
-        recipe: The resolved recipe.
         number: Of the stage, from 0.
         positive: bool (N,), of the training part.
         extra: How many of these are of extra data, the last.

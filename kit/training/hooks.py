@@ -52,7 +52,6 @@ class Charts:
 
     Args:
         name: What warnings call it.
-        folder: The stage's.
         data: Whose validation images are drawn.
     """
 
@@ -132,9 +131,6 @@ def make_hooks(folder: Path, data: FoldData, recipe: Recipe, logger: str | None 
     """Makes the hooks of a stage: TensorBoard, and the logger that was asked for.
 
     Args:
-        folder: Of the stage.
-        data: Of the fold.
-        recipe: What is trained, for the logger to show.
         logger: One of `LOGGERS`, or None.
     """
     return [Charts("TensorBoard", folder, data), *([Wandb(folder, data, recipe)] if logger == "wandb" else [])]

@@ -69,7 +69,6 @@ def areas_of_batch(
     """What a Dice loss over the batch is made of, for `total`: the areas of several parts of a batch add up.
 
     Args:
-        weights: The recipe's section.
         logits: (B, 1, H, W).
         masks: (B, 1, H, W), 0 or 1.
         known: bool (B,), as for `total`.
@@ -129,7 +128,6 @@ def total(
     Of a part of a batch, the mean over the parts has the value and the gradient of the whole batch.
 
     Args:
-        weights: The recipe's section.
         logits: Of the masks, (B, 1, H, W).
         image_logits: Of "has pneumothorax", (B,), or None without that head.
         masks: (B, 1, H, W), 0 or 1; above that where not known, which says that there is one.

@@ -24,9 +24,7 @@ def draw(network: Segmenter, data: FoldData, rows: np.ndarray, device: torch.dev
 
     Args:
         network: Left in evaluation mode.
-        data: Of the fold.
         rows: Of `cases`, at least one.
-        device: Of the network.
     """
     network.eval()
     images, masks = (np.stack([array[row] for row in rows]) for array in (data.cache.images, data.cache.masks))

@@ -18,8 +18,6 @@ def learning_rate(stage: Stage, history: Sequence[Row], done: float = 1.0) -> fl
     """The rate of the next epoch.
 
     Args:
-        stage: Of the recipe.
-        history: The finished epochs.
         done: The share of the epoch, in (0, 1], that a step ends: while the rate warms up, each step has its own.
 
     >>> stage = Stage(size=64, epochs=4, batch_size=1, learning_rate=1.0, schedule={"cosine": {"to": 0.5}})

@@ -28,10 +28,6 @@ class TrainState:
     """Network, optimiser, loss scale, the weights worth keeping, and what each epoch came to.
 
     Args:
-        fabric: Devices, precision and processes.
-        recipe: The network and its optimiser.
-        stage: What is kept, and what is watched.
-        seed: Of the stage.
         start: Weights to start from; None: the recipe's pretrained ones.
         path: Of the checkpoint, which is gone on from where there is one.
 

@@ -41,9 +41,7 @@ def backward(
     of it. Over several processes the batch is that of all of them.
 
     Args:
-        fabric: Devices and precision.
         model: Of `fabric.setup`.
-        loss: The recipe's section.
         images: uint8 (B, 1, H, W), this process's part of the batch.
         masks: uint8 (B, 1, H, W), 0 or 1.
         micro_batch: Images computed at a time; None: all.
@@ -87,11 +85,7 @@ def _over_all(fabric: lightning_fabric.Fabric, areas: torch.Tensor) -> torch.Ten
 
 
 class Statistics:
-    """The running statistics of a network's batch norm as they are now, to go back to.
-
-    Args:
-        network: Whose they are.
-    """
+    """The running statistics of a network's batch norm as they are now, to go back to."""
 
     def __init__(self, network: nn.Module) -> None:
         norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
@@ -119,10 +113,6 @@ class Progress:
 
     In half precision a step whose gradients are not finite is skipped by the gradient scaler. Here it is counted,
     leaves the mean loss alone, and batch norm forgets what it has seen in it.
-
-    Args:
-        fabric: Of the training.
-        network: What learns.
     """
 
     def __init__(self, fabric: lightning_fabric.Fabric, network: nn.Module) -> None:
@@ -139,9 +129,6 @@ class Progress:
 
     def end_step(self, loss: torch.Tensor) -> None:
         """After the gradient is there, and before it is followed.
-
-        Args:
-            loss: As `backward` returns it.
 
         Raises:
             NotFiniteError: the step before came to nothing that one could go on from.
@@ -205,12 +192,8 @@ def translated_errors(what: str, images: int, keys: str) -> Iterator[None]:
     """Says in a line what torch says at length of too little memory, and of too few values to normalise by.
 
     Args:
-        what: Is trained.
         images: Computed at a time.
         keys: Of the stage: `stages.0`.
-
-    Raises:
-        KitError: one of the two.
     """
     try:
         yield

@@ -30,11 +30,8 @@ def validate(
     """Means over the images of the validation part, shared by all processes.
 
     Args:
-        fabric: Of the training.
         models: Whose predictions are averaged; of their losses the mean counts.
         recipe: Whose thresholds and candidates turn probabilities into masks.
-        stage: Of the batch size.
-        data: Of the fold.
         loader: Of its images as they are; None: one of its own.
 
     Returns:

@@ -34,11 +34,7 @@ class Checked:
         return sum(finding.serious for finding in self.findings)
 
     def refuse(self) -> None:
-        """Ends the verb where something is serious.
-
-        Raises:
-            KitError: says how much is.
-        """
+        """Ends the verb where something is serious."""
         if self.errors:
             raise KitError(f"{self.folder}: {self.errors} errors: fix them before training; {self.table} lists all")
 
@@ -57,7 +53,6 @@ def check(workspace: Workspace, folder: Path | str, label: int | None = None) ->
 
     Args:
         workspace: Where the table goes: `runs/NAME/check.csv`.
-        folder: The data set.
         label: The value of mask pictures that is foreground, where they hold several.
 
     Raises:

@@ -21,8 +21,6 @@ def compare(
     """Compares the out-of-fold masks of two or more runs, each by its own rule.
 
     Args:
-        workspace: Where things lie.
-        data: The competition's folder.
         names: Of the runs on it, or paths of their folders.
         out: The page to write; None: runs/NAME/compare-RUN-RUN.html.
 

@@ -171,10 +171,6 @@ def _kaggle() -> Check:
 
 
 def refuse(signs: list[Check]) -> None:
-    """Ends the verb where the kit cannot work.
-
-    Raises:
-        KitError: names what is wrong.
-    """
+    """Ends the verb where the kit cannot work."""
     if serious := [sign.what for sign in signs if sign.serious]:
         raise KitError(f"this machine cannot run the kit: {', '.join(serious)}: see the lines above")

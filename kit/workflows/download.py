@@ -10,9 +10,6 @@ def download(chosen: Settings, dataset: str | None = None, out: Path | str | Non
 
     Returns:
         The folder, and whether there was anything to do.
-
-    Raises:
-        KitError: anything stands in the way.
     """
     from kit.kaggle import download
     from kit.kaggle.client import connect

@@ -15,14 +15,7 @@ from kit.thresholds import cross_validation
 
 
 def average_oof(run: Run, recipe: Recipe, fold: int, team: Team) -> bool:
-    """Makes the mean of the segmenting members' out-of-fold maps, with and without TTA; whether any was missing.
-
-    Args:
-        run: The ensemble's.
-        recipe: The ensemble's.
-        fold: Whose maps.
-        team: The processes that share the work.
-    """
+    """Makes the mean of the segmenting members' out-of-fold maps, with and without TTA; whether any was missing."""
     runs = [run.part(part) for part in recipe.members_that("segment")]
     made = [
         ensemble.average([member.oof(fold, tta) for member in runs], run.oof(fold, tta), team, recipe.weights)

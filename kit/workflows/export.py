@@ -11,9 +11,7 @@ def export(workspace: Workspace, data: Path | str, recipe: Recipe) -> list[Path]
     """Writes each network of a run as ONNX beside its weights, checked against torch.
 
     Args:
-        workspace: Where things lie.
         data: The competition's folder, whose run of the recipe is used.
-        recipe: Of the run.
 
     Returns:
         The files; those that were there already are kept.

@@ -13,12 +13,6 @@ from kit.workflows.workspace import Workspace
 def open_extra(workspace: Workspace, own: Competition, recipe: Recipe, split: Folds) -> dict[str, ExtraData]:
     """The extra data of all members of a recipe, by what `extra.data` says.
 
-    Args:
-        workspace: Where things lie.
-        own: The data set itself.
-        recipe: What is trained.
-        split: The folds.
-
     Raises:
         KitError: there is no such data set, two have one name, or nothing of one is left to train on.
     """

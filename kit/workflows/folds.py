@@ -33,11 +33,6 @@ def make_folds(
     A fold file that the user supplied or edited is never overwritten, and no split takes another's place.
 
     Args:
-        workspace: Where things lie.
-        data: The competition's folder.
-        recipe: The recipe whose folds are wanted.
-        count: Number of folds.
-        seed: Random seed of the split.
         holdout: Share of the images to hold out instead.
         out: File to write; None: `folds/NAME.csv`, or `folds/NAME-SPLIT.csv` where that is another split's.
         allow_missing: Accept label rows without an image.
@@ -86,28 +81,14 @@ def make_folds(
 
 
 def describe_extra(workspace: Workspace, data: Path | str, recipe: Recipe, split: Folds) -> list[str]:
-    """What a training leaves out of each extra data set of a recipe, a line each.
-
-    Args:
-        workspace: Where things lie.
-        data: The competition's folder.
-        recipe: What will be trained.
-        split: The folds.
-
-    Raises:
-        KitError: as `open_extra`.
-    """
+    """What a training leaves out of each extra data set of a recipe, a line each."""
     if not any(part.extra for part in recipe.parts()):
         return []
     return [str(extra) for extra in open_extra(workspace, workspace.open_data(data), recipe, split).values()]
 
 
 def _check_owner(workspace: Workspace, path: Path, folder: Path) -> None:
-    """Refuse to overwrite the folds of another data set whose folder has the same name.
-
-    Raises:
-        KitError: that folder is still there.
-    """
+    """Refuse to overwrite the folds of another data set whose folder has the same name."""
     other = Path(origin_of(path).data or folder)
     if other.resolve() != folder.resolve() and other.is_dir():
         raise KitError(f"{path}: are the folds of {other}, a data set of the same name: rename one of the folders")

@@ -51,9 +51,6 @@ def import_folder(
         out: The competition's folder to write; its name is the data set's.
         skip_bad: Leave out images that cannot be read, or have no file.
         masks: As `mirror.recognise` takes it.
-        mask_suffix: As there.
-        rle_format: As there.
-        label: As there.
 
     Returns:
         What was found, and whether it had to be written.
@@ -91,11 +88,7 @@ def describe(out: Path | str, found: ImageFolder) -> str:
 
 
 def _check_rows(found: ImageFolder, skip_bad: bool) -> None:
-    """Refuses rows of images that are not there, unless they are to be left out.
-
-    Raises:
-        KitError: there are some, or the rows cannot mean what they are taken for.
-    """
+    """Refuses rows of images that are not there, unless they are to be left out."""
     if found.misfit:
         raise KitError(f"{found.labels_path}: {found.misfit}")
     missing = sorted(found.labels.keys() - found.images.keys())

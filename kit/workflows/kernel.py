@@ -48,13 +48,7 @@ def build(
     """Writes a run's kernel and the files that it needs.
 
     Args:
-        workspace: Where things lie.
-        run: Trained, with thresholds.
-        data: The competition's folder.
-        chosen: Competition and user on Kaggle.
-        gpu: Ask Kaggle for a GPU.
         time_limit: Seconds after which the kernel leaves the remaining images empty; None: before Kaggle ends it.
-        notebook: Write a notebook instead of a script.
 
     Raises:
         KitError: the run is not complete or not of these data, or a needed package is missing.
@@ -82,11 +76,7 @@ def check(workspace: Workspace, run: Run, data: Path | str, images: Path | str |
     """Rehearses the run's kernel on test images.
 
     Args:
-        workspace: Where things lie.
-        run: Whose kernel was built.
-        data: The competition's folder.
         images: Any folder of DICOM files instead of its test images.
-        say: Takes a line of progress.
 
     Raises:
         KitError: the kernel would fail, or predicts something else than `kit predict`.
@@ -107,11 +97,7 @@ def check(workspace: Workspace, run: Run, data: Path | str, images: Path | str |
 
 
 def checked(run: Run) -> bundle.Kernel:
-    """The run's kernel, if its metadata, its bundle and its run are as they were built.
-
-    Raises:
-        KitError: they are not, or there is no kernel.
-    """
+    """The run's kernel, if its metadata, its bundle and its run are as they were built."""
     kernel = bundle.kernel_of(run)
     rehearsal.check_metadata(kernel)
     bundle.check_current(run, kernel)
@@ -122,18 +108,10 @@ def push(workspace: Workspace, run: Run, data: Path | str, chosen: Settings, var
     """Brings the run's kernel to Kaggle and fetches what it writes there.
 
     Args:
-        workspace: Where the demo lies.
-        run: Whose kernel was built.
-        data: The competition's folder.
-        chosen: Competition and user on Kaggle.
         variables: Of `make`, that name the run: DATA, RECIPE, SET.
-        say: Takes a line of progress.
 
     Returns:
         The submission that the kernel has written.
-
-    Raises:
-        KitError: anything stands in the way.
     """
     from kit.kaggle.client import connect
     from kit.kernel import push

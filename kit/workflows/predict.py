@@ -41,9 +41,7 @@ def predict(
     """Predicts the test images, or any folder of images, and writes the submission.
 
     Args:
-        workspace: Where things lie.
         data: The competition's folder, whose run of the recipe is used.
-        recipe: The run's recipe.
         images: A folder of DICOM files or pictures instead of the test images.
         out: Where the maps (`test.npy`) and the submission of `images` go; None: `predictions/DATA-RECIPE/FOLDER`.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
@@ -93,10 +91,6 @@ def predict(
 def claim(folder: Path | str, images: Path | str) -> None:
     """Makes a folder the place of what is predicted of some images, so that those of others never mix with it.
 
-    Args:
-        folder: Of predictions.
-        images: Folder of the images.
-
     Raises:
         KitError: it holds something else, or predictions of other images.
     """
@@ -134,14 +128,10 @@ def predict_files(
     """Makes the predictions and the submission of DICOM files; whether anything was missing.
 
     Args:
-        trained: What predicts.
-        paths: The files, by id.
         order: Ids that the submission answers; an image without a file gets an empty mask.
-        target: Where maps and submission go.
         shape: (H, W) that all images must have, or of each.
         skip_bad: Files that cannot be read get an empty mask instead of an error.
         whole: They are a whole test set, of which a share that was chosen out of fold gets masks.
-        backend: What the networks run on.
 
     Raises:
         KitError: files cannot be read and are not to be skipped; weights are broken.

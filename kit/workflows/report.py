@@ -12,11 +12,6 @@ from kit.workflows.workspace import Workspace, check_maps, open_run
 def report(workspace: Workspace, data: Path | str, recipe: Recipe) -> Path:
     """Writes the page of a recipe's run on a data set and returns its path.
 
-    Args:
-        workspace: Where things lie.
-        data: The competition's folder.
-        recipe: Of the run.
-
     Raises:
         KitError: the run is not trained to its thresholds, is no longer what it was trained as, or lacks a file that
             the page shows.

@@ -82,12 +82,6 @@ def save(target: Run, paths: dict[str, Path], recipe: Recipe, kinds: Sequence[st
 
     The masks are those of the submission, which may know the whole test set.
 
-    Args:
-        target: With maps and submission.
-        paths: Files of the images.
-        recipe: That predicted.
-        kinds: Of `KINDS`.
-
     Raises:
         KitError: a kind cannot be written of an image.
     """

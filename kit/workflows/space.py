@@ -37,11 +37,6 @@ def of_training(
     """The files that are still missing of a run up to its submission, with their sizes.
 
     Args:
-        workspace: Where things lie.
-        competition: The data set.
-        run: Of the recipe.
-        recipe: What is trained.
-        split: All folds.
         folds: Those that are trained.
         keep_checkpoints: Whether every stage keeps its checkpoint.
         extra: The extra data, by `extra.data`.
@@ -80,11 +75,7 @@ def kept(wanted: Sizes) -> int:
 
 
 def check(wanted: Sizes) -> None:
-    """Says what a training will take, and refuses where the disk has less.
-
-    Raises:
-        KitError: there is no room for it.
-    """
+    """Says what a training will take, and refuses where the disk has less."""
     if not wanted:
         return
     kinds, disks = Counter[str](), Counter[Path]()

@@ -33,20 +33,12 @@ def submit(
     A data set without test images has nothing to submit: the answer says so, and what the run is worth out of fold.
 
     Args:
-        workspace: Where things lie.
-        data: The competition's folder.
-        recipe: The run's recipe.
         to: `local` or `kaggle`.
         file: A submission from elsewhere instead of the run's.
         kernel: `OWNER/SLUG/VERSION` whose output is submitted instead.
-        chosen: Competition and user on Kaggle.
         again: Submit a file that was submitted before.
         yes: Spend a submission of Kaggle's allowance without a question.
         skip_bad: Images that cannot be read get an empty mask.
-        ask: Puts a question to a person.
-
-    Raises:
-        KitError: anything stands in the way.
     """
     if to not in ("local", "kaggle"):
         raise KitError(f"TO={to}: choose local or kaggle")

@@ -126,10 +126,6 @@ def explore(
     """Searches the thresholds of some rules on a run's OOF maps; the rule in use is the one that the recipe asks for.
 
     Args:
-        workspace: Where things lie.
-        data: The competition's folder.
-        recipe: Of the run.
-        kinds: Names of rules.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         prevalence: Share of positives to expect; None: as the recipe says.
         draws: Bootstrap samples that tell how far the best thresholds move; 0: none.
@@ -169,7 +165,6 @@ def explore_arrays(
     Args:
         maps_path: .npy (N, H, W), uint8 levels or float probabilities.
         masks_path: .npy (N, H, W), bool or uint8 of 0 and 1; of the maps' size, or larger in the same proportions.
-        kinds: Names of rules.
         out: Folder for what is found, made when missing; of several rules a subfolder each, and `searched` for the
             best.
         folds_path: Fold file; without, images are split into five groups for the nested estimate.
@@ -242,12 +237,9 @@ def search(
     """Searches the thresholds of each rule on the OOF maps, with and without TTA.
 
     Args:
-        opened: The run with its data.
         target: Folder to fill, a subfolder a search.
-        kinds: Names of rules.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         prevalence: Share of positives to expect; None: as the recipe says.
-        draws: As of `explore`.
         fixed: Measure the recipe's own thresholds, too.
 
     Returns:

@@ -115,10 +115,6 @@ class Session:
 def train(workspace: Workspace, job: Job) -> tuple[Run, bool]:
     """Trains every stage of every fold, then makes the OOF maps and chooses the thresholds.
 
-    Args:
-        workspace: Where things lie.
-        job: What to train.
-
     Returns:
         The run, and whether there was anything to do.
 

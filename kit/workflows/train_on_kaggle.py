@@ -35,15 +35,10 @@ def build(
     """Writes the kernel that trains a recipe on Kaggle, and the files that it needs.
 
     Args:
-        workspace: Where things lie.
         data: The competition's folder, whose very images Kaggle must have.
-        recipe: What to train.
-        chosen: Competition and user on Kaggle.
         sources: Data sets `OWNER/NAME` with the images; a competition that is named is attached, too.
         time_limit: Seconds after which a session ends; None: before Kaggle ends it.
-        notebook: Write a notebook instead of a script.
         say: Takes a line of what will be kept.
-        session: Number of the session.
 
     Raises:
         KitError: there are no folds yet, or the recipe cannot be trained there.
@@ -86,14 +81,10 @@ def train_there(
     """Trains a recipe on Kaggle's GPUs, session after session, and brings the run home.
 
     Args:
-        workspace: Where things lie.
         data: The competition's folder, whose very images Kaggle must have.
-        recipe: What to train.
-        chosen: Competition and user on Kaggle.
         sources: Data sets `OWNER/NAME` with the images.
         time_limit: Seconds after which a session ends; None: before Kaggle ends it.
         patient: Wait until all is done; else return once a session runs.
-        say: Takes a line of progress.
 
     Returns:
         The run, and whether it is here; else it is still trained there.
@@ -139,12 +130,6 @@ def train_there(
 
 def check(workspace: Workspace, data: Path | str, recipe: Recipe, say: Say) -> None:
     """Rehearses the kernel that trains a recipe.
-
-    Args:
-        workspace: Where things lie.
-        data: The competition's folder.
-        recipe: What it trains.
-        say: Takes a line of progress.
 
     Raises:
         KitError: it was not built, was changed since, or would fail.

@@ -11,7 +11,6 @@ def validate(file: Path | str, against: Competition | Path | str | None = None) 
     """The problems of a submission file; none for a good one.
 
     Args:
-        file: The submission.
         against: What it must answer: an opened data set or its folder, or a sample submission. None: its form alone
             is checked, for images of 1024×1024.
 

@@ -24,8 +24,6 @@ def view(
     """Draws training images with their out-of-fold masks, test images with the masks of the submission.
 
     Args:
-        workspace: Where things lie.
-        data: The competition's folder.
         recipe: Of the run; where it has no map of an image, the truth is drawn alone.
         images: Ids, or paths of DICOM files that are named so.
         out: Folder of the pictures; None: view/ of the run.
@@ -61,11 +59,7 @@ def view(
 
 
 def find(competition: Competition, image: str) -> Path:
-    """The DICOM file of an image.
-
-    Raises:
-        KitError: there is none of that name.
-    """
+    """The DICOM file of an image."""
     files = {**competition.train, **competition.test}
     if image not in files:
         near = difflib.get_close_matches(image, files, 1, 0.0)

@@ -101,11 +101,7 @@ class Workspace:
         return self.caches / competition.name
 
     def fold_file(self, competition: "Competition", recipe: "Recipe") -> Path:
-        """The fold file that a recipe trains on: its split's, see `folds.file_of`, else the user's own `NAME.csv`.
-
-        Raises:
-            KitError: there is none.
-        """
+        """The fold file that a recipe trains on: its split's, see `folds.file_of`, else the user's own `NAME.csv`."""
         from kit.data import folds
         from kit.data.split import Split
 
@@ -137,9 +133,6 @@ def open_run(workspace: Workspace, data: Path | str, wanted: "Recipe", run: Run 
     """Opens the run of a recipe on a data set, for any verb that follows a training.
 
     Args:
-        workspace: Where things lie.
-        data: The competition's folder.
-        wanted: The recipe, as it was trained.
         run: The run; None: that of the recipe on the data.
 
     Raises:
@@ -160,11 +153,7 @@ def open_run(workspace: Workspace, data: Path | str, wanted: "Recipe", run: Run 
 
 
 def check_maps(opened: OpenRun) -> None:
-    """Check that the run's out-of-fold predictions are those of its weights, its images and today's quantiser.
-
-    Raises:
-        KitError: they are not, or are missing.
-    """
+    """Check that the run's out-of-fold predictions are those of its weights, its images and today's quantiser."""
     from kit.core.store import keys_path, read_keys
     from kit.inference import maps, predictions
 
