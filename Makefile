@@ -14,8 +14,8 @@ KIT       := $(BIN)/python -m kit
 REPRODUCE := $(BIN)/python -m reproduce
 
 # Verbs that are not the kit's, each with the variables that it takes.
-OTHERS := experiments:DATA,SET study:DATA,SET claims:DATA,SET tables:DATA,ARGS figures:DATA,RECIPE,SET,ARGS \
-          test:ARGS test-fast:ARGS coverage:ARGS bench:ARGS bench-gpu: help: lint: docs: clean:
+OTHERS := experiments:DATA,SET study:DATA,SET claims:DATA,SET curve:DATA,RECIPE,SET \
+          tables:DATA,ARGS figures:DATA,RECIPE,SET,ARGS test:ARGS test-fast:ARGS coverage:ARGS bench:ARGS bench-gpu: help: lint: docs: clean:
 
 # Of the command line alone: what the environment has by these names is not meant.
 ARGS   :=
@@ -36,7 +36,7 @@ $(VERBS) checked: .venv/ready
 	@$(KIT) $(CALL)
 
 # What the paper reports, from trained runs: of a clone, not of the package.
-experiments study claims tables figures: .venv/ready
+experiments study claims curve tables figures: .venv/ready
 	@$(REPRODUCE) $(CALL)
 
 help: checked

@@ -71,5 +71,14 @@ def train_claims(*, data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None
     _train("claims", data, overrides)
 
 
+@verb(app, "curve", ["python -m reproduce curve --data ../siim --recipe small"])
+def train_learning_curve(*, data: Data = DEMO, recipe: RecipeName = None, overrides: Overrides = UNCHANGED) -> None:
+    """Train a recipe on 25, 50 and 100 % of the images with three seeds each, and print what more images bring."""
+    from kit.workflows.workspace import Workspace
+    from reproduce import curve
+
+    print(curve.table(curve.train_curve(Workspace(), data, recipe_for(data, recipe), overrides)))
+
+
 if __name__ == "__main__":
     main(app, "reproduce")

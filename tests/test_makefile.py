@@ -59,7 +59,7 @@ def called(place, monkeypatch, caplog):
     return run
 
 
-@pytest.mark.parametrize("verb", ["experiments", "study", "claims"])
+@pytest.mark.parametrize("verb", ["experiments", "study", "claims", "curve"])
 def test_what_reproduces_the_paper_is_no_part_of_the_package(called, verb):
     code, calls, _ = called(verb, "DATA=x", "SET=seed=1 a='b c'")
     assert (code, calls) == (0, [[verb, "--data", "x", "--set", "seed=1 a='b c'"]])

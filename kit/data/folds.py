@@ -54,9 +54,21 @@ class Folds:
         """Row numbers of the images that validate `fold`'s network."""
         return np.flatnonzero(self.table.fold == fold)
 
-    def training(self, fold: int) -> np.ndarray:
-        """Row numbers of the images that train it."""
-        return np.flatnonzero(self.table.fold != fold)
+    def training(self, fold: int, share: float = 1.0, seed: int = 0) -> np.ndarray:
+        """Row numbers of the images that train it.
+
+        Args:
+            fold: Its number.
+            share: Of each stratum, in (0, 1]; at least one image. A smaller share is part of a larger one.
+            seed: Of the draw.
+        """
+        rows = np.flatnonzero(self.table.fold != fold)
+        if share == 1:
+            return rows
+        drawn = np.random.default_rng((seed, fold)).permutation(rows)
+        strata = self.table.stratum.iloc[drawn]
+        place = strata.groupby(strata).cumcount()
+        return np.sort(drawn[place < np.ceil(share * strata.map(strata.value_counts()))])
 
     def counts(self) -> pd.DataFrame:
         """Images by stratum (rows) and fold (columns), with totals."""

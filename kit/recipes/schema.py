@@ -145,6 +145,15 @@ class Folds(Section):
     """Share of the images that validate the one network; null: K folds."""
     seed: Seed = 0
     """Random seed of the split; the recipe's own `seed` leaves it alone."""
+    train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of a fold's training images that its network learns from, of each stratum, as for a learning curve; drawn
+    by the recipe's `seed`, a smaller share out of the larger. Validation and search stay with all images."""
+
+    @property
+    def idle(self) -> set[str]:
+        """As of `Section`."""
+        counted = {"count"} if self.holdout is not None else set()
+        return counted | ({"train_share"} if self.train_share == 1 else set())
 
 
 class Extra(Section):
@@ -366,7 +375,7 @@ class Recipe(Section):
     def idle_keys(self) -> set[tuple[str, str]]:
         """Keys, each with its section, that do nothing beside what others say."""
         keys = {
-            "folds": {"count"} if self.folds.holdout is not None else set(),
+            "folds": self.folds.idle,
             "loss": set() if self.loss.dice else {"dice_over", "dice_areas"},
             "magnitudes": set(Magnitudes.model_fields) - set(self.augmentation),
             "network": self.network.idle,

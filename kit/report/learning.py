@@ -58,7 +58,7 @@ def stages(run: Run, recipe: Recipe, split: Folds) -> list[TrainedStage]:
     rows = []
     for fold, number in run.finished_stages():
         table, stage = summary.metrics(run, fold, number), recipe.stages[number]
-        training = split.training(fold)
+        training = split.training(fold, recipe.folds.train_share, recipe.seed)
         epochs, last = table[table.weights == "epoch"], table.iloc[-1]
         orders = [epoch_order(split.positive[training], stage.positives_in(at), 0, at) for at in range(len(epochs))]
         validations = sum(map(stage.validates, range(len(epochs))))

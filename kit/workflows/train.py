@@ -99,7 +99,7 @@ class Session:
         from kit.data.dataset import FoldData
 
         cached = self.caches[size]
-        training = self.readable(self.split.training(fold), cached)
+        training = self.readable(self.split.training(fold, recipe.folds.train_share, recipe.seed), cached)
         validation = self.readable(self.split.validation(fold), cached)
         data = FoldData(cached, training, validation, self.split.positive[training])
         if recipe.extra is None:
@@ -188,7 +188,7 @@ def _clock(
     from kit.training.fit import pixels
 
     def pixels_of(part: Recipe, fold: int, number: int) -> int:
-        own, more = split.positive[split.training(fold)], np.zeros(0, bool)
+        own, more = split.positive[split.training(fold, part.folds.train_share, part.seed)], np.zeros(0, bool)
         if part.extra is not None:
             one = extra[part.extra.data]
             more = one.positive[one.rows(fold)]

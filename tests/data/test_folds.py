@@ -49,6 +49,17 @@ def test_the_same_seed_gives_the_same_bytes_and_another_other_folds(crowd, tmp_p
     assert a.startswith(b"image_id,patient_id,stratum,fold\n")
 
 
+def test_a_share_of_the_training_images_is_of_each_stratum_and_part_of_a_larger_share(crowd):
+    split = folds.make(crowd, Split(count=3))
+    for fold in split.numbers:
+        whole, half, quarter = (split.training(fold, share, seed=1) for share in (1, 0.5, 0.25))
+        assert set(quarter) < set(half) < set(whole)
+        counts = split.table.stratum.iloc[whole].value_counts()
+        for share, rows in ((0.5, half), (0.25, quarter)):
+            assert (split.table.stratum.iloc[rows].value_counts() == np.ceil(share * counts)).all()
+        assert set(quarter) != set(split.training(fold, 0.25, seed=2))
+
+
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.15])
 def test_a_holdout_share_validates_one_network(crowd, share):
     split = folds.make(crowd, Split(holdout=share, seed=3))

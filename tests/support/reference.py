@@ -33,8 +33,9 @@ def verbs() -> str:
     text = (
         "# Verbs\n\nGenerated from the command line by `python tests/support/reference.py`. `make VERB` is `kit VERB` "
         "in the kit's environment, but `make kernel`, `make kernel-check` and `make push` are `kit kernel build`, `kit "
-        "kernel check` and `kit kernel push`; `make tables`, `figures`, `experiments`, `study` and `claims` are "
-        "`python -m reproduce VERB`, from a clone alone. Every verb takes `--verbose`, `--quiet` and `--help`, too.\n"
+        "kernel check` and `kit kernel push`; `make tables`, `figures`, `experiments`, `study`, `claims` and `curve` "
+        "are `python -m reproduce VERB`, from a clone alone. Every verb takes `--verbose`, `--quiet` and `--help`, "
+        "too.\n"
     )
     return text + "".join(_verb(name, command) for name, command in _commands(typer.main.get_command(app)))
 

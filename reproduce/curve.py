@@ -1,0 +1,92 @@
+"""A learning curve: what a recipe scores out of fold with a quarter, half and all of its training images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from kit import recipes
+from kit.inference import thresholds_file
+from kit.recipes.schema import Recipe
+from kit.report import cases
+from kit.run import Run
+from kit.workflows import folds, train
+from kit.workflows.workspace import Workspace, open_run
+from reproduce.studies import SEEDS
+
+SHARES = (0.25, 0.5, 1.0)
+
+
+def trainings(recipe: str, overrides: Sequence[str]) -> dict[float, list[Recipe]]:
+    """A recipe a seed, by the share of the images; each takes as many steps, so a smaller share comes more often.
+
+    >>> [recipe.stages[0].epochs for recipe in trainings("demo", ["stages.0.epochs=3"])[0.25]]
+    [12, 12, 12]
+    """
+    whole = recipes.load(recipe, overrides)
+
+    def load(share: float, seed: int) -> Recipe:
+        epochs = [f"stages.{n}.epochs={round(stage.epochs / share)}" for n, stage in enumerate(whole.stages)]
+        name = f"{whole.name}-curve-{100 * share:.0f}-{seed}"
+        return recipes.load(recipe, [*overrides, f"name={name} seed={seed} folds.train_share={share}", *epochs])
+
+    return {share: [load(share, seed) for seed in SEEDS] for share in SHARES}
+
+
+def train_curve(workspace: Workspace, data: Path | str, recipe: str, overrides: Sequence[str]) -> pd.DataFrame:
+    """Trains what is missing of a recipe's learning curve, and measures all of it out of fold.
+
+    Args:
+        workspace: Where things lie.
+        data: The competition's folder.
+        recipe: Its name or file.
+        overrides: KEY=VALUE pairs over it.
+
+    Returns:
+        A row a training: share, seed, how many images and positives a fold's network has learned from (mean over
+        folds), nested Dice, what an empty submission scores, Dice on positives, share of the negatives that stay
+        empty, and the image AUC.
+
+    Raises:
+        KitError: as the verbs `folds` and `train`.
+    """
+    rows = []
+    for share, drawn in trainings(recipe, overrides).items():
+        for one in drawn:
+            folds.make_folds(workspace, data, one)
+            run, _ = train.train(workspace, train.Job(data, one))
+            rows.append({"share": share, "seed": one.seed} | _measured(workspace, data, one, run))
+    return pd.DataFrame(rows)
+
+
+def _measured(workspace: Workspace, data: Path | str, recipe: Recipe, run: Run) -> dict[str, float]:
+    opened = open_run(workspace, data, recipe, run)
+    split, found = opened.split, thresholds_file.read_measured(run.thresholds)
+    learned = [split.training(fold, recipe.folds.train_share, recipe.seed) for fold in split.numbers]
+    return {
+        "images": sum(map(len, learned)) / len(learned),
+        "positives": sum(split.positive[rows].sum() for rows in learned) / len(learned),
+        **{key: found[key] for key in ("nested_dice", "dice_all_empty", "dice_positives", "negatives_empty")},
+        "image_auc": cases.image_auc(cases.measure(run, opened.competition, split)),
+    }
+
+
+def table(measured: pd.DataFrame) -> str:
+    """The curve as Markdown: a row a share, the mean over seeds with the lowest and the highest.
+
+    Args:
+        measured: As of `train_curve`.
+    """
+    lines = [
+        "| share | images | positives | nested Dice | all empty | Dice on positives | negatives empty | image AUC |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for share, rows in measured.groupby("share"):
+        spread = [
+            f"{rows[key].mean():.4f} ({rows[key].min():.4f} to {rows[key].max():.4f})"
+            for key in ("nested_dice", "dice_positives", "negatives_empty", "image_auc")
+        ]
+        spread.insert(1, f"{rows.dice_all_empty.mean():.4f}")
+        counts = [f"{rows.images.mean():.0f}", f"{rows.positives.mean():.0f}"]
+        lines.append(f"| {' | '.join([f'{share:.0%}', *counts, *spread])} |")
+    return "\n".join([*lines, "", f"Mean of {measured.seed.nunique()} seeds (lowest to highest)."])
