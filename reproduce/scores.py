@@ -21,6 +21,7 @@ from kit.inference import rules, thresholds_file
 from kit.inference.maps import read_ids
 from kit.inference.masks import stored_masks
 from kit.inference.rules import ComponentRule, ImageRule, Rule
+from kit.recipes.magnitudes import PAPER
 from kit.recipes.schema import Recipe
 from kit.run import Run
 from reproduce import mean_precision
@@ -77,9 +78,10 @@ class RunScores:
         return {path.parent.name: Run(path.parent).read_recipe() for path in sorted(self.runs.glob("*/recipe.yaml"))}
 
     def studies(self) -> dict[tuple[str, ...], str]:
-        """The runs of the augmentation study, by their groups."""
+        """The runs of the augmentation study, by their groups as the paper calls them."""
+        called = {name: group for group, name in PAPER.items()}
         return {
-            tuple(sorted(recipe.augmentation)): name
+            tuple(sorted(called.get(group, group) for group in recipe.augmentation)): name
             for name, recipe in self.recipes().items()
             if name.startswith("augmentation")
         }

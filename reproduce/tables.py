@@ -7,6 +7,7 @@ import numpy as np
 from kit import recipes
 from kit.competition import scoring
 from kit.competition.layout import Competition
+from kit.recipes.magnitudes import PAPER
 from kit.recipes.schema import Recipe
 from kit.report import stats
 from reproduce import claims, network, paper
@@ -98,7 +99,7 @@ def _table_3() -> str:
 def _table_9() -> str:
     magnitudes = recipes.load("exp5").magnitudes.model_dump()
     rows = [
-        [group, technique, ", ".join(f"{name} {value}" for name, value in magnitudes[group].items())]
+        [group, technique, ", ".join(f"{name} {value}" for name, value in magnitudes[PAPER[group]].items())]
         for group, technique in paper.TABLE_9.items()
     ]
     return markdown(["Group", "Technique", "the kit's magnitudes"], rows)

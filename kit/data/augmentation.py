@@ -92,10 +92,10 @@ def _percent(gamma: tuple[float, float]) -> tuple[float, float]:
 GROUPS: dict[str, Callable] = {
     "exposure": _exposure,
     "blur": _blur,
-    "A1": _flip,
-    "A2": _light,
-    "A3": _distortion,
-    "A4": _crop,
+    "flip": _flip,
+    "light": _light,
+    "distortion": _distortion,
+    "crop": _crop,
     "affine": _affine,
 }
 

@@ -1,4 +1,4 @@
-"""The distortions of A3, as albumentations made them in 2019, from maps that cost little to draw."""
+"""The group `distortion`, as albumentations made them in 2019, from maps that cost little to draw."""
 
 from typing import Any
 

@@ -1,10 +1,13 @@
 """How strong augmentation is: a section a group of transforms."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from kit.recipes.section import Positive, Section, Share, Weight
+
+PAPER = {"A1": "flip", "A2": "light", "A3": "distortion", "A4": "crop"}
+"""What the paper calls groups (Table 9), which a recipe may call so, too."""
 
 
 def _rising(given: tuple[float, float]) -> tuple[float, float]:
@@ -17,13 +20,13 @@ Range = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]
 
 
 class Flip(Section):
-    """A1: the horizontal flip."""
+    """The horizontal flip, the paper's A1."""
 
     probability: Share = 0.5
 
 
 class Light(Section):
-    """A2: one of random contrast, random gamma and random brightness."""
+    """The paper's A2: one of random contrast, random gamma and random brightness."""
 
     probability: Share = 0.3
     contrast: Share = 0.2
@@ -39,7 +42,7 @@ class Light(Section):
 
 
 class Distortion(Section):
-    """A3: one of elastic transform, grid distortion and optical distortion, as albumentations made them in 2019."""
+    """The paper's A3: one of elastic, grid and optical distortion, as albumentations made them in 2019."""
 
     probability: Share = 0.3
     elastic_alpha: Weight = 120.0
@@ -55,7 +58,7 @@ class Distortion(Section):
 
 
 class Crop(Section):
-    """A4: random sized crop, back at the size of the stage."""
+    """The paper's A4: random sized crop, back at the size of the stage."""
 
     probability: Share = 0.25
     smallest: Annotated[float, Field(gt=0, le=1)] = 0.6875
@@ -101,14 +104,26 @@ class Blur(Section):
 class Magnitudes(Section):
     """How strong each group of augmentation is, and how often a sample gets it.
 
-    The paper gives neither for its groups A1 to A4. The defaults are those of the public pipeline of 2019 that has the
-    same transforms in the same groups and order.
+    The paper gives neither for its groups A1 to A4, here `flip`, `light`, `distortion` and `crop`. The defaults are
+    those of the public pipeline of 2019 that has the same transforms in the same groups and order.
     """
 
-    A1: Flip = Flip()
-    A2: Light = Light()
-    A3: Distortion = Distortion()
-    A4: Crop = Crop()
+    flip: Flip = Flip()
+    light: Light = Light()
+    distortion: Distortion = Distortion()
+    crop: Crop = Crop()
     affine: Affine = Affine()
     exposure: Exposure = Exposure()
     blur: Blur = Blur()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_the_papers_names(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        found: dict[str, Any] = {}
+        for key, settings in value.items():
+            name = PAPER.get(key, key)
+            both = isinstance(settings, dict) and isinstance(found.get(name), dict)
+            found[name] = found[name] | settings if both else settings
+        return found

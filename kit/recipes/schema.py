@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from kit.recipes.magnitudes import Magnitudes
+from kit.recipes.magnitudes import PAPER, Magnitudes
 from kit.recipes.section import Count, Positive, Section, Seed, Share, Weight
 from kit.recipes.stage import Scale, Stage
 
@@ -228,8 +228,14 @@ class Recipe(Section):
     network: Network = Network()
     loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()
-    augmentation: tuple[Literal["A1", "A2", "A3", "A4", "affine", "exposure", "blur"], ...] = ("A1", "A2", "A3", "A4")
-    """Groups, whatever their order here: the paper's of Table 9, and those that the winners add."""
+    augmentation: tuple[Literal["flip", "light", "distortion", "crop", "affine", "exposure", "blur"], ...] = (
+        "flip",
+        "light",
+        "distortion",
+        "crop",
+    )
+    """Groups, whatever their order here: the paper's of Table 9, which may be called A1 to A4 as there, and those that
+    the winners add."""
     magnitudes: Magnitudes = Magnitudes()
     extra: Extra | None = None
     """Another data set to train on as well, see its section below; null: none."""
@@ -256,6 +262,11 @@ class Recipe(Section):
     """How much a segmenting member's maps count in the mean of its ensemble."""
     members: dict[Annotated[str, Field(pattern=rf"^{MEMBER}$")], dict[str, Any]] = Field(default_factory=dict)
     """Of an ensemble, by name: what each changes in this recipe."""
+
+    @field_validator("augmentation", mode="before")
+    @classmethod
+    def _by_the_papers_names(cls, value: Any) -> Any:
+        return [PAPER.get(name, name) for name in value] if isinstance(value, list | tuple) else value
 
     @field_validator("stages")
     @classmethod
@@ -360,7 +371,7 @@ class Recipe(Section):
         >>> from kit import recipes
         >>> exp2 = recipes.load("exp2", "augmentation=[A1]").resolved()
         >>> exp2["folds"], list(exp2["magnitudes"]), exp2["stages"][0]["keep"]
-        ({'holdout': 0.1, 'seed': 0}, ['A1'], {'swa': {'last': 5, 'batch_norm': 'averaged'}})
+        ({'holdout': 0.1, 'seed': 0}, ['flip'], {'swa': {'last': 5, 'batch_norm': 'averaged'}})
         """
         content = self.model_dump(mode="json")
         if self.extra is None:

@@ -59,7 +59,7 @@ def _validation() -> Row:
 
 
 def _recipe(name: str, size: int, batch: int) -> Recipe:
-    loaded = recipes.load(name, "network.encoder_weights=null augmentation=[A1,A2,A3,A4]")
+    loaded = recipes.load(name, "network.encoder_weights=null augmentation=[flip,light,distortion,crop]")
     return loaded.model_copy(update={"stages": (Stage(size=size, batch_size=batch, epochs=1),)})
 
 

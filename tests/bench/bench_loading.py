@@ -38,7 +38,7 @@ def _item(folder: Path, cache: Cache) -> Row:
         for what, array, scale in (("image", cache.images, 1), ("mask", cache.masks, 255)):
             large = cv2.resize(np.array(array[index]) * scale, (1024, 1024))
             cv2.imwrite(str(folder / f"{what}{index}.png"), large)
-    augmentation = Augmentation(["A1", "A2", "A3", "A4"], SIZE)
+    augmentation = Augmentation(["flip", "light", "distortion", "crop"], SIZE)
     samples = Samples(cache, augmentation)
     theirs = _public()
 
@@ -76,10 +76,10 @@ def _item(folder: Path, cache: Cache) -> Row:
 
 def _public() -> A.Compose:
     """The pipeline of 2019 in which the paper's groups have the winner's transforms, as the library has them today."""
-    light, distortion, reflect = DEFAULTS.A2, DEFAULTS.A3, {"border_mode": cv2.BORDER_REFLECT_101, "p": 1}
+    light, distortion, reflect = DEFAULTS.light, DEFAULTS.distortion, {"border_mode": cv2.BORDER_REFLECT_101, "p": 1}
     return A.Compose(
         [
-            A.HorizontalFlip(p=DEFAULTS.A1.probability),
+            A.HorizontalFlip(p=DEFAULTS.flip.probability),
             A.OneOf(
                 [
                     A.RandomBrightnessContrast(0, light.contrast, p=1),
@@ -96,7 +96,7 @@ def _public() -> A.Compose:
                 ],
                 p=distortion.probability,
             ),
-            A.RandomSizedCrop((round(DEFAULTS.A4.smallest * SIZE), SIZE), (SIZE, SIZE), p=DEFAULTS.A4.probability),
+            A.RandomSizedCrop((round(DEFAULTS.crop.smallest * SIZE), SIZE), (SIZE, SIZE), p=DEFAULTS.crop.probability),
         ],
         seed=0,
     )

@@ -14,9 +14,9 @@ from kit.recipes.magnitudes import Affine, Crop, Distortion, Flip, Light, Magnit
 
 GROUPS = [
     *((name,) for name in augmentation.GROUPS),
-    ("A1", "A2", "A3", "A4"),
-    ("A1", "A2", "A3", "affine"),  # the winner's
-    ("exposure", "blur", "A1", "affine"),  # the runner-up's
+    ("flip", "light", "distortion", "crop"),
+    ("flip", "light", "distortion", "affine"),  # the winner's
+    ("exposure", "blur", "flip", "affine"),  # the runner-up's
 ]
 
 
@@ -54,7 +54,7 @@ def test_a1_is_the_horizontal_flip_of_both():
     image, mask = sample()
     seen = set()
     for seed in range(20):
-        new_image, new_mask = Augmentation(("A1",), 64)(image, mask, seed)
+        new_image, new_mask = Augmentation(("flip",), 64)(image, mask, seed)
         flipped = bool((new_image != image).any())
         seen.add(flipped)
         assert (new_image == (image[:, ::-1] if flipped else image)).all()
@@ -62,12 +62,14 @@ def test_a1_is_the_horizontal_flip_of_both():
     assert seen == {True, False}
 
 
-@pytest.mark.parametrize("warp", ["A3", "A4"])
+@pytest.mark.parametrize("warp", ["distortion", "crop"])
 def test_whether_one_group_comes_tells_nothing_about_another(warp):
     image, mask = np.full((64, 64), 100, np.uint8), np.zeros((64, 64), np.uint8)
     mask[12:52, 6:26] = 1
-    halves = Magnitudes(A2=Light(probability=0.5), A3=Distortion(probability=0.5), A4=Crop(probability=0.5))
-    transform, seen = Augmentation(("A1", "A2", warp), 64, halves), []
+    halves = Magnitudes(
+        light=Light(probability=0.5), distortion=Distortion(probability=0.5), crop=Crop(probability=0.5)
+    )
+    transform, seen = Augmentation(("flip", "light", warp), 64, halves), []
     for seed in range(600):
         new_image, new_mask = transform(image, mask, seed)
         flipped = new_mask[:, 32:].sum() > new_mask[:, :32].sum()
@@ -95,7 +97,7 @@ def test_beside_a_gpu_processes_load_the_same_and_live_as_long_as_the_loader(mon
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, 64, 64), np.uint8)
     cache = Cache(images, images // 200, (b"",) * 40, np.zeros(40, bool))
-    samples = WithProcess(cache, Augmentation(("A1", "A2"), 64), seed=3)
+    samples = WithProcess(cache, Augmentation(("flip", "light"), 64), seed=3)
     batches = [np.arange(40)[i : i + 4] for i in range(0, 40, 4)]
     expected = [[*Loader(samples).epoch(batches[epoch:], epoch)] for epoch in range(3)]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -118,7 +120,7 @@ def test_any_number_of_threads_gives_the_same_batches(workers):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, 64, 64), np.uint8)
     cache = Cache(images, images // 200, (b"",) * 40, np.zeros(40, bool))
-    samples = Samples(cache, Augmentation(("A1", "A2", "A3", "A4"), 64), seed=3)
+    samples = Samples(cache, Augmentation(("flip", "light", "distortion", "crop"), 64), seed=3)
     batches = [np.arange(40)[i : i + 4] for i in range(0, 40, 4)]
     threads = Loader(samples, workers).epoch(batches, 1)
     assert len(threads) == 10
@@ -281,7 +283,7 @@ def test_a_crop_is_at_least_as_high_as_its_smallest_share():
     assert 240 < max(heights) <= 256
 
 
-@pytest.mark.parametrize("name", ["exposure", "blur", "A2"])
+@pytest.mark.parametrize("name", ["exposure", "blur", "light"])
 def test_what_changes_grey_levels_leaves_the_mask_alone(name):
     image, mask = sample()
     results = [Augmentation((name,), 64)(image, mask, seed) for seed in range(30)]
@@ -291,9 +293,13 @@ def test_what_changes_grey_levels_leaves_the_mask_alone(name):
 
 @pytest.mark.parametrize(
     "magnitudes",
-    [Magnitudes(A1=Flip(probability=0.25)), Magnitudes(A1=Flip(probability=0.75)), Magnitudes(A1=Flip(probability=0))],
+    [
+        Magnitudes(flip=Flip(probability=0.25)),
+        Magnitudes(flip=Flip(probability=0.75)),
+        Magnitudes(flip=Flip(probability=0)),
+    ],
 )
 def test_a_group_comes_as_often_as_its_probability(magnitudes):
     image, mask = sample()
-    changed = [(Augmentation(("A1",), 64, magnitudes)(image, mask, seed)[0] != image).any() for seed in range(200)]
-    assert np.mean(changed) == pytest.approx(magnitudes.A1.probability, abs=0.1)
+    changed = [(Augmentation(("flip",), 64, magnitudes)(image, mask, seed)[0] != image).any() for seed in range(200)]
+    assert np.mean(changed) == pytest.approx(magnitudes.flip.probability, abs=0.1)

@@ -95,9 +95,9 @@ def test_the_winners_second_round_is_the_last_stage_of_all_four_members():
 
 @pytest.mark.parametrize("gamma", ["[0,0]", "[-1,1]", "[1.2,0.8]", "[.nan,1]", "[1]"])
 def test_a_range_that_cannot_be_is_refused(gamma):
-    with pytest.raises(KitError, match=r"magnitudes\.A2\.gamma"):
-        recipes.load("exp5", f"magnitudes.A2.gamma={gamma}")
-    assert recipes.load("exp5", "magnitudes.A2.gamma=[0.9,0.9]").magnitudes.A2.gamma == (0.9, 0.9)
+    with pytest.raises(KitError, match=r"magnitudes\.light\.gamma"):
+        recipes.load("exp5", f"magnitudes.light.gamma={gamma}")
+    assert recipes.load("exp5", "magnitudes.light.gamma=[0.9,0.9]").magnitudes.light.gamma == (0.9, 0.9)
 
 
 def test_scaling_keeps_the_ratios_of_every_stage():

@@ -32,7 +32,7 @@ def test_every_recipe_loads_and_its_dump_is_itself(name, tmp_path):
         ("exp5", "stages.1.schedule.cosine.restarts=false"),
         ("exp5", "magnitudes.blur.kernel=5"),
         ("exp5", "network.image_head_dropout=0.3"),
-        ("augmentation", "magnitudes.A2.contrast=0.9"),
+        ("augmentation", "magnitudes.light.contrast=0.9"),
         ("resnet18", "stages.0.keep.best.average=predictions"),
     ],
 )
@@ -45,7 +45,7 @@ def test_a_resolved_recipe_shows_no_key_that_does_nothing(name, key):
 
 def test_a_resolved_recipe_shows_what_any_member_uses():
     x5 = recipes.load("x5").resolved()
-    assert list(x5["magnitudes"]) == ["A1", "affine", "exposure", "blur"]
+    assert list(x5["magnitudes"]) == ["flip", "affine", "exposure", "blur"]
     assert {"dice_areas", "dice_over"} <= x5["loss"].keys()
     assert {"output_stride", "decoder_channels", "image_head_dropout"} <= x5["network"].keys()
     assert list(x5["stages"][0]["keep"]["swa"]) == ["epochs", "batch_norm"]
@@ -65,7 +65,7 @@ def test_exp5_is_the_papers():
         "imagenet",
     )
     assert (exp5.loss.bce, exp5.loss.dice, exp5.loss.focal) == (1, 1, 0)
-    assert exp5.augmentation == ("A1", "A2", "A3", "A4")
+    assert exp5.augmentation == ("flip", "light", "distortion", "crop")
     assert exp5.folds.holdout == 0.1
     assert exp5.tta
 
@@ -104,7 +104,7 @@ def test_the_epochs_that_swa_averages_differ(name):
 
 def test_the_augmentation_study_takes_its_group_as_a_parameter():
     study = recipes.load("augmentation", "augmentation=[A1,A2] name=augmentation-A1A2")
-    assert (recipes.load("augmentation").augmentation, study.augmentation) == ((), ("A1", "A2"))
+    assert (recipes.load("augmentation").augmentation, study.augmentation) == ((), ("flip", "light"))
     assert (study.stages[0].learning_rate, study.stages[0].schedule.cosine.to) == (1e-4, 1e-5)
 
 
@@ -143,7 +143,7 @@ def test_the_winner_is_four_networks_with_their_own_losses_and_weights():
         assert {stage.early_stopping.of for stage in part.stages} == {"dice"}
         best = {stage.keep.best for stage in part.stages}
         assert {(kept.epochs, kept.of, kept.average) for kept in best} == {(3, "dice", "predictions")}
-        assert part.augmentation == ("A1", "A2", "A3", "affine")
+        assert part.augmentation == ("flip", "light", "distortion", "affine")
     rule = whole.threshold
     assert (rule.rule, rule.top, rule.removal, rule.binarization, rule.smallest_contour) == (
         "fixed",
@@ -170,7 +170,7 @@ def test_the_runner_up_classifies_with_three_networks_and_segments_with_five():
         terms = (part.loss.bce, part.loss.dice, part.loss.image_focal)
         assert terms == ((1, 0, 1) if classifies else (0, 1, 0))
         assert classifies or part.loss.dice_areas == "squares"
-        assert part.augmentation == ("exposure", "blur", "A1", "affine")
+        assert part.augmentation == ("exposure", "blur", "flip", "affine")
         assert (part.magnitudes.affine.shift, part.magnitudes.affine.rotation) == (0.2, 20)
     assert by_role["classify"] == [
         ("Unet", "se_resnext50_32x4d", 768),
@@ -288,3 +288,14 @@ class TestExtra:
             recipes.load("exp5", overrides)
         assert "\n" not in str(error.value)
         assert recipes.load("exp5", self.HEAD + "extra.data=more extra.labels=image").extra.labels == "image"
+
+
+def test_a_group_may_have_the_papers_name_wherever_a_recipe_says_it(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "extends: small\naugmentation: [A3, affine]\nmagnitudes: {A2: {contrast: 0.1}}\n"
+    )
+    mine = recipes.load(tmp_path / "mine.yaml", "magnitudes.A3.grid=0.2")
+    assert mine.augmentation == ("distortion", "affine")
+    assert (mine.magnitudes.light.contrast, mine.magnitudes.light.gamma_is_exponent) == (0.1, True)
+    assert mine.magnitudes.distortion.grid == 0.2
+    assert list(mine.resolved()["magnitudes"]) == ["distortion", "affine"]

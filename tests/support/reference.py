@@ -135,8 +135,8 @@ def _section(title: str, before: str, model: type[BaseModel]) -> str:
 def _choices(kind: Any) -> str:
     """The values that a key can have, where its type lists them; empty where it does not.
 
-    >>> _choices(Literal[8, 16] | None), _choices(tuple[Literal["A1", "A2"], ...]), _choices(int | None)
-    ('One of `8`, `16`, `null`.', 'Any of `A1`, `A2`.', '')
+    >>> _choices(Literal[8, 16] | None), _choices(tuple[Literal["flip", "light"], ...]), _choices(int | None)
+    ('One of `8`, `16`, `null`.', 'Any of `flip`, `light`.', '')
     """
     several = get_origin(kind) is tuple
     types = get_args(kind) if several or get_origin(kind) in (Union, UnionType) else (kind,)

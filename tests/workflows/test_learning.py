@@ -10,7 +10,7 @@ from kit import cli, phantom
 RECIPE = {
     "folds": {"holdout": 0.3},
     "network": {"encoder": "tu-test_resnet", "encoder_weights": None, "decoder_channels": [32, 32, 16, 16, 16]},
-    "augmentation": ["A1"],
+    "augmentation": ["flip"],
     "stages": [
         {"size": 32, "epochs": 5, "batch_size": 16, "learning_rate": 0.003, "positive_share": 0.5, "validate_every": 5},
         {
