@@ -4,6 +4,8 @@ A picture is upright as its EXIF orientation says, since that is how annotators 
 """
 
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -116,6 +118,15 @@ def shape_of(path: Path | str) -> tuple[int, int]:
     if not is_picture(Path(path)):
         return dicom.read_metadata(path).shape
     return _opened(path, decode=False)[1]
+
+
+def shapes_of(paths: Mapping[str, Path]) -> dict[str, tuple[int, int]]:
+    """(H, W) of each image by its header; unreadable ones are left out here and reported when they are decoded."""
+    shapes = {}
+    for image_id, path in paths.items():
+        with suppress(KitError):
+            shapes[image_id] = shape_of(path)
+    return shapes
 
 
 def _decoded(path: Path | str) -> Image.Image:

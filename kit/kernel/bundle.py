@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import ConfigDict, Field
 
 from kit.core import files
-from kit.core.documents import Count, Document, Sha256, read_document
+from kit.core.documents import Document, Sha256, read_document
 from kit.core.errors import KitError
 from kit.kernel import code, kaggle_image, metadata, wheels
 from kit.run import Run, Trained
@@ -38,8 +38,6 @@ class Predictors(Manifest):
 
     model_config = ConfigDict(extra="forbid")  # one of an earlier version may have other weights
 
-    shape: tuple[Count, Count]
-    """(H, W) of the competition's images."""
     weights: dict[str, list[str]]
     """Names of the files of each network's folds, by its member's name."""
     made_from: dict[str, Sha256]
@@ -148,7 +146,6 @@ def kernel_of(run: Run, purpose: str = "") -> Kernel:
 
 def build(
     run: Run,
-    shape: tuple[int, int],
     competition: str = metadata.COMPETITION,
     user: str = metadata.ACCOUNT,
     gpu: bool = False,
@@ -158,7 +155,6 @@ def build(
     """Writes a run's kernel and bundle, replacing older ones.
 
     Args:
-        shape: (H, W) of the competition's images.
         competition: Its name on Kaggle.
         time_limit: Seconds after which the kernel leaves the remaining images empty.
 
@@ -177,7 +173,7 @@ def build(
         for path in (run.recipe_path, *chosen):
             files.copy(path, folder / path.name)
         name = "/".join(run.folder.parts[-2:])
-        return Predictors(kernel=kernel.slug, run=name, shape=shape, weights=listed, made_from=_made_from(run))
+        return Predictors(kernel=kernel.slug, run=name, weights=listed, made_from=_made_from(run))
 
     assemble(kernel, fill, kaggle_image.BROUGHT)
     blanks = {"slug-of-the-competition": competition}

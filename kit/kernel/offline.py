@@ -31,7 +31,7 @@ from kit.inference import ensemble, maps, rules, thresholds_file
 from kit.inference.masks import MaskEncoder
 from kit.inference.model import Map, Model
 from kit.kernel import inputs
-from kit.kernel.bundle import Predictors, read_bundle, read_manifest
+from kit.kernel.bundle import read_bundle
 from kit.run import Trained
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ EVERY = 60.0
 MORE = 4
 """Images at once on a GPU to begin with, as a multiple of the training's, which had gradients to keep."""
 CPU = torch.device("cpu")
+NO_SHAPE = (0, 0)
+"""Of an image that was not read, whose mask must be empty."""
 clock = time.monotonic
 
 Image = Mapping[int, np.ndarray]
@@ -88,8 +90,7 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
         log.warning("left empty, time was up: %d of %d images: %s", len(late), len(paths), " ".join(late))
     if absent := [name for name in ids if name not in paths]:
         log.warning("left empty, no such file: %s", " ".join(absent))
-    usual = read_manifest(bundle, Predictors).shape
-    submission.check(output, ids, {name: work.shapes.get(name, usual) for name in ids})
+    submission.check(output, ids, dict.fromkeys(ids, NO_SHAPE) | work.shapes)
     filled = sum(mask != "-1" for mask in work.masks.rle().values())
     log.info("%s: %d rows, %d with a mask, in %.0f s", output, len(ids), filled, clock() - begin)
     if work.failed:

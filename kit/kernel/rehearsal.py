@@ -19,7 +19,7 @@ from kit.competition import pictures, rle, scoring, shapes, submission
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError
 from kit.core.files import read_text
-from kit.kernel import bundle, code, metadata
+from kit.kernel import code, metadata
 from kit.kernel.bundle import Kernel
 from kit.kernel.environment import Environment
 from kit.kernel.sandbox import Sandbox, can_isolate
@@ -108,11 +108,7 @@ def rehearse(
             shutil.rmtree(sandbox.kaggle, ignore_errors=True)
             lay_out(sandbox.kaggle / "input", kernel, about.competition_sources[0], wanted, there, layout)
             written, log = play(sandbox, kernel, layout)
-            usual = bundle.read_manifest(kernel.bundle, bundle.Predictors).shape
-            sizes = {name: usual for name in wanted} | {
-                name: pictures.shape_of(path) for name, path in there.items() if pictures.is_picture(path)
-            }
-            told = compare(kernel, ours, written, sizes, exact)
+            told = compare(kernel, ours, written, pictures.shapes_of(there), exact)
             known[len(wanted), layout.hostile] = written
             if number == 0:
                 submission.write(kernel.rehearsed, written.items())

@@ -28,6 +28,7 @@ from kit.kernel.script_shared import (
 )
 
 # %% First of all a submission that is valid whatever happens later: every image empty
+# By the standard library alone, so that nothing which is missing or broken can come between.
 
 COMPETITION = "slug-of-the-competition"
 RERUN = bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))  # On the hidden images: a failure would lose the score.
@@ -47,7 +48,8 @@ def test_ids() -> list[str]:
         rows = [row[0].strip() for row in csv.reader(text.splitlines()) if row]
         if ids := list(dict.fromkeys(name for name in rows if name not in ("", "ImageId"))):
             return ids
-    return sorted({path.stem for path in folder.rglob("*.dcm") if "train" not in path.parent.name})
+    images = (path for path in folder.rglob("*") if path.suffix.lower() in (".dcm", ".png", ".jpg", ".jpeg"))
+    return sorted({path.stem for path in images if "train" not in path.parent.name})
 
 
 def write_empty() -> None:
@@ -58,6 +60,7 @@ def write_empty() -> None:
 
 
 # %% All together: from the test images to submission.csv
+# Images are read at any size, and each gets a mask of its own size.
 
 
 def predict() -> Path:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kit import lineage, recipes
-from kit.competition import image_files, submission
+from kit.competition import image_files, pictures, submission
 from kit.core.errors import KitError
 from kit.kaggle.settings import Settings
 from kit.kernel import bundle, environment, metadata, rehearsal
 from kit.run import Run
 from kit.workflows import thresholds
-from kit.workflows.predict import predict_files, shapes_of
+from kit.workflows.predict import predict_files
 from kit.workflows.workspace import Workspace, check_maps, open_run
 
 log = logging.getLogger(__name__)
@@ -63,13 +63,9 @@ def build(
     competition = opened.competition
     for extra in lineage.extra_data(run):
         log.info("trained on %s and on the extra data %s", competition.name, extra)
-    if competition.sizes:
-        raise KitError(
-            f"{competition.folder}: its images differ in size, and a kernel takes one size alone: use `kit predict`"
-        )
     name, user = chosen.competition or metadata.COMPETITION, chosen.user or metadata.ACCOUNT
     limit = bundle.TIME_LIMIT if time_limit is None else time_limit
-    return bundle.build(run, competition.shape, name, user, gpu, limit, notebook)
+    return bundle.build(run, name, user, gpu, limit, notebook)
 
 
 def check(workspace: Workspace, run: Run, data: Path | str, images: Path | str | None, say: Say) -> None:
@@ -89,8 +85,8 @@ def check(workspace: Workspace, run: Run, data: Path | str, images: Path | str |
 
     def predict(paths: dict[str, Path], ids: Sequence[str]) -> dict[str, str]:
         with tempfile.TemporaryDirectory(prefix="kit-reference-") as folder:
-            target = Run(Path(folder))
-            predict_files(bundle.trained(kernel), paths, ids, target, shapes_of(paths), skip_bad=True, whole=True)
+            trained, target, shapes = bundle.trained(kernel), Run(Path(folder)), pictures.shapes_of(paths)
+            predict_files(trained, paths, ids, target, shapes, skip_bad=True, whole=True)
             return submission.read(target.submission)
 
     rehearsal.rehearse(kernel, paths, order, predict, some, environment.image(say), say)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from kit import lineage
@@ -74,7 +73,7 @@ def predict(
             raise KitError(f"--images {images}: there is no such folder: give one with DICOM files or pictures")
         paths, source = image_files.find(images), Path(images).resolve()
         place = workspace.predictions / f"{competition.name}-{recipe.name}" / source.name
-        order, target, shape = tuple(paths), Run(Path(out) if out else place), shapes_of(paths)
+        order, target, shape = tuple(paths), Run(Path(out) if out else place), pictures.shapes_of(paths)
         claim(target.folder, source)
     if not order:
         raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
@@ -104,15 +103,6 @@ def claim(folder: Path | str, images: Path | str) -> None:
     elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise KitError(f"{folder}: holds other files than predictions of {images}: {remedy}")
     write_json(mark, {"images": str(images)})
-
-
-def shapes_of(paths: dict[str, Path]) -> dict[str, tuple[int, int]]:
-    """(H, W) of each image by its header; unreadable ones are left out here and reported when they are decoded."""
-    shapes = {}
-    for image_id, path in paths.items():
-        with suppress(KitError):
-            shapes[image_id] = pictures.shape_of(path)
-    return shapes
 
 
 def predict_files(

@@ -20,7 +20,7 @@ def built(tmp_path_factory):
     before = Path.cwd()
     os.chdir(here)
     try:
-        bundle.build(run, small_run.SHAPE, user="ada", competition="siim")
+        bundle.build(run, user="ada", competition="siim")
     finally:
         os.chdir(before)
     return here

@@ -50,11 +50,11 @@ def test_the_kernel_is_private_offline_and_one_short_file(kernel):
 def test_the_same_run_gives_the_same_bundle_and_another_one_other_names(kernel, here):
     before = kernel.manifest.read_bytes()
     run = small_run.Run(Path("runs/tiny/small"))
-    bundle.build(run, small_run.SHAPE, user="ada", competition="siim")
+    bundle.build(run, user="ada", competition="siim")
     assert kernel.manifest.read_bytes() == before
     names = set(files.read_json(kernel.manifest)["files"])
     files.write_json(run.thresholds, files.read_json(run.thresholds) | {"binarization": 0.6})
-    bundle.build(run, small_run.SHAPE, user="ada", competition="siim")
+    bundle.build(run, user="ada", competition="siim")
     assert len(names - set(files.read_json(kernel.manifest)["files"])) == 1
 
 
@@ -68,7 +68,7 @@ def test_a_run_without_thresholds_is_refused(here):
     run = small_run.Run(Path("runs/tiny/small"))
     run.thresholds.unlink()
     with pytest.raises(KitError, match="choose the thresholds first"):
-        bundle.build(run, small_run.SHAPE)
+        bundle.build(run)
 
 
 def test_what_is_brought_requires_nothing_that_the_image_lacks():

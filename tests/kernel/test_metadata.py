@@ -73,7 +73,7 @@ def test_a_code_of_another_build_and_a_foreign_file_are_refused(kernel):
 
 
 def test_a_gpu_is_asked_for_by_its_machine(here):
-    built = bundle.build(small_run.Run(Path("runs/tiny/small")), small_run.SHAPE, user="ada", gpu=True)
+    built = bundle.build(small_run.Run(Path("runs/tiny/small")), user="ada", gpu=True)
     about = files.read_json(built.metadata)
     assert (about["enable_gpu"], about["machine_shape"]) == (True, "NvidiaTeslaT4")
     assert about["docker_image_pinning_type"] == "original"

@@ -20,7 +20,6 @@ from kit.kernel.rehearsal import LAYOUTS
 def notebook_of(here):
     return bundle.build(
         small_run.Run(Path("runs/tiny/small")),
-        small_run.SHAPE,
         user="ada",
         competition="siim",
         notebook=True,

@@ -334,8 +334,8 @@ def test_a_submission_is_there_though_nothing_else_is(kernel, tmp_path, monkeypa
         for folder in ("dicom-images-train", "stage_2_images"):
             (place / folder).mkdir()
         (place / "dicom-images-train" / "of training.dcm").write_bytes(b"")
-        for name in IDS:
-            (place / "stage_2_images" / f"{name}.dcm").write_bytes(b"")
+        for name, ending in zip(IDS, (".dcm", ".png", ".JPG"), strict=True):
+            (place / "stage_2_images" / f"{name}{ending}").write_bytes(b"")
         if "empty" in given:
             (place / "sample_submission.csv").write_bytes(b"")
     else:
@@ -359,7 +359,7 @@ def test_an_ensembles_kernel_predicts_what_the_kit_does(here, images):
     inputs = whole.inputs([{size: resize_image(image, size) for size in whole.sizes} for image in pixels])
     gate = float(np.median([presence for _, presence in inputs]))
     files.write_json(run.thresholds, files.read_json(run.thresholds) | {"gate": gate + 1e-3})
-    kernel = bundle.build(run, small_run.SHAPE, competition="siim")
+    kernel = bundle.build(run, competition="siim")
     names = {path.name for path in kernel.bundle.glob("*.safetensors")}
     assert names == {f"{name}.fold{fold}.safetensors" for name in ("a", "b", "first", "second") for fold in (0, 1)}
     rehearsal.lay_out(here / "mount", kernel, "siim", list(images), images, LAYOUTS[0])

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import small_run
+from dicoms import write_dicom
 from playing import play, seal
 
-from kit.competition import submission
+from kit.competition import dicom, pictures, rle, submission
 from kit.core.errors import KitError
 from kit.kernel import environment, kaggle_image, rehearsal
 from kit.kernel.rehearsal import LAYOUTS
@@ -22,14 +23,18 @@ WRITES = "next((ROOT / 'input').rglob({!r})).open('r+b').write(b'changed')"
 ROWS = {"a": "0 8", "b": "-1", "c": "8 8"}
 
 
-def test_the_rehearsal_passes_in_every_layout(isolated, here, kernel, monkeypatch):
-    told = []
+def test_the_rehearsal_passes_in_every_layout(isolated, here, kernel, images, monkeypatch):
+    """One of the images is of another size."""
+    told, other = [], images[sorted(images)[2]]
+    write_dicom(other, dicom.read(other).pixels.repeat(2, 0))
     monkeypatch.setattr(environment, "image", lambda say: environment.local(here / "image"))
     kernels.check(Workspace(), small_run.Run(Path("runs/tiny/small")), Path("data/tiny"), None, told.append)
     assert len(told) == len(LAYOUTS)
     assert all("as predicted here" in line for line in told[:-1])
     assert "with faults: 4 images" in told[-1]
-    rows = submission.read(kernel.rehearsed)
+    rows, sizes = submission.read(kernel.rehearsed), pictures.shapes_of(images)
+    assert len(set(sizes.values())) == 2
+    assert all(rle.decode(text, sizes[name], name).shape == sizes[name] for name, text in rows.items())
     assert len(rows) == 5
     assert any(text != "-1" for text in rows.values())
 

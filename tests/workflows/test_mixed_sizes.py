@@ -1,5 +1,7 @@
 """Images of several sizes keep them: brought in, checked, trained on, predicted, validated and scored at their own."""
 
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from kit.core.errors import KitError
 from kit.data import cache
 from kit.data.resize import resize_mask
 from kit.kaggle.settings import Settings
+from kit.kernel import offline
 from kit.workflows import check, folds, importing, kernel, predict, train, validate
 from kit.workflows.workspace import Workspace
 
@@ -55,7 +58,7 @@ def test_what_is_brought_in_is_what_was_there(brought):
     assert "images of several sizes" in checked.text()
 
 
-def test_from_folds_to_a_score_every_mask_has_the_size_of_its_image(brought):
+def test_from_folds_to_a_score_every_mask_has_the_size_of_its_image(brought, monkeypatch):
     workspace, folder = Workspace(brought), brought / "data/cells"
     # The recipe's own rule makes masks, however little is learned.
     (brought / "small.yaml").write_text(tiny_run.RECIPE + "threshold: {rule: fixed}\n")
@@ -70,8 +73,11 @@ def test_from_folds_to_a_score_every_mask_has_the_size_of_its_image(brought):
     assert validate.validate(path, folder) == []
     for name, text in submission.read(path).items():
         rle.decode(text, data.sizes[name], name)
-    with pytest.raises(KitError, match="differ in size, and a kernel takes one size alone: use `kit predict`"):
-        kernel.build(workspace, workspace.run(data, recipe), folder, Settings(), False, 60.0, False)
+    monkeypatch.chdir(brought)
+    built = kernel.build(workspace, workspace.run(data, recipe), folder, Settings(), False, 60.0, False)
+    submission.write(brought / "kernel.csv", [(name, "-1") for name in data.sample_ids])
+    offline.run(built.bundle, folder, brought / "kernel.csv", time.monotonic() + 1000)
+    assert submission.read(brought / "kernel.csv") == submission.read(path)
 
 
 def test_a_mask_is_held_against_the_size_of_its_own_image(tmp_path):
