@@ -1,4 +1,6 @@
-"""Kills submissions and pushes at random moments, and holds the server to one of each: python tests/kaggle/kills.py 100
+"""Kills submissions, pushes and trainings at random moments, and holds the server to one of each.
+
+    python tests/kaggle/kills.py 100 7    # so many kills of each at least, and a seed
 
 A process that has imported everything forks a child for each attempt, so that kills fall on the work and not on the
 imports. After one to three kills the same command runs to its end; where it says that an outcome is not known, it is
@@ -8,6 +10,7 @@ run again, as a person would.
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,33 +20,40 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
 
-WORK = {"submit": 0.25, "push": 0.5}
+WORK = {"submit": 0.25, "push": 0.5, "train": 1.5}
 """Seconds that an undisturbed attempt takes, about; kills fall at random moments of it."""
+SESSIONS = 3
+"""Of a training."""
 
 
 def attempt(kind: str, folder: Path) -> None:
-    """One submission or push in the folder."""
+    """One submission, push or training in the folder."""
     import lungs
     import made_kernel
+    import trained_there
 
     os.chdir(folder)
     if kind == "submit":
         lungs.main(folder)
-    else:
+    elif kind == "push":
         made_kernel.main()
+    else:
+        trained_there.main()
 
 
 def serve_forks() -> None:
     """Reads `KIND FOLDER SECONDS`, forks an attempt, kills it then (inf: never); prints how it has ended."""
     import lungs
     import made_kernel
+    import trained_there
 
     from kit.core.errors import KitError
     from kit.kaggle.client import connect
     from kit.kernel import push
     from kit.submissions import kaggle
+    from kit.workflows import train_on_kaggle
 
-    del lungs, made_kernel, push, kaggle
+    del lungs, made_kernel, trained_there, push, kaggle, train_on_kaggle
     connect()
     print("ready", flush=True)
     for line in sys.stdin:
@@ -84,13 +94,15 @@ class Forks:
 
 
 def main(kills: int, seed: int = 0) -> dict[str, int]:
-    """Kills as many submissions, and as many pushes, at least; gives how many it killed of each.
+    """Kills as many submissions, pushes and trainings, at least; gives how many it killed of each.
 
     Raises:
-        AssertionError: there are not just one submission and one version.
+        AssertionError: there are not just one submission and one version, or of a training not just one a session; a
+            version was saved beside one that ran; or what sessions have trained is not all there in the end.
     """
     import lungs
     import made_kernel
+    import trained_there
     from kaggle_server import TOKEN, Kaggle
 
     server = Kaggle()
@@ -101,6 +113,7 @@ def main(kills: int, seed: int = 0) -> dict[str, int]:
         variables |= {"KAGGLE_CONFIG_DIR": home, "HTTP_PROXY": server.url, "HTTPS_PROXY": server.url}
         os.environ.update(variables)
         forks = Forks()
+        data = trained_there.write(Path(tempfile.mkdtemp(dir=home)))
         for kind, seconds in WORK.items():
             while killed[kind] < kills:
                 folder = Path(tempfile.mkdtemp(dir=home))
@@ -108,6 +121,9 @@ def main(kills: int, seed: int = 0) -> dict[str, int]:
                 made_kernel.write()
                 csv = lungs.submission(folder / "csv").read_bytes()
                 server.run_kernel = lambda request, csv=csv: {"submission.csv": csv}
+                if kind == "train":
+                    shutil.copytree(data, folder, dirs_exist_ok=True)
+                    server.run_kernel = trained_there.chained(server, SESSIONS)
                 for state in (server.submissions, server.datasets, server.dataset_times, server.kernels):
                     state.clear()
                 for _ in range(dice.randint(1, 3)):
@@ -121,7 +137,12 @@ def main(kills: int, seed: int = 0) -> dict[str, int]:
                     assert len(server.submissions) == 1, [one["description"] for one in server.submissions]
                 else:
                     assert [len(versions) for versions in server.datasets.values()] == [1]
-                    assert [len(versions) for versions in server.kernels.values()] == [1]
+                    (versions,) = server.kernels.values()
+                    assert len(versions) == (SESSIONS if kind == "train" else 1)
+                if kind == "train":
+                    assert trained_there.BESIDE not in [one["output"] for one in versions]
+                    assert Path("runs/tiny/small", trained_there.WEIGHTS).read_bytes() == trained_there.chain(SESSIONS)
+                    assert [path.name for path in Path("runs/tiny").iterdir()] == ["small"]
         forks.close()
     server.shutdown()
     server.server_close()
@@ -132,4 +153,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "forks":
         serve_forks()
     else:
-        print(main(int(sys.argv[1])))
+        print(main(*map(int, sys.argv[1:])))

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import math
 import re
 import shutil
 from pathlib import Path
 
-from kit import phantom, recipes
+from kit import lineage, phantom, recipes
 from kit.core import files
 from kit.kaggle.client import connect
 from kit.kernel import bundle, code, remote, session
@@ -21,6 +22,9 @@ network: {encoder: tu-test_resnet, encoder_weights: null, decoder_channels: [8, 
 stages:
   - {size: 32, epochs: 3, batch_size: 4, keep: {swa: {last: 2}}}
 """
+WEIGHTS = "fold0/stage1/weights.safetensors"
+"""What a played session trains."""
+BESIDE = {"other.txt": b"another version runs"}
 SOURCE = Path(__file__).parents[2]
 """What the kernel's packages are imported from: those of this environment, and the kit as it is here."""
 
@@ -55,7 +59,7 @@ def output(root: Path) -> dict[str, bytes]:
 
 def until_a_checkpoint(root: Path):
     """A clock that says that time is up as soon as there is a checkpoint."""
-    return lambda: 1.0 if any(root.rglob("working/runs/*/*/fold*/stage*/last.ckpt")) else 0.0
+    return lambda: math.inf if any(root.rglob("working/runs/*/*/fold*/stage*/last.ckpt")) else 0.0
 
 
 def played(last: int):
@@ -63,18 +67,47 @@ def played(last: int):
 
     def run(body: dict) -> dict[str, bytes]:
         number = int(re.search(r"^SESSION = (\d+)", body["text"], re.MULTILINE)[1])
-        weights = f"weights of session {number}".encode()
-        left = {"fold0/stage1/weights.safetensors": weights}
-        about = session.Session(
-            run="tiny/small",
-            number=number,
-            state="done" if number == last else "cut",
-            files={name: hashlib.sha256(data).hexdigest() for name, data in left.items()},
-        )
-        kept = {f"runs/tiny/small/{name}": data for name, data in left.items()}
-        return kept | {session.NAME: json.dumps(about.model_dump()).encode()}
+        left = {WEIGHTS: f"weights of session {number}".encode()}
+        return _output(number, "done" if number == last else "cut", left)
 
     return run
+
+
+def chain(last: int) -> bytes:
+    """What sessions leave as the weights, each of which adds to those of the one before."""
+    return "".join(f"session {number}\n" for number in range(1, last + 1)).encode()
+
+
+def chained(kaggle, last: int):
+    """Sessions that take no time, for the verb: each adds to what the one before has left, if it was given that.
+
+    One that begins while another one runs leaves `BESIDE`.
+    """
+
+    def run(body: dict) -> dict[str, bytes]:
+        versions, bundle = kaggle.kernels[SLUG], kaggle.datasets[f"{SLUG}-files"][-1]
+        if any(one["polls"] < 3 for one in versions):
+            return BESIDE
+        number = int(re.search(r"^SESSION = (\d+)", body["text"], re.MULTILINE)[1])
+        before = versions[-1]["output"] if body.get("kernelDataSources") else {}
+        folds = hashlib.sha256(bundle["folds.tiny.csv"]).hexdigest()
+        trained_on = lineage.Inputs(images="", folds=folds, fold_file="tiny.csv")
+        left = {
+            WEIGHTS: before.get(f"runs/tiny/small/{WEIGHTS}", b"") + f"session {number}\n".encode(),
+            "recipe.yaml": bundle["recipe.yaml"],
+            "inputs.json": trained_on.model_dump_json().encode(),
+        }
+        return _output(number, "done" if number == last else "cut", left)
+
+    return run
+
+
+def _output(number: int, state: str, left: dict[str, bytes]) -> dict[str, bytes]:
+    """What a version leaves whose run is `left`."""
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in left.items()}
+    about = session.Session(run="tiny/small", number=number, state=state, files=hashes)
+    kept = {f"runs/tiny/small/{name}": data for name, data in left.items()}
+    return kept | {session.NAME: json.dumps(about.model_dump()).encode()}
 
 
 def made(number: int, content: str = "recipe") -> bundle.Kernel:
@@ -102,3 +135,17 @@ def train(say=print, patient: bool = True) -> Path | None:
     if not target.exists():
         remote.fetch(client, "ada", kernel, ended, target, lambda run: None)
     return target
+
+
+def main() -> None:
+    """The verb `train --on kaggle` in a working folder that `write` has filled; the kernel brings the kit alone."""
+    from kit.kaggle import acting, dataset
+    from kit.kaggle.settings import Settings
+    from kit.kernel import kaggle_image, push
+    from kit.workflows import train_on_kaggle
+
+    push.POLL = dataset.POLL = acting.PAUSE = 0.01
+    acting.CATCH_UP = 0.5
+    kaggle_image.BROUGHT_TO_TRAIN = ()
+    recipe = recipes.load("small.yaml")
+    train_on_kaggle.train_there(Workspace(), "tiny", recipe, Settings(), ["ada/lungs"], None, True, print)
