@@ -151,7 +151,7 @@ class Run:
         """
         if not is_file_or_raise(self.recipe_path):
             raise KitError(f"{self.folder}: is not a run (no recipe.yaml): run `make train` first")
-        return recipes.read(self.recipe_path)
+        return recipes.load(self.recipe_path)
 
     def record(self, recipe: Recipe) -> None:
         """Writes a recipe as the run's, which it is but for keys that are read after the training."""

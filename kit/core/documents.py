@@ -1,6 +1,7 @@
 """JSON files with a typed model: what a file holds is what its model says, or the error names file, key and reason."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -75,18 +76,33 @@ def yaml_problem(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
 
 
-def told(error: ValidationError) -> str:
-    """What a model refuses: each key by its path with the reason, the first five of them."""
+def reason(problem: Any) -> str:
+    """Why a model refuses a value."""
+    message = problem["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(problem["input"], dict | bytes) else f" (got {repr(problem['input'])[:80]})"
+    return message[0].lower() + message[1:] + given
+
+
+def told(
+    error: ValidationError,
+    inside: tuple[str, ...] = (),
+    whole: str = "the file",
+    reason: Callable[[Any], str] = reason,
+) -> str:
+    """What a model refuses: each key by its path with the reason, the first five of them.
+
+    Args:
+        error: Of the model. A list with a refused item is refused as well: the item's own reason says it all.
+        inside: Keys that the value stands in.
+        whole: What to call the value itself.
+        reason: Says why one is refused.
+    """
+    errors = error.errors(include_url=False, include_context=False)
+    places = [problem["loc"] for problem in errors]
     problems = [
-        f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {_reason(problem)}"
-        for problem in error.errors(include_url=False, include_context=False)
+        f"{'.'.join(map(str, (*inside, *at))) or whole}: {reason(problem)}"
+        for at, problem in zip(places, errors, strict=True)
+        if not any(len(other) > len(at) and other[: len(at)] == at for other in places)
     ]
     more = f"; and {len(problems) - _TOLD} more" if len(problems) > _TOLD else ""
     return printable("; ".join(problems[:_TOLD]) + more)
-
-
-def _reason(problem: Any) -> str:
-    message = problem["msg"].removeprefix("Value error, ")
-    given = problem["input"]
-    shown = f" (got {str(given)[:60]!r})" if isinstance(given, str | int | float | bool) else ""
-    return message[0].lower() + message[1:] + (shown if problem["type"] != "json_invalid" else "")

@@ -12,18 +12,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
-from kit.core.documents import NOT_YAML, load_yaml, yaml_problem
+from kit.core.documents import NOT_YAML, load_yaml, reason, told, yaml_problem
 from kit.core.errors import KitError
 from kit.core.files import is_file_or_raise, read_text
 from kit.core.suggest import did_you_mean
-from kit.recipes import older
 from kit.recipes.overrides import override, owners_of_stages, pairs, shorten, unreached
+from kit.recipes.scale import Scale
 from kit.recipes.schema import ITS_OWN, OF_THE_WHOLE, Recipe, merged
 from kit.recipes.section import Section
-from kit.recipes.stage import Scale
+from kit.recipes.stage import Stage
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +35,20 @@ def _keys(section: type[Section]) -> set[str]:
 
 
 KEYS = _keys(Section)
+_OLDER = {
+    "final_learning_rate": "schedule: {cosine: {to: …}}",
+    "periods": "schedule: {cosine: {periods: …}}",
+    "restarts": "schedule: {cosine: {restarts: …}}",
+    "last_learning_rates": "schedule: {cosine: {then: …}}",
+    "plateau": "schedule: {plateau: …}",
+    "watch": "schedule: {plateau: {of: …}} or early_stopping: {of: …}",
+    "swa_epochs": "keep: {swa: {last: …}}",
+    "best_checkpoints": "keep: {best: {epochs: …}}",
+    "averaged": "keep: {best: {average: …}}",
+    "batch_norm": "keep: {swa: {batch_norm: …}}",
+    "passes_on": "",
+}
+"""Keys of stages that earlier versions had, and what is written in their place."""
 
 
 def names() -> list[str]:
@@ -65,11 +78,12 @@ def load(name: str | Path, overrides: str | Sequence[str] = "") -> Recipe:
             override(factors, pair)
     if factors:
         scale = _validated(Scale, factors["scale"], path, ("scale",))
-        content = parse(content, path).scaled(scale).model_dump(mode="json")
+        content = parse(content, path).model_dump(mode="json")
+        for _, owner in owners_of_stages(content):
+            owner["stages"] = [scale.stage(Stage.model_validate(stage)) for stage in owner["stages"]]
     for pair in given:
         if not pair.startswith("scale."):
             override(content, pair)
-    _refuse_older(content, path)
     shorten(content, given)
     recipe = parse(content, path)
     for pair in given:
@@ -150,35 +164,7 @@ def _validated(kind: type[Part], content: dict[str, Any], path: str, inside: tup
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        errors = error.errors()
-        # A list with a refused item is refused as well: the item's own reason says it all.
-        places = [problem["loc"] for problem in errors]
-        own = [
-            p for p in errors if not any(len(at) > len(p["loc"]) and at[: len(p["loc"])] == p["loc"] for at in places)
-        ]
-        problems = [
-            f"{'.'.join(map(str, (*inside, *problem['loc']))) or 'the recipe'}: {_reason(problem)}" for problem in own
-        ]
-        raise KitError(f"{path}: " + "; ".join(problems)) from None
-
-
-def read(path: Path | str) -> Recipe:
-    """The resolved recipe that a run has written, of this version or of an earlier one."""
-    name, content = _written(str(path))
-    for _, owner in owners_of_stages(content):
-        owner["stages"] = [older.today(stage) if isinstance(stage, dict) else stage for stage in owner["stages"]]
-    return parse(content, name)
-
-
-def _refuse_older(content: dict[str, Any], path: str) -> None:
-    """Says what to write instead of keys that earlier versions had."""
-    for before, owner in owners_of_stages(content):
-        for number, stage in enumerate(owner["stages"]):
-            keys, found = older.replaced(stage) if isinstance(stage, dict) else ([], {})
-            if keys:
-                wanted = yaml.safe_dump(found, default_flow_style=True, sort_keys=False, width=10**6).strip()[1:-1]
-                said = f"write {wanted} instead of" if found else "leave out"
-                raise KitError(f"{path}: {before}stages.{number}: {said} {', '.join(keys)}, as earlier versions had it")
+        raise KitError(f"{path}: {told(error, inside, 'the recipe', _reason)}") from None
 
 
 def _folder() -> Any:
@@ -190,9 +176,9 @@ def _reason(problem: Any) -> str:
         key = str(problem["loc"][-1])
         if key == "scale":
             return "takes factors by their names: scale.size=0.5, scale.epochs=0.1 (see docs/reference/recipe-keys.md)"
+        if key in _OLDER:
+            return f"is of an earlier version: {f'write {_OLDER[key]} now' if _OLDER[key] else 'leave it out'}"
         return f"is not a key of a recipe{did_you_mean(key, KEYS)} (see `kit recipes exp5`)"
-    message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "string_pattern_mismatch":
-        message = "is not a name: use letters, digits, - and _, a letter or digit first"
-    given = "" if isinstance(problem["input"], dict) else f" (got {repr(problem['input'])[:80]})"
-    return f"{message[0].lower()}{message[1:]}{given}"
+        problem = problem | {"msg": "is not a name: use letters, digits, - and _, a letter or digit first"}
+    return reason(problem)

@@ -5,7 +5,6 @@ sections key by key, lists as a whole.
 """
 
 import re
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -13,7 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from kit.recipes.magnitudes import PAPER, Magnitudes
 from kit.recipes.section import Count, Positive, Section, Seed, Share, Weight
-from kit.recipes.stage import Scale, Stage
+from kit.recipes.stage import Stage
 
 
 class Network(Section):
@@ -359,12 +358,6 @@ class Recipe(Section):
             found.append(Recipe.model_validate(member))
         return tuple(found)
 
-    def scaled(self, scale: Scale) -> "Recipe":
-        """The recipe with every stage in another size, those that members bring along included."""
-        members = self._with_stages(lambda stage: stage.scaled(scale).model_dump(mode="json"))
-        stages = tuple(stage.scaled(scale) for stage in self.stages)
-        return self.model_copy(update={"stages": stages, "members": members})
-
     def resolved(self) -> dict[str, Any]:
         """Every key at its value, but for those that do nothing beside the others.
 
@@ -379,7 +372,9 @@ class Recipe(Section):
         for section, key in set.intersection(*(part.idle_keys for part in self.parts())):
             del content[section][key]
         content["stages"] = [stage.shown() for stage in self.stages]
-        content["members"] = self._with_stages(Stage.shown)
+        for changes in content["members"].values():
+            if "stages" in changes:
+                changes["stages"] = [Stage.model_validate(stage).shown() for stage in changes["stages"]]
         return {key: value for key, value in content.items() if value or key not in ITS_OWN}
 
     @property
@@ -393,16 +388,6 @@ class Recipe(Section):
             "optimizer": self.optimizer.idle,
         }
         return {(section, key) for section, found in keys.items() for key in found}
-
-    def _with_stages(self, change: Callable[[Stage], dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """The members, with the stages that they bring along changed."""
-        return {
-            name: {
-                key: [change(Stage.model_validate(stage)) for stage in value] if key == "stages" else value
-                for key, value in changes.items()
-            }
-            for name, changes in self.members.items()
-        }
 
     def dump(self) -> str:
         """The resolved recipe as YAML."""

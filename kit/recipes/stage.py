@@ -1,11 +1,11 @@
 """One training at one size: its schedule, its end, and what it leaves."""
 
 from contextlib import suppress
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
-from kit.recipes.section import Count, Epochs, Factor, OneOf, Positive, Section, Weight
+from kit.recipes.section import Count, Epochs, OneOf, Positive, Section, Weight
 
 Measure = Literal["loss", "dice"]
 """What a validation is judged by: its loss, or its score, the Dice by the recipe's thresholds or, where there are
@@ -13,40 +13,7 @@ Measure = Literal["loss", "dice"]
 BatchNorm = Literal["recomputed", "averaged"]
 
 
-class Scale(Section):
-    """Factors that make a recipe smaller, or larger, and keep the ratios of its stages as far as whole numbers go."""
-
-    size: Factor = 1.0
-    """Of pixels a side, to the nearest multiple of 32, at least 32."""
-    batch_size: Factor = 1.0
-    epochs: Factor = 1.0
-    """Of every count of epochs; none that is there vanishes."""
-    learning_rate: Factor = 1.0
-
-    def count(self, epochs: int) -> int:
-        """A count of epochs in the other size."""
-        return max(1, round(epochs * self.epochs)) if epochs else 0
-
-
-class Settings(Section):
-    """What belongs to one way to do something in a stage."""
-
-    def scaled(self, scale: Scale, epochs: int) -> Self:
-        """The same for the stage in another size, in which it has so many epochs."""
-        return self
-
-
-class Choice(OneOf):
-    """One of several ways to do something in a stage."""
-
-    def scaled(self, scale: Scale, epochs: int) -> Self:
-        """The same for the stage in another size, in which it has so many epochs."""
-        chosen = self.chosen
-        assert isinstance(chosen, Settings)
-        return self.model_copy(update={self.chosen_name: chosen.scaled(scale, epochs)})
-
-
-class Cosine(Settings):
+class Cosine(Section):
     """Half a wave down, one rate an epoch; with `periods` several."""
 
     to: Weight = 0.0
@@ -64,31 +31,15 @@ class Cosine(Settings):
         """As of `Section`."""
         return set() if self.periods else {"restarts"}
 
-    def scaled(self, scale: Scale, epochs: int) -> Self:
-        """As of `Settings`."""
-        rates = [rate * scale.learning_rate for rate in self.then]
-        count = min(scale.count(len(rates)), epochs)
-        return self.model_copy(
-            update={
-                "to": self.to * scale.learning_rate,
-                "periods": tuple(map(scale.count, self.periods)),
-                "then": tuple(rates[i * len(rates) // count] for i in range(count)),
-            }
-        )
 
-
-class Linear(Settings):
+class Linear(Section):
     """A straight fall over the whole stage, one rate an epoch."""
 
     to: Weight = 0.0
     """The rate that an epoch after the last one would have."""
 
-    def scaled(self, scale: Scale, epochs: int) -> Self:
-        """As of `Settings`."""
-        return self.model_copy(update={"to": self.to * scale.learning_rate})
 
-
-class Plateau(Settings):
+class Plateau(Section):
     """The rate falls where validations stand still, in the sense of Keras' ReduceLROnPlateau."""
 
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -101,16 +52,12 @@ class Plateau(Settings):
     of: Measure = "loss"
     """What has to improve: the loss on the validation part, or the score there, a Dice."""
 
-    def scaled(self, scale: Scale, epochs: int) -> Self:
-        """As of `Settings`."""
-        return self.model_copy(update={"to": self.to * scale.learning_rate, "patience": scale.count(self.patience)})
 
-
-class Constant(Settings):
+class Constant(Section):
     """The same rate in all epochs."""
 
 
-class Schedule(Choice):
+class Schedule(OneOf):
     """How the learning rate changes from epoch to epoch."""
 
     cosine: Cosine | None = None
@@ -119,7 +66,7 @@ class Schedule(Choice):
     constant: Constant | None = None
 
 
-class EarlyStopping(Settings):
+class EarlyStopping(Section):
     """When a stage ends before its `epochs`."""
 
     patience: Epochs
@@ -127,16 +74,12 @@ class EarlyStopping(Settings):
     of: Measure = "loss"
     """What has to get better: the loss on the validation part, or the score there, a Dice."""
 
-    def scaled(self, scale: Scale, epochs: int) -> Self:
-        """As of `Settings`."""
-        return self.model_copy(update={"patience": scale.count(self.patience)})
 
-
-class Last(Settings):
+class Last(Section):
     """The weights of the last epoch."""
 
 
-class Swa(Settings):
+class Swa(Section):
     """Stochastic weight averaging: the mean of the weights at the end of several epochs (paper section 4.3)."""
 
     last: Epochs | None = None
@@ -159,14 +102,8 @@ class Swa(Settings):
         several = (self.last or len(set(self.epochs or ()))) > 1
         return {"epochs" if self.epochs is None else "last"} | (set() if several else {"batch_norm"})
 
-    def scaled(self, scale: Scale, epochs: int) -> Self:
-        """As of `Settings`."""
-        last = self.last and scale.count(self.last)
-        chosen = self.epochs and tuple(sorted({scale.count(epoch) for epoch in self.epochs}))
-        return self.model_copy(update={"last": last, "epochs": chosen})
 
-
-class Best(Settings):
+class Best(Section):
     """The epochs with the best validations."""
 
     epochs: Epochs = 1
@@ -189,12 +126,8 @@ class Best(Settings):
         """Whether one network is made of several epochs'."""
         return self.epochs > 1 and self.average == "weights"
 
-    def scaled(self, scale: Scale, epochs: int) -> Self:
-        """As of `Settings`."""
-        return self.model_copy(update={"epochs": min(self.epochs, epochs)})
 
-
-class Ema(Settings):
+class Ema(Section):
     """The exponential moving average of the weights, taken after every step."""
 
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
@@ -203,7 +136,7 @@ class Ema(Settings):
     """Statistics of batch norm, as with `swa`."""
 
 
-class Keep(Choice):
+class Keep(OneOf):
     """Which weights a stage leaves."""
 
     last: Last | None = None
@@ -335,25 +268,3 @@ class Stage(Section):
     def idle(self) -> set[str]:
         """As of `Section`."""
         return {"name"} if self.name is None else set()
-
-    def scaled(self, scale: Scale) -> "Stage":
-        """The stage in another size.
-
-        >>> stage = Stage(size=512, epochs=70, batch_size=16, keep={"swa": {"last": 3}})
-        >>> stage.scaled(Scale(size=0.25, epochs=0.1)).keep.swa.last
-        1
-        """
-        epochs = scale.count(self.epochs)
-        return self.model_copy(
-            update={
-                "size": max(32, 32 * round(self.size * scale.size / 32)),
-                "epochs": epochs,
-                "batch_size": max(1, round(self.batch_size * scale.batch_size)),
-                "learning_rate": self.learning_rate * scale.learning_rate,
-                "schedule": self.schedule.scaled(scale, epochs),
-                "warm_up": min(scale.count(self.warm_up), epochs),
-                "early_stopping": self.early_stopping and self.early_stopping.scaled(scale, epochs),
-                "keep": self.keep.scaled(scale, epochs),
-                "frozen_epochs": scale.count(self.frozen_epochs),
-            }
-        )

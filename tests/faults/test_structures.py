@@ -158,9 +158,9 @@ def test_recipes(tmp_path, content, changes):
     path = tmp_path / "mine.yaml"
     written = recipes.parse(content, "mine")
     path.write_text(written.dump())
-    assert recipes.read(path) == written
+    assert recipes.load(path) == written
     path.write_bytes(changed(path.read_bytes(), changes))
-    refused_in_one_line(lambda: recipes.read(path))
+    refused_in_one_line(lambda: recipes.load(path))
 
 
 keys = st.sampled_from(

@@ -1,27 +1,11 @@
 """Recipes that extend another one."""
 
-import json
-from pathlib import Path
-
 import pytest
-import yaml
 
 from kit import recipes
 from kit.core.errors import KitError
-from kit.lineage import may_change
-from kit.recipes.differences import differences
 
-STORED = [json.loads(line) for line in Path(__file__).with_name("stored.jsonl").read_text("utf-8").splitlines()]
-"""Recipes as runs of an earlier version hold them, when none extended another."""
 STAGE = "{size: 64, epochs: 2, batch_size: 2}"
-
-
-@pytest.mark.parametrize("stored", STORED, ids=lambda stored: stored["name"])
-def test_a_recipe_of_the_kit_says_what_its_runs_say(stored, tmp_path):
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(stored))
-    changed = {"exp1": ["stages.0.keep.best.of: dice → loss"]}.get(stored["name"], [])  # its authors' choice
-    before = recipes.read(tmp_path / "recipe.yaml")
-    assert differences(before, recipes.load(stored["name"]), lambda key: may_change(key, before)) == changed
 
 
 def test_a_recipe_takes_what_it_does_not_say_from_a_file_beside_it(tmp_path):

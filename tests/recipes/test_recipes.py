@@ -20,8 +20,8 @@ def test_every_recipe_loads_and_its_dump_is_itself(name, tmp_path):
     assert loaded.about
     path = tmp_path / "recipe.yaml"
     path.write_text(loaded.dump())
-    assert recipes.read(path).resolved() == loaded.resolved()
-    parts = zip(recipes.read(path).parts(), loaded.parts(), strict=True)
+    assert recipes.load(path).resolved() == loaded.resolved()
+    parts = zip(recipes.load(path).parts(), loaded.parts(), strict=True)
     assert all(read.resolved() == part.resolved() for read, part in parts)
 
 

@@ -172,7 +172,7 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
         ),
         "recipe.yaml": (
             b"stages: [{size: 64, epochs: 1, batch_size: 2}]\n",
-            recipes.read,
+            recipes.load,
             {
                 "an unknown key": b"stages: [{size: 64, epochs: 1, batch_size: 2}]\nmystery: 3\n",
                 "a list": b"- 1\n",

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
 
 from kit.cli import app  # noqa: E402  a script finds the kit beside it
-from kit.recipes import magnitudes, schema, stage  # noqa: E402
+from kit.recipes import magnitudes, scale, schema, stage  # noqa: E402
 from kit.recipes.section import OneOf  # noqa: E402
 
 PAGES = ROOT / "docs" / "reference"
@@ -91,7 +91,7 @@ def recipe_keys() -> str:
         ("stages: keep", "stages.0.keep.", stage.Keep),
         *_choices_of("keep", stage.Keep),
         ("threshold", "threshold.", schema.Threshold),
-        ("scale", "scale.", stage.Scale),
+        ("scale", "scale.", scale.Scale),
     ]
     sections += [
         (f"magnitudes of {name}", f"magnitudes.{name}.", type(field.get_default(call_default_factory=True)))

@@ -1,19 +1,11 @@
 """Rates and stops against torch's schedulers, Keras' plateau and the runner-up's own rates."""
 
-import json
-import math
-from pathlib import Path
-
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts, LinearLR, ReduceLROnPlateau
 
-from kit import recipes
 from kit.recipes.stage import Stage
 from kit.training import schedules
-
-STORED = [json.loads(line) for line in (Path(__file__).parents[1] / "recipes" / "stored.jsonl").open(encoding="utf-8")]
-"""Recipes as runs of an earlier version hold them."""
 
 
 def stage(epochs, **keys):
@@ -134,24 +126,3 @@ def test_the_rate_warms_up_step_by_step_and_the_schedule_comes_after():
     for schedule in ("linear", "constant", {"plateau": {"patience": 1}}):
         later = rates(stage(20, warm_up=3, schedule=schedule), WATCHED)
         assert later[3:] == pytest.approx(rates(stage(17, schedule=schedule), WATCHED[3:]))
-
-
-def rates_before(stage):
-    """The rates of a stage as an earlier version spelled it, by that version's formula, where no loss is watched."""
-    rate, lowest, last = stage["learning_rate"], stage.get("final_learning_rate", 0), stage["last_learning_rates"]
-    if stage["schedule"] == "constant":
-        return [rate] * stage["epochs"]
-    found, span = [], stage["epochs"] - len(last)
-    for epoch in range(span):
-        period = (stage["periods"] or [span])[0]
-        at = epoch % (period if stage.get("restarts", True) else 2 * period)
-        found.append(lowest + (rate - lowest) * (1 + math.cos(math.pi * at / period)) / 2)
-    return [*found, *last]
-
-
-@pytest.mark.parametrize("stored", STORED, ids=lambda stored: stored["name"])
-def test_the_kits_recipes_have_the_rates_that_they_had(stored):
-    now = recipes.load(stored["name"])
-    for stage_now, before in zip(now.stages, stored["stages"], strict=True):
-        if before["schedule"] != "plateau":
-            assert rates(stage_now) == rates_before(before)

@@ -166,7 +166,7 @@ def test_what_is_changed_after_the_training_is_changed_everywhere(kit, place, mo
     def known():
         kernel.find_run(Workspace(place), "tiny", "test.yaml", "tta=false threshold.rule=component")
         found = json.loads((run / "thresholds.json").read_text())
-        recipe = recipes.read(run / "recipe.yaml")
+        recipe = recipes.load(run / "recipe.yaml")
         return found["rule"], found["rules"], set(found["hashes"]) - {"labels"}, recipe.tta, recipe.threshold.rule
 
     assert kit("submit", *RUN, "--set", "tta=false threshold.rule=component")[0] == 0
@@ -174,7 +174,7 @@ def test_what_is_changed_after_the_training_is_changed_everywhere(kit, place, mo
     assert known() == ("component", ["component"], plain, False, "component")
     assert promised == [(json.loads((run / "thresholds.json").read_text())["nested_dice"], ("component",))]
     assert kit("predict", *RUN)[0] == 0
-    back = recipes.read(run / "recipe.yaml")
+    back = recipes.load(run / "recipe.yaml")
     assert (back.tta, back.threshold.rule) == (True, "searched")
     assert known() == ("component", ["component"], plain, False, "component")  # a kernel goes by its own SET, too
     assert kit("predict", *RUN)[0] == 0

@@ -1,0 +1,60 @@
+"""A recipe made smaller, or larger: every stage by the same factors, so that the ratios of its stages stay."""
+
+from typing import Any
+
+from kit.recipes.section import Factor, Section
+from kit.recipes.stage import Stage
+
+
+class Scale(Section):
+    """Factors that make a recipe smaller, or larger, and keep the ratios of its stages as far as whole numbers go."""
+
+    size: Factor = 1.0
+    """Of pixels a side, to the nearest multiple of 32, at least 32."""
+    batch_size: Factor = 1.0
+    epochs: Factor = 1.0
+    """Of every count of epochs; none that is there vanishes."""
+    learning_rate: Factor = 1.0
+
+    def stage(self, stage: Stage) -> dict[str, Any]:
+        """A stage in the other size, as a recipe's file says it.
+
+        >>> stage = Stage(size=512, epochs=70, batch_size=16, keep={"swa": {"last": 3}})
+        >>> Scale(size=0.25, epochs=0.1).stage(stage)["keep"]
+        {'swa': {'last': 1}}
+        """
+        content, epochs = stage.model_dump(mode="json"), self._count(stage.epochs)
+        settings = {key: self._settings(content[key], epochs) for key in ("schedule", "early_stopping", "keep")}
+        return (
+            content
+            | settings
+            | {
+                "size": max(32, 32 * round(stage.size * self.size / 32)),
+                "epochs": epochs,
+                "batch_size": max(1, round(stage.batch_size * self.batch_size)),
+                "learning_rate": stage.learning_rate * self.learning_rate,
+                "warm_up": min(self._count(stage.warm_up), epochs),
+                "frozen_epochs": self._count(stage.frozen_epochs),
+            }
+        )
+
+    def _count(self, epochs: int) -> int:
+        """A count of epochs in the other size."""
+        return max(1, round(epochs * self.epochs)) if epochs else 0
+
+    def _settings(self, value: Any, epochs: int, key: str = "") -> Any:
+        """Settings of a stage that gets so many epochs; of one of their keys, its value."""
+        if isinstance(value, dict):
+            return {name: self._settings(inner, epochs, name) for name, inner in value.items()}
+        if key == "to":
+            return value * self.learning_rate
+        if key in ("patience", "last"):
+            return self._count(value)
+        if key == "periods":
+            return [self._count(period) for period in value]
+        if key == "then":  # the rates of as many epochs
+            count = min(self._count(len(value)), epochs)
+            return [value[number * len(value) // count] * self.learning_rate for number in range(count)]
+        if key == "epochs":  # of `swa` which ones, of `best` how many
+            return sorted({self._count(epoch) for epoch in value}) if isinstance(value, list) else min(value, epochs)
+        return value
