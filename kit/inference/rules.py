@@ -3,9 +3,10 @@
 `removal` is always counted in whole pixels of a 1024×1024 image, whatever size the map has.
 """
 
-from dataclasses import Field, asdict, dataclass
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -23,53 +24,36 @@ _SOME = 1024
 """Images whose expected Dice is held at all levels at a time."""
 
 
-class Rule(Protocol):
-    """What all rules have in common."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+@dataclass(frozen=True)
+class Rule(ABC):
+    """From the map of an image to its mask."""
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """What the rule is called in thresholds.json."""
-
-    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
-        """The mask of an image.
-
-        Args:
-            levels: uint8 (H, W).
-            image_probability: P(the image has any pneumothorax) by a classifier; only a gated rule asks for it.
-
-        Returns:
-            bool (H, W).
-        """
-
-    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
-        """The mask of an image if it gets any, and how much speaks for it, to be compared with other images.
-
-        Args:
-            levels: uint8 (H, W).
-
-        Returns:
-            bool (H, W), and the evidence, 0 for none: from the rule's own cut on `mask` is this mask, below it is
-            empty. A cleaned candidate may be empty in spite of its evidence.
-        """
-
-
-class _ByEvidence:
-    """A rule whose mask is its candidate where the evidence reaches its cut."""
 
     @property
     def cut(self) -> float:
         """The evidence from which on an image gets its mask."""
         return self.removal  # type: ignore[attr-defined]
 
+    @abstractmethod
     def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
-        """As of `Rule`."""
-        raise NotImplementedError
+        """The mask of an image if it gets any, and how much speaks for it, to be compared with other images.
+
+        Args:
+            levels: uint8 (H, W).
+            image_probability: P(the image has any pneumothorax) by a classifier; only a gated rule asks for it.
+
+        Returns:
+            bool (H, W), and the evidence, 0 for none: from the rule's own cut on `mask` is this mask, below it is
+            empty. A cleaned candidate may be empty in spite of its evidence.
+        """
 
     def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
-        """From levels uint8 (H, W) to a bool mask (H, W)."""
-        mask, evidence = self.candidate(levels)
+        """The mask of an image, bool (H, W): its candidate where the evidence reaches the cut."""
+        mask, evidence = self.candidate(levels, image_probability)
         return mask if evidence >= self.cut else np.zeros_like(mask)
 
 
@@ -105,12 +89,12 @@ def contour_limit(smallest_contour: int, pixels: int) -> float:
 
 
 @dataclass(frozen=True)
-class ImageRule(_ByEvidence):
+class ImageRule(Rule):
     """{p ≥ binarization}; empty when its area is below `removal`."""
 
     binarization: Share
     removal: Count
-    name: ClassVar[str] = "image"
+    name = "image"
 
     def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
         """{p ≥ binarization}, and its area."""
@@ -119,12 +103,12 @@ class ImageRule(_ByEvidence):
 
 
 @dataclass(frozen=True)
-class ComponentRule(_ByEvidence):
+class ComponentRule(Rule):
     """{p ≥ binarization} without its 8-connected components smaller than `removal` (R-TH of the paper)."""
 
     binarization: Share
     removal: Count
-    name: ClassVar[str] = "component"
+    name = "component"
 
     def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
         """Its components, the largest kept even where it is smaller than `removal`; and the area of that one."""
@@ -141,13 +125,13 @@ class ComponentRule(_ByEvidence):
 
 
 @dataclass(frozen=True)
-class TripletRule(_ByEvidence):
+class TripletRule(Rule):
     """Empty when the area of {p ≥ top} is below `removal`, else {p ≥ binarization} (the winner's rule)."""
 
     top: Share
     binarization: Share
     removal: Count
-    name: ClassVar[str] = "triplet"
+    name = "triplet"
 
     def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
         """{p ≥ binarization}, and the area of {p ≥ top}."""
@@ -156,7 +140,7 @@ class TripletRule(_ByEvidence):
 
 
 @dataclass(frozen=True)
-class ExpectedRule(_ByEvidence):
+class ExpectedRule(Rule):
     """The mask of highest expected Dice for each image, or none where an empty mask is expected to be worth more.
 
     Given that the truth is not empty, the expected Dice of {v ≥ level} is taken for
@@ -176,7 +160,7 @@ class ExpectedRule(_ByEvidence):
     weights: list[Number]
     """Of log(1 + area in pixels of a 1024×1024 image) at these levels, in the logit of "not empty"."""
     bias: Number
-    name: ClassVar[str] = "expected"
+    name = "expected"
 
     def __post_init__(self) -> None:
         if len(self.levels) != len(self.weights):
@@ -237,7 +221,7 @@ class ExpectedRule(_ByEvidence):
 
 
 @dataclass(frozen=True)
-class GatedRule:
+class GatedRule(Rule):
     """Another rule behind a classifier: empty where P(the image has any pneumothorax) is below `gate`."""
 
     rule: Rule
@@ -269,7 +253,7 @@ class GatedRule:
 
 
 @dataclass(frozen=True)
-class CleanedRule:
+class CleanedRule(Rule):
     """Another rule whose contours that enclose at most `smallest_contour` pixels go: regions dropped, holes filled."""
 
     rule: Rule
