@@ -14,9 +14,8 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from kit.core.distributed import PRETRAINED
-from kit.core.errors import KitError, printable
+from kit.core.errors import KitError, did_you_mean, printable
 from kit.core.files import is_file_or_raise, write_bytes
-from kit.core.suggest import did_you_mean
 from kit.recipes.schema import Network
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from kit.cli.app import app
-from kit.core.errors import KitError
-from kit.core.suggest import did_you_mean
+from kit.core.errors import KitError, did_you_mean
 
 log = logging.getLogger(__name__)
 

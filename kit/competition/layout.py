@@ -13,7 +13,7 @@ missing.
 """
 
 from collections import Counter
-from collections.abc import Container, Mapping, Set
+from collections.abc import Container, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,7 +145,11 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     shape = usual_shape(list(train.values()))
     for image_id in train:
         for text in regions[image_id]:  # a file that was cut in the middle of a row is reported at once
-            _check_mask(text, shapes.shape_of(sizes or shape, image_id), image_id, labels_path)
+            own = shapes.shape_of(sizes or shape, image_id)
+            try:
+                rle.runs(text, own[0] * own[1], image_id)
+            except KitError as error:
+                raise broken_row(labels_path, error, [text], own) from None
     sample_path = _there(folder / layout.sample) if layout.sample else None
     # Round 1's sample repeats an id for each mask of the truth; a submission answers it once.
     sample_ids = tuple(labels.read(sample_path)) if sample_path else tuple(test)
@@ -207,16 +211,14 @@ def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
     return patients
 
 
-def _check_mask(text: str, shape: tuple[int, int], image_id: str, path: Path) -> None:
-    try:
-        rle.runs(text, shape[0] * shape[1], image_id)
-    except KitError as error:
-        if row_format.is_absolute(text, shape[0] * shape[1]):
-            raise KitError(
-                f"{path}: image {image_id}: this looks like absolute starts, where each gap counts from the run "
-                f"before: `kit import {path.parent} --out data/NAME` converts them"
-            ) from None
-        raise KitError(f"{path}: {error}: was the file cut? Fetch it again") from None
+def broken_row(path: Path, error: KitError, texts: Iterable[str], shape: tuple[int, int]) -> KitError:
+    """What to do about rows of a file that cannot be decoded, or one of them, as gaps on an image of (H, W)."""
+    if any(row_format.is_absolute(text, shape[0] * shape[1]) for text in texts):
+        return KitError(
+            f"{path}: {error}: this looks like absolute starts, where each gap counts from the run before: "
+            f"`kit import {path.parent} --out data/NAME` converts them"
+        )
+    return KitError(f"{path}: {error}: was the file cut? Fetch it again")
 
 
 def usual_shape(paths: list[Path]) -> tuple[int, int]:

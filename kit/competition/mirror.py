@@ -11,6 +11,7 @@ What a folder holds is recognised by endings and names (`image_files`):
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ import numpy as np
 from kit.competition import image_files, labels, layout, pictures, rle, row_format, shapes
 from kit.competition.labels import Labels
 from kit.competition.row_format import RowFormat
+from kit.competition.shapes import Shape
 from kit.core.errors import KitError, printable
 from kit.core.files import is_file_or_raise
 
@@ -57,6 +59,8 @@ class ImageFolder:
     """What the user says that rows mean; None: it is guessed."""
     label: int | None = None
     """The value of mask pictures that is foreground; None: what `pictures.read_mask` takes for it."""
+    given_shape: Shape | None = None
+    """(height, width) that all images must have, or each; None: their headers say it."""
 
     @property
     def known(self) -> frozenset[str]:
@@ -87,6 +91,9 @@ class ImageFolder:
         Raises:
             KitError: none of them can be.
         """
+        if self.given_shape is not None:
+            each = isinstance(self.given_shape, Mapping)
+            return dict(self.given_shape) if each else dict.fromkeys(self.images, self.given_shape)
         found = {}
         problem = KitError(f"{self.folder}: has no images")
         for image, path in self.images.items():
@@ -154,7 +161,7 @@ class ImageFolder:
         try:
             return Truth(self.format.mask(self.labels[image], shape, image))
         except KitError as error:
-            raise KitError(f"{self.labels_path}: {error}: was the file cut? Fetch it again") from None
+            raise layout.broken_row(self.labels_path or self.folder, error, self.labels[image], shape) from None
 
     def __str__(self) -> str:
         """What was found, as a line."""

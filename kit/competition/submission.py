@@ -10,8 +10,7 @@ from kit.competition import rle, shapes
 from kit.competition.labels import COLUMNS, rows
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError, printable
-from kit.core.files import read_bytes
-from kit.core.tables import write_csv
+from kit.core.files import read_bytes, write_csv
 
 HEADER = ",".join(COLUMNS)
 

@@ -4,6 +4,7 @@ A reader sees the old file or the new one, whatever happens to the writer: every
 beside the target, flushed to the disk and renamed over it.
 """
 
+import csv
 import errno
 import fcntl
 import hashlib
@@ -13,7 +14,7 @@ import logging
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,13 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 def write_text(path: Path | str, text: str) -> None:
     """Writes `text` as UTF-8 with its line ends as they are."""
     write_bytes(path, text.encode())
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Writes a table, as a whole or not at all."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -1,17 +1,17 @@
 """Folds that are stratified by negative / single / multiple and never share a patient.
 
 A data set's first split is `folds/NAME.csv`, others lie beside it as `folds/NAME-SPLIT.csv`: a split names its file,
-whatever else lies there. A fold file has the
-columns image_id, patient_id, stratum, fold and is sorted by image_id. Folds count from 0; with a hold-out share, fold 0
-is the held-out part and all other images are in fold -1, which validates nothing. Beside it `folds/NAME.origin.json`
-says what they were made from, so that changed labels are noticed.
+whatever else lies there. A fold file has the columns image_id, patient_id, stratum, fold and is sorted by image_id.
+Folds count from 0; with a hold-out share, fold 0 is the held-out part and all other images are in fold -1, which
+validates nothing. Beside it `folds/NAME.origin.json` says what they were made from, so that changed labels are noticed.
 """
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,46 @@ from kit.competition.layout import Competition
 from kit.core import store
 from kit.core.errors import KitError, printable
 from kit.core.files import is_file_or_raise, read_bytes, sha256, write_text
-from kit.data import patients, splits_csv
-from kit.data.split import Split, made_as, origin_of
+from kit.data import patients
 
 COLUMNS = ["image_id", "patient_id", "stratum", "fold"]
 ONLY_TRAINING = -1
+SPLITS = "splits.csv"
+"""The split that comes with a data set."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Split:
+    """How folds are made."""
+
+    count: int | None = 5
+    """Number of folds; None with a hold-out."""
+    holdout: float | None = None
+    """Share of the images to hold out instead (the paper: 0.2 in Exp1, 0.1 in the others), kept to the nearest
+    fraction with a denominator of at most 20."""
+    seed: int = 0
+    hash_patients: bool = field(default=False, compare=False)
+    """Write a hash in the place of each patient's id; the folds are the same."""
+
+    def __post_init__(self) -> None:
+        if self.holdout is not None:
+            object.__setattr__(self, "count", None)
+
+    def __str__(self) -> str:
+        how = f"{self.count} folds" if self.holdout is None else f"a hold-out of {self.holdout:g}"
+        return f"{how} of seed {self.seed}" if self.seed else how
+
+    @property
+    def slug(self) -> str:
+        """What tells the fold files of a data set apart.
+
+        >>> Split(5).slug, Split(holdout=0.1, seed=3).slug
+        ('5fold', 'holdout10-seed3')
+        """
+        how = f"{self.count}fold" if self.holdout is None else f"holdout{100 * self.holdout:g}"
+        return f"{how}-seed{self.seed}" if self.seed else how
 
 
 @dataclass(frozen=True)
@@ -83,11 +116,13 @@ def make(competition: Competition, split: Split) -> Folds:
         KitError: there are fewer patients than folds, or a count or share that makes no sense.
     """
     count, holdout = split.count, split.holdout
-    splits = competition.folder / splits_csv.NAME
+    splits = competition.folder / SPLITS
     if is_file_or_raise(splits):  # before the patients are asked for: their headers take a while
-        given = splits_csv.read_folds(splits, competition.train)
+        given = read_splits(splits)
+        if missing := [image for image in competition.train if image not in given]:
+            raise KitError(f"{splits}: has no row for {len(missing)} training images, as {missing[0]}: add them")
         table = _table(competition)
-        table["fold"] = given
+        table["fold"] = [given[image] for image in table.image_id]
         if split.hash_patients:
             table["patient_id"] = [patients.pseudonym(patient) for patient in table.patient_id]
         _check_numbers(table, splits, "fix it, or remove it")
@@ -175,9 +210,24 @@ def _check_numbers(table: pd.DataFrame, path: Path, advice: str) -> None:
         )
 
 
+def read_splits(path: Path) -> dict[str, int]:
+    """The fold of each image by a `splits.csv`, `ImageId,Fold`, its folds counted as the kit counts them.
+
+    Raises:
+        KitError: the file is malformed, or an image has two folds.
+    """
+    found: dict[str, int] = {}
+    for line, (image, text) in labels.rows(path, ("ImageId", "Fold")):
+        if not re.fullmatch(r"-1|\d{1,4}", text):
+            raise KitError(f"{path}:{line}: fold {text!r}: from 0, or -1 where it only trains")
+        if found.setdefault(image, int(text)) != int(text):
+            raise KitError(f"{path}:{line}: {image} has two folds, {found[image]} and {text}: keep one")
+    return found
+
+
 def provenance(competition: Competition, split: Split) -> dict[str, Any]:
     """What folds are made from, as it is written beside them."""
-    patients_file, splits = competition.folder / "patients.csv", competition.folder / splits_csv.NAME
+    patients_file, splits = competition.folder / "patients.csv", competition.folder / SPLITS
     return {
         **({"splits": sha256(splits)} if is_file_or_raise(splits) else {}),
         "labels": sha256(competition.labels_path),
@@ -193,8 +243,16 @@ def provenance(competition: Competition, split: Split) -> dict[str, Any]:
 def is_user_supplied(path: Path | str) -> bool:
     """Whether a fold file was supplied or edited by the user: `make folds` did not write what it holds."""
     path = Path(path)
-    made_from = origin_of(path)
-    return not made_from.model_fields_set or made_from.content not in (None, sha256(path))
+    made_from = store.inputs_of(path)
+    return not made_from or made_from.get("content") not in (None, sha256(path))
+
+
+def made_as(path: Path | str) -> Split | None:
+    """How a fold file was made, by what lies beside it; None where nothing tells."""
+    found = store.inputs_of(Path(path))
+    if not {"folds", "holdout", "seed"} <= found.keys():
+        return None
+    return Split(found["folds"], found["holdout"], found["seed"])
 
 
 def file_of(folder: Path | str, name: str, split: Split) -> Path:
@@ -251,8 +309,8 @@ def read(path: Path | str, competition: Competition) -> Folds:
         raise KitError(f"{path}: has other images than {competition.labels_path} ({strange[0]}): {again}")
     strata = [labels.stratum(competition.labels[image_id]) for image_id in ids]
     changed = table.image_id[table.stratum != strata]
-    made_from = origin_of(path)
-    if len(changed) or (made_from.labels and made_from.labels != sha256(competition.labels_path)):
+    before = store.inputs_of(path).get("labels")
+    if len(changed) or before not in (None, sha256(competition.labels_path)):
         raise KitError(f"{path}: {competition.labels_path} has changed since the folds were made: {again}")
     _check_numbers(table, path, again)
     return Folds(table)

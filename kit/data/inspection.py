@@ -2,23 +2,22 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from kit.competition import pictures, rle, row_format, shapes
-from kit.competition.labels import Labels, is_cut
-from kit.competition.mirror import ImageFolder, Truth
-from kit.competition.shapes import Shape
+from kit.competition import pictures, shapes
+from kit.competition.labels import is_cut
+from kit.competition.mirror import ImageFolder
 from kit.core.errors import KitError, printable
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 
 _DARK = 6
 """Grey levels above the darkest that still count as beyond the body: collimated borders are flat but for noise."""
+_NO_MASK = "has no mask", "it is left out; an image without findings needs an all-black mask"
 _INVERTED = 0.9
 """Cover from which on a mask looks inverted."""
 
@@ -39,80 +38,21 @@ class Finding:
         return printable(f"{level:5}  {self.image or '-'}: {self.what}: {self.next}")
 
 
-@dataclass(frozen=True)
-class Sources:
-    """A data set as it is to be inspected."""
-
-    images: dict[str, Path]
-    """Every image, training and test."""
-    shape: Shape | None
-    """(H, W) that all must have, or each; None: any."""
-    truth: Callable[[str], Truth | None]
-    """Mask of an image; None where none is known. It raises a KitError where it cannot be read."""
-    before: tuple[Finding, ...] = ()
-    """What was found without decoding anything."""
-    label: int | None = None
-    """The value of mask pictures that is foreground, where one was chosen."""
-
-
-def of_competition(images: dict[str, Path], shape: Shape, labels: Labels, in_train: Iterable[str]) -> Sources:
-    """A competition's folder.
-
-    Args:
-        images: Files of training and test images by id.
-        shape: Most common (H, W) of them, or of each.
-        labels: Rows by image, those without a file included.
-        in_train: Ids of the files that lie among the training images.
-    """
-    found = [
-        Finding(True, image, "has label rows, but no file", "fetch it, or use --allow-missing")
-        for image in labels
-        if image not in images
-    ]
-    found += [
-        Finding(False, image, "has no label row", "it is left out of training")
-        for image in in_train
-        if image not in labels
-    ]
-
-    found += _cut(labels)
-
-    def truth(image: str) -> Truth | None:
-        if image not in labels:
-            return None
-        own = shapes.shape_of(shape, image)
-        pixels = own[0] * own[1]
-        if any(row_format.is_absolute(text, pixels) for text in labels[image]):
-            raise KitError("this looks like absolute starts: `kit import` converts them")
-        return Truth(rle.union(labels[image], own))
-
-    return Sources(images, shape, truth, tuple(found))
-
-
-def of_mirror(found: ImageFolder) -> Sources:
-    """A folder of pictures and masks that `kit import` brings in."""
-    before = [
-        Finding(True, path.stem, f"{path} has no image of its name", "rename it, or remove it")
-        for path in found.unpaired
-    ]
-    if found.labels_path:
-        before += [
-            Finding(True, image, f"has rows in {found.labels_path.name}, but no image", "fetch it, or remove the rows")
-            for image in found.labels
-            if image not in found.images
-        ]
-        before += _cut(found.labels)
-    before += [
-        Finding(False, image, "has no mask", "it is left out; an image without findings needs an all-black mask")
-        for image in found.unlabelled
-    ]
+def _before_decoding(found: ImageFolder) -> Iterator[Finding]:
+    """What names and tables tell."""
+    for path in found.unpaired:
+        yield Finding(True, path.stem, f"{path} has no image of its name", "rename it, or remove it")
+    for image, texts in found.labels.items():
+        if image not in found.images:
+            yield Finding(True, image, "has label rows, but no file", "fetch it, or leave it out (--help says how)")
+        if any(map(is_cut, texts)):
+            yield Finding(True, image, "a row is just as long as a cell of a spreadsheet", "get the file as it was")
+    lacking = ("has no label row", "it is left out of training") if found.labels_path else _NO_MASK
+    yield from (Finding(False, image, *lacking) for image in found.unlabelled)
     if found.misfit:
-        before.append(Finding(True, "", found.misfit.rpartition(": ")[0], found.misfit.rpartition(": ")[2]))
-    before += [
-        Finding(False, image, f"{found.masks[image].name} and its image differ in size", "import resizes it")
-        for image in found.resized
-    ]
-    return Sources(found.images, None, found.truth, tuple(before), found.label)
+        yield Finding(True, "", *_parted(found.misfit))
+    for image in found.resized:
+        yield Finding(False, image, f"{found.masks[image].name} and its image differ in size", "import resizes it")
 
 
 def masks_problem(covers: Sequence[float], label: int | None = None) -> str:
@@ -134,28 +74,19 @@ def masks_problem(covers: Sequence[float], label: int | None = None) -> str:
     return f"{what}: they look inverted: draw the finding white on black"
 
 
-def _cut(rows: Labels) -> list[Finding]:
-    """Rows that a spreadsheet has cut."""
-    return [
-        Finding(True, image, "a row is just as long as a cell of a spreadsheet", "get the file as it was")
-        for image, texts in rows.items()
-        if any(map(is_cut, texts))
-    ]
-
-
-def inspect(sources: Sources) -> Iterator[Finding]:
+def inspect(found: ImageFolder) -> Iterator[Finding]:
     """Everything that is wrong, in the order of the images.
 
     Memory does not grow with them, but for a hash an image.
     """
-    yield from sources.before
+    yield from _before_decoding(found)
     seen: dict[bytes, str] = {}
     covers: list[float] = []
 
     def one(image: str) -> tuple[str, bytes | None, float | None, list[Finding]]:
-        return image, *_look(image, sources)
+        return image, *_look(image, found)
 
-    bar = progress(map_in_order(one, sources.images), "checking", len(sources.images))
+    bar = progress(map_in_order(one, found.images), "checking", len(found.images))
     for image, digest, cover, findings in bar:
         yield from findings
         if cover is not None:
@@ -166,20 +97,19 @@ def inspect(sources: Sources) -> Iterator[Finding]:
             yield Finding(
                 False, image, f"has the very pixels of {first}", "give both one patient in patients.csv, or drop one"
             )
-    if problem := masks_problem(covers, sources.label):
+    if problem := masks_problem(covers, found.label):
         yield Finding(True, "", *_parted(problem))
 
 
-def _look(image: str, sources: Sources) -> tuple[bytes | None, float | None, list[Finding]]:
+def _look(image: str, source: ImageFolder) -> tuple[bytes | None, float | None, list[Finding]]:
     """A hash of an image's pixels, None where it cannot be read, the cover of its mask, and what is wrong.
 
     The cover is None where no mask is known, NaN where it cannot be read.
     """
     found = []
     try:
-        radiograph = pictures.read_image(
-            sources.images[image], None if sources.shape is None else shapes.shape_of(sources.shape, image)
-        )
+        wanted = None if source.given_shape is None else shapes.shape_of(source.given_shape, image)
+        radiograph = pictures.read_image(source.images[image], wanted)
     except KitError as error:
         return None, None, [Finding(True, image, *_parted(str(error)))]
     pixels = radiograph.pixels
@@ -192,7 +122,7 @@ def _look(image: str, sources: Sources) -> tuple[bytes | None, float | None, lis
     if pixels.min() == pixels.max():
         found.append(Finding(True, image, "is of one grey level", "fetch it again, or leave it out"))
     try:
-        mask = sources.truth(image)
+        mask = source.truth(image)
     except KitError as error:
         return _digest(pixels), math.nan, [*found, Finding(True, image, *_parted(str(error)))]
     cover = None if mask is None else float(mask.pixels.mean())

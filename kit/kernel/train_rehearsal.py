@@ -18,7 +18,7 @@ from kit.competition import layout
 from kit.core import files
 from kit.core.errors import KitError
 from kit.data import folds
-from kit.data.split import Split
+from kit.data.folds import Split
 from kit.kernel import rehearsal, session, train_bundle
 from kit.kernel.bundle import Kernel
 from kit.kernel.environment import Environment

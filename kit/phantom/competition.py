@@ -18,10 +18,9 @@ from pydicom.uid import UID, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
 from kit.competition import dicom, rle, scoring
 from kit.core.errors import KitError
-from kit.core.files import replacing_folder, write_json
+from kit.core.files import replacing_folder, write_csv, write_json
 from kit.core.parallel import cores
 from kit.core.progress import progress
-from kit.core.tables import write_csv
 from kit.phantom.anatomy import SIDES, Chest, lung, stream
 from kit.phantom.film import Film
 from kit.phantom.findings import Region, draw_regions

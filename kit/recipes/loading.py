@@ -15,9 +15,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from kit.core.documents import NOT_YAML, load_yaml, reason, told, yaml_problem
-from kit.core.errors import KitError
+from kit.core.errors import KitError, did_you_mean
 from kit.core.files import is_file_or_raise, read_text
-from kit.core.suggest import did_you_mean
 from kit.recipes.overrides import override, owners_of_stages, pairs, shorten, unreached
 from kit.recipes.scale import Scale
 from kit.recipes.schema import ITS_OWN, OF_THE_WHOLE, Recipe, merged

@@ -9,11 +9,10 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from kit.core.arrays import save_arrays
-from kit.core.errors import KitError
+from kit.core.errors import KitError, did_you_mean
 from kit.core.files import write_json
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
-from kit.core.suggest import did_you_mean
 from kit.inference import ensemble, rules
 from kit.inference.maps import open_maps, to_levels, upsample
 from kit.inference.rules import CleanedRule, GatedRule, ImageRule, Rule

@@ -12,8 +12,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from kit.core.errors import KitError
-from kit.core.suggest import did_you_mean
+from kit.core.errors import KitError, did_you_mean
 from kit.data.dataset import FoldData
 from kit.networks import Segmenter
 from kit.recipes.schema import Recipe

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.competition import image_files, labels, layout, mirror, scoring, shapes
+from kit.competition.mirror import ImageFolder
+from kit.competition.row_format import RowFormat
 from kit.core.errors import KitError
-from kit.core.files import is_file_or_raise
-from kit.core.tables import write_csv
-from kit.data import inspection, splits_csv
-from kit.data.inspection import Finding, Sources
+from kit.core.files import is_file_or_raise, write_csv
+from kit.data import folds, inspection
+from kit.data.inspection import Finding
 from kit.workflows.workspace import Workspace
 
 SHOWN = 20
@@ -61,8 +62,8 @@ def check(workspace: Workspace, folder: Path | str, label: int | None = None) ->
     folder = Path(folder)
     workspace.draw_demo(folder)
     table = workspace.runs / folder.resolve().name / "check.csv"
-    about, sources, advice = _competition(folder) or _mirror(folder, label)
-    findings = sorted(inspection.inspect(sources), key=lambda finding: not finding.serious)
+    about, found, advice = _competition(folder) or _mirror(folder, label)
+    findings = sorted(inspection.inspect(found), key=lambda finding: not finding.serious)
     if any(finding.serious for finding in findings):
         advice = f"fix the errors, or leave unreadable files out with --skip-bad; {table} lists all"
     rows = [("error" if row.serious else "note", row.image, row.what, row.next) for row in findings]
@@ -70,7 +71,7 @@ def check(workspace: Workspace, folder: Path | str, label: int | None = None) ->
     return Checked(folder, about, findings, table, advice)
 
 
-def _competition(folder: Path) -> tuple[str, Sources, str] | None:
+def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
     """A competition's folder; None where it is none, or its images are in another format."""
     known = next((known for known in layout.LAYOUTS if is_file_or_raise(folder / known.labels)), None)
     train, test = layout.find_dicoms(folder, known) if known else ({}, {})
@@ -81,8 +82,8 @@ def _competition(folder: Path) -> tuple[str, Sources, str] | None:
     rows = {meant[given]: texts for given, texts in rows.items()}
     if is_file_or_raise(folder / "patients.csv"):
         layout.read_patients(folder / "patients.csv", images.keys())
-    if is_file_or_raise(folder / splits_csv.NAME):
-        splits_csv.read(folder / splits_csv.NAME)
+    if is_file_or_raise(folder / folds.SPLITS):
+        folds.read_splits(folder / folds.SPLITS)
     truth = {**rows}
     if is_file_or_raise(folder / "solution.csv"):
         truth |= scoring.read_solution(folder / "solution.csv").masks
@@ -90,11 +91,21 @@ def _competition(folder: Path) -> tuple[str, Sources, str] | None:
     sizes = shapes.read(folder / shapes.NAME) if is_file_or_raise(folder / shapes.NAME) else {}
     size = "several sizes" if sizes else f"{shape[0]}×{shape[1]}"
     about = f"{folder}: {known.name}, {len(train)} training and {len(test)} test images of {size}"
-    sources = inspection.of_competition(images, sizes or shape, truth, train)
-    return about, sources, f"make folds train DATA={folder}"
+    found = ImageFolder(
+        folder=folder,
+        images=images,
+        masks={},
+        unpaired=(),
+        labels_path=folder / known.labels,
+        labels=truth,
+        in_test=frozenset(test),
+        asked=RowFormat(),
+        given_shape=sizes or shape,
+    )
+    return about, found, f"make folds train DATA={folder}"
 
 
-def _mirror(folder: Path, label: int | None) -> tuple[str, Sources, str]:
+def _mirror(folder: Path, label: int | None) -> tuple[str, ImageFolder, str]:
     found = mirror.recognise(folder, label=label)
     chosen = "" if label is None else f" --label {label}"
-    return str(found), inspection.of_mirror(found), f"kit import {folder} --out data/{folder.resolve().name}{chosen}"
+    return str(found), found, f"kit import {folder} --out data/{folder.resolve().name}{chosen}"

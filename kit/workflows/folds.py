@@ -6,9 +6,8 @@ from pathlib import Path
 from kit.core.errors import KitError
 from kit.core.files import is_file_or_raise, sha256
 from kit.core.store import inputs_of
-from kit.data import folds, splits_csv
-from kit.data.folds import Folds
-from kit.data.split import Split, origin_of
+from kit.data import folds
+from kit.data.folds import Folds, Split
 from kit.recipes.schema import Recipe
 from kit.workflows.extra import open_extra
 from kit.workflows.workspace import Workspace
@@ -48,7 +47,7 @@ def make_folds(
         raise KitError(f"--folds {count} --holdout {holdout}: give one of them")
     workspace.draw_demo(data)
     competition = workspace.open_data(data, allow_missing)
-    splits = competition.folder / splits_csv.NAME
+    splits = competition.folder / folds.SPLITS
     if is_file_or_raise(splits) and not (count is None and holdout is None):
         raise KitError(f"{splits}: says how to split: leave --folds and --holdout out, or remove it")
     first = workspace.folds / f"{competition.name}.csv"
@@ -89,6 +88,6 @@ def describe_extra(workspace: Workspace, data: Path | str, recipe: Recipe, split
 
 def _check_owner(workspace: Workspace, path: Path, folder: Path) -> None:
     """Refuse to overwrite the folds of another data set whose folder has the same name."""
-    other = Path(origin_of(path).data or folder)
+    other = Path(inputs_of(path).get("data") or folder)
     if other.resolve() != folder.resolve() and other.is_dir():
         raise KitError(f"{path}: are the folds of {other}, a data set of the same name: rename one of the folders")

@@ -14,10 +14,9 @@ from kit.competition import dicom_writer, labels, levels, mirror, pictures, rle,
 from kit.competition.dicom import Radiograph, report_bad
 from kit.competition.mirror import ImageFolder, Truth
 from kit.core.errors import KitError, printable
-from kit.core.files import is_file_or_raise, read_json, replacing_folder, write_json
+from kit.core.files import is_file_or_raise, read_json, replacing_folder, write_csv, write_json
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
-from kit.core.tables import write_csv
 from kit.core.version import VERSION
 from kit.data.inspection import masks_problem
 

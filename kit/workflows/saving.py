@@ -12,10 +12,9 @@ import numpy as np
 
 from kit.competition import pictures, rle, segmentation, submission
 from kit.core.arrays import save_array
-from kit.core.errors import KitError
+from kit.core.errors import KitError, did_you_mean
 from kit.core.files import replacing_folder, write_text
 from kit.core.progress import progress
-from kit.core.suggest import did_you_mean
 from kit.inference import maps
 from kit.recipes.schema import Recipe
 from kit.report import gallery

@@ -103,9 +103,8 @@ class Workspace:
     def fold_file(self, competition: "Competition", recipe: "Recipe") -> Path:
         """The fold file that a recipe trains on: its split's, see `folds.file_of`, else the user's own `NAME.csv`."""
         from kit.data import folds
-        from kit.data.split import Split
 
-        split = Split(recipe.folds.count, recipe.folds.holdout, recipe.folds.seed)
+        split = folds.Split(recipe.folds.count, recipe.folds.holdout, recipe.folds.seed)
         path, first = folds.file_of(self.folds, competition.name, split), self.folds / f"{competition.name}.csv"
         if path.is_file():
             return path

@@ -11,7 +11,7 @@ from kit.data import folds
 from kit.data.cache import Cache
 from kit.data.dataset import UNKNOWN_MASK, FoldData, Samples
 from kit.data.extra import keep_apart
-from kit.data.split import Split
+from kit.data.folds import Split
 from kit.recipes.schema import Extra
 
 

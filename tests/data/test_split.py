@@ -2,8 +2,8 @@
 
 import json
 
-from kit.data import split
-from kit.data.split import Split
+from kit.data import folds
+from kit.data.folds import Split
 
 MADE = {"labels": "0" * 64, "content": "1" * 64, "data": "/tiny", "folds": None, "holdout": 0.2, "seed": 3}
 
@@ -15,10 +15,8 @@ def write(folder, content):
 
 def test_what_was_written_is_read(tmp_path):
     path = write(tmp_path, MADE | {"images": 5})
-    assert split.made_as(path) == Split(holdout=0.2, seed=3)
-    assert split.origin_of(path).data == "/tiny"
+    assert folds.made_as(path) == Split(holdout=0.2, seed=3)
 
 
 def test_of_a_file_by_hand_nothing_is_known(tmp_path):
-    assert split.made_as(tmp_path / "tiny.csv") is None
-    assert not split.origin_of(tmp_path / "tiny.csv").model_fields_set
+    assert folds.made_as(tmp_path / "tiny.csv") is None

@@ -16,7 +16,7 @@ from kit import networks, recipes
 from kit.competition import dicom, labels, layout, scoring, submission
 from kit.core.arrays import read_arrays
 from kit.core.store import read_keys
-from kit.data import folds, split
+from kit.data import folds
 from kit.inference import ensemble, maps, rules
 from kit.kaggle import acting, settings
 from kit.kernel import bundle, metadata, push, session
@@ -167,8 +167,8 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
         ),
         "folds/NAME.origin.json": (
             json.dumps(made).encode(),
-            lambda path: split.made_as(path.with_name("NAME.csv")),
-            documents({"labels": "abc"}, {"holdout": "0.2"}, {"seed": 1.5}, **made) | {"a list": b"[1]"},
+            lambda path: folds.made_as(path.with_name("NAME.csv")),
+            {"a list": b"[1]"},
         ),
         "recipe.yaml": (
             b"stages: [{size: 64, epochs: 1, batch_size: 2}]\n",
