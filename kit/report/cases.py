@@ -1,7 +1,6 @@
 """Every image that a run has predicted out of fold: what it shows, what the map says, what the rule makes of it."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from kit.competition import dicom
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.core.files import write_text
-from kit.core.parallel import cores
+from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.data.folds import Folds
 from kit.inference import maps, rules, thresholds_file
@@ -89,8 +88,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
         cm2 = None if header.pixel_area is None else header.pixel_area * truth.size / 100
         return header.sex or UNKNOWN, header.age, (header.view_position or UNKNOWN).upper(), cm2, overlap, area
 
-    with ThreadPoolExecutor(cores()) as pool:
-        found = list(progress(pool.map(row, range(len(source))), "measuring", len(source)))
+    found = list(progress(map_in_order(row, range(len(source))), "measuring", len(source)))
     sex, age, view, cm2, overlap, area = (np.array(column) for column in zip(*found, strict=True))
     table = known.loc[source.image_id, ["patient_id", "fold", "stratum"]].reset_index()
     table["sex"], table["age"], table["view"] = sex, pd.array(age, "Int64"), view

@@ -15,7 +15,6 @@ MEASURES = {
     "loss": "Training loss",
     "validation_loss": "Validation loss",
     "dice": "Validation Dice",
-    "iou": "Validation IoU",
 }
 
 

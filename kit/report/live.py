@@ -8,7 +8,6 @@ pixels a side.
 
 import base64
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from kit.competition import dicom
 from kit.competition.layout import Competition
 from kit.competition.scoring import FULL_AREA
 from kit.core.arrays import read_arrays
-from kit.core.parallel import cores
+from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.inference import rules
 from kit.inference.rules import ExpectedRule, GatedRule, Rule
@@ -51,8 +50,7 @@ def pack(run: Run, cases: Cases, competition: Competition) -> dict[str, Any]:
     def image(row: int) -> dict[str, Any]:
         return _image(cases, competition, row, side)
 
-    with ThreadPoolExecutor(cores()) as pool:
-        images = list(progress(pool.map(image, rows), "pictures", len(rows)))
+    images = list(progress(map_in_order(image, rows), "pictures", len(rows)))
     return {
         "cases": {name: figures.plain(cases.table[name]) for name in cases.table},
         "images": images,

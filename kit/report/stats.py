@@ -1,6 +1,5 @@
 """The tables of a data set: the paper's Table 2 (images and masks) and Table 1 (sex × view × finding)."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +7,7 @@ import pandas as pd
 from kit.competition import dicom, labels
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
-from kit.core.parallel import cores
+from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 
 
@@ -48,8 +47,7 @@ def metadata(competition: Competition) -> pd.DataFrame:
         except KitError as error:
             return error
 
-    with ThreadPoolExecutor(cores()) as pool:
-        found = list(progress(pool.map(read, rows), "reading headers", len(rows)))
+    found = list(progress(map_in_order(read, rows), "reading headers", len(rows)))
     dicom.report_bad([header for header in found if isinstance(header, KitError)], skip_bad=True)
     rows = [row for row, header in zip(rows, found, strict=True) if not isinstance(header, KitError)]
     headers = [header for header in found if not isinstance(header, KitError)]

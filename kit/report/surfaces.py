@@ -25,11 +25,6 @@ AXES = {
     "top": "top",
 }
 """What each threshold is called on an axis."""
-HEADINGS: tuple[str, ...] = (
-    *("rule", "thresholds", "nested Dice", "interval"),
-    *("all empty", "positives", "negatives empty", "apparent"),
-)
-"""Of the table for a terminal."""
 NO_THRESHOLDS = "decided image by image"
 """What stands in their place of the rule `expected`."""
 
@@ -93,7 +88,7 @@ def verdict(folders: Iterable[Path]) -> str:
 
 
 def draw(folder: Path, prefix: str = "") -> list[Figure]:
-    """The Dice over a rule's thresholds: heat maps with the optimum, and a line along each threshold.
+    """The Dice over a rule's thresholds: heat maps with the optimum, and what loses little around it.
 
     The `triplet` has two heat maps: binarization against removal at the best top, and against top at the best removal.
 
@@ -116,7 +111,7 @@ def draw(folder: Path, prefix: str = "") -> list[Figure]:
         if across in names:
             panel = _through(dice, names, best, "binarization", across)
             drawn.append(_heat_map(f"{prefix}{file}", found, panel, across, values, best))
-    return drawn + [_line(prefix, found, name, values[name], _through(dice, names, best, name)) for name in names]
+    return drawn
 
 
 def _through(dice: np.ndarray, names: list[str], best: dict[str, int], *kept: str) -> np.ndarray:
@@ -148,22 +143,3 @@ def _heat_map(axes: Axes, name: str, found: dict, dice: np.ndarray, across: str,
     alt += f"; within the white line no more than {FLAT} is lost." if line else "."
     title = f"{found['rule']}: apparent Dice {found['apparent_dice']:.4f}"
     return Drawn(name, title, alt, pd.DataFrame(), size=(4.7, 3.6))
-
-
-@figures.figure
-def _line(axes: Axes, prefix: str, found: dict, name: str, values: np.ndarray, dice: np.ndarray) -> Drawn:
-    low, high = found["plateau"][name]
-    if high > low:
-        axes.axvspan(low, high, color=figures.colour(2), alpha=0.18, linewidth=0, label=f"plateau (within {FLAT})")
-    axes.plot(values, dice, color=figures.colour(0), drawstyle="default" if name != "removal" else "steps-mid")
-    best, label = dice[np.searchsorted(values, found[name])], f"optimum {found[name]:.4g}"
-    axes.plot(found[name], best, "o", color=figures.colour(1), markersize=7, label=label)
-    if name == "removal":
-        axes.set_xscale("symlog", linthresh=64)
-        axes.set_xticks([0, 64, 1024, 16384, 2**18], ["0", "64", "1024", "16k", "256k"])
-        axes.minorticks_off()
-    axes.set_ylim(max(0, dice.max() - 3 * SHOWN), dice.max() + 0.02)
-    axes.set(xlabel=AXES[name], ylabel="mean Dice")
-    axes.legend(loc="lower center")
-    alt = f"The Dice stays within {FLAT} of the optimum from {low:.4g} to {high:.4g}."
-    return Drawn(f"{prefix}along-{name}", f"Along {name}", alt, pd.DataFrame({name: values, "dice": dice}))

@@ -1,11 +1,11 @@
 """The search for the decision rule that turns probability maps into masks: exact, grouped by patient, honest."""
 
 from collections.abc import Callable, Iterable, Sequence, Sized
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field, InstanceOf
 from sklearn.base import BaseEstimator
 
 from kit.core.arrays import save_arrays
@@ -16,6 +16,7 @@ from kit.core.progress import progress
 from kit.inference import ensemble, rules
 from kit.inference.maps import open_maps, to_levels, upsample
 from kit.inference.rules import CleanedRule, GatedRule, ImageRule, Rule
+from kit.inference.thresholds_file import Measures
 from kit.thresholds import cross_validation
 from kit.thresholds.calibration import ExpectedSearch
 from kit.thresholds.cleaning import cleaned_regions
@@ -36,40 +37,14 @@ LONGEST = 9
 """Digits of an area: more than those of any image."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """A rule with the thresholds that were best, and how good they are; thresholds.json holds it by these names."""
+class Found(Measures):
+    """A rule with the thresholds that were best, and how good they are."""
 
-    rule: Rule
-    rules: tuple[str, ...]
-    """Names of the rules that it was chosen among; none: nobody chose, its thresholds were given."""
-    nested_dice: float | None
-    """Mean Dice where the images of each group are scored by what is chosen without them: kind of rule, thresholds and
-    share. None where all images are of one group."""
-    interval: list[float] | None
-    """Bootstrap 95 % interval of `nested_dice` over patients."""
-    dice_all_empty: float
-    """Mean Dice of predicting nothing."""
-    dice_positives: float | None
-    """The part of the positives in `nested_dice`: their mean; None without positives."""
-    negatives_empty: float | None
-    """Share of the negatives whose mask is empty, counted as `nested_dice`; None without negatives."""
-    apparent_dice: float
-    """Mean Dice by this rule on the images that it was chosen on: flattering."""
-    masked: float
-    """Share of the images that get a mask by this rule."""
-    share: float | None
-    """Share of the images of a test set that get a mask; None: the rule's own cut says which do."""
-    prevalence: float | None
-    """Share of positives that all means are weighted to; None: that of the images."""
-    plateau: dict[str, list[float]]
-    """The range of each threshold, the others held, that loses no more than 0.001."""
-    spread: dict[str, list[float]] | None
-    """The 2.5th, 50th and 97.5th percentile of each threshold over bootstrap samples; None: none were drawn."""
-    surface: Surface | None = field(repr=False)
-    images: np.ndarray = field(repr=False)
+    rule: InstanceOf[Rule]
+    surface: InstanceOf[Surface] | None = Field(repr=False)
+    images: InstanceOf[np.ndarray] = Field(repr=False)
     """Dice of each image by this rule, (N,)."""
-    nested_images: np.ndarray | None = field(repr=False)
+    nested_images: InstanceOf[np.ndarray] | None = Field(repr=False)
     """Dice of each image in the nested estimate, (N,)."""
 
     def write(self, folder: Path | str, recipe: str | None, hashes: dict[str, str]) -> None:
@@ -88,10 +63,10 @@ class Found:
             save_arrays(folder / "surface.npz", dice=self.surface.dice, **axes)
         else:
             (folder / "surface.npz").unlink(missing_ok=True)  # of a rule that was searched before
-        names = ("nested_dice", "interval", "dice_all_empty", "dice_positives", "negatives_empty", "apparent_dice")
-        names += ("masked", "share", "prevalence", "plateau", *(("spread",) if self.spread is not None else ()))
-        measures = {name: getattr(self, name) for name in names}
-        sources = {"rules": list(self.rules), "recipe": recipe, "hashes": hashes}
+        measures = self.model_dump(mode="json", include=set(Measures.model_fields))
+        if self.spread is None:
+            del measures["spread"]
+        sources = {"recipe": recipe, "hashes": hashes}
         write_json(folder / "thresholds.json", rules.parameters(self.rule) | measures | sources)
 
 
@@ -205,7 +180,8 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
         self.best_ = self.results_[next(name for name, kind in kinds.items() if kind is chosen)]
         if len(kinds) > 1:
             nested = cross_validation.nested(list(kinds.values()))
-            self.best_ = replace(self.best_, rules=tuple(kinds), **self._nested(nested, list(kinds.values())))
+            changes = {"rules": tuple(kinds), **self._nested(nested, list(kinds.values()))}
+            self.best_ = self.best_.model_copy(update=changes)
         self.best_rule_, self.apparent_dice_ = self.best_.rule, self.best_.apparent_dice
         self.dice_, self.interval_ = self.best_.nested_dice, self.best_.interval
         self.surfaces_ = {name: found.surface for name, found in self.results_.items() if found.surface is not None}
@@ -218,8 +194,10 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
         if isinstance(rule, GatedRule):
             taken = GatedRule(taken, rule.gate)
         given = Choices(self._search(rule.name, gated), self._images, rule=taken)
-        found = replace(self._found(given), rules=())
-        return found if found.nested_dice is not None else replace(found, **self._nested(given.apparent(), [given]))
+        found = self._found(given).model_copy(update={"rules": ()})
+        if found.nested_dice is not None:
+            return found
+        return found.model_copy(update=self._nested(given.apparent(), [given]))
 
     def _found(self, kind: Choices) -> Found:
         """What a kind of rule is worth, its thresholds chosen on all images."""
