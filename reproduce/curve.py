@@ -37,8 +37,6 @@ def train_curve(workspace: Workspace, data: Path | str, recipe: str, overrides: 
     """Trains what is missing of a recipe's learning curve, and measures all of it out of fold.
 
     Args:
-        workspace: Where things lie.
-        data: The competition's folder.
         recipe: Its name or file.
         overrides: KEY=VALUE pairs over it.
 

@@ -79,7 +79,6 @@ def search(*folders: Path | str, pictures_too: bool = True) -> tuple[list[ImageF
 
     Args:
         folders: One that does not exist has none.
-        pictures_too: Count pictures as images.
 
     Raises:
         KitError: a folder cannot be listed.
@@ -109,7 +108,6 @@ def find(*folders: Path | str, pictures_too: bool = True, by_place: bool = True)
 
     Args:
         folders: One that does not exist has none.
-        pictures_too: PNG and JPEG files, too.
         by_place: Ids of files of one name in several folders are made of folder and name; else they are refused.
 
     Raises:

@@ -67,7 +67,6 @@ def read_solution(path: Path | str, seed: int = 0, public_share: float = 0.01) -
 
     Args:
         path: The file; without the column Usage, a seeded share of its images is public.
-        seed: Of that share.
         public_share: Its size in [0, 1], at least one image (round 2 of the competition: 0.01).
 
     Raises:

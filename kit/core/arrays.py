@@ -37,9 +37,6 @@ def open_array(path: Path | str, mode: Literal["r", "r+"] = "r") -> np.memmap:
 def read_arrays(path: Path | str, *wanted: str) -> dict[str, np.ndarray]:
     """The arrays of a .npz file by their names.
 
-    Args:
-        wanted: Names that must be among them.
-
     Raises:
         KitError: the file is missing, not a .npz file of numbers, or lacks an array.
     """

@@ -13,9 +13,6 @@ def compiled(**options: Any) -> Callable[[F], F]:
 
     The machine code is kept beside the package or in the user's cache; where neither can be written, as in a container
     with a read-only file system, each process compiles anew.
-
-    Args:
-        options: Of `numba.njit`.
     """
 
     def decorate(function: F) -> F:

@@ -36,9 +36,6 @@ class Document(BaseModel):
 def read_document(path: Path | str, kind: type[T] | Any, remedy: str) -> T:
     """The content of a JSON file as its model.
 
-    Args:
-        kind: A `Document`, or any type that pydantic knows.
-
     Raises:
         KitError: the file cannot be read, or is not what its model says; names each wrong key and what was expected.
     """

@@ -11,9 +11,6 @@ from kit.core.files import is_file_or_raise
 class LogFile(logging.FileHandler):
     """Appends to a log file with the time of each line; reports a disk that refuses, where logging would only print it.
 
-    Args:
-        path: The file; its folder is made when missing.
-
     Raises:
         KitError: something else than a file lies there, or it cannot be written, now or by a later line.
     """

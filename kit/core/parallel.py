@@ -65,7 +65,6 @@ def batches(
 
     Args:
         read: The i-th image; called from threads. It raises a KitError where the image cannot be read.
-        what: Title of the progress bar.
         unreadable: Takes the index and the error of an image that cannot be read; it is left out of its batch.
 
     Yields:

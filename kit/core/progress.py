@@ -71,8 +71,6 @@ def progress(
 
     Args:
         items: What to iterate over; None for a bar that is moved by hand.
-        what: Title.
-        total: Number of items, where they cannot tell.
         show: False keeps it silent, as in all processes but the first.
     """
     in_notebook = type(sys.stderr).__module__.startswith("ipykernel.")

@@ -116,7 +116,6 @@ def fill(
     """Makes the missing rows of arrays whose rows come from the same sources, one index at a time for all of them.
 
     Args:
-        arrays: With the same number of rows.
         make: Makes the rows of some indices, ascending; it may make them in any order.
         team: The processes that share the work; each of them calls this.
         skip_unreadable: Leave rows alone that were recorded as unreadable; otherwise they are tried again.

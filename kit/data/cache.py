@@ -111,8 +111,6 @@ def ensure(
 
     Args:
         sizes: Pixels a side, one cache each; an image is decoded once for all of them.
-        skip_bad: Leave out files that cannot be read instead of raising.
-        mask_resizing: How masks are made smaller, see `kit.data.resize.resize_mask`.
 
     Raises:
         KitError: files that cannot be read, each with its reason; labels that cannot be decoded.

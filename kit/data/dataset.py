@@ -41,10 +41,6 @@ class Samples(Dataset):
     """Augmented samples; what sample `index` looks like depends on (seed, epoch, index) alone.
 
     An item is the image, uint8 (1, size, size), and its mask, uint8 (1, size, size), 0 or 1, or all `UNKNOWN_MASK`.
-
-    Args:
-        augmentation: Applied to each sample; None leaves them as they are.
-        unknown: Rows whose mask is not known.
     """
 
     def __init__(

@@ -69,7 +69,6 @@ class ExtraData:
         """What a fold trains on with its part of the extra data behind its own.
 
         Args:
-            data: The fold's own part.
             cached: Of the extra data, at the same size.
         """
         from kit.data.dataset import FoldData
@@ -100,11 +99,7 @@ class ExtraData:
 
 
 def keep_apart(extra: Competition, own: Competition, split: Folds) -> ExtraData:
-    """Finds what of an extra data set may train which fold.
-
-    Args:
-        split: Its folds, which say who its patients are.
-    """
+    """Finds what of an extra data set may train which fold."""
     ids = {*own.train, *own.test, *own.unlabelled, *own.sample_ids}
     owners = patients.patient_ids(extra)
 

@@ -91,7 +91,6 @@ class Folds:
         """Row numbers of the images that train it.
 
         Args:
-            fold: Its number.
             share: Of each stratum, in (0, 1]; at least one image. A smaller share is part of a larger one.
             seed: Of the draw.
         """

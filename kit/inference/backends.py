@@ -26,11 +26,7 @@ ONNX file when it is made."""
 
 
 def package(name: str, extra: str = "onnx") -> ModuleType:
-    """An optional package.
-
-    Args:
-        extra: Of the kit, that it comes with.
-    """
+    """An optional package."""
     _disable_telemetry()
     try:
         return importlib.import_module(name)
@@ -63,11 +59,7 @@ def check(backend: str) -> None:
 
 
 def load(path: Path, backend: str) -> "nn.Module":
-    """An ONNX file as a network.
-
-    Args:
-        backend: Any but torch.
-    """
+    """An ONNX file as a network."""
     return onnxruntime_of(str(path)) if backend == "onnxruntime" else openvino_of(path)
 
 

@@ -110,9 +110,6 @@ class Stack(Document):
 def read_stack(path: Path, members: Sequence[str]) -> Stack:
     """The stack that was written to `path`.
 
-    Args:
-        members: Names of the classifiers whose verdicts it puts together.
-
     Raises:
         KitError: the file is missing, is none, or is of other members.
     """

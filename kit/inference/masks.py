@@ -92,11 +92,9 @@ def stored_inputs(
     """What a rule takes for each image of stored maps that could be read, in their order.
 
     Args:
-        rule: A gated one needs the probabilities.
         maps_path: .npy (N, h, w); maps of another size than the mask are enlarged.
         image_probabilities_path: .npy (N,), read for a gated rule only.
         shape: (H, W) of the masks, or of each image's.
-        wanted: Ids to go through; None: all.
 
     Yields:
         The image's id, its levels, uint8 (H, W), and P(the image has any pneumothorax), for a gated rule.

@@ -96,7 +96,6 @@ def files_of(
 
     Args:
         place: Where the file of an answer lies, by TTA and role, such as `run.test`.
-        backend: What the networks run on, of `kit.inference.backends`.
     """
     recipe, keys = trained.recipe, dict[str, list[list[bytes]]]()
     for part in recipe.parts():
@@ -122,7 +121,6 @@ def predict(
 
     Args:
         trained: The model, which is loaded where anything is missing.
-        what: Title of the progress bar.
 
     Returns:
         Whether any prediction was missing.

@@ -326,9 +326,6 @@ def read(path: Path | str) -> Rule:
 def fixed(threshold: Threshold, gated: bool) -> Rule:
     """The rule that a recipe gives itself.
 
-    Args:
-        gated: Whether classifying members have a say.
-
     >>> fixed(Threshold(binarization=0.75, removal=2048), gated=False)
     ImageRule(binarization=0.75, removal=2048)
     """

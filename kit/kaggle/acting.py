@@ -42,7 +42,6 @@ def send_once(what: str, look: Callable[[], T | None], record: Record, prepare: 
     """Does once what has not been done yet, and gives what it made.
 
     Args:
-        what: Names what is made, for messages.
         look: Gives it, or None while Kaggle does not list it.
         record: Of the act. It is left for the caller to close where the act is done.
         prepare: Does what has no effect beforehand, and gives the function that sends the request.

@@ -32,8 +32,6 @@ class Client:
     """A signed-in client.
 
     Args:
-        kaggle: The client of `kagglesdk`, whose services give the methods to call.
-        user: Name of the account, the owner of its kernels and datasets.
         timeout: Seconds without a byte after which a request is given up.
     """
 

@@ -55,7 +55,6 @@ def download_competition(client: Client, name: str, folder: Path) -> bool:
 
     Args:
         name: The competition's name on Kaggle.
-        folder: Made when missing.
 
     Returns:
         Whether there was anything to do.
@@ -124,9 +123,7 @@ def _bring_up_to_date(
     """Fetches the archive unless the folder was filled with what is listed now; whether it did.
 
     Args:
-        open_archive: Asks for the archive.
         name: Of the archive and of the record beside the files.
-        listed: By Kaggle.
         sizes: Of the files, where the list tells their paths: such a folder that nobody has a record of is complete,
             too.
     """
@@ -146,8 +143,6 @@ def fetch(client: Client, open_archive: transfer.Opener, archive: Path, ours: Co
     """Downloads an archive, unpacks it where it lies and removes it; gives the size of each of its files.
 
     Args:
-        open_archive: Asks for the archive.
-        archive: Where it goes.
         ours: Paths of files of an earlier version, which need not be kept.
 
     Raises:

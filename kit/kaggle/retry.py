@@ -83,12 +83,7 @@ def retrying(attempt: Callable[[int], T], repeat: bool = True) -> T:
 
 @contextlib.contextmanager
 def translated_errors(name: str, advice: Mapping[int, str] = ADVICE) -> Iterator[None]:
-    """Turns what the HTTP library raises into Refused or Unsettled.
-
-    Args:
-        name: What was asked for, for the message.
-        advice: What to do about a refusal, by its status.
-    """
+    """Turns what the HTTP library raises into Refused or Unsettled."""
     try:
         yield
     except requests.HTTPError as error:

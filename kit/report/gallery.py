@@ -26,7 +26,6 @@ def picture(pixels: np.ndarray, layers: Sequence[Layer], caption: str, side: int
     Args:
         pixels: uint8 (H, W); other than square images keep their shape.
         layers: What is outlined, the last on top.
-        caption: What the line says first.
         side: Pixels of the longer side of each panel.
 
     Returns:

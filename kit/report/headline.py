@@ -19,11 +19,7 @@ from kit.submissions.ledger import Entry
 
 
 def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
-    """The figures of the headline, the competition's own first.
-
-    Args:
-        entry: Its submission in the ledger, if there is one.
-    """
+    """The figures of the headline, the competition's own first."""
     chosen = thresholds_file.read_measured(run.thresholds)
     old = entry is not None and run.submission.is_file() and entry.sha256 != sha256(run.submission)
     ledger = f"leaderboard, from the ledger{', of an earlier submission' if old else ''}"
@@ -88,7 +84,6 @@ def ladder(axes: Axes, chosen: dict[str, Any], entry: Entry | None) -> Drawn:
 
     Args:
         chosen: Content of the run's thresholds.json.
-        entry: Its submission in the ledger, if there is one.
     """
     scores = {
         "all-empty": (chosen["dice_all_empty"], figures.MUTED),

@@ -26,8 +26,6 @@ def table(entries: Sequence[Entry], name: str, run: str = "") -> list[Submission
     """The scored submissions of a data set, the best private score first.
 
     Args:
-        entries: Of the ledger, of all data sets.
-        name: Of the data set.
         run: NAME/RECIPE of the run that the page is about.
     """
     rows = [

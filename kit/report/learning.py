@@ -86,10 +86,6 @@ def curve(axes: Axes, history: pd.DataFrame, measure: str, prefix: str = "") -> 
     """One measure against time: a colour a fold, a line a stage, and a diamond where the final weights stand.
 
     The axis leaves out values far from the middle half, so that an epoch that went astray does not flatten the others.
-
-    Args:
-        measure: One of `MEASURES`.
-        prefix: Of the file's name, for a member of an ensemble.
     """
     known = history.dropna(subset=[measure])  # not every epoch is validated
     for place, (fold, of_fold) in enumerate(known.groupby("fold")):

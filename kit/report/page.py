@@ -97,11 +97,7 @@ def build(run: Run, found: Cases, competition: Competition, split: Folds, entrie
 
 
 def compare(pairs: Sequence[Pair], overview: pd.DataFrame, folder: Path) -> str:
-    """The page of a comparison, its figures written to `folder` as SVG.
-
-    Args:
-        folder: Beside the page.
-    """
+    """The page of a comparison, its figures written to `folder` as SVG."""
     sections = []
     for pair in pairs:
         groups, extremes = (

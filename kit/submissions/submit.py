@@ -97,7 +97,6 @@ def submit_local(
 
     Args:
         oof: What its thresholds.json holds (`recipe`, `nested_dice`, …), empty for a file from elsewhere.
-        again: Submit a file that was submitted before.
         keep: Takes the file's checked copy while no other submission is under way.
 
     Raises:

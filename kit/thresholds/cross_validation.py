@@ -215,9 +215,6 @@ class Choices:
 def nested(kinds: Sequence[Choices], left_out: frozenset[int] = frozenset()) -> Outcome | None:
     """What the images of each group score by what is chosen without them: the kind of rule, its thresholds, its share.
 
-    Args:
-        left_out: Groups that take no part.
-
     Returns:
         None where there is but one group.
     """

@@ -51,7 +51,6 @@ class Found(Measures):
         """Writes thresholds.json and, of a rule that has one, surface.npz.
 
         Args:
-            folder: Made when missing.
             recipe: Name of the recipe that made the maps; None for external maps.
             hashes: SHA-256 of what the rule was chosen on, by name.
         """

@@ -47,12 +47,7 @@ def call_all(hooks: list[Hook], network: Segmenter, row: Row) -> None:
 
 
 class Charts:
-    """Writes the figures and pictures of a stage; a resumed stage goes on with its charts.
-
-    Args:
-        name: What warnings call it.
-        data: Whose validation images are drawn.
-    """
+    """Writes the figures and pictures of a stage; a resumed stage goes on with its charts."""
 
     def __init__(self, name: str, folder: Path, data: FoldData) -> None:
         self.name, self._folder, self._data = name, folder, data
@@ -127,11 +122,7 @@ def check(logger: str | None) -> None:
 
 
 def make_hooks(folder: Path, data: FoldData, recipe: Recipe, logger: str | None = None) -> Sequence[Hook]:
-    """Makes the hooks of a stage: TensorBoard, and the logger that was asked for.
-
-    Args:
-        logger: One of `LOGGERS`, or None.
-    """
+    """Makes the hooks of a stage: TensorBoard, and the logger that was asked for."""
     return [Charts("TensorBoard", folder, data), *([Wandb(folder, data, recipe)] if logger == "wandb" else [])]
 
 

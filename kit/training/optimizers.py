@@ -11,11 +11,7 @@ KINDS: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "
 
 
 def build(settings: Optimizer, network: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    """The optimiser of a network's weights.
-
-    Args:
-        learning_rate: Of the first epoch.
-    """
+    """The optimiser of a network's weights."""
     # Fused: one pass over each tensor instead of ten, 4 % of a step of a light network on a CPU. Such an optimiser
     # unscales gradients itself, so that they cannot be clipped in mixed precision.
     options = {"lr": learning_rate, "weight_decay": settings.weight_decay, "fused": settings.clip is None}

@@ -10,9 +10,6 @@ from kit.workflows.workspace import Workspace, check_maps, open_run
 def export(workspace: Workspace, data: Path | str, recipe: Recipe) -> list[Path]:
     """Writes each network of a run as ONNX beside its weights, checked against torch.
 
-    Args:
-        data: The competition's folder, whose run of the recipe is used.
-
     Returns:
         The files; those that were there already are kept.
 

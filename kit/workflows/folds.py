@@ -32,10 +32,7 @@ def make_folds(
     A fold file that the user supplied or edited is never overwritten, and no split takes another's place.
 
     Args:
-        holdout: Share of the images to hold out instead.
         out: File to write; None: `folds/NAME.csv`, or `folds/NAME-SPLIT.csv` where that is another split's.
-        allow_missing: Accept label rows without an image.
-        hash_patients: Write a hash in the place of each patient's id.
 
     Returns:
         The file, the folds, and whether they were made now.

@@ -43,7 +43,6 @@ def train_side_by_side(workspace: Workspace, job: Job, options: Sequence[str], j
     Args:
         workspace: Where things lie; its root is the working folder of the processes.
         options: Of the command line that names data and recipe, for the processes.
-        jobs: Processes at a time.
 
     Returns:
         The run, and whether there was anything to do.

@@ -40,10 +40,8 @@ def predict(
     """Predicts the test images, or any folder of images, and writes the submission.
 
     Args:
-        data: The competition's folder, whose run of the recipe is used.
         images: A folder of DICOM files or pictures instead of the test images.
         out: Where the maps (`test.npy`) and the submission of `images` go; None: `predictions/DATA-RECIPE/FOLDER`.
-        skip_bad: Files that cannot be read get an empty mask instead of an error.
         save: Kinds of files to write of each image beside the submission, see `workflows.saving`.
         backend: What the networks run on, see `inference.backends`; thresholds stay those chosen on torch's maps.
         trained_on: Name of another data set whose run predicts these test images, as round 1's networks round 2's; into
@@ -120,7 +118,6 @@ def predict_files(
     Args:
         order: Ids that the submission answers; an image without a file gets an empty mask.
         shape: (H, W) that all images must have, or of each.
-        skip_bad: Files that cannot be read get an empty mask instead of an error.
         whole: They are a whole test set, of which a share that was chosen out of fold gets masks.
 
     Raises:

@@ -34,13 +34,7 @@ def of_training(
     keep_checkpoints: bool,
     extra: Mapping[str, ExtraData],
 ) -> Sizes:
-    """The files that are still missing of a run up to its submission, with their sizes.
-
-    Args:
-        folds: Those that are trained.
-        keep_checkpoints: Whether every stage keeps its checkpoint.
-        extra: The extra data, by `extra.data`.
-    """
+    """The files that are still missing of a run up to its submission, with their sizes."""
     found: Sizes = {}
     tests = len(competition.test)
     for part in recipe.parts():

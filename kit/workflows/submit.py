@@ -36,9 +36,6 @@ def submit(
         to: `local` or `kaggle`.
         file: A submission from elsewhere instead of the run's.
         kernel: `OWNER/SLUG/VERSION` whose output is submitted instead.
-        again: Submit a file that was submitted before.
-        yes: Spend a submission of Kaggle's allowance without a question.
-        skip_bad: Images that cannot be read get an empty mask.
     """
     if to not in ("local", "kaggle"):
         raise KitError(f"TO={to}: choose local or kaggle")

@@ -127,8 +127,6 @@ def explore(
 
     Args:
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
-        prevalence: Share of positives to expect; None: as the recipe says.
-        draws: Bootstrap samples that tell how far the best thresholds move; 0: none.
 
     Returns:
         What was found, and which rule is in use.
@@ -170,7 +168,6 @@ def explore_arrays(
         folds_path: Fold file; without, images are split into five groups for the nested estimate.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         prevalence: Expected share of positives, if it is not that of these images.
-        draws: Bootstrap samples, of which each rule's best thresholds are found too.
 
     Returns:
         Folder of each search, by what to call it.
@@ -209,7 +206,6 @@ def activate(run: Run, recipe: Recipe) -> bool:
     """Makes the rule that the recipe asks for the one that the run predicts with; whether it was another before.
 
     Args:
-        run: With a finished search.
         recipe: Of the run; its `tta` and `threshold.rule` count.
     """
     folder = run.rule(recipe.threshold.rule, recipe.tta)
@@ -239,8 +235,6 @@ def search(
     Args:
         target: Folder to fill, a subfolder a search.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
-        prevalence: Share of positives to expect; None: as the recipe says.
-        fixed: Measure the recipe's own thresholds, too.
 
     Returns:
         Folder of each search, by what to call it.

@@ -38,7 +38,6 @@ def build(
         data: The competition's folder, whose very images Kaggle must have.
         sources: Data sets `OWNER/NAME` with the images; a competition that is named is attached, too.
         time_limit: Seconds after which a session ends; None: before Kaggle ends it.
-        say: Takes a line of what will be kept.
 
     Raises:
         KitError: there are no folds yet, or the recipe cannot be trained there.

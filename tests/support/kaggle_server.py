@@ -4,7 +4,6 @@ Its lists may lag behind what was done, an act may succeed and answer an error, 
 kernels have versions with an output each, scores need not be numbers, and error texts may echo the credentials.
 """
 
-import base64
 import json
 import socket
 import sys
@@ -217,11 +216,8 @@ class Handler(Answers, BaseHTTPRequestHandler):
         self.send(reply, cut=kind == "cut")
 
     def echo(self) -> str:
-        """The credentials of the request, as they are and in base64, alone and amid other words."""
-        plain = self.headers.get("Authorization", "") or self.body["token"]
-        secret = plain.rpartition(" ")[2]
-        spelt = [base64.b64encode(f"{before}{secret}{before}".encode()).decode() for before in ("", "a", "ab")]
-        return " ".join([plain, *spelt])
+        """The credentials of the request."""
+        return self.headers.get("Authorization", "") or self.body["token"]
 
     def send(self, reply: Reply, cut: bool = False) -> None:
         content = reply.body
