@@ -1,6 +1,5 @@
 """Builds the network of a recipe; loads and saves its weights."""
 
-import logging
 import os
 import re
 from functools import partial
@@ -17,8 +16,6 @@ from kit.core.distributed import PRETRAINED
 from kit.core.errors import KitError, did_you_mean, printable
 from kit.core.files import is_file_or_raise, write_bytes
 from kit.recipes.schema import Network
-
-log = logging.getLogger(__name__)
 
 # Mean and standard deviation of grey levels 0…255, one a channel.
 NORMALISATIONS = {

@@ -73,26 +73,20 @@ class Radiograph(Metadata):
     """What of its header was not believed; empty where all was."""
 
 
-def read(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:
+def read(path: Path | str) -> Radiograph:
     """Reads a file: JPEG baseline, JPEG 2000, RLE or uncompressed, 8 to 16 bits.
 
     MONOCHROME1 is inverted. Colour is read where its three channels are equal, as converters make it of a grey image.
     Images of more than 8 bits are scaled to 8 by their window, else by their full range. That
     a window was not believed is logged once.
 
-    Args:
-        shape: (height, width) that it must have; None: any.
-
     Raises:
-        KitError: the file is missing, empty, truncated, not DICOM, of another size, or not one grey image.
+        KitError: the file is missing, empty, truncated, not DICOM, or not one grey image.
     """
     with _as_kit_error(path):
         with ignore_invalid_values():
             dataset = _dataset(path)
             metadata = _metadata(dataset)
-            if shape is not None and metadata.shape != tuple(shape):
-                sizes = ["×".join(map(str, size)) for size in (metadata.shape, shape)]
-                raise Undecodable(f"is {sizes[0]} pixels, not {sizes[1]} as the others: leave it out or resize it")
             if int(dataset.get("SamplesPerPixel") or 1) == 3:
                 return Radiograph(**vars(metadata), pixels=_grey_of_colour(dataset))
             frame, pixels, doubt = _decoded(dataset)
@@ -114,22 +108,6 @@ def read_metadata(path: Path | str) -> Metadata:
     """
     with _as_kit_error(path), ignore_invalid_values():
         return _metadata(_dataset(path, stop_before_pixels=True))
-
-
-def elements(path: Path | str) -> list[tuple[str, str, str]]:
-    """The data elements of a header in the file's order: tag, name and value.
-
-    Names, dates and free text, which could tell who somebody is, are left out.
-
-    Raises:
-        KitError: the file is missing or is not DICOM.
-    """
-    found = []
-    with _as_kit_error(path), ignore_invalid_values():
-        for element in _dataset(path, stop_before_pixels=True):
-            told = element.VR not in ("PN", "LO", "SH", "ST", "LT", "UT", "DA", "TM", "DT", "SQ", "OB", "OW", "UN")
-            found.append((str(element.tag), element.name, str(element.value) if told else "left out"))
-    return found
 
 
 def holds_image(path: Path | str) -> bool | None:

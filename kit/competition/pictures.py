@@ -44,13 +44,16 @@ def read_image(path: Path | str, shape: tuple[int, int] | None = None) -> Radiog
     Raises:
         KitError: it cannot be read, or is of another size.
     """
-    if not is_picture(Path(path)):
-        return dicom.read(path, shape)
-    pixels = read(path)
-    if shape is not None and pixels.shape != tuple(shape):
-        sizes = ["×".join(map(str, size)) for size in (pixels.shape, shape)]
-        raise KitError(f"{printable(path)}: is {sizes[0]} pixels, not {sizes[1]} as the others: leave it out")
-    return Radiograph(None, None, None, None, pixels.shape, None, burned_in=False, inverted=False, pixels=pixels)
+    if is_picture(path):
+        pixels = read(path)
+        image = Radiograph(None, None, None, None, pixels.shape, None, burned_in=False, inverted=False, pixels=pixels)
+    else:
+        image = dicom.read(path)
+    if shape is not None and image.shape != tuple(shape):
+        sizes = ["×".join(map(str, size)) for size in (image.shape, shape)]
+        what = f"is {sizes[0]} pixels, not {sizes[1]} as the others: leave it out or resize it"
+        raise KitError(f"{printable(path)}: {what}")
+    return image
 
 
 def read(path: Path | str) -> np.ndarray:

@@ -4,7 +4,6 @@ A row is made from the bytes of its DICOM file and its label rows, by one versio
 one of them changes, that row is made again.
 """
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kit.competition import dicom, levels, rle, shapes
+from kit.competition import dicom, levels, pictures, rle, shapes
 from kit.competition.layout import Competition
 from kit.core import store
 from kit.core.arrays import open_array
@@ -26,8 +25,6 @@ from kit.core.store import key_of
 from kit.data import resize
 from kit.data.patients import warn_burned_in_text
 from kit.data.resize import resize_image, resize_mask
-
-log = logging.getLogger(__name__)
 
 
 class Rows(Protocol):
@@ -141,7 +138,7 @@ def _made(
 
     def read(index: int) -> tuple[int, list[np.ndarray] | KitError]:
         try:
-            image = dicom.read(paths[index], shapes.shape_of(competition.shapes, ids[index]))
+            image = pictures.read_image(paths[index], shapes.shape_of(competition.shapes, ids[index]))
         except KitError as error:
             return index, error
         if image.burned_in:

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 from kit import recipes
-from kit.competition import dicom, rle
+from kit.competition import rle
 from kit.core.errors import KitError
 from kit.core.files import write_text
 from kit.inference import maps
@@ -36,7 +36,7 @@ def test_a_header_tells_nothing_of_who_somebody_is(phantoms, tmp_path):
     assert not re.search("Doe|1960", figure.svg + str(figure.data))
     (tmp_path / "b.dcm").write_bytes(b"no image")
     with pytest.raises(KitError, match=r"b\.dcm"):
-        dicom.elements(tmp_path / "b.dcm")
+        figures.elements(tmp_path / "b.dcm")
 
 
 @pytest.mark.parametrize("name", recipes.names())
