@@ -78,6 +78,19 @@ def read_text(path: Path | str) -> str:
 
 
 @contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Names the file or folder that the block writes where the system refuses.
+
+    Raises:
+        KitError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+@contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """Gives a temporary path beside `path`; what was written there takes its place when the block ends well.
 
@@ -122,7 +135,7 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
     path = path.resolve() if path.is_symlink() else path  # its folder may lie on another disk
     temporary = _temporary(path)
     new, old = temporary / "new", temporary / "old"
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _held(temporary, lambda: temporary.mkdir(exist_ok=True)):
             try:
@@ -140,8 +153,6 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
                     raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
 
 
 def _temporary(path: Path) -> Path:
@@ -255,10 +266,8 @@ def set_aside(path: Path) -> None:
         KitError: the folder cannot be written.
     """
     if is_file_or_raise(path):
-        try:
+        with writing(path):
             os.replace(path, path.with_name(f"{path.stem}.previous{path.suffix}"))
-        except OSError as error:
-            raise unwritable(path, error) from error
 
 
 def sha256(path: Path | str) -> str:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from kit.core.errors import unwritable
-from kit.core.files import is_file_or_raise
+from kit.core.files import is_file_or_raise, writing
 
 
 class LogFile(logging.FileHandler):
@@ -16,12 +16,10 @@ class LogFile(logging.FileHandler):
     """
 
     def __init__(self, path: Path) -> None:
-        try:
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             is_file_or_raise(path)
             super().__init__(path, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise unwritable(path, error) from None
         self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: D102

@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from kit.core.arrays import create_array, open_array
 from kit.core.distributed import ALONE, Team
-from kit.core.errors import KitError, unwritable
+from kit.core.errors import KitError
 from kit.core.files import (
     is_file_or_raise,
     read_bytes,
@@ -40,6 +40,7 @@ from kit.core.files import (
     sha256,
     write_bytes,
     write_json,
+    writing,
 )
 
 log = logging.getLogger(__name__)
@@ -291,35 +292,28 @@ class _Writer:
         self._team.barrier()
         if self._team.first and is_file_or_raise(self._part):
             write_bytes(_ids_path(self._array.path), _lines(self._array.ids))
-            try:
+            with writing(self._array.path):
                 os.replace(self._part, self._array.path)
-            except OSError as error:
-                raise unwritable(self._array.path, error) from error
         self._team.barrier()
 
     def _write(self, index: int, row: npt.ArrayLike) -> None:
         """Writes a row into the file; through a mapping, the system would have to fault in each of its pages."""
         values = np.empty(self._array.shape, self._array.dtype)
         values[...] = row
-        try:
+        with writing(self._part):
             handle = os.open(self._part, os.O_WRONLY)
             try:
                 if os.pwrite(handle, values.data, self._offset + index * values.nbytes) < values.nbytes:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(handle)
-        except OSError as error:
-            raise unwritable(self._part, error) from error
 
     def _flush(self) -> None:
         if self._waiting:
-            try:
-                with open(self._part, "rb") as handle:
-                    os.fsync(handle.fileno())
+            with writing(self._part), open(self._part, "rb") as handle:
+                os.fsync(handle.fileno())
                 self._keys[self._waiting] = self._wanted[self._waiting]
                 self._keys.flush()
-            except OSError as error:
-                raise unwritable(self._part, error) from error
             self._waiting.clear()
         self._flushed = time.monotonic()
 
@@ -328,10 +322,8 @@ class _Writer:
         array = self._array
         is_file_or_raise(self._part)
         if array._fits(array.path):
-            try:
+            with writing(self._part):
                 os.replace(array.path, self._part)
-            except OSError as error:
-                raise unwritable(self._part, error) from error
         elif not array._fits(self._part):
             array.path.unlink(missing_ok=True)
             with replacing(keys_path(array.path)) as temporary:

@@ -19,8 +19,7 @@ from kagglesdk.competitions.types.competition_api_service import ApiDownloadData
 from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest, ApiListDatasetFilesRequest
 
 from kit.core import files
-from kit.core.documents import Count, Document, read_document
-from kit.core.errors import KitError, unwritable
+from kit.core.errors import KitError
 from kit.core.progress import progress
 from kit.kaggle import transfer
 from kit.kaggle.client import Client
@@ -28,26 +27,12 @@ from kit.kaggle.client import Client
 log = logging.getLogger(__name__)
 
 
+File = dict[str, Any]
+"""What Kaggle's list says of a file: `size` in bytes, and `date`, when it was made."""
+
+
 class Broken(KitError):
     """An archive that is not what it should be, and is not worth keeping."""
-
-
-class Listed(Document):
-    """What Kaggle says of a file."""
-
-    size: Count
-    """Bytes."""
-    date: str
-    """When it was made."""
-
-
-class Fetched(Document):
-    """What a folder was filled with."""
-
-    listed: dict[str, Listed]
-    """By the names that Kaggle's list has."""
-    files: dict[str, Count]
-    """Size of each file by its path in the folder."""
 
 
 def download_competition(client: Client, name: str, folder: Path) -> bool:
@@ -69,8 +54,9 @@ def download_competition(client: Client, name: str, folder: Path) -> bool:
         return client.ask(client.competitions.download_data_files, request)
 
     listed = list_files(client, name)
-    fresh = _bring_up_to_date(client, open_archive, folder, name, listed, {n: one.size for n, one in listed.items()})
-    if missing := [path for path, file in listed.items() if _size(folder / path) != file.size]:
+    sizes = {path: file["size"] for path, file in listed.items()}
+    fresh = _bring_up_to_date(client, open_archive, folder, name, listed, sizes)
+    if missing := [path for path, size in sizes.items() if _size(folder / path) != size]:
         raise KitError(f"{folder}: {missing[0]} and {len(missing) - 1} more are not as Kaggle lists them: try again")
     return fresh
 
@@ -100,7 +86,7 @@ def download_dataset(client: Client, name: str, folder: Path) -> bool:
     return _bring_up_to_date(client, open_archive, folder, slug, listed, None)
 
 
-def list_files(client: Client, name: str) -> dict[str, Listed]:
+def list_files(client: Client, name: str) -> dict[str, File]:
     """The files of a competition by their paths."""
     request = ApiListDataFilesRequest()
     request.competition_name, request.page_size = name, 200
@@ -108,8 +94,8 @@ def list_files(client: Client, name: str) -> dict[str, Listed]:
     return {file.name: _listed(file) for page in pages for file in page.files or []}
 
 
-def _listed(file: Any) -> Listed:
-    return Listed(size=file.total_bytes, date=str(file.creation_date or ""))
+def _listed(file: Any) -> File:
+    return {"size": file.total_bytes, "date": str(file.creation_date or "")}
 
 
 def _bring_up_to_date(
@@ -117,7 +103,7 @@ def _bring_up_to_date(
     open_archive: transfer.Opener,
     folder: Path,
     name: str,
-    listed: dict[str, Listed],
+    listed: dict[str, File],
     sizes: dict[str, int] | None,
 ) -> bool:
     """Fetches the archive unless the folder was filled with what is listed now; whether it did.
@@ -127,15 +113,15 @@ def _bring_up_to_date(
         sizes: Of the files, where the list tells their paths: such a folder that nobody has a record of is complete,
             too.
     """
-    marker, ours = folder / f".{name}.json", frozenset[str]()
-    if files.is_file_or_raise(marker):
-        known: Fetched = read_document(marker, Fetched, "remove it and run the same command again")
-        ours = frozenset(known.files)
-        sizes = known.files if known.listed == listed else None
+    marker = folder / f".{name}.json"
+    known = files.read_json(marker) if files.is_file_or_raise(marker) else {}
+    ours = known.get("files", {})
+    if known:
+        sizes = ours if known.get("listed") == listed else None
     if sizes is not None and all(_size(folder / path) == size for path, size in sizes.items()):
         return False
     found = fetch(client, open_archive, folder / f"{name}.zip", ours)
-    files.write_json(marker, Fetched(listed=listed, files=found).model_dump())
+    files.write_json(marker, {"listed": listed, "files": found})
     return True
 
 
@@ -187,7 +173,7 @@ def unpack(path: Path, folder: Path, ours: Collection[str] = ()) -> dict[str, in
         Broken: a path leads out of the folder, or a file is not what it should be.
         KitError: there is no room for its files.
     """
-    with _explained(path), zipfile.ZipFile(path) as archive:
+    with _explained(path), files.writing(folder), zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:
             if not (folder / member.filename).resolve().is_relative_to(folder.resolve()):
@@ -206,8 +192,6 @@ def unpack(path: Path, folder: Path, ours: Collection[str] = ()) -> dict[str, in
                     os.replace(target, kept)
                     log.warning("%s: was another file than Kaggle's: kept as %s", target, kept)
                 os.replace(part, target)
-        except OSError as error:
-            raise unwritable(folder, error) from None
         finally:
             part.unlink(missing_ok=True)
         os.sync()  # once for all: the archive goes when this returns

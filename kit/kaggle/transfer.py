@@ -1,8 +1,7 @@
 """Files to and from Kaggle's storage: resumed where they broke off, and whole or not at all."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ def download(client: Client, open_at: Opener, path: Path, check: Callable[[Path]
     name = f"download of {path.name}"
 
     def attempt(number: int) -> None:
-        with translated_errors(name, STORAGE_ADVICE), _on_disk(path), open_at() as response:
+        with files.writing(path), translated_errors(name, STORAGE_ADVICE), open_at() as response:
             _expect(response, 200)
             size = _fetch(client, response, part)
         if size is not None and part.stat().st_size != size:
@@ -144,17 +143,6 @@ def _stream(response: requests.Response, part: Path, start: int, size: int | Non
         for chunk in response.iter_content(CHUNK):
             handle.write(chunk)
             bar.update(len(chunk))
-
-
-@contextmanager
-def _on_disk(path: Path) -> Iterator[None]:
-    """Turns a full disk, or one that cannot be written, into a line for the user."""
-    try:
-        yield
-    except requests.RequestException:  # Those are OSErrors too.
-        raise
-    except OSError as error:
-        raise KitError(f"{path}: cannot be written ({error.strerror}): free some space or choose another") from None
 
 
 def _expect(response: requests.Response, *statuses: int) -> None:

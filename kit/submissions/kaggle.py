@@ -89,7 +89,7 @@ def require_same_competition(client: Client, name: str, competition: layout.Comp
     except retry.Refused as failure:  # files may be withdrawn where submissions are still taken
         log.warning("%s; whether %s holds its data is not known", failure, competition.folder)
         return
-    samples = {path: file.size for path, file in listed.items() if "sample_submission" in path}
+    samples = {path: file["size"] for path, file in listed.items() if "sample_submission" in path}
     ours = {competition.sample_path.name: competition.sample_path.stat().st_size}
     if samples and not ours.items() & samples.items():
         theirs = ", ".join(f"{path} of {size} bytes" for path, size in samples.items())

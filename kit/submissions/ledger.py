@@ -23,8 +23,8 @@ from typing import Annotated, Any, BinaryIO, Literal
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from kit.core.documents import Count
-from kit.core.errors import KitError, unwritable
-from kit.core.files import is_file_or_raise, read_bytes
+from kit.core.errors import KitError
+from kit.core.files import is_file_or_raise, read_bytes, writing
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 Kind = Literal["built", "validated", "unconfirmed", "refused", "submitted", "scored"]
@@ -105,7 +105,7 @@ def append(path: Path | str, event: Kind, sha256: str, **fields: Any) -> None:
     path = Path(path)
     is_file_or_raise(path)
     line = Event(time=datetime.now(UTC).strftime(TIME), event=event, sha256=sha256, **fields)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a+b") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -113,8 +113,6 @@ def append(path: Path | str, event: Kind, sha256: str, **fields: Any) -> None:
             handle.write(line.model_dump_json(exclude_unset=True).encode() + b"\n")
             handle.flush()
             os.fsync(handle.fileno())
-    except OSError as error:
-        raise unwritable(path, error) from None
 
 
 def read(path: Path | str) -> list[Event]:

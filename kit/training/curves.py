@@ -13,7 +13,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from kit.core.errors import unwritable
+from kit.core.files import writing
 
 
 class Curves:
@@ -46,15 +46,10 @@ class Curves:
             Event(wall_time=time.time(), step=step, summary=Summary(value=[Summary.Value(tag=name, image=image)]))
         )
 
-    def close(self) -> None:
-        """Nothing is left to do: every value is in the file."""
-
     def _write(self, *events: Event) -> None:
-        try:
+        with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with open(self._path, "ab") as handle:
                 writer = RecordWriter(handle)
                 for event in events:
                     writer.write(event.SerializeToString())
-        except OSError as error:
-            raise unwritable(self._path, error) from error
