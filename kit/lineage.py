@@ -4,7 +4,7 @@ Inputs are the images and labels, the folds, the extra data, and the weights tha
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,6 @@ from kit.core.documents import Document, read_document
 from kit.core.errors import KitError
 from kit.core.files import sha256, write_json
 from kit.core.store import key_of
-from kit.recipes.differences import differences
 from kit.recipes.schema import Recipe
 from kit.run import Run
 
@@ -97,6 +96,16 @@ def require_same_recipe(run: Run, wanted: Recipe) -> None:
             f"{run.folder}: was trained with other settings ({'; '.join(changed)}): use the same ones, remove "
             f"{run.folder}, or name a new run with SET='name=…'"
         )
+
+
+def differences(old: Recipe, new: Recipe, may_differ: Callable[[str], bool]) -> list[str]:
+    """Keys of two recipes that differ, each with both values, but for those that may, such as `threshold.rule`."""
+    before, after = _flat(old.resolved()), _flat(new.resolved())
+    return [
+        f"{key}: {before.get(key)} → {after.get(key)}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not may_differ(key)
+    ]
 
 
 def may_change(key: str, recipe: Recipe) -> bool:
@@ -199,3 +208,15 @@ def _is_begun(run: Run) -> bool:
     """Whether there is an epoch to lose, and it is known of what."""
     begun = any(next(run.folder.rglob(name), None) for name in ("last.ckpt", "weights.safetensors"))
     return begun and run.recipe_path.is_file() and run.inputs_path.is_file()
+
+
+def _flat(value: object, path: str = "") -> dict[str, object]:
+    """The leaves of nested mappings and lists, by their path."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {
+            key: leaf
+            for name, part in items
+            for key, leaf in _flat(part, f"{path}.{name}" if path else str(name)).items()
+        }
+    return {path: value}

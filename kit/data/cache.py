@@ -112,20 +112,7 @@ def ensure(
     Raises:
         KitError: files that cannot be read, each with its reason; labels that cannot be decoded.
     """
-    keys = image_keys(competition)
-    with locked(folder) if team.first else nullcontext():  # of processes that train a fold each, one makes it
-        return _made(competition, keys, sorted(set(sizes)), folder, skip_bad, team, mask_resizing)
-
-
-def _made(
-    competition: Competition,
-    keys: tuple[bytes, ...],
-    sizes: Sequence[int],
-    folder: Path,
-    skip_bad: bool,
-    team: Team,
-    mask_resizing: str,
-) -> dict[int, Cache]:
+    sizes, keys = sorted(set(sizes)), image_keys(competition)
     ids, paths = list(competition.train), list(competition.train.values())
     made_from = [key_of(levels.READER, resize.RESIZER, key) for key in keys]
     arrays = {
@@ -153,7 +140,9 @@ def _made(
     def make(rows: Sequence[int]) -> Iterator[tuple[int, list[np.ndarray] | KitError]]:
         return progress(map_in_order(read, rows), f"caching images at {', '.join(map(str, sizes))} px", len(rows))
 
-    _, errors = store.fill([array for pair in arrays.values() for array in pair], make, team, skip_bad)
+    wanted = [array for pair in arrays.values() for array in pair]
+    with locked(folder) if team.first else nullcontext():  # of processes that train a fold each, one makes it
+        _, errors = store.fill(wanted, make, team, skip_bad)
     warn_burned_in_text(sorted(burned_in))
     dicom.report_bad(errors, skip_bad)
     return {

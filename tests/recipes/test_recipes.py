@@ -9,7 +9,7 @@ import pytest
 
 from kit import recipes
 from kit.core.errors import KitError
-from kit.recipes.differences import differences
+from kit.lineage import differences
 from kit.training import schedules
 
 
