@@ -14,7 +14,7 @@ import numpy as np
 
 from kit.core.arrays import open_array, save_array
 from kit.core.errors import KitError
-from kit.core.files import is_file_or_raise, read_bytes, write_text
+from kit.core.files import is_file_or_raise, read_text, write_text
 from kit.core.store import keys_path, unreadable
 
 PROBABILITIES = np.arange(256) / 255
@@ -79,12 +79,7 @@ def read_ids(path: Path | str) -> tuple[str, ...]:
     Raises:
         KitError: they are missing or are no text.
     """
-    beside = Path(path).with_suffix(".ids.txt")
-    try:
-        lines = read_bytes(beside).decode().removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        remedy = "`make train predict` restores that of a run"
-        raise KitError(f"{beside}: is not a text of ids ({error}): {remedy}") from None
+    lines = read_text(Path(path).with_suffix(".ids.txt")).removesuffix("\n").split("\n")
     return tuple(line.rstrip("\r") for line in lines)
 
 
