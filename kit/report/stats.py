@@ -10,6 +10,8 @@ from kit.core.errors import KitError
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 
+_SEXES = {"F": "Female", "M": "Male"}
+
 
 def overview(competition: Competition) -> pd.Series:
     """Numbers of images by what their labels say (paper Table 2)."""
@@ -41,27 +43,24 @@ def metadata(competition: Competition) -> pd.DataFrame:
     ]
     rows += [("Test", path, None) for path in competition.test.values()]
 
-    def read(row: tuple[str, Path, bool | None]) -> dicom.Metadata | KitError:
+    def read(row: tuple[str, Path, bool | None]) -> tuple | KitError:
+        name, path, positive = row
         try:
-            return dicom.read_metadata(row[1])
+            header = dicom.read_metadata(path)
         except KitError as error:
             return error
+        return (
+            name,
+            _SEXES.get(header.sex or "", "unknown"),
+            header.view_position.upper() if header.view_position else "unknown",
+            positive,
+        )
 
     found = list(progress(map_in_order(read, rows), "reading headers", len(rows)))
     dicom.report_bad([header for header in found if isinstance(header, KitError)], skip_bad=True)
-    rows = [row for row, header in zip(rows, found, strict=True) if not isinstance(header, KitError)]
-    headers = [header for header in found if not isinstance(header, KitError)]
-    sexes = {"F": "Female", "M": "Male"}
-    return pd.DataFrame(
-        {
-            "set": [name for name, _, _ in rows],
-            "Gender": [sexes.get(header.sex or "", "unknown") for header in headers],
-            "View Position": [
-                header.view_position.upper() if header.view_position else "unknown" for header in headers
-            ],
-            "positive": pd.Series([positive for _, _, positive in rows], dtype="boolean"),
-        }
-    )
+    known = [header for header in found if not isinstance(header, KitError)]
+    table = pd.DataFrame(known, columns=["set", "Gender", "View Position", "positive"])
+    return table.astype({"positive": "boolean"})
 
 
 def breakdown(table: pd.DataFrame) -> pd.DataFrame:
