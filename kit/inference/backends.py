@@ -8,7 +8,6 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -58,11 +57,6 @@ def check(backend: str) -> None:
             package(name, extra)
 
 
-def load(path: Path, backend: str) -> "nn.Module":
-    """An ONNX file as a network."""
-    return onnxruntime_of(str(path)) if backend == "onnxruntime" else openvino_of(path)
-
-
 def onnxruntime_of(model: str | bytes) -> "nn.Module":
     """A file, or its content, in ONNX Runtime."""
     import torch
@@ -74,7 +68,7 @@ def onnxruntime_of(model: str | bytes) -> "nn.Module":
     return _answering(lambda images: session.run(None, {"images": images}))
 
 
-def openvino_of(path: Path) -> "nn.Module":
+def openvino_of(path: str) -> "nn.Module":
     """A file in OpenVINO."""
     import torch
 

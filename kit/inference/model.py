@@ -320,8 +320,8 @@ def load_networks(
         backends.check(backend)
         from kit.inference import export
 
-        made = [export.ensure(path, recipe.network, recipe.stages[-1].size) for path in weights]
-        return [backends.load(path, backend) for path in made]
+        run = backends.onnxruntime_of if backend == "onnxruntime" else backends.openvino_of
+        return [run(str(export.ensure(path, recipe.network, recipe.stages[-1].size))) for path in weights]
     network = recipe.network
     if device is None:
         device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
