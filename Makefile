@@ -14,7 +14,7 @@ KIT       := $(BIN)/python -m kit
 REPRODUCE := $(BIN)/python -m reproduce
 
 # Verbs that are not the kit's, each with the variables that it takes.
-OTHERS := experiments:DATA,SET study:DATA,SET claims:DATA,SET curve:DATA,RECIPE,SET \
+OTHERS := experiments:DATA,SET study:DATA,SET claims:DATA,SET curve:DATA,RECIPE,SET,ARGS \
           tables:DATA,ARGS figures:DATA,RECIPE,SET,ARGS test:ARGS test-fast:ARGS coverage:ARGS bench:ARGS bench-gpu: help: lint: docs: clean:
 
 # Of the command line alone: what the environment has by these names is not meant.

@@ -72,12 +72,19 @@ def train_claims(*, data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None
 
 
 @verb(app, "curve", ["python -m reproduce curve --data ../siim --recipe small"])
-def train_learning_curve(*, data: Data = DEMO, recipe: RecipeName = None, overrides: Overrides = UNCHANGED) -> None:
+def train_learning_curve(
+    *,
+    data: Data = DEMO,
+    recipe: RecipeName = None,
+    overrides: Overrides = UNCHANGED,
+    jobs: Annotated[int, typer.Option(min=1, help="Train up to this many folds at a time.")] = 1,
+) -> None:
     """Train a recipe on 25, 50 and 100 % of the images with three seeds each, and print what more images bring."""
     from kit.workflows.workspace import Workspace
     from reproduce import curve
 
-    print(curve.table(curve.train_curve(Workspace(), data, recipe_for(data, recipe), overrides)))
+    measured = curve.train_curve(Workspace(), data, recipe_for(data, recipe), overrides, jobs)
+    print(curve.table(measured))
 
 
 if __name__ == "__main__":

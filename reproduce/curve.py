@@ -11,34 +11,40 @@ from kit.recipes.schema import Recipe
 from kit.report import cases
 from kit.run import Run
 from kit.workflows import folds, train
+from kit.workflows.jobs import train_side_by_side
 from kit.workflows.workspace import Workspace, open_run
-from reproduce.studies import SEEDS
+from reproduce.studies import SEEDS, Training
 
 SHARES = (0.25, 0.5, 1.0)
 
 
-def trainings(recipe: str, overrides: Sequence[str]) -> dict[float, list[Recipe]]:
-    """A recipe a seed, by the share of the images; each takes as many steps, so a smaller share comes more often.
+def trainings(recipe: str, overrides: Sequence[str]) -> dict[float, list[Training]]:
+    """A training a seed, by the share of the images; each takes as many steps, so a smaller share comes more often.
 
-    >>> [recipe.stages[0].epochs for recipe in trainings("demo", ["stages.0.epochs=3"])[0.25]]
-    [12, 12, 12]
+    >>> trainings("demo", ["stages=[{size: 32, epochs: 3, batch_size: 8}]"])[0.25][2].overrides
+    'name=demo-curve-25-2 seed=2 folds.train_share=0.25 stages.0.epochs=12'
     """
     whole = recipes.load(recipe, overrides)
 
-    def load(share: float, seed: int) -> Recipe:
+    def training(share: float, seed: int) -> Training:
         epochs = [f"stages.{n}.epochs={round(stage.epochs / share)}" for n, stage in enumerate(whole.stages)]
         name = f"{whole.name}-curve-{100 * share:.0f}-{seed}"
-        return recipes.load(recipe, [*overrides, f"name={name} seed={seed} folds.train_share={share}", *epochs])
+        return Training(recipe, " ".join([f"name={name} seed={seed} folds.train_share={share}", *epochs]))
 
-    return {share: [load(share, seed) for seed in SEEDS] for share in SHARES}
+    return {share: [training(share, seed) for seed in SEEDS] for share in SHARES}
 
 
-def train_curve(workspace: Workspace, data: Path | str, recipe: str, overrides: Sequence[str]) -> pd.DataFrame:
+def train_curve(
+    workspace: Workspace, data: Path | str, recipe: str, overrides: Sequence[str], jobs: int = 1
+) -> pd.DataFrame:
     """Trains what is missing of a recipe's learning curve, and measures all of it out of fold.
 
     Args:
+        workspace: Where things lie.
+        data: The competition's folder.
         recipe: Its name or file.
         overrides: KEY=VALUE pairs over it.
+        jobs: Folds to train at a time.
 
     Returns:
         A row a training: share, seed, how many images and positives a fold's network has learned from (mean over
@@ -50,9 +56,12 @@ def train_curve(workspace: Workspace, data: Path | str, recipe: str, overrides: 
     """
     rows = []
     for share, drawn in trainings(recipe, overrides).items():
-        for one in drawn:
+        for training in drawn:
+            given = [*overrides, training.overrides]
+            one = recipes.load(recipe, given)
             folds.make_folds(workspace, data, one)
-            run, _ = train.train(workspace, train.Job(data, one))
+            options = ["--data", str(data), "--recipe", recipe, *(word for pair in given for word in ("--set", pair))]
+            run, _ = train_side_by_side(workspace, train.Job(data, one), options, jobs)
             rows.append({"share": share, "seed": one.seed} | _measured(workspace, data, one, run))
     return pd.DataFrame(rows)
 

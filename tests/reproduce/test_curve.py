@@ -8,20 +8,25 @@ from reproduce import curve
 
 
 def test_each_share_takes_as_many_steps_and_differs_in_nothing_else():
-    found = curve.trainings("small", ["stages=[{size: 64, epochs: 3, batch_size: 4, learning_rate: 0.001}]"])
+    given = ["stages=[{size: 64, epochs: 3, batch_size: 4, learning_rate: 0.001}]"]
+    found = curve.trainings("small", given)
     for share, drawn in found.items():
-        assert [recipe.seed for recipe in drawn] == [0, 1, 2]
-        for recipe in drawn:
+        loaded = [recipes.load(training.recipe, [*given, training.overrides]) for training in drawn]
+        assert [recipe.seed for recipe in loaded] == [0, 1, 2]
+        for recipe in loaded:
             assert recipe.folds.train_share * recipe.stages[0].epochs == 3
             assert recipe.name == f"small-curve-{100 * share:.0f}-{recipe.seed}"
             assert recipe.network == recipes.load("small").network
-    assert len({recipe.name for drawn in found.values() for recipe in drawn}) == 9
 
 
 def test_the_table_has_the_mean_and_the_spread_of_each_share(tmp_path, monkeypatch):
     trained, made = [], []
     monkeypatch.setattr(curve.folds, "make_folds", lambda place, data, recipe: made.append(recipe.name))
-    monkeypatch.setattr(curve.train, "train", lambda place, job: (trained.append(job.recipe), True))
+    monkeypatch.setattr(
+        curve,
+        "train_side_by_side",
+        lambda place, job, options, jobs: (trained.append(recipes.load("demo", options[5::2])), jobs == 3),
+    )
     scores = {
         "images": 100.0, "positives": 30.0, "dice_all_empty": 0.78, "dice_positives": 0.2, "negatives_empty": 0.98
     }  # fmt: skip
@@ -34,7 +39,7 @@ def test_the_table_has_the_mean_and_the_spread_of_each_share(tmp_path, monkeypat
             "image_auc": 0.9,
         },
     )
-    measured = curve.train_curve(tmp_path, "x", "demo", ["precision=32-true"])
+    measured = curve.train_curve(tmp_path, "x", "demo", ["precision=32-true"], jobs=3)
     assert [recipe.name for recipe in trained] == made
     assert {recipe.precision for recipe in trained} == {"32-true"}
     rows = curve.table(measured).splitlines()
