@@ -13,6 +13,7 @@ import torch
 
 sys.path.append(str(Path(__file__).parent / "support"))
 
+from command_line import kit, working_folder
 from kaggle_fixtures import client, competition, csv, home, impatient, kaggle
 from slow_rules import problem, slow
 from tiny_recipes import tiny_competition, tiny_folder
@@ -20,8 +21,8 @@ from tiny_recipes import tiny_competition, tiny_folder
 from kit import phantom
 from kit.competition import layout
 
-__all__ = ["client", "competition", "csv", "home", "impatient", "kaggle", "phantoms", "problem", "slow"]
-__all__ += ["tiny_competition", "tiny_folder"]
+__all__ = ["client", "competition", "csv", "home", "impatient", "kaggle", "kit", "phantoms", "problem", "slow"]
+__all__ += ["tiny_competition", "tiny_folder", "working_folder"]
 
 SLOW = (
     "docs",
@@ -35,16 +36,21 @@ SLOW = (
     "cli",
     "competition/test_broken_dicom.py",
     "inference/test_export.py",
+    "kaggle/test_download.py",
     "kaggle/test_kills.py",
+    "submissions/test_kaggle.py",
+    "submissions/test_unknown_outcome.py",
+    "thresholds/test_cleaning.py",
     "thresholds/test_gate.py",
     "thresholds/test_honesty.py",
     "thresholds/test_matching.py",
     "test_bench.py",
     "test_face.py",
     "test_makefile.py",
+    "test_networks.py",
     "test_package.py",
 )
-"""What trains, draws, starts processes or breaks every file in turn: `make test-fast` leaves it to `make test`."""
+"""What trains, draws, waits, starts processes or breaks every file in turn; `make test-fast` leaves it out."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,24 +11,9 @@ from pathlib import Path
 import pytest
 
 import kit as package
-from kit import cli
 from kit.cli.process import stoppable
 
 HERE = os.environ | {"PYTHONPATH": str(Path(package.__file__).parents[1])}
-
-
-@pytest.fixture
-def kit(monkeypatch, capsys, tmp_path):
-    """Runs the command line in a folder of its own: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code, *capsys.readouterr()
-
-    return run
 
 
 def test_version(kit):

@@ -5,9 +5,9 @@ called as `make` goes through the Makefile, and every call of the kit through th
 their overrides are loaded.
 """
 
+import functools
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,7 @@ def blocks(page, kind):
     return found
 
 
+@functools.cache
 def called(script, folder):
     """How a shell calls the programs: a list of words each."""
     stubs, log = folder / "stubs", folder / "calls"
@@ -68,7 +69,7 @@ def called(script, folder):
         text=True,
     )
     assert done.returncode == 0, f"{script}\n{done.stderr}"
-    return [call.split("\n") for call in log.read_text().split("\n\n") if call]
+    return [tuple(call.split("\n")) for call in log.read_text().split("\n\n") if call]
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,7 @@ def place(tmp_path_factory):
     return folder
 
 
+@functools.cache
 def kit_calls(command, folder):
     """The kit's arguments that a call of a program comes to."""
     program, *words = command
@@ -143,10 +145,9 @@ def test_a_command_that_is_none_is_noticed(script, place):
         [parse(arguments) for command in called(script, place) for arguments in kit_calls(command, place)]
 
 
-def test_own_data_from_nothing_to_a_score(place, tmp_path, monkeypatch, capsys):
+def test_own_data_from_nothing_to_a_score(place, kit):
     """The page's blocks in their order, all but the kernel's for real."""
     page = ROOT / "docs/how-to/own-data.md"
-    monkeypatch.chdir(tmp_path)
     written = re.findall(r"as `([\w.]+\.yaml)`:\n\n```yaml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
     for name, content in written:
         Path(name).write_text(content)
@@ -161,12 +162,9 @@ def test_own_data_from_nothing_to_a_score(place, tmp_path, monkeypatch, capsys):
             for arguments in kit_calls(command, place):
                 if arguments[0] == "kernel":
                     continue
-                monkeypatch.setattr(sys, "argv", ["kit", *arguments])
-                with pytest.raises(SystemExit) as end:
-                    cli.main()
-                output = capsys.readouterr()
-                told += output.out
-                assert end.value.code == 0, f"{arguments}: {output.err}"
+                code, out, errors = kit(*arguments)
+                told += out
+                assert code == 0, f"{arguments}: {errors}"
     assert "0 errors, 0 notes; next: kit import cells --out data/cells" in told
     score = float(re.search(r"public \S+ · private (\S+)", told)[1])
     assert score > 0.8

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import trained_there
 from tiny_run import artefacts
 
-from kit import cli, networks, recipes
+from kit import networks, recipes
 from kit.competition import layout
 from kit.core.distributed import PRETRAINED
 from kit.core.errors import KitError
@@ -132,11 +131,9 @@ def test_a_name_that_is_no_data_set_is_refused(kernel):
         (["kernel", "build", "--train", "--gpu"], "--gpu: does nothing with --train"),
     ],
 )
-def test_options_without_effect_are_refused(monkeypatch, capsys, arguments, said):
-    monkeypatch.setattr(sys, "argv", ["kit", *arguments])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert (end.value.code, said in capsys.readouterr().err) == (2, True)
+def test_options_without_effect_are_refused(kit, arguments, said):
+    code, _, errors = kit(*arguments)
+    assert (code, said in errors) == (2, True)
 
 
 @pytest.mark.parametrize("form", ["unpacked", "zipped", "elsewhere"])
@@ -187,17 +184,14 @@ def test_a_limit_that_lets_nothing_be_finished_is_a_failure(kernel, bundle, tmp_
 
 
 def test_a_run_that_was_trained_in_two_sessions_is_at_home_as_if_trained_here(
-    kaggle, impatient, tmp_path, monkeypatch, capsys
+    kaggle, impatient, tmp_path, monkeypatch, kit
 ):
     """The verb against our Kaggle, which runs real sessions; the first is cut at its first checkpoint."""
 
-    def kit(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--data", "tiny", "--recipe", "small.yaml"])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        told = capsys.readouterr()
-        assert not end.value.code, told.err
-        return told.out
+    def verb(*arguments):
+        code, out, errors = kit(*arguments, "--data", "tiny", "--recipe", "small.yaml")
+        assert not code, errors
+        return out
 
     def play(body):
         versions = kaggle.kernels["ada/kit-tiny-small-train"]
@@ -216,19 +210,19 @@ def test_a_run_that_was_trained_in_two_sessions_is_at_home_as_if_trained_here(
     trained_there.write(tmp_path)
     Path("kaggle.yaml").write_text("user: ada\ntimeout: 600\n")
     there = ("train", "--on", "kaggle", "--source", "ada/lungs")
-    assert "session 1 begins" in kit(*there, "--no-wait")
+    assert "session 1 begins" in verb(*there, "--no-wait")
     assert not Path("runs").exists()
-    assert "runs/tiny/small: trained on Kaggle, nothing left to do" in kit(*there)
+    assert "runs/tiny/small: trained on Kaggle, nothing left to do" in verb(*there)
     assert len(kaggle.kernels["ada/kit-tiny-small-train"]) == 2
     fetched = artefacts(Path("runs"))
-    assert "nothing left to do" in kit(*there)
-    assert "trained, nothing to do" in kit("train")
-    assert "up to date, nothing to do" in kit("predict")
+    assert "nothing left to do" in verb(*there)
+    assert "trained, nothing to do" in verb("train")
+    assert "up to date, nothing to do" in verb("predict")
     trained_there.write(tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
-    kit("train")
+    verb("train")
     with pytest.raises(AssertionError, match="was begun here: go on here, remove it, or name a new run"):
-        kit(*there)
-    kit("predict")
+        verb(*there)
+    verb("predict")
     del fetched["tiny/small/kaggle.json"]
     assert fetched == artefacts(Path("runs"))

@@ -1,10 +1,7 @@
 """A run that is no better than an empty submission says so where its verbs end."""
 
-import sys
-
 import pytest
 
-from kit import cli
 from kit.core.files import write_json
 from kit.report import summary, surfaces
 from kit.run import Run
@@ -52,12 +49,9 @@ def test_train_ends_with_it(folder, wanted):
 
 
 @cases
-def test_report_ends_with_it(folder, wanted, monkeypatch, capsys):
+def test_report_ends_with_it(folder, wanted, monkeypatch, kit):
     monkeypatch.setattr("kit.workflows.report.report", lambda *_: folder / "report.html")
-    monkeypatch.setattr(sys, "argv", ["kit", "report", "--recipe", "demo"])
-    with pytest.raises(SystemExit):
-        cli.main()
-    first, *others = capsys.readouterr().out.splitlines()
+    first, *others = kit("report", "--recipe", "demo")[1].splitlines()
     assert first == str(folder / "report.html")
     assert [line[: len(wanted)] for line in others] == ([wanted] if wanted else [])
 

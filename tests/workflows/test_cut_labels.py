@@ -1,10 +1,8 @@
 """A label file that was cut, or that is of other images: every verb that reads it refuses it in one line."""
 
-import sys
-
 import pytest
 
-from kit import cli, phantom
+from kit import phantom
 
 VERBS = {
     "folds": ["folds", "--data", "tiny"],
@@ -15,20 +13,11 @@ VERBS = {
 }
 
 
-@pytest.fixture
-def kit(monkeypatch, capsys, tmp_path):
-    """Runs the command line beside a small data set whose folds are made: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def split(kit, tmp_path):
+    """A small data set whose folds are made."""
     phantom.write(tmp_path / "tiny", train=12, test=2, size=64, seed=2)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code, *capsys.readouterr()
-
-    assert run("folds", "--data", "tiny", "--folds", "2")[0] == 0
-    return run
+    assert kit("folds", "--data", "tiny", "--folds", "2")[0] == 0
 
 
 def rows(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from faulty_disk import run
-from tiny_run import artefacts, command, pristine
+from tiny_run import SHORT, artefacts, command, pristine
 
 from kit import cli, recipes
 from kit.core.errors import KitError
@@ -25,7 +25,7 @@ TRAIN = [*command("train"), "--jobs", "2"]
 @pytest.fixture(scope="module")
 def split(tmp_path_factory):
     """A folder with data and folds."""
-    folder = pristine(tmp_path_factory.mktemp("jobs") / "split")
+    folder = pristine(tmp_path_factory.mktemp("jobs") / "split", SHORT.replace("holdout: 0.5", "count: 2"))
     assert run(folder, command("folds")).code == 0
     return folder
 

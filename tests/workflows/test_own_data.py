@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import shutil
-import sys
 
 import cv2
 import numpy as np
@@ -11,27 +10,13 @@ import pytest
 from drawn import draw_folder, drawn
 from PIL import Image
 
-from kit import cli, recipes
+from kit import recipes
 from kit.competition import dicom, dicom_writer, labels, layout, levels, mirror, pictures, rle
 from kit.core.errors import KitError
 from kit.core.files import write_json
 from kit.data import inspection
 from kit.workflows import check, importing, submit
 from kit.workflows.workspace import Workspace
-
-
-@pytest.fixture
-def kit(monkeypatch, capsys, tmp_path):
-    """Runs the command line in a folder of its own: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code, *capsys.readouterr()
-
-    return run
 
 
 def test_a_folder_of_png_images_and_masks_is_checked_and_imported(kit, tmp_path):

@@ -1,31 +1,17 @@
-import sys
-
 import numpy as np
 import pytest
 
-from kit import cli
 
-
-@pytest.fixture
-def kit(tmp_path, monkeypatch, capsys):
-    """Runs a command line in a folder with maps and masks; gives what it printed."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def arrays(tmp_path):
+    """Maps and masks."""
     maps = np.zeros((6, 16, 16), np.uint8)
     maps[::2, 3:9, 3:9], maps[1, 2:4, 2:4] = 200, 90
-    np.save("maps.npy", maps)
-    np.save("masks.npy", maps == 200)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kit", "thresholds", *arguments])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-            sys.exit(0)
-        return end.value.code, *capsys.readouterr()
-
-    return run
+    np.save(tmp_path / "maps.npy", maps)
+    np.save(tmp_path / "masks.npy", maps == 200)
 
 
-ARRAYS = ("--maps", "maps.npy", "--masks", "masks.npy", "--out", "out")
+ARRAYS = ("thresholds", "--maps", "maps.npy", "--masks", "masks.npy", "--out", "out")
 
 
 def test_all_rules(kit, tmp_path):
