@@ -69,11 +69,7 @@ def inputs_of(image_keys: Sequence[bytes], fold_file: Path | str) -> Inputs:
 
 
 def read_inputs(run: Run) -> Inputs:
-    """What a run was trained on.
-
-    Raises:
-        KitError: inputs.json is missing or is not what a training writes.
-    """
+    """What a run was trained on."""
     remedy = f"it was edited, or is of another version: remove {run.folder} and train again"
     return read_document(run.inputs_path, Inputs, remedy)
 
@@ -192,11 +188,7 @@ def last_weights(run: Run, fold: int, inputs: Inputs) -> Path:
 
 
 def matching_fold(run: Run, fold: int) -> int:
-    """The fold of a run that a fold of a run on another data set starts from: the same, counted round.
-
-    Raises:
-        KitError: no fold is trained to its end.
-    """
+    """The fold of a run that a fold of a run on another data set starts from: the same, counted round."""
     last = len(run.read_recipe().stages) - 1
     folds = sorted(number for number, stage in run.finished_stages() if stage == last)
     if not folds:

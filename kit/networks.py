@@ -169,11 +169,7 @@ def save_weights(path: Path | str, network: nn.Module) -> None:
 
 
 def load_weights(network: Segmenter, path: Path | str) -> Segmenter:
-    """Loads weights that `save_weights` wrote, of any float precision, and returns the network.
-
-    Raises:
-        KitError: the file is missing, broken, or of another network.
-    """
+    """Loads weights that `save_weights` wrote, of any float precision, and returns the network."""
     _load(network, Path(path), "weights", "remove it and run `make train` again")
     return network
 

@@ -101,11 +101,7 @@ def read(path: Path | str) -> Radiograph:
 
 
 def read_metadata(path: Path | str) -> Metadata:
-    """The header alone, without decoding pixels.
-
-    Raises:
-        KitError: the file is missing, empty, broken, or holds no image.
-    """
+    """The header alone, without decoding pixels."""
     with _as_kit_error(path), ignore_invalid_values():
         return _metadata(_dataset(path, stop_before_pixels=True))
 

@@ -79,9 +79,6 @@ def search(*folders: Path | str, pictures_too: bool = True) -> tuple[list[ImageF
 
     Args:
         folders: One that does not exist has none.
-
-    Raises:
-        KitError: a folder cannot be listed.
     """
     found: list[ImageFile] = []
     left_out: Counter[str] = Counter()
@@ -156,9 +153,6 @@ def walk(folder: Path | str) -> Iterator[Path]:
 
     Links to folders are followed, each folder once, so that links in a circle end; a folder's own place counts before
     a link to it. Files and folders that begin with "." or "@", and `__MACOSX`, are not the user's.
-
-    Raises:
-        KitError: a folder cannot be listed.
     """
     seen: set[tuple[int, int]] = set()
     links: list[str] = []

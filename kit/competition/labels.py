@@ -87,11 +87,7 @@ def rows(path: Path | str, columns: tuple[str, ...] = COLUMNS) -> list[tuple[int
 
 
 def header(path: Path | str) -> tuple[str, ...]:
-    """The fields of the first row, spaces stripped.
-
-    Raises:
-        KitError: the file cannot be read, or is no CSV file.
-    """
+    """The fields of the first row, spaces stripped."""
     try:
         return tuple(field.strip() for field in next(_reader(path), ()))
     except csv.Error as error:

@@ -64,11 +64,7 @@ class Competition:
         return self.sizes or self.shape
 
     def truth(self, image_id: str) -> np.ndarray:
-        """The mask of a training image, bool of `shape`.
-
-        Raises:
-            KitError: a row cannot be decoded.
-        """
+        """The mask of a training image, bool of `shape`."""
         own = shapes.shape_of(self.shapes, image_id)
         return shapes.resized(rle.union(self.labels[image_id], own, image_id), self.shape)
 
@@ -222,11 +218,7 @@ def broken_row(path: Path, error: KitError, texts: Iterable[str], shape: tuple[i
 
 
 def usual_shape(paths: list[Path]) -> tuple[int, int]:
-    """The most common size among up to nine headers, evenly spaced; files without one do not count.
-
-    Raises:
-        KitError: none of them can be read.
-    """
+    """The most common size among up to nine headers, evenly spaced; files without one do not count."""
     found, error = [], None
     for path in paths[:: max(1, len(paths) // 9)][:9]:
         try:

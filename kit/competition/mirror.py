@@ -86,11 +86,7 @@ class ImageFolder:
 
     @cached_property
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """(height, width) of each image that can be read.
-
-        Raises:
-            KitError: none of them can be.
-        """
+        """(height, width) of each image that can be read."""
         if self.given_shape is not None:
             each = isinstance(self.given_shape, Mapping)
             return dict(self.given_shape) if each else dict.fromkeys(self.images, self.given_shape)

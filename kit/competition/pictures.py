@@ -113,11 +113,7 @@ def read_label(path: Path | str, label: int) -> np.ndarray:
 
 
 def shape_of(path: Path | str) -> tuple[int, int]:
-    """(height, width) of an image of either kind, by its header alone.
-
-    Raises:
-        KitError: it cannot be read.
-    """
+    """(height, width) of an image of either kind, by its header alone."""
     if not is_picture(Path(path)):
         return dicom.read_metadata(path).shape
     return _opened(path, decode=False)[1]

@@ -30,21 +30,13 @@ class RowFormat:
     """(height, width) of the images that the masks were drawn on; None: each image's own."""
 
     def mask(self, rows: Iterable[str], shape: tuple[int, int], image: str) -> np.ndarray:
-        """The union of an image's rows, bool of (H, W).
-
-        Raises:
-            KitError: a row cannot be decoded.
-        """
+        """The union of an image's rows, bool of (H, W)."""
         if self.first is not None:
             rows = [from_absolute(text, self.first) for text in rows]
         return rle.union(rows, shape[::-1], image).T if self.along_rows else rle.union(rows, shape, image)
 
     def as_gaps(self, text: str, shape: tuple[int, int], image: str) -> str:
-        """A row as the competition writes it.
-
-        Raises:
-            KitError: it cannot be decoded.
-        """
+        """A row as the competition writes it."""
         if self.along_rows:
             return rle.encode(self.mask([text], shape, image))
         return text if self.first is None else from_absolute(text, self.first)

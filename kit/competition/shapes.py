@@ -49,11 +49,7 @@ def resized(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def read(path: Path | str) -> dict[str, tuple[int, int]]:
-    """(H, W) of each image by a `sizes.csv`.
-
-    Raises:
-        KitError: the file is malformed.
-    """
+    """(H, W) of each image by a `sizes.csv`."""
     found = {}
     for line, (image, *sides) in labels.rows(path, COLUMNS):
         if not all(re.fullmatch("0*[1-9][0-9]{0,4}", side) for side in sides):

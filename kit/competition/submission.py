@@ -36,11 +36,7 @@ def write(path: Path | str, masks: Iterable[tuple[str, str]]) -> None:
 
 
 def read(path: Path | str) -> dict[str, str]:
-    """The RLE text of each image, in the file's order.
-
-    Raises:
-        KitError: the file cannot be read or is not a CSV file of two columns.
-    """
+    """The RLE text of each image, in the file's order."""
     return {image_id: text for _, (image_id, text) in rows(path)}
 
 

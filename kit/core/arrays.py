@@ -18,11 +18,7 @@ _BLOCK = 2**20
 
 
 def open_array(path: Path | str, mode: Literal["r", "r+"] = "r") -> np.memmap:
-    """Memory-maps the array of a .npy file.
-
-    Raises:
-        KitError: the file is missing, or not a .npy file of numbers with all its bytes.
-    """
+    """Memory-maps the array of a .npy file."""
     with opened(path):  # refuses what is no file
         pass
     try:
@@ -35,11 +31,7 @@ def open_array(path: Path | str, mode: Literal["r", "r+"] = "r") -> np.memmap:
 
 
 def read_arrays(path: Path | str, *wanted: str) -> dict[str, np.ndarray]:
-    """The arrays of a .npz file by their names.
-
-    Raises:
-        KitError: the file is missing, not a .npz file of numbers, or lacks an array.
-    """
+    """The arrays of a .npz file by their names."""
     remedy = "remove it and run `make thresholds` again"
     try:
         with opened(path) as handle, np.load(handle, allow_pickle=False) as content:

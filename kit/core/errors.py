@@ -1,4 +1,8 @@
-"""Errors caused by user input or the machine, each in one line."""
+"""Errors caused by user input or the machine, each in one line.
+
+Whatever reads a file raises a KitError where it is missing, broken or not what it should be, and whatever writes one
+where that fails: docstrings name only what else is refused.
+"""
 
 import errno
 import os

@@ -66,11 +66,7 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def read_text(path: Path | str) -> str:
-    """The content of a file as text.
-
-    Raises:
-        KitError: as `opened`, or it is not UTF-8.
-    """
+    """The content of a file as text."""
     try:
         return read_bytes(path).decode()
     except UnicodeDecodeError as error:
@@ -126,11 +122,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path | str) -> Iterator[Path]:
-    """Gives a temporary folder beside `path`; it takes the place of the folder `path` when the block ends well.
-
-    Raises:
-        KitError: the folder cannot be written.
-    """
+    """Gives a temporary folder beside `path`; it takes the place of the folder `path` when the block ends well."""
     path = Path(path)
     path = path.resolve() if path.is_symlink() else path  # its folder may lie on another disk
     temporary = _temporary(path)
@@ -237,11 +229,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """The value in a JSON file.
-
-    Raises:
-        KitError: the file is missing or is not JSON.
-    """
+    """The value in a JSON file."""
     try:
         return json.loads(read_bytes(path))
     except RecursionError:
@@ -260,11 +248,7 @@ def copy(source: Path | str, target: Path | str) -> None:
 
 
 def set_aside(path: Path) -> None:
-    """Renames a file to `NAME.previous.SUFFIX`, so that a failure does not leave an old answer that looks fresh.
-
-    Raises:
-        KitError: the folder cannot be written.
-    """
+    """Renames a file to `NAME.previous.SUFFIX`, so that a failure does not leave an old answer that looks fresh."""
     if is_file_or_raise(path):
         with writing(path):
             os.replace(path, path.with_name(f"{path.stem}.previous{path.suffix}"))

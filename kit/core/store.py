@@ -124,9 +124,6 @@ def fill(
     Returns:
         Whether any row was missing, and why rows could not be made, the same in every process. Unless these are
         skipped, the arrays stay unfinished where there are any.
-
-    Raises:
-        KitError: there is no room for an array, or it cannot be written.
     """
     writers = [_Writer(array, team, skip_unreadable) for array in arrays]
     todo = sorted({int(index) for writer in writers for index in writer.missing()})
@@ -170,11 +167,7 @@ def keys_path(path: Path) -> Path:
 
 
 def read_keys(path: Path) -> list[bytes]:
-    """The key of each row of a finished array.
-
-    Raises:
-        KitError: the file of keys is missing or broken.
-    """
+    """The key of each row of a finished array."""
     keys = open_array(keys_path(path))
     if keys.dtype != np.uint8 or keys.ndim != 2 or keys.shape[1] != KEY_BYTES:
         raise KitError(f"{keys_path(path)}: does not hold the keys of {path.name}: remove both and run again")
@@ -212,13 +205,10 @@ class File:
             write_json(_inputs_path(self.path), self.inputs)
 
     def build(self, make: Callable[[], object]) -> bool:
-        """Makes the file unless it is current.
+        """Makes the file unless it is current; whether there was anything to do.
 
         Args:
             make: Writes `path`.
-
-        Returns:
-            Whether there was anything to do.
         """
         if self.is_current():
             return False
@@ -229,11 +219,7 @@ class File:
 
 
 def inputs_of(path: Path) -> dict[str, Any]:
-    """What a file was made from, and as `content` its hash once it was complete; empty where nothing is known.
-
-    Raises:
-        KitError: what lies beside it is not a JSON mapping.
-    """
+    """What a file was made from, and as `content` its hash once it was complete; empty where nothing is known."""
     beside = _inputs_path(path)
     found = read_json(beside) if is_file_or_raise(beside) else {}
     if not isinstance(found, dict):

@@ -275,11 +275,7 @@ def write(path: Path | str, folds: Folds, made_from: dict[str, Any]) -> None:
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
-    """The columns of a fold file, by image id, whatever data it is of.
-
-    Raises:
-        KitError: the file is missing or malformed.
-    """
+    """The columns of a fold file, by image id, whatever data it is of."""
     if not is_file_or_raise(path):
         raise KitError(f"{path}: there are no folds yet: run `make folds` first")
     content = io.BytesIO(read_bytes(path))

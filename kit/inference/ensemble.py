@@ -20,14 +20,11 @@ CERTAIN = 1e-6
 
 
 def average(sources: Sequence[Path], target: Path, team: Team = ALONE, weights: Sequence[float] | None = None) -> bool:
-    """Makes the mean of some members' maps, at the size of the largest.
+    """Makes the mean of some members' maps, at the size of the largest; whether any map was missing.
 
     Args:
         sources: Maps of the same images, .npy (N, h, w) uint8 each.
         weights: How much each member counts; None: all the same.
-
-    Returns:
-        Whether any map was missing.
 
     Raises:
         KitError: the files hold other images than one another.
@@ -108,11 +105,7 @@ class Stack(Document):
 
 
 def read_stack(path: Path, members: Sequence[str]) -> Stack:
-    """The stack that was written to `path`.
-
-    Raises:
-        KitError: the file is missing, is none, or is of other members.
-    """
+    """The stack that was written to `path`."""
     found: Stack = read_document(path, Stack, "run `make train` again")
     if found.members != list(members) or len(found.weights) != len(members):
         known = f"{len(found.weights)} weights for {', '.join(found.members)}"

@@ -74,21 +74,13 @@ def open_maps(path: Path | str) -> Maps:
 
 
 def read_ids(path: Path | str) -> tuple[str, ...]:
-    """The ids beside a file of predictions, in the order of its rows.
-
-    Raises:
-        KitError: they are missing or are no text.
-    """
+    """The ids beside a file of predictions, in the order of its rows."""
     lines = read_text(Path(path).with_suffix(".ids.txt")).removesuffix("\n").split("\n")
     return tuple(line.rstrip("\r") for line in lines)
 
 
 def open_stack(path: Path | str) -> np.ndarray:
-    """Memory-maps an array of shape (N, H, W), none of them 0.
-
-    Raises:
-        KitError: it is anything else, or not a .npy file.
-    """
+    """Memory-maps an array of shape (N, H, W), none of them 0."""
     try:
         array = open_array(path)
     except KitError as error:

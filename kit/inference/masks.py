@@ -98,9 +98,6 @@ def stored_inputs(
 
     Yields:
         The image's id, its levels, uint8 (H, W), and P(the image has any pneumothorax), for a gated rule.
-
-    Raises:
-        KitError: a file is missing or is not what it should be.
     """
     maps = open_maps(maps_path)
     given = read_image_probabilities(image_probabilities_path, len(maps)) if isinstance(rule, GatedRule) else None
@@ -126,11 +123,7 @@ def stored_masks(
 
 
 def read_image_probabilities(path: Path, count: int) -> np.ndarray:
-    """P(the image has any pneumothorax) of each image of a file of maps, float (N,).
-
-    Raises:
-        KitError: the file is missing, broken, or of another number of images.
-    """
+    """P(the image has any pneumothorax) of each image of a file of maps, float (N,)."""
     try:
         values = np.array(open_array(path))
     except KitError as error:

@@ -117,13 +117,10 @@ def files_of(
 def predict(
     trained: Trained, files: Sequence[File], images: Images, team: Team, what: str, backend: str = "torch"
 ) -> bool:
-    """Makes what is missing of what a model answers to some images.
+    """Makes what is missing of what a model answers to some images; whether any prediction was missing.
 
     Args:
         trained: The model, which is loaded where anything is missing.
-
-    Returns:
-        Whether any prediction was missing.
 
     Raises:
         KitError: images cannot be read, each with its reason, and are not to be skipped; a file of weights is broken.

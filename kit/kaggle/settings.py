@@ -50,11 +50,7 @@ class Settings(BaseModel):
 
 
 def load(competition: str | None = None, user: str | None = None, path: Path = PATH) -> Settings:
-    """The settings of the file, if there is one, under what is given here.
-
-    Raises:
-        KitError: the file or a value is refused.
-    """
+    """The settings of the file, if there is one, under what is given here."""
     text = files.read_bytes(path) if files.is_file_or_raise(path) else b""
     try:
         content = load_yaml(text.decode("utf-8-sig")) or {}

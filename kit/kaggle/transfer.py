@@ -72,9 +72,6 @@ def download(client: Client, open_at: Opener, path: Path, check: Callable[[Path]
     Args:
         open_at: Sends the request whose answer streams the file; asked again for each try.
         check: Raises KitError if the file is not what it should be.
-
-    Raises:
-        KitError: it cannot be had whole.
     """
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -44,9 +44,6 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
 
     Returns:
         The page.
-
-    Raises:
-        KitError: the run lacks a file that the page shows.
     """
     found = cases.measure(run, competition, split)
     report = build(run, found, competition, split, entries)

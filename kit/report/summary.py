@@ -67,11 +67,7 @@ def headline(found: dict[str, Any]) -> str:
 
 
 def metrics(run: Run, fold: int, number: int) -> pd.DataFrame:
-    """The metrics of a finished stage: a row an epoch, and one of the final weights.
-
-    Raises:
-        KitError: the file is missing or broken.
-    """
+    """The metrics of a finished stage: a row an epoch, and one of the final weights."""
     path = run.stage(fold, number) / "metrics.csv"
     try:
         table = pd.read_csv(io.BytesIO(read_bytes(path)))

@@ -228,9 +228,6 @@ def refresh(ledger_path: Path, connect: Callable[[], Client]) -> None:
 
     Args:
         connect: Signs in; not called where nothing was ever sent to Kaggle.
-
-    Raises:
-        KitError: Kaggle cannot be asked.
     """
     sent: dict[str, list[ledger.Entry]] = {}
     for entry in ledger.entries(ledger_path):

@@ -98,9 +98,6 @@ def append(path: Path | str, event: Kind, sha256: str, **fields: Any) -> None:
     """Writes one event at the end of the ledger and returns when it is on the disk.
 
     Several processes may append at once. What a killed writer has left of a line is removed first.
-
-    Raises:
-        KitError: the ledger cannot be written.
     """
     path = Path(path)
     is_file_or_raise(path)

@@ -33,11 +33,7 @@ class Masks:
 
 
 def open_masks(path: Path | str) -> Masks:
-    """Memory-maps masks.
-
-    Raises:
-        KitError: not a readable .npy file, or not bool or uint8.
-    """
+    """Memory-maps masks."""
     array = open_stack(path)
     if array.dtype not in (np.bool_, np.uint8):
         raise KitError(f"{path}: masks are {array.dtype}: give bool, or uint8 of 0 and 1")

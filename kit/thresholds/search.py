@@ -341,11 +341,7 @@ def check_rule(name: str) -> None:
 
 
 def parse_rules(text: str) -> tuple[str, ...]:
-    """The rules that an option means: one, or `all`.
-
-    Raises:
-        KitError: there is no such rule.
-    """
+    """The rules that an option means: one, or `all`."""
     if text == "all":
         return RULES
     check_rule(text)

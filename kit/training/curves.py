@@ -22,9 +22,6 @@ class Curves:
     Args:
         folder: Where TensorBoard looks for it.
         first: The first step to come; TensorBoard forgets what a killed process has written of it and of later ones.
-
-    Raises:
-        KitError: the file cannot be written.
     """
 
     def __init__(self, folder: Path, first: int) -> None:

@@ -80,9 +80,6 @@ def save(target: Run, paths: dict[str, Path], recipe: Recipe, kinds: Sequence[st
     """Writes the predictions of a run's test images, or of any folder's, as files of these kinds.
 
     The masks are those of the submission, which may know the whole test set.
-
-    Raises:
-        KitError: a kind cannot be written of an image.
     """
     predicted, texts = maps.open_maps(target.test(recipe.tta)), submission.read(target.submission)
     there = [row for row, image in enumerate(predicted.ids) if image not in predicted.unreadable]

@@ -30,9 +30,6 @@ def view(
 
     Returns:
         The pictures, one an image.
-
-    Raises:
-        KitError: the data have no such image.
     """
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)

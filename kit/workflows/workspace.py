@@ -82,9 +82,6 @@ class Workspace:
 
         Label rows without an image are an error when folds are made, unless they are allowed there; what comes after
         goes by the fold file, which names the images.
-
-        Raises:
-            KitError: the folder is none, or a file in it is malformed.
         """
         from kit.competition import layout
 
