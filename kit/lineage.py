@@ -59,11 +59,7 @@ class Inputs(Document):
 
 
 def inputs_of(image_keys: Sequence[bytes], fold_file: Path | str) -> Inputs:
-    """What a training on these images and folds is trained on.
-
-    Args:
-        image_keys: What each training image and its label rows are, by their content.
-    """
+    """What a training on these images and folds is trained on."""
     fold_file = Path(fold_file)
     return Inputs(images=key_of(*image_keys).hex(), folds=sha256(fold_file), fold_file=fold_file.name)
 

@@ -75,11 +75,7 @@ class ImageFile:
 
 
 def search(*folders: Path | str, pictures_too: bool = True) -> tuple[list[ImageFile], Counter[str]]:
-    """The image files below folders, and how many files of which kinds are images that nothing reads.
-
-    Args:
-        folders: One that does not exist has none.
-    """
+    """The image files below folders, and how many files of which kinds are images that nothing reads."""
     found: list[ImageFile] = []
     left_out: Counter[str] = Counter()
     for folder in map(Path, folders):
@@ -104,7 +100,6 @@ def find(*folders: Path | str, pictures_too: bool = True, by_place: bool = True)
     """The images below folders by id, sorted; what is left out is counted in a warning.
 
     Args:
-        folders: One that does not exist has none.
         by_place: Ids of files of one name in several folders are made of folder and name; else they are refused.
 
     Raises:
@@ -196,9 +191,6 @@ def without_ending(text: str) -> str:
 
 def match(names: Iterable[str], images: Container[str], source: Path | str) -> dict[str, str]:
     """The image that each name of a table means: names may have the file's ending, or folders before it.
-
-    Args:
-        source: Names the table in the log.
 
     Returns:
         By name; one that means no image, or an image that another name means too, stands for itself.

@@ -205,11 +205,7 @@ class File:
             write_json(_inputs_path(self.path), self.inputs)
 
     def build(self, make: Callable[[], object]) -> bool:
-        """Makes the file unless it is current; whether there was anything to do.
-
-        Args:
-            make: Writes `path`.
-        """
+        """Makes the file unless it is current; whether there was anything to do."""
         if self.is_current():
             return False
         self.begin()

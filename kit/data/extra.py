@@ -66,11 +66,7 @@ class ExtraData:
         ).hex()
 
     def join(self, data: "FoldData", cached: Cache, fold: int, settings: Extra) -> "FoldData":
-        """What a fold trains on with its part of the extra data behind its own.
-
-        Args:
-            cached: Of the extra data, at the same size.
-        """
+        """What a fold trains on with its part of the extra data behind its own."""
         from kit.data.dataset import FoldData
 
         rows, own = self.rows(fold), len(data.cache.images)

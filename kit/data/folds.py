@@ -255,11 +255,7 @@ def made_as(path: Path | str) -> Split | None:
 
 
 def file_of(folder: Path | str, name: str, split: Split) -> Path:
-    """The fold file of a split, there or not: `NAME-SPLIT.csv`, or `NAME.csv` where that is its own, or free.
-
-    Args:
-        name: The data set's.
-    """
+    """The fold file of a split, there or not: `NAME-SPLIT.csv`, or `NAME.csv` where that is its own, or free."""
     first, own = Path(folder) / f"{name}.csv", Path(folder) / f"{name}-{split.slug}.csv"
     if not own.is_file() and (not first.exists() or made_as(first) == split):
         return first

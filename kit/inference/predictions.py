@@ -119,9 +119,6 @@ def predict(
 ) -> bool:
     """Makes what is missing of what a model answers to some images; whether any prediction was missing.
 
-    Args:
-        trained: The model, which is loaded where anything is missing.
-
     Raises:
         KitError: images cannot be read, each with its reason, and are not to be skipped; a file of weights is broken.
     """

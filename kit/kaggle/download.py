@@ -38,9 +38,6 @@ class Broken(KitError):
 def download_competition(client: Client, name: str, folder: Path) -> bool:
     """Fetches all files of a competition into a folder; whether there was anything to do.
 
-    Args:
-        name: The competition's name on Kaggle.
-
     Raises:
         KitError: the rules are not accepted, the archive is broken, or a listed file is not in it.
     """

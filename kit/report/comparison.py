@@ -47,9 +47,6 @@ class Pair(NamedTuple):
 def pairs(tables: dict[str, pd.DataFrame]) -> list[Pair]:
     """Every two of some runs, in their order.
 
-    Args:
-        tables: The cases of each run, a row an image, by the run's name.
-
     Raises:
         KitError: two runs have no image in common.
     """

@@ -80,11 +80,7 @@ def reason(run: Run, searches: Sequence[Search]) -> str:
 
 @figures.figure
 def ladder(axes: Axes, chosen: dict[str, Any], entry: Entry | None) -> Drawn:
-    """All scores on one scale, with the interval of the nested Dice.
-
-    Args:
-        chosen: Content of the run's thresholds.json.
-    """
+    """All scores on one scale, with the interval of the nested Dice."""
     scores = {
         "all-empty": (chosen["dice_all_empty"], figures.MUTED),
         "nested": (chosen["nested_dice"], figures.colour(0)),

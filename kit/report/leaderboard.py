@@ -23,11 +23,7 @@ def of_run(run: Run, entries: Sequence[Entry]) -> Entry | None:
 
 
 def table(entries: Sequence[Entry], name: str, run: str = "") -> list[Submission]:
-    """The scored submissions of a data set, the best private score first.
-
-    Args:
-        run: NAME/RECIPE of the run that the page is about.
-    """
+    """The scored submissions of a data set, the best private score first."""
     rows = [
         Submission(
             run=entry.run or entry.file,

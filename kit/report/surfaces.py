@@ -92,9 +92,6 @@ def draw(folder: Path, prefix: str = "") -> list[Figure]:
 
     The `triplet` has two heat maps: binarization against removal at the best top, and against top at the best removal.
 
-    Args:
-        folder: With thresholds.json and surface.npz.
-
     Returns:
         None of them for a rule without a surface.
     """

@@ -60,7 +60,6 @@ def submit_kaggle(
     Args:
         path: The submission file, or the output of the kernel.
         oof: What its thresholds.json holds, empty for a file from elsewhere.
-        name: The competition's name on Kaggle.
         kernel: `OWNER/SLUG/VERSION` of the kernel whose output the file is; None: the file itself is uploaded.
         keep: Takes the file's checked copy while no other submission is under way.
 
