@@ -152,7 +152,6 @@ class Report(Document):
     """What the scores do not show, in a sentence; empty where they show that the run is good for something."""
     reason: str
     """Which rule is in use, and why."""
-    scores: Figure
     cases: list[Case]
     smallest_contour: int
     """Contours of no more pixels of a 1024×1024 image are dropped or filled; 0: none."""
@@ -170,4 +169,4 @@ class Report(Document):
         """All drawings of the page."""
         of_rules = [figure for search in self.searches for figure in search.figures]
         curves = [figure for network in self.learning for figure in network.figures]
-        return [self.scores, *of_rules, *self.failures, *self.detection, *curves, *self.leaderboard]
+        return [*of_rules, *self.failures, *self.detection, *curves, *self.leaderboard]

@@ -3,16 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-from matplotlib.axes import Axes
-
 from kit.competition import submission
 from kit.core.files import sha256
 from kit.inference import thresholds_file
-from kit.report import cases, figures, summary
+from kit.report import cases, summary
 from kit.report.cases import Cases
 from kit.report.document import Measure, Search
-from kit.report.figures import Drawn
 from kit.report.surfaces import NO_THRESHOLDS
 from kit.run import Run
 from kit.submissions.ledger import Entry
@@ -76,32 +72,3 @@ def reason(run: Run, searches: Sequence[Search]) -> str:
         f"{text}. Of a test set, the {chosen['share']:.1%} of the images with the most evidence get a mask, and the "
         "nested Dice is of folds treated so; the figures of single images below are by the rule's own thresholds."
     )
-
-
-@figures.figure
-def ladder(axes: Axes, chosen: dict[str, Any], entry: Entry | None) -> Drawn:
-    """All scores on one scale, with the interval of the nested Dice."""
-    scores = {
-        "all-empty": (chosen["dice_all_empty"], figures.MUTED),
-        "nested": (chosen["nested_dice"], figures.colour(0)),
-        "apparent": (chosen["apparent_dice"], figures.MUTED),
-        "public": (entry and entry.public, figures.colour(1)),
-        "private": (entry and entry.private, figures.colour(1)),
-    }
-    there = {name: score for name, (score, _) in scores.items() if score is not None}
-    low, high = chosen["interval"] or (chosen["apparent_dice"],) * 2
-    axes.axvspan(low, high, color=figures.colour(0), alpha=0.13, linewidth=0)
-    for place, (name, score) in enumerate(there.items()):
-        axes.hlines(-place, 0, score, color=figures.GRID, linewidth=1)
-        axes.plot(score, -place, "o", color=scores[name][1], markersize=8)
-        axes.annotate(f"{score:.4f}", (score, -place), (7, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks([-place for place in range(len(there))], list(there))
-    left = min(low, *there.values())
-    axes.set_xlim(max(0, left - 0.1 * (1 - left)), 1 + 0.25 * (1 - left))
-    axes.set_xticks([tick for tick in axes.get_xticks() if left - 0.1 * (1 - left) <= tick <= 1])
-    axes.set_ylim(-len(there) + 0.4, 0.6)
-    axes.grid(axis="y", visible=False)
-    axes.set_xlabel("mean Dice; shaded: 95 % interval of the nested Dice")
-    alt = ", ".join(f"{name} {score:.4f}" for name, score in there.items()) + "."
-    data = pd.DataFrame(there.items(), columns=["score", "dice"])
-    return Drawn("scores", "Scores on one scale", alt, data, size=(4.7, 0.9 + 0.34 * len(there)))

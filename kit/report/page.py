@@ -78,7 +78,6 @@ def build(run: Run, found: Cases, competition: Competition, split: Folds, entrie
         measures=headline.measures(run, found, entry),
         verdict=scoring.verdict(chosen),
         reason=headline.reason(run, searches),
-        scores=headline.ladder(chosen, entry),
         cases=[Case(**row) for row in figures.records(found.table)],
         smallest_contour=recipe.threshold.smallest_contour,
         searches=searches,

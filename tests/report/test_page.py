@@ -108,9 +108,7 @@ def test_every_figure_is_a_file_with_its_numbers_in_report_json(finished):
     drawn = {
         figure.name: figure for figure in read_document(finished.page.parent / "report.json", Report, "").figures()
     }
-    assert {"scores", "dice-by-part", "roc", "reliability", "learning-dice", "leaderboard-local-tiny-private"} <= set(
-        drawn
-    )
+    assert {"dice-by-part", "roc", "reliability", "learning-dice", "leaderboard-local-tiny-private"} <= set(drawn)
     surfaces = {f"{rule}-surface" for rule in ("image", "component", "triplet")}
     assert surfaces | {"triplet-surface-top", "expected-decisions"} <= set(drawn)
     for name, figure in drawn.items():
