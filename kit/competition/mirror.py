@@ -87,9 +87,10 @@ class ImageFolder:
     @cached_property
     def sizes(self) -> dict[str, tuple[int, int]]:
         """(height, width) of each image that can be read."""
+        if isinstance(self.given_shape, Mapping):
+            return dict(self.given_shape)
         if self.given_shape is not None:
-            each = isinstance(self.given_shape, Mapping)
-            return dict(self.given_shape) if each else dict.fromkeys(self.images, self.given_shape)
+            return dict.fromkeys(self.images, self.given_shape)
         found = {}
         problem = KitError(f"{self.folder}: has no images")
         for image, path in self.images.items():
