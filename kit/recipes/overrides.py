@@ -70,7 +70,7 @@ def override(content: dict[str, Any], pair: str) -> None:
     if path[0] == "stages":  # also of members that have stages of their own
         owners += [owner for before, owner in owners_of_stages(content) if before]
     if path[0] == "stages" and len(path) > 1:  # one of them, where there is one of that number or name
-        owners = [owner for owner in owners if _has(owner.get("stages"), path[1])] or [content]
+        owners = [owner for owner in owners if _find(owner.get("stages"), path[1]) is not None] or [content]
     for owner in owners:
         _set(owner, path, key, copy.deepcopy(value))
 
@@ -86,7 +86,7 @@ def unreached(content: dict[str, Any], pair: str) -> str:
     members = content.get("members") or {}
     stages = {name: own.get("stages", content.get("stages")) for name, own in members.items()}
     of_a_stage = path[0] == "stages" and len(path) > 1
-    lacking = [name for name in members if of_a_stage and not _has(stages[name], path[1])]
+    lacking = [name for name in members if of_a_stage and _find(stages[name], path[1]) is None]
     others = [
         name
         for name, own in members.items()
@@ -101,9 +101,9 @@ def _says_otherwise(own: Any, path: Sequence[str], value: Any) -> bool:
         if not isinstance(own, dict | list):
             return True
         if isinstance(own, list):
-            if not _has(own, part):
+            if (place := _find(own, part)) is None:
                 return True
-            own = own[_index(own, part, "")]
+            own = own[place]
         elif part in own:
             own = own[part]
         else:
@@ -111,17 +111,14 @@ def _says_otherwise(own: Any, path: Sequence[str], value: Any) -> bool:
     return own != value and not isinstance(own, dict)
 
 
-def _has(stages: Any, part: str) -> bool:
-    """Whether a list of stages has one of that number or name."""
+def _find(stages: Any, part: str) -> int | None:
+    """Where in a list of stages the one of that number or name stands."""
+    if not isinstance(stages, list):
+        return None
     if part.isdecimal():
-        return isinstance(stages, list) and len(part) < 10 and int(part) < len(stages)
-    return part in _names(stages)
-
-
-def _names(items: Any) -> list[str]:
-    """The names of the stages in a list, those that have none left out."""
-    found = [item.get("name") for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-    return [name for name in found if isinstance(name, str)]
+        return int(part) if len(part) < 10 and int(part) < len(stages) else None
+    named = (number for number, stage in enumerate(stages) if isinstance(stage, dict) and stage.get("name") == part)
+    return next(named, None)
 
 
 def _parsed(pair: str) -> tuple[str, Any]:
@@ -166,10 +163,8 @@ def _is_number(text: str) -> bool:
 
 
 def _index(items: list, part: str, key: str) -> int:
-    if part.isdecimal() and len(part) < 10 and int(part) < len(items):
-        return int(part)
-    names = _names(items)
-    if part in names:
-        return next(number for number, item in enumerate(items) if isinstance(item, dict) and item.get("name") == part)
+    if (found := _find(items, part)) is not None:
+        return found
+    names = [str(item["name"]) for item in items if isinstance(item, dict) and item.get("name")]
     called = f", called {', '.join(names)}" if names else ""
     raise KitError(f"SET: {key}: there is no {part} in a list of {len(items)} (the first is 0{called})")
