@@ -17,6 +17,7 @@ from kit.core.progress import progress
 
 _DARK = 6
 """Grey levels above the darkest that still count as beyond the body: collimated borders are flat but for noise."""
+_ABSENT = "fetch it, or leave it out with --allow-missing (folds) or --skip-bad (import)"
 _NO_MASK = "has no mask", "it is left out; an image without findings needs an all-black mask"
 _INVERTED = 0.9
 """Cover from which on a mask looks inverted."""
@@ -44,7 +45,7 @@ def _before_decoding(found: ImageFolder) -> Iterator[Finding]:
         yield Finding(True, path.stem, f"{path} has no image of its name", "rename it, or remove it")
     for image, texts in found.labels.items():
         if image not in found.images:
-            yield Finding(True, image, "has label rows, but no file", "fetch it, or leave it out (--help says how)")
+            yield Finding(True, image, "has label rows, but no file", _ABSENT)
         if any(map(is_cut, texts)):
             yield Finding(True, image, "a row is just as long as a cell of a spreadsheet", "get the file as it was")
     lacking = ("has no label row", "it is left out of training") if found.labels_path else _NO_MASK
