@@ -64,6 +64,14 @@ def key_of(*parts: str | bytes) -> bytes:
     return digest.digest()
 
 
+def content_of(path: Path) -> str:
+    """What a file is as a part of a key; one that cannot be read is reported when it is decoded."""
+    try:
+        return sha256(path)
+    except KitError:
+        return "unreadable"
+
+
 @dataclass(frozen=True)
 class Array:
     """An array on the disk, and what its rows are to be made from."""

@@ -18,10 +18,10 @@ from kit.core import store
 from kit.core.arrays import open_array
 from kit.core.distributed import ALONE, Team
 from kit.core.errors import KitError
-from kit.core.files import locked, sha256
+from kit.core.files import locked
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
-from kit.core.store import key_of
+from kit.core.store import content_of, key_of
 from kit.data import resize
 from kit.data.patients import warn_burned_in_text
 from kit.data.resize import resize_image, resize_mask
@@ -78,11 +78,7 @@ def image_keys(competition: Competition) -> tuple[bytes, ...]:
     """What each training image is: the file's content and the image's label rows."""
 
     def key(image_id: str) -> bytes:
-        try:
-            content = sha256(competition.train[image_id])
-        except KitError:  # reported, with all others, when it is decoded
-            content = "unreadable"
-        return key_of(content, *competition.labels[image_id])
+        return key_of(content_of(competition.train[image_id]), *competition.labels[image_id])
 
     return tuple(progress(map_in_order(key, competition.train), "checking images", len(competition.train)))
 

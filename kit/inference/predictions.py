@@ -14,7 +14,7 @@ from kit.core.distributed import Team
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.parallel import batches, map_in_order
-from kit.core.store import key_of
+from kit.core.store import content_of, key_of
 from kit.data import resize
 from kit.inference import ensemble
 from kit.inference.maps import QUANTISER
@@ -67,16 +67,12 @@ def images_of(paths: dict[str, Path], shape: tuple[int, int] | None, skip_unread
     """
     files = list(paths.values())
 
-    def key(path: Path) -> bytes:
-        try:
-            return key_of(sha256(path))
-        except KitError:  # reported, with all others, when it is decoded
-            return key_of("unreadable")
-
     def read(index: int) -> np.ndarray:
         return pictures.read_image(files[index], shape).pixels
 
-    return Images(tuple(paths), tuple(map_in_order(key, files)), read, skip_unreadable)
+    return Images(
+        tuple(paths), tuple(key_of(content) for content in map_in_order(content_of, files)), read, skip_unreadable
+    )
 
 
 def row_keys(weights: Sequence[Path], keys: Sequence[bytes], backend: str = "torch") -> list[bytes]:
