@@ -182,6 +182,22 @@ def test_absolute_starts_are_told_and_converted(phantoms, tmp_path):
     assert all((rle.union(competition.labels[image], (128, 128)) == wanted[image]).all() for image in wanted)
 
 
+def test_check_tells_rows_of_a_competition_that_run_along_the_rows(tmp_path):
+    rows, tall = [], (90, 70)
+    (tmp_path / "in/dicom-images-train").mkdir(parents=True)
+    for number in range(6):
+        mask = np.zeros(tall, np.uint8)
+        cv2.ellipse(mask, (30 + number, 50 - number), (8, 12), 20, 0, 360, 1, -1)
+        cv2.imwrite(str(tmp_path / "image.png"), np.arange(6300, dtype=np.uint8).reshape(tall) + number)
+        image = pictures.read_image(tmp_path / "image.png")
+        dicom_writer.write(tmp_path / f"in/dicom-images-train/{number}.dcm", str(number), image)
+        rows.append(f"{number},{rle.encode(mask.T)}\n")
+    (tmp_path / "in/train-rle.csv").write_text("".join(rows))
+    [found] = [one for one in check.check(Workspace(tmp_path), tmp_path / "in").findings if not one.image]
+    assert "the rows fall apart at a height of 90 pixels and hang together at 70" in found.what
+    assert "--rle rows" in found.next
+
+
 def test_images_in_another_format_are_not_to_be_fetched(tmp_path):
     draw_folder(tmp_path / "cells", test=0)
     with pytest.raises(KitError, match=r"kit import .*cells --out data/NAME"):
