@@ -100,11 +100,11 @@ def _predict(count: int, folder: Path) -> None:
 
 
 def _thresholds(count: int, folder: Path) -> None:
-    from kit.thresholds import external
+    from kit.workflows.thresholds import explore_arrays
 
     for name, where in (("images.npy", "maps.npy"), ("masks.npy", "truth.npy")):
         (folder / name).rename(folder / where)
-    external.choose(folder / "maps.npy", folder / "truth.npy", ("image", "triplet", "expected"), folder / "out")
+    explore_arrays(folder / "maps.npy", folder / "truth.npy", ("image", "triplet", "expected"), folder / "out")
 
 
 if __name__ == "__main__":
