@@ -105,8 +105,7 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
     nan = float("nan")
     about = metadata.make("kit-a", "kit-a.py", "ada", False, ["ada/kit-a-files"], ["siim"]).model_dump()
     session_left = {"run": "siim/exp5", "number": 1, "state": "cut", "files": {}}
-    content = {"kernel": "kit-a", "run": "a/b", "shape": [64, 64]}
-    content |= {"weights": {"a": ["a.fold0"]}, "files": {}, "made_from": {}}
+    content = {"kernel": "kit-a", "run": "a/b", "weights": {"a": ["a.fold0"]}, "files": {}, "made_from": {}}
     made = {"labels": "0" * 64, "folds": 5, "holdout": None, "seed": 0}
     built = {"time": "2026-11-24T12:00:00Z", "event": "built", "sha256": "0" * 64, "file": "a.csv"}
     return {
@@ -274,7 +273,7 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
         "manifest.json": (
             json.dumps(content).encode(),
             lambda path: bundle.read_manifest(path.parent, bundle.Predictors),
-            documents({"weights": []}, {"shape": [64]}, {"files": {"a": "b"}}, **content) | {"a list": b"[]"},
+            documents({"weights": []}, {"shape": [64, 64]}, {"files": {"a": "b"}}, **content) | {"a list": b"[]"},
         ),
         "session.json": (
             json.dumps(session_left).encode(),
