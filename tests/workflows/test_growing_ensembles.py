@@ -15,7 +15,7 @@ PAIR = "name=pair members.a.seed=1 members.b.seed=2"
 @pytest.fixture
 def pair(tiny_competition):
     """The run of an ensemble of two."""
-    return train(Workspace(), Job(tiny_competition, tiny("demo", PAIR)))[0]
+    return train(Workspace(), Job(tiny_competition, tiny("exp2", PAIR)))[0]
 
 
 def _written(run):
@@ -23,7 +23,7 @@ def _written(run):
 
 
 def test_a_further_member_is_trained_and_joins_the_mean(pair, tiny_competition):
-    before, wanted = _written(pair), tiny("demo", PAIR + " members.c.seed=3")
+    before, wanted = _written(pair), tiny("exp2", PAIR + " members.c.seed=3")
     assert len(wanted.parts()) == 3
     run, done = train(Workspace(), Job(tiny_competition, wanted))
     assert done
@@ -34,8 +34,8 @@ def test_a_further_member_is_trained_and_joins_the_mean(pair, tiny_competition):
 
 
 def test_a_member_that_is_left_out_leaves_the_mean(pair, tiny_competition):
-    train(Workspace(), Job(tiny_competition, tiny("demo", PAIR + " members.c.seed=3")))
-    before, wanted = _written(pair), tiny("demo", PAIR)
+    train(Workspace(), Job(tiny_competition, tiny("exp2", PAIR + " members.c.seed=3")))
+    before, wanted = _written(pair), tiny("exp2", PAIR)
     run, done = train(Workspace(), Job(tiny_competition, wanted))
     assert done
     assert before == _written(run)
@@ -59,5 +59,5 @@ def _check_mean(run, data, wanted):
 def test_other_settings_are_refused_before_anything_is_trained(pair, tiny_competition, changed, told):
     files = {path: path.read_bytes() for path in pair.folder.rglob("*") if path.is_file() and path != pair.log}
     with pytest.raises(KitError, match=told):
-        train(Workspace(), Job(tiny_competition, tiny("demo", changed)))
+        train(Workspace(), Job(tiny_competition, tiny("exp2", changed)))
     assert files == {path: path.read_bytes() for path in pair.folder.rglob("*") if path.is_file() and path != pair.log}

@@ -81,19 +81,19 @@ def test_a_run_is_predicted_as_it_was_trained(data):
 
 
 def test_thresholds_are_those_of_the_maps_that_they_are_applied_to(data):
-    run, _ = train(Workspace(), Job(data, tiny("demo", "name=switched")))
-    path, _ = predict(Workspace(), data, tiny("demo", "name=switched"))
+    run, _ = train(Workspace(), Job(data, tiny("demo", "name=kept")))
+    path, _ = predict(Workspace(), data, tiny("demo", "name=kept"))
     before = path.read_bytes(), run.thresholds.read_bytes()
-    predict(Workspace(), data, tiny("demo", "name=switched tta=false"))
+    predict(Workspace(), data, tiny("demo", "name=kept tta=false"))
     assert {"fold0-plain.npy", "fold1-plain.npy"} < json.loads(run.thresholds.read_text())["hashes"].keys()
-    predict(Workspace(), data, tiny("demo", "name=switched"))
+    predict(Workspace(), data, tiny("demo", "name=kept"))
     assert (path.read_bytes(), run.thresholds.read_bytes()) == before
 
 
 def test_a_start_that_cannot_be_is_told(data):
     with pytest.raises(KitError, match=r"absent.*make train"):
         train(Workspace(), Job(data, recipes.load("demo", "name=a start=absent")))
-    train(Workspace(), Job(data, tiny("demo", "name=pair members.a.seed=1 members.b.seed=2")))
+    train(Workspace(), Job(data, tiny("exp2", "name=pair members.a.seed=1 members.b.seed=2")))
     with pytest.raises(KitError, match=r"pair: is an ensemble: .* start=pair/a"):
         train(Workspace(), Job(data, recipes.load("demo", "name=b start=pair")))
     source, _ = train(Workspace(), Job(data, tiny("exp2")))
