@@ -10,7 +10,7 @@ import small_run
 import torch
 from PIL import Image
 
-from kit.competition import dicom, rle, scoring, submission
+from kit.competition import dicom, layout, rle, scoring, submission
 from kit.core import files
 from kit.core.errors import KitError
 from kit.data.resize import resize_image
@@ -41,8 +41,20 @@ def run_offline(kernel, mount, limit=1000.0):
     return submission.read(output)
 
 
-def test_a_file_that_cannot_be_read_is_empty_and_listed(kernel, mount, caplog):
-    whole = run_offline(kernel, mount)
+@pytest.fixture(scope="module")
+def whole(built, tmp_path_factory):
+    """The rows of a kernel that nothing disturbs."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(built)
+        kernel, images = bundle.kernel_of(small_run.Run(Path("runs/tiny/small"))), layout.open_folder("data/tiny").test
+        rehearsal.lay_out(place, kernel, "siim", list(images), images, Layout(False, False))
+        files.copy(place / "siim/stage_2_sample_submission.csv", place / "submission.csv")
+        offline.run(kernel.bundle, place / "siim", place / "submission.csv", time.monotonic() + 1000)
+    return submission.read(place / "submission.csv")
+
+
+def test_a_file_that_cannot_be_read_is_empty_and_listed(kernel, mount, whole, caplog):
     victim, absent = list(whole)[1:3]
     (mount / "stage_2_images" / f"{victim}.dcm").unlink()
     (mount / "stage_2_images" / f"{victim}.dcm").write_bytes(b"not DICOM")
@@ -185,8 +197,8 @@ def test_what_has_no_room_is_not_tried_again():
     assert [count for _, count in calls] == [8, 4, *[2] * 8]
 
 
-def test_an_exception_in_a_batch_costs_nothing(kernel, mount, monkeypatch):
-    whole, real, raised = run_offline(kernel, mount), Model.inputs, []
+def test_an_exception_in_a_batch_costs_nothing(kernel, mount, whole, monkeypatch):
+    real, raised = Model.inputs, []
 
     def fail_once(self, images):
         if not raised:
@@ -199,9 +211,8 @@ def test_an_exception_in_a_batch_costs_nothing(kernel, mount, monkeypatch):
     assert raised == [2]
 
 
-def test_an_image_that_nothing_predicts_is_empty_and_ends_the_run(kernel, mount, monkeypatch):
-    whole, real = run_offline(kernel, mount), maps.upsample
-    masks = []
+def test_an_image_that_nothing_predicts_is_empty_and_ends_the_run(kernel, mount, whole, monkeypatch):
+    real, masks = maps.upsample, []
 
     def fail_third(levels, shape):
         masks.append(shape)
@@ -232,8 +243,8 @@ def test_what_was_found_is_written_whatever_ends_the_run(kernel, mount, monkeypa
     assert any(text != "-1" for text in submission.read(Path("out/submission.csv")).values())
 
 
-def test_two_devices_share_the_work(kernel, mount, monkeypatch):
-    whole, used = run_offline(kernel, mount), []
+def test_two_devices_share_the_work(kernel, mount, whole, monkeypatch):
+    used = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "T4")
     load = Model.load
@@ -246,8 +257,7 @@ def test_two_devices_share_the_work(kernel, mount, monkeypatch):
 # Where the images are, and of what kind
 
 
-def test_an_image_of_another_size_or_kind_has_a_mask_of_its_own_size(kernel, mount):
-    whole = run_offline(kernel, mount)
+def test_an_image_of_another_size_or_kind_has_a_mask_of_its_own_size(kernel, mount, whole):
     name = max(whole, key=lambda name: len(whole[name]))
     path = mount / "stage_2_images" / f"{name}.dcm"
     pixels = dicom.read(path).pixels

@@ -3,17 +3,18 @@
 import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import small_run
 from dicoms import write_dicom
 from playing import play, seal
 
-from kit.competition import dicom, pictures, rle, submission
+from kit.competition import dicom, layout, pictures, rle, submission
 from kit.core.errors import KitError
-from kit.kernel import environment, kaggle_image, rehearsal
+from kit.kernel import bundle, environment, kaggle_image, rehearsal
 from kit.kernel.rehearsal import LAYOUTS
-from kit.kernel.sandbox import Sandbox
+from kit.kernel.sandbox import Sandbox, can_isolate
 from kit.workflows import kernel as kernels
 from kit.workflows.workspace import Workspace
 
@@ -23,16 +24,44 @@ WRITES = "next((ROOT / 'input').rglob({!r})).open('r+b').write(b'changed')"
 ROWS = {"a": "0 8", "b": "-1", "c": "8 8"}
 
 
-def test_the_rehearsal_passes_in_every_layout(isolated, here, kernel, images, monkeypatch):
-    """One of the images is of another size."""
-    told, other = [], images[sorted(images)[2]]
+FEW = (LAYOUTS[0], LAYOUTS[3], LAYOUTS[-1])
+"""Layouts that mount data set and competition in each way, unpacked and as archives, and with faults."""
+
+
+@pytest.fixture(scope="module")
+def rehearsed(built, tmp_path_factory):
+    """What a rehearsal in a few layouts tells, its images, one of another size, and the rows of each layout."""
+    if not can_isolate():
+        pytest.skip("this system gives no namespaces")
+    here = shutil.copytree(built, tmp_path_factory.mktemp("rehearsed") / "here")
+    images = layout.open_folder(here / "data/tiny").test
+    other = images[sorted(images)[2]]
     write_dicom(other, dicom.read(other).pixels.repeat(2, 0))
-    monkeypatch.setattr(environment, "image", lambda say: environment.local(here / "image"))
-    kernels.check(Workspace(), small_run.Run(Path("runs/tiny/small")), Path("data/tiny"), None, told.append)
-    assert len(told) == len(LAYOUTS)
-    assert all("as predicted here" in line for line in told[:-1])
-    assert "with faults: 4 images" in told[-1]
-    rows, sizes = submission.read(kernel.rehearsed), pictures.shapes_of(images)
+    told, rows, play = [], {}, rehearsal.play
+
+    def noting(sandbox, kernel, form):
+        rows[form], log = play(sandbox, kernel, form)
+        return rows[form], log
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        patch.setattr(rehearsal, "LAYOUTS", FEW)
+        patch.setattr(rehearsal, "play", noting)
+        patch.setattr(environment, "image", lambda say: environment.local(here / "image"))
+        run = small_run.Run(Path("runs/tiny/small"))
+        kernels.check(Workspace(), run, Path("data/tiny"), None, told.append)
+        kept = submission.read(bundle.kernel_of(run).rehearsed)
+    return SimpleNamespace(told=told, images=images, rows=rows, kept=kept)
+
+
+def test_the_rehearsal_passes_in_every_layout(rehearsed):
+    """One of the images is of another size."""
+    assert tuple(rehearsed.rows) == FEW
+    assert len(rehearsed.told) == len(FEW)
+    assert all("as predicted here" in line for line in rehearsed.told[:-1])
+    assert "with faults: 4 images" in rehearsed.told[-1]
+    rows, sizes = rehearsed.kept, pictures.shapes_of(rehearsed.images)
+    assert rows == rehearsed.rows[FEW[0]]
     assert len(set(sizes.values())) == 2
     assert all(rle.decode(text, sizes[name], name).shape == sizes[name] for name, text in rows.items())
     assert len(rows) == 5
@@ -148,21 +177,21 @@ def test_without_namespaces_nothing_is_called_rehearsed(kernel, images, tmp_path
         rehearsal.rehearse(kernel, images, list(images), lambda paths, ids: {}, 2, place, print)
 
 
-def test_a_kernel_that_copes_badly_with_faults_fails(isolated, kernel, images, tmp_path):
-    there = rehearsal.spoil(images, tmp_path)
-    text = kernel.script.read_text()
-    whole, _ = play(kernel, there, tmp_path / "sandbox", LAYOUTS[-1])
+def test_a_kernel_that_copes_badly_with_faults_fails(rehearsed, kernel, tmp_path):
+    whole, text = rehearsed.rows[LAYOUTS[-1]], kernel.script.read_text()
     assert sum(mask == "-1" for mask in whole.values()) == 1
+    sizes, there = pictures.shapes_of(rehearsed.images), {name: rehearsed.images[name] for name in whole}
+    there = rehearsal.spoil(there, tmp_path)
     for change, problem in (
         (("write_empty()\n        return predict()", "return predict()"), "has written no submission"),
         (("offline.run(", "offline.answer_all = None; offline.run("), "mean Dice to them"),
     ):
         assert change[0] in text
         kernel.script.write_text(text.replace(*change))
-        shutil.rmtree(tmp_path / "sandbox" / "kaggle")
+        shutil.rmtree(tmp_path / "sandbox" / "kaggle", ignore_errors=True)
         with pytest.raises(KitError, match=problem):
             rows, _ = play(kernel, there, tmp_path / "sandbox", LAYOUTS[-1])
-            rehearsal.compare(kernel, whole, rows, small_run.SHAPE, exact=False)
+            rehearsal.compare(kernel, whole, rows, sizes, exact=False)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from kit.kernel import environment, train_rehearsal
 from kit.kernel.session import Session
 
 
-def test_the_training_kernel_passes_its_rehearsal(isolated, home, tmp_path):
-    """Without a network, on this machine's packages but for those that Kaggle's image lacks."""
-    told = []
+def test_the_training_kernel_passes_its_rehearsal(isolated, home, tmp_path, monkeypatch):
+    """Without a network, on this machine's packages but for those that Kaggle's image lacks; with less to train."""
+    told, (stage, _) = [], train_rehearsal.RECIPE["stages"]
+    less = {"stages": [stage | {"epochs": 8}], "threshold": {"rule": "image"}}  # whose search compiles nothing
+    monkeypatch.setattr(train_rehearsal, "RECIPE", train_rehearsal.RECIPE | less)
     train_rehearsal.rehearse(trained_there.made(1), environment.local(tmp_path / "image"), told.append)
     assert "one session without a limit" in told[0]
     assert "a session that is cut after" in told[1]

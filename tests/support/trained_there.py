@@ -16,8 +16,8 @@ from kit.workflows.workspace import Workspace
 
 SLUG = "ada/kit-tiny-small-train"
 RECIPE = """
-about: Two folds of a few epochs, whose weights are averaged.
-folds: {count: 2}
+about: One fold of a few epochs, whose weights are averaged.
+folds: {holdout: 0.5}
 network: {encoder: tu-test_resnet, encoder_weights: null, decoder_channels: [8, 8, 8, 8, 8]}
 stages:
   - {size: 32, epochs: 3, batch_size: 4, keep: {swa: {last: 2}}}

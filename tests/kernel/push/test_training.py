@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trained_there
+from forked import forked
 from kaggle_server import Fault
 from trained_there import SLUG, train
 
@@ -85,19 +86,9 @@ def killed_at(site, number, acted):
         return None
 
     site.fault_at = fault_at
-    pid = os.fork()
-    if pid == 0:
-        try:
-            time.sleep(0.02)  # until the parent knows its number
-            train(lambda line: None)
-        except KitError:
-            os._exit(2)
-        finally:
-            os._exit(0)
-    pids.append(pid)
-    _, status = os.waitpid(pid, 0)
+    code = forked(lambda: train(lambda line: None), pids)
     site.fault_at = lambda method: None
-    return os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+    return code == -signal.SIGKILL
 
 
 def go_on():
