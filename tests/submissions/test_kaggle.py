@@ -6,6 +6,7 @@ import signal
 import pytest
 from kaggle_server import Fault
 from lungs import OOF
+from pushing import PASSING
 
 from kit.core.errors import KitError
 from kit.core.files import locked
@@ -14,9 +15,8 @@ from kit.submissions import kaggle as way
 from kit.submissions import ledger
 
 READS = ["IntrospectToken", "ListSubmissions", "GetSubmissionLimits", "StartSubmissionUpload"]
-REFUSALS = [401, 403, 404]
+REFUSALS = [403, 404]
 BUSY = "another submission is under way"
-PASSING = [429, 500, 503, "lost", "cut", "stall", "text", "html"]
 
 
 @pytest.fixture

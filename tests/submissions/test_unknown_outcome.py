@@ -48,7 +48,7 @@ def test_a_lost_reply_and_an_outage_are_one_submission_in_two_commands(kaggle, s
 
 
 @pytest.mark.parametrize("act", ACTS)
-@pytest.mark.parametrize("kind", [500, 503, "html", "lost", "stall"])
+@pytest.mark.parametrize("kind", [503, "html", "lost"])
 def test_an_act_that_answers_an_error_is_found_in_a_list_that_lags(kaggle, submit, monkeypatch, act, kind):
     monkeypatch.setattr(acting, "CATCH_UP", 3.0)
     kaggle.lag = 0.5
