@@ -5,17 +5,10 @@ from pathlib import Path
 
 import pydicom
 from faulty_disk import run
+from tiny_run import SHORT, command, pristine
 
-from kit import phantom
 from kit.competition import dicom
 
-RECIPE = """
-about: The smallest.
-folds: {count: 2}
-network: {encoder: tu-mobilenetv3_small_050, encoder_weights: null, decoder_channels: [8, 8, 8, 8, 8]}
-stages:
-  - {size: 32, epochs: 1, batch_size: 2}
-"""
 NAMES = [
     "PatientName",
     "OtherPatientNames",
@@ -75,21 +68,17 @@ def found(folder: Path) -> list[str]:
 
 
 def test_no_name_id_or_date_leaves_the_dicom_files(tmp_path):
-    work = tmp_path / "work"
-    work.mkdir()
-    phantom.write(work / "tiny", train=10, test=3, size=64, seed=2)
+    work = pristine(tmp_path / "work", SHORT)
     poisoned(work / "tiny")
-    (work / "small.yaml").write_text(RECIPE)
-    options = ["--data", "tiny", "--recipe", "small.yaml"]
-    said = run(work, ["folds", *options, "--hash-patients"]).said
+    said = run(work, [*command("folds"), "--hash-patients"]).said
     assert "BurnedInAnnotation=YES" in said
-    for verb in (["train"], ["submit"], ["report"], ["kernel", "build"]):
-        ended = run(work, [*verb, *options])
+    for arguments in (command("train"), command("submit"), command("report"), ["kernel", *command("build")]):
+        ended = run(work, arguments)
         assert ended.code == 0, ended.said
         said += ended.said
     broken = next(iter((work / "tiny").rglob("dicom-images-test/**/*.dcm")))
     broken.write_bytes(broken.read_bytes().replace(b"US\x02\x00", b"PN\x02\x00"))
-    refused = run(work, ["predict", *options])
+    refused = run(work, command("predict"))
     assert refused.code == 2
     said += refused.said
     assert not any(word in said.encode() for word in POISON)
@@ -99,11 +88,8 @@ def test_no_name_id_or_date_leaves_the_dicom_files(tmp_path):
 
 
 def test_without_being_asked_to_hash_the_fold_file_alone_holds_the_patients_ids(tmp_path):
-    work = tmp_path / "work"
-    work.mkdir()
-    phantom.write(work / "tiny", train=10, test=3, size=64, seed=2)
+    work = pristine(tmp_path / "work", SHORT)
     poisoned(work / "tiny")
-    (work / "small.yaml").write_text(RECIPE)
-    assert run(work, ["folds", "--data", "tiny", "--recipe", "small.yaml"]).code == 0
+    assert run(work, command("folds")).code == 0
     shutil.rmtree(work / "tiny")
     assert [Path(name).name for name in found(tmp_path)] == ["tiny.csv"]

@@ -16,9 +16,14 @@ import kit.cli
 import kit.inference.model
 import kit.thresholds.components
 import kit.training.fit
+import kit.workflows.export
 import kit.workflows.folds
 import kit.workflows.jobs
+import kit.workflows.kernel
+import kit.workflows.predict
+import kit.workflows.report
 import kit.workflows.submit
+import kit.workflows.thresholds
 import kit.workflows.train
 
 __all__ = ["PIL", "joblib", "kit", "pytest", "scipy", "sklearn", "torch"]
