@@ -34,25 +34,6 @@ def test_a_written_stack_is_plain_numbers_and_reads_back(tmp_path):
     assert ensemble.read_stack(tmp_path / "stack.json", ["a", "b"]) == stack
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("[1]", "the file: "),
-        ('{"members": ["a", "b"], "weights": [1, NaN], "bias": 0}', "weights.1: "),
-        ('{"members": ["a", "b"], "weights": [1, "2"], "bias": 0}', "weights.1: input should be a valid number"),
-        ('{"members": ["a", "b"], "weights": [1, 2]}', "bias: field required"),
-        ('{"members": ["a", "c"], "weights": [1, 2], "bias": 0}', "the recipe's classifiers are a, b"),
-        ('{"members": ["a", "b"], "weights": [1], "bias": 0}', "1 weights for a, b"),
-    ],
-)
-def test_other_files_than_a_stack_of_these_members_are_refused(tmp_path, text, said):
-    (tmp_path / "stack.json").write_text(text)
-    with pytest.raises(KitError) as refused:
-        ensemble.read_stack(tmp_path / "stack.json", ["a", "b"])
-    assert str(refused.value).startswith(str(tmp_path / "stack.json"))
-    assert said in str(refused.value)
-
-
 def test_nobodys_own_fold_has_a_say_in_its_probability():
     members, positive = verdicts()
     groups = np.arange(60) % 3

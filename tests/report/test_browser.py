@@ -27,8 +27,6 @@ pytestmark = pytest.mark.skipif(
     not (BROWSER and DRIVER),
     reason="browser tests need chromium and its driver: apt-get install chromium chromium-driver",
 )
-WIDTHS = (390, 1280, 1920)
-THEMES = ("light", "dark")
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +94,7 @@ def slide(browser, name, *keys):
     find(browser, f"#{name}").send_keys(*keys)
 
 
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "theme"), [(390, "light"), (1280, "light"), (1280, "dark"), (1920, "light")])
 def test_the_page_is_quiet_fetches_nothing_and_fits(show, finished, width, theme):
     browser = show(width, theme)
     assert browser.get_log("browser") == []

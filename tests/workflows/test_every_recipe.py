@@ -203,13 +203,12 @@ REAL = {
 @pytest.mark.parametrize("network", REAL, ids=lambda network: f"{network.architecture}-{network.encoder}")
 def test_every_real_network_can_be_built_and_trained(network: Network):
     """By its shapes alone, without a number in it."""
-    part = REAL[network]
+    part, built = REAL[network], networks.build(network).to("meta").train()
+    optimizers.build(part.optimizer, built, part.stages[0].learning_rate)
     with torch.device("meta"):
-        built = networks.build(network).train()
-        masks, image = built(torch.zeros((2, 1, 64, 64), dtype=torch.uint8))
-        loss = losses.total(part.loss, masks, image, torch.zeros((2, 1, 64, 64), dtype=torch.uint8))
-    loss.backward()
-    optimizers.build(part.optimizer, built, part.stages[0].learning_rate).step()
+        images = torch.zeros((2, 1, 64, 64), dtype=torch.uint8)
+        masks, image = built(images)
+        losses.total(part.loss, masks, image, images).backward()
     assert masks.shape == (2, 1, 64, 64)
     assert (image is not None) == network.image_head
     assert sum(weight.grad is not None for weight in built.parameters()) > len(list(built.parameters())) / 2
