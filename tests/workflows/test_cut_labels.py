@@ -1,8 +1,12 @@
 """A label file that was cut, or that is of other images: every verb that reads it refuses it in one line."""
 
+import shutil
+
 import pytest
 
-from kit import phantom
+from kit import phantom, recipes
+from kit.workflows.folds import make_folds
+from kit.workflows.workspace import Workspace
 
 VERBS = {
     "folds": ["folds", "--data", "tiny"],
@@ -13,11 +17,18 @@ VERBS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def split(kit, tmp_path):
-    """A small data set whose folds are made."""
-    phantom.write(tmp_path / "tiny", train=12, test=2, size=64, seed=2)
-    assert kit("folds", "--data", "tiny", "--folds", "2")[0] == 0
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder with a small data set whose folds are made."""
+    folder = tmp_path_factory.mktemp("whole")
+    phantom.write(folder / "tiny", train=12, test=2, size=64, seed=2)
+    make_folds(Workspace(folder), folder / "tiny", recipes.load("demo"), count=2)
+    return folder
+
+
+@pytest.fixture
+def working_folder(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
 
 
 def rows(tmp_path):
