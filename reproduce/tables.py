@@ -14,7 +14,8 @@ from reproduce import claims, network, paper
 from reproduce.scores import NO_RUN, READINGS, RunScores, Score
 
 EXPERIMENTS = claims.EXPERIMENTS
-MASKS = "Number of masks in training set"
+MASKS, NEGATIVES = "Number of masks in training set", "Number of negative cases in training set"
+"""The paper counts the row of a negative as a mask."""
 ROUND_1 = (
     "Round 1's leaderboard showed the score of all test images, and has no private part unless solution.csv names one; "
     "the paper's two columns are those of round 2, 1 % and 99 % of its images."
@@ -63,7 +64,7 @@ def fill(scored: RunScores) -> str:
 
 
 def _table_1(competition: Competition) -> str:
-    ours = stats.breakdown(stats.metadata(competition))
+    ours = stats.breakdown(stats.metadata(competition), competition.finding)
     ours["Dataset"] = competition.name + " " + ours["Dataset"]
     return markdown(list(ours.columns), [*paper.TABLE_1, *ours.itertuples(index=False)])
 
@@ -77,7 +78,7 @@ def _table_2(competition: Competition) -> str:
         for attribute, count in ours.items()
         if attribute != MASKS
     ]
-    rows.append([MASKS, *(f"{count:,}" for count in paper.MASKS), f"{ours[MASKS]:,}"])
+    rows.append([MASKS, *(f"{count:,}" for count in paper.MASKS), f"{ours[MASKS] + ours[NEGATIVES]:,}"])
     positive, single, multiple = (
         "Number of positive cases in training set",
         "Number of cases has single mask in training set",

@@ -18,6 +18,12 @@ from kit.cli.options import (
     recipe_for,
 )
 
+Masks = Annotated[Path | None, typer.Option(help="Folder of the masks; default: found by name.")]
+MaskSuffix = Annotated[str | None, typer.Option(help="End of the masks' names; default: found by name.")]
+RleFormat = Annotated[
+    str | None,
+    typer.Option("--rle", help="Meaning of label rows: gaps, starts-0 or starts-1; columns or rows; HEIGHTxWIDTH."),
+]
 Label = Annotated[int | None, typer.Option(min=0, help="Value of the foreground, where mask pictures hold several.")]
 
 
@@ -70,19 +76,22 @@ def fetch(
     print(f"{folder}: {'complete' if done else 'complete, nothing to do'}")
 
 
-@verb(app, "check", ["kit check ../siim"])
+@verb(app, "check", ["kit check ../siim", "kit check scans --masks labels --label 1"])
 def check_data(
     *,
     folder: Annotated[
         Path, typer.Argument(metavar="DATA", help="A competition's folder, or one of images and masks.")
     ] = DEMO,
+    masks: Masks = None,
+    mask_suffix: MaskSuffix = None,
+    rle_format: RleFormat = None,
     label: Label = None,
 ) -> None:
     """Decode every file of a data set, check each mask against its image, and list what is wrong."""
     from kit.workflows import check
     from kit.workflows.workspace import Workspace
 
-    checked = check.check(Workspace(), folder, label)
+    checked = check.check(Workspace(), folder, masks, mask_suffix, rle_format, label)
     print(checked.text())
     checked.refuse()
 
@@ -95,12 +104,9 @@ def import_folder(
     folder: Annotated[Path, typer.Argument(metavar="DATA", help="Images with masks of the same names, or any mirror.")],
     out: Annotated[Path, typer.Option(metavar="OUT", help="The competition's folder to write.")],
     skip_bad: SkipBad = False,
-    masks: Annotated[Path | None, typer.Option(help="Folder of the masks; default: found by name.")] = None,
-    mask_suffix: Annotated[str | None, typer.Option(help="End of the masks' names; default: found by name.")] = None,
-    rle_format: Annotated[
-        str | None,
-        typer.Option("--rle", help="Meaning of label rows: gaps, starts-0 or starts-1; columns or rows; HEIGHTxWIDTH."),
-    ] = None,
+    masks: Masks = None,
+    mask_suffix: MaskSuffix = None,
+    rle_format: RleFormat = None,
     label: Label = None,
 ) -> None:
     """Import pictures or DICOM files with their masks or label rows as a competition's folder."""

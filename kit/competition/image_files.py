@@ -7,6 +7,7 @@ file's name without such an ending, in Unicode's composed form (NFC), in which t
 
 import filecmp
 import logging
+import math
 import os
 import re
 import unicodedata
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from kit.competition import dicom, pictures
 from kit.core.errors import KitError, printable, unreadable
+from kit.core.files import opened
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,8 @@ _UNREAD = (".webp", ".heic", ".jp2", ".nii", ".nii.gz", ".nrrd", ".mha", ".npy",
 """Images of kinds that are not read: counted, so that none vanishes without a word."""
 _IMAGES = frozenset({"image", "images", "img", "imgs"})
 _MASKS = frozenset({"mask", "masks", "label", "labels", "seg", "segmentation", "segmentations", "truth", "groundtruth"})
+_BEGINNING = 4096
+"""Bytes that hold the identifiers of a DICOM file."""
 _AFFIX = re.compile(r"(?:mask|seg)[_-](.+)|(.+)[_-](?:masks?|seg|segmentation)(?:[_-]?\d+)?", re.IGNORECASE)
 
 
@@ -119,13 +123,11 @@ def name(files: Iterable[ImageFile], left_out: Counter[str], by_place: bool = Tr
         stem = file.stem  # no table of ids holds control characters and what is not UTF-8, or spaces around
         if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in stem) or stem != stem.strip() or not stem:
             raise KitError(f"{printable(file.path)}: the name cannot stand in a table: rename the file")
-        others = by_stem.setdefault(stem, [])
-        if any(filecmp.cmp(file.path, other.path, shallow=False) for other in others):
-            left_out["copies of other images"] += 1
-        else:
-            others.append(file)
+        by_stem.setdefault(stem, []).append(file)
     named: dict[str, ImageFile] = {}
-    for stem, alike in by_stem.items():
+    for stem, files_of_stem in by_stem.items():
+        alike = _without_copies(files_of_stem)
+        left_out["copies of other images"] += len(files_of_stem) - len(alike)
         for file in alike:
             image_id = "-".join((*file.place, stem)) if by_place and len(alike) > 1 else stem
             if (other := named.setdefault(image_id, file)) is not file:
@@ -134,6 +136,24 @@ def name(files: Iterable[ImageFile], left_out: Counter[str], by_place: bool = Tr
                     "rename one of them"
                 )
     return dict(sorted(named.items()))
+
+
+def _without_copies(files: Sequence[ImageFile]) -> list[ImageFile]:
+    """Files of one name without those that hold, byte for byte, what an earlier one does.
+
+    A PACS gives the images of thousands of patients one name, so whole files are compared only where they begin alike.
+    """
+    if len(files) == 1:
+        return list(files)
+    kept: dict[tuple[int, bytes], list[ImageFile]] = {}
+    for file in files:
+        with opened(file.path) as handle:
+            beginning = os.fstat(handle.fileno()).st_size, handle.read(_BEGINNING)
+        others = kept.setdefault(beginning, [])
+        if not any(filecmp.cmp(file.path, other.path, shallow=False) for other in others):
+            others.append(file)
+    left = {id(file) for alike in kept.values() for file in alike}
+    return [file for file in files if id(file) in left]
 
 
 def warn_left_out(left_out: Mapping[str, int]) -> None:
@@ -218,7 +238,8 @@ def split_masks(
 ) -> tuple[list[ImageFile], list[ImageFile]]:
     """Images and masks apart.
 
-    A mask lies in a folder that says so, or in `masks`, or is called as an image with `_mask`, `_seg` or `mask_`.
+    A mask lies in a folder that says so, or in `masks`, or is called as an image with `_mask`, `_seg` or `mask_`. Where
+    `masks` is given, folders on the way to a mask are those below it.
 
     Args:
         masks: A folder in which all are masks; it may be any folder's name.
@@ -233,7 +254,10 @@ def split_masks(
             return file.stem.endswith(suffix)
         return file.in_masks or without_affix(file.stem) in stems - {file.stem}
 
-    return [file for file in files if not is_mask(file)], [file for file in files if is_mask(file)]
+    found = [file for file in files if is_mask(file)]
+    if masks is not None:
+        found = [replace(file, folders=file.path.relative_to(masks).parts[:-1]) for file in found]
+    return [file for file in files if not is_mask(file)], found
 
 
 def pair(
@@ -241,21 +265,32 @@ def pair(
 ) -> tuple[dict[str, Path], list[Path]]:
     """The mask of each image, and masks of none.
 
-    Names decide where they tell the images apart, else names and folders.
+    A mask's name is that of one image, or the id of one; where several images have it, the folders decide: those on the
+    way to the mask end as those on the way to the image do, or the other way round.
 
     Raises:
         KitError: an image has two masks.
     """
-    stems = Counter(file.stem for file in images.values())
-    by_place = {(*file.place, file.stem): image_id for image_id, file in images.items()}
+    by_stem: dict[str, list[str]] = {}
+    for image_id, file in images.items():
+        by_stem.setdefault(file.stem, []).append(image_id)
+    places = {image_id: file.place for image_id, file in images.items()}
+
+    def image_of(mask: ImageFile) -> str | None:
+        own = mask.stem.removesuffix(suffix or "")
+        for stem in dict.fromkeys((own, without_affix(own))):
+            alike = by_stem.get(stem, [stem] if stem in images else [])
+            if len(alike) > 1:
+                common = {image_id: _agreement(places[image_id], mask.place) for image_id in alike}
+                alike = [image_id for image_id in alike if common[image_id] == max(common.values()) > 0]
+            if len(alike) == 1:
+                return alike[0]
+        return None
+
     paired: dict[str, Path] = {}
     unpaired: list[Path] = []
     for mask in masks:
-        own = mask.stem.removesuffix(suffix or "")
-        candidates = (own, without_affix(own))
-        image = next((stem for stem in candidates if stems[stem] == 1), None)
-        if image not in images:
-            image = next((by_place[key] for stem in candidates if (key := (*mask.place, stem)) in by_place), None)
+        image = image_of(mask)
         if image is None:
             unpaired.append(mask.path)
         elif paired.setdefault(image, mask.path) != mask.path:
@@ -264,6 +299,18 @@ def pair(
                 "draw both into one file, or rename one of them"
             )
     return paired, unpaired
+
+
+def _agreement(first: tuple[str, ...], second: tuple[str, ...]) -> float:
+    """How many folders two ways have in common at their ends, 0 where neither is the end of the other.
+
+    >>> _agreement(("DICOM", "P1", "S1"), ("P1", "S1")), _agreement(("P2", "S1"), ("P1", "S1")), _agreement((), ())
+    (2, 0, inf)
+    """
+    length = min(len(first), len(second))
+    if first == second:
+        return math.inf
+    return length if length and first[-length:] == second[-length:] else 0
 
 
 def without_affix(stem: str) -> str:

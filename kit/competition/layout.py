@@ -8,8 +8,8 @@ Layouts, recognised by what is in the folder:
                their ids in sample_submission.csv
     sample     train-rle-sample.csv beside its DICOM files, which are all training images
 
-In each, patients.csv (`ImageId,PatientId`), sizes.csv and solution.csv may stand beside the labels, and parts may be
-missing.
+In each, patients.csv (`ImageId,PatientId`), finding.yaml, sizes.csv and solution.csv may stand beside the labels, and
+parts may be missing.
 """
 
 from collections import Counter
@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.competition import dicom, image_files, labels, rle, row_format, shapes
+from kit.competition import dicom, finding, image_files, labels, rle, row_format, shapes
+from kit.competition.finding import Finding
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError
 from kit.core.files import is_file_or_raise
@@ -57,6 +58,8 @@ class Competition:
     """Share of the test images that the leaderboard shows where solution.csv does not say: all in round 1, 1 % in 2."""
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """(height, width) of each image, where they differ."""
+    finding: Finding = finding.PNEUMOTHORAX
+    """What the masks show."""
 
     @property
     def shapes(self) -> Shape:
@@ -74,8 +77,8 @@ class Competition:
         files = (self.labels_path, self.folder / "patients.csv" if self.patients else None, self.sample_path)
         there = [path.name for path in (*files, self.solution_path) if path]
         return (
-            f"{self.name}: {len(self.train)} training images, {positive} with pneumothorax; {len(self.test)} test "
-            f"images; {size}\n{self.folder}: {', '.join(there)}; "
+            f"{self.name}: {len(self.train)} training images, {positive} with {self.finding.name}; "
+            f"{len(self.test)} test images; {size}\n{self.folder}: {', '.join(there)}; "
             f"{len(self.unlabelled)} images without a label left out"
         )
 
@@ -154,7 +157,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     absent = sorted(set(sample_ids) - test.keys())
     if absent and test:
         raise KitError(f"{sample_path}: {len(absent)} ids have no image in {layout.test} ({_some(absent)}): fetch them")
-    patients_path = _there(folder / "patients.csv")
+    patients_path, finding_path = _there(folder / "patients.csv"), _there(folder / finding.NAME)
     return Competition(
         folder=folder,
         name=folder.resolve().name,
@@ -170,6 +173,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
         shape=shape,
         sizes=sizes,
         public_share=layout.public_share,
+        finding=finding.read(finding_path) if finding_path else finding.PNEUMOTHORAX,
     )
 
 

@@ -7,9 +7,11 @@ from types import ModuleType
 import numpy as np
 import pydicom
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from kit.competition import dicom
+from kit.competition.finding import Finding
 from kit.core.errors import KitError, printable
 from kit.core.files import opened, replacing
 from kit.core.version import VERSION
@@ -27,13 +29,14 @@ def library() -> ModuleType:
         ) from None
 
 
-def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str) -> None:
+def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str, finding: Finding) -> None:
     """Writes a mask as a binary segmentation of one segment that refers to its image; an empty one, too.
 
     Args:
         image: The DICOM file that was segmented; patient and study are its own.
         mask: bool (H, W) of the image's size.
         recipe: Which system made it, for the algorithm's identification.
+        finding: What the mask shows; without a code it is some abnormal structure.
 
     Raises:
         KitError: highdicom is not installed, or the image is no DICOM file that one can refer to.
@@ -44,11 +47,12 @@ def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str) ->
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=f"kit {recipe}", version=VERSION, family=codes.cid7162.ArtificialIntelligence
     )
+    abnormal = codes.SCT.MorphologicallyAbnormalStructure
     segment = highdicom.seg.SegmentDescription(
         segment_number=1,
-        segment_label="Pneumothorax",
-        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=codes.SCT.Pneumothorax,
+        segment_label=finding.title,
+        segmented_property_category=abnormal,
+        segmented_property_type=Code(str(finding.code), "SCT", finding.title) if finding.code else abnormal,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
     )
@@ -74,7 +78,7 @@ def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str) ->
                 omit_empty_frames=False,
             )
         except (AttributeError, ValueError, TypeError, KeyError) as error:
-            reason = printable(type(error).__name__)
+            reason = printable(getattr(error, "name", None) or type(error).__name__)
             raise KitError(
                 f"{printable(image)}: lacks what a segmentation object must refer to ({reason}): use png"
             ) from error

@@ -53,7 +53,7 @@ def _before_decoding(found: ImageFolder) -> Iterator[Finding]:
     if found.misfit:
         yield Finding(True, "", *_parted(found.misfit))
     for image in found.resized:
-        yield Finding(False, image, f"{found.masks[image].name} and its image differ in size", "import resizes it")
+        yield Finding(False, image, "its mask is of another size", "import resizes it")
 
 
 def masks_problem(covers: Sequence[float], label: int | None = None) -> str:

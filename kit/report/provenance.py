@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from kit import lineage, phantom
+from kit.competition.finding import PNEUMOTHORAX
 from kit.competition.layout import Competition
 from kit.core.files import sha256
 from kit.core.version import VERSION
@@ -42,7 +43,10 @@ INTENDED = {
 }
 NOT_FOR = (
     "This is not a medical device. It is neither cleared nor evaluated for diagnosis, triage or any decision about a "
-    "patient, and must not be used for one. Chest drains are a known shortcut: many images with a drain have a treated "
+    "patient, and must not be used for one."
+)
+DRAINS = (
+    " Chest drains are a known shortcut: many images with a drain have a treated "
     "pneumothorax, so that a score here overstates what is found before treatment."
 )
 LICENCES = {
@@ -66,10 +70,10 @@ def card(run: Run, competition: Competition) -> Card:
     origin, overview = source(competition), stats.overview(competition)
     return Card(
         intended=INTENDED[origin],
-        not_for=NOT_FOR,
+        not_for=NOT_FOR + DRAINS * (competition.finding == PNEUMOTHORAX),
         licence=LICENCES[origin],
         overview={str(name): int(count) for name, count in overview.items()},
-        breakdown=figures.records(stats.breakdown(stats.metadata(competition))),
+        breakdown=figures.records(stats.breakdown(stats.metadata(competition), competition.finding)),
         recipe=run.read_recipe().dump(),
         software=software(),
         machine=machine(),

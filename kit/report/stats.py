@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from kit.competition import dicom, labels
+from kit.competition.finding import Finding
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.core.parallel import map_in_order
@@ -25,7 +26,7 @@ def overview(competition: Competition) -> pd.Series:
             "Number of negative cases in training set": int(counts.get("negative", 0)),
             "Number of cases has single mask in training set": int(counts.get("single", 0)),
             "Number of cases has multiple masks in training set": int(counts.get("multiple", 0)),
-            "Number of masks in training set": sum(max(1, len(rows)) for rows in competition.labels.values()),
+            "Number of masks in training set": sum(map(len, competition.labels.values())),
             "Number of images without a label row, left out": len(competition.unlabelled),
         },
         name=competition.name,
@@ -63,7 +64,7 @@ def metadata(competition: Competition) -> pd.DataFrame:
     return table.astype({"positive": "boolean"})
 
 
-def breakdown(table: pd.DataFrame) -> pd.DataFrame:
+def breakdown(table: pd.DataFrame, finding: Finding) -> pd.DataFrame:
     """Images by sex and by view position, with and without finding (paper Table 1); a share in brackets."""
     lines = []
     for name, images in table.groupby("set", sort=False):
@@ -76,7 +77,7 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
                         "Dataset": name,
                         "Attribute": attribute,
                         "Value": value,
-                        "Pneumothorax": _share(positive, len(part)) if known else "-",
+                        finding.title: _share(positive, len(part)) if known else "-",
                         "Healthy": _share(len(part) - positive, len(part)) if known else "-",
                         "Total": _share(len(part), len(images)),
                     }
@@ -86,7 +87,8 @@ def breakdown(table: pd.DataFrame) -> pd.DataFrame:
 
 def tables(competition: Competition) -> str:
     """Both tables as text."""
-    return f"{overview(competition).to_string()}\n\n{breakdown(metadata(competition)).to_string(index=False)}"
+    by_header = breakdown(metadata(competition), competition.finding)
+    return f"{overview(competition).to_string()}\n\n{by_header.to_string(index=False)}"
 
 
 def _share(part: int, whole: int) -> str:

@@ -1,10 +1,13 @@
 """The verb `check`: what is wrong with a data set, before a training."""
 
+import shlex
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from kit.competition import image_files, labels, layout, mirror, scoring, shapes
+from kit.competition import finding, image_files, labels, layout, mirror, scoring, shapes
 from kit.competition.mirror import ImageFolder
 from kit.competition.row_format import RowFormat
 from kit.core.errors import KitError
@@ -32,7 +35,7 @@ class Checked:
     @property
     def errors(self) -> int:
         """Number of serious findings."""
-        return sum(finding.serious for finding in self.findings)
+        return sum(one.serious for one in self.findings)
 
     def refuse(self) -> None:
         """Ends the verb where something is serious."""
@@ -40,31 +43,63 @@ class Checked:
             raise KitError(f"{self.folder}: {self.errors} errors: fix them before training; {self.table} lists all")
 
     def text(self) -> str:
-        """What a person reads: at most twenty lines of findings."""
+        """What a person reads: at most twenty lines of findings, one for all images of which the same is to be said."""
         kinds = Counter("errors" if finding.serious else "notes" for finding in self.findings)
-        lines = [self.about, *map(str, self.findings[:SHOWN])]
-        if len(self.findings) > SHOWN:
-            lines.append(f"… and {len(self.findings) - SHOWN} more in {self.table}")
+        alike: dict[Finding, list[str]] = {}
+        for finding in self.findings:
+            alike.setdefault(replace(finding, image=""), []).append(finding.image)
+        told = [replace(finding, image=_named(images)) for finding, images in alike.items()]
+        lines = [self.about, *map(str, told[:SHOWN])]
+        if len(told) > SHOWN:
+            more = sum(map(len, list(alike.values())[SHOWN:]))
+            lines.append(f"… and {more} more in {self.table}")
         lines.append(f"{kinds['errors']} errors, {kinds['notes']} notes; next: {self.advice}")
         return "\n".join(lines)
 
 
-def check(workspace: Workspace, folder: Path | str, label: int | None = None) -> Checked:
+def _named(images: Sequence[str]) -> str:
+    """Images as a line names them.
+
+    >>> _named(["a"]), _named(["a", "b", "c"])
+    ('a', '3 images (first: a)')
+    """
+    return images[0] if len(images) == 1 else f"{len(images)} images (first: {images[0]})"
+
+
+def check(
+    workspace: Workspace,
+    folder: Path | str,
+    masks: Path | str | None = None,
+    mask_suffix: str | None = None,
+    rle_format: str | None = None,
+    label: int | None = None,
+) -> Checked:
     """Looks at every file of a competition's folder, or of a folder that `kit import` brings in.
 
     Args:
         workspace: Where the table goes: `runs/NAME/check.csv`.
-        label: The value of mask pictures that is foreground, where they hold several.
+        masks: As `mirror.recognise` takes it; such options are for folders that `kit import` brings in.
+        mask_suffix: As there.
+        rle_format: As there.
+        label: As there.
 
     Raises:
-        KitError: the folder is neither, or a file of labels cannot be read.
+        KitError: the folder is neither, a file of labels cannot be read, or an option does nothing for a competition's
+            folder.
     """
     folder = Path(folder)
     workspace.draw_demo(folder)
     table = workspace.runs / folder.resolve().name / "check.csv"
-    about, found, advice = _competition(folder) or _mirror(folder, label)
-    findings = sorted(inspection.inspect(found), key=lambda finding: not finding.serious)
-    if any(finding.serious for finding in findings):
+    options = {"--masks": masks, "--mask-suffix": mask_suffix, "--rle": rle_format, "--label": label}
+    given = {name: value for name, value in options.items() if value is not None}
+    competition = _competition(folder)
+    if competition and given:
+        raise KitError(f"{next(iter(given))}: does nothing for {folder}, which is a competition's folder: leave it out")
+    about, found, advice = competition or _mirror(
+        mirror.recognise(folder, masks, mask_suffix, rle_format, label), given
+    )
+    findings = sorted(inspection.inspect(found), key=lambda one: not one.serious)
+    if any(one.serious for one in findings):
         advice = f"fix the errors, or leave unreadable files out with --skip-bad; {table} lists all"
     rows = [("error" if row.serious else "note", row.image, row.what, row.next) for row in findings]
     write_csv(table, ("level", "image", "what", "next"), rows)
@@ -84,6 +119,8 @@ def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
         layout.read_patients(folder / "patients.csv", images.keys())
     if is_file_or_raise(folder / folds.SPLITS):
         folds.read_splits(folder / folds.SPLITS)
+    if is_file_or_raise(folder / finding.NAME):
+        finding.read(folder / finding.NAME)
     truth = {**rows}
     if is_file_or_raise(folder / "solution.csv"):
         truth |= scoring.read_solution(folder / "solution.csv").masks
@@ -105,7 +142,7 @@ def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
     return about, found, f"make folds train DATA={folder}"
 
 
-def _mirror(folder: Path, label: int | None) -> tuple[str, ImageFolder, str]:
-    found = mirror.recognise(folder, label=label)
-    chosen = "" if label is None else f" --label {label}"
-    return str(found), found, f"kit import {folder} --out data/{folder.resolve().name}{chosen}"
+def _mirror(found: ImageFolder, given: Mapping[str, Any]) -> tuple[str, ImageFolder, str]:
+    options = {"--out": f"data/{found.folder.resolve().name}", **given}
+    told = " ".join(f"{name} {shlex.quote(str(value))}" for name, value in options.items())
+    return str(found), found, f"kit import {shlex.quote(str(found.folder))} {told}"

@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kit.competition import dicom_writer, labels, levels, mirror, pictures, rle, scoring, shapes, submission
+from kit.competition import dicom_writer, finding, labels, levels, mirror, pictures, rle, scoring, shapes, submission
 from kit.competition.dicom import Radiograph, report_bad
 from kit.competition.mirror import ImageFolder, Truth
 from kit.core.errors import KitError, printable
-from kit.core.files import is_file_or_raise, read_json, replacing_folder, write_csv, write_json
+from kit.core.files import is_file_or_raise, read_json, replacing_folder, write_csv, write_json, write_text
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.core.version import VERSION
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _MARK = "import.json"
 _FOLDERS = ("dicom-images-train", "dicom-images-test")
 _MADE = ("train-rle.csv", "sample_submission.csv", "solution.csv", shapes.NAME, _MARK)
-_COPIED = ("patients.csv", "splits.csv", "solution.csv", "LICENSE", "LICENSE.txt")
+_COPIED = (finding.NAME, "patients.csv", "splits.csv", "solution.csv", "LICENSE", "LICENSE.txt")
 
 
 def import_folder(
@@ -76,6 +76,9 @@ def import_folder(
         _fill(new, found, skip_bad)
         write_json(new / _MARK, made_from)
         _keep(out, new)
+        if found.masks and not (new / finding.NAME).exists():
+            write_text(new / finding.NAME, str(finding.UNKNOWN))
+            log.info("%s: write there what the masks show, for reports and DICOM segmentations", out / finding.NAME)
     return found, True
 
 

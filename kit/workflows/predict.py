@@ -81,7 +81,7 @@ def predict(
         copy(run.thresholds, target.thresholds)
     done = predict_files(trained, paths, order, target, shape, skip_bad, whole=images is None, backend=backend)
     if save:
-        saving.save(target, paths, recipe, save)
+        saving.save(target, paths, recipe, save, competition.finding)
     return target.submission, done
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from kit.competition import pictures, rle, segmentation, submission
+from kit.competition.finding import PNEUMOTHORAX, Finding
 from kit.core.arrays import save_array
 from kit.core.errors import KitError, did_you_mean
 from kit.core.files import replacing_folder, write_text
@@ -35,6 +36,7 @@ class Predicted:
     mask: np.ndarray
     """bool (H, W)."""
     recipe: str
+    finding: Finding = PNEUMOTHORAX
 
     @property
     def overlay(self) -> np.ndarray:
@@ -52,7 +54,10 @@ KINDS: dict[str, tuple[str, Callable[[Predicted, Path], None]]] = {
     "overlay": (".png", lambda found, path: gallery.write(path, found.overlay)),
     "npy": (".npy", lambda found, path: save_array(path, found.levels)),
     "rle": (".txt", lambda found, path: write_text(path, rle.encode(found.mask) + "\n")),
-    "dicom-seg": (".dcm", lambda found, path: segmentation.write(path, found.path, found.mask, found.recipe)),
+    "dicom-seg": (
+        ".dcm",
+        lambda found, path: segmentation.write(path, found.path, found.mask, found.recipe, found.finding),
+    ),
 }
 """How the files of each kind end, and what writes one: the mask as black and white, the radiograph with probability and
 outline, the map's levels, the mask's RLE text, and a DICOM segmentation object."""
@@ -76,7 +81,7 @@ def kinds_of(text: str) -> tuple[str, ...]:
     return kinds
 
 
-def save(target: Run, paths: dict[str, Path], recipe: Recipe, kinds: Sequence[str]) -> None:
+def save(target: Run, paths: dict[str, Path], recipe: Recipe, kinds: Sequence[str], finding: Finding) -> None:
     """Writes the predictions of a run's test images, or of any folder's, as files of these kinds.
 
     The masks are those of the submission, which may know the whole test set.
@@ -89,7 +94,7 @@ def save(target: Run, paths: dict[str, Path], recipe: Recipe, kinds: Sequence[st
             image = predicted.ids[row]
             shape = pictures.shape_of(paths[image])
             mask = rle.decode(texts.get(image, rle.EMPTY), shape, image)
-            yield Predicted(image, paths[image], maps.upsample(predicted[row], shape), mask, recipe.name)
+            yield Predicted(image, paths[image], maps.upsample(predicted[row], shape), mask, recipe.name, finding)
 
     write(kinds, found(), target.folder)
     log.info("%s: %d images saved as %s", target.folder, len(there), ", ".join(kinds))

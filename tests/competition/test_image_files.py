@@ -87,6 +87,54 @@ def test_one_name_in_the_folders_of_several_patients(tmp_path):
         image_files.find(tmp_path, by_place=False)
 
 
+PACS = ("DICOM/P1/S1/IM0001", "DICOM/P2/S1/IM0001", "DICOM/P2/S2/IM0001")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda image: f"masks/{image.removeprefix('DICOM/')}.png",
+        lambda image: f"masks/{image}.png",
+        lambda image: f"masks/{image.replace('/', '-')}.png",
+        lambda image: f"{image}_mask.png",
+        lambda image: f"{image.replace('IM', 'seg/IM')}.png",
+    ],
+    ids=["by patient", "by the whole path", "by the id", "beside", "in a folder beside"],
+)
+def test_masks_of_files_of_one_name_are_paired_by_their_folders(tmp_path, place):
+    for grey, image in enumerate(PACS):
+        put_dicom(tmp_path / image, grey, SOPInstanceUID=generate_uid())
+        put_picture(tmp_path / place(image), 200 + grey)
+    put_dicom(tmp_path / "DICOMDIR", kind=DICOMDIR)
+    found = mirror.recognise(tmp_path)
+    assert found.train == tuple(image.replace("/", "-") for image in PACS)
+    assert [found.masks[image] for image in found.train] == [tmp_path / place(image) for image in PACS]
+
+
+def test_a_mask_of_another_folder_is_no_images(tmp_path):
+    for grey, image in enumerate(PACS):
+        put_dicom(tmp_path / image, grey, SOPInstanceUID=generate_uid())
+    put_picture(tmp_path / "masks/P1/S1/IM0001.png")
+    for patient in ("P3/S1", "P3/S2", "S1"):  # of a patient who has no image, and of two who might be meant
+        put_picture(tmp_path / f"masks/{patient}/IM0001.png", 9)
+    assert mirror.recognise(tmp_path).masks == {"DICOM-P1-S1-IM0001": tmp_path / "masks/P1/S1/IM0001.png"}
+
+
+def test_folders_below_a_named_mask_folder_tell_whose_masks_they_hold(tmp_path):
+    for grey, image in enumerate(PACS):
+        put_dicom(tmp_path / image, grey, SOPInstanceUID=generate_uid())
+        put_picture(tmp_path / f"drawn/{image.removeprefix('DICOM/')}.png", 200 + grey)
+    assert len(mirror.recognise(tmp_path, masks=tmp_path / "drawn").train) == 3
+    assert len(mirror.recognise(tmp_path / "DICOM", masks=tmp_path / "drawn").train) == 3
+
+
+def test_thousands_of_files_of_one_name_are_not_compared_with_each_other(tmp_path, monkeypatch):
+    for number in range(20):
+        put_dicom(tmp_path / f"P{number}/IM0001", number, SOPInstanceUID=generate_uid())
+    monkeypatch.setattr(image_files.filecmp, "cmp", lambda *_, **__: pytest.fail("two files were compared"))
+    assert len(image_files.find(tmp_path)) == 20
+
+
 def test_a_copy_is_no_second_image(tmp_path, caplog):
     for folder in ("a", "b", "c"):
         put_picture(tmp_path / folder / "x.png")

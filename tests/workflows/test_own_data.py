@@ -137,6 +137,39 @@ def test_a_class_of_several_is_chosen_by_its_value(kit, tmp_path):
         assert mask[40:60, 2:20].all()
 
 
+def test_what_the_masks_show_is_written_once_and_kept(kit, tmp_path):
+    folder = draw_folder(tmp_path / "cells")
+    importing.import_folder(folder, tmp_path / "data/cells")
+    said = tmp_path / "data/cells/finding.yaml"
+    assert layout.open_folder(said.parent).finding.name == "finding"
+    said.write_text("name: nodule\ncode: 27925004\n")
+    first = next((folder / "images").iterdir())
+    shutil.copyfile(first, first.with_name(f"another{first.suffix}"))
+    importing.import_folder(folder, said.parent)
+    found = layout.open_folder(said.parent)
+    assert (found.finding.name, found.finding.code) == ("nodule", 27925004)
+    out = kit("stats", "--data", "data/cells")[1]
+    assert ("Nodule" in out, "neumothorax" in out) == (True, False)
+    for wrong in ("name: ''", "nodule", "name: nodule\ncode: x", "name: ["):
+        said.write_text(wrong)
+        with pytest.raises(KitError, match=r"finding\.yaml: .*: write `name:` and"):
+            layout.open_folder(said.parent)
+
+
+def test_check_takes_what_import_takes_and_hands_it_on(kit, tmp_path):
+    folder = draw_folder(tmp_path / "cells")
+    (folder / "masks").rename(folder / "drawn")
+    for path in (folder / "drawn").iterdir():
+        path.rename(path.with_name(f"{path.stem}_lesion{path.suffix}"))
+    assert kit("check", "cells")[0] == 2
+    code, out, _ = kit("check", "cells", "--masks", "cells/drawn", "--mask-suffix", "_lesion")
+    (next_command,) = out.strip().rpartition("next: ")[2:]
+    assert next_command == "kit import cells --out data/cells --masks cells/drawn --mask-suffix _lesion"
+    assert (code, kit(*next_command.split()[1:])[0]) == (0, 0)
+    code, _, error = kit("check", "data/cells", "--label", "1")
+    assert (code, "--label: does nothing for data/cells, which is a competition's folder" in error) == (2, True)
+
+
 def test_touching_regions_that_are_numbered_stay_apart_and_are_said(tmp_path, caplog):
     draw_folder(tmp_path / "cells", train=4, test=0)
     mask = np.zeros((64, 64), np.uint8)

@@ -9,6 +9,7 @@ import pydicom
 import pytest
 
 from kit.competition import dicom, rle
+from kit.competition.finding import Finding
 from kit.core.errors import KitError
 from kit.workflows import saving
 from kit.workflows.saving import Predicted
@@ -42,6 +43,16 @@ def test_each_kind_holds_the_prediction(found, tmp_path):
     untouched[28:62, 38:92] = False  # but for the outline
     assert (overlay[untouched] == pixels[untouched][:, None]).all()
     assert (overlay[45, 88] != pixels[45, 88]).any()
+
+
+@pytest.mark.parametrize(
+    ("finding", "label", "code"),
+    [(Finding(name="nodule", code=27925004), "Nodule", "27925004"), (Finding(name="finding"), "Finding", "49755003")],
+)
+def test_a_segmentation_is_of_what_the_data_set_shows(found, tmp_path, finding, label, code):
+    saving.write(["dicom-seg"], [replace(found, finding=finding)], tmp_path)
+    [segment] = pydicom.dcmread(tmp_path / f"dicom-seg/{found.image}.dcm").SegmentSequence
+    assert (segment.SegmentLabel, segment.SegmentedPropertyTypeCodeSequence[0].CodeValue) == (label, code)
 
 
 def test_an_empty_mask_is_a_segmentation_too(found, tmp_path):

@@ -1,0 +1,49 @@
+"""What the masks of a data set show: its name for pages and tables, and its code for DICOM segmentations."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from kit.core.documents import NOT_YAML, Document, load_yaml, told, yaml_problem
+from kit.core.errors import KitError
+from kit.core.files import read_text
+
+NAME = "finding.yaml"
+"""Beside the labels of a data set; without it masks show pneumothorax."""
+
+
+class Finding(Document):
+    """What finding.yaml holds."""
+
+    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f\\]{1,64}$")]
+    """In the singular, such as `nodule`; at most 64 characters, as in a DICOM file."""
+    code: Annotated[int, Field(gt=0)] | None = None
+    """SNOMED CT; None: not known."""
+
+    @property
+    def title(self) -> str:
+        """The name as a heading begins."""
+        return self.name[0].upper() + self.name[1:]
+
+    def __str__(self) -> str:
+        return f"name: {self.name}\ncode: {'null' if self.code is None else self.code}  # SNOMED CT\n"
+
+
+PNEUMOTHORAX = Finding(name="pneumothorax", code=36118008)
+UNKNOWN = Finding(name="finding")
+
+
+def read(path: Path | str) -> Finding:
+    """What a finding.yaml says.
+
+    Raises:
+        KitError: it cannot be read, or holds something else.
+    """
+    remedy = "write `name:` and, if you know it, the SNOMED CT `code:`"
+    try:
+        return Finding.model_validate(load_yaml(read_text(path)))
+    except ValidationError as error:
+        raise KitError(f"{path}: {told(error)}: {remedy}") from None
+    except NOT_YAML as error:
+        raise KitError(f"{path}: is not YAML ({yaml_problem(error)}): {remedy}") from None
