@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from kit.competition import dicom, rle, scoring, shapes
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
+from kit.core.progress import progress
 from kit.inference import maps, rules
 from kit.inference.masks import stored_masks
 from kit.inference.rules import Rule
@@ -52,9 +53,16 @@ def draw(workspace: Workspace, data: Path | str, recipe: Recipe, out: Path | str
     target = Path(out) if out else run.folder / "figures"
     chosen = _spread(competition, [image for image, rows in competition.labels.items() if rows])
     if not chosen:
-        raise KitError(f"{competition.labels_path}: has no image with pneumothorax: there is nothing to draw")
-    drawn = [header(competition.train[chosen[0]]), run_lengths(), method(recipe), blocks(recipe)]
-    written = [figure.write(target) for figure in drawn]
+        raise KitError(
+            f"{competition.labels_path}: has no image with {competition.finding.name}: there is nothing to draw"
+        )
+    drawers = (
+        lambda: header(competition.train[chosen[0]]),
+        run_lengths,
+        lambda: method(recipe),
+        lambda: blocks(recipe),
+    )
+    written = [draw().write(target) for draw in progress(drawers, "drawing", unit="figure")]
     pictures = {"figure-5": positives((_pixels(competition, i), _truth(competition, i)) for i in chosen)}
     if run.thresholds.is_file():
         pictures["figure-8"] = results(_results(competition, run), rules.read(run.thresholds).name)

@@ -1,4 +1,7 @@
-"""Wherever a person would wait: a bar on a terminal, and where there is none, as in a log, a plain line a minute."""
+"""Wherever a person would wait: a bar on a terminal, and where there is none, as in a log, a plain line a minute.
+
+In a log the first line comes within seconds of the program's start.
+"""
 
 import io
 import logging
@@ -15,7 +18,11 @@ from kit.core.distributed import JOB
 log = logging.getLogger(__name__)
 
 LINE = 60.0
-"""Seconds from one plain line to the next."""
+"""Seconds of silence after which a plain line is due."""
+_FIRST = 4.0
+"""Seconds from the start of the program to its first line at the latest."""
+_LOOK = 1.0
+"""Seconds from one look at whether a line is due to the next."""
 _NOTE = 1.0
 _SURE = (3, 5.0)
 """Items and seconds that an estimate of the time left needs."""
@@ -54,11 +61,15 @@ class Bar(tqdm):  # type: ignore[misc]  # it has no types
 
 
 class Lines(Bar):
-    """The same as lines of the log."""
+    """The same as lines of the log, wherever nothing was said for a while."""
+
+    spoken = time.monotonic() - LINE + _FIRST
+    """When the last line was said, of whatever kind."""
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Logs how far it is; called with an empty text when the items have ended."""
-        if msg is None:
+        """Logs how far it is, where a line is due; called with an empty text when the items have ended."""
+        if msg is None and time.monotonic() - Lines.spoken >= LINE:
+            Lines.spoken = time.monotonic()
             now = self.format_dict
             counted = f"{now['n']} of {now['total']}" if now["total"] else str(now["n"])
             log.info("%s: %s%s%s", self.desc, counted, now["left"], f", {self.postfix}" if self.postfix else "")
@@ -78,18 +89,28 @@ def progress(
     if (sys.stderr.isatty() or in_notebook) and JOB not in os.environ:
         return Bar(items, what, total, unit=unit, leave=False, delay=1, disable=not show, bar_format=_FORMAT)
     return Lines(
-        items, what, total, False, unit=unit, delay=LINE, mininterval=LINE, maxinterval=LINE, miniters=1,
+        items, what, total, False, unit=unit, delay=_LOOK, mininterval=_LOOK, maxinterval=LINE, miniters=1,
         file=io.StringIO(), disable=not show,
     )  # fmt: skip
 
 
 class Console(logging.Handler):
-    """Writes log lines to stderr; a bar that stands there makes room."""
+    """Writes log lines to stderr, each warning once; a bar that stands there makes room."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._warned: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a line."""
+        Lines.spoken = time.monotonic()
         try:
-            tqdm.write(self.format(record), file=sys.stderr)
+            line = self.format(record)
+            if record.levelno == logging.WARNING:
+                if line in self._warned:
+                    return
+                self._warned.add(line)
+            tqdm.write(line, file=sys.stderr)
         except Exception:  # as the library's own handlers: a closed pipe must not end a training
             self.handleError(record)
 

@@ -16,6 +16,11 @@ class EtaEstimator:
         self._left, self._done, self._seconds = pixels, 0, 0.0
         self._epochs, self._epoch, self._began = 0, 0, time.monotonic()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether any epoch is to come."""
+        return self._left > 0
+
     def begin(self, epochs: int, pixels: int) -> None:
         """A stage begins: so many epochs of so many pixels."""
         self._epochs, self._epoch, self._began = epochs, pixels, time.monotonic()

@@ -123,7 +123,7 @@ def fit(
             began = time.monotonic()
             is_validated = stage.validates(len(state.history))
             row = _train_epoch(fabric, task, state, clock)
-            row |= _validate(fabric, task, [state.model]) if is_validated else UNKNOWN
+            row |= _validate(fabric, task, [state.model], row) if is_validated else UNKNOWN
             row["seconds"] = round(time.monotonic() - began, 2)
             state.take(row)
             clock.end_epoch(row["seconds"])
@@ -189,9 +189,10 @@ def _train_epoch(fabric: lightning_fabric.Fabric, task: Task, state: TrainState,
     return row | {"loss": steps.loss}
 
 
-def _validate(fabric: lightning_fabric.Fabric, task: Task, models: Sequence[torch.nn.Module]) -> Row:
-    """What some networks are worth together on the validation part."""
-    return validate(fabric, models, task.recipe, task.stage, task.data, task.plain_loader)
+def _validate(fabric: lightning_fabric.Fabric, task: Task, models: Sequence[torch.nn.Module], row: Row) -> Row:
+    """What some networks are worth together on the validation part, after the epoch of a row."""
+    what = f"{_named(task, row)}, validation"
+    return validate(fabric, models, task.recipe, task.stage, task.data, task.plain_loader, what)
 
 
 def _finish(fabric: lightning_fabric.Fabric, task: Task, state: TrainState, hooks: list[Hook]) -> None:
@@ -200,10 +201,11 @@ def _finish(fabric: lightning_fabric.Fabric, task: Task, state: TrainState, hook
     # The state that an uninterrupted run has here, where an earlier process was killed: seed and frozen encoder.
     state.draw(epochs)
     state.network.freeze_encoder(stage.frozen_epochs >= epochs)
-    left = state.left(task.batches(fabric, epochs))
     row: Row = state.history[-1] | {"weights": "final", "loss": None, "seconds": None}
+    batches = task.batches(fabric, epochs)
+    left = state.left(progress(batches, f"{task.name}, averaging", unit="step", show=fabric.is_global_zero))
     if stage.keep.last is None:  # else it is the last epoch's network
-        row |= _validate(fabric, task, [fabric.setup_module(network) for network in left])
+        row |= _validate(fabric, task, [fabric.setup_module(network) for network in left], row)
     if row["score"] == -math.inf:
         raise _diverged(fabric, task, row, step.NotFiniteError("its predictions are"))
     if fabric.is_global_zero:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from kit import networks
+from kit.core.progress import progress
 from kit.data.dataset import FoldData, Loader, Samples
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
@@ -26,6 +27,7 @@ def validate(
     stage: Stage,
     data: FoldData,
     loader: Loader | None = None,
+    what: str = "validation",
 ) -> dict[str, float]:
     """Means over the images of the validation part, shared by all processes.
 
@@ -33,6 +35,7 @@ def validate(
         models: Whose predictions are averaged; of their losses the mean counts.
         recipe: Whose thresholds and candidates turn probabilities into masks.
         loader: Of its images as they are; None: one of its own.
+        what: Title of the progress bar.
 
     Returns:
         `validation_loss`; `iou` and `dice` by the recipe's thresholds; `dice_positives` (NaN without any), and
@@ -48,7 +51,7 @@ def validate(
     mine = data.validation[fabric.global_rank :: world]
     sums = torch.zeros(7 + len(rule.candidates), dtype=torch.float64, device=fabric.device)
     batches = (loader or Loader(Samples(data.cache))).epoch([mine[i : i + size] for i in range(0, len(mine), size)])
-    for images, masks in batches:
+    for images, masks in progress(batches, what, unit="step", show=fabric.is_global_zero):
         images, masks = images.to(fabric.device), masks.to(fabric.device)
         loss, probabilities = torch.zeros((), device=fabric.device), torch.zeros(masks.shape, device=fabric.device)
         for model in models:

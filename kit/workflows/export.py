@@ -1,10 +1,14 @@
 """The verb `export`: the trained networks of a run as ONNX files."""
 
+import logging
 from pathlib import Path
 
+from kit.core.progress import progress
 from kit.inference import backends
 from kit.recipes.schema import Recipe
 from kit.workflows.workspace import Workspace, check_maps, open_run
+
+log = logging.getLogger(__name__)
 
 
 def export(workspace: Workspace, data: Path | str, recipe: Recipe) -> list[Path]:
@@ -22,8 +26,9 @@ def export(workspace: Workspace, data: Path | str, recipe: Recipe) -> list[Path]
     opened = open_run(workspace, data, recipe)
     trained = opened.run.trained(recipe)
     check_maps(opened)
+    networks = [(weights, part) for part in recipe.parts() for weights in trained.weights[part.label]]
+    log.info("%s: %d networks as ONNX, each checked against torch", opened.run.folder, len(networks))
     return [
         onnx.ensure(weights, part.network, part.stages[-1].size)
-        for part in recipe.parts()
-        for weights in trained.weights[part.label]
+        for weights, part in progress(networks, "exporting", unit="network")
     ]

@@ -173,8 +173,14 @@ def _open(workspace: Workspace, competition: Competition, run: Run, job: Job) ->
     if alone:
         for one in extra.values():
             log.info("%s", one)
-        log.info("to watch it: %s", hooks.tensorboard_command(run.folder))
+        log.info("watch it with: %s", hooks.tensorboard_command(run.folder))
     clock = _clock(run, recipe, split, numbers, extra)
+    if alone and clock.is_waiting:
+        log.info(
+            "the Dice of an epoch is by fixed thresholds, where a few false pixels cost an image without a finding all "
+            "of its Dice: it may lie below that of an empty submission, and fall when weights are averaged; the search "
+            "at the end chooses the thresholds that count"
+        )
     return Session(
         job, workspace, competition, split, numbers, caches, extra, extra_caches, inputs, fabric, team, clock
     )

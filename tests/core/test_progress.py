@@ -25,6 +25,7 @@ def clock(monkeypatch):
     monkeypatch.setattr(progress.tqdm, "_time", lambda: now[0], raising=False)
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.Lines, "spoken", now[0])
     return now
 
 
@@ -43,6 +44,20 @@ def test_without_a_terminal_there_is_a_line_a_minute_with_note_and_time_left(clo
         "working: 6 of 10, 1 min 20 s left, loss 5",
         "working: 9 of 10, 20 s left, loss 8",
     ]
+
+
+def test_in_a_log_the_first_line_of_a_program_comes_soon_and_others_after_a_minute_of_silence(
+    clock, caplog, monkeypatch
+):
+    caplog.set_level(logging.INFO, "kit")
+    monkeypatch.setattr(progress.Lines, "spoken", clock[0] - progress.LINE + 4)
+    go(range(10), clock, 3)
+    assert caplog.messages == ["working: 2 of 10, loss 1"]
+    go(range(20), clock, 2, what="more")
+    assert len(caplog.messages) == 2
+    progress.Console().emit(logging.makeLogRecord({"msg": "another line"}))
+    go(range(25), clock, 2, what="still more")
+    assert len(caplog.messages) == 2
 
 
 def test_what_is_quick_says_nothing_in_a_log(clock, caplog, capsys):
@@ -117,6 +132,14 @@ def test_a_log_line_stands_whole_above_the_bar(monkeypatch, clock):
     finally:
         logger.removeHandler(handler)
     assert "\ra line\n" in terminal.getvalue()
+
+
+def test_a_warning_is_printed_once_and_a_line_as_often_as_it_is_said(capsys):
+    console = progress.Console()
+    for level in (logging.WARNING, logging.INFO):
+        for _ in range(2):
+            console.emit(logging.makeLogRecord({"msg": f"level {level}", "levelno": level}))
+    assert capsys.readouterr().err.splitlines() == ["level 30", "level 20", "level 20"]
 
 
 def test_nothing_is_drawn_where_another_process_speaks(monkeypatch, clock):
