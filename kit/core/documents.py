@@ -22,6 +22,25 @@ NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionEr
 """What PyYAML raises: its own errors, and others for dates, tags and depths that cannot be."""
 _LARGEST_YAML = 10**6
 _TOLD = 5
+_WORDS = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "is not a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "is not a number"),
+    "finite_number": "is not a finite number",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "is neither true nor false"),
+    "string_type": "is not a text",
+    **dict.fromkeys(("list_type", "tuple_type"), "is not a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "does not hold keys with values"),
+    "missing": "is missing",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "string_pattern_mismatch": "is not of the form {pattern}",
+    "too_short": "needs at least {min_length} items",
+    "too_long": "takes at most {max_length} items",
+}
+"""What pydantic's kinds of errors mean to a person who wrote a file."""
 
 
 class Document(BaseModel):
@@ -74,8 +93,11 @@ def yaml_problem(error: Exception) -> str:
 
 
 def reason(problem: Any) -> str:
-    """Why a model refuses a value."""
-    message = problem["msg"].removeprefix("Value error, ")
+    """Why a model refuses a value, in words that need no knowledge of pydantic."""
+    bounds = problem.get("ctx", {}).items()
+    whole = {name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in bounds}
+    words = _WORDS.get(problem["type"])
+    message = words.format(**whole) if words else problem["msg"].removeprefix("Value error, ")
     given = "" if isinstance(problem["input"], dict | bytes) else f" (got {repr(problem['input'])[:80]})"
     return message[0].lower() + message[1:] + given
 
@@ -94,7 +116,7 @@ def told(
         whole: What to call the value itself.
         reason: Says why one is refused.
     """
-    errors = error.errors(include_url=False, include_context=False)
+    errors = error.errors(include_url=False)
     places = [problem["loc"] for problem in errors]
     problems = [
         f"{'.'.join(map(str, (*inside, *at))) or whole}: {reason(problem)}"

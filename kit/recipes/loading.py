@@ -179,5 +179,6 @@ def _reason(problem: Any) -> str:
             return f"is of an earlier version: {f'write {_OLDER[key]} now' if _OLDER[key] else 'leave it out'}"
         return f"is not a key of a recipe{did_you_mean(key, KEYS)} (see `kit recipes exp5`)"
     if problem["type"] == "string_pattern_mismatch":
-        problem = problem | {"msg": "is not a name: use letters, digits, - and _, a letter or digit first"}
+        message = "is not a name: use letters, digits, - and _, a letter or digit first"
+        problem = problem | {"type": "value_error", "msg": message}
     return reason(problem)

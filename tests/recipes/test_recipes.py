@@ -136,7 +136,7 @@ class TestExtra:
     @pytest.mark.parametrize(
         ("overrides", "told"),
         [
-            ("extra.weight=0.5", "extra.data: field required"),
+            ("extra.weight=0.5", "extra.data: is missing"),
             ("extra.data=more extra.weight=0", "extra.weight"),
             ("extra.data=more extra.weight=1.5", "extra.weight"),
             ("extra.data=more extra.labels=boxes", "extra.labels"),
