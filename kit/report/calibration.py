@@ -13,14 +13,14 @@ from kit.report.figures import Drawn
 
 @figures.figure
 def foreground(axes: Axes, rule: ExpectedRule, prefix: str) -> Drawn:
-    """How probable foreground is at each level, in an image that has a pneumothorax."""
+    """How probable foreground is at each level, in a positive image."""
     axes.plot([0, 1], [0, 1], color=figures.MUTED, linewidth=1, linestyle="--", label="as the network says")
     axes.plot(PROBABILITIES, rule.foreground, color=figures.colour(0), drawstyle="steps-mid", label="as observed")
     axes.set(xlabel="probability in the map", ylabel="probability of foreground", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(loc="upper left")
     half = np.searchsorted(rule.foreground, 0.5)
     where = f"from {half / 255:.2f} on" if half < 256 else "at no level"
-    alt = f"In images with a pneumothorax a pixel is more probably foreground than not {where}."
+    alt = f"In positive images a pixel is more probably foreground than not {where}."
     data = pd.DataFrame({"probability": PROBABILITIES, "foreground": rule.foreground})
     return Drawn(f"{prefix}calibration", "Calibration of pixels", alt, data)
 
@@ -45,5 +45,5 @@ def decisions(axes: Axes, rule: ExpectedRule, cases: Cases, prefix: str) -> Draw
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="lower right")
     right = int((data.masked & data.positive).sum())
-    alt = f"{data.masked.sum()} of {len(data)} images get a mask, {right} of them have a pneumothorax."
+    alt = f"{data.masked.sum()} of {len(data)} images get a mask, {right} of them are positive."
     return Drawn(f"{prefix}decisions", "Decision by image: shaded gets a mask", alt, data, data.index)

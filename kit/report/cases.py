@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from kit.competition import dicom
 from kit.competition.layout import Competition
+from kit.competition.scoring import FULL_AREA
 from kit.core.errors import KitError
 from kit.core.files import write_text
 from kit.core.parallel import map_in_order
@@ -25,7 +27,7 @@ from kit.thresholds.tables import Histograms, dice
 
 COLUMNS = list(Case.model_fields)
 OUTCOMES = ("found", "misplaced", "missed", "false positive", "kept empty")
-"""What became of an image: of those with a pneumothorax the first three, of those without the last two."""
+"""What became of an image: of positives the first three, of negatives the last two."""
 UNKNOWN = "unknown"
 
 
@@ -44,7 +46,7 @@ class Cases:
 
     @property
     def positive(self) -> np.ndarray:
-        """Whether each image has a pneumothorax, bool (N,)."""
+        """Whether each image has a finding, bool (N,)."""
         return (self.table.truth_area > 0).to_numpy()
 
     def levels(self, row: int) -> np.ndarray:
@@ -86,16 +88,26 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
         mask = rule.mask(levels, *gate)
         overlap, area = np.count_nonzero(mask & truth), np.count_nonzero(mask)
         cm2 = None if header.pixel_area is None else header.pixel_area * truth.size / 100
-        return header.sex or UNKNOWN, header.age, (header.view_position or UNKNOWN).upper(), cm2, overlap, area
+        distance = hausdorff95(mask, truth)
+        return (
+            header.sex or UNKNOWN,
+            header.age,
+            (header.view_position or UNKNOWN).upper(),
+            cm2,
+            overlap,
+            area,
+            distance,
+        )
 
-    found = list(progress(map_in_order(row, range(len(source))), "measuring", len(source)))
-    sex, age, view, cm2, overlap, area = (np.array(column) for column in zip(*found, strict=True))
+    found = list(progress(map_in_order(row, range(len(source))), f"measuring {run.folder.name}", len(source)))
+    sex, age, view, cm2, overlap, area, distance = (np.array(column) for column in zip(*found, strict=True))
     table = known.loc[source.image_id, ["patient_id", "fold", "stratum"]].reset_index()
     table["sex"], table["age"], table["view"] = sex, pd.array(age, "Int64"), view
     table["image_cm2"] = cm2.astype(float)
     table["truth_area"] = rules.size_of(counts.truth.astype(np.int64), counts.pixels)
     table["mask_area"] = rules.size_of(area.astype(np.int64), counts.pixels)
     table["dice"] = dice(area, overlap, counts.truth)
+    table["hd95"] = distance.astype(float) * np.sqrt(FULL_AREA / counts.pixels)
     positive = counts.truth > 0
     gated = source.probability.notna().all()
     table["image_probability"] = source.probability if gated else probability_of_finding(counts, table)
@@ -106,8 +118,31 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
     return Cases(table[COLUMNS], counts, source[["file", "index"]], weights)
 
 
+def hausdorff95(mask: np.ndarray, truth: np.ndarray) -> float | None:
+    """The 95th percentile of the distances from the border of each of two masks to that of the other, as MedPy has it.
+
+    Args:
+        mask: bool (H, W).
+        truth: The same.
+
+    Returns:
+        In pixels; None where one is empty.
+    """
+    if not (mask.any() and truth.any()):
+        return None
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    borders = [
+        one & ~cv2.erode(one.astype(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(bool)
+        for one in (mask, truth)
+    ]
+    to_first, to_second = (
+        cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for border in borders
+    )
+    return float(np.percentile(np.concatenate([to_second[borders[0]], to_first[borders[1]]]), 95))
+
+
 def probability_of_finding(counts: Histograms, table: pd.DataFrame) -> np.ndarray:
-    """P(the image has any pneumothorax) by the areas of its map, float64 (N,).
+    """P(the image has any finding) by the areas of its map, float64 (N,).
 
     The logistic regression of the `expected` rule, fitted for each fold on the images of the others.
     """
@@ -136,7 +171,7 @@ def _stored(run: Run, tta: bool) -> Iterator[tuple]:
 
 
 def image_auc(cases: Cases) -> float | None:
-    """Area under the ROC curve of P(the image has any pneumothorax), in [0, 1]; None without positives or negatives."""
+    """Area under the ROC curve of P(the image has any finding), in [0, 1]; None without positives or negatives."""
     from sklearn.metrics import roc_auc_score
 
     if cases.positive.all() or not cases.positive.any():

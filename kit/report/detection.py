@@ -1,4 +1,4 @@
-"""How well a run tells images with a pneumothorax, and pixels of one, from the others: confusion, ROC, reliability."""
+"""How well a run tells positive images, and pixels of the finding, from the others: confusion, ROC, reliability."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ BINS = 10
 
 
 def confusion(cases: Cases) -> Confusion:
-    """Images with and without a mask by the run's rule, against those with and without a pneumothorax."""
+    """Images with and without a mask by the run's rule, against positive and negative ones."""
     positive, masked = cases.positive, (cases.table.mask_area > 0).to_numpy()
     found, missed = int((positive & masked).sum()), int((positive & ~masked).sum())
     false, empty = int((~positive & masked).sum()), int((~positive & ~masked).sum())
@@ -31,7 +31,7 @@ def confusion(cases: Cases) -> Confusion:
 
 
 def image_roc(cases: Cases) -> pd.DataFrame:
-    """Columns false_positive_rate and true_positive_rate: of P(the image has any pneumothorax)."""
+    """Columns false_positive_rate and true_positive_rate: of P(the image is positive)."""
     from sklearn.metrics import roc_curve
 
     false, true, _ = roc_curve(cases.positive, cases.table.image_probability, drop_intermediate=True)
@@ -79,7 +79,7 @@ def roc(axes: Axes, cases: Cases) -> Drawn:
 
 
 def image_reliability(cases: Cases) -> pd.DataFrame:
-    """Columns predicted, observed, count: P(any pneumothorax) in bins of as many images each."""
+    """Columns predicted, observed, count: P(positive) in bins of as many images each."""
     probability = cases.table.image_probability.to_numpy()
     ranks = np.argsort(np.argsort(probability, kind="stable"), kind="stable")
     return _binned(probability, cases.positive, np.ones(len(ranks)), ranks * BINS // len(ranks))

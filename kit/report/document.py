@@ -117,6 +117,8 @@ class Case(Document):
     truth_area: int
     mask_area: int
     dice: float
+    hd95: float | None
+    """See `kit.report.cases.hausdorff95`, in pixels of a 1024×1024 image; None where truth or mask is empty."""
     image_probability: float
     outcome: str
 
@@ -157,6 +159,8 @@ class Report(Document):
     """Contours of no more pixels of a 1024×1024 image are dropped or filled; 0: none."""
     searches: list[Search]
     parts: list[Part]
+    finding: str
+    """What positives show."""
     failures: list[Figure]
     confusion: Confusion
     detection: list[Figure]

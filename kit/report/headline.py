@@ -24,10 +24,10 @@ def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
     rows: list[tuple[str, float | None, str]] = [
         ("Nested Dice", chosen["nested_dice"], nested_note(chosen)),
         ("All-empty baseline", chosen["dice_all_empty"], "what a submission without any mask scores here"),
-        ("Dice on positives", chosen["dice_positives"], "images with a pneumothorax alone, nested"),
-        ("Negatives kept empty", chosen["negatives_empty"], "share of the images without one, nested"),
+        ("Dice on positives", chosen["dice_positives"], "positive images alone, nested"),
+        ("Negatives kept empty", chosen["negatives_empty"], "share of the negative images, nested"),
         ("Apparent Dice", chosen["apparent_dice"], "by this rule on the images that it was chosen on: flattering"),
-        ("Image AUC", cases.image_auc(found), "pneumothorax or not, by the out-of-fold probability"),
+        ("Image AUC", cases.image_auc(found), "positive or negative, by the out-of-fold probability"),
         ("Public", entry.public if entry else None, ledger),
         ("Private", entry.private if entry else None, ledger),
     ]

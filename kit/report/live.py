@@ -8,9 +8,10 @@ pixels a side.
 
 import base64
 import zlib
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from kit.competition.scoring import FULL_AREA
 from kit.core.arrays import read_arrays
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
-from kit.inference import rules
+from kit.inference import maps, rules
 from kit.inference.rules import ExpectedRule, GatedRule, Rule
 from kit.inference.thresholds_file import read_measured, search_of
 from kit.report import figures
@@ -42,14 +43,24 @@ QUALITY = 62
 """Of the pictures, as WebP."""
 
 
-def pack(run: Run, cases: Cases, competition: Competition) -> dict[str, Any]:
+class Other(NamedTuple):
+    """A run that another one is compared with."""
+
+    name: str
+    run: Run
+    cases: Cases
+
+
+def pack(run: Run, cases: Cases, competition: Competition, other: Other | None = None) -> dict[str, Any]:
     """Everything that the gallery shows and counts, as JSON values."""
     rows = pictured(cases)
     side = next((side for side, size in SIDES.items() if size * len(rows) <= BUDGET), min(SIDES))
 
     def image(row: int) -> dict[str, Any]:
-        return _image(cases, competition, row, side)
+        return _image(cases, competition, row, side) | _beside(other, rows_of_other, competition, names[row])
 
+    names = cases.table.image_id.tolist()
+    rows_of_other = {name: row for row, name in enumerate(other.cases.table.image_id)} if other else {}
     images = list(progress(map_in_order(image, rows), "pictures", len(rows)))
     return {
         "cases": {name: figures.plain(cases.table[name]) for name in cases.table},
@@ -60,11 +71,27 @@ def pack(run: Run, cases: Cases, competition: Competition) -> dict[str, Any]:
         "weights": cases.weights.round(6).tolist(),
         "truth": cases.counts.truth.tolist(),
         "outcomes": OUTCOMES,
+        "finding": competition.finding.name,
         "bands": dict(zip(AREA_BANDS, pairwise(AREAS), strict=True)),
         "area": _deflated(_packed(cases.counts.area)),
         "overlap": _deflated(_packed(cases.counts.overlap[:, cases.positive])),
         "rules": rule_choices(run, cases),
+        "other": other and {"name": other.name, "dice": _dice_of(other, names)},
     }
+
+
+def _dice_of(other: Other, names: Sequence[str]) -> list[float | None]:
+    """The other run's Dice of images; None of those that it has not predicted."""
+    return figures.plain(other.cases.table.set_index("image_id").dice.reindex(names))
+
+
+def _beside(other: Other | None, rows: Mapping[str, int], competition: Competition, name: str) -> dict[str, Any]:
+    """The outlines of another run's mask of an image, where there is one."""
+    if other is None or name not in rows:
+        return {}
+    row, rule = rows[name], rules.read(other.run.thresholds)
+    gate = (other.cases.table.image_probability[row],) if isinstance(rule, GatedRule) else ()
+    return {"other": outlines(rule.mask(maps.upsample(other.cases.levels(row), competition.shape), *gate))}
 
 
 def pictured(cases: Cases) -> list[int]:

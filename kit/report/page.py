@@ -76,13 +76,14 @@ def build(run: Run, found: Cases, competition: Competition, split: Folds, entrie
         extra=lineage.extra_data(run),
         about=recipe.about,
         measures=headline.measures(run, found, entry),
-        verdict=scoring.verdict(chosen),
+        verdict=scoring.verdict(chosen).replace(" (`make report`)", ""),
         reason=headline.reason(run, searches),
         cases=[Case(**row) for row in figures.records(found.table)],
         smallest_contour=recipe.threshold.smallest_contour,
         searches=searches,
         parts=parts,
         failures=failures(found, parts),
+        finding=competition.finding.name,
         confusion=detection.confusion(found),
         detection=[detection.roc(found), detection.reliability(found)] if both else [],
         learning=learning.sections(run, recipe, split),
@@ -92,7 +93,7 @@ def build(run: Run, found: Cases, competition: Competition, split: Folds, entrie
     )
 
 
-def compare(pairs: Sequence[Pair], overview: pd.DataFrame, folder: Path) -> str:
+def compare(pairs: Sequence[Pair], overview: pd.DataFrame, gallery: dict[str, Any], folder: Path) -> str:
     """The page of a comparison, its figures written to `folder` as SVG."""
     sections = []
     for pair in pairs:
@@ -105,7 +106,8 @@ def compare(pairs: Sequence[Pair], overview: pd.DataFrame, folder: Path) -> str:
         content = {"wins": pair.wins, "verdict": pair.verdict, "images": len(pair.table), "figures": drawn}
         tables = {"groups": figures.records(groups), "extremes": figures.records(extremes)}
         sections.append(pair._asdict() | content | tables)
-    return render("compare.html", runs=figures.records(overview), pairs=sections, files=f"{folder.name}/")
+    content = {"runs": figures.records(overview), "pairs": sections, "gallery": gallery}
+    return render("compare.html", **content, files=f"{folder.name}/")
 
 
 def failures(found: Cases, parts: Sequence[Part]) -> list[Figure]:
@@ -116,7 +118,7 @@ def failures(found: Cases, parts: Sequence[Part]) -> list[Figure]:
         drawn.append(subgroups.forest(parts, "dice-by-part", "All images"))
     if len(positive):
         if len(of_positives := subgroups.breakdown(positive)) > 1:
-            drawn.append(subgroups.forest(of_positives, "dice-by-part-positives", "Images with a pneumothorax"))
+            drawn.append(subgroups.forest(of_positives, "dice-by-part-positives", "Positive images"))
         drawn.append(subgroups.by_area(found))
     return drawn
 
@@ -162,8 +164,8 @@ def columns(rows: Sequence[BaseModel | dict[str, Any]]) -> dict[str, str]:
 def cell(value: Any) -> str:
     """A value as a reader takes it in: a score with four digits, nothing as a dash.
 
-    >>> cell(0.5), cell(None), cell((0.25, 1.0)), cell(123.456), cell(True)
-    ('0.5000', '–', '0.2500 – 1.0000', '123.5', 'yes')
+    >>> cell(0.5), cell(None), cell((0.25, 1.0)), cell(123.456), cell(20560.4), cell(True)
+    ('0.5000', '–', '0.2500 – 1.0000', '123.5', '20560', 'yes')
     """
     if value is None:
         return "–"
@@ -172,7 +174,7 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) <= 1 else f"{value:.4g}"
+        return f"{value:.4f}" if abs(value) <= 1 else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
     return str(value)
 
 

@@ -116,6 +116,6 @@ def by_area(axes: Axes, cases: Cases) -> Drawn:
     axes.set(xscale="log", ylim=(-0.03, 1.03), xlabel="area of the truth (% of the image)", ylabel="Dice")
     figures.plain_ticks(axes.xaxis)
     axes.legend(loc="lower right")
-    alt = f"{len(table)} images with a pneumothorax; the median Dice is {table.dice.median():.3f}."
+    alt = f"{len(table)} positive images; the median Dice is {table.dice.median():.3f}."
     data = table[["image_id", "truth_area", "mask_area", "dice"]]
     return Drawn("dice-against-area", "Dice against area", alt, data, list(table.index))

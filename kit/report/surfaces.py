@@ -125,9 +125,10 @@ def _heat_map(axes: Axes, name: str, found: dict, dice: np.ndarray, across: str,
     image = axes.imshow(
         dice, origin="lower", aspect="auto", interpolation="nearest", vmin=max(dice.min(), high - SHOWN), vmax=high
     )
-    bar = axes.figure.colorbar(image, ax=axes, label="mean Dice on the images that it was chosen on")
+    bar = axes.figure.colorbar(image, ax=axes, label="apparent mean Dice")
     bar.outline.set_visible(False)
-    line = dice.shape[1] > 1 and dice.min() < high - FLAT
+    near = dice >= high - FLAT
+    line = min(near.any(axis=0).sum(), near.any(axis=1).sum()) > 2 and not near.all()  # else there is none to be seen
     if line:
         axes.contour(dice, levels=[high - FLAT], colors="white", linewidths=1)
     axes.plot(best[across], best["binarization"], "+", color="#e11d2e", markersize=13, markeredgewidth=2.4)

@@ -9,7 +9,7 @@ import pandas as pd
 from kit.core.errors import KitError
 from kit.core.files import write_text
 from kit.inference import thresholds_file
-from kit.report import cases, comparison, page, summary
+from kit.report import cases, comparison, live, page, summary
 from kit.report.cases import Cases
 from kit.run import Run
 from kit.workflows.workspace import Workspace, check_maps, open_run
@@ -30,7 +30,8 @@ def compare(
     Raises:
         KitError: fewer than two runs, one that is not there or not trained, or no image in common.
     """
-    place = workspace.runs / workspace.open_data(data).name
+    competition = workspace.open_data(data)
+    place = workspace.runs / competition.name
     runs = {Path(name).name: Run(Path(name) if Path(name).is_dir() else place / name) for name in names}
     if len(runs) < 2:
         raise KitError("kit compare: give two or more different runs, such as `kit compare exp2 exp5`")
@@ -38,12 +39,14 @@ def compare(
     for name, run in runs.items():
         opened = open_run(workspace, data, run.read_recipe(), run)
         check_maps(opened)
-        measured[name] = cases.measure(run, opened.competition, opened.split)
+        measured[name] = cases.measure(run, competition, opened.split)
     pairs = comparison.pairs({name: found.table for name, found in measured.items()})
     chosen = {name: thresholds_file.read_measured(run.thresholds) for name, run in runs.items()}
     overview = pd.DataFrame([_row(name, chosen[name], found) for name, found in measured.items()]).round(4)
     target = Path(out) if out else place / f"compare-{'-'.join(runs)}.html"
-    write_text(target, page.compare(pairs, overview, target.with_suffix("")))
+    (first, found), (second, others) = list(measured.items())[:2]
+    gallery = live.pack(runs[first], found, competition, live.Other(second, runs[second], others))
+    write_text(target, page.compare(pairs, overview, gallery, target.with_suffix("")))
     headlines = [f"{name}: {summary.headline(found)}" for name, found in chosen.items()]
     return "\n".join([*headlines, comparison.text(pairs)]), target
 
@@ -51,6 +54,11 @@ def compare(
 def _row(name: str, chosen: dict[str, Any], found: Cases) -> dict[str, Any]:
     """A run's line of the overview: what is nested first."""
     low, high = chosen["interval"] or (None, None)
-    names = ("dice_all_empty", "dice_positives", "negatives_empty", "apparent_dice")
-    nested = {"run": name, "nested_dice": chosen["nested_dice"], "low": low, "high": high}
-    return nested | {key: chosen[key] for key in names} | {"image_auc": cases.image_auc(found)}
+    names = {
+        "all empty": "dice_all_empty",
+        "on positives": "dice_positives",
+        "negatives empty": "negatives_empty",
+        "apparent": "apparent_dice",
+    }
+    nested = {"run": name, "nested Dice": chosen["nested_dice"], "from": low, "to": high}
+    return nested | {heading: chosen[key] for heading, key in names.items()} | {"image AUC": cases.image_auc(found)}

@@ -86,3 +86,11 @@ def finished(phantoms, tmp_path_factory) -> Finished:
     written, found = page.write(run, phantoms, split, entries), cases.measure(run, phantoms, split)
     report = page.build(run, found, phantoms, split, entries)
     return Finished(run, phantoms, split, found, entries, written, report)
+
+
+@pytest.fixture(scope="session")
+def another(finished, tmp_path_factory) -> tuple[Run, Cases]:
+    """Another run on the same folds, and its cases; to be read only."""
+    run = Run(tmp_path_factory.mktemp("others") / "other")
+    finish(run, finished.competition, finished.split, seed=1)
+    return run, cases.measure(run, finished.competition, finished.split)

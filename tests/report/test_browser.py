@@ -6,6 +6,7 @@ import shutil
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -18,8 +19,8 @@ from kit.inference import rules
 from kit.inference.maps import PROBABILITIES, upsample
 from kit.inference.rules import ComponentRule, ImageRule, TripletRule
 from kit.inference.thresholds_file import read_measured
-from kit.report import live
-from kit.report.page import embedded
+from kit.report import comparison, live
+from kit.report import page as pages
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -286,7 +287,7 @@ def test_a_page_with_any_rule_in_use_opens(show, finished, tmp_path):
     data, page = json.loads(content), tmp_path / "report.html"
     for rule in data["rules"]:
         order = [rule, *(other for other in data["rules"] if other is not rule)]
-        page.write_text(text.replace(content, embedded(data | {"rules": order})))
+        page.write_text(text.replace(content, pages.embedded(data | {"rules": order})))
         browser = show(page=page)
         assert total(browser) == f"{rule['dice']:.4f}", rule["name"]
 
@@ -304,6 +305,24 @@ def test_the_viewer_opens_moves_and_closes_by_keyboard(show):
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)
     wait(lambda: not find(browser, "#viewer").is_displayed())
     assert browser.switch_to.active_element.get_attribute("aria-label").startswith(f"Open Image {ids[1]}")
+
+
+def test_two_runs_are_shown_in_one_gallery(show, finished, another, tmp_path):
+    other, found = another
+    pairs = comparison.pairs({"mine": finished.cases.table, "other": found.table})
+    overview = pd.DataFrame([{"run": "mine", "dice": 0.5}, {"run": "other", "dice": 0.5}])
+    gallery = live.pack(finished.run, finished.cases, finished.competition, live.Other("other", other, found))
+    target = tmp_path / "compare.html"
+    target.write_text(pages.compare(pairs, overview, gallery, tmp_path / "compare"))
+    browser = show(page=target)
+    assert browser.get_log("browser") == []
+    Select(find(browser, "#sort")).select_by_value("difference")
+    apart = (finished.cases.table.dice - found.table.dice).abs()
+    first = finished.cases.table.image_id[apart.idxmax()]
+    wait(lambda: tiles(browser, "id")[0] == first)
+    assert find(browser, "#tiles .other").text == f"other {found.table.dice[apart.idxmax()]:.3f}"
+    find(browser, "#tiles button").click()
+    wait(lambda: " · other 0." in find(browser, "#viewer-facts").text)
 
 
 def test_points_of_a_figure_choose_their_images(show, finished):

@@ -204,7 +204,7 @@ def test_the_headline_says_what_a_score_is_held_against(finished):
 def test_text_from_outside_cannot_leave_its_place(finished, tmp_path):
     """A run may be called anything, and so may an image."""
     assert "<" not in page.embedded({"id": "</script><script>alert(1)</script>"})
-    assert "&lt;b&gt;" in page.render("compare.html", runs=[{"run": "<b>"}], pairs=[])
+    assert "&lt;b&gt;" in page.render("compare.html", runs=[{"run": "<b>"}] * 2, pairs=[], gallery={})
 
 
 @pytest.mark.parametrize("name", ['"><script>alert(1)</script>', "$x_{$", r"\1 #?%", "ein Läuf"])
@@ -212,12 +212,45 @@ def test_a_run_of_any_name_can_be_compared(finished, tmp_path, name):
     """Neither as an id of the page, nor as a formula of the figures, nor as a name of their files."""
     pairs = comparison.pairs({"a": finished.cases.table, name: finished.cases.table})
     overview = pd.DataFrame([{"run": run, "dice": 0.5} for run in ("a", name)])
-    text = page.compare(pairs, overview, tmp_path / "page")
+    gallery = {"other": {"name": name}}
+    text = page.compare(pairs, overview, gallery, tmp_path / "page")
     outline = Outline()
     outline.feed(text)
-    assert outline.tags.count("script") == page.render("compare.html", runs=[], pairs=[]).count("<script")
+    plain = page.render("compare.html", runs=[{"run": "a"}] * 2, pairs=[], gallery=gallery)
+    assert outline.tags.count("script") == plain.count("<script")
     assert all(re.fullmatch(r"[\w.-]+", one, re.ASCII) for one in outline.ids)
     assert f"Dice by {name}" in ET.parse(next((tmp_path / "page").glob("*-images*.svg"))).getroot().itertext()
+
+
+def test_the_distance_of_outlines_is_that_of_their_pixels(finished):
+    """Against the distances of all pairs of border pixels."""
+    from scipy.ndimage import binary_erosion
+    from scipy.spatial.distance import cdist
+
+    truth, mask = np.zeros((2, 40, 50), bool)
+    truth[5:20, :30], mask[8:30, 6:33] = True, True
+    one, other = (np.argwhere(each & ~binary_erosion(each)) for each in (truth, mask))
+    apart = cdist(one, other)
+    expected = np.percentile(np.concatenate([apart.min(axis=0), apart.min(axis=1)]), 95)
+    assert cases.hausdorff95(mask, truth) == pytest.approx(expected, abs=1e-4)
+    assert cases.hausdorff95(truth, truth) == 0
+    assert cases.hausdorff95(mask & False, truth) is None
+    table = finished.cases.table
+    assert (table.hd95.notna() == ((table.truth_area > 0) & (table.mask_area > 0))).all()
+
+
+def test_two_runs_stand_in_one_gallery(finished, another):
+    other, found = another
+    table, source = (rows[1:].reset_index(drop=True) for rows in (found.table, found.source))
+    part = dataclasses.replace(found, table=table, source=source)  # without the first image
+    packed = live.pack(finished.run, finished.cases, finished.competition, live.Other("other", other, part))
+    assert packed["other"]["dice"] == [None, *found.table.dice[1:]]
+    assert "other" not in packed["images"][0]
+    rule = rules.read(other.thresholds)
+    for image in packed["images"][1:]:
+        mask = rule.mask(maps.upsample(found.levels(image["row"]), finished.competition.shape))
+        assert image["other"] == live.outlines(mask)
+    assert live.pack(finished.run, finished.cases, finished.competition)["other"] is None
 
 
 def test_a_run_without_thresholds_is_refused(finished, tmp_path):

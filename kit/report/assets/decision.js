@@ -121,6 +121,21 @@ class Decision {
     return `${this.estimated.has(row) ? "≈ " : ""}${this.dice[row].toFixed(3)}`;
   }
 
+  // The Dice of the run that this one is compared with; nothing where there is none.
+  otherScore(row) {
+    const { other } = this.data;
+    const dice = other?.dice[row];
+    return dice === undefined ? "" : `${other.name} ${dice === null ? "–" : dice.toFixed(3)}`;
+  }
+
+  // How far the outlines of the run's own mask and of the truth lie apart; nothing once a threshold has been moved.
+  distance(row) {
+    const { hd95, image_cm2 } = this.data.cases;
+    if (!this.rule.exact || hd95[row] === null) return "";
+    const millimetres = (hd95[row] * 10 * Math.sqrt(image_cm2[row])) / Math.sqrt(this.data.fullArea);
+    return `HD95 ${image_cm2[row] ? `${millimetres.toFixed(1)} mm` : `${hd95[row].toFixed(0)} px`}`;
+  }
+
   areas(row) {
     return `truth ${this.percent(row, this.counts.truth[row])}, mask ${this.percent(row, this.area[row])}`;
   }

@@ -46,7 +46,7 @@
     const item = document.createElement("li");
     item.innerHTML =
       '<button type="button"><span class="shot"><img alt="" decoding="async"><canvas role="img" aria-label=""></canvas></span>' +
-      '<span class="facts"><span class="badge"></span><b></b><span class="area"></span><span class="id"></span></span></button>';
+      '<span class="facts"><span class="badge"></span><b></b><span class="other"></span><span class="area"></span><span class="id"></span></span></button>';
     item.dataset.id = image.id;
     const picture = item.querySelector("img");
     picture.src = `data:image/webp;base64,${image.picture}`;
@@ -67,14 +67,16 @@
     badge.textContent = kind;
     badge.dataset.kind = kind;
     item.querySelector("b").textContent = `Dice ${decision.score(image.row)}`;
+    item.querySelector(".other").textContent = decision.otherScore(image.row);
     item.querySelector(".area").textContent = decision.areas(image.row);
     item.querySelector("button").setAttribute("aria-label", `Open ${decision.describe(image)}`);
     const canvas = item.querySelector("canvas");
     canvas.setAttribute("aria-label", `Masks of ${decision.describe(image)}`);
-    await paint(canvas, decision, image, ["prediction", "truth"], 256);
+    await paint(canvas, decision, image, ["prediction", "truth", "other"], 256);
   }
 
   // ---- sort and filter --------------------------------------------------------------------------------------------
+  const apart = ({ row }) => Math.abs(dice[row] - (data.other?.dice[row] ?? dice[row]));
   const orders = {
     worst: (a, b) => dice[a.row] - dice[b.row] || counts.truth[b.row] + area[b.row] - counts.truth[a.row] - area[a.row],
     best: (a, b) => dice[b.row] - dice[a.row] || counts.truth[b.row] - counts.truth[a.row],
@@ -82,6 +84,7 @@
     small: (a, b) => (counts.truth[a.row] || Infinity) - (counts.truth[b.row] || Infinity),
     masked: (a, b) => area[b.row] - area[a.row],
     probability: (a, b) => b.image_probability - a.image_probability,
+    difference: (a, b) => apart(b) - apart(a),
     id: (a, b) => (a.id < b.id ? -1 : 1),
   };
   const bands = data.bands; // in pixels of a 1024×1024 image
@@ -182,6 +185,7 @@
     name !== "gate" && decision.rule.level === undefined ? ruleOf("image") ?? decision.rule : decision.rule;
 
   function showControls() {
+    element("borrowed").hidden = movable("level") === decision.rule;
     for (const name of thresholds) {
       element(`${name}-box`).hidden = movable(name)[name] === undefined;
     }

@@ -1,8 +1,8 @@
 "use strict";
 // Masks, probabilities and outlines on a canvas.
-const COLOURS = { truth: "#22d3ee", found: [255, 122, 26] };
+const COLOURS = { truth: "#22d3ee", found: [255, 122, 26], other: "#be8cff" };
 
-// Draws layers of an image (prediction, probability, truth) on a canvas of `side` pixels.
+// Draws layers of an image (prediction, probability, truth, the mask of another run) on a canvas of `side` pixels.
 async function paint(canvas, decision, image, layers, side) {
   const { data, rule } = decision;
   const { map } = await decision.mapOf(image);
@@ -21,7 +21,8 @@ async function paint(canvas, decision, image, layers, side) {
     }
   }
   if (layers.includes("probability")) heat(context, side, enlarged(map, data.mapSide, side));
-  if (layers.includes("truth")) outline(context, side, image.outline);
+  if (layers.includes("truth")) outline(context, side, image.outline, COLOURS.truth);
+  if (layers.includes("other") && image.other) outline(context, side, image.other, COLOURS.other);
 }
 
 function fill(context, side, canvas, inside) {
@@ -51,8 +52,8 @@ function heat(context, side, levels) {
   context.putImageData(picture, 0, 0);
 }
 
-function outline(context, side, borders) {
-  context.strokeStyle = COLOURS.truth;
+function outline(context, side, borders, colour) {
+  context.strokeStyle = colour;
   context.lineWidth = Math.max(1.5, side / 200);
   context.lineJoin = "round";
   for (const border of borders) {

@@ -86,14 +86,16 @@ class Viewer {
     document.getElementById("viewer-facts").textContent = [
       decision.outcome(image.row),
       `Dice ${decision.score(image.row)}`,
+      decision.otherScore(image.row),
+      decision.distance(image.row),
       `truth ${decision.extent(image.row, decision.counts.truth[image.row])}`,
       `mask ${decision.extent(image.row, decision.area[image.row])}`,
-      `P(pneumothorax) ${image.image_probability.toFixed(3)}`,
+      `P(${decision.data.finding}) ${image.image_probability.toFixed(3)}`,
       image.stratum,
       `${image.sex}, ${age}, ${image.view}`,
       `fold ${image.fold}`,
       `patient ${image.patient_id}`,
-    ].join(" · ");
+    ].filter(Boolean).join(" · ");
     if (!this.box.open) this.box.showModal();
     this.moved();
     for (const pane of this.box.querySelectorAll(".pane")) {
@@ -102,7 +104,7 @@ class Viewer {
       pane.style.aspectRatio = image.aspect;
       picture.src = `data:image/webp;base64,${image.picture}`;
       picture.alt = `Radiograph ${image.id}`;
-      await paint(canvas, decision, image, layer === "prediction" ? ["prediction", "truth"] : [layer], 512);
+      await paint(canvas, decision, image, layer === "prediction" ? ["prediction", "truth", "other"] : [layer], 512);
       if (this.open !== image) return; // another one was asked for meanwhile
       canvas.setAttribute("aria-label", `${layer} of ${decision.describe(image)}`);
     }
