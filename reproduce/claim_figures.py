@@ -15,6 +15,7 @@ from reproduce.studies import HALF, LOW, ONE, TWO
 
 SIZE = 6.4, 4.0
 """Inches."""
+IMAGES = {"validation images": False, "test images": True}
 WORTH = {
     "claims-two-stages": (ONE, "Two stages less one at the final size"),
     "claims-resolution": (LOW, "Both sizes less the first alone"),
@@ -30,7 +31,43 @@ def write(scored: RunScores, folder: Path) -> list[Path]:
     for name, (other, title) in WORTH.items():
         if differences := worth(scored, other):
             drawn.append(bars(differences, name, title))
+    if len(rows := measured(scored)):
+        drawn.append(overview(rows))
     return [figure.write(folder) for figure in drawn]
+
+
+def measured(scored: RunScores) -> pd.DataFrame:
+    """Each claim that has runs, by validation and by test images: claim, images, mean, low, high."""
+    found = [
+        (claim, images, claims.difference(scored, pairs, test))
+        for claim, pairs in claims.pairs(scored).items()
+        for images, test in IMAGES.items()
+    ]
+    rows = [(claim, images, one.mean, one.low, one.high) for claim, images, one in found if one is not None]
+    return pd.DataFrame(rows, columns=["claim", "images", "mean", "low", "high"])
+
+
+@figures.figure
+def overview(axes: Axes, rows: pd.DataFrame) -> Drawn:
+    """The Dice that each claimed thing is worth, with its interval: to the right of the line it helps.
+
+    Args:
+        rows: Of `measured`.
+    """
+    names = list(rows.claim.unique())
+    axes.axvline(0, color=figures.MUTED, linewidth=1, linestyle="--")
+    for number, (images, part) in enumerate(rows.groupby("images", sort=False)):
+        places = [-names.index(claim) - 0.24 * number for claim in part.claim]
+        axes.hlines(places, part.low, part.high, color=figures.colour(number), linewidth=2.4, label=images)
+        axes.plot(part["mean"], places, "o", color=figures.colour(number), markersize=5)
+    axes.set_yticks([-place - 0.12 for place in range(len(names))], names)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("difference of Dice, 95 % interval over patients")
+    axes.legend(loc="lower left")
+    sure = rows[(rows.low > 0) | (rows.high < 0)]
+    alt = f"In {len(sure)} of {len(rows)} the interval leaves 0 out."
+    size = 8.6, 1.0 + 0.36 * len(names)
+    return Drawn("claims-overview", "What each claim is worth", alt, rows, size=size)
 
 
 @figures.figure
@@ -79,7 +116,7 @@ def worth(scored: RunScores, other: str) -> dict[tuple[str, str], Difference]:
     groups = {f"seed {first.name.removeprefix(f'claims-{TWO}-')}": [(first, second)] for first, second in pairs}
     found = {
         (images, label): claims.difference(scored, chosen, test)
-        for images, test in (("validation images", False), ("test images", True))
+        for images, test in IMAGES.items()
         for label, chosen in (groups | {"all seeds": pairs}).items()
     }
     return {key: difference for key, difference in found.items() if difference is not None}

@@ -20,7 +20,14 @@ app = typer.Typer(
 Verbose = Annotated[bool, typer.Option("--verbose", help="Print more, and show where an error came from.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but results, warnings and errors.")]
 
-
+PANELS = {
+    "data": "Data",
+    "runs": "Training and prediction",
+    "reports": "Looking at runs",
+    "submissions": "Submissions",
+    "kernels": "Kernels on Kaggle",
+}
+"""What the help calls the verbs of each module."""
 NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -63,7 +70,8 @@ def verb(
             ]
         )
         run.__annotations__ = function.__annotations__ | common | {"context": typer.Context}
-        group.command(name, epilog="\n\n".join(["Examples:", *examples]))(run)
+        panel = PANELS.get(function.__module__.rpartition(".")[2])
+        group.command(name, epilog="\n\n".join(["Examples:", *examples]), rich_help_panel=panel)(run)
         return function
 
     return register

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.app import app, verb
+from kit.cli.app import PANELS, app, verb
 from kit.cli.options import (
     DEMO,
     NO_SOURCES,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kit.workflows.workspace import Workspace
 
 group = typer.Typer(no_args_is_help=True, help="Build, rehearse and push the offline kernel of a run.")
-app.add_typer(group, name="kernel")
+app.add_typer(group, name="kernel", rich_help_panel=PANELS["kernels"])
 
 GIVEN_RUN = {"run": ("recipe", "overrides")}
 

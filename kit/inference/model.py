@@ -118,6 +118,12 @@ class Model:
     half: bool = True
     """On a GPU computes in the recipe's precision; False: in 32 bits."""
 
+    def __repr__(self) -> str:
+        """The recipe, and what predicts."""
+        count, sizes = sum(map(len, self.models.values())), ", ".join(map(str, sorted(self.sizes)))
+        rule = "no rule yet" if self.rule is None else f"rule {self.rule.name}"
+        return f"Model {self.recipe.name}: {count} networks at {sizes} px, {rule}"
+
     @classmethod
     def load(
         cls,

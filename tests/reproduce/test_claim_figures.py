@@ -61,7 +61,7 @@ def test_bars_are_the_differences_of_seeds_and_of_all(made, monkeypatch, tmp_pat
     assert not claim_figures.worth(made, studies.LOW)  # nothing is trained at one size
 
     monkeypatch.setattr(claims, "races", lambda scored: [])
-    assert claim_figures.write(made, tmp_path) == [tmp_path / "claims-data.svg"]
+    assert claim_figures.write(made, tmp_path) == [tmp_path / f"claims-{name}.svg" for name in ("data", "overview")]
     assert "validation images: holds" in (tmp_path / "claims-data.svg").read_text()
 
 
