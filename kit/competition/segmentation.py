@@ -16,7 +16,11 @@ from kit.core.errors import KitError, printable
 from kit.core.files import opened, replacing
 from kit.core.version import VERSION
 
-_TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime")
+_TYPE_2 = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
+    *("AccessionNumber", "ReferringPhysicianName"),
+)
+"""Elements that a file has to have and that may be empty; anonymisers drop them."""
 
 
 def library() -> ModuleType:

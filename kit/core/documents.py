@@ -31,6 +31,7 @@ _WORDS = {
     **dict.fromkeys(("list_type", "tuple_type"), "is not a list"),
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "does not hold keys with values"),
     "missing": "is missing",
+    "extra_forbidden": "is not a known key",
     "greater_than": "must be above {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be below {lt}",

@@ -51,7 +51,7 @@ def validate(
     mine = data.validation[fabric.global_rank :: world]
     sums = torch.zeros(7 + len(rule.candidates), dtype=torch.float64, device=fabric.device)
     batches = (loader or Loader(Samples(data.cache))).epoch([mine[i : i + size] for i in range(0, len(mine), size)])
-    for images, masks in progress(batches, what, unit="step", show=fabric.is_global_zero):
+    for images, masks in progress(batches, what, unit="step", show=fabric.global_rank == 0):
         images, masks = images.to(fabric.device), masks.to(fabric.device)
         loss, probabilities = torch.zeros((), device=fabric.device), torch.zeros(masks.shape, device=fabric.device)
         for model in models:

@@ -44,11 +44,11 @@ class Checked:
 
     def text(self) -> str:
         """What a person reads: at most twenty lines of findings, one for all images of which the same is to be said."""
-        kinds = Counter("errors" if finding.serious else "notes" for finding in self.findings)
+        kinds = Counter("errors" if one.serious else "notes" for one in self.findings)
         alike: dict[Finding, list[str]] = {}
-        for finding in self.findings:
-            alike.setdefault(replace(finding, image=""), []).append(finding.image)
-        told = [replace(finding, image=_named(images)) for finding, images in alike.items()]
+        for one in self.findings:
+            alike.setdefault(replace(one, image=""), []).append(one.image)
+        told = [replace(one, image=_named(images)) for one, images in alike.items()]
         lines = [self.about, *map(str, told[:SHOWN])]
         if len(told) > SHOWN:
             more = sum(map(len, list(alike.values())[SHOWN:]))

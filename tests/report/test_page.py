@@ -204,7 +204,7 @@ def test_the_headline_says_what_a_score_is_held_against(finished):
 def test_text_from_outside_cannot_leave_its_place(finished, tmp_path):
     """A run may be called anything, and so may an image."""
     assert "<" not in page.embedded({"id": "</script><script>alert(1)</script>"})
-    assert "&lt;b&gt;" in page.render("compare.html", runs=[{"run": "<b>"}] * 2, pairs=[], gallery={})
+    assert "&lt;b&gt;" in page.render("compare.html", runs=[{"run": "<b>"}] * 2, pairs=[], gallery={"other": None})
 
 
 @pytest.mark.parametrize("name", ['"><script>alert(1)</script>', "$x_{$", r"\1 #?%", "ein Läuf"])

@@ -20,6 +20,9 @@ class Made:
     def recipes(self):
         return dict.fromkeys(self.found, SimpleNamespace())
 
+    def studies(self):
+        return {}
+
     def dice(self, name, tta, reading, test):
         return NO_RUN if test else self.found.get(name, NO_RUN)
 
