@@ -31,15 +31,6 @@ def test_a_source_that_is_missing_or_misspelt_is_refused(kernel, sources):
         rehearsal.check_metadata(kernel)
 
 
-<<<<<<< HEAD
-=======
-def test_a_misspelt_key_is_refused(kernel):
-    kernel.metadata.write_text(json.dumps(files.read_json(kernel.metadata) | {"enable_gpuu": True}))
-    with pytest.raises(KitError, match="enable_gpuu: is not a known key"):
-        rehearsal.check_metadata(kernel)
-
-
->>>>>>> ccdcc65 (Follow the errors' words and the options of check in the reference)
 def test_long_names_stay_apart():
     names = ("small", "small-ensemble", "small_ensemble")
     slugs = [

