@@ -3,7 +3,7 @@
 from typing import Any
 
 from kit.recipes.section import Factor, Section
-from kit.recipes.stage import Stage
+from kit.recipes.stage import Keep, Stage
 
 
 class Scale(Section):
@@ -25,6 +25,7 @@ class Scale(Section):
         """
         content, epochs = stage.model_dump(mode="json"), self._count(stage.epochs)
         settings = {key: self._settings(content[key], epochs) for key in ("schedule", "early_stopping", "keep")}
+        settings["keep"] = Keep.model_validate(settings["keep"]).model_dump(mode="json")  # of one epoch, no averages
         return (
             content
             | settings
