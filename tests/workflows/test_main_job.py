@@ -99,7 +99,7 @@ def test_from_folds_to_a_score_and_then_nothing_to_do(kit, place, caplog):
 def test_two_processes_train_together_and_both_tell_every_bad_file(place):
     """As `torchrun` starts them: each caches, trains and predicts its share."""
     folder = place / "shared"
-    phantom.write(folder / "data", train=12, test=2, size=64, seed=3)
+    phantom.write(folder / "data", train=16, test=2, size=64, seed=3)
     (folder / "test.yaml").write_text(SHORT)
     make_folds(Workspace(folder), folder / "data", recipes.load(folder / "test.yaml"))
     broken = sorted((folder / "data").rglob("dicom-images-train/**/*.dcm"), key=lambda path: path.stem)[:2]
