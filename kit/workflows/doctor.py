@@ -18,7 +18,9 @@ from kit.workflows.workspace import Workspace
 GIB = 2**30
 _PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "lightning-fabric", "numpy", "pydicom")
 _NEEDED_DISK, _NEEDED_MEMORY = 20 * GIB, 4 * GIB
-_WEIGHTS = "huggingface.co"
+_WEIGHTS, _KAGGLE = "huggingface.co", "www.kaggle.com"
+INPUT, DRIVE = Path("/kaggle/input"), Path("/content/drive/MyDrive")
+"""Where Kaggle mounts what is attached to a notebook, and where Colab has the drive."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,11 @@ def examine(workspace: Workspace, reach: Callable[[str], bool] | None = None) ->
     roomy = free > _NEEDED_DISK
     advice = "" if roomy else "exp5 on the whole competition wants about 20 GiB: see docs/scale.md"
     yield Check("disk", f"{free / GIB:.0f} GiB free in {workspace.root.resolve()}", advice)
-    yield _encoder_weights(reach or _reachable)
+    yield from _mounts()
+    answers = {host: (reach or _reachable)(host) for host in (_WEIGHTS, _KAGGLE)}
+    reached = [host for host, answered in answers.items() if answered]
+    yield Check("internet", f"{' and '.join(reached)} can be reached" if reached else "none")
+    yield _encoder_weights(answers[_WEIGHTS])
     yield _kaggle()
 
 
@@ -101,20 +107,25 @@ def _decoders() -> Check:
 
 
 def _device() -> Check:
-    """The GPU, by one real operation: some are there whose first operation fails."""
+    """The GPUs, each by one real operation: some are there whose first operation fails."""
     import torch
 
     if not torch.cuda.is_available():
         built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
         return Check("GPU", f"none (torch is built for {built})", "a CPU trains the recipes demo and small")
     name, total = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
-    found = f"{torch.cuda.device_count()} × {name}, {total / GIB:.0f} GiB, CUDA {torch.version.cuda}"
-    try:
-        right = float((torch.ones(64, 64, device="cuda") @ torch.ones(64, 64, device="cuda")).sum()) == 64**3
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        return Check("GPU", found, f"its first operation fails ({reason}): install a torch that is built for it", True)
-    return Check("GPU", found, *_bad(right, "it computes 64 × 64 wrongly: try another GPU or driver"))
+    count = torch.cuda.device_count()
+    found = f"{count} × {name}, {total / GIB:.0f} GiB, CUDA {torch.version.cuda}"
+    for number in range(count):
+        try:
+            ones = torch.ones(64, 64, device=f"cuda:{number}")
+            right = float((ones @ ones).sum()) == 64**3
+        except RuntimeError as error:
+            problem = f"the first operation of GPU {number} fails ({str(error).splitlines()[0]})"
+            return Check("GPU", found, f"{problem}: install a torch that is built for it", True)
+        if not right:
+            return Check("GPU", found, f"GPU {number} computes 64 × 64 wrongly: try another one, or driver", True)
+    return Check("GPU", f"{found}; an operation on each is right")
 
 
 def _threads() -> Check:
@@ -142,12 +153,25 @@ def _memory() -> Check:
     return Check("memory", f"{free / GIB:.1f} of {total / GIB:.1f} GiB free", advice)
 
 
-def _encoder_weights(reach: Callable[[str], bool]) -> Check:
+def _mounts() -> Iterator[Check]:
+    """What is attached to a notebook of Kaggle's, and whether Colab has the drive, on their machines alone."""
+    if INPUT.is_dir():
+        places = [path for form in ("*", "datasets/*/*", "competitions/*") for path in sorted(INPUT.glob(form))]
+        inputs = [path for path in places if path.parent != INPUT or path.name not in ("datasets", "competitions")]
+        listed = ", ".join(path.relative_to(INPUT).as_posix() for path in inputs)
+        yield Check("mounts", f"{INPUT}: {listed or 'empty'}", "" if inputs else "attach the images (Add Input)")
+    if DRIVE.parents[1].is_dir():
+        there = DRIVE.is_dir()
+        advice = "" if there else "google.colab.drive.mount('/content/drive') in a cell mounts it"
+        yield Check("mounts", f"{DRIVE}: {'there' if there else 'not mounted'}", advice)
+
+
+def _encoder_weights(reachable: bool) -> Check:
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     kept = sorted(home.glob("hub/models--*resnet34*"))
     if kept:
         return Check("encoder weights", f"ResNet-34 is in {kept[0].parent}")
-    if reach(_WEIGHTS):
+    if reachable:
         return Check("encoder weights", f"not here yet, {_WEIGHTS} answers: the first training fetches them")
     advice = 'give a file, SET="network.encoder_weights=FILE" (the recipe demo needs none)'
     return Check("encoder weights", f"not here, and {_WEIGHTS} cannot be reached", advice)

@@ -15,10 +15,13 @@ def signs(tmp_path, reach=lambda host: False):
 def test_every_part_of_the_machine_is_looked_at(tmp_path):
     found = signs(tmp_path)
     assert list(found) == [
-        "python", "packages", "DICOM decoders", "GPU", "threads", "memory", "disk", "encoder weights", "Kaggle",
+        "python", "packages", "DICOM decoders", "GPU", "threads", "memory", "disk", "internet", "encoder weights",
+        "Kaggle",
     ]  # fmt: skip
     assert f"torch {torch.__version__.partition('+')[0]}" in found["packages"].found
     assert found["DICOM decoders"].found == "JPEG, JPEG 2000, RLE"
+    assert found["internet"].found == "none"
+    assert signs(tmp_path, lambda host: "kaggle" in host)["internet"].found == "www.kaggle.com can be reached"
     doctor.refuse(list(found.values()))
 
 
@@ -35,20 +38,39 @@ def test_a_token_is_told_and_not_shown(tmp_path, home, monkeypatch):
     assert "secret" not in told
 
 
-def test_a_gpu_whose_first_operation_fails_is_an_error(tmp_path, monkeypatch):
-    def fail(*_, **__):
-        raise RuntimeError("CUDA error: no kernel image is available\nmore")
+def test_what_notebooks_have_mounted_is_told_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "INPUT", tmp_path / "input")
+    monkeypatch.setattr(doctor, "DRIVE", tmp_path / "content/drive/MyDrive")
+    (tmp_path / "input").mkdir()
+    assert "attach the images" in signs(tmp_path)["mounts"].advice
+    for place in ("siim", "datasets/ada/lungs", "competitions/siim"):
+        (tmp_path / "input" / place).mkdir(parents=True)
+    assert signs(tmp_path)["mounts"].found.endswith(": siim, datasets/ada/lungs, competitions/siim")
+    (tmp_path / "content").mkdir()
+    assert "drive.mount" in signs(tmp_path)["mounts"].advice
+    (tmp_path / "content/drive/MyDrive").mkdir(parents=True)
+    assert signs(tmp_path)["mounts"].found.endswith("MyDrive: there")
+
+
+@pytest.mark.parametrize("broken", ["cuda:0", "cuda:1"])
+def test_a_gpu_whose_first_operation_fails_is_an_error(tmp_path, monkeypatch, broken):
+    real = torch.ones
+
+    def ones(*shape, device):
+        if device == broken:
+            raise RuntimeError("CUDA error: no kernel image is available\nmore")
+        return real(*shape)
 
     class Properties:
         total_memory = 16 * 2**30
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla P100")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: Properties)
-    monkeypatch.setattr(torch, "ones", fail)
+    monkeypatch.setattr(torch, "ones", ones)
     found = signs(tmp_path)
-    assert "no kernel image is available" in found["GPU"].advice
+    assert f"GPU {broken[-1]} fails (CUDA error: no kernel image is available)" in found["GPU"].advice
     with pytest.raises(KitError, match="cannot run the kit: GPU"):
         doctor.refuse(list(found.values()))
 
