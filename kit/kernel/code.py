@@ -7,9 +7,9 @@ from importlib import resources
 from kit.core.errors import KitError
 
 CELL = re.compile(r"^# %% ", re.MULTILINE)
-"""Begins a part of the script, and ends with the line: its title."""
-
-
+"""Begins a part of the script; the line is its title, and comments right below it tell a reader about it."""
+_PART = re.compile(r"(.*)\n((?:#.*\n)*)([^\0]*)")
+"""The title of a part, what it tells a reader, and its code."""
 SHARED = re.compile(r"^from kit\.kernel\.script_shared import (\(.*?\)|.*?)\n", re.MULTILINE | re.DOTALL)
 """By what name a part of a script knows the shared part, which stands above it in the whole."""
 
@@ -42,7 +42,7 @@ def script(kind: str, dataset: str, manifest: str, time_limit: float, **blanks: 
 
 
 def notebook(text: str, title: str) -> str:
-    """A script as a notebook: a cell for each of its parts, and pictures of what was found where it predicts.
+    """A script as a notebook: a cell for each of its parts, what Colab needs where it trains, and pictures at its end.
 
     It runs the very script, so that it writes the same bytes.
 
@@ -51,11 +51,15 @@ def notebook(text: str, title: str) -> str:
     """
     head, *parts = CELL.split(text)
     _, about, head = head.split('"""', 2)
-    cells = [_cell("markdown", f"# {title}\n\n{about}"), _cell("code", head)]
-    pictures = CELL.split(_template("pictures.txt"))[1:] if "SUBMISSION = " in text else []
-    for part in [*parts, *pictures]:
-        heading, _, source = part.partition("\n")
-        cells += [_cell("markdown", f"## {heading}"), _cell("code", source)]
+    kind = "predict" if "SUBMISSION = " in text else "train"
+    parts = [f"What it was built for\n{head}", *parts, *CELL.split(_template(f"cells_after_{kind}.txt"))[1:]]
+    if kind == "train":
+        parts = CELL.split(_template("cells_before_train.txt"))[1:] + parts
+    cells = [_cell("markdown", f"# {title}\n\n{about}")]
+    for _, heading, prose, source, _ in map(_PART.split, parts):
+        told = re.sub(r"^# ?", "", prose, flags=re.MULTILINE)
+        cells.append(_cell("markdown", f"## {heading}\n\n{told}"))
+        cells += [_cell("code", source)] if source.strip() else []
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}

@@ -26,6 +26,7 @@ ROOT = Path(os.environ.get("KAGGLE_ROOT", "/kaggle"))  # The variable is for reh
 
 
 # %% Where the inputs are
+# Below `/kaggle/input`: by one of two schemes, unpacked or as the archive that was uploaded.
 
 
 def mounts(name: str, kind: str) -> list[Path]:
@@ -48,17 +49,18 @@ def sha256(path: Path) -> str:
 
 
 # %% The files of the build, each with the hash that it was built with
+# `manifest.json` has the SHA-256 of each file, so that no file of another build gets in.
 
 
 def find_bundle() -> Path:
-    """The folder of the dataset that this kernel was built with."""
+    """The folder of the dataset that this kernel was built with; of any build, where it was written for all."""
     places = mounts(DATASET, "datasets")
     for archive in itertools.chain.from_iterable(map(archives, tuple(places))):
         if "manifest.json" in archive.namelist():
             places.append(Path(tempfile.mkdtemp(prefix="bundle-")))
             archive.extractall(places[-1])
     for manifest in (path for place in places for path in sorted(place.rglob("manifest.json"))):
-        if sha256(manifest) == MANIFEST:
+        if sha256(manifest) == MANIFEST or (not MANIFEST and '"kernel": ' in manifest.read_text("utf-8", "replace")):
             return manifest.parent
     listed = sorted(map(str, (ROOT / "input").glob("*/*")))
     raise RuntimeError(f"dataset {DATASET}: no manifest.json with SHA-256 {MANIFEST} in {places}, only {listed}")
@@ -74,6 +76,7 @@ def verify(bundle: Path) -> None:
 
 
 # %% A GPU, if it works
+# Some that are there cannot compute anything: the image's libraries are built for others, or a driver hangs.
 
 PROBE = """
 import torch

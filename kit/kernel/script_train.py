@@ -13,6 +13,8 @@ import zipfile
 from kit.kernel.script_shared import BEGIN, ROOT, TIME_LIMIT, choose_device, find_bundle, verify
 
 # %% All together: from where the session before has ended to a checkpoint before the time limit
+# Folds are trained side by side, one a GPU. Caches lie in `temp/`, which Kaggle does not keep; `working/` is what the
+# next session needs.
 
 SESSION = 1  # A later one must find the output of the one before.
 

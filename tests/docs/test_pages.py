@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("page", reference.CONTENT)
 def test_the_reference_says_what_is_there(page):
     made = reference.CONTENT[page]()
-    assert made == (ROOT / "docs/reference" / page).read_text(), "run: python tests/support/reference.py"
+    assert made == (ROOT / "docs" / page).read_text(), "run: python tests/support/reference.py"
 
 
 def test_every_key_of_a_recipe_is_in_the_reference():

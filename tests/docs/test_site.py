@@ -10,22 +10,37 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+PAGE = "notebooks/kaggle-train.ipynb"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A site of one page, built as all pages are."""
+    """A site of a page and a notebook, built as all pages are."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "docs").mkdir()
     (folder / "docs/index.md").write_text("# A page\n\n## Of an odd word\n\nThe xylophone.\n")
     shutil.copytree(ROOT / "docs/assets", folder / "docs/assets")
+    (folder / "docs/notebooks").mkdir()
+    for name in ("hooks.py", PAGE):
+        shutil.copy(ROOT / "docs" / name, folder / "docs" / name)
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
-    settings |= {"nav": [{"Home": "index.md"}], "plugins": ["search", "offline"], "docs_dir": "docs", "site_dir": "out"}
+    settings |= {
+        "nav": ["index.md", PAGE.replace(".ipynb", ".md")],
+        "plugins": ["search", "offline"],
+        "site_dir": "out",
+    }
     (folder / "mkdocs.yml").write_text(yaml.safe_dump(settings))
     assert "offline" in yaml.safe_load((ROOT / "mkdocs.yml").read_text())["plugins"]
     subprocess.run([sys.executable, "-m", "mkdocs", "build", "--quiet"], cwd=folder, check=True)
     return folder / "out"
+
+
+def test_the_notebook_is_a_page_and_a_file(site):
+    text = (site / PAGE).with_suffix(".html").read_text()
+    assert "find_bundle" in text
+    assert 'href="kaggle-train.ipynb"' in text
+    assert (site / PAGE).read_bytes() == (ROOT / "docs" / PAGE).read_bytes()
 
 
 def test_no_page_asks_another_server(site):

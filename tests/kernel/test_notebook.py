@@ -62,7 +62,7 @@ def test_a_notebook_writes_the_same_bytes_and_shows_pictures(here, expected, mon
 
 
 def test_pictures_that_fail_leave_the_submission_as_it_is():
-    cells = code.notebook('"""A script."""\n', "title")
+    cells = code.notebook('"""A script."""\nSUBMISSION = None\n', "title")
     last = "".join(json.loads(cells)["cells"][-1]["source"])
     shown = []
     names = {"BUNDLE": Path(), "RERUN": False, "SUBMISSION": Path("none.csv"), "logging": logging, "json": json}

@@ -1,8 +1,8 @@
-"""The generated pages of the reference: docs/reference/verbs.md and docs/reference/recipe-keys.md.
+"""What is generated of docs/: reference/verbs.md, reference/recipe-keys.md and notebooks/kaggle-train.ipynb.
 
     python tests/support/reference.py
 
-writes both; a test holds them against the command line and the schema of today.
+writes them; a test holds them against the command line, the schema and the kernel's code of today.
 """
 
 import ast
@@ -20,10 +20,11 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
 
 from kit.cli import app  # noqa: E402  a script finds the kit beside it
+from kit.kernel import code, train_bundle  # noqa: E402
 from kit.recipes import magnitudes, scale, schema, stage  # noqa: E402
 from kit.recipes.section import OneOf  # noqa: E402
 
-PAGES = ROOT / "docs" / "reference"
+DOCS = ROOT / "docs"
 GUIDES = {"extra": "more-data.md"}
 """Pages of docs/how-to that say more of a section."""
 
@@ -166,8 +167,18 @@ def _docstrings(model: type[BaseModel]) -> dict[str, str]:
     return found
 
 
-CONTENT = {"verbs.md": verbs, "recipe-keys.md": recipe_keys}
+def notebook() -> str:
+    """The one that trains, as `kit kernel build --train --notebook` writes it, but for any build in place of one."""
+    text = code.script("train", "kit-NAME-RECIPE-train-files", "", train_bundle.TIME_LIMIT)
+    return code.notebook(text, "Train on Kaggle or Colab")
+
+
+CONTENT = {
+    "reference/verbs.md": verbs,
+    "reference/recipe-keys.md": recipe_keys,
+    "notebooks/kaggle-train.ipynb": notebook,
+}
 
 if __name__ == "__main__":
     for file, made in CONTENT.items():
-        (PAGES / file).write_text(made())
+        (DOCS / file).write_text(made())
