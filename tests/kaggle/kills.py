@@ -1,6 +1,6 @@
 """Kills submissions, pushes and trainings at random moments, and holds the server to one of each.
 
-    python tests/kaggle/kills.py 100 7    # so many kills of each at least, and a seed
+    python tests/kaggle/kills.py 100 7 train    # so many kills of each at least; a seed; of what, where not of all
 
 A process that has imported everything forks a child for each attempt, so that kills fall on the work and not on the
 imports. After one to three kills the same command runs to its end; where it says that an outcome is not known, it is
@@ -16,12 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
 
-WORK = {"submit": 0.25, "push": 0.5, "train": 1.5}
-"""Seconds that an undisturbed attempt takes, about; kills fall at random moments of it."""
+KINDS = ("submit", "push", "train")
 SESSIONS = 3
 """Of a training."""
 
@@ -93,7 +93,7 @@ class Forks:
         self.process.wait()
 
 
-def main(kills: int, seed: int = 0) -> dict[str, int]:
+def main(kills: int, seed: int = 0, kinds: Collection[str] = KINDS) -> dict[str, int]:
     """Kills as many submissions, pushes and trainings, at least; gives how many it killed of each.
 
     Raises:
@@ -107,14 +107,15 @@ def main(kills: int, seed: int = 0) -> dict[str, int]:
 
     server = Kaggle()
     dice = random.Random(seed)
-    killed = dict.fromkeys(WORK, 0)
+    killed = dict.fromkeys(kinds, 0)
     with tempfile.TemporaryDirectory() as home:
         variables = {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "KAGGLE_API_TOKEN": TOKEN, "HOME": home}
         variables |= {"KAGGLE_CONFIG_DIR": home, "HTTP_PROXY": server.url, "HTTPS_PROXY": server.url}
         os.environ.update(variables)
         forks = Forks()
         data = trained_there.write(Path(tempfile.mkdtemp(dir=home)))
-        for kind, seconds in WORK.items():
+        for kind in kinds:
+            seconds = 0.0  # that an undisturbed attempt takes, such as the first; kills fall at random moments of it
             while killed[kind] < kills:
                 folder = Path(tempfile.mkdtemp(dir=home))
                 os.chdir(folder)
@@ -126,9 +127,11 @@ def main(kills: int, seed: int = 0) -> dict[str, int]:
                     server.run_kernel = trained_there.chained(server, SESSIONS)
                 for state in (server.submissions, server.datasets, server.dataset_times, server.kernels):
                     state.clear()
-                for _ in range(dice.randint(1, 3)):
+                for _ in range(dice.randint(1, 3) if seconds else 0):
                     killed[kind] += forks.run(kind, folder, dice.uniform(0, seconds)) == -signal.SIGKILL
+                begun = time.monotonic()
                 endings = [forks.run(kind, folder)]
+                seconds = seconds or time.monotonic() - begun
                 while endings[-1] == 2 and len(endings) < 4:
                     time.sleep(0.6)
                     endings.append(forks.run(kind, folder))
@@ -143,6 +146,7 @@ def main(kills: int, seed: int = 0) -> dict[str, int]:
                     assert trained_there.BESIDE not in [one["output"] for one in versions]
                     assert Path("runs/tiny/small", trained_there.WEIGHTS).read_bytes() == trained_there.chain(SESSIONS)
                     assert [path.name for path in Path("runs/tiny").iterdir()] == ["small"]
+                print(f"{kind}: {killed[kind]} of {kills} kills", file=sys.stderr, flush=True)
         forks.close()
     server.shutdown()
     server.server_close()
@@ -153,4 +157,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "forks":
         serve_forks()
     else:
-        print(main(*map(int, sys.argv[1:])))
+        print(main(*map(int, sys.argv[1:3]), sys.argv[3:] or KINDS))
