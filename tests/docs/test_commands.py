@@ -5,14 +5,12 @@ called as `make` goes through the Makefile, and every call of the kit through th
 their overrides are loaded.
 """
 
-import functools
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 import typer
-from make_calls import call, ready_folder
+from make_calls import BLOCK, blocks, called, kit_calls, ready_folder
 from typer.core import TyperGroup
 
 from kit import cli, recipes
@@ -22,54 +20,10 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 KIT, REPRODUCE = (typer.main.get_command(app) for app in (cli.app, reproduced.app))
 VERBS = KIT.commands | REPRODUCE.commands
-PROGRAMS = ("make", "kit", "python", "torchrun", "pip", "docker", "tensorboard", "xargs", "seq", "sbatch", "srun")
-BLOCK = re.compile(r"^```(?P<kind>\S*)\n(?P<content>.*?)^```$", re.DOTALL | re.MULTILINE)
-ENVIRONMENT = ("python", "torchrun", "tensorboard", "pip")
-"""Programs that lie in .venv/bin, too."""
 INLINE = re.compile(
     r"`((?:[A-Z_]+=\S+ )*(?:make|(?:\.venv/bin/)?(?:python|torchrun)(?: -\S+(?: \d+)?)* kit|kit) [a-z][^`]*)`"
 )
 PLACE = re.compile(r"…|\bVERB\b|\bNAME\b|\bFILE\b|\bFOLDER\b|\bIMAGE\b|\bOWNER\b|\bDATA\b(?!=)|\bRUN\b|\bMADE\b")
-
-
-def blocks(page, kind):
-    """The fenced blocks of a kind; for shell the indented ones that begin with a command, too."""
-    text = page.read_text()
-    found = [match["content"] for match in BLOCK.finditer(text) if match["kind"] == kind]
-    if kind == "bash":
-        plain = BLOCK.sub("", text)
-        indented = re.findall(r"(?:^    .*\n)+", plain, re.MULTILINE)
-        starts = ("make ", "python -m kit", "torchrun ", "kit ", ".venv/bin/")
-        found += [block for block in indented if block.strip().startswith(starts)]
-    return found
-
-
-@functools.cache
-def called(script, folder):
-    """How a shell calls the programs: a list of words each."""
-    stubs, log = folder / "stubs", folder / "calls"
-    if not stubs.exists():
-        stubs.mkdir()
-        for name in PROGRAMS:
-            stub = stubs / name
-            stub.write_text(
-                f'#!/bin/sh\n{{ printf "{name}\\n"; for word; do printf "%s\\n" "$word"; done; echo; }} >> "{log}"\n'
-            )
-            stub.chmod(0o755)
-        virtual = folder / ".venv/bin"
-        virtual.mkdir(parents=True)
-        for name in ENVIRONMENT:
-            (virtual / name).symlink_to(stubs / name)
-    log.write_text("")
-    done = subprocess.run(
-        ["bash", "-eu", "-c", script],
-        cwd=folder,
-        env={"PATH": f"{stubs}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, f"{script}\n{done.stderr}"
-    return [tuple(call.split("\n")) for call in log.read_text().split("\n\n") if call]
 
 
 @pytest.fixture(scope="module")
@@ -78,24 +32,6 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("docs")
     ready_folder(folder / "made")
     return folder
-
-
-@functools.cache
-def kit_calls(command, folder):
-    """The kit's arguments that a call of a program comes to."""
-    program, *words = command
-    if program == "make":
-        code, lines, errors = call(folder / "made", *words)
-        assert (code, errors) == (0, ""), f"{words}: {errors}"
-        return lines
-    if program == "kit":
-        return [words]
-    if "-m" in words and words[words.index("-m") + 1] == "kit":
-        return [words[words.index("-m") + 2 :]]
-    if program == "docker" and words[0] == "run":
-        image = next(place for place, word in enumerate(words) if word.startswith("kit"))
-        return [words[image + 1 :]]
-    return []
 
 
 def parse(arguments):

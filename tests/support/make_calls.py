@@ -1,6 +1,8 @@
-"""What a call of make comes to: the command lines of the kit, which is not run."""
+"""What a call of make, or a page's commands, come to: the command lines of the kit, which is not run."""
 
+import functools
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,6 +14,10 @@ from reproduce import __main__ as reproduced
 MAKEFILE = Path(__file__).parents[2] / "Makefile"
 APPS = {"kit": cli.app, "reproduce": reproduced.app}
 """The verbs of each program that make calls; a stand-in writes down its name and what it is called with."""
+PROGRAMS = ("make", "kit", "python", "torchrun", "pip", "docker", "tensorboard", "xargs", "seq", "sbatch", "srun")
+BLOCK = re.compile(r"^```(?P<kind>\S*)\n(?P<content>.*?)^```$", re.DOTALL | re.MULTILINE)
+ENVIRONMENT = ("python", "torchrun", "tensorboard", "pip")
+"""Programs that lie in .venv/bin, too."""
 
 
 def ready_folder(folder: Path) -> Path:
@@ -47,3 +53,61 @@ def call(folder: Path, *words: str, **environment: str) -> tuple[int, list[list[
     except KitError as error:
         return 2, [], str(error)
     return done.returncode, [line for line in lines if line is not None], done.stderr
+
+
+def blocks(page, kind):
+    """The fenced blocks of a kind; for shell the indented ones that begin with a command, too."""
+    text = page.read_text()
+    found = [match["content"] for match in BLOCK.finditer(text) if match["kind"] == kind]
+    if kind == "bash":
+        plain = BLOCK.sub("", text)
+        indented = re.findall(r"(?:^    .*\n)+", plain, re.MULTILINE)
+        starts = ("make ", "python -m kit", "torchrun ", "kit ", ".venv/bin/")
+        found += [block for block in indented if block.strip().startswith(starts)]
+    return found
+
+
+@functools.cache
+def called(script, folder):
+    """How a shell calls the programs: a list of words each."""
+    stubs, log = folder / "stubs", folder / "calls"
+    if not stubs.exists():
+        stubs.mkdir()
+        for name in PROGRAMS:
+            stub = stubs / name
+            stub.write_text(
+                f'#!/bin/sh\n{{ printf "{name}\\n"; for word; do printf "%s\\n" "$word"; done; echo; }} >> "{log}"\n'
+            )
+            stub.chmod(0o755)
+        virtual = folder / ".venv/bin"
+        virtual.mkdir(parents=True)
+        for name in ENVIRONMENT:
+            (virtual / name).symlink_to(stubs / name)
+    log.write_text("")
+    done = subprocess.run(
+        ["bash", "-eu", "-c", script],
+        cwd=folder,
+        env={"PATH": f"{stubs}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stderr}"
+    return [tuple(call.split("\n")) for call in log.read_text().split("\n\n") if call]
+
+
+@functools.cache
+def kit_calls(command, folder):
+    """The kit's arguments that a call of a program comes to."""
+    program, *words = command
+    if program == "make":
+        code, lines, errors = call(folder / "made", *words)
+        assert (code, errors) == (0, ""), f"{words}: {errors}"
+        return lines
+    if program == "kit":
+        return [words]
+    if "-m" in words and words[words.index("-m") + 1] == "kit":
+        return [words[words.index("-m") + 2 :]]
+    if program == "docker" and words[0] == "run":
+        image = next(place for place, word in enumerate(words) if word.startswith("kit"))
+        return [words[image + 1 :]]
+    return []
