@@ -121,6 +121,13 @@ class Run:
         """Whether a part of the recipe, or the recipe itself, has a fold's OOF predictions, with TTA and without."""
         return all(self.part(part).oof(fold, tta, part.role).is_file() for tta in (True, False))
 
+    def is_trained(self, recipe: Recipe, fold: int) -> bool:
+        """Whether every part of the recipe has a fold's last weights and its OOF predictions."""
+        return all(
+            self.part(part).weights(fold, len(part.stages) - 1).is_file() and self.is_predicted(part, fold)
+            for part in recipe.parts()
+        )
+
     def test(self, tta: bool = True, role: str = "segment") -> Path:
         """Predictions of the test images: maps, or for `classify` a probability an image."""
         return self.folder / f"test{_kind(role)}{_suffix(tta)}.npy"

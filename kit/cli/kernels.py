@@ -75,7 +75,8 @@ def build_kernel(
         from kit.workflows import train_on_kaggle
 
         wanted = recipes.load(recipe_for(data, recipe), overrides)
-        built = train_on_kaggle.build(workspace, data, wanted, chosen, source, time_limit, notebook, say)
+        order = train_on_kaggle.Order(data, wanted, chosen, source, time_limit)
+        built = train_on_kaggle.build(workspace, order, notebook, say)
         print(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
         return
     found = _run(workspace, run, data, recipe, overrides)

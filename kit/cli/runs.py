@@ -31,12 +31,22 @@ from kit.core.errors import KitError
         "kit train --data ../siim --recipe exp5 --set 'stages.0.epochs=2 seed=1'",
         "kit train --data ../siim --recipe sneddy --fold 0",
         "kit train --data ../siim --recipe exp5 --on kaggle --source your-name/siim",
+        "kit train --data ../siim --on kaggle --sweep exp4 exp5",
     ],
-    needs=dict.fromkeys(("source", "time_limit", "no_wait", "competition", "user"), "on=kaggle"),
-    excludes={"fold": ["jobs"], "on=kaggle": ["fold", "jobs", "keep_checkpoints", "logger", "skip_bad"]},
+    needs={
+        **dict.fromkeys(("source", "time_limit", "no_wait", "competition", "user", "predict_only"), "on=kaggle"),
+        "sweep": "on=kaggle",
+        "recipes_in_turn": "sweep",
+    },
+    excludes={
+        "fold": ["jobs"],
+        "on=kaggle": ["fold", "jobs", "keep_checkpoints", "logger", "skip_bad"],
+        "sweep": ["recipe"],
+    },
 )
 def train_all(
     *,
+    recipes_in_turn: Annotated[list[str] | None, typer.Argument(metavar="SWEEP", help="Recipes of --sweep.")] = None,
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
@@ -63,6 +73,12 @@ def train_all(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return once a session runs on Kaggle; the same command goes on.")
     ] = False,
+    predict_only: Annotated[
+        bool, typer.Option("--predict-only", help="Predict the test images on Kaggle by the run that is finished here.")
+    ] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Train several recipes on Kaggle, one after the other: --sweep exp4 exp5.")
+    ] = False,
     competition: CompetitionName = None,
     user: UserName = None,
 ) -> None:
@@ -75,19 +91,23 @@ def train_all(
 
     if on not in ("here", "kaggle"):
         raise KitError(f"--on {on}: choose here or kaggle")
-    name = recipe_for(data, recipe)
-    wanted = recipes.load(name, overrides)
     if on == "kaggle":
         from kit.kaggle import settings
         from kit.workflows import train_on_kaggle
 
+        if sweep and not recipes_in_turn:
+            raise KitError("--sweep: names no recipe: give some, as in --sweep exp4 exp5")
         chosen = settings.load(competition, user)
-        run, there = train_on_kaggle.train_there(
-            Workspace(), data, wanted, chosen, source, time_limit, not no_wait, say
-        )
-        if there:
-            print(f"{run.folder}: trained on Kaggle, nothing left to do\n{summary.describe(run)}")
+        orders = [
+            train_on_kaggle.Order(data, recipes.load(one, overrides), chosen, source, time_limit, not predict_only)
+            for one in recipes_in_turn or [recipe_for(data, recipe)]
+        ]
+        what = "predicted" if predict_only else "trained"
+        for run in train_on_kaggle.train_there(Workspace(), orders, not no_wait, say):
+            print(f"{run.folder}: {what} on Kaggle, nothing left to do\n{summary.describe(run)}")
         return
+    name = recipe_for(data, recipe)
+    wanted = recipes.load(name, overrides)
     job = Job(data, wanted, fold, skip_bad, keep_checkpoints, logger)
     if jobs == 1 or fold is not None:
         run, done = train(Workspace(), job)

@@ -14,7 +14,7 @@ _SMALLEST_SIDE = 32
 """Pixels that the encoder's six resolutions need."""
 
 
-def write(path: Path | str, image_id: str, image: Radiograph) -> None:
+def write(path: Path | str, image_id: str, image: Radiograph, compress: bool = True) -> None:
     """Writes an image as JPEG 2000, its grey levels as they are; the same image gives the same bytes.
 
     An image with a side too small for it is not compressed.
@@ -22,6 +22,7 @@ def write(path: Path | str, image_id: str, image: Radiograph) -> None:
     Args:
         image_id: What its UIDs are made from.
         image: Pixels and what is known of the patient; what is not known is left empty.
+        compress: Else it is written as it is, for which nothing but pydicom is needed.
     """
     data = Dataset()
     data.file_meta = FileMetaDataset()
@@ -48,6 +49,6 @@ def write(path: Path | str, image_id: str, image: Radiograph) -> None:
     with dicom.ignore_invalid_values():
         if image.age is not None:
             data.PatientAge = f"{image.age:03d}Y"
-        if min(pixels.shape) >= _SMALLEST_SIDE:
+        if compress and min(pixels.shape) >= _SMALLEST_SIDE:
             data.compress(JPEG2000Lossless, generate_instance_uid=False)
         pydicom.dcmwrite(path, data, enforce_file_format=True)

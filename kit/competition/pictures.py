@@ -56,6 +56,15 @@ def read_image(path: Path | str, shape: tuple[int, int] | None = None) -> Radiog
     return image
 
 
+def resized(image: Radiograph, shape: tuple[int, int]) -> Radiograph:
+    """An image at another (height, width): made smaller by area, larger linearly."""
+    if image.pixels.shape == shape:
+        return image
+    smaller = image.pixels.shape[0] > shape[0]
+    pixels = cv2.resize(image.pixels, shape[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return Radiograph(**{**vars(image), "shape": shape, "pixels": pixels})
+
+
 def read(path: Path | str) -> np.ndarray:
     """The grey levels of a picture, uint8 (H, W).
 

@@ -11,6 +11,10 @@ JOB = "KIT_JOB"
 PRETRAINED = "KIT_PRETRAINED"
 """The same for one without internet: a folder with the weights that networks start from, see `networks.build`."""
 
+STAND_INS = "KIT_STAND_INS"
+"""The same for one with other files of the same images: a JSON file with the SHA-256 of what each stands for, by its
+own, see `store.content_of`."""
+
 
 @dataclass(frozen=True)
 class Team:

@@ -15,6 +15,7 @@ never leaves old results that look fresh.
 """
 
 import errno
+import functools
 import hashlib
 import logging
 import os
@@ -29,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kit.core.arrays import create_array, open_array
-from kit.core.distributed import ALONE, Team
+from kit.core.distributed import ALONE, STAND_INS, Team
 from kit.core.errors import KitError
 from kit.core.files import (
     is_file_or_raise,
@@ -65,11 +66,21 @@ def key_of(*parts: str | bytes) -> bytes:
 
 
 def content_of(path: Path) -> str:
-    """What a file is as a part of a key; one that cannot be read is reported when it is decoded."""
+    """What a file is as a part of a key; one that cannot be read is reported when it is decoded.
+
+    A file that stands for another one, see `distributed.STAND_INS`, is that one.
+    """
     try:
-        return sha256(path)
+        digest = sha256(path)
     except KitError:
         return "unreadable"
+    return _stand_ins().get(digest, digest)
+
+
+@functools.cache
+def _stand_ins() -> dict[str, str]:
+    path = os.environ.get(STAND_INS)
+    return read_json(path) if path else {}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A kernel's way to Kaggle: its files, its script, its run, and what it has written."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,19 @@ from kit.kernel.bundle import Kernel
 PATIENCE = 13 * 3600.0
 """Seconds to wait for a kernel; Kaggle ends it after twelve hours."""
 POLL = 10.0
-FAILED = (Status.ERROR, Status.CANCEL_REQUESTED, Status.CANCEL_ACKNOWLEDGED)
+CANCELLED = (Status.CANCEL_REQUESTED, Status.CANCEL_ACKNOWLEDGED)
+FAILED = (Status.ERROR, *CANCELLED)
+_REMEDIES = {
+    "not enough memory": "give the same command with the SET that it names: what was trained is kept",
+    "disk (is full|quota)|No space left": "Kaggle's disk is full: ask for fewer folds or a smaller size, as another run"
+    " (SET='name=…')",
+    "memory is used up|signal 9|more memory than": "the machine has too little memory: give the same command, which"
+    " goes on from the last epoch; if it fails again, ask for smaller stages",
+    "quota": "wait for the hours of the next week, then give the same command",
+    "session count": "other sessions of the account run: wait for them or stop them on kaggle.com, then give the same"
+    " command",
+}
+"""What to do about what Kaggle, or a session, says, by words in it."""
 
 
 def push(
@@ -103,7 +116,8 @@ def save(client: Client, kernel: Kernel, owner: str) -> int:
     def send() -> int:
         answer = client.act(client.kernels.save_kernel, request)
         if problem := _problem(answer):
-            raise Refused(f"{owner}/{kernel.name}: Kaggle does not take it: {problem}")
+            remedy = remedy_for(problem, "correct what it names")
+            raise Refused(f"{owner}/{kernel.name}: Kaggle does not take it: {problem.rstrip('.')}: {remedy}")
         return answer.version_number or newest + 1
 
     version = acting.send_once(f"the version of {owner}/{kernel.name}", look, act, lambda: send)
@@ -173,7 +187,17 @@ def wait(client: Client, kernel: Kernel, owner: str, version: int) -> None:
 def failure_of(name: str, reason: str, log: str, remedy: str) -> str:
     """What to say of a version that failed: what to do, why it failed, and the end of its log."""
     told = "\n  ".join([reason, *log.strip().splitlines()[-10:]])
-    return f"{name}: failed on Kaggle: {remedy}:\n  {told}"
+    return f"{name}: failed on Kaggle: {remedy_for(told, remedy)}:\n  {told}"
+
+
+def remedy_for(problem: str, otherwise: str) -> str:
+    """What to do about a problem in words of Kaggle's or of a session's.
+
+    >>> remedy_for("Maximum weekly GPU quota of 30.00 hours reached.", "see the log")
+    'wait for the hours of the next week, then give the same command'
+    """
+    known = (remedy for words, remedy in _REMEDIES.items() if re.search(words, problem, re.IGNORECASE))
+    return next(known, otherwise)
 
 
 def wait_until_ended(

@@ -28,9 +28,7 @@ from kit.kernel.bundle import Kernel
 from kit.kernel.session import Session
 from kit.run import Run
 
-LOG = "kaggle.json"
-"""Name in a run's folder of what its last session on Kaggle has left, with the hash of each file."""
-_TOLD = re.compile(r"epoch \d+/\d+: loss|^takes up to|^no GPU|^GPUs to train on|^session \d+|^time is up|OOF maps")
+_TOLD = re.compile(r"epoch \d+/\d+: loss|^takes up to|^no GPU|^GPUs: |^session \d+|^time is up|OOF maps")
 """Lines of a session's log that are shown here."""
 
 _REMEDY = "see why, then give the same command, which tries its session again"
@@ -151,7 +149,7 @@ def fetch(client: Client, owner: str, kernel: Kernel, ended: Ended, target: Path
         if not ((part / name).is_file() and files.sha256(part / name) == digest):
             _download(client, urls[place], part / name, partial(verify, digest=digest))
     check(Run(part))
-    files.write_json(part / LOG, ended.session.model_dump(mode="json"))
+    files.write_json(part / session.FETCHED, ended.session.model_dump(mode="json"))
     part.rename(target)
 
 
@@ -163,6 +161,8 @@ def _read(client: Client, owner: str, kernel: Kernel, version: int, now: Status,
     """How a version has ended."""
     urls, log = kernel_output.list_output(client, owner, kernel.name, version)
     name = f"{owner}/{kernel.name}/{version}"
+    if now in push.CANCELLED:
+        return Ended(version, None, f"{name}: was cancelled on Kaggle: the same command tries its session again")
     if now != Status.COMPLETE or session.NAME not in urls:
         reason = reason or (now.name if now != Status.COMPLETE else f"it has written no {session.NAME}")
         return Ended(version, None, push.failure_of(name, reason, log, _REMEDY))

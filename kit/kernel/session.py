@@ -2,33 +2,45 @@
 
 The verbs `train` and `predict` do the work, each in a process of its own. When time is up, that process is told to
 terminate, as by a person: it leaves the checkpoint of the last whole epoch, from which the next session goes on to the
-same weights. What is kept lies in `working/runs/NAME/RECIPE/`, `session.json` with its hashes in `working/`; data and
-caches lie in `temp/`, which Kaggle does not keep.
+same weights. What is kept lies in `working/runs/NAME/RECIPE/`, `session.json` with its hashes in `working/`; data,
+caches and the runs that it starts from lie in `temp/`, which Kaggle does not keep.
 """
 
 import contextlib
+import hashlib
 import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from pydantic import Field
+
+from kit import recipes
+from kit.competition import dicom_writer, pictures
 from kit.core import files
-from kit.core.distributed import PRETRAINED
+from kit.core.distributed import PRETRAINED, STAND_INS
 from kit.core.documents import Count, Document, Sha256, read_document
 from kit.core.errors import KitError
 from kit.core.parallel import gpus, map_in_order
+from kit.data.folds import Folds, read_table
 from kit.kernel import inputs
 from kit.kernel.bundle import Manifest, read_manifest
+from kit.recipes.schema import Recipe
+from kit.run import Run
 
 log = logging.getLogger(__name__)
 
 NAME = "session.json"
+FETCHED = "kaggle.json"
+"""Name of the same in the folder of a run that was brought home."""
 PATIENCE = 300.0
 """Seconds that a process has to end in, once it was told to."""
 POLL = 0.5
@@ -43,8 +55,14 @@ class Plan(Manifest):
 
     data: str
     """Name of the data set."""
+    recipe: str
+    """Name of the recipe."""
     tests: Count
     """Number of its test images, which are predicted once all is trained."""
+    carried: dict[str, str] = Field(default_factory=dict)
+    """Names in the bundle of files of finished runs, by their path in the working folder."""
+    trains: bool = True
+    """Else the test images are predicted by the finished run of the recipe."""
 
 
 class Image(Document):
@@ -52,6 +70,10 @@ class Image(Document):
 
     id: str
     sha256: Sha256
+    shape: tuple[Count, Count]
+    """(H, W)."""
+    pixels: Sha256
+    """Of its grey levels, see `hash_pixels`."""
 
 
 class Session(Document):
@@ -101,10 +123,12 @@ def run(bundle: Path, root: Path, packages: Path, least: int, deadline: float) -
     state: Literal["done", "cut", "failed"] = "failed"
     reason = ""
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        (work / "runs").unlink(missing_ok=True)
-        kept.mkdir(parents=True, exist_ok=True)
-        (work / "runs").symlink_to(kept)
+        shutil.rmtree(work / "runs", ignore_errors=True)
+        for name, path in plan.carried.items():
+            files.copy(bundle / path, work / name)
+        (work / "runs" / plan.run).parent.mkdir(parents=True, exist_ok=True)
+        (kept / plan.run).mkdir(parents=True, exist_ok=True)
+        (work / "runs" / plan.run).symlink_to(kept / plan.run)
         state, reason = _work(bundle, plan, root / "input", work, packages, deadline)
     except Exception as error:  # what was trained is kept for the next session, whatever ended this one
         log.exception("the session has failed")
@@ -144,81 +168,157 @@ def restore(folder: Path, run: str, target: Path) -> Session | None:
     return session
 
 
-def lay_out(bundle: Path, folder: Path, target: Path) -> None:
-    """Makes the competition's folder as it is where the kernel was built: links to its images, and its tables.
+def hash_pixels(pixels: np.ndarray) -> str:
+    """SHA-256 of grey levels, uint8 (H, W), row by row."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+
+
+def lay_out(bundle: Path, folder: Path, target: Path) -> dict[str, str]:
+    """Makes the competition's folder as it is where the kernel was built: its images, and its tables.
+
+    An image is a link to the very file, or a DICOM file made of any other that holds the same pixels, at its size or
+    resized as an import does: of a mirror of pictures the import was made here and the pictures are there.
 
     Args:
-        bundle: With the tables, and with the hash of each image.
+        bundle: With the tables, and with the hashes of each image.
         folder: Of all inputs; images are found in any folders and archives below it.
         target: The competition's folder.
 
+    Returns:
+        The SHA-256 of the file that each one that was made stands for, by its own.
+
     Raises:
-        KitError: images are missing, or are other files than where the kernel was built.
+        KitError: images are missing, or are others than where the kernel was built.
     """
     images: dict[str, Image] = read_document(bundle / "images.json", dict[str, Image], "build the kernel again")
-    found: dict[str, Path] = {}
-    for place in sorted(folder.iterdir()):
-        if missing := {image.id for image in images.values()} - found.keys():
-            found |= inputs.find_images(place, missing) if place.is_dir() else {}
-
-    def problem(image: Image) -> str:
-        if image.id not in found:
-            return f"{image.id} is missing"
-        return "" if files.sha256(found[image.id]) == image.sha256 else f"{found[image.id]} is another file"
-
-    problems = list(filter(None, map_in_order(problem, images.values())))
-    if problems:
-        raise KitError(
-            f"{len(problems)} of {len(images)} images are not there as they are where the kernel was built "
-            f"({problems[0]}): attach the data set that holds those very files (--source OWNER/NAME)"
-        )
     shutil.rmtree(target, ignore_errors=True)
-    for name, image in images.items():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (target / name).symlink_to(found[image.id])
+    for place in {(target / name).parent for name in images}:
+        place.mkdir(parents=True, exist_ok=True)
+    missing, looked_at = dict(images), dict[str, Path]()
+    stand_ins: dict[str, str] = {}
+    for offered in inputs.offers(folder, lambda: {image.id for image in missing.values()}):
+        wanted = [(name, image, offered[image.id]) for name, image in missing.items() if image.id in offered]
+        placed = map_in_order(lambda one: _place(one[2], one[1], target / one[0]), wanted)
+        for (name, image, paths), digest in zip(wanted, placed, strict=True):
+            if digest is None:
+                looked_at[name] = paths[0]
+                continue
+            del missing[name]
+            if digest != image.sha256:
+                stand_ins[digest] = image.sha256
+    if missing:
+        name, image = next(iter(missing.items()))
+        problem = f"{looked_at[name]} is another image" if name in looked_at else f"{image.id} is missing"
+        raise KitError(
+            f"{len(missing)} of {len(images)} images are not there as they are where the kernel was built ({problem}): "
+            "attach the data set that holds those very images (--source OWNER/NAME)"
+        )
+    log.info("%d images, %d of them made of files that hold the same pixels", len(images), len(stand_ins))
     for path in bundle.glob("data.*"):
         files.copy(path, target / path.name.removeprefix("data."))
+    return stand_ins
+
+
+def _place(paths: Iterable[Path], image: Image, target: Path) -> str | None:
+    """Brings an image to its place by the first file that holds it; the hash of what lies there, None for nothing."""
+    for path in paths:
+        if files.sha256(path) == image.sha256:
+            target.symlink_to(path)
+            return image.sha256
+        with contextlib.suppress(KitError):  # a mask, or torn
+            found = pictures.resized(pictures.read_image(path), image.shape)
+            if hash_pixels(found.pixels) == image.pixels:
+                dicom_writer.write(target, image.id, found, compress=False)
+                return files.sha256(target)
+    return None
 
 
 def _work(
     bundle: Path, plan: Plan, attached: Path, work: Path, packages: Path, deadline: float
 ) -> tuple[Literal["done", "cut", "failed"], str]:
     """Lays out, trains and predicts; how that ended, and why."""
-    lay_out(bundle, attached, work / "data" / plan.data)
-    for path in bundle.glob("folds.*"):
-        files.copy(path, work / "folds" / path.name.removeprefix("folds."))
-    recipe = work / f"{plan.run.rpartition('/')[2]}.yaml"
+    stand_ins = work / "stand-ins.json"
+    files.write_json(stand_ins, lay_out(bundle, attached, work / "data" / plan.data))
+    fold_file = next(bundle.glob("folds.*"))
+    files.copy(fold_file, work / "folds" / fold_file.name.removeprefix("folds."))
+    recipe = work / f"{plan.recipe}.yaml"
     files.copy(bundle / "recipe.yaml", recipe)
     options = ["--data", f"data/{plan.data}", "--recipe", recipe.name]
     devices = gpus()
-    log.info("GPUs to train on: %s", len(devices) or "none, so it trains on the CPU")
-    commands = [["train", *options, "--jobs", str(max(1, len(devices)))]]
-    commands += [["predict", *options]] if plan.tests else []
-    environment = os.environ | {"PYTHONPATH": str(packages), PRETRAINED: str(bundle.resolve())}
+    log.info("GPUs: %s", len(devices) or "none, so it computes on the CPU")
+    commands = []
+    if plan.trains:
+        wanted, run = recipes.load(str(recipe)), Run(work / "runs" / plan.run)
+        left = sum(not run.is_trained(wanted, fold) for fold in Folds(read_table(fold_file)).numbers)
+        commands.append([*launcher(wanted, left, len(devices)), *options])
+    if plan.tests:
+        commands.append(["-m", "kit", "predict", *options, *([] if plan.trains else ["--trained-on", plan.data])])
+    environment = os.environ | {
+        "PYTHONPATH": str(packages),
+        PRETRAINED: str(bundle.resolve()),
+        STAND_INS: str(stand_ins.resolve()),
+    }
     for command in commands:
-        code = _run([sys.executable, "-m", "kit", *command], work, environment, deadline)
+        code, told = _run([sys.executable, *command], work, environment, deadline)
         if code is None:
             return "cut", ""
         if code:
-            return "failed", f"`kit {command[0]}` has ended with exit code {code}: see the log"
+            return "failed", told or _ended(code)
     return "done", ""
 
 
-def _run(command: Sequence[str], folder: Path, environment: dict[str, str], deadline: float) -> int | None:
-    """Exit code of a command; None where time was up."""
-    process = subprocess.Popen(command, cwd=folder, env=environment)
-    while clock() < deadline:
-        if (code := process.poll()) is not None:
-            return code
+def launcher(recipe: Recipe, left: int, devices: int) -> list[str]:
+    """What Python is given to run `kit train` so that every GPU has work.
+
+    Folds are trained side by side, one a GPU, in which members of an ensemble follow each other. The last fold, or the
+    only one, is trained on all of them, each with a part of every batch (DDP), where its batches can be shared evenly.
+
+    Args:
+        recipe: What is trained.
+        left: Folds that are still to be trained.
+        devices: Number of GPUs.
+    """
+    sizes = {stage.batch_size for part in recipe.parts() for stage in part.stages}
+    if left == 1 and devices > 1 and not any(size % devices for size in sizes):
+        processes = ["--standalone", "--nproc-per-node", str(devices)]
+        return ["-m", "torch.distributed.run", *processes, "-m", "kit", "train"]
+    return ["-m", "kit", "train", "--jobs", str(max(1, devices))]
+
+
+def _run(command: Sequence[str], folder: Path, environment: dict[str, str], deadline: float) -> tuple[int | None, str]:
+    """Exit code of a command, None where time was up; and what it says of why it ends, empty where it says nothing."""
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
+    told: list[str] = []
+
+    def pass_on() -> None:
+        for line in process.stderr or ():
+            sys.stderr.write(line)
+            if line.startswith("kit: "):  # of several processes the first to say so is the cause
+                told.append(line.removeprefix("kit: ").strip())
+
+    reader = threading.Thread(target=pass_on, daemon=True)
+    reader.start()
+    while process.poll() is None and clock() < deadline:
         time.sleep(POLL)
-    log.info("time is up: the training is told to end")
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    return None
+    if (code := process.poll()) is None:
+        log.info("time is up: the process is told to end")
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    reader.join(POLL)  # what it has started may live on, and hold the pipe
+    return code, told[0] if told else ""
+
+
+def _ended(code: int) -> str:
+    """How a process ended that has said nothing itself."""
+    if code == -signal.SIGKILL:
+        return "the process was killed, as the system does where the machine's memory is used up"
+    return f"the process has ended with {f'exit code {code}' if code > 0 else f'signal {-code}'}: see the log"
 
 
 def _left(folder: Path) -> dict[str, str]:

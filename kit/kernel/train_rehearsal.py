@@ -24,6 +24,7 @@ from kit.kernel.bundle import Kernel
 from kit.kernel.environment import Environment
 from kit.kernel.sandbox import Sandbox, can_isolate
 from kit.kernel.session import Session
+from kit.kernel.train_bundle import Work
 from kit.run import Run
 
 RECIPE: dict[str, Any] = {
@@ -101,7 +102,10 @@ class _Stage:
             self.left.rename(before)
         shutil.rmtree(self._sandbox.kaggle, ignore_errors=True)
         kernel = train_bundle.build(
-            self._run, self._recipe, self._competition, self._folds, self._sources, time_limit=limit, session=number
+            Work(self._run, self._recipe, self._competition, self._folds),
+            self._sources,
+            time_limit=limit,
+            session=number,
         )
         inputs = self._sandbox.kaggle / "input"  # each in another of Kaggle's layouts
         shutil.copytree(kernel.bundle, inputs / "datasets" / "somebody" / kernel.dataset)

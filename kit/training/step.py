@@ -189,15 +189,23 @@ def require_finite(network: nn.Module) -> None:
 
 @contextmanager
 def translated_errors(what: str, images: int, keys: str) -> Iterator[None]:
-    """Says in a line what torch says at length of too little memory, and of too few values to normalise by.
+    """Says in a line what torch says at length: too little memory, a dead process, too few values to normalise by.
 
     Args:
         images: Computed at a time.
         keys: Of the stage: `stages.0`.
+
+    Raises:
+        KitError: one of these.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
+        if "DataLoader worker" in str(error):
+            raise KitError(
+                f"{what}: a process that loads images was killed, as the system does where the machine's memory is "
+                "used up: free some, then run the same command to resume"
+            ) from None
         if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
             raise
         less = f"set {keys}.micro_batch={images // 2}" if images > 1 else f"lower {keys}.size"

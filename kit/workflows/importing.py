@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from kit.competition import dicom_writer, finding, labels, levels, mirror, pictures, rle, scoring, shapes, submission
-from kit.competition.dicom import Radiograph, report_bad
+from kit.competition.dicom import report_bad
 from kit.competition.mirror import ImageFolder, Truth
 from kit.core.errors import KitError, printable
 from kit.core.files import is_file_or_raise, read_json, replacing_folder, write_csv, write_json, write_text
@@ -115,7 +115,7 @@ def _fill(new: Path, found: ImageFolder, skip_bad: bool) -> None:
             truth = found.truth(image)
         except KitError as error:
             return error
-        radiograph = _sized(radiograph, found.shape_of(image))
+        radiograph = pictures.resized(radiograph, found.shape_of(image))
         sizes[image] = radiograph.shape
         dicom_writer.write(new / folder / f"{image}.dcm", image, radiograph)
         if truth is not None:
@@ -172,14 +172,6 @@ def _regions(found: ImageFolder, image: str, truth: Truth) -> list[str]:
     if regions is None:
         _, regions = cv2.connectedComponents(truth.pixels.astype(np.uint8), connectivity=8)
     return [rle.encode(regions == number) for number in np.unique(regions[regions > 0])]
-
-
-def _sized(image: Radiograph, shape: tuple[int, int]) -> Radiograph:
-    if image.pixels.shape == shape:
-        return image
-    smaller = image.pixels.shape[0] > shape[0]
-    pixels = cv2.resize(image.pixels, shape[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    return Radiograph(**{**vars(image), "shape": shape, "pixels": pixels})
 
 
 def _rows(texts: dict[str, list[str]], images: Iterable[str]) -> list[tuple[str, str]]:

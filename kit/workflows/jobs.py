@@ -20,7 +20,6 @@ from kit.core.distributed import JOB
 from kit.core.errors import KitError
 from kit.core.parallel import cores, gpus
 from kit.data import folds
-from kit.recipes.schema import Recipe
 from kit.run import Run
 from kit.workflows import space
 from kit.workflows.extra import open_extra
@@ -57,7 +56,7 @@ def train_side_by_side(workspace: Workspace, job: Job, options: Sequence[str], j
     competition = workspace.open_data(job.data)
     run = workspace.run(competition, recipe)
     split = folds.read(fold_file_of(workspace, competition, recipe, run), competition)
-    missing = [fold for fold in split.numbers if not _is_trained(run, recipe, fold)]
+    missing = [fold for fold in split.numbers if not run.is_trained(recipe, fold)]
     if len(missing) > 1:
         extra = open_extra(workspace, competition, recipe, split)
         space.check(space.of_training(workspace, competition, run, recipe, split, missing, job.keep_checkpoints, extra))
@@ -67,13 +66,6 @@ def train_side_by_side(workspace: Workspace, job: Job, options: Sequence[str], j
         _run(missing, [*command, "--fold"], jobs, workspace.root)
     _, done = train(workspace, job)
     return run, done or len(missing) > 1
-
-
-def _is_trained(run: Run, recipe: Recipe, fold: int) -> bool:
-    return all(
-        run.part(part).weights(fold, len(part.stages) - 1).is_file() and run.is_predicted(part, fold)
-        for part in recipe.parts()
-    )
 
 
 def _run(numbers: Sequence[int], command: Sequence[str], jobs: int, folder: Path) -> None:

@@ -1,130 +1,209 @@
 """The verb `train --on kaggle`: sessions on Kaggle's GPUs, one after the other, and the run brought home."""
 
 import logging
+import os
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kit import lineage
+from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.core.files import sha256
-from kit.data import folds
+from kit.data import cache, folds
+from kit.kaggle import kernel_output
 from kit.kaggle.settings import Settings
 from kit.kernel import bundle, environment, metadata, rehearsal, train_bundle, train_rehearsal
 from kit.kernel.bundle import Kernel
+from kit.kernel.session import FETCHED
+from kit.kernel.train_bundle import Work
 from kit.recipes.schema import Recipe
 from kit.run import Run
-from kit.workflows import space, train
-from kit.workflows.workspace import Workspace
+from kit.workflows import space, thresholds, train
+from kit.workflows.workspace import Workspace, check_maps, open_run
 
 log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 
 
-def build(
-    workspace: Workspace,
-    data: Path | str,
-    recipe: Recipe,
-    chosen: Settings,
-    sources: Sequence[str],
-    time_limit: float | None,
-    notebook: bool,
-    say: Say,
-    session: int = 1,
-) -> Kernel:
-    """Writes the kernel that trains a recipe on Kaggle, and the files that it needs.
+@dataclass(frozen=True)
+class Order:
+    """What is asked of Kaggle."""
 
-    Args:
-        data: The competition's folder, whose very images Kaggle must have.
-        sources: Data sets `OWNER/NAME` with the images; a competition that is named is attached, too.
-        time_limit: Seconds after which a session ends; None: before Kaggle ends it.
+    data: Path | str
+    """The competition's folder, whose very images Kaggle must have."""
+    recipe: Recipe
+    """What to train."""
+    chosen: Settings
+    """Competition and user on Kaggle."""
+    sources: Sequence[str] = ()
+    """Data sets `OWNER/NAME` with the images; a competition that is named is attached, too."""
+    time_limit: float | None = None
+    """Seconds after which a session ends; None: before Kaggle ends it."""
+    trains: bool = True
+    """Else the run, which is finished here, predicts the test images there."""
+
+
+def build(workspace: Workspace, order: Order, notebook: bool, say: Say, session: int = 1) -> Kernel:
+    """Writes the kernel that trains a recipe on Kaggle, and the files that it needs.
 
     Raises:
         KitError: there are no folds yet, or the recipe cannot be trained there.
     """
-    for source in sources:
-        if [bool(part) for part in source.split("/")] != [True, True]:
-            raise KitError(f"--source {source}: is not OWNER/NAME, as in the address of a data set on kaggle.com")
-    competition = workspace.open_data(data)
-    run = workspace.run(competition, recipe)
-    fold_file = train.fold_file_of(workspace, competition, recipe, run)
-    split = folds.read(fold_file, competition)
-    train_bundle.check(recipe)
-    output = space.kept(space.of_training(workspace, competition, run, recipe, split, split.numbers, False, {}))
-    train_bundle.check_output(recipe, output)
-    say(f"the run will take up to {output / 1e9:.1f} GB of the {train_bundle.OUTPUT / 1e9:.0f} GB that Kaggle keeps")
-    name = chosen.competition or (None if sources else metadata.COMPETITION)
+    return _build(workspace, order, _work(workspace, order), notebook, say, session)
+
+
+def _build(workspace: Workspace, order: Order, work: Work, notebook: bool, say: Say, session: int) -> Kernel:
+    recipe, chosen = work.recipe, order.chosen
+    if work.trains:
+        split = folds.read(work.fold_file, work.competition)
+        wanted = space.of_training(workspace, work.competition, work.run, recipe, split, split.numbers, False, {})
+        output = space.kept(wanted)
+        train_bundle.check_output(recipe, output)
+        say(
+            f"the run will take up to {output / 1e9:.1f} GB of the {train_bundle.OUTPUT / 1e9:.0f} GB that Kaggle keeps"
+        )
+    name = chosen.competition or (None if order.sources else metadata.COMPETITION)
     return train_bundle.build(
-        run,
-        recipe,
-        competition,
-        fold_file,
-        train_bundle.Sources([name] if name else [], sources),
+        work,
+        train_bundle.Sources([name] if name else [], order.sources),
         chosen.user or metadata.ACCOUNT,
-        train_bundle.TIME_LIMIT if time_limit is None else time_limit,
+        train_bundle.TIME_LIMIT if order.time_limit is None else order.time_limit,
         notebook,
         session,
     )
 
 
-def train_there(
-    workspace: Workspace,
-    data: Path | str,
-    recipe: Recipe,
-    chosen: Settings,
-    sources: Sequence[str],
-    time_limit: float | None,
-    patient: bool,
-    say: Say,
-) -> tuple[Run, bool]:
-    """Trains a recipe on Kaggle's GPUs, session after session, and brings the run home.
+def _work(workspace: Workspace, order: Order) -> Work:
+    """What is to be done there, once it can be.
+
+    Raises:
+        KitError: it cannot: a name is none, the recipe has extra data, or what it starts from is not trained here.
+    """
+    for source in order.sources:
+        if [bool(part) for part in source.split("/")] != [True, True]:
+            raise KitError(f"--source {source}: is not OWNER/NAME, as in the address of a data set on kaggle.com")
+    recipe = order.recipe
+    train_bundle.check(recipe)
+    competition = workspace.open_data(order.data)
+    run = workspace.run(competition, recipe)
+    fold_file = train.fold_file_of(workspace, competition, recipe, run)
+    if order.trains:
+        return Work(run, recipe, competition, fold_file, _starts(workspace, recipe, competition, fold_file))
+    check_maps(open_run(workspace, order.data, recipe))
+    thresholds.put_recipes_rule_in_use(run, recipe)
+    if not competition.test:
+        raise KitError(f"{competition.folder}: has no test images: nothing can be predicted")
+    return Work(run, recipe, competition, fold_file, _paths_there(workspace, run), trains=False)
+
+
+def _starts(workspace: Workspace, recipe: Recipe, competition: Competition, fold_file: Path) -> dict[str, Path]:
+    """The files of the runs that a recipe starts from, by their path in the working folder.
+
+    Raises:
+        KitError: such a run is not trained to its end, or was trained on other data.
+    """
+    found: dict[str, Path] = {}
+    inputs = None
+    for part in (part for part in recipe.parts() if part.start is not None):
+        source = Run(workspace.runs / (part.start_data or competition.name) / str(part.start))
+        if part.start_data is None:
+            inputs = inputs or lineage.inputs_of(cache.image_keys(competition), fold_file)
+            for fold in folds.read(fold_file, competition).numbers:
+                lineage.last_weights(source, fold, inputs)
+        found |= _paths_there(workspace, source)
+        theirs = workspace.folds / lineage.read_inputs(source).fold_file
+        if part.start_data is not None and theirs.is_file():  # tells what has been trained on
+            found[f"folds/{theirs.name}"] = theirs
+    return found
+
+
+def _paths_there(workspace: Workspace, run: Run) -> dict[str, Path]:
+    """What is carried of a run, by its path in the working folder."""
+    return {f"runs/{path.relative_to(workspace.runs).as_posix()}": path for path in train_bundle.files_of(run)}
+
+
+def train_there(workspace: Workspace, orders: Sequence[Order], patient: bool, say: Say) -> list[Run]:
+    """Trains recipes on Kaggle's GPUs, session after session, one recipe after the other, and brings the runs home.
 
     Args:
-        data: The competition's folder, whose very images Kaggle must have.
-        sources: Data sets `OWNER/NAME` with the images.
-        time_limit: Seconds after which a session ends; None: before Kaggle ends it.
+        orders: What is asked for.
         patient: Wait until all is done; else return once a session runs.
 
     Returns:
-        The run, and whether it is here; else it is still trained there.
+        The runs that are here; the one after them is still trained there.
 
     Raises:
-        KitError: a run of that name was begun here, a session fails, or anything stands in the way.
+        KitError: two have one name, or a run of a name was begun here, before anything is sent; a session fails, or
+            anything stands in the way.
     """
+    names = [order.recipe.name for order in orders]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise KitError(f"--sweep: {twice[0]} is there twice: name each run, with `name: …` in its recipe")
+    works = [_work(workspace, order) for order in orders]
+    here = [_is_home(work) for work in works]
+    done = []
+    for order, work, is_here in zip(orders, works, here, strict=True):
+        if not (is_here or _train(workspace, order, work, patient, say)):
+            break
+        done.append(work.run)
+    return done
+
+
+def _is_home(work: Work) -> bool:
+    """Whether the run was trained on Kaggle, and has arrived.
+
+    Raises:
+        KitError: it was begun here.
+    """
+    if not (work.trains and work.run.folder.is_dir()):
+        return False
+    lineage.require_same_recipe(work.run, work.recipe)
+    if not (work.run.folder / FETCHED).is_file():
+        raise KitError(
+            f"{work.run.folder}: was begun here: go on here, remove it, or name a new run with SET='name=…' to train "
+            "it on Kaggle"
+        )
+    return True
+
+
+def _train(workspace: Workspace, order: Order, work: Work, patient: bool, say: Say) -> bool:
+    """Runs the sessions of one order; whether its run is here now."""
     from kit.kaggle.client import connect
     from kit.kernel import remote
 
-    competition = workspace.open_data(data)
-    run = workspace.run(competition, recipe)
-    if run.folder.is_dir():
-        lineage.require_same_recipe(run, recipe)
-        if not (run.folder / remote.LOG).is_file():
-            raise KitError(
-                f"{run.folder}: was begun here: go on here, remove it, or name a new run with SET='name=…' to train it "
-                "on Kaggle"
-            )
-        return run, True
-    client = connect(chosen.timeout)
-    owner = chosen.owner(client.user)
-    named = chosen.model_copy(update={"user": owner})
+    run, recipe = work.run, work.recipe
+    client = connect(order.chosen.timeout)
+    owner = order.chosen.owner(client.user)
+    named = replace(order, chosen=order.chosen.model_copy(update={"user": owner}))
 
     def prepare(session: int) -> None:
-        build(workspace, data, recipe, named, sources, time_limit, False, say, session)
+        _build(workspace, named, work, False, say, session)
 
-    kernel = train_bundle.kernel_of(run)
+    kernel = work.kernel
     kernel.notebook.unlink(missing_ok=True)  # built to be run by hand, as another kernel than the command's
     ended = remote.train(client, owner, kernel, prepare, say, patient)
     if ended is None:
-        return run, False
-    fold_file = train.fold_file_of(workspace, competition, recipe, run)
+        return False
 
     def check(fetched: Run) -> None:
         lineage.require_same_recipe(fetched, recipe)
-        if lineage.read_inputs(fetched).folds != sha256(fold_file):
-            raise KitError(f"{fold_file}: is not what the run on Kaggle was trained on: restore it")
+        if work.trains and lineage.read_inputs(fetched).folds != sha256(work.fold_file):
+            raise KitError(f"{work.fold_file}: is not what the run on Kaggle was trained on: restore it")
 
-    remote.fetch(client, owner, kernel, ended, run.folder, check)
-    return run, True
+    if work.trains:
+        remote.fetch(client, owner, kernel, ended, run.folder, check)
+        return True
+    fetched = kernel_output.FOLDER / kernel.name / "test"
+    if not fetched.is_dir():
+        remote.fetch(client, owner, kernel, ended, fetched, check)
+    predicted = [path for path in fetched.iterdir() if path.name.startswith(("test", run.submission.stem))]
+    for path in sorted(predicted, key=lambda path: path.name.startswith(run.submission.stem)):  # the answer last
+        os.replace(path, run.folder / path.name)
+    shutil.rmtree(fetched)
+    return True
 
 
 def check(workspace: Workspace, data: Path | str, recipe: Recipe, say: Say) -> None:
@@ -133,7 +212,7 @@ def check(workspace: Workspace, data: Path | str, recipe: Recipe, say: Say) -> N
     Raises:
         KitError: it was not built, was changed since, or would fail.
     """
-    kernel = train_bundle.kernel_of(workspace.run(workspace.open_data(data), recipe))
+    kernel = bundle.kernel_of(workspace.run(workspace.open_data(data), recipe), "train")
     rehearsal.check_metadata(kernel)
     bundle.check_unchanged(kernel)
     train_rehearsal.rehearse(kernel, environment.image(say), say)

@@ -116,7 +116,7 @@ def made(number: int, content: str = "recipe") -> bundle.Kernel:
     shutil.rmtree(kernel.bundle, ignore_errors=True)
     files.write_text(kernel.bundle / f"kit-0.1.0-0{content}-py3-none-any.whl", "wheel")
     listed = {path.name: files.sha256(path) for path in kernel.bundle.iterdir()}
-    manifest = session.Plan(kernel=kernel.slug, run="tiny/small", files=listed, data="tiny", tests=3)
+    manifest = session.Plan(kernel=kernel.slug, run="tiny/small", files=listed, data="tiny", recipe="small", tests=3)
     files.write_json(kernel.manifest, manifest.model_dump(mode="json"))
     text = code.script("train", kernel.dataset, files.sha256(kernel.manifest), 60.0)
     before = [SLUG] if number > 1 else []
@@ -147,5 +147,5 @@ def main() -> None:
     push.POLL = dataset.POLL = acting.PAUSE = 0.01
     acting.CATCH_UP = 0.5
     kaggle_image.BROUGHT_TO_TRAIN = ()
-    recipe = recipes.load("small.yaml")
-    train_on_kaggle.train_there(Workspace(), "tiny", recipe, Settings(), ["ada/lungs"], None, True, print)
+    order = train_on_kaggle.Order("tiny", recipes.load("small.yaml"), Settings(), ["ada/lungs"])
+    train_on_kaggle.train_there(Workspace(), [order], True, print)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -149,14 +150,47 @@ def test_a_version_that_kaggle_does_not_list_yet_is_not_saved_again(site):
         train()
 
 
-@pytest.mark.parametrize("end", ["ERROR", "CANCEL_ACKNOWLEDGED"])
-def test_a_version_that_fails_is_told_and_its_session_tried_again_by_the_next_command(site, end):
-    fail = {"end": end, "failure": "out of memory"}
+TRY = "see why, then give the same command, which tries its session again"
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        ("CUDA: not enough memory for 8 images: set X", "give the same command with the SET that it names"),
+        ("x.npy: cannot be written: the disk is full: make room", "Kaggle's disk is full: ask for fewer folds or a"),
+        ("the notebook tried to allocate more memory than is available", "the machine has too little memory: give"),
+        ("fold 0: its process ended with signal 9: run", "the machine has too little memory: give the same command"),
+        ("Your GPU quota is exceeded", "wait for the hours of the next week, then give the same command"),
+        ("exit code 1", TRY),
+    ],
+)
+def test_what_a_session_fails_of_is_told_with_what_to_do(reason, remedy):
+    assert push.failure_of("ada/x/1", reason, "", TRY).startswith(f"ada/x/1: failed on Kaggle: {remedy}")
+    assert push.failure_of("ada/x/1", "ERROR", reason, TRY).startswith(f"ada/x/1: failed on Kaggle: {remedy}")
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("ERROR", f"failed on Kaggle: {TRY}:\n  out of order\n  line 0"),
+        ("CANCEL_ACKNOWLEDGED", "was cancelled on Kaggle: the same command tries its session again"),
+    ],
+)
+def test_a_version_that_fails_is_told_and_its_session_tried_again_by_the_next_command(site, end, told):
+    fail = {"end": end, "failure": "out of order"}
     site.faults = [Fault("SaveKernel", "hook", acted=True, hook=lambda: site.kernels[SLUG][0].update(fail))]
-    with pytest.raises(KitError, match=r"kit-tiny-small-train/1: failed on Kaggle: .*\n  out of memory\n  line 0"):
+    with pytest.raises(KitError, match=f"kit-tiny-small-train/1: {re.escape(told)}"):
         train()
     train()
     assert sessions(site) == [1, 1, 2]
+
+
+def test_a_token_that_expires_meanwhile_stops_the_command_alone(site):
+    site.faults = [Fault("GetKernelSessionStatus", 401)]
+    with pytest.raises(KitError, match=r"\(401\): create a new token on kaggle\.com \(Settings, API\)"):
+        train()
+    train()
+    assert_trained(site)
 
 
 def test_a_session_that_says_why_it_failed_is_followed_by_another(site):
@@ -205,7 +239,8 @@ def test_what_kaggle_refuses_is_told(site, monkeypatch):
 
     answer = {"error": "Maximum weekly GPU quota of 30.00 hours reached."}
     monkeypatch.setattr(site.RequestHandlerClass, "SaveKernel", lambda self, body: Reply(200, answer))
-    with pytest.raises(KitError, match="does not take it: Maximum weekly GPU quota"):
+    told = "does not take it: Maximum weekly GPU quota of 30.00 hours reached: wait for the hours of the next week"
+    with pytest.raises(KitError, match=told):
         train()
 
 
