@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kit.competition import dicom, rle
+from kit.competition import pictures, rle
 from kit.data.resize import resize_image
 from kit.inference import maps, rules
 from kit.recipes.schema import Recipe
@@ -241,7 +241,7 @@ def milliseconds(run: Run, recipe: Recipe, paths: list[Path], shape: tuple[int, 
     spent = []
     for path in [paths[0], *paths]:
         times = [time.perf_counter()]
-        pixels = dicom.read(path, shape).pixels
+        pixels = pictures.read_image(path, shape).pixels
         times.append(time.perf_counter())
         image = torch.from_numpy(resize_image(pixels, size))[None, None].to(device)
         times.append(time.perf_counter())

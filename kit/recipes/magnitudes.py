@@ -123,7 +123,7 @@ class Magnitudes(Section):
             return value
         found: dict[str, Any] = {}
         for key, settings in value.items():
-            name = PAPER.get(key, key)
+            name = PAPER.get(key) or key
             both = isinstance(settings, dict) and isinstance(found.get(name), dict)
             found[name] = found[name] | settings if both else settings
         return found
