@@ -171,7 +171,7 @@ class FaultyDisk:
         wrap("mkdir", "mkdir")
 
 
-def _child(folder: str, arguments: list[str], fault: Fault | None, says: str, environment: dict[str, str]) -> None:
+def run_verb(folder: str, arguments: list[str], fault: Fault | None, says: str, environment: dict[str, str]) -> None:
     import logging
 
     import torch
@@ -247,7 +247,7 @@ def run_team(folder: Path, arguments: list[str], faults: list[Fault | None]) -> 
     for rank, (fault, environment) in enumerate(zip(faults, team(len(faults)), strict=True)):
         says = folder.with_name(f"{folder.name}.said{rank}")
         says.with_suffix(".count").unlink(missing_ok=True)
-        process = server().Process(target=_child, args=(str(folder), arguments, fault, str(says), environment))
+        process = server().Process(target=run_verb, args=(str(folder), arguments, fault, str(says), environment))
         process.start()
         started.append((process, says))
     ended = []
