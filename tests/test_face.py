@@ -77,7 +77,7 @@ class TestLoad:
         found = dict(zip(data.test, model.predict(list(data.test.values())), strict=True))
         assert {image: rle.encode(mask) for image, (_, mask) in found.items()} == wanted
         assert len(set(wanted.values())) > 1
-        assert repr(model) == "Model demo: 2 networks at 64 px, rule image"
+        assert repr(model) == "Model small: 2 networks at 64 px, rule image"
 
     def test_arrays_and_files_are_the_same(self, here):
         data, model = kit.open_data(here / "data" / "demo"), kit.load(here / "runs" / "demo" / "demo")

@@ -77,7 +77,12 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
         [entry] = [archive.read(name).decode() for name in archive.namelist() if name.endswith("entry_points.txt")]
     there = {path for path in (ROOT / "kit").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     assert held == {path.relative_to(ROOT).as_posix() for path in there}
-    assert {"kit/py.typed", "kit/recipes/exp5.yaml", "kit/kernel/pictures.txt", "kit/report/assets/page.html"} <= held
+    assert {
+        "kit/py.typed",
+        "kit/recipes/exp5.yaml",
+        "kit/kernel/cells_after_predict.txt",
+        "kit/report/assets/page.html",
+    } <= held
     assert "kit = kit.cli:main" in entry
 
 

@@ -31,12 +31,12 @@ from kit.core.errors import KitError
         "kit train --data ../siim --recipe exp5 --set 'stages.0.epochs=2 seed=1'",
         "kit train --data ../siim --recipe sneddy --fold 0",
         "kit train --data ../siim --recipe exp5 --on kaggle --source your-name/siim",
-        "kit train --data ../siim --on kaggle --sweep exp4 exp5",
+        "kit train --data ../siim --on kaggle --sweep exp4 --sweep exp5",
     ],
     needs={
-        **dict.fromkeys(("source", "time_limit", "no_wait", "competition", "user", "predict_only"), "on=kaggle"),
-        "sweep": "on=kaggle",
-        "recipes_in_turn": "sweep",
+        **dict.fromkeys(
+            ("source", "time_limit", "no_wait", "competition", "user", "predict_only", "sweep"), "on=kaggle"
+        ),
     },
     excludes={
         "fold": ["jobs"],
@@ -46,7 +46,6 @@ from kit.core.errors import KitError
 )
 def train_all(
     *,
-    recipes_in_turn: Annotated[list[str] | None, typer.Argument(metavar="SWEEP", help="Recipes of --sweep.")] = None,
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
@@ -77,8 +76,8 @@ def train_all(
         bool, typer.Option("--predict-only", help="Predict the test images on Kaggle by the run that is finished here.")
     ] = False,
     sweep: Annotated[
-        bool, typer.Option("--sweep", help="Train several recipes on Kaggle, one after the other: --sweep exp4 exp5.")
-    ] = False,
+        list[str] | None, typer.Option(help="A recipe to train on Kaggle, after the one before it; can be given again.")
+    ] = None,
     competition: CompetitionName = None,
     user: UserName = None,
 ) -> None:
@@ -95,12 +94,10 @@ def train_all(
         from kit.kaggle import settings
         from kit.workflows import train_on_kaggle
 
-        if sweep and not recipes_in_turn:
-            raise KitError("--sweep: names no recipe: give some, as in --sweep exp4 exp5")
         chosen = settings.load(competition, user)
         orders = [
             train_on_kaggle.Order(data, recipes.load(one, overrides), chosen, source, time_limit, not predict_only)
-            for one in recipes_in_turn or [recipe_for(data, recipe)]
+            for one in sweep or [recipe_for(data, recipe)]
         ]
         what = "predicted" if predict_only else "trained"
         for run in train_on_kaggle.train_there(Workspace(), orders, not no_wait, say):

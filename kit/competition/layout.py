@@ -211,12 +211,12 @@ def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
     return patients
 
 
-def broken_row(path: Path, error: KitError, texts: Iterable[str], shape: tuple[int, int]) -> KitError:
+def broken_row(path: Path | str, error: KitError, texts: Iterable[str], shape: tuple[int, int]) -> KitError:
     """What to do about rows of a file that cannot be decoded, or one of them, as gaps on an image of (H, W)."""
     if any(row_format.is_absolute(text, shape[0] * shape[1]) for text in texts):
         return KitError(
             f"{path}: {error}: this looks like absolute starts, where each gap counts from the run before: "
-            f"`kit import {path.parent} --out data/NAME` converts them"
+            f"`kit import {Path(path).parent} --out data/NAME` converts them"
         )
     return KitError(f"{path}: {error}: was the file cut? Fetch it again")
 

@@ -209,7 +209,7 @@ def _check_numbers(table: pd.DataFrame, path: Path, advice: str) -> None:
         )
 
 
-def read_splits(path: Path) -> dict[str, int]:
+def read_splits(path: Path | str) -> dict[str, int]:
     """The fold of each image by a `splits.csv`, `ImageId,Fold`, its folds counted as the kit counts them.
 
     Raises:
@@ -301,7 +301,7 @@ def read(path: Path | str, competition: Competition) -> Folds:
     strata = [labels.stratum(competition.labels[image_id]) for image_id in ids]
     changed = table.image_id[table.stratum != strata]
     before = store.inputs_of(path).get("labels")
-    if len(changed) or before not in (None, sha256(competition.labels_path)):
+    if len(changed) or (before and before != sha256(competition.labels_path)):
         raise KitError(f"{path}: {competition.labels_path} has changed since the folds were made: {again}")
     _check_numbers(table, path, again)
     return Folds(table)

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from urllib.parse import quote
 
 import requests
 
@@ -99,11 +100,24 @@ def carried(request: requests.PreparedRequest) -> list[str]:
 
 
 def masked(content: bytes, secrets: list[str]) -> bytes:
-    """A text without the secrets.
+    """A text without the secrets, however they are spelt: plain, in a URL, or in base64, alone or amid more.
 
-    >>> masked(b"of KGAT_secret", ["KGAT_secret"])
-    b'of ***'
+    Of base64 a last letter may stay that is only in part the secret's.
+
+    >>> masked(b"of KGAT_secret: S0dBVF9zZWNyZXQ=", ["KGAT_secret"])
+    b'of ***: ***Q='
     """
     for secret in secrets:
-        content = content.replace(secret.encode(), b"***")
+        for spelling in sorted(_spellings(secret), key=len, reverse=True):
+            content = content.replace(spelling, b"***")
     return content
+
+
+def _spellings(secret: str) -> set[bytes]:
+    plain = secret.encode()
+    spelt = {plain, quote(secret, safe="").encode()}
+    for before in range(3):  # Base64 spells a text in three ways, by what stands before it; its ends mix with that.
+        first, whole = -(-before * 8 // 6), (before + len(plain)) * 8 // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            spelt.add(encode(b"\0" * before + plain)[first:whole])
+    return {spelling for spelling in spelt if len(spelling) >= 8}

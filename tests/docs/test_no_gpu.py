@@ -143,7 +143,7 @@ def kernel(monkeypatch):
         return real(command, **options)
 
     monkeypatch.setattr(subprocess, "run", run_but_no_probe)
-    starts = SimpleNamespace(Popen=Started, TimeoutExpired=subprocess.TimeoutExpired)
+    starts = SimpleNamespace(Popen=Started, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
     monkeypatch.setattr(session, "subprocess", starts)
     monkeypatch.setattr("logging.basicConfig", lambda **_: None)
     for name, value in {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}.items():

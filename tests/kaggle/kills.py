@@ -157,4 +157,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "forks":
         serve_forks()
     else:
-        print(main(*map(int, sys.argv[1:3]), sys.argv[3:] or KINDS))
+        numbers = [int(word) for word in sys.argv[1:] if word.isdecimal()]
+        print(main(*numbers, kinds=[word for word in sys.argv[1:] if not word.isdecimal()] or KINDS))

@@ -234,5 +234,5 @@ def test_a_full_disk_is_one_line(siim, client, folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(transfer, "_stream", full)
-    with pytest.raises(KitError, match="No space left on device"):
+    with pytest.raises(KitError, match="the disk is full"):
         download.download_competition(client, "siim", folder)

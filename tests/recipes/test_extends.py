@@ -27,7 +27,7 @@ def test_an_ensemble_of_seeds_is_its_recipe_but_for_the_seed():
     large, members = recipes.load("large"), recipes.load("large-ensemble").parts()
     assert [part.seed for part in members] == [0, 1, 2]
     for part in members:
-        assert part.model_copy(update={"seed": 0, "name": "large", "about": large.about}) == large
+        assert part.model_copy(update={"seed": 0, "name": "large", "about": large.about, "untrained": False}) == large
 
 
 @pytest.mark.parametrize(
