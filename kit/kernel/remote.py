@@ -78,7 +78,7 @@ def train(
                     continue
                 ended = _read(client, owner, kernel, number, now, reason)
                 if ended.session and ended.session.state == "done":
-                    say(f"{name}: all is trained")
+                    say(f"{name}: all is done")
                     return ended
                 if ended.problem and watched:
                     raise KitError(ended.problem)

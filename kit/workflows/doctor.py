@@ -112,7 +112,11 @@ def _device() -> Check:
 
     if not torch.cuda.is_available():
         built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
-        return Check("GPU", f"none (torch is built for {built})", "a CPU trains the recipes demo and small")
+        return Check(
+            "GPU",
+            f"none (torch is built for {built})",
+            "a CPU trains the recipes demo and small; docs/how-to/no-gpu.md has the others",
+        )
     name, total = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
     count = torch.cuda.device_count()
     found = f"{count} × {name}, {total / GIB:.0f} GiB, CUDA {torch.version.cuda}"

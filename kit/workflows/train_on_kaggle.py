@@ -66,6 +66,8 @@ def _build(workspace: Workspace, order: Order, work: Work, notebook: bool, say: 
             f"the run will take up to {output / 1e9:.1f} GB of the {train_bundle.OUTPUT / 1e9:.0f} GB that Kaggle keeps"
         )
     name = chosen.competition or (None if order.sources else metadata.COMPETITION)
+    if not order.sources:
+        say(f"the images are those of the competition {name}: give --source OWNER/NAME if it does not have them all")
     return train_bundle.build(
         work,
         train_bundle.Sources([name] if name else [], order.sources),
