@@ -14,7 +14,7 @@ import numpy as np
 
 from kit.core.arrays import open_array, save_array
 from kit.core.errors import KitError
-from kit.core.files import is_file_or_raise, read_text, write_text
+from kit.core.files import is_file_or_raise, read_bytes, write_text
 from kit.core.store import keys_path, unreadable
 
 PROBABILITIES = np.arange(256) / 255
@@ -74,8 +74,17 @@ def open_maps(path: Path | str) -> Maps:
 
 
 def read_ids(path: Path | str) -> tuple[str, ...]:
-    """The ids beside a file of predictions, in the order of its rows."""
-    lines = read_text(Path(path).with_suffix(".ids.txt")).removesuffix("\n").split("\n")
+    """The ids beside a file of predictions, in the order of its rows.
+
+    Raises:
+        KitError: they are missing or are no text.
+    """
+    beside = Path(path).with_suffix(".ids.txt")
+    try:
+        lines = read_bytes(beside).decode().removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        remedy = "`make train predict` restores that of a run"
+        raise KitError(f"{beside}: is not a text of ids ({error}): {remedy}") from None
     return tuple(line.rstrip("\r") for line in lines)
 
 

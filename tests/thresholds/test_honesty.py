@@ -8,7 +8,7 @@ from kit.thresholds.cross_validation import Choices, Images, nested, nested_inte
 from kit.thresholds.exact import HistogramSearch
 from kit.thresholds.tables import Histograms
 
-PIXELS, PREVALENCE, IMAGES, FOLDS, SETS = 1024 * 1024, 0.22, 600, 5, 60
+PIXELS, PREVALENCE, IMAGES, FOLDS, SETS = 1024 * 1024, 0.22, 600, 5, 200
 LEVELS = np.arange(256)[:, None]
 
 
@@ -65,4 +65,4 @@ def test_the_nested_dice_is_that_of_fresh_images_and_its_interval_holds_it():
             assert low <= estimate <= high
             off[match, seed], held[match, seed] = estimate - real, low <= real <= high
     assert np.abs(off.mean(axis=1)).max() < 0.003
-    assert held.mean(axis=1).min() > 0.88  # of 95 %, less two and a half deviations of so many sets
+    assert held.mean(axis=1).min() >= 0.9
