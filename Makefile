@@ -60,7 +60,7 @@ bench-gpu: .venv/dev checked
 	@$(BIN)/python -m tests.bench.gpu
 
 # A worker that dies ends the run, which names its test: a new one in its place waits for ever at times.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test: .venv/dev checked
 	@$(PYTEST) $(ARGS)
