@@ -6,8 +6,6 @@ from types import ModuleType
 
 import numpy as np
 import pydicom
-from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from kit.competition import dicom
@@ -45,6 +43,9 @@ def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str, fi
     Raises:
         KitError: highdicom is not installed, or the image is no DICOM file that one can refer to.
     """
+    from pydicom.sr.codedict import codes  # which takes a third of a second of every verb that predicts
+    from pydicom.sr.coding import Code
+
     highdicom = library()
     if not dicom.holds_image(image):
         raise KitError(f"{printable(image)}: is no DICOM file, which a segmentation object could refer to: use png")
