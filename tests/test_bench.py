@@ -6,6 +6,8 @@ from tests.bench import gpu
 
 
 def test_a_line_of_the_gpus_table(monkeypatch):
+    small = "network.encoder=tu-test_resnet network.decoder_channels=[8,8,8,8,8]"
+    monkeypatch.setattr(gpu, "NETWORK", f"{gpu.NETWORK} {small}")
     size, batch, rate, share, loaded, peak, predicted = gpu.cells(32, 2, 2)
     assert (size, batch, peak) == ("32×32", "2", "nan")
     assert float(rate) > 0

@@ -165,23 +165,6 @@ class TestChooseThresholds:
         levels = np.floor(maps * 255 + 1e-9).astype(np.uint8)
         return [(chosen.rule.mask(level), mask) for level, mask in zip(levels, masks, strict=True)]
 
-    @pytest.mark.parametrize(
-        ("maps", "masks", "options", "told"),
-        [
-            (np.zeros((2, 4, 4)), np.zeros((3, 4, 4)), {}, "3 for 2 maps"),
-            (np.zeros((2, 4, 4)), np.zeros((2, 4, 4)), {"rule": "imgae"}, "did you mean image"),
-            (np.zeros((2, 4, 4)), np.zeros((2, 4, 4)), {"folds": [0]}, "folds: 1 for 2 maps"),
-            (np.zeros((2, 4, 4)), np.zeros((2, 4, 4)), {"patients": ["a"]}, "patients: 1 for 2 maps"),
-            (np.zeros((4, 4)), np.zeros((4, 4)), {}, r"give float probabilities or uint8 levels, \(H, W\)"),
-            (np.zeros((2, 4, 4), int), np.zeros((2, 4, 4)), {}, "give float probabilities"),
-            (np.full((2, 4, 4), 2.0), np.zeros((2, 4, 4)), {}, "give values in"),
-            ([], [], {}, "there are no maps"),
-        ],
-    )
-    def test_what_does_not_fit(self, maps, masks, options, told):
-        with pytest.raises(KitError, match=told):
-            kit.choose_thresholds(maps, masks, **options)
-
 
 class TestValidate:
     def test_against_a_data_set_its_folder_or_a_sample(self, here, tmp_path):

@@ -29,6 +29,8 @@ SIZES = {256: 64, 512: 16, 1024: 4}
 """Images a step by pixels a side: those of the paper, and a quarter at twice the size."""
 EPOCH = 1600
 """Images an epoch at 256×256; a quarter as many at twice the size."""
+NETWORK = "network.encoder_weights=null"
+"""Over those of `exp5`, whose speed does not depend on its weights."""
 PAGE = Path(__file__).parents[2] / "docs" / "performance-gpu.md"
 HEAD = [
     "pixels",
@@ -96,7 +98,7 @@ def cells(size: int, batch: int, steps: int) -> list[str]:
 
 
 def _recipe(size: int, batch: int) -> Recipe:
-    loaded = recipes.load("exp5", "network.encoder_weights=null")
+    loaded = recipes.load("exp5", NETWORK)
     return loaded.model_copy(update={"stages": (Stage(size=size, batch_size=batch, epochs=2, validate_every=2),)})
 
 

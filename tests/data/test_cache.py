@@ -84,28 +84,6 @@ def test_rows_of_another_version_are_made_anew(few, tmp_path, reads, monkeypatch
     assert sorted(reads) == sorted(few.train.values())
 
 
-def test_a_killed_build_goes_on(few, tmp_path, monkeypatch, reads):
-    resize = cache.resize_image
-    calls = []
-
-    def killed(pixels, size):
-        calls.append(1)
-        if len(calls) > 3:
-            raise KeyboardInterrupt
-        return resize(pixels, size)
-
-    monkeypatch.setattr(cache, "resize_image", killed)
-    with pytest.raises(KeyboardInterrupt):
-        cache.ensure(few, [32], tmp_path / "cache")
-    monkeypatch.setattr(cache, "resize_image", resize)
-    reads.clear()
-    cached = cache.ensure(few, [32], tmp_path / "cache")[32]
-    assert 0 < len(reads) < len(few.train)
-    whole = cache.ensure(few, [32], tmp_path / "other")[32]
-    assert (cached.images == whole.images).all()
-    assert (cached.masks == whole.masks).all()
-
-
 def test_of_two_that_want_a_cache_at_once_one_makes_it(few, tmp_path, reads):
     with ThreadPoolExecutor() as pool:
         jobs = [pool.submit(cache.ensure, few, [32], tmp_path / "cache") for _ in range(2)]
@@ -128,12 +106,6 @@ def test_all_bad_files_are_told_and_skipped_on_request(few, tmp_path, caplog):
     cached = cache.ensure(few, [32], tmp_path / "cache", skip_bad=True)[32]
     assert np.flatnonzero(cached.bad).tolist() == [0, 3]
     assert caplog.text.count("skipping") == 2
-
-
-def test_malformed_labels_name_the_image(few, tmp_path):
-    image_id = next(iter(few.train))
-    with pytest.raises(KitError, match=image_id.replace(".", r"\.")):
-        cache.ensure(dataclasses.replace(few, labels=few.labels | {image_id: ("1 2 3",)}), [32], tmp_path / "cache")
 
 
 def test_text_in_the_picture_is_told(few, tmp_path, caplog):

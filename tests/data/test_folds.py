@@ -97,31 +97,6 @@ def test_impossible_splits_are_refused(crowd):
             folds.make(crowd, Split(holdout=share))
 
 
-class TestRead:
-    @pytest.fixture
-    def file(self, phantoms, tmp_path):
-        path = tmp_path / "tiny.csv"
-        folds.write(path, folds.make(phantoms, Split(count=2)), folds.provenance(phantoms, Split(2)))
-        return path
-
-    def test_what_was_written_is_read(self, file, phantoms):
-        assert folds.read(file, phantoms).table.equals(folds.make(phantoms, Split(count=2)).table)
-
-    def test_changed_labels_are_an_error(self, file, phantoms, tmp_path):
-        changed = tmp_path / "train-rle.csv"
-        changed.write_text(phantoms.labels_path.read_text() + "\n")
-        with pytest.raises(KitError, match=r"train-rle\.csv has changed since the folds were made"):
-            folds.read(file, dataclasses.replace(phantoms, labels_path=changed))
-
-    def test_a_patient_in_two_folds_is_an_error(self, file, phantoms):
-        table = pd.read_csv(file)
-        shared = table.patient_id.value_counts().index[0]
-        table.loc[table.index[table.patient_id == shared][0], "fold"] ^= 1
-        table.to_csv(file, index=False)
-        with pytest.raises(KitError, match="in more than one fold"):
-            folds.read(file, phantoms)
-
-
 def test_hashed_patients_make_the_same_folds_and_name_nobody(crowd, tmp_path):
     plain, hashed = folds.make(crowd, Split()), folds.make(crowd, Split(hash_patients=True))
     assert (plain.table.fold == hashed.table.fold).all()

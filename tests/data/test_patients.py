@@ -31,11 +31,6 @@ def test_an_image_without_a_readable_header_is_a_patient_of_its_own(phantoms, tm
     assert "i1.dcm: is not a DICOM file" in caplog.text
 
 
-def test_text_in_the_picture_is_told(phantoms, tmp_path, caplog):
-    patients.patient_ids(with_header(phantoms, tmp_path, BurnedInAnnotation="YES"))
-    assert "4 images say BurnedInAnnotation=YES (first: i0)" in caplog.text
-
-
 def test_one_word_in_all_headers_tells_no_patient(phantoms, tmp_path, caplog):
     some = with_header(phantoms, tmp_path, PatientID="ANONYMOUS")
     many = {f"i{number}": some.train[f"i{number % 4}"] for number in range(20)}

@@ -1,5 +1,8 @@
 """From images to probabilities: means over networks and mirror images, and what is no probability."""
 
+import dataclasses
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -46,20 +49,25 @@ def test_it_is_the_mean_over_networks_and_mirror_images(recipe, models):
             assert (exact - found.levels).max() <= 1 + 1e-3  # a level is the floor
 
 
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory):
+    """A loaded run of two networks of different sizes and two classifiers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("ensemble"))
+        return Model.load(small_run.write(Path.cwd(), small_run.ENSEMBLE))
+
+
 @pytest.mark.parametrize("tta", [True, False])
-def test_an_ensemble_is_the_mean_of_its_maps_and_the_stack_of_its_classifiers(tmp_path, monkeypatch, tta):
-    monkeypatch.chdir(tmp_path)
-    content = small_run.ENSEMBLE | {"tta": tta}
-    run = small_run.write(tmp_path, content)
-    model, image = Model.load(run), np.random.default_rng(0).integers(0, 256, (96, 80), np.uint8)
+def test_an_ensemble_is_the_mean_of_its_maps_and_the_stack_of_its_classifiers(ensemble, tta):
+    model = dataclasses.replace(ensemble, recipe=ensemble.recipe.model_copy(update={"tta": tta}))
+    image = np.random.default_rng(0).integers(0, 256, (96, 80), np.uint8)
     maps, logits = [], []
     for part in model.recipe.parts():
         size = part.stages[-1].size
         resized = torch.from_numpy(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA))[None, None]
         views = [(resized, False), *([(resized.flip(-1), True)] if tta else [])]
-        loaded = inference.load_networks(part, run.trained(model.recipe).weights[part.label])
         with torch.inference_mode():
-            asked = [(network(view), flipped) for network in loaded for view, flipped in views]
+            asked = [(network(view), flipped) for network in model.models[part.label] for view, flipped in views]
         if part.role == "classify":
             mean = float(np.mean([float(presence.double().sigmoid()) for (_, presence), _ in asked]))
             logits.append(np.log(mean / (1 - mean)))

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as some
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from kit.core.files import write_json
 from kit.inference import rules
 from kit.inference.rules import ComponentRule, ExpectedRule, ImageRule, TripletRule, level_of
 from kit.recipes.schema import Threshold
@@ -54,10 +53,6 @@ class TestEveryRule:
         for levels in problem(4)[0]:
             larger = np.kron(levels, np.ones((2, 2), np.uint8))
             assert (rule.mask(larger) == np.kron(rule.mask(levels), np.ones((2, 2), bool))).all()
-
-    def test_it_can_be_kept_in_a_file(self, rule, tmp_path):
-        write_json(tmp_path / "thresholds.json", {**rules.parameters(rule), "dice": 0.5})
-        assert rules.read(tmp_path / "thresholds.json") == rule
 
 
 @every_rule(but="expected")  # it has no words: see test_calibration

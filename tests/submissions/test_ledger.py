@@ -106,16 +106,6 @@ def test_a_refusal_ends_what_was_begun(tmp_path):
     assert (entry.submitted, entry.unknown) == (False, None)
 
 
-@pytest.mark.parametrize(
-    "line", ['{"event": "sold", "sha256": "a"}', '{"event": "scored", "sha256": "a", "public": NaN}']
-)
-def test_a_line_that_is_no_event_is_refused(tmp_path, line):
-    path = tmp_path / "ledger.jsonl"
-    path.write_text(line + "\n")
-    with pytest.raises(KitError, match=r"ledger\.jsonl:1: is not an event"):
-        ledger.read(path)
-
-
 def test_a_line_of_an_earlier_version_keeps_its_figures(tmp_path):
     """What is `apparent_dice` now was `dice`."""
     path = tmp_path / "ledger.jsonl"

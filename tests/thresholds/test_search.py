@@ -17,18 +17,6 @@ from tests.support.searched import KINDS, choose, searched
 IDS = [str(index) for index in range(6)]
 
 
-def test_small_maps_are_judged_at_the_size_of_the_masks(problem, slow):
-    maps, _ = problem(1, shape=(8, 8))
-    _, masks = problem(1, shape=(20, 28))
-    for kind, found in choose(maps, masks, IDS, None, KINDS).items():
-        scored = [
-            slow.dice(found.rule.mask(upsample(levels, (20, 28))), mask)
-            for levels, mask in zip(maps, masks, strict=True)
-        ]
-        assert found.apparent_dice == pytest.approx(np.mean(scored), abs=1e-12), kind
-        assert found.rule.name == kind
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_promised_is_what_the_submission_scores(kind, problem, tmp_path):
     shape = (20, 28)
@@ -152,11 +140,27 @@ def test_options():
         ({"prevalence": 1.5}, "^prevalence 1.5: give the expected share"),
         ({"rule": "imgae"}, "did you mean image"),
         ({"folds": [0, 1]}, "folds: 2 for 6 maps"),
+        ({"patients": ["a"]}, "patients: 1 for 6 maps"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, told, problem):
     with pytest.raises(KitError, match=told):
         choose_thresholds(*problem(1), **options)
+
+
+@pytest.mark.parametrize(
+    ("maps", "masks", "told"),
+    [
+        (np.zeros((3, 4, 4)), 2, "2 for 3 maps"),
+        (np.zeros((4, 4)), 4, r"give float probabilities or uint8 levels, \(H, W\)"),
+        (np.zeros((2, 4, 4), int), 2, "give float probabilities"),
+        (np.full((2, 4, 4), 2.0), 2, "give values in"),
+        ([], 0, "there are no maps"),
+    ],
+)
+def test_maps_that_are_none_are_refused(maps, masks, told):
+    with pytest.raises(KitError, match=told):
+        choose_thresholds(maps, np.zeros((masks, 4, 4)))
 
 
 @pytest.mark.parametrize(

@@ -58,13 +58,6 @@ def test_a_cut_in_a_mask(kit, tmp_path, verb):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_cut_in_an_id(kit, tmp_path, verb):
-    path, table = rows(tmp_path)
-    path.write_text("".join(table[:-1]) + table[-1][:20])
-    refused(kit, verb, f"{path.name}:{len(table)}: 1 fields")
-
-
-@pytest.mark.parametrize("verb", VERBS)
 def test_rows_of_unknown_images(kit, tmp_path, verb):
     path, table = rows(tmp_path)
     path.write_text("".join([*table, "somebody, -1\n", "else, 3 4\n"]))

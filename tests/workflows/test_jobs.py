@@ -3,13 +3,12 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from faulty_disk import run
+from faulty_disk import run, run_verb, server
 from tiny_run import SHORT, artefacts, command, pristine
 
 from kit import cli, recipes
@@ -18,7 +17,6 @@ from kit.workflows import jobs
 from kit.workflows.train import Job
 from kit.workflows.workspace import Workspace
 
-ROOT = Path(__file__).parents[2]
 TRAIN = [*command("train"), "--jobs", "2"]
 
 
@@ -33,26 +31,30 @@ def split(tmp_path_factory):
 @pytest.fixture
 def begin(split, tmp_path):
     """Starts `kit train --jobs 2` on a copy, its processes in a group of their own, as on a terminal."""
-    folder = shutil.copytree(split, tmp_path / "work")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+    folder, says = shutil.copytree(split, tmp_path / "work"), tmp_path / "said"
 
-    def start(*options):
-        return subprocess.Popen(
-            [sys.executable, "-m", "kit", *TRAIN, *options],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+    def start():
+        given = (str(folder), TRAIN, None, str(says), {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"})
+        process = server().Process(target=leading, args=given)
+        process.start()
+        return process
 
-    start.folder = folder
+    def end(process):
+        process.join(300)
+        return process.exitcode, says.read_text()
+
+    start.folder, start.end = folder, end
     return start
 
 
+def leading(*given):
+    """Runs a verb as the first of a group of processes."""
+    os.setsid()
+    run_verb(*given)
+
+
 def children(process):
-    """Process ids of the folds, once all of them are there and training."""
+    """Process ids of the folds, once all of them are there."""
     until = time.monotonic() + 300
     while time.monotonic() < until:
         found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -65,9 +67,8 @@ def children(process):
 def test_folds_side_by_side_are_those_one_after_the_other(begin, split, tmp_path):
     one_by_one = shutil.copytree(split, tmp_path / "alone")
     assert run(one_by_one, command("train")).code == 0  # with one thread, as each of two jobs has of two
-    process = begin()
-    said = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, said
+    code, said = begin.end(begin())
+    assert code == 0, said
     assert "2 folds, 2 at a time, threads each: 1" in said
     assert said.count("nested Dice") == 1
     assert artefacts(begin.folder) == artefacts(one_by_one)
@@ -131,8 +132,8 @@ def test_an_interrupt_ends_all_with_one_line(begin, number, code, word):
     pids = children(process)
     send = os.killpg if number == "SIGINT" else os.kill  # Ctrl-C reaches all, `kill` the one
     send(process.pid, getattr(signal, number))
-    said = process.communicate(timeout=300)[0]
-    assert process.returncode == code
+    ended, said = begin.end(process)
+    assert ended == code
     assert said.count("run the same command to resume") == 1
     assert f"kit: {word}: run the same command to resume" in said
     assert "Traceback" not in said

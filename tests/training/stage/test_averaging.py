@@ -10,15 +10,20 @@ from torch.optim.swa_utils import update_bn
 
 from kit import networks, recipes
 from kit.recipes.stage import Stage
+from kit.training import fabric_setup, fit
 from kit.training.averaging import Checkpoints
 
 
 @pytest.fixture(scope="module")
 def five_epochs(tmp_path_factory):
-    """A folder with the weights of each of five epochs, epoch1.safetensors and so on, and their metrics."""
-    folder = tmp_path_factory.mktemp("five")
-    for epochs in range(1, 6):  # the rate is constant, so that a shorter stage is the beginning of a longer one
-        train(folder / str(epochs), f"{FIVE} stages.0.epochs={epochs}")
+    """A folder with the weights of each of five epochs, epoch1.safetensors and so on."""
+    folder, loaded = tmp_path_factory.mktemp("five"), recipes.load("demo", f"{BASE}{FIVE} stages.0.epochs=5")
+
+    def keep(network, row):
+        networks.save_weights(folder / f"epoch{row['epoch']}.safetensors", network)
+
+    keep.name = "each epoch"
+    fit.fit(fabric_setup.launch(loaded), fit.Task(loaded, 0, 0, data(), folder), [keep])
     return folder
 
 
@@ -31,7 +36,7 @@ def test_all_of_the_best_are_left_and_their_predictions_are_what_is_scored(tmp_p
     order = metrics[:5].sort_values(["score", "epoch"], ascending=[False, True]).epoch[:3].tolist()
     left = [load_file(tmp_path / f"weights{suffix}.safetensors") for suffix in ("", "-2", "-3")]
     for weights, epoch in zip(left, order, strict=True):
-        expected = load_file(five_epochs / str(epoch) / "weights.safetensors")
+        expected = load_file(five_epochs / f"epoch{epoch}.safetensors")
         assert all(torch.equal(weights[name], expected[name]) for name in expected)
     mean = np.mean([outputs(weights) for weights in left], axis=0)
     truth, scores = np.array(data().cache.masks[data().validation]) > 0, []
@@ -48,13 +53,13 @@ def test_the_best_epoch_is_what_is_kept_by_score_or_by_loss(tmp_path, five_epoch
     weights, metrics = train(tmp_path, f"{FIVE} stages.0.epochs=5 stages.0.keep={{best: {{of: {of}}}}}")
     epochs = metrics[:5]
     best = epochs.epoch[epochs.score.idxmax() if of == "dice" else epochs.validation_loss.idxmin()]
-    expected = load_file(five_epochs / str(best) / "weights.safetensors")
+    expected = load_file(five_epochs / f"epoch{best}.safetensors")
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
 def test_chosen_epochs_are_averaged(tmp_path, five_epochs):
     whole, _ = train(tmp_path, f"{FIVE} stages.0.epochs=5 stages.0.keep={{swa: {{epochs: [1, 5]}}}}")
-    ends = [load_file(five_epochs / epoch / "weights.safetensors") for epoch in "15"]
+    ends = [load_file(five_epochs / f"epoch{epoch}.safetensors") for epoch in (1, 5)]
     name = "net.decoder.blocks.0.conv1.0.weight"
     assert torch.allclose(whole[name], (ends[0][name] + ends[1][name]) / 2, atol=1e-6)
 
