@@ -57,6 +57,11 @@ class Run:
         return self.folder / "submission.csv"
 
     @property
+    def model(self) -> Path:
+        """All that it predicts with as one file, to share."""
+        return self.folder / "model.safetensors"
+
+    @property
     def log(self) -> Path:
         """What the verbs said."""
         return self.folder / "log.txt"

@@ -220,7 +220,7 @@ def export_networks(
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
 ) -> None:
-    """Write a run's networks as ONNX (opset 17, any number of images at once) beside their weights."""
+    """Write a run as one file, model.safetensors, and its networks as ONNX (opset 17) beside their weights."""
     from kit import recipes
     from kit.workflows import export
     from kit.workflows.workspace import Workspace

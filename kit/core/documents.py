@@ -59,8 +59,17 @@ def read_document(path: Path | str, kind: type[T] | Any, remedy: str) -> T:
     Raises:
         KitError: the file cannot be read, or is not what its model says; names each wrong key and what was expected.
     """
+    return parse_document(read_bytes(path), kind, path, remedy)
+
+
+def parse_document(content: bytes, kind: type[T] | Any, path: Path | str, remedy: str) -> T:
+    """The model that a JSON text holds; `path` names it in errors.
+
+    Raises:
+        KitError: as `read_document`.
+    """
     try:
-        return TypeAdapter(kind).validate_json(read_bytes(path), strict=True)
+        return TypeAdapter(kind).validate_json(content, strict=True)
     except ValidationError as error:
         raise KitError(f"{printable(path)}: {told(error)}: {remedy}") from None
 

@@ -21,7 +21,7 @@ from kit.core.arrays import save_array
 from kit.core.errors import KitError, printable
 from kit.core.files import write_bytes, write_text
 from kit.data.resize import resize_image
-from kit.inference import backends, ensemble, rules
+from kit.inference import backends, ensemble, model_file, rules
 from kit.inference.ensemble import Stack
 from kit.inference.maps import PROBABILITIES, to_levels, upsample
 from kit.inference.rules import Rule
@@ -132,17 +132,22 @@ class Model:
         backend: str = "torch",
         maps_only: bool = False,
     ) -> "Model":
-        """Loads a trained run.
+        """Loads a trained run, or a model file.
 
         Args:
-            run: Its folder, such as `runs/demo/demo`, or what lies in it.
+            run: Its folder, such as `runs/demo/demo`, or what lies in it; or a file that `save` has written.
             device: Where torch computes; None: the GPU of this process, else the CPU.
-            backend: Of `kit.inference.backends`.
+            backend: Of `kit.inference.backends`; a model file runs on torch alone.
             maps_only: Without its rule, which may not have been chosen yet.
 
         Raises:
             KitError: the folder holds no run, the run lacks its thresholds, or a file of it is missing or broken.
         """
+        if isinstance(run, Path | str) and Path(run).suffix == ".safetensors":
+            if backend != "torch":
+                raise KitError(f"{run}: a model file runs on torch alone: give the folder of the run for {backend}")
+            found = model_file.read(Path(run), _device(device))
+            return cls(found.recipe, found.networks, found.rule, found.stacks.get("tta"), found.stacks.get("plain"))
         if isinstance(run, Path | str):
             run = Run(Path(run))
         trained = run.trained(run.read_recipe()) if isinstance(run, Run) else run
@@ -156,6 +161,21 @@ class Model:
             return cls(recipe, models, rule)
         stack, plain = (ensemble.read_stack(trained.stacks[tta], classifiers) for tta in (True, False))
         return cls(recipe, models, rule, stack, plain)
+
+    def save(self, path: Path | str) -> None:
+        """Writes the whole model as one .safetensors file, which `load` opens: networks, recipe, rule and stacks.
+
+        Raises:
+            KitError: the name ends otherwise, the model has no rule yet or does not run on torch, or the file cannot
+                be written.
+        """
+        if Path(path).suffix != ".safetensors":
+            raise KitError(f"{printable(path)}: end the name of a model file with .safetensors")
+        if self.rule is None:
+            raise KitError(f"{printable(path)}: the model has no rule yet: choose one first, with `make thresholds`")
+        stacks = {"tta": self.stack, "plain": self.plain_stack}
+        present = {name: stack for name, stack in stacks.items() if stack is not None}
+        model_file.write(Path(path), model_file.Content(self.recipe, self.models, self.rule, present))
 
     @property
     def sizes(self) -> set[int]:
@@ -328,12 +348,17 @@ def load_networks(
 
         run = backends.onnxruntime_of if backend == "onnxruntime" else backends.openvino_of
         return [run(str(export.ensure(path, recipe.network, recipe.stages[-1].size))) for path in weights]
-    network = recipe.network
-    if device is None:
-        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    network, device = recipe.network, _device(device)
     return [
         networks.load_weights(networks.build(network, pretrained=False), path).to(device).eval() for path in weights
     ]
+
+
+def _device(device: torch.device | str | None) -> torch.device | str:
+    """Where torch computes: as told, or the GPU of this process, else the CPU."""
+    if device is not None:
+        return device
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

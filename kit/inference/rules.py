@@ -13,7 +13,8 @@ import numpy as np
 import pydantic
 
 from kit.competition.scoring import FULL_AREA
-from kit.core.documents import Count, Document, Number, Share, read_document
+from kit.core.documents import Count, Document, Number, Share, parse_document
+from kit.core.files import read_bytes
 from kit.inference import cleaning
 from kit.inference.maps import PROBABILITIES
 from kit.recipes.schema import Threshold
@@ -317,8 +318,17 @@ def read(path: Path | str) -> Rule:
     Raises:
         KitError: the file is missing or a value is not what it should be; names the key and what was expected.
     """
-    found: Written = read_document(path, Written, REMEDY)
-    rule: Rule = read_document(path, RULES[found.rule], REMEDY)
+    return parse(read_bytes(path), path)
+
+
+def parse(content: bytes, path: Path | str) -> Rule:
+    """The rule in the content of a thresholds.json; `path` names it in errors.
+
+    Raises:
+        KitError: as `read`.
+    """
+    found: Written = parse_document(content, Written, path, REMEDY)
+    rule: Rule = parse_document(content, RULES[found.rule], path, REMEDY)
     rule = CleanedRule(rule, found.smallest_contour) if found.smallest_contour else rule
     return rule if found.gate is None else GatedRule(rule, found.gate)
 

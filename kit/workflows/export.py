@@ -1,10 +1,14 @@
-"""The verb `export`: the trained networks of a run as ONNX files."""
+"""The verb `export`: a trained run as one model file, and its networks as ONNX files."""
 
 import logging
 from pathlib import Path
 
+from kit.core import store
+from kit.core.errors import KitError
+from kit.core.files import sha256
 from kit.core.progress import progress
-from kit.inference import backends
+from kit.inference import backends, model_file
+from kit.inference.model import Model
 from kit.recipes.schema import Recipe
 from kit.workflows.workspace import Workspace, check_maps, open_run
 
@@ -12,23 +16,36 @@ log = logging.getLogger(__name__)
 
 
 def export(workspace: Workspace, data: Path | str, recipe: Recipe) -> list[Path]:
-    """Writes each network of a run as ONNX beside its weights, checked against torch.
+    """Writes a run as one model file, and each of its networks as ONNX beside its weights, checked against torch.
 
     Returns:
-        The files; those that were there already are kept.
+        The files; those that are current are kept. No ONNX where its packages are not installed.
 
     Raises:
-        KitError: there is no trained run, its weights are no longer those of its maps, or the packages are missing.
+        KitError: there is no trained run, or its weights are no longer those of its maps.
     """
-    backends.check("onnxruntime")
-    from kit.inference import export as onnx
-
     opened = open_run(workspace, data, recipe)
     trained = opened.run.trained(recipe)
     check_maps(opened)
+    made_from = {
+        "weights": {label: [sha256(path) for path in paths] for label, paths in trained.weights.items()},
+        "chosen": [sha256(path) for path in (trained.thresholds, *trained.stacks.values()) if path.is_file()],
+        "recipe": recipe.dump(),
+        "format": model_file.FORMAT,
+    }
+    whole = opened.run.model
+    store.File(whole, made_from).build(lambda: Model.load(trained, "cpu").save(whole))
+    try:
+        backends.check("onnxruntime")
+    except KitError as lacking:
+        log.warning("no ONNX files: %s", lacking)
+        return [whole]
+    from kit.inference import export as onnx
+
     networks = [(weights, part) for part in recipe.parts() for weights in trained.weights[part.label]]
     log.info("%s: %d networks as ONNX, each checked against torch", opened.run.folder, len(networks))
-    return [
+    exported = (
         onnx.ensure(weights, part.network, part.stages[-1].size)
         for weights, part in progress(networks, "exporting", unit="network")
-    ]
+    )
+    return [whole, *exported]

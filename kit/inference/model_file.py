@@ -1,0 +1,132 @@
+"""A model as one file: `model.safetensors` holds the weights of all its networks, and in its header everything else.
+
+Tensors are called `LABEL/NUMBER/NAME`: the part of the recipe, the network among those that are averaged, and the name
+in its state dict. The header holds the resolved recipe, the rule, an ensemble's stacks, and the hash of all tensors.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import yaml
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from kit import networks, recipes
+from kit.core.documents import Document, Sha256, told
+from kit.core.errors import KitError, printable
+from kit.core.files import is_file_or_raise, replacing
+from kit.core.version import VERSION
+from kit.inference import rules
+from kit.inference.ensemble import Stack
+from kit.inference.rules import Rule
+from kit.recipes.schema import Recipe
+
+FORMAT = "kit model 1"
+REMEDY = "write it again with `kit export`, or copy it again"
+
+
+class Content(NamedTuple):
+    """What a model file holds."""
+
+    recipe: Recipe
+    networks: dict[str, list[nn.Module]]
+    """By the label of the part of the recipe, in evaluation mode."""
+    rule: Rule
+    stacks: dict[str, Stack]
+    """Of an ensemble's classifying members, `tta` and `plain`; empty without."""
+
+
+class _Header(Document):
+    """The values of the header; safetensors takes texts alone, so that all of it is JSON under one key."""
+
+    recipe: str
+    rule: dict[str, object]
+    stacks: dict[str, Stack] = Field(default_factory=dict)
+    tensors: Sha256
+    version: str
+
+
+def write(path: Path, content: Content) -> None:
+    """Writes a model file.
+
+    Raises:
+        KitError: a network has no weights of its own, as an exported one, or the file cannot be written.
+    """
+    tensors = {
+        f"{label}/{number}/{name}": tensor.detach().cpu().contiguous()
+        for label, members in content.networks.items()
+        for number, network in enumerate(members)
+        for name, tensor in network.state_dict().items()
+    }
+    if not tensors:
+        raise KitError(f"{printable(path)}: only a model that runs on torch is saved: load it without a backend")
+    header = _Header(
+        recipe=content.recipe.dump(),
+        rule=rules.parameters(content.rule),
+        stacks=content.stacks,
+        tensors=_hash(tensors),
+        version=VERSION,
+    )
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {FORMAT: header.model_dump_json()})
+
+
+def read(path: Path, device: torch.device | str = "cpu") -> Content:
+    """Reads a model file, its networks onto a device.
+
+    Raises:
+        KitError: it is missing, is not a model file, or is damaged.
+    """
+    if not is_file_or_raise(path):
+        raise KitError(f"{printable(path)}: there is no such file")
+    try:
+        with safe_open(path, "pt") as opened:
+            written = (opened.metadata() or {}).get(FORMAT)
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no mapping
+    except (SafetensorError, OSError) as error:
+        raise KitError(f"{printable(path)}: is not a model file ({type(error).__name__}): {REMEDY}") from error
+    if written is None:
+        raise KitError(f"{printable(path)}: holds weights alone, not a model: give the folder of the run")
+    try:
+        header = _Header.model_validate_json(written)
+    except ValidationError as error:
+        raise KitError(f"{printable(path)}: {told(error)}: {REMEDY}") from None
+    if _hash(tensors) != header.tensors:
+        raise KitError(f"{printable(path)}: is damaged (its weights are not those that were written): {REMEDY}")
+    recipe = recipes.parse(yaml.safe_load(header.recipe), str(path))
+    rule = rules.parse(json.dumps(header.rule).encode(), path)
+    found = {part.label: _networks(part, path, tensors, device) for part in recipe.parts()}
+    return Content(recipe, found, rule, header.stacks)
+
+
+def _networks(
+    part: Recipe, path: Path, tensors: dict[str, torch.Tensor], device: torch.device | str
+) -> list[nn.Module]:
+    """The networks of a part of the recipe."""
+    states: dict[int, dict[str, torch.Tensor]] = {}
+    for full, tensor in tensors.items():
+        label, number, name = full.rsplit("/", 2)
+        if label == part.label:
+            states.setdefault(int(number), {})[name] = tensor
+    if not states:
+        raise KitError(f"{printable(path)}: has no weights of {part.label}: {REMEDY}")
+    built: list[nn.Module] = []
+    for _, state in sorted(states.items()):
+        network = networks.build(part.network, pretrained=False)
+        network.load_state_dict(state)
+        built.append(network.to(device).eval())
+    return built
+
+
+def _hash(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of all tensors with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
