@@ -7,7 +7,7 @@ in its state dict. The header holds the resolved recipe, the rule, an ensemble's
 import hashlib
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import yaml
@@ -26,7 +26,9 @@ from kit.inference.ensemble import Stack
 from kit.inference.rules import Rule
 from kit.recipes.schema import Recipe
 
-FORMAT = "kit model 1"
+KEY = "model"
+"""Of the header: safetensors takes texts alone, so that all of it is JSON under one key."""
+FORMAT = 1
 REMEDY = "write it again with `kit export`, or copy it again"
 
 
@@ -42,13 +44,14 @@ class Content(NamedTuple):
 
 
 class _Header(Document):
-    """The values of the header; safetensors takes texts alone, so that all of it is JSON under one key."""
+    """The values of the header."""
 
     recipe: str
     rule: dict[str, object]
     stacks: dict[str, Stack] = Field(default_factory=dict)
     tensors: Sha256
     version: str
+    format: Literal[1] = FORMAT
 
 
 def write(path: Path, content: Content) -> None:
@@ -73,7 +76,7 @@ def write(path: Path, content: Content) -> None:
         version=VERSION,
     )
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {FORMAT: header.model_dump_json()})
+        save_file(tensors, temporary, {KEY: header.model_dump_json()})
 
 
 def read(path: Path, device: torch.device | str = "cpu") -> Content:
@@ -86,7 +89,7 @@ def read(path: Path, device: torch.device | str = "cpu") -> Content:
         raise KitError(f"{printable(path)}: there is no such file")
     try:
         with safe_open(path, "pt") as opened:
-            written = (opened.metadata() or {}).get(FORMAT)
+            written = (opened.metadata() or {}).get(KEY)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no mapping
     except (SafetensorError, OSError) as error:
         raise KitError(f"{printable(path)}: is not a model file ({type(error).__name__}): {REMEDY}") from error

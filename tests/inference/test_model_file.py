@@ -41,7 +41,7 @@ def test_a_file_predicts_what_its_run_predicts(saved):
 
 def test_the_header_is_readable_without_the_kit(saved):
     with safe_open(saved[1], "pt") as opened:
-        header = json.loads(opened.metadata()[model_file.FORMAT])
+        header = json.loads(opened.metadata()[model_file.KEY])
         names = set(opened.keys())
     assert header["rule"] == {"rule": "image", "binarization": 0.5, "removal": 0, "gate": 0.5}
     assert "name: gated" in header["recipe"]
@@ -66,7 +66,7 @@ def test_the_header_is_readable_without_the_kit(saved):
         ),
         (
             lambda path, tensors, header: save_file(
-                tensors, path, {model_file.FORMAT: header[model_file.FORMAT].replace('"gate":0.5', '"gate":7')}
+                tensors, path, {model_file.KEY: header[model_file.KEY].replace('"gate":0.5', '"gate":7')}
             ),
             "gate: must be at most 1",
         ),
