@@ -28,7 +28,7 @@ from kit.recipes.schema import Recipe
 
 KEY = "model"
 """Of the header: safetensors takes texts alone, so that all of it is JSON under one key."""
-FORMAT = 1
+FORMAT: Literal[1] = 1
 REMEDY = "write it again with `kit export`, or copy it again"
 
 
