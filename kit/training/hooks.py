@@ -2,29 +2,35 @@
 
 import importlib
 import importlib.util
-import io
 import logging
+import os
 import shutil
+import socket
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from PIL import Image
+import cv2
+import numpy as np
+import torch
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from kit.core.errors import KitError, did_you_mean
+from kit.core.errors import KitError
+from kit.core.files import writing
 from kit.data.dataset import FoldData
 from kit.networks import Segmenter
 from kit.recipes.schema import Recipe
-from kit.training import pictures
-from kit.training.curves import Curves
 from kit.training.state import Row
 from kit.training.validation import UNKNOWN
 
 log = logging.getLogger(__name__)
 
-LOGGERS = ("wandb",)
-"""What `--logger` takes beside TensorBoard: extras of the package, imported when a stage uses one."""
+CASES = 4
+"""Images that are drawn."""
 
 
 class Hook(Protocol):
@@ -46,36 +52,70 @@ def call_all(hooks: list[Hook], network: Segmenter, row: Row) -> None:
             log.warning("%s: lost (%s): the training goes on without it", hook.name, " ".join(str(error).split())[:200])
 
 
-class Charts:
-    """Writes the figures and pictures of a stage; a resumed stage goes on with its charts."""
+class TensorBoard:
+    """Figures of a stage, and pictures of the same few validation images, positives first.
 
-    def __init__(self, name: str, folder: Path, data: FoldData) -> None:
-        self.name, self._folder, self._data = name, folder, data
-        self._cases = pictures.cases(data)
-        self._writer: Any = None
+    The library's own writer is a thread, which on a full disk dies with a traceback while the training goes on.
+    """
+
+    name = "TensorBoard"
+
+    def __init__(self, folder: Path, data: FoldData) -> None:
+        order = np.argsort([not data.cache.masks[row].any() for row in data.validation], kind="stable")
+        self._folder, self._data, self._cases = folder, data, data.validation[order][:CASES]
+        self._is_begun = False
 
     def __call__(self, network: Segmenter, row: Row) -> None:
-        """Writes the row's figures and, where it was validated, pictures of the same few cases."""
+        """Writes the row's figures and, where it was validated, the pictures."""
         final = row["weights"] == "final"
-        if self._writer is None:
-            self._writer = self._open(first=row["epoch"] + final)
-        for name in UNKNOWN if final else ("learning_rate", "loss", *UNKNOWN):
-            if row[name] is not None:
-                self._writer.add_scalar("final_" * final + name, row[name], row["epoch"])
-        if len(self._cases) and row["dice"] is not None:
-            picture = pictures.draw(network, self._data, self._cases, next(network.parameters()).device)
-            self._writer.add_image("final_" * final + "cases", picture, row["epoch"])
+        if not self._is_begun:
+            self._begin(first=row["epoch"] + final)
+            self._is_begun = True
+        start, names = ("final_", UNKNOWN) if final else ("", ("learning_rate", "loss", *UNKNOWN))
+        figures = {start + name: row[name] for name in names if row[name] is not None}
+        pictures = {f"{start}cases": self._draw(network)} if len(self._cases) and row["dice"] is not None else {}
+        self._write(figures, pictures, row["epoch"])
 
-    def _open(self, first: int) -> Any:
-        """What takes figures and pictures, from an epoch on; what a killed stage has told of it is void."""
-        return Curves(self._folder / "tensorboard", first)
+    @torch.inference_mode()
+    def _draw(self, network: Segmenter) -> np.ndarray:
+        """A line a case, uint8: the image, its truth, and the probability by the network, left in evaluation mode."""
+        network.eval()
+        cache = self._data.cache
+        images, masks = (np.stack([array[row] for row in self._cases]) for array in (cache.images, cache.masks))
+        logits, _ = network(torch.from_numpy(images)[:, None].to(next(network.parameters()).device))
+        found = (logits[:, 0].float().sigmoid() * 255).byte().cpu().numpy()
+        return np.vstack([np.hstack(panels) for panels in zip(images, masks * np.uint8(255), found, strict=True)])
+
+    def _begin(self, first: int) -> None:
+        """Begins with an epoch; what a killed process has written of it and of later ones is void."""
+        name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{first}"
+        self._path = self._folder / "tensorboard" / name
+        start = SessionLog(status=SessionLog.START)
+        self._append(Event(file_version="brain.Event:2"), Event(step=first, session_log=start))
+
+    def _write(self, figures: Mapping[str, float], pictures: Mapping[str, np.ndarray], epoch: int) -> None:
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in figures.items()]
+        for tag, pixels in pictures.items():
+            image = Summary.Image(encoded_image_string=cv2.imencode(".png", pixels)[1].tobytes(), colorspace=1)
+            values.append(Summary.Value(tag=tag, image=image))
+        self._append(Event(step=epoch, summary=Summary(value=values)))
+
+    def _append(self, *events: Event) -> None:
+        with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self._path, "ab") as handle:
+                for event in events:
+                    event.wall_time = time.time()
+                    RecordWriter(handle).write(event.SerializeToString())
 
 
-class Wandb(Charts):
+class Wandb(TensorBoard):
     """The same in a run of Weights & Biases for each stage."""
 
+    name = "--logger wandb"
+
     def __init__(self, folder: Path, data: FoldData, recipe: Recipe) -> None:
-        super().__init__("--logger wandb", folder, data)
+        super().__init__(folder, data)
         self._recipe = recipe
 
     def __call__(self, network: Segmenter, row: Row) -> None:
@@ -84,15 +124,7 @@ class Wandb(Charts):
         if row["weights"] == "final":
             self._run.finish()
 
-    def add_scalar(self, name: str, value: float, step: int) -> None:
-        """Sends a value of an epoch."""
-        self._run.log({name: value}, step=step)
-
-    def add_image(self, name: str, png: bytes, step: int) -> None:
-        """Sends a picture of an epoch."""
-        self._run.log({name: self._wandb.Image(Image.open(io.BytesIO(png)))}, step=step)
-
-    def _open(self, first: int) -> "Wandb":
+    def _begin(self, first: int) -> None:
         self._wandb = importlib.import_module("wandb")
         name = "/".join(self._folder.parts[-4:])
         self._run = self._wandb.init(
@@ -104,7 +136,10 @@ class Wandb(Charts):
             dir=str(self._folder),
             config=self._recipe.model_dump(mode="json"),
         )
-        return self
+
+    def _write(self, figures: Mapping[str, float], pictures: Mapping[str, np.ndarray], epoch: int) -> None:
+        shown = {name: self._wandb.Image(pixels) for name, pixels in pictures.items()}
+        self._run.log({**figures, **shown}, step=epoch)
 
 
 def check(logger: str | None) -> None:
@@ -113,17 +148,15 @@ def check(logger: str | None) -> None:
     Raises:
         KitError: it is not known, or its package is not installed.
     """
-    if logger is None:
-        return
-    if logger not in LOGGERS:
-        raise KitError(f"--logger {logger}: give {', '.join(LOGGERS)}{did_you_mean(logger, LOGGERS)}")
-    if importlib.util.find_spec(logger) is None:
+    if logger not in (None, "wandb"):
+        raise KitError(f"--logger {logger}: give wandb")
+    if logger and importlib.util.find_spec(logger) is None:
         raise KitError(f"--logger {logger}: is not installed: pip install {logger} into the kit's environment")
 
 
 def make_hooks(folder: Path, data: FoldData, recipe: Recipe, logger: str | None = None) -> Sequence[Hook]:
     """Makes the hooks of a stage: TensorBoard, and the logger that was asked for."""
-    return [Charts("TensorBoard", folder, data), *([Wandb(folder, data, recipe)] if logger == "wandb" else [])]
+    return [TensorBoard(folder, data), *([Wandb(folder, data, recipe)] if logger else [])]
 
 
 def tensorboard_command(folder: Path) -> str:

@@ -13,7 +13,6 @@ from torch import nn
 from kit import networks, recipes
 from kit.core.errors import KitError
 from kit.training import fabric_setup
-from kit.training.curves import Curves
 
 
 def test_it_learns_and_writes_what_it_did(tmp_path):
@@ -101,15 +100,6 @@ def test_dice_on_positives_is_told_apart(tmp_path):
     _, metrics = train(tmp_path, "stages.0.keep=last threshold.binarization=1.0")
     last = metrics.iloc[-1]
     assert (last.dice, last.dice_positives, last.dice_all_empty) == (0.5, 0.0, 0.5)  # nothing reaches p = 1
-
-
-def test_curves_are_what_tensorboard_reads_and_forget_what_a_killed_process_wrote(tmp_path):
-    for first in (1, 2):  # killed in the third step, and gone on from the second
-        curves = Curves(tmp_path, first)
-        for step in range(first, 4):
-            curves.add_scalar("loss", step + first / 10, step)
-    found = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
-    assert [(event.step, round(event.value, 3)) for event in found] == [(1, 1.1), (2, 2.2), (3, 3.2)]
 
 
 def test_a_batch_too_small_to_normalise_is_told_in_a_line(tmp_path):
