@@ -1,7 +1,6 @@
-"""Arrays in .npy and .npz files: read as data alone, written whole, their blocks reserved before they are mapped."""
+"""Arrays in .npy and .npz files: read as data alone, written whole."""
 
 import io
-import os
 import threading
 from pathlib import Path
 from typing import Literal
@@ -13,8 +12,6 @@ from kit.core.files import opened, write_bytes
 
 _PARSING = threading.Lock()
 """Python 3.11 counts the depth of all threads' parsing as one, and may fail where two parse a header at once."""
-_BLOCK = 2**20
-"""Bytes that are written at a time."""
 
 
 def open_array(path: Path | str, mode: Literal["r", "r+"] = "r") -> np.memmap:
@@ -43,25 +40,6 @@ def read_arrays(path: Path | str, *wanted: str) -> dict[str, np.ndarray]:
     if missing := sorted(set(wanted) - found.keys()):
         raise KitError(f"{printable(path)}: lacks {', '.join(missing)}: {remedy}")
     return found
-
-
-def create_array(path: Path | str, shape: tuple[int, ...], dtype: np.dtype | type) -> None:
-    """Makes a .npy file of zeros at `path`, of which every block is reserved.
-
-    Without that, the disk would fill up while the mapped array is written, and the process die of SIGBUS.
-
-    Raises:
-        OSError: there is no room.
-    """
-    np.lib.format.open_memmap(path, "w+", dtype, shape)
-    with open(path, "r+b") as handle:
-        size = os.fstat(handle.fileno()).st_size
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(handle.fileno(), 0, size)
-            return
-        handle.seek(open_array(path).offset)  # macOS has no such call: everything behind the header is written
-        while rest := size - handle.tell():
-            handle.write(bytes(min(rest, _BLOCK)))
 
 
 def save_array(path: Path | str, array: np.ndarray) -> None:

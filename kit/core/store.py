@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kit.core.arrays import create_array, open_array
+from kit.core.arrays import open_array, save_array
 from kit.core.distributed import ALONE, STAND_INS, Team
 from kit.core.errors import KitError
 from kit.core.files import (
@@ -327,10 +327,10 @@ class _Writer:
                 os.replace(array.path, self._part)
         elif not array._fits(self._part):
             array.path.unlink(missing_ok=True)
-            with replacing(keys_path(array.path)) as temporary:
-                create_array(temporary, self._wanted.shape, np.uint8)
+            # Written block by block: where the disk is full, writing through a mapping would end the process.
+            save_array(keys_path(array.path), np.zeros_like(self._wanted))
             with replacing(self._part) as temporary:
-                create_array(temporary, (len(array.ids), *array.shape), np.dtype(array.dtype))
+                np.lib.format.open_memmap(temporary, "w+", np.dtype(array.dtype), (len(array.ids), *array.shape))
         keys = open_array(keys_path(array.path), "r+")
         keys[~_made(keys, self._wanted, skip_unreadable=True)] = 0
         keys.flush()

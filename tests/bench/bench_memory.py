@@ -45,11 +45,8 @@ def _peak(what: str, count: int) -> float:
 def _work(what: str, count: int, folder: Path) -> None:
     import numpy as np
 
-    from kit.core.arrays import create_array, open_array
-
     for name in ("images", "masks"):
-        create_array(folder / f"{name}.npy", (count, SIZE, SIZE), np.uint8)
-        array = open_array(folder / f"{name}.npy", "r+")
+        array = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, (count, SIZE, SIZE))
         random = np.random.default_rng(0)
         for index in range(count):
             array[index] = random.integers(0, 256, (SIZE, SIZE)) if name == "images" else 0

@@ -1,9 +1,7 @@
-import os
-
 import numpy as np
 import pytest
 
-from kit.core.arrays import create_array, open_array, save_array, save_arrays
+from kit.core.arrays import open_array, save_array, save_arrays
 from kit.core.errors import KitError
 
 
@@ -31,13 +29,3 @@ def test_arrays_are_read_as_they_were_written(tmp_path):
 def test_headers_of_arrays_that_cannot_be(tmp_path, header):
     with pytest.raises(KitError, match=r"a\.npy: is not a \.npy file of numbers"):
         open_array(npy(tmp_path / "a.npy", header))
-
-
-def test_without_a_call_that_reserves_blocks_they_are_written(tmp_path, monkeypatch):
-    """As on macOS."""
-    monkeypatch.delattr(os, "posix_fallocate", raising=False)
-    monkeypatch.setattr("kit.core.arrays._BLOCK", 1000)
-    create_array(tmp_path / "a.npy", (7, 33, 13), np.uint8)
-    assert np.load(tmp_path / "a.npy").shape == (7, 33, 13)
-    assert not np.load(tmp_path / "a.npy").any()
-    assert (tmp_path / "a.npy").stat().st_blocks * 512 >= 7 * 33 * 13

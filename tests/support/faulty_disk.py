@@ -1,7 +1,7 @@
 """A disk whose n-th operation below a folder fails, kills the process, or loses what was not flushed.
 
 Operations are what Python asks of the system: opening for writing, writes, flushes (of mapped arrays too), renames,
-removals, new folders, reserved blocks. `run` runs a command of the kit on such a disk, in a process of its own.
+removals, new folders. `run` runs a command of the kit on such a disk, in a process of its own.
 """
 
 import builtins
@@ -72,7 +72,7 @@ class FaultyDisk:
         if fault.kind == "record":
             self.record()
         elif fault.kind == "full":
-            if what in ("write", "reserve", "mkdir", "open"):
+            if what in ("write", "mkdir", "open"):
                 raise OSError(fault.code, os.strerror(fault.code), os.fsdecode(path) if what != "write" else None)
         elif self.count == fault.number:
             if fault.kind == "fail":
@@ -163,7 +163,6 @@ class FaultyDisk:
 
         wrap("fsync", "flush")
         wrap("pwrite", "write")
-        wrap("posix_fallocate", "reserve")
         for name in ("replace", "rename"):
             wrap(name, "rename", 1)
         for name in ("unlink", "remove", "rmdir"):
