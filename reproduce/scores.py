@@ -200,7 +200,7 @@ class RunScores:
     @cached_property
     def _solution(self) -> scoring.Solution | None:
         path = self.competition.solution_path
-        return scoring.read_solution(path, public_share=self.competition.public_share) if path is not None else None
+        return scoring.read_solution(path) if path is not None else None
 
 
 def _truth(labels: Labels, shape: Shape, image_id: str) -> np.ndarray:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.competition import dicom, finding, image_files, labels, rle, row_format, shapes
+from kit.competition import dicom, finding, image_files, labels, pictures, rle, row_format, shapes
 from kit.competition.finding import Finding
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError
@@ -54,8 +54,6 @@ class Competition:
     shape: tuple[int, int]
     """(height, width) of the images; where they differ in size, the most common one, at which truth and maps are
     compared."""
-    public_share: float = 0.01
-    """Share of the test images that the leaderboard shows where solution.csv does not say: all in round 1, 1 % in 2."""
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """(height, width) of each image, where they differ."""
     finding: Finding = finding.PNEUMOTHORAX
@@ -92,7 +90,6 @@ class Layout:
     train: tuple[str, ...]
     test: str | None
     sample: str | None
-    public_share: float = 0.01
 
 
 LAYOUTS = (
@@ -103,7 +100,7 @@ LAYOUTS = (
         "stage_2_images",
         "stage_2_sample_submission.csv",
     ),
-    Layout("round 1", "train-rle.csv", ("dicom-images-train",), "dicom-images-test", "sample_submission.csv", 1.0),
+    Layout("round 1", "train-rle.csv", ("dicom-images-train",), "dicom-images-test", "sample_submission.csv"),
     Layout("sample", "train-rle-sample.csv", (".",), None, None),
 )
 
@@ -172,7 +169,6 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
         solution_path=_there(folder / "solution.csv"),
         shape=shape,
         sizes=sizes,
-        public_share=layout.public_share,
         finding=finding.read(finding_path) if finding_path else finding.PNEUMOTHORAX,
     )
 
@@ -191,10 +187,10 @@ def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
     """The patient of each image.
 
     Raises:
-        KitError: the file is malformed, has another header, names none of the images, or an image has two patients.
+        KitError: the file is malformed, names none of the images, or an image has two patients.
     """
     table = labels.rows(path, PATIENT_COLUMNS)
-    meant = image_files.match((image for _, (image, _) in table), images, path)
+    meant = image_files.match([image for _, (image, _) in table], images, path)
     patients: dict[str, str] = {}
     for line, (given, patient) in table:
         image = meant[given]
@@ -202,12 +198,9 @@ def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
             raise KitError(f"{path}:{line}: {image} has no patient: name one, or leave the row out")
         if patients.setdefault(image, patient) != patient:
             raise KitError(f"{path}:{line}: {image} has two patients, {patients[image]} and {patient}: keep one")
-    first_line, first = table[0]
-    if meant[first[0]] not in images and not patients.keys().isdisjoint(images):
-        header = ",".join(PATIENT_COLUMNS)
-        raise KitError(f"{path}:{first_line}: {','.join(first)} is neither the header {header} nor one of the images")
     if patients.keys().isdisjoint(images):
-        raise KitError(f"{path}: names none of the {len(images)} images ({first[0]} is none): is it of other data?")
+        first = next(iter(patients))
+        raise KitError(f"{path}: names none of the {len(images)} images ({first} is none): is it of other data?")
     return patients
 
 
@@ -223,15 +216,9 @@ def broken_row(path: Path | str, error: KitError, texts: Iterable[str], shape: t
 
 def usual_shape(paths: list[Path]) -> tuple[int, int]:
     """The most common size among up to nine headers, evenly spaced; files without one do not count."""
-    found, error = [], None
-    for path in paths[:: max(1, len(paths) // 9)][:9]:
-        try:
-            found.append(dicom.read_metadata(path).shape)
-        except KitError as problem:
-            error = problem
-    if not found:
-        raise error or KitError("there are no images")
-    return Counter(found).most_common(1)[0][0]
+    some = paths[:: max(1, len(paths) // 9)][:9]
+    found = Counter(pictures.shapes_of({str(path): path for path in some}).values())
+    return found.most_common(1)[0][0] if found else dicom.read_metadata(some[0]).shape
 
 
 def _about_missing(folder: Path, missing: list[str], images: Mapping[str, Path]) -> str:

@@ -62,36 +62,22 @@ def dice(predicted: np.ndarray, truth: np.ndarray) -> float:
     return float(2 * np.count_nonzero(predicted & truth) / area) if area else 1.0
 
 
-def read_solution(path: Path | str, seed: int = 0, public_share: float = 0.01) -> Solution:
-    """Reads `ImageId,EncodedPixels,Usage`, several rows an image as in the labels.
-
-    Args:
-        path: The file; without the column Usage, a seeded share of its images is public.
-        public_share: Its size in [0, 1], at least one image (round 2 of the competition: 0.01).
+def read_solution(path: Path | str) -> Solution:
+    """Reads `ImageId,EncodedPixels,Usage`, several rows an image as in the labels; without Usage all is public.
 
     Raises:
         KitError: the file is malformed, or an image is on both sides.
     """
-    there = header(path)
-    with_usage = len(there) == 3
-    columns = (*COLUMNS, "Usage") if with_usage else COLUMNS
-    if sorted(there) != sorted(columns):
-        raise KitError(f"{path}:1: header is {','.join(there)[:80]}: {','.join((*COLUMNS, 'Usage'))} is wanted")
-    table = [(line, dict(zip(there, values, strict=True))) for line, values in rows(path, there)]
-    masks = group((row["ImageId"], row["EncodedPixels"]) for _, row in table)
-    if not with_usage:
-        ids = sorted(masks)
-        count = max(1, round(public_share * len(ids))) if public_share else 0
-        public = set(np.random.default_rng(seed).permutation(len(ids))[:count].tolist())
-        return Solution(masks, {image_id: PUBLIC if place in public else PRIVATE for place, image_id in enumerate(ids)})
+    columns = COLUMNS if len(header(path)) == len(COLUMNS) else (*COLUMNS, "Usage")
+    table = rows(path, columns)
     usage: dict[str, str] = {}
-    for line, row in table:
-        image_id, part = row["ImageId"], row["Usage"].lower()
+    for line, (image_id, _, *given) in table:
+        part = given[0].lower() if given else PUBLIC
         if part not in (PUBLIC, PRIVATE, IGNORED):
-            raise KitError(f"{path}:{line}: Usage is {row['Usage']!r}: Public or Private is wanted")
+            raise KitError(f"{path}:{line}: Usage is {given[0]!r}: Public or Private is wanted")
         if usage.setdefault(image_id, part) != part:
             raise KitError(f"{path}:{line}: image {image_id} is both {usage[image_id]} and {part}: keep one")
-    return Solution(masks, usage)
+    return Solution(group((image_id, text) for _, (image_id, text, *_) in table), usage)
 
 
 def usage(positive: Sequence[bool]) -> list[str]:

@@ -114,7 +114,7 @@ def submit_local(
             record_built(path, competition.name, ledger_path, digest, oof)
             ledger.append(ledger_path, "validated", digest, destination=destination)
         if competition.solution_path is not None:
-            solution = scoring.read_solution(competition.solution_path, public_share=competition.public_share)
+            solution = scoring.read_solution(competition.solution_path)
             scores = scoring.score(submission.read(copy), solution, competition.shapes)
             if scored or not (before and before.submitted):  # else a process was killed between submitting and scoring
                 ledger.append(ledger_path, "submitted", digest, destination=destination)

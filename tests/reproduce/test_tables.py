@@ -295,14 +295,13 @@ def test_table_8_has_a_row_a_training_set(phantoms, runs, tmp_path):
 
 
 def test_round_1s_leaderboard_shows_the_whole_test_set(phantoms, runs, text, tmp_path):
-    """A solution without Usage: in round 1's layout all is public, in round 2's one image in a hundred."""
+    """A solution without Usage: all is public."""
     texts = scoring.read_solution(phantoms.solution_path).masks
     write_text(
         tmp_path / "solution.csv",
         "ImageId,EncodedPixels\n" + "".join(f"{i},{t}\n" for i, rows in texts.items() for t in rows or ["-1"]),
     )
     assert phantoms.labels_path.name == "train-rle.csv"
-    assert phantoms.public_share == 1
     whole = dataclasses.replace(phantoms, solution_path=tmp_path / "solution.csv")
     every = RunScores(phantoms, runs).test("exp5", True, "image")
     assert RunScores(whole, runs).test("exp5", True, "image", scoring.PUBLIC) == every
@@ -310,10 +309,7 @@ def test_round_1s_leaderboard_shows_the_whole_test_set(phantoms, runs, text, tmp
     assert f"| {phantoms.name} | ✓ | image | {every.dice:.4f} | no private images |" in shown
     assert tables.ROUND_1 in shown
     assert tables.ROUND_1 not in text
-    second = RunScores(dataclasses.replace(whole, public_share=0.01), runs)
-    assert not second.all_public
-    assert len(second.dice("exp5", True, "image", test=True)) == len(texts)
-    solution = scoring.read_solution(whole.solution_path, public_share=whole.public_share)
+    solution = scoring.read_solution(whole.solution_path)
     scores = scoring.score(dict.fromkeys(texts, "-1"), solution, whole.shapes)
     assert (scores.public, scores.private) == (pytest.approx(np.mean([not rows for rows in texts.values()])), None)
 
