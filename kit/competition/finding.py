@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from kit.core.documents import NOT_YAML, Document, load_yaml, told, yaml_problem
+from kit.core.documents import Document, format_errors, load_yaml
 from kit.core.errors import KitError
 from kit.core.files import read_text
 
@@ -42,8 +42,6 @@ def read(path: Path | str) -> Finding:
     """
     remedy = "write `name:` and, if you know it, the SNOMED CT `code:`"
     try:
-        return Finding.model_validate(load_yaml(read_text(path)))
+        return Finding.model_validate(load_yaml(read_text(path), path))
     except ValidationError as error:
-        raise KitError(f"{path}: {told(error)}: {remedy}") from None
-    except NOT_YAML as error:
-        raise KitError(f"{path}: is not YAML ({yaml_problem(error)}): {remedy}") from None
+        raise KitError(f"{path}: {format_errors(error)}: {remedy}") from None

@@ -1,5 +1,6 @@
 """JSON files with a typed model: what a file holds is what its model says, or the error names file, key and reason."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,8 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """Whole numbers that every reader of JSON takes as they are."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
-"""What PyYAML raises: its own errors, and others for dates, tags and depths that cannot be."""
 _LARGEST_YAML = 10**6
-_TOLD = 5
+_MOST = 5
 _WORDS = {
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "is not a whole number"),
     **dict.fromkeys(("float_type", "float_parsing"), "is not a number"),
@@ -71,7 +70,7 @@ def parse_document(content: bytes, kind: type[T] | Any, path: Path | str, remedy
     try:
         return TypeAdapter(kind).validate_json(content, strict=True)
     except ValidationError as error:
-        raise KitError(f"{printable(path)}: {told(error)}: {remedy}") from None
+        raise KitError(f"{printable(path)}: {format_errors(error)}: {remedy}") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -86,20 +85,27 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def load_yaml(text: str) -> Any:
-    """The values in a YAML text.
+# YAML 1.1 takes 1e-4, without a dot, for a text.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+\Z"), list("-+0123456789")
+)
+
+
+def load_yaml(text: str, where: Path | str) -> Any:
+    """The values in a YAML text, which errors call `where`.
 
     Raises:
-        One of NOT_YAML: it is none, or is larger than any that a person writes: a few anchors grow without end.
+        KitError: it is none, or is larger than any that a person writes: a few anchors grow without end.
     """
-    if len(text) > _LARGEST_YAML:
-        raise ValueError(f"{len(text)} characters are more than any such file has")
-    return yaml.load(text, _Loader)
-
-
-def yaml_problem(error: Exception) -> str:
-    """What is wrong with a text that is not YAML, in one line."""
-    return "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+    try:
+        if len(text) > _LARGEST_YAML:
+            raise ValueError(f"{len(text)} characters are more than any such file has")
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        reason = "nested too deeply"
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # also of dates and tags that cannot be
+        reason = printable(" ".join(str(error).split()))
+    raise KitError(f"{where}: is not YAML: {reason}")
 
 
 def reason(problem: Any) -> str:
@@ -112,7 +118,7 @@ def reason(problem: Any) -> str:
     return message[0].lower() + message[1:] + given
 
 
-def told(
+def format_errors(
     error: ValidationError,
     inside: tuple[str, ...] = (),
     whole: str = "the file",
@@ -133,5 +139,5 @@ def told(
         for at, problem in zip(places, errors, strict=True)
         if not any(len(other) > len(at) and other[: len(at)] == at for other in places)
     ]
-    more = f"; and {len(problems) - _TOLD} more" if len(problems) > _TOLD else ""
-    return printable("; ".join(problems[:_TOLD]) + more)
+    more = f"; and {len(problems) - _MOST} more" if len(problems) > _MOST else ""
+    return printable("; ".join(problems[:_MOST]) + more)

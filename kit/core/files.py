@@ -230,15 +230,12 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     """The value in a JSON file."""
+    content = read_bytes(path)
     try:
-        return json.loads(read_bytes(path))
-    except RecursionError:
-        reason = "nested too deeply"
-    except ValueError as error:
-        if isinstance(error, KitError):
-            raise
-        reason = printable(error)
-    raise KitError(f"{path}: is not JSON ({reason}): remove it and run the command that writes it") from None
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        what = f"{path}: is not JSON ({printable(error)})"
+        raise KitError(f"{what}: remove it and run the command that writes it") from None
 
 
 def copy(source: Path | str, target: Path | str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from kit.core import files
-from kit.core.documents import NOT_YAML, load_yaml, told, yaml_problem
+from kit.core.documents import format_errors, load_yaml
 from kit.core.errors import KitError
 
 PATH = Path("kaggle.yaml")
@@ -51,15 +51,12 @@ class Settings(BaseModel):
 
 def load(competition: str | None = None, user: str | None = None, path: Path = PATH) -> Settings:
     """The settings of the file, if there is one, under what is given here."""
-    text = files.read_bytes(path) if files.is_file_or_raise(path) else b""
-    try:
-        content = load_yaml(text.decode("utf-8-sig")) or {}
-    except NOT_YAML as error:
-        raise KitError(f"{path}: is not YAML: {yaml_problem(error)}") from None
+    text = files.read_text(path) if files.is_file_or_raise(path) else ""
+    content = load_yaml(text.removeprefix("\ufeff"), path) or {}
     if not isinstance(content, dict):
         raise KitError(f"{path}: is not a mapping: write `competition: NAME` and `user: NAME`")
     given = {"competition": competition, "user": user}
     try:
         return Settings.model_validate(content | {key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
-        raise KitError(f"{path}: {told(error)}: its keys are competition, user and timeout") from None
+        raise KitError(f"{path}: {format_errors(error)}: its keys are competition, user and timeout") from None

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from kit.core.documents import NOT_YAML, load_yaml, reason, told, yaml_problem
+from kit.core.documents import format_errors, load_yaml, reason
 from kit.core.errors import KitError, did_you_mean
 from kit.core.files import is_file_or_raise, read_text
 from kit.recipes.overrides import override, owners_of_stages, pairs, shorten, unreached
@@ -85,8 +85,10 @@ def load(name: str | Path, overrides: str | Sequence[str] = "") -> Recipe:
             override(content, pair)
     shorten(content, given)
     recipe = parse(content, path)
+    whole = recipe.model_dump(mode="json")
+    members = {part.label: part.model_dump(mode="json") for part in recipe.parts()} if recipe.members else {}
     for pair in given:
-        if not pair.startswith("scale.") and (missed := unreached(content, pair)):
+        if missed := unreached(pair, whole, members):
             log.warning("SET: %s does not reach %s", pair, missed)
     return recipe
 
@@ -117,10 +119,7 @@ def _written(name: str, folder: Path = Path(), above: tuple[str, ...] = ()) -> t
     if path in above:
         raise KitError(f"{who}{path} extends it in turn: let one of them stand alone")
     text = read_text(file) if isinstance(file, Path) else file.read_text("utf-8")
-    try:
-        content = load_yaml(text)
-    except NOT_YAML as error:
-        raise KitError(f"{path}: is not YAML: {yaml_problem(error)}") from None
+    content = load_yaml(text, path)
     if not isinstance(content, dict):
         raise KitError(f"{path}: a recipe is a mapping of keys to values, see `kit recipes exp5`")
     content = _unshared(content)
@@ -163,7 +162,7 @@ def _validated(kind: type[Part], content: dict[str, Any], path: str, inside: tup
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise KitError(f"{path}: {told(error, inside, 'the recipe', _reason)}") from None
+        raise KitError(f"{path}: {format_errors(error, inside, 'the recipe', _reason)}") from None
 
 
 def _folder() -> Any:

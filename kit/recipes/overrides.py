@@ -2,10 +2,10 @@
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kit.core.documents import NOT_YAML, load_yaml
+from kit.core.documents import load_yaml
 from kit.core.errors import KitError
 
 _COUNTS = (("frozen_epochs",), ("warm_up",), ("keep", "swa", "last"), ("keep", "best", "epochs"))
@@ -36,13 +36,10 @@ def shorten(content: dict[str, Any], given: Sequence[str]) -> None:
             places = [f"{start}stages.{which}." for start in {"", before} for which in (number, stage.get("name"))]
             told = {key.removeprefix(place) for key in keys for place in places if key.startswith(place)}
             for path in _COUNTS if "epochs" in told else ():
-                *parents, last = path
-                holder: Any = stage
-                for part in parents:
-                    holder = holder.get(part) if isinstance(holder, dict) else None
+                holder = _at(stage, path[:-1])
                 said = any(".".join(path).startswith(key) for key in told)
-                if isinstance(holder, dict) and isinstance(holder.get(last), int) and not said:
-                    holder[last] = min(holder[last], max(stage["epochs"], 0))
+                if isinstance(holder, dict) and isinstance(holder.get(path[-1]), int) and not said:
+                    holder[path[-1]] = min(holder[path[-1]], max(stage["epochs"], 0))
 
 
 def override(content: dict[str, Any], pair: str) -> None:
@@ -75,40 +72,39 @@ def override(content: dict[str, Any], pair: str) -> None:
         _set(owner, path, key, copy.deepcopy(value))
 
 
-def unreached(content: dict[str, Any], pair: str) -> str:
-    """Which members an override of a valid recipe does not reach, in words: they say otherwise, or lack the stage.
+def unreached(pair: str, whole: dict[str, Any], members: Mapping[str, dict[str, Any]]) -> str:
+    """Which members an override does not reach, in words: they say otherwise, or lack the stage.
 
-    >>> unreached({"seed": 5, "members": {"a": {"seed": 1}, "b": {}}}, "seed=5")
+    Args:
+        pair: The override.
+        whole: The recipe with all its keys.
+        members: Each member with all its keys, by its name.
+
+    >>> unreached("seed=5", {"seed": 5}, {"a": {"seed": 1}, "b": {"seed": 5}})
     'a: try members.a.seed=5'
     """
-    key, value = _parsed(pair)
-    path = key.split(".")
-    members = content.get("members") or {}
-    stages = {name: own.get("stages", content.get("stages")) for name, own in members.items()}
-    of_a_stage = path[0] == "stages" and len(path) > 1
-    lacking = [name for name in members if of_a_stage and _find(stages[name], path[1]) is None]
+    path = pair.partition("=")[0].split(".")
+    said, found = _at(whole, path), {name: _at(member, path) for name, member in members.items()}
+    if path[0] in ("name", "start", "members"):  # each member has its own
+        return ""
+    lacking = [name for name, value in found.items() if path[0] == "stages" and value is ...]
     others = [
         name
-        for name, own in members.items()
-        if path[0] != "members" and name not in lacking and _says_otherwise(own, path, value)
+        for name, value in found.items()
+        if name not in lacking and said not in (..., value) and not isinstance(value, dict)
     ]
     told = [f"{', '.join(lacking)}, which have no such stage"] if lacking else []
     return " and ".join(told + ([f"{', '.join(others)}: try members.{others[0]}.{pair}"] if others else []))
 
 
-def _says_otherwise(own: Any, path: Sequence[str], value: Any) -> bool:
+def _at(value: Any, path: Sequence[str]) -> Any:
+    """What a key holds; `...` where it is not there."""
     for part in path:
-        if not isinstance(own, dict | list):
-            return True
-        if isinstance(own, list):
-            if (place := _find(own, part)) is None:
-                return True
-            own = own[place]
-        elif part in own:
-            own = own[part]
+        if isinstance(value, list) and (place := _find(value, part)) is not None:
+            value = value[place]
         else:
-            return False
-    return own != value and not isinstance(own, dict)
+            value = value.get(part, ...) if isinstance(value, dict) else ...
+    return value
 
 
 def _find(stages: Any, part: str) -> int | None:
@@ -126,12 +122,7 @@ def _parsed(pair: str) -> tuple[str, Any]:
     key, equals, text = pair.partition("=")
     if not equals or not key:
         raise KitError(f"SET: {pair!r} is not KEY=VALUE, as in SET='stages.0.epochs=2 seed=1'")
-    try:
-        value = load_yaml(text)
-    except NOT_YAML:
-        raise KitError(f"SET: {key}: {text[:80]!r} is not a YAML value") from None
-    # YAML 1.1 takes 1e-4, without a dot, for a string.
-    return key, float(value) if isinstance(value, str) and "e" in value.lower() and _is_number(value) else value
+    return key, load_yaml(text, f"SET: {key}")
 
 
 def owners_of_stages(content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -152,14 +143,6 @@ def _set(target: Any, path: Sequence[str], key: str, value: Any) -> None:
         if not isinstance(target, dict | list):
             raise KitError(f"SET: {key}: {'.'.join(parents[: depth + 1])} holds a value, not keys")
     target[_index(target, last, key) if isinstance(target, list) else last] = value
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _index(items: list, part: str, key: str) -> int:

@@ -1,6 +1,6 @@
 import pytest
 
-from kit.core.documents import NOT_YAML, Count, Document, Number, Share, load_yaml, read_document
+from kit.core.documents import Count, Document, Number, Share, load_yaml, read_document
 from kit.core.errors import KitError
 
 
@@ -46,6 +46,6 @@ def test_a_wrong_one_names_file_key_and_what_was_expected(tmp_path, text, said):
 
 @pytest.mark.parametrize("text", ["9" * 5000, "a: 1\na: 2", "x" * 1_000_001])
 def test_what_no_person_writes_is_no_yaml(text):
-    with pytest.raises(NOT_YAML) as refused:
-        load_yaml(text)
+    with pytest.raises(KitError, match=r"a\.yaml: is not YAML") as refused:
+        load_yaml(text, "a.yaml")
     assert len(str(refused.value)) < 500
