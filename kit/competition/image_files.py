@@ -5,28 +5,27 @@ pixels: reports, DICOMDIR, segmentations. What begins with "." or "@", and `__MA
 file's name without such an ending, in Unicode's composed form (NFC), in which tables write names that macOS decomposes.
 """
 
-import filecmp
 import logging
 import math
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kit.competition import dicom, pictures
 from kit.core.errors import KitError, printable, unreadable
-from kit.core.files import opened
+from kit.core.files import opened, sha256
 
 log = logging.getLogger(__name__)
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
 _UNREAD = (".webp", ".heic", ".jp2", ".nii", ".nii.gz", ".nrrd", ".mha", ".npy", ".dcm.gz")
 """Images of kinds that are not read: counted, so that none vanishes without a word."""
-_IMAGES = frozenset({"image", "images", "img", "imgs"})
-_MASKS = frozenset({"mask", "masks", "label", "labels", "seg", "segmentation", "segmentations", "truth", "groundtruth"})
+_IMAGES = re.compile("images?|imgs?")
+_MASKS = re.compile("masks?|labels?|seg|segmentations?|truth|groundtruth")
 _BEGINNING = 4096
 """Bytes that hold the identifiers of a DICOM file."""
 _AFFIX = re.compile(r"(?:mask|seg)[_-](.+)|(.+)[_-](?:masks?|seg|segmentation)(?:[_-]?\d+)?", re.IGNORECASE)
@@ -47,35 +46,33 @@ class ImageFile:
         in_nnunet = self.folders and re.fullmatch("images(Tr|Ts|Val)", self.folders[-1])
         return stem.removesuffix("_0000") if in_nnunet else stem
 
-    def says(self, *kinds: Callable[[str], bool]) -> int | None:
-        """Which of several kinds of word stands in the nearest folder that has one of just one kind; None: in none."""
-        for folder in reversed(self.folders):
-            # "trainMasks", "png_masks", "masks2": words of any writing.
-            words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", folder)]
-            said = [number for number, kind in enumerate(kinds) if any(map(kind, words))]
-            if len(said) == 1:
-                return said[0]
-        return None
-
     @property
     def in_masks(self) -> bool:
         """Whether it lies among masks by the names of its folders: the nearest that speaks of one kind alone counts."""
-        return self.says(_IMAGES.__contains__, _MASKS.__contains__) == 1
+        return _kind_of(self.folders, _IMAGES, _MASKS) == 1
 
     @property
     def in_test(self) -> bool:
         """Whether it lies among test images by the names of its folders, as `in_masks`."""
         if "stage_2_images" in self.folders or any(folder.endswith("Ts") for folder in self.folders):
             return True
-        return self.says(lambda word: word.startswith("train"), lambda word: word.startswith("test")) == 1
+        return _kind_of(self.folders, re.compile("train.*"), re.compile("test.*")) == 1
 
     @property
     def place(self) -> tuple[str, ...]:
         """What tells it from files of its name in other folders: folders that speak of images or masks do not."""
-        own = [replace(self, folders=(folder,)) for folder in self.folders]
-        return tuple(
-            _composed(file.folders[0]) for file in own if file.says(_IMAGES.__contains__, _MASKS.__contains__) is None
-        )
+        return tuple(_composed(folder) for folder in self.folders if _kind_of((folder,), _IMAGES, _MASKS) is None)
+
+
+def _kind_of(folders: Sequence[str], *kinds: re.Pattern[str]) -> int | None:
+    """Which of several kinds of word stands in the last folder that has words of just one kind; None: in none."""
+    for folder in reversed(folders):
+        # "trainMasks", "png_masks", "masks2": words of any writing.
+        words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", folder)]
+        said = [number for number, kind in enumerate(kinds) if any(map(kind.fullmatch, words))]
+        if len(said) == 1:
+            return said[0]
+    return None
 
 
 def search(*folders: Path | str, pictures_too: bool = True) -> tuple[list[ImageFile], Counter[str]]:
@@ -145,15 +142,14 @@ def _without_copies(files: Sequence[ImageFile]) -> list[ImageFile]:
     """
     if len(files) == 1:
         return list(files)
-    kept: dict[tuple[int, bytes], list[ImageFile]] = {}
+    beginnings = []
     for file in files:
         with opened(file.path) as handle:
-            beginning = os.fstat(handle.fileno()).st_size, handle.read(_BEGINNING)
-        others = kept.setdefault(beginning, [])
-        if not any(filecmp.cmp(file.path, other.path, shallow=False) for other in others):
-            others.append(file)
-    left = {id(file) for alike in kept.values() for file in alike}
-    return [file for file in files if id(file) in left]
+            beginnings.append((os.fstat(handle.fileno()).st_size, handle.read(_BEGINNING)))
+    times, kept = Counter(beginnings), {}
+    for file, beginning in zip(files, beginnings, strict=True):
+        kept.setdefault((beginning, sha256(file.path) if times[beginning] > 1 else ""), file)
+    return list(kept.values())
 
 
 def warn_left_out(left_out: Mapping[str, int]) -> None:

@@ -12,7 +12,6 @@ What a folder holds is recognised by endings and names (`image_files`):
 
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,27 +90,10 @@ class ImageFolder:
             return dict(self.given_shape)
         if self.given_shape is not None:
             return dict.fromkeys(self.images, self.given_shape)
-        found = {}
-        problem = KitError(f"{self.folder}: has no images")
-        for image, path in self.images.items():
-            try:
-                found[image] = pictures.shape_of(path)
-            except KitError as error:  # reported when the images are decoded
-                problem = error
+        found = pictures.shapes_of(self.images)
         if not found:
-            raise problem
+            pictures.shape_of(next(iter(self.images.values())))  # says what is wrong with it
         return found
-
-    @cached_property
-    def resized(self) -> tuple[str, ...]:
-        """Images whose mask is of another size and the same proportion; what else is wrong is told by `truth`."""
-        found = []
-        for image, path in self.masks.items():
-            with suppress(KitError):
-                own, shape = self.sizes.get(image), pictures.shape_of(path)
-                if own and own != shape and shapes.are_proportional(shape, own):
-                    found.append(image)
-        return tuple(found)
 
     @cached_property
     def format(self) -> RowFormat:
@@ -151,8 +133,11 @@ class ImageFolder:
                     f"{printable(path)}: is {sizes[0]} pixels (height×width), of another proportion than "
                     f"its image of {sizes[1]}: export the mask again"
                 )
+            if found.pixels.shape == shape:
+                return found
+            note = found.note or "is of another size: resized to its image"
             regions = None if found.regions is None else shapes.resized(found.regions, shape)
-            return Truth(shapes.resized(found.pixels, shape), found.note, regions)
+            return Truth(shapes.resized(found.pixels, shape), note, regions)
         if image not in self.labels:
             return None
         try:

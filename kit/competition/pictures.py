@@ -26,10 +26,6 @@ _DARK = 32
 _ORIENTATION = 0x0112
 
 
-class _UnclearError(ValueError):
-    """What makes a mask ambiguous, and what to do."""
-
-
 def is_picture(path: Path | str) -> bool:
     """Whether a file's name ends as that of a picture that is read: PNG, JPEG, TIFF, BMP or GIF."""
     return Path(path).suffix.lower() in ENDINGS
@@ -104,7 +100,7 @@ def read_mask(path: Path | str) -> tuple[np.ndarray, str, np.ndarray | None]:
     picture = _decoded(path)
     try:
         return _foreground(_levels(picture), _is_lossy(picture))
-    except _UnclearError as error:
+    except ValueError as error:  # what makes it ambiguous, and what to do
         raise KitError(f"{printable(path)}: {error}") from None
 
 
@@ -178,7 +174,7 @@ def _levels(picture: Image.Image) -> np.ndarray:
     """How bright each pixel of a mask is, or which label it has; 0 where it is black or transparent, (H, W).
 
     Raises:
-        _UnclearError: it cannot be told what is background.
+        ValueError: it cannot be told what is background.
     """
     if picture.mode.startswith(("I", "F")):
         return np.maximum(np.nan_to_num(np.asarray(picture)), 0)
@@ -191,18 +187,18 @@ def _levels(picture: Image.Image) -> np.ndarray:
         if len(drawn) == 1:
             return np.where(transparent, 0, 255)
         if not len(drawn) and len(np.unique(ids)) > 1:
-            raise _UnclearError("is transparent throughout, yet has colours: export the mask without transparency")
+            raise ValueError("is transparent throughout, yet has colours: export the mask without transparency")
         colours, ids = np.where(transparent[..., None], 0, colours), np.where(transparent, 0, ids)
     brightest, used = colours.max(axis=2), np.unique(ids)
     if _is_lossy(picture) or len(used) > _FEW or (brightest == colours.min(axis=2)).all():
         return brightest
     if used[0] != 0:
-        raise _UnclearError(f"has {len(used)} colours, none of them black: export the mask white on black")
+        raise ValueError(f"has {len(used)} colours, none of them black: export the mask white on black")
     if picture.mode == "P":  # its indices are the labels
         indices = np.asarray(picture).astype(np.int32)
         return np.where(ids == 0, 0, np.where(indices == 0, 256, indices))
     if len(used) > 2:
-        raise _UnclearError(f"has {len(used)} colours, as of several classes: export one class, white on black")
+        raise ValueError(f"has {len(used)} colours, as of several classes: export one class, white on black")
     return brightest
 
 
@@ -210,22 +206,22 @@ def _foreground(levels: np.ndarray, lossy: bool) -> tuple[np.ndarray, str, np.nd
     """What `read_mask` returns, of levels (H, W) of 0 and more.
 
     Raises:
-        _UnclearError: it cannot be told which levels are foreground.
+        ValueError: it cannot be told which levels are foreground.
     """
     used = np.unique(levels)
     low, high, drawn = used[0], used[-1], not lossy and len(used) <= _FEW
     if lossy and 0 < high < _DARK:
         return levels < 0, f"is a JPEG with no level above {high}: it counts as all black", None
     if high > 0 and (low == high or (lossy and high - low < _DARK)) and high not in (255, 65535):
-        raise _UnclearError(f"has no level but {high:g}: draw the mask white on black")
+        raise ValueError(f"has no level but {high:g}: draw the mask white on black")
     if low == high or (drawn and low == 0 and len(used) == 2):
         return levels > 0, "", None
     if drawn and high <= _FEW and np.issubdtype(levels.dtype, np.integer):
         if low > 0:
-            raise _UnclearError(f"has no background: its values are {_listed(used)}, none of them 0: draw it black")
+            raise ValueError(f"has no background: its values are {_listed(used)}, none of them 0: draw it black")
         return levels > 0, f"has the values {_listed(used[1:])}: each is a region; --label takes one alone", levels
     if drawn and _has_areas_between(levels, used):
-        raise _UnclearError(f"has the levels {_listed(used)}, as of several classes: choose one with --label")
+        raise ValueError(f"has the levels {_listed(used)}, as of several classes: choose one with --label")
     note = "has more than two grey levels: the brighter half is the mask" if len(used) > 2 else ""
     return levels > high / 2, note, None
 

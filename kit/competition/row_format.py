@@ -14,8 +14,8 @@ import numpy as np
 from kit.competition import rle, shapes
 from kit.core.errors import KitError
 
-_MASKS = 20
-"""So many masks are looked at: each takes milliseconds."""
+_MASKS, _RUNS = 20, 8
+"""How many masks are looked at, each of which takes milliseconds, and how many runs each must have to tell anything."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,12 @@ def misfit(found: RowFormat, labels: Mapping[str, tuple[str, ...]], sizes: Mappi
         correlations = []
         for text in sorted(texts, key=len, reverse=True)[:_MASKS]:
             try:
-                gaps = text if found.first is None else from_absolute(text, found.first)
-                starts, ends = rle.runs(gaps, height * width)
-            except (KitError, ValueError):
+                mask = found.mask([text], (height, width), "")
+            except KitError:  # reported with its image
                 continue
-            if len(starts) >= 8:
-                correlations.append(_autocorrelation(starts, ends, 2 * max(height, width)))
+            flat = np.trim_zeros((mask if found.along_rows else mask.T).ravel())
+            if np.count_nonzero(np.diff(flat)) >= 2 * (_RUNS - 1):
+                correlations.append(_autocorrelation(flat, 2 * max(height, width)))
         if len(correlations) < 3:
             continue
         better = _better_period(np.mean(correlations, axis=0), period)
@@ -139,15 +139,12 @@ def misfit(found: RowFormat, labels: Mapping[str, tuple[str, ...]], sizes: Mappi
     return ""
 
 
-def _autocorrelation(starts: np.ndarray, ends: np.ndarray, most: int) -> np.ndarray:
-    """The share of a mask's pixels that are in the mask as well so many pixels further on; float (most + 1,)."""
-    first, span = int(starts[0]), int(ends[-1] - starts[0])
-    steps = np.zeros(span + 1, np.float32)
-    steps[starts - first], steps[ends - first] = 1, -1
+def _autocorrelation(mask: np.ndarray, most: int) -> np.ndarray:
+    """The share of a mask's pixels, bool (P,), that are in it as well so many pixels further on; float (most + 1,)."""
     from scipy import fft
 
-    spectrum = fft.rfft(np.cumsum(steps[:-1]), fft.next_fast_len(span + most + 1, real=True))
-    found: np.ndarray = fft.irfft(np.abs(spectrum) ** 2, fft.next_fast_len(span + most + 1, real=True))[: most + 1]
+    length = fft.next_fast_len(len(mask) + most + 1, real=True)
+    found: np.ndarray = fft.irfft(np.abs(fft.rfft(mask.astype(np.float32), length)) ** 2, length)[: most + 1]
     return found / found[0]
 
 

@@ -52,8 +52,6 @@ def _before_decoding(found: ImageFolder) -> Iterator[Finding]:
     yield from (Finding(False, image, *lacking) for image in found.unlabelled)
     if found.misfit:
         yield Finding(True, "", *_parted(found.misfit))
-    for image in found.resized:
-        yield Finding(False, image, "its mask is of another size", "import resizes it")
 
 
 def masks_problem(covers: Sequence[float], label: int | None = None) -> str:

@@ -63,8 +63,6 @@ def import_folder(
     log.info("%s", found)
     if found.unlabelled:
         log.warning("%d images have no truth and are left out (first: %s)", len(found.unlabelled), found.unlabelled[0])
-    if found.resized:
-        log.warning("%d masks are resized to their images (first: %s)", len(found.resized), found.resized[0])
     _check_rows(found, skip_bad)
     made_from = _fingerprint(found)
     if is_file_or_raise(out / _MARK):
@@ -134,7 +132,7 @@ def _fill(new: Path, found: ImageFolder, skip_bad: bool) -> None:
     if problem := masks_problem(covers, found.label):
         raise KitError(f"{found.folder}: {problem}")
     for note, noted in notes.items():
-        log.warning("%d masks are not black and white (first: %s): %s", len(noted), min(noted), note)
+        log.warning("%d masks (first: %s): %s", len(noted), min(noted), note)
     there = [image for image in found.test if (new / _FOLDERS[True] / f"{image}.dcm").exists()]
     write_csv(new / "train-rle.csv", labels.COLUMNS, _rows(texts, found.train))
     if len(set(sizes.values())) > 1:
