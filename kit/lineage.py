@@ -17,18 +17,8 @@ from kit.core.store import key_of
 from kit.recipes.schema import Recipe
 from kit.run import Run
 
-_AFTER_TRAINING = {
-    "about",
-    "prevalence",
-    "reported",
-    "source",
-    "threshold.gate",
-    "threshold.rule",
-    "threshold.smallest_contour",
-    "threshold.transfer",
-    "tta",
-    "untrained",
-}
+_AFTER_TRAINING = {"about", "prevalence", "reported", "source", "tta", "untrained"}
+_AFTER_TRAINING |= {f"threshold.{key}" for key in ("gate", "rule", "smallest_contour", "transfer")}
 _SCORED_BY = ("threshold.binarization", "threshold.removal", "threshold.top", "threshold.candidates")
 """Keys that a validation's score goes by."""
 

@@ -8,12 +8,11 @@ from typing import Any, cast
 
 import segmentation_models_pytorch as smp
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
 from kit.core.distributed import PRETRAINED
-from kit.core.errors import KitError, did_you_mean, printable
+from kit.core.errors import KitError, did_you_mean
 from kit.core.files import is_file_or_raise, write_bytes
 from kit.recipes.schema import Network
 
@@ -131,7 +130,7 @@ def build(network: Network, pretrained: bool = True) -> Segmenter:
             "or start from random weights (SET='network.encoder_weights=none')"
         ) from error
     if wanted not in (None, "imagenet"):
-        _load(net.encoder, Path(wanted), "network.encoder_weights", "download it again")
+        _load(net.encoder, Path(wanted), "network.encoder_weights", "give a state dict, or a .safetensors file")
     return Segmenter(net, network).to(memory_format=torch.channels_last)
 
 
@@ -180,20 +179,15 @@ def _load(module: nn.Module, path: Path, what: str, remedy: str) -> None:
     try:
         # Weights are data: nothing in them is ever run.
         state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, ValueError, EOFError) as error:
-        raise KitError(f"{what}: {path}: is not a file of weights ({type(error).__name__}): {remedy}") from error
     except Exception as error:  # pickle's own errors have no common base
-        raise KitError(
-            f"{what}: {path}: is not opened, since it is damaged or holds more than weights: download it again, or "
-            "convert it to safetensors"
-        ) from error
+        kind = type(error).__name__
+        raise KitError(f"{what}: {path}: is damaged, or holds more than weights ({kind}): {remedy}") from error
     for wrapper in ("state_dict", "model"):  # of a checkpoint that holds more than weights
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
-    if not (isinstance(state, dict) and all(isinstance(key, str) for key in state)):
-        raise KitError(f"{what}: {path}: holds {type(state).__name__}, not tensors by name: {remedy}")
-    if strange := next((key for key, tensor in state.items() if not isinstance(tensor, torch.Tensor)), None):
-        raise KitError(f"{what}: {path}: {printable(strange)} is no tensor: give a state dict alone")
+    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not named or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise KitError(f"{what}: {path}: holds something else than tensors by name: {remedy}")
     # timm's encoders stand one level deeper in smp than in their own files.
     target: nn.Module
     for target in filter(None, (module, getattr(module, "model", None))):

@@ -114,7 +114,6 @@ def make(competition: Competition, split: Split) -> Folds:
     Raises:
         KitError: there are fewer patients than folds, or a count or share that makes no sense.
     """
-    count, holdout = split.count, split.holdout
     splits = competition.folder / SPLITS
     if is_file_or_raise(splits):  # before the patients are asked for: their headers take a while
         given = read_splits(splits)
@@ -122,49 +121,47 @@ def make(competition: Competition, split: Split) -> Folds:
             raise KitError(f"{splits}: has no row for {len(missing)} training images, as {missing[0]}: add them")
         table = _table(competition)
         table["fold"] = [given[image] for image in table.image_id]
-        if split.hash_patients:
-            table["patient_id"] = [patients.pseudonym(patient) for patient in table.patient_id]
         _check_numbers(table, splits, "fix it, or remove it")
         log.info("%s: its split is used", splits)
-        return Folds(table)
-    if holdout is None:
-        if count is None or count < 2:
-            raise KitError(f"--folds {count}: at least 2 folds are needed, or a --holdout share")
-        held, parts = 1, count
     else:
-        share = Fraction(holdout).limit_denominator(20) if 0 < holdout < 1 else 0
+        table = _dealt(competition, split)
+    if split.hash_patients:
+        table["patient_id"] = table.patient_id.map(patients.pseudonym)
+    return Folds(table)
+
+
+def _dealt(competition: Competition, split: Split) -> pd.DataFrame:
+    """The table of the folds that are drawn."""
+    if split.holdout is None:
+        if split.count is None or split.count < 2:
+            raise KitError(f"--folds {split.count}: at least 2 folds are needed, or a --holdout share")
+        held, parts = 1, split.count
+    else:
+        share = Fraction(split.holdout).limit_denominator(20) if 0 < split.holdout < 1 else 0
         if not 0 < share < 1:
-            raise KitError(f"--holdout {holdout}: give a share between 0.05 and 0.95")
+            raise KitError(f"--holdout {split.holdout}: give a share between 0.05 and 0.95")
         held, parts = share.numerator, share.denominator
     table = _table(competition)
-    if table.patient_id.nunique() < parts:
+    of_patients, of_stratum = table.patient_id.nunique(), table.stratum.value_counts().max()
+    if min(of_patients, of_stratum) < parts:
         raise KitError(
-            f"{competition.folder}: {table.patient_id.nunique()} patients cannot make {parts} folds: ask for fewer, or "
-            "say in patients.csv (ImageId,PatientId) who is who"
+            f"{competition.folder}: {len(table)} images of {of_patients} patients, at most {of_stratum} of a stratum, "
+            f"cannot make {parts} folds: ask for fewer, or say in patients.csv (ImageId,PatientId) who is who"
         )
-    sizes = table.stratum.value_counts().sort_index()
-    if sizes.max() < parts:
-        raise KitError(f"{competition.folder}: no stratum has an image for each of {parts} folds: ask for fewer")
-    for stratum, size in sizes.items():
-        if size < parts:
-            short = f"the {parts} folds: some folds have" if holdout is None else f"{parts}: the held-out part may have"
-            log.warning("%d images are %s, fewer than %s none", size, stratum, short)
     from sklearn.model_selection import StratifiedGroupKFold  # takes longer to load than all else of a verb
 
     splitter = StratifiedGroupKFold(n_splits=parts, shuffle=True, random_state=split.seed)
     table["fold"] = 0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the strata that were named above
+        warnings.simplefilter("ignore")  # of strata with fewer images than folds: the table of the folds shows them
         for fold, (_, rows) in enumerate(splitter.split(table, table.stratum, table.patient_id)):
             table.loc[rows, "fold"] = fold
     numbers = np.bincount(table.fold, minlength=parts).tolist()
-    if holdout is not None:
+    if split.holdout is not None:
         numbers = [sum(numbers[:held])]
         table["fold"] = np.where(table.fold < held, 0, ONLY_TRAINING)
     _check_sizes(numbers, len(table) * held / parts, table, competition.folder)
-    if split.hash_patients:
-        table["patient_id"] = [patients.pseudonym(patient) for patient in table.patient_id]
-    return Folds(table)
+    return table
 
 
 def _check_sizes(sizes: Sequence[int], wanted: float, table: pd.DataFrame, folder: Path) -> None:

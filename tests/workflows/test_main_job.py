@@ -257,7 +257,7 @@ def test_broken_weights_cost_no_map_that_is_there(kit, place):
         weights.write_bytes(good)
     assert code == 2
     assert err.count("\n") == 1
-    assert "fold0/stage2/weights.safetensors: is not a file of weights" in err
+    assert "fold0/stage2/weights.safetensors: is damaged" in err
     assert "remove it and run" in err
     assert (run / "oof/fold0.npy").read_bytes() == before
 
