@@ -22,49 +22,18 @@ class Trained:
     """How an ensemble's classifying members are put together, with and without TTA."""
 
 
-@dataclass(frozen=True)
 class Run:
-    """Paths of a run's artefacts, relative to nothing but its folder."""
+    """Paths of a run's artefacts, by its folder."""
 
-    folder: Path
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(self.folder))
-
-    @property
-    def recipe_path(self) -> Path:
-        """The resolved recipe."""
-        return self.folder / "recipe.yaml"
-
-    @property
-    def inputs_path(self) -> Path:
-        """What the run was trained on."""
-        return self.folder / "inputs.json"
-
-    @property
-    def thresholds(self) -> Path:
-        """The rule in use and its parameters."""
-        return self.folder / "thresholds.json"
-
-    @property
-    def surface(self) -> Path:
-        """Mean OOF Dice at each point of the grid of the rule in use."""
-        return self.folder / "surface.npz"
-
-    @property
-    def submission(self) -> Path:
-        """The masks of the test images, as the competition takes them."""
-        return self.folder / "submission.csv"
-
-    @property
-    def model(self) -> Path:
-        """All that it predicts with as one file, to share."""
-        return self.folder / "model.safetensors"
-
-    @property
-    def log(self) -> Path:
-        """What the verbs said."""
-        return self.folder / "log.txt"
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.recipe_path = self.folder / "recipe.yaml"  # resolved
+        self.inputs_path = self.folder / "inputs.json"  # what it was trained on
+        self.thresholds = self.folder / "thresholds.json"  # the rule in use and its parameters
+        self.surface = self.folder / "surface.npz"  # mean OOF Dice at each point of that rule's grid
+        self.submission = self.folder / "submission.csv"  # the masks of the test images, as the competition takes them
+        self.model = self.folder / "model.safetensors"  # all that it predicts with as one file, to share
+        self.log = self.folder / "log.txt"  # what the verbs said
 
     def stage(self, fold: int, number: int) -> Path:
         """Folder of stage `number` (from 0; the folder counts from 1) of a fold."""
@@ -74,7 +43,7 @@ class Run:
         """The weights that a stage leaves and the next starts from; of several networks those of the best."""
         return self.stage(fold, number) / "weights.safetensors"
 
-    def left(self, fold: int, number: int) -> list[Path]:
+    def stage_weights(self, fold: int, number: int) -> list[Path]:
         """All weights that a stage has left, to average the predictions of."""
         found = self.stage(fold, number).glob("weights*.safetensors")
         return sorted(path for path in found if re.fullmatch(r"weights(-\d+)?", path.stem))
@@ -93,7 +62,7 @@ class Run:
             path
             for fold, number in self.finished_stages()
             if number == len(recipe.stages) - 1
-            for path in self.left(fold, number)
+            for path in self.stage_weights(fold, number)
         ]
         if not found:
             raise KitError(f"{self.folder}: no fold is trained to the end of {last}: run `make train` first")

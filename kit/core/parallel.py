@@ -1,5 +1,6 @@
 """Work side by side in threads, in order, with a bounded number of results in memory."""
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -30,12 +31,15 @@ WORKERS = min(8, cores())
 """Threads; decoding, hashing and array arithmetic release the interpreter's lock."""
 
 
-def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int = WORKERS) -> Iterator[R]:
-    """The results of `function` for each item, in order; at most `workers` items are taken ahead of the caller.
+def map_in_order(
+    function: Callable[[T], R], items: Iterable[T], workers: int = WORKERS, ahead: int | None = None
+) -> Iterator[R]:
+    """The results of `function` for each item, in order.
 
     Args:
         function: Called from threads. What it raises is raised here, in its turn.
         items: Taken one at a time, in the caller's thread.
+        ahead: How many items are taken ahead of the caller; None: as many as there are workers.
 
     >>> list(map_in_order(str.upper, "abc"))
     ['A', 'B', 'C']
@@ -44,7 +48,7 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int = 
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
-                if len(running) == workers:
+                if len(running) == (ahead or workers):
                     yield running.popleft().result()
                 running.append(pool.submit(function, item))
             while running:
@@ -70,21 +74,20 @@ def batches(
     Yields:
         The indices of a batch, and what `read` gives for each.
     """
-    starts = range(0, count, batch_size)
-    with ThreadPoolExecutor() as pool, progress(None, what, count) as bar:
 
-        def ask(start: int) -> list[Future[Any]]:
-            return [pool.submit(read, i) for i in range(start, min(start + batch_size, count))]
+    def one(index: int) -> tuple[int, Any]:
+        try:
+            return index, read(index)
+        except KitError as error:
+            return index, error
 
-        ahead = ask(0) if count else []
-        for start in starts:
-            batch, ahead = ahead, ask(start + batch_size)
-            found: dict[int, Any] = {}
-            for index, future in enumerate(batch, start):
-                try:
-                    found[index] = future.result()
-                except KitError as error:
-                    unreadable(index, error)
+    items = map_in_order(one, range(count), ahead=batch_size)
+    with progress(None, what, count) as bar:
+        while batch := list(itertools.islice(items, batch_size)):
+            for index, item in batch:
+                if isinstance(item, KitError):
+                    unreadable(index, item)
+            found = [(index, item) for index, item in batch if not isinstance(item, KitError)]
             if found:
-                yield list(found), list(found.values())
+                yield [index for index, _ in found], [item for _, item in found]
             bar.update(len(batch))

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,21 +26,13 @@ from kit.data.patients import warn_burned_in_text
 from kit.data.resize import resize_image, resize_mask
 
 
-class Rows(Protocol):
-    """What has N rows, uint8 (size, size) each."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, row: Any) -> Any: ...
-
-
 @dataclass(frozen=True)
 class Joined:
     """The rows of one array behind those of another, neither of them copied."""
 
-    first: Rows
+    first: "np.ndarray | Joined"
     """(M, size, size)."""
-    second: Rows
+    second: "np.ndarray | Joined"
     """(N, size, size): rows M to M + N."""
 
     def __len__(self) -> int:
@@ -55,9 +46,9 @@ class Joined:
 class Cache:
     """The training images at one size; row i is the i-th image of the competition's sorted training images."""
 
-    images: Rows
+    images: np.ndarray | Joined
     """uint8 (N, size, size), memory-mapped."""
-    masks: Rows
+    masks: np.ndarray | Joined
     """uint8 (N, size, size), 0 or 1, memory-mapped."""
     keys: tuple[bytes, ...]
     """What each row is of: `image_keys`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,14 +72,6 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 """Images and masks, uint8 (B, 1, size, size) each."""
 
 
-class Batches(Protocol):
-    """Batches in order, and how many there are."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Batch]: ...
-
-
 class Loader:
     """Loads batches of samples in order, ahead of their use; its workers live as long as it does.
 
@@ -92,7 +84,7 @@ class Loader:
         self._wanted: list[list[tuple[int, int]]] = []
         self._processes: Any = None
 
-    def epoch(self, batches: Sequence[np.ndarray], number: int = 0) -> Batches:
+    def epoch(self, batches: Sequence[np.ndarray], number: int = 0) -> "DataLoader | Threaded":
         """The batches of an epoch.
 
         Args:
@@ -101,7 +93,7 @@ class Loader:
         """
         wanted = [[(number, int(row)) for row in rows] for rows in batches]
         if not torch.cuda.is_available():
-            return _Threaded(self._samples, wanted, self._workers)
+            return Threaded(self._samples, wanted, self._workers)
         self._wanted[:] = wanted
         if self._processes is None:
             rows: Any = self._wanted  # read anew in each epoch; torch names lists of numbers alone, and takes any items
@@ -116,7 +108,7 @@ class Loader:
         return self._processes
 
 
-class _Threaded:
+class Threaded:
     """Batches that threads prepare beside the step on the batch before; the same for any number of threads."""
 
     def __init__(self, samples: Samples, batches: Sequence[list[tuple[int, int]]], workers: int) -> None:

@@ -48,7 +48,7 @@ class EtaEstimator:
         done = self._done + share * self._epoch
         return (self._left - share * self._epoch) * (self._seconds + spent) / done if done else None
 
-    def words(self, share: float = 0.0) -> str:
+    def format_remaining(self, share: float = 0.0) -> str:
         """As `left`, to stand at the end of a line; empty before anything was measured, and at the end of all."""
         left = self.left(share)
         return f", about {duration(left)} of training left" if left else ""

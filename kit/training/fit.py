@@ -18,6 +18,7 @@ import lightning_fabric
 import numpy as np
 import pandas as pd
 import torch
+from torch.utils.data import DataLoader
 
 from kit import networks
 from kit.competition.scoring import format_dice
@@ -25,7 +26,7 @@ from kit.core.errors import KitError
 from kit.core.files import write_text
 from kit.core.progress import progress
 from kit.data.augmentation import Augmentation
-from kit.data.dataset import UNKNOWN_MASK, Batches, FoldData, Loader, Samples
+from kit.data.dataset import UNKNOWN_MASK, FoldData, Loader, Samples, Threaded
 from kit.data.sampler import batches, drawn, epoch_order, repeats
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
@@ -83,7 +84,7 @@ class Task:
         """Of samples as they are."""
         return Loader(Samples(self.data.cache))
 
-    def batches(self, fabric: lightning_fabric.Fabric, epoch: int) -> Batches:
+    def batches(self, fabric: lightning_fabric.Fabric, epoch: int) -> DataLoader | Threaded:
         """The augmented batches of this process in an epoch, from 0."""
         data, share = self.data, self.stage.positives_in(epoch)
         order = epoch_order(data.positive, share, self.seed, epoch, data.extra, self.recipe.extra_weight)
@@ -129,7 +130,7 @@ def fit(
             clock.end_epoch(row["seconds"])
             validated = f", validation Dice {format_dice(row)}" if is_validated else ""
             what = f"{_named(task, row)}: loss {row['loss']:.4f}{validated}"
-            log.info("%s in %.0f s%s", what, row["seconds"], clock.words())
+            log.info("%s in %.0f s%s", what, row["seconds"], clock.format_remaining())
             if fabric.is_global_zero:
                 _write_metrics(task.folder, state.history)
             call_all(hooks, state.network, row)
@@ -229,7 +230,7 @@ def _named(task: Task, row: Row) -> str:
 
 def _note(steps: step.Progress, clock: EtaEstimator, share: float) -> str:
     """What stands beside the bar: the mean loss so far, and how long the training will take."""
-    return f"loss {steps.loss:.4f}{clock.words(share)}"
+    return f"loss {steps.loss:.4f}{clock.format_remaining(share)}"
 
 
 def _diverged(fabric: lightning_fabric.Fabric, task: Task, row: Row, error: step.NotFiniteError) -> KitError:

@@ -301,7 +301,7 @@ def _predict_fold(session: Session, run: Run, recipe: Recipe, fold: int) -> bool
         tuple(cached.keys[row] for row in rows),
         lambda index: np.array(cached.images[rows[index]]),
     )
-    trained = Trained(recipe, {recipe.label: run.left(fold, len(recipe.stages) - 1)}, run.thresholds)
+    trained = Trained(recipe, {recipe.label: run.stage_weights(fold, len(recipe.stages) - 1)}, run.thresholds)
     files = predictions.files_of(trained, partial(run.oof, fold), images)
     return predictions.predict(trained, files, images, session.team, f"fold {fold} OOF maps")
 

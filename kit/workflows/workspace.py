@@ -157,7 +157,7 @@ def check_maps(opened: OpenRun) -> None:
     for part in opened.recipe.parts():
         run = opened.run.part(part)
         for fold in opened.split.numbers:
-            weights = run.left(fold, len(part.stages) - 1)
+            weights = run.stage_weights(fold, len(part.stages) - 1)
             for path in (run.oof(fold, tta, part.role) for tta in (True, False)):
                 if not (path.is_file() and keys_path(path).is_file() and weights):
                     raise KitError(f"{path}: there are no out-of-fold maps of every fold yet: run `make train` first")

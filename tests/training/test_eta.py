@@ -19,7 +19,7 @@ def test_before_anything_was_measured_nothing_is_said():
     clock = EtaEstimator(300)
     clock.begin(3, 100)
     assert clock.left() is None
-    assert clock.words() == ""
+    assert clock.format_remaining() == ""
 
 
 @given(
@@ -43,7 +43,7 @@ def test_steps_of_the_first_epoch_tell_already(now):
     clock.begin(4, 100)
     now[0] = 5.0
     assert clock.left(0.25) == pytest.approx(20 * 4 + 80 * 2 - 5)
-    assert clock.words(0.25) == ", about 3 min 55 s of training left"
+    assert clock.format_remaining(0.25) == ", about 3 min 55 s of training left"
 
 
 def test_a_resumed_stage_counts_its_epochs_and_one_that_stops_early_gives_back_the_rest():
