@@ -13,7 +13,7 @@ parts may be missing.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,7 +131,9 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     if missing and not allow_missing:
         raise KitError(
             f"{labels_path}: {len(missing)} of {len(regions)} labelled images have no DICOM file in "
-            f"{' or '.join(layout.train)} ({_some(missing)}): {_about_missing(folder, missing, images)}"
+            f"{' or '.join(layout.train)} ({_some(missing)}), where there are {_some(list(images)) or 'none'}: fetch "
+            "them (docs/how-to/competition.md names mirrors; Kaggle's files of round 2 hold the test images alone), "
+            f"bring in other formats with `kit import {folder} --out data/NAME`, or use --allow-missing"
         )
     train = {image_id: path for image_id, path in images.items() if image_id in regions}
     if not train:
@@ -219,29 +221,6 @@ def usual_shape(paths: list[Path]) -> tuple[int, int]:
     some = paths[:: max(1, len(paths) // 9)][:9]
     found = Counter(pictures.shapes_of({str(path): path for path in some}).values())
     return found.most_common(1)[0][0] if found else dicom.read_metadata(some[0]).shape
-
-
-def _about_missing(folder: Path, missing: list[str], images: Mapping[str, Path]) -> str:
-    """What to do about labelled images without a file."""
-    if numbers := _as_numbers(missing, images):
-        return numbers
-    elsewhere = {image_files.without_ending(path.name) for path in image_files.walk(folder)}
-    if not elsewhere.isdisjoint(map(image_files.without_ending, missing)):
-        return f"they are there in another format or place: bring them in with `kit import {folder} --out data/NAME`"
-    if not images:
-        return (
-            "the training images are missing as a whole; Kaggle's files of round 2 hold the test images alone: "
-            "fetch a mirror of them (docs/how-to/competition.md)"
-        )
-    return "fetch them, or use --allow-missing"
-
-
-def _as_numbers(missing: list[str], images: Container[str]) -> str:
-    """What to say of ids that a spreadsheet took for numbers, as 04567 that became 4567; empty where there are none."""
-    for image in missing:
-        if image.isdecimal() and any(f"{'0' * zeros}{image}" in images for zeros in range(1, 9)):
-            return f"a spreadsheet has taken ids for numbers and cut their zeros (as {image}): export them as text"
-    return ""
 
 
 def _there(path: Path) -> Path | None:

@@ -16,10 +16,6 @@ UNKNOWN_MASK = 255
 """Every pixel of a mask of which nothing is known but that it is not empty."""
 
 
-def _none() -> np.ndarray:
-    return np.zeros(0, int)
-
-
 @dataclass(frozen=True)
 class FoldData:
     """What one fold trains and validates on, at one size."""
@@ -33,7 +29,7 @@ class FoldData:
     """bool (len(training),): has pneumothorax."""
     extra: int = 0
     """How many of `training` are of extra data."""
-    unknown: np.ndarray = field(default_factory=_none)
+    unknown: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     """Row numbers of positives whose mask is not known, only that there is one."""
 
 

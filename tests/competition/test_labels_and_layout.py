@@ -152,10 +152,11 @@ class TestLayout:
         assert list(found.test) == ["ID_1.dcm", "ID_2"]
         assert found.patients == {"a": "P1", "b": "P1"}
 
-    def test_ids_whose_zeros_a_spreadsheet_has_cut_are_named(self, images, tmp_path):
+    def test_ids_that_are_none_of_the_files_are_told_beside_them(self, images, tmp_path):
+        """As those whose zeros a spreadsheet has cut."""
         write(tmp_path / "train-rle.csv", "ImageId,EncodedPixels\n4567,-1\n891,-1\n")
         self.put(images, tmp_path / "dicom-images-train", "04567", "891")
-        with pytest.raises(KitError, match="a spreadsheet has taken ids for numbers and cut their zeros"):
+        with pytest.raises(KitError, match=r"\(4567\), where there are 04567, 891: fetch them"):
             layout.open_folder(tmp_path)
 
     def test_training_images_that_are_missing_as_a_whole(self, images, tmp_path):
@@ -163,7 +164,7 @@ class TestLayout:
         shutil.rmtree(tmp_path / "dicom-images-train")
         shutil.rmtree(tmp_path / "dicom-images-test")
         with pytest.raises(
-            KitError, match=r"3 of 3 labelled .* missing as a whole; Kaggle's files of round 2 hold the test"
+            KitError, match=r"3 of 3 labelled .* there are none: .*Kaggle's files of round 2 hold the test"
         ):
             layout.open_folder(tmp_path)
 
