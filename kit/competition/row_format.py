@@ -6,6 +6,7 @@ own, `starts-1,rows,900x700`, or guessed and said; either is held against the ma
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -76,14 +77,16 @@ def guess(labels: Mapping[str, tuple[str, ...]], sizes: Mapping[str, tuple[int, 
         sizes: (H, W) of the images that can be read.
     """
     texts = [(image, text) for image, rows in labels.items() for text in rows if text.strip() not in ("", rle.EMPTY)]
-    whole = math.prod(rle.SHAPE)
-    fitting = [(image, text) for image, text in texts if _fits(text, whole)]  # others are broken and prove nothing
-    misfits = sum(not _fits(text, math.prod(sizes.get(image, rle.SHAPE))) for image, text in fitting)
-    shape = rle.SHAPE if misfits > len(fitting) / 4 else None  # small masks near the first pixel fit any size
-    pixels = {image: math.prod(shape or sizes.get(image, rle.SHAPE)) for image, _ in texts}
-    absolute = sum(is_absolute(text, pixels[image]) for image, text in texts)
-    gaps = sum(not _is_ascending(text, pixels[image]) for image, text in texts) if absolute else 0
-    if absolute <= gaps:
+
+    def count(shape: tuple[int, int] | None) -> Counter[tuple[bool, bool]]:
+        return Counter(_readings(text, math.prod(shape or sizes.get(image, rle.SHAPE))) for image, text in texts)
+
+    own, whole = count(None), count(rle.SHAPE)
+    neither = False, False  # such a row is broken, and proves nothing
+    misfits, fitting = own[neither] - whole[neither], len(texts) - whole[neither]
+    shape = rle.SHAPE if misfits > fitting / 4 else None  # small masks near the first pixel fit any size
+    found = whole if shape else own
+    if found[False, True] <= found[True, False]:
         return RowFormat(shape=shape)
     starts = [int(text.split()[0]) for _, text in texts if text.split()[0].isdecimal()]
     return RowFormat(first=min(1, *starts), shape=shape)
@@ -177,7 +180,7 @@ def is_absolute(text: str, pixels: int) -> bool:
     >>> is_absolute("5 2 40 3 90 1", 100), is_absolute("5 2 40 3 20 1", 100), is_absolute("5 2 90 30", 100)
     (True, False, False)
     """
-    return not _is_gaps(text, pixels) and _is_ascending(text, pixels)
+    return _readings(text, pixels) == (False, True)
 
 
 def from_absolute(text: str, first: int = 1) -> str:
@@ -200,25 +203,17 @@ def from_absolute(text: str, first: int = 1) -> str:
     return " ".join(f"{gap} {length}" for gap, length in zip(gaps, values[1::2], strict=True))
 
 
-def _fits(text: str, pixels: int) -> bool:
-    """Whether a text can be a mask of so many pixels, by gaps or by absolute starts."""
-    return _is_gaps(text, pixels) or _is_ascending(text, pixels)
-
-
-def _is_gaps(text: str, pixels: int) -> bool:
+def _readings(text: str, pixels: int) -> tuple[bool, bool]:
+    """Whether a text makes sense on an image of so many pixels as gaps, and as starts counted from its first pixel."""
     try:
         rle.runs(text, pixels)
+        as_gaps = True
     except KitError:
-        return False
-    return True
-
-
-def _is_ascending(text: str, pixels: int) -> bool:
-    """Whether a text can be absolute starts: runs that follow each other within the image."""
+        as_gaps = False
     words = text.split()
     if not words or len(words) % 2 or not all(re.fullmatch(r"\d{1,18}", word, re.ASCII) for word in words):
-        return False
+        return as_gaps, False
     values = np.array(list(map(int, words)), np.int64)
     starts, lengths = values[::2], values[1::2]
     ends = starts + lengths
-    return bool(lengths.all() and np.all(ends[:-1] <= starts[1:]) and ends[-1] <= pixels + 1)
+    return as_gaps, bool(lengths.all() and np.all(ends[:-1] <= starts[1:]) and ends[-1] <= pixels + 1)
