@@ -146,7 +146,8 @@ def _without_copies(files: Sequence[ImageFile]) -> list[ImageFile]:
     for file in files:
         with opened(file.path) as handle:
             beginnings.append((os.fstat(handle.fileno()).st_size, handle.read(_BEGINNING)))
-    times, kept = Counter(beginnings), {}
+    times = Counter(beginnings)
+    kept: dict[tuple[object, str], ImageFile] = {}
     for file, beginning in zip(files, beginnings, strict=True):
         kept.setdefault((beginning, sha256(file.path) if times[beginning] > 1 else ""), file)
     return list(kept.values())

@@ -1,6 +1,5 @@
 """JSON files with a typed model: what a file holds is what its model says, or the error names file, key and reason."""
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -83,12 +82,6 @@ class _Loader(yaml.SafeLoader):
             if times > 1:
                 raise yaml.composer.ComposerError(None, None, f"{key} is there {times} times", node.start_mark)
         return node
-
-
-# YAML 1.1 takes 1e-4, without a dot, for a text.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+\Z"), list("-+0123456789")
-)
 
 
 def load_yaml(text: str, where: Path | str) -> Any:

@@ -122,7 +122,10 @@ def _parsed(pair: str) -> tuple[str, Any]:
     key, equals, text = pair.partition("=")
     if not equals or not key:
         raise KitError(f"SET: {pair!r} is not KEY=VALUE, as in SET='stages.0.epochs=2 seed=1'")
-    return key, load_yaml(text, f"SET: {key}")
+    value = load_yaml(text, f"SET: {key}")
+    # YAML 1.1 takes 1e-4, without a dot, for a text.
+    is_number = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value, re.ASCII)
+    return key, float(value) if is_number else value
 
 
 def owners_of_stages(content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
