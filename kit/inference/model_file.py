@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from kit import networks, recipes
-from kit.core.documents import Document, Sha256, told
+from kit.core.documents import Document, Sha256, format_errors
 from kit.core.errors import KitError, printable
 from kit.core.files import is_file_or_raise, replacing
 from kit.core.version import VERSION
@@ -98,7 +98,7 @@ def read(path: Path, device: torch.device | str = "cpu") -> Content:
     try:
         header = _Header.model_validate_json(written)
     except ValidationError as error:
-        raise KitError(f"{printable(path)}: {told(error)}: {REMEDY}") from None
+        raise KitError(f"{printable(path)}: {format_errors(error)}: {REMEDY}") from None
     if _hash(tensors) != header.tensors:
         raise KitError(f"{printable(path)}: is damaged (its weights are not those that were written): {REMEDY}")
     recipe = recipes.parse(yaml.safe_load(header.recipe), str(path))
