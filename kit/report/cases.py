@@ -20,6 +20,7 @@ from kit.inference import maps, rules, thresholds_file
 from kit.inference.masks import read_image_probabilities
 from kit.inference.rules import GatedRule
 from kit.report.document import Case
+from kit.report.gallery import Outlines, outlines
 from kit.run import Run
 from kit.thresholds.calibration import ExpectedSearch
 from kit.thresholds.cross_validation import leave_out, prevalence_weights
@@ -43,6 +44,8 @@ class Cases:
     """Where each image's map lies, in the table's order: columns file and index."""
     weights: np.ndarray
     """How much each image counts, (N,): 1, or what brings the positives to the recipe's prevalence."""
+    outlines: list[Outlines]
+    """The borders of each image's mask, in the table's order."""
 
     @property
     def positive(self) -> np.ndarray:
@@ -75,7 +78,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
             raise KitError(
                 f"{source.file[0]}: image {image} is not in {competition.labels_path}: run `make train` again"
             )
-    counts = Histograms(len(source))
+    counts, borders = Histograms(len(source)), dict[int, Outlines]()
 
     def row(index: int) -> tuple:
         image = source.image_id[index]
@@ -86,6 +89,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
         counts.add(index, levels, truth)
         gate = (source.probability[index],) if isinstance(rule, GatedRule) else ()
         mask = rule.mask(levels, *gate)
+        borders[index] = outlines(mask)
         overlap, area = np.count_nonzero(mask & truth), np.count_nonzero(mask)
         cm2 = None if header.pixel_area is None else header.pixel_area * truth.size / 100
         distance = hausdorff95(mask, truth)
@@ -115,7 +119,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
         [overlap > 0, positive & (area > 0), positive, area > 0], OUTCOMES[:-1], default=OUTCOMES[-1]
     )
     weights = prevalence_weights(positive, thresholds_file.read(run.thresholds).prevalence)
-    return Cases(table[COLUMNS], counts, source[["file", "index"]], weights)
+    return Cases(table[COLUMNS], counts, source[["file", "index"]], weights, [borders[row] for row in table.index])
 
 
 def hausdorff95(mask: np.ndarray, truth: np.ndarray) -> float | None:

@@ -18,6 +18,8 @@ BAR = 34
 
 Layer = tuple[np.ndarray, tuple[int, int, int], str]
 """A mask, bool (H, W), its colour and its name."""
+Outlines = list[list[int]]
+"""The borders of a mask, each as x, y, x, y, … in thousandths of the image's sides."""
 
 
 def picture(pixels: np.ndarray, layers: Sequence[Layer], caption: str, side: int = SIDE) -> np.ndarray:
@@ -62,6 +64,18 @@ def outlined(plain: np.ndarray, layers: Sequence[Layer]) -> np.ndarray:
         borders, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(drawn, borders, -1, colour, max(1, width // 320), cv2.LINE_AA)
     return drawn
+
+
+def outlines(mask: np.ndarray) -> Outlines:
+    """The borders of a mask, bool (H, W), and of its holes.
+
+    >>> outlines(np.zeros((4, 4), bool))
+    []
+    """
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    scale = 1000 / np.array(mask.shape[::-1])
+    smooth = [cv2.approxPolyDP(border, max(mask.shape) / 700, True) for border in found]
+    return [np.rint((border[:, 0] + 0.5) * scale).astype(int).ravel().tolist() for border in smooth if len(border) > 2]
 
 
 def png(picture: np.ndarray) -> bytes:

@@ -45,7 +45,7 @@ def compare(
     overview = pd.DataFrame([_row(name, chosen[name], found) for name, found in measured.items()]).round(4)
     target = Path(out) if out else place / f"compare-{'-'.join(runs)}.html"
     (first, found), (second, others) = list(measured.items())[:2]
-    gallery = live.pack(runs[first], found, competition, live.Other(second, runs[second], others))
+    gallery = live.pack(runs[first], found, competition, (second, others))
     write_text(target, page.compare(pairs, overview, gallery, target.with_suffix("")))
     headlines = [f"{name}: {summary.headline(found)}" for name, found in chosen.items()]
     return "\n".join([*headlines, comparison.text(pairs)]), target

@@ -23,6 +23,7 @@ from kit.report import (
     cases,
     comparison,
     detection,
+    gallery,
     headline,
     leaderboard,
     learning,
@@ -242,14 +243,16 @@ def test_the_distance_of_outlines_is_that_of_their_pixels(finished):
 def test_two_runs_stand_in_one_gallery(finished, another):
     other, found = another
     table, source = (rows[1:].reset_index(drop=True) for rows in (found.table, found.source))
-    part = dataclasses.replace(found, table=table, source=source)  # without the first image
-    packed = live.pack(finished.run, finished.cases, finished.competition, live.Other("other", other, part))
+    # Without the first image.
+    part = dataclasses.replace(found, table=table, source=source, outlines=found.outlines[1:])
+    packed = live.pack(finished.run, finished.cases, finished.competition, ("other", part))
     assert packed["other"]["dice"] == [None, *found.table.dice[1:]]
     assert "other" not in packed["images"][0]
-    rule = rules.read(other.thresholds)
+    own, beside = rules.read(finished.run.thresholds), rules.read(other.thresholds)
     for image in packed["images"][1:]:
-        mask = rule.mask(maps.upsample(found.levels(image["row"]), finished.competition.shape))
-        assert image["other"] == live.outlines(mask)
+        for name, rule, shown in (("mask", own, finished.cases), ("other", beside, found)):
+            mask = rule.mask(maps.upsample(shown.levels(image["row"]), finished.competition.shape))
+            assert image[name] == gallery.outlines(mask)
     assert live.pack(finished.run, finished.cases, finished.competition)["other"] is None
 
 
@@ -361,7 +364,7 @@ def test_a_rule_of_the_recipe_s_own_is_none_that_was_searched(finished, tmp_path
     assert headline.reason(run, searches) == told
     first, *others = live.rule_choices(run, finished.cases)
     assert (first["name"], first["level"], first["removal"]) == ("image", rules.level_of(0.75), 2048)
-    assert "image" not in {other["name"] for other in others}
+    assert {other["name"] for other in others} == {"triplet", "expected"}
 
 
 def test_an_older_submission_s_score_is_told_as_one(finished, tmp_path):

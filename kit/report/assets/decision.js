@@ -1,12 +1,10 @@
 "use strict";
-// What a rule makes of every image of the page: the run's own as it is known, others by counts, and what `component`
-// leaves by its map.
+// What a rule makes of every image of the page: the run's own as it is known, others by counts.
 class Decision {
   constructor(data, counts) {
     Object.assign(this, { data, counts, rule: { ...data.rules[0] } });
     this.dice = new Float64Array(counts.length);
     this.area = new Float64Array(counts.length);
-    this.estimated = new Map(); // by row: what `component` leaves of an image, from its small map
     this.maps = new Map();
     this.decide();
     this.totals(); // notes what the run's own rule scores
@@ -21,12 +19,8 @@ class Decision {
         continue;
       }
       const cut = this.cut(row);
-      let pixels = counts.areaAt(row, cut);
-      let overlap = counts.overlapAt(row, cut);
-      const left = rule.name === "component" && cut < 256 ? this.estimated.get(row) : undefined;
-      if (left) [pixels, overlap] = [pixels * left.area, overlap * left.overlap];
-      this.area[row] = pixels;
-      this.dice[row] = diceOf(pixels, overlap, counts.truth[row]);
+      this.area[row] = counts.areaAt(row, cut);
+      this.dice[row] = diceOf(this.area[row], counts.overlapAt(row, cut), counts.truth[row]);
     }
   }
 
@@ -35,34 +29,9 @@ class Decision {
     return cutOf(this.rule, this.counts, this.data.cases.image_probability, row);
   }
 
-  async estimate() {
-    const { data, estimated, rule } = this;
-    estimated.clear();
-    if (rule.exact || rule.name !== "component" || !rule.removal) return;
-    const side = data.mapSide;
-    for (const image of data.images) {
-      const { map, truth } = await this.mapOf(image);
-      if (this.rule !== rule) return; // another one was chosen meanwhile, and is estimated by a call of its own
-      const mask = map.map((level) => (level >= rule.level ? 1 : 0));
-      const before = tally(mask, truth);
-      const after = tally(removeSmall(mask, side, (rule.removal * side * side) / data.fullArea), truth);
-      const share = (part, whole) => (whole ? part / whole : 0);
-      estimated.set(image.row, {
-        area: share(after.area, before.area),
-        overlap: before.overlap ? share(after.overlap, before.overlap) : share(after.area, before.area),
-      });
-    }
-  }
-
-  // The small map of an image and its truth, a promise of Uint8Arrays.
+  // The small map of an image, a promise of a Uint8Array.
   mapOf(image) {
-    if (!this.maps.has(image.row)) {
-      const size = this.data.mapSide ** 2;
-      this.maps.set(
-        image.row,
-        inflated(image.map).then((bytes) => ({ map: bytes.subarray(0, size), truth: bytes.subarray(size) })),
-      );
-    }
+    if (!this.maps.has(image.row)) this.maps.set(image.row, inflated(image.map));
     return this.maps.get(image.row);
   }
 
@@ -71,15 +40,9 @@ class Decision {
     return this.area[row] ? "false positive" : "kept empty";
   }
 
-  // The Dice of all images by the surface that the search has left, exact for `component` too; `removal` is one of its.
-  surfaceDice() {
-    const { level, removal, removals, surface } = this.rule;
-    return surface[Math.min(level, 255) * removals.length + removals.indexOf(removal)];
-  }
-
   // Names and values of what the rule scores on all images.
   totals() {
-    const { area, counts, data, dice, rule } = this;
+    const { area, counts, data, dice } = this;
     let sum = 0, weight = 0, positives = 0, found = 0, empty = 0, masked = 0;
     for (let row = 0; row < counts.length; row++) {
       sum += data.weights[row] * dice[row];
@@ -87,22 +50,16 @@ class Decision {
       masked += area[row] > 0;
       if (counts.truth[row]) { positives++; found += dice[row]; } else empty += area[row] === 0;
     }
-    const component = rule.name === "component" && !rule.exact;
-    // The surface is of the gate that was searched.
-    const known = component && rule.surface && rule.gate === data.rules.find(({ name }) => name === rule.name).gate;
-    const whole = known ? this.surfaceDice() : sum / weight;
+    const whole = sum / weight;
     this.first ??= whole;
     const gain = whole - this.first;
-    const near = component ? "≈ " : "";
-    // What `component` leaves of an image without a picture is not known here.
-    const unknown = component && rule.removal > 0 && data.images.length < counts.length;
     const negatives = counts.length - positives;
     return [
-      ["Dice of all images", known || !unknown ? (known ? "" : near) + whole.toFixed(4) : "–"],
-      ["against the run's rule", known || !unknown ? `${gain >= 0 ? "+" : "−"}${Math.abs(gain).toFixed(4)}` : "–"],
-      ["on positives", positives && !unknown ? near + (found / positives).toFixed(4) : "–"],
-      ["negatives kept empty", negatives && !unknown ? `${near}${((100 * empty) / negatives).toFixed(1)} %` : "–"],
-      ["images with a mask", unknown ? "–" : `${near}${masked} of ${counts.length}`],
+      ["Dice of all images", whole.toFixed(4)],
+      ["against the run's rule", `${gain >= 0 ? "+" : "−"}${Math.abs(gain).toFixed(4)}`],
+      ["on positives", positives ? (found / positives).toFixed(4) : "–"],
+      ["negatives kept empty", negatives ? `${((100 * empty) / negatives).toFixed(1)} %` : "–"],
+      ["images with a mask", `${masked} of ${counts.length}`],
     ];
   }
 
@@ -118,7 +75,7 @@ class Decision {
   }
 
   score(row) {
-    return `${this.estimated.has(row) ? "≈ " : ""}${this.dice[row].toFixed(3)}`;
+    return this.dice[row].toFixed(3);
   }
 
   // The Dice of the run that this one is compared with; nothing where there is none.
@@ -143,14 +100,4 @@ class Decision {
   describe({ id, row }) {
     return `Image ${id}: ${this.outcome(row)}, Dice ${this.score(row)}, ${this.areas(row)}`;
   }
-}
-
-// Foreground of a mask, and of mask and truth together.
-function tally(mask, truth) {
-  const sums = { area: 0, overlap: 0 };
-  for (let i = 0; i < mask.length; i++) {
-    sums.area += mask[i];
-    sums.overlap += mask[i] & truth[i];
-  }
-  return sums;
 }

@@ -11,9 +11,6 @@
   }
   const images = data.images;
   const known = data.rules;
-  for (const rule of known) {
-    if (rule.surface) rule.surface = new Float32Array((await inflated(rule.surface)).buffer);
-  }
   const decision = new Decision(data, counts);
   const { dice, area } = decision;
   const tiles = new Map();
@@ -141,20 +138,20 @@
     }
   }
 
-  async function restore() {
+  function restore() {
     const state = new URLSearchParams(location.hash.slice(1));
     for (const name of [...filters, "sort", "search"]) {
       if (state.has(name)) element(name).value = state.get(name);
       if (element(name).selectedIndex < 0) element(name).selectedIndex = 0; // a value that is none of this page
     }
     const rule = ruleOf(state.get("rule"));
-    if (rule) {
+    if (rule?.level !== undefined || rule?.cut) {
       const given = thresholds.filter((name) => rule[name] !== undefined && state.has(name) && isFinite(state.get(name)));
       const values = Object.fromEntries(given.map((name) => [name, Number(state.get(name))]));
-      decision.rule = stopped({ ...rule, exact: undefined, ...values });
+      decision.rule = { ...rule, exact: undefined, ...values };
       element("rule").value = rule.name;
     }
-    await settle();
+    settle();
     const open = images.find(({ id }) => id === state.get("case"));
     if (open) viewer.show(open);
   }
@@ -180,7 +177,7 @@
   const placeOf = (removal) => Math.round((Math.log2(removal + 1) / Math.log2(data.fullArea + 2)) * 2000);
 
   const ruleOf = (name) => known.find((rule) => rule.name === name);
-  // A rule without thresholds shows those of another one: moving them chooses it.
+  // A rule whose thresholds cannot be moved shows those of another one: moving them chooses it.
   const movable = (name) =>
     name !== "gate" && decision.rule.level === undefined ? ruleOf("image") ?? decision.rule : decision.rule;
 
@@ -213,27 +210,20 @@
     shown.slice(0, visible).forEach(refresh);
   }
 
-  async function settle() {
-    await decision.estimate();
+  function settle() {
     follow();
     arrange();
   }
 
   function choose(name) {
     decision.rule = { ...ruleOf(name) };
-    return settle();
+    settle();
   }
 
-  // The exact Dice of `component` is known at the surface's values of `removal` alone: its slider stops at these.
-  const stopped = (rule) => {
-    if (!rule.surface) return rule;
-    const away = (removal) => Math.abs(placeOf(removal) - placeOf(rule.removal));
-    return { ...rule, removal: rule.removals.reduce((best, one) => (away(one) < away(best) ? one : best)) };
-  };
   const read = { top: Number, level: Number, removal: (value) => removalOf(Number(value)), gate: (value) => Number(value) / 100 };
   for (const [name, value] of Object.entries(read)) {
     element(name).addEventListener("input", () => {
-      decision.rule = stopped({ ...movable(name), exact: undefined, [name]: value(element(name).value) });
+      decision.rule = { ...movable(name), exact: undefined, [name]: value(element(name).value) };
       element("rule").value = decision.rule.name;
       follow();
     });
@@ -260,7 +250,7 @@
   for (const form of ["live", "filters", "look"]) element(form).addEventListener("submit", (event) => event.preventDefault());
 
   document.querySelector(".workbench").hidden = false;
-  await restore();
+  restore();
   ready = true;
   document.documentElement.dataset.ready = "yes"; // for tests
 })();

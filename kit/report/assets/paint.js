@@ -1,24 +1,22 @@
 "use strict";
 // Masks, probabilities and outlines on a canvas.
-const COLOURS = { truth: "#22d3ee", found: [255, 122, 26], other: "#be8cff" };
+const FOUND = [255, 122, 26];
+const COLOURS = { truth: "#22d3ee", found: `rgb(${FOUND})`, other: "#be8cff" };
 
 // Draws layers of an image (prediction, probability, truth, the mask of another run) on a canvas of `side` pixels.
 async function paint(canvas, decision, image, layers, side) {
   const { data, rule } = decision;
-  const { map } = await decision.mapOf(image);
+  const map = await decision.mapOf(image);
   if (canvas.width !== side) canvas.width = canvas.height = side;
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, side, side);
-  const cut = decision.area[image.row] ? decision.cut(image.row) : 256;
-  if (layers.includes("prediction")) {
-    canvas.dataset.pixels = 0;
-    if (cut < 256) {
-      // `component` looks at the small map, whose pixels its areas are counted in; the others at the enlarged one.
-      const small = rule.name === "component" ? maskOf(map, data.mapSide, cut, rule, data.fullArea) : null;
-      const levels = enlarged(map, data.mapSide, side);
-      const kept = small ? enlarged(small.map((pixel) => pixel * 255), data.mapSide, side) : null;
-      fill(context, side, canvas, (i) => levels[i] >= cut && (!kept || kept[i] > 64));
-    }
+  if (layers.includes("prediction") && rule.exact) {
+    canvas.dataset.pixels = decision.area[image.row];
+    outline(context, side, image.mask, COLOURS.found, true);
+  } else if (layers.includes("prediction")) {
+    const cut = decision.area[image.row] ? decision.cut(image.row) : 256;
+    const levels = enlarged(map, data.mapSide, side);
+    fill(context, side, canvas, (i) => levels[i] >= cut);
   }
   if (layers.includes("probability")) heat(context, side, enlarged(map, data.mapSide, side));
   if (layers.includes("truth")) outline(context, side, image.outline, COLOURS.truth);
@@ -26,7 +24,7 @@ async function paint(canvas, decision, image, layers, side) {
 }
 
 function fill(context, side, canvas, inside) {
-  const [red, green, blue] = COLOURS.found;
+  const [red, green, blue] = FOUND;
   const picture = context.createImageData(side, side);
   let pixels = 0;
   for (let i = 0; i < side * side; i++) {
@@ -52,14 +50,18 @@ function heat(context, side, levels) {
   context.putImageData(picture, 0, 0);
 }
 
-function outline(context, side, borders, colour) {
-  context.strokeStyle = colour;
+// The borders of a mask, with what lies inside an odd number of them where it is filled.
+function outline(context, side, borders, colour, filled = false) {
+  const path = new Path2D();
+  for (const border of borders) {
+    for (let i = 0; i < border.length; i += 2) path[i ? "lineTo" : "moveTo"]((border[i] * side) / 1000, (border[i + 1] * side) / 1000);
+    path.closePath();
+  }
+  context.strokeStyle = context.fillStyle = colour;
   context.lineWidth = Math.max(1.5, side / 200);
   context.lineJoin = "round";
-  for (const border of borders) {
-    context.beginPath();
-    for (let i = 0; i < border.length; i += 2) context.lineTo((border[i] * side) / 1000, (border[i + 1] * side) / 1000);
-    context.closePath();
-    context.stroke();
-  }
+  context.stroke(path);
+  context.globalAlpha = 0.3;
+  if (filled) context.fill(path, "evenodd");
+  context.globalAlpha = 1;
 }

@@ -1,5 +1,5 @@
 "use strict";
-// The decision rules of kit/inference/rules.py over the page's counts, exact, and over its small maps, to draw masks.
+// The decision rules of kit/inference/rules.py over the page's counts: exact, of all but `component`.
 
 const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
@@ -48,45 +48,8 @@ const diceOf = (area, overlap, truth) => (area + truth ? (2 * overlap) / (area +
 function cutOf(rule, counts, probability, row) {
   if (rule.gate !== undefined && probability[row] < rule.gate) return 256;
   if (rule.cut) return rule.cut[row];
-  if (rule.name === "component") return rule.level;
   const sure = rule.name === "triplet" ? rule.top : rule.level;
   return counts.size(row, counts.areaAt(row, sure)) >= rule.removal ? rule.level : 256;
-}
-
-// Removes 8-connected components of fewer than `smallest` pixels from a mask in place.
-function removeSmall(mask, side, smallest) {
-  if (smallest <= 1) return mask;
-  const seen = new Uint8Array(mask.length);
-  const stack = new Int32Array(mask.length);
-  for (let start = 0; start < mask.length; start++) {
-    if (!mask[start] || seen[start]) continue;
-    let top = 0;
-    let size = 0;
-    stack[size++] = start; // the stack keeps what was visited: the component itself
-    seen[start] = 1;
-    while (top < size) {
-      const here = stack[top++];
-      const x = here % side;
-      for (let dy = -side; dy <= side; dy += side) {
-        for (let dx = -1; dx <= 1; dx++) {
-          const next = here + dy + dx;
-          if (x + dx < 0 || x + dx >= side || next < 0 || next >= mask.length) continue;
-          if (mask[next] && !seen[next]) {
-            seen[next] = 1;
-            stack[size++] = next;
-          }
-        }
-      }
-    }
-    if (size < smallest) for (let i = 0; i < size; i++) mask[stack[i]] = 0;
-  }
-  return mask;
-}
-
-// The mask of a small map at a cut, Uint8Array of 0 and 1.
-function maskOf(map, side, cut, rule, fullArea) {
-  const mask = map.map((level) => (level >= cut ? 1 : 0));
-  return rule.name === "component" ? removeSmall(mask, side, (rule.removal * side * side) / fullArea) : mask;
 }
 
 // A square map at another size, bilinear as OpenCV does it.
