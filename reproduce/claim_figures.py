@@ -9,28 +9,16 @@ from matplotlib.axes import Axes
 from kit.report import figures
 from kit.report.figures import Drawn
 from reproduce import claims
-from reproduce.claims import Difference
 from reproduce.scores import RunScores
-from reproduce.studies import HALF, LOW, ONE, TWO
+from reproduce.studies import ONE, TWO
 
-SIZE = 6.4, 4.0
-"""Inches."""
 IMAGES = {"validation images": False, "test images": True}
-WORTH = {
-    "claims-two-stages": (ONE, "Two stages less one at the final size"),
-    "claims-resolution": (LOW, "Both sizes less the first alone"),
-    "claims-data": (HALF, "All training images less half of them"),
-}
-"""Of each figure of bars: what two stages are held against, and its title."""
 
 
 def write(scored: RunScores, folder: Path) -> list[Path]:
     """Draws the claims whose runs exist as SVG files, and returns these."""
     races = claims.races(scored)
     drawn = [race(scored, [found.name for found in races])] if races else []
-    for name, (other, title) in WORTH.items():
-        if differences := worth(scored, other):
-            drawn.append(bars(differences, name, title))
     if len(rows := measured(scored)):
         drawn.append(overview(rows))
     return [figure.write(folder) for figure in drawn]
@@ -91,7 +79,7 @@ def race(axes: Axes, scored: RunScores, names: list[str]) -> Drawn:
     axes.legend(loc="lower right")
     title = f"Mean and spread of {len(names)} seeds" if len(names) > 1 else "One seed"
     data = pd.concat(parts, ignore_index=True)[["run", "arm", "epoch", "seconds", "dice"]]
-    return Drawn("claims-convergence", title, "A point an epoch.", data, size=SIZE)
+    return Drawn("claims-convergence", title, "A point an epoch.", data, size=(6.4, 4.0))
 
 
 def spread(curves: list[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -108,40 +96,3 @@ def spread(curves: list[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray, np.ndarr
     seconds = seconds[seconds >= max(curve.seconds.iloc[0] for curve in curves)]
     at = [curve.dice.to_numpy()[np.searchsorted(curve.seconds, seconds, "right") - 1] for curve in curves]
     return seconds, np.min(at, axis=0), np.mean(at, axis=0), np.max(at, axis=0)
-
-
-def worth(scored: RunScores, other: str) -> dict[tuple[str, str], Difference]:
-    """What two stages gain over another training, by images and seed, and of all seeds together."""
-    pairs = claims.seeds(scored, TWO, other)
-    groups = {f"seed {first.name.removeprefix(f'claims-{TWO}-')}": [(first, second)] for first, second in pairs}
-    found = {
-        (images, label): claims.difference(scored, chosen, test)
-        for images, test in IMAGES.items()
-        for label, chosen in (groups | {"all seeds": pairs}).items()
-    }
-    return {key: difference for key, difference in found.items() if difference is not None}
-
-
-@figures.figure
-def bars(axes: Axes, differences: dict[tuple[str, str], Difference], name: str, title: str) -> Drawn:
-    """Differences with their 95 % intervals, which need not lie evenly around them.
-
-    Args:
-        differences: Of `worth`.
-    """
-    kinds, labels = (list(dict.fromkeys(part)) for part in zip(*differences, strict=True))
-    for place, images in enumerate(kinds):
-        there = {labels.index(label): found for (kind, label), found in differences.items() if kind == images}
-        x = np.array(list(there)) + 0.38 * place - 0.19
-        mean, low, high = np.array([(found.mean, found.low, found.high) for found in there.values()]).T
-        axes.bar(x, mean, 0.36, color=figures.colour(place), alpha=0.85, label=images)
-        axes.errorbar(x, mean, [mean - low, high - mean], fmt="none", ecolor=figures.INK, elinewidth=1.2, capsize=4)
-    axes.axhline(0, color=figures.INK, linewidth=0.9)
-    axes.set_xticks(range(len(labels)), labels)
-    axes.grid(visible=False, axis="x")
-    axes.set_ylabel("difference of Dice")
-    axes.legend(loc="best")
-    verdicts = ", ".join(f"{kind}: {differences[kind, 'all seeds'].verdict}" for kind in kinds)
-    rows = [[*key, found.mean, found.low, found.high, found.verdict] for key, found in differences.items()]
-    data = pd.DataFrame(rows, columns=["images", "runs", "mean", "low", "high", "verdict"])
-    return Drawn(name, f"{title}\n{verdicts}", verdicts, data, size=SIZE)

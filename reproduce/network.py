@@ -25,11 +25,6 @@ SAMPLES = 100
 STEPS = ("decode", "resize", "forward", "TTA", "mask")
 ACTIVATIONS = {"ReLU", "ReLU6", "SiLU", "Swish", "Hardswish", "Sigmoid", "GELU", "Hardsigmoid", "LeakyReLU"}
 """Names of modules that are shown by them. What is added comes before one that ends a block."""
-GATES = {"SCSEModule": "scSE"}
-"""Modules that multiply what they are given by what several ways make of it, and their names."""
-EXCITED = "squeeze and excitation"
-POINT = "1×1×"
-"""Shape of the mean of an image, and of what is left of a small one in the last blocks."""
 
 
 def _run(recipe: Recipe, watch: Any) -> None:
@@ -141,7 +136,6 @@ def _watch(block: "nn.Module", seen: list[Block]) -> None:
     """Notes what a block does when it is called next."""
     steps: list[Step] = []
     around: list[Step] = []
-    gates: tuple[str, ...] = ()
 
     def step(text: str, aside: bool, module: "nn.Module", inputs: Any, output: "torch.Tensor") -> None:
         (around if aside else steps).append(Step(text, _shape(inputs[0]), _shape(output)))
@@ -151,21 +145,14 @@ def _watch(block: "nn.Module", seen: list[Block]) -> None:
         seen.append(Block(type(module).__name__, _in_order(steps, around, given, _shape(output))))
 
     for name, module in block.named_modules():
-        if not name.startswith(gates) and (text := _text(module)):
+        if text := _text(module):
             module.register_forward_hook(partial(step, text, name.startswith("downsample")))
-        if type(module).__name__ in GATES:
-            gates += (f"{name}.",)  # what is inside goes around, too
     block.register_forward_hook(end, with_kwargs=True)
 
 
 def _in_order(steps: list[Step], around: list[Step], given: str, shape: str) -> list[Step]:
     """The steps of a block, with what it does before them, and with what goes around them where that is added."""
-    entering, found = steps[0].given, []
-    for step in steps:
-        if shape.startswith(POINT) or not step.shape.startswith(POINT):
-            found.append(step)
-        elif found and found[-1].text != EXCITED:  # steps on the image's mean, which multiply what was there before
-            found.append(Step(EXCITED, found[-1].shape, found[-1].shape))
+    entering, found = steps[0].given, [*steps]
     if around or given == shape:
         place = len(found) - (found[-1].text in ACTIVATIONS)
         found.insert(place, Step(f"+ {', '.join(step.text for step in around) or 'input'}", given, shape))
@@ -192,8 +179,7 @@ def _text(module: "nn.Module") -> str:
         return f"convolution {height}×{width}{groups}{stride}"
     if isinstance(module, nn.BatchNorm2d):
         return "batch normalisation"
-    name = type(module).__name__
-    return name if name in ACTIVATIONS else GATES.get(name, "")
+    return name if (name := type(module).__name__) in ACTIVATIONS else ""
 
 
 def _shape(tensor: "torch.Tensor") -> str:

@@ -55,16 +55,11 @@ def test_other_networks_are_drawn_from_themselves(name, encoder, last):
     steps = pd.DataFrame(figure.data).groupby("block").step
     assert [title.rpartition(": ")[2] for title in steps.groups] == ["UnetDecoderBlock", encoder, encoder]
     assert steps.last()[f"encoder, same shape: {encoder}"] == last
-    assert (network.EXCITED in figure.svg) == (name == "x5")
 
 
-def test_an_efficientnets_excitation_is_one_step():
-    part = next(part for part in recipes.load("x5").parts() if part.label == "b3")
-    first, *_ = network.blocks(part)
-    assert [step.text for step in first.steps if step.text == network.EXCITED] == [network.EXCITED]
-    assert not any(step.shape.startswith("1×1×") for step in first.steps)
+def test_a_decoder_that_is_no_u_nets_is_left_out():
     deeplab = recipes.load("x5").parts()[-1]
-    assert len(network.blocks(deeplab)) == 2  # its decoder is no U-Net's
+    assert len(network.blocks(deeplab)) == 2
 
 
 def test_blocks_of_a_single_pixel_keep_their_steps():

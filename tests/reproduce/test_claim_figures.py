@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reproduce import claim_figures, claims, studies
+from reproduce import claim_figures, claims
 from reproduce.scores import NO_RUN
 
 
@@ -53,19 +53,15 @@ def made():
     )
 
 
-def test_bars_are_the_differences_of_seeds_and_of_all(made, monkeypatch, tmp_path):
-    found = claim_figures.worth(made, studies.HALF)
-    runs = ["seed 0", "seed 1", "seed 2", "all seeds"]
-    assert list(found) == [("validation images", run) for run in runs]  # the test images have no run
+def test_each_claim_that_has_runs_is_drawn(made, monkeypatch, tmp_path):
+    found = claim_figures.measured(made)
+    claim = "More data helps: all training images against half, same compute"
+    assert list(zip(found.claim, found.images, strict=True)) == [(claim, "validation images")]  # no run of test images
     gains = [made.found[f"claims-two-stages-{s}"] - made.found[f"claims-half-data-{s}"] for s in range(3)]
-    means = [*(gain.mean() for gain in gains), np.mean(gains)]
-    assert [difference.mean for difference in found.values()] == pytest.approx(means)
-    assert claim_figures.bars(found, "a", "b").data["verdict"] == ["holds"] * 4
-    assert not claim_figures.worth(made, studies.LOW)  # nothing is trained at one size
-
+    assert found["mean"].tolist() == pytest.approx([np.mean(gains)])
     monkeypatch.setattr(claims, "races", lambda scored: [])
-    assert claim_figures.write(made, tmp_path) == [tmp_path / f"claims-{name}.svg" for name in ("data", "overview")]
-    assert "validation images: holds" in (tmp_path / "claims-data.svg").read_text()
+    assert claim_figures.write(made, tmp_path) == [tmp_path / "claims-overview.svg"]
+    assert claim_figures.overview(found).alt == "In 1 of 1 the interval leaves 0 out."
 
 
 def test_a_race_has_the_epochs_of_both_trainings(monkeypatch):
@@ -77,7 +73,3 @@ def test_a_race_has_the_epochs_of_both_trainings(monkeypatch):
         ["claims-two-stages-1", "two stages", 2, 3, 0.6],
         ["claims-one-stage-1", "one stage", 1, 2, 0.4],
     ]
-
-
-def test_every_figure_of_bars_is_of_a_training_that_make_claims_does():
-    assert {other for other, _ in claim_figures.WORTH.values()} == {studies.ONE, studies.LOW, studies.HALF}
