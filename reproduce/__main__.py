@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import verb
-from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, recipe_for
+from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, load_recipe, recipe_for
 from kit.cli.process import main
+from kit.workflows.workspace import Workspace
 
 app = typer.Typer(
     add_completion=False, help="The paper's tables, figures and claims, and the trainings that they need."
@@ -17,7 +18,6 @@ app = typer.Typer(
 @verb(app, "tables", ["python -m reproduce tables --data ../siim"])
 def fill_tables(*, data: Data = DEMO) -> None:
     """Fill the paper's tables from the runs of a data set, as Markdown, and draw its claims as SVG."""
-    from kit.workflows.workspace import Workspace
     from reproduce import claim_figures, tables
     from reproduce.scores import RunScores
 
@@ -38,16 +38,13 @@ def draw_figures(
     out: Annotated[Path | None, typer.Option(help="Folder of the figures; default: figures/ of the run.")] = None,
 ) -> None:
     """Draw the paper's Figures 3 to 8 from a data set, a recipe and its run."""
-    from kit import recipes
-    from kit.workflows.workspace import Workspace
     from reproduce import figures
 
-    for picture in figures.draw(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides), out):
+    for picture in figures.draw(Workspace(), data, load_recipe(data, recipe, overrides), out):
         print(picture)
 
 
 def _train(study: str, data: Path, overrides: list[str]) -> None:
-    from kit.workflows.workspace import Workspace
     from reproduce import studies
 
     studies.train_all(Workspace(), data, studies.STUDIES[study], overrides)
@@ -80,7 +77,6 @@ def train_learning_curve(
     jobs: Annotated[int, typer.Option(min=1, help="Train up to this many folds at a time.")] = 1,
 ) -> None:
     """Train a recipe on 25, 50 and 100 % of the images with three seeds each, and print what more images bring."""
-    from kit.workflows.workspace import Workspace
     from reproduce import curve
 
     measured = curve.train_curve(Workspace(), data, recipe_for(data, recipe), overrides, jobs)

@@ -17,6 +17,7 @@ from kit.cli.options import (
     SkipBad,
     recipe_for,
 )
+from kit.workflows.workspace import Workspace
 
 Masks = Annotated[Path | None, typer.Option(help="Folder of the masks; default: found by name.")]
 MaskSuffix = Annotated[str | None, typer.Option(help="End of the masks' names; default: found by name.")]
@@ -31,7 +32,6 @@ Label = Annotated[int | None, typer.Option(min=0, help="Value of the foreground,
 def examine_machine() -> None:
     """Examine the machine: versions, GPU, threads, memory, disk, weights, credentials; and say what to do."""
     from kit.workflows import doctor
-    from kit.workflows.workspace import Workspace
 
     signs = []
     for sign in doctor.examine(Workspace()):
@@ -89,7 +89,6 @@ def check_data(
 ) -> None:
     """Decode every file of a data set, check each mask against its image, and list what is wrong."""
     from kit.workflows import check
-    from kit.workflows.workspace import Workspace
 
     checked = check.check(Workspace(), folder, masks, mask_suffix, rle_format, label)
     print(checked.text())
@@ -128,7 +127,6 @@ def import_folder(
 def print_stats(*, data: Data = DEMO, allow_missing: AllowMissing = False) -> None:
     """Print the tables of a data set: images, positives, masks; sex × view × finding."""
     from kit.report import stats
-    from kit.workflows.workspace import Workspace
 
     workspace = Workspace()
     workspace.draw_demo(data)
@@ -158,7 +156,6 @@ def make_folds(
     """Split the training images: stratified by negative / single / multiple, grouped by patient."""
     from kit import recipes
     from kit.workflows import folds
-    from kit.workflows.workspace import Workspace
 
     # How to split may be said whole, and of the recipe only the seed is asked then, which is the same in all.
     said = recipe or ("demo" if count or holdout else None)

@@ -17,13 +17,14 @@ from kit.cli.options import (
     RunFolder,
     Source,
     UserName,
+    load_recipe,
     recipe_for,
     say,
 )
+from kit.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
     from kit.run import Run
-    from kit.workflows.workspace import Workspace
 
 group = typer.Typer(no_args_is_help=True, help="Build, rehearse and push the offline kernel of a run.")
 app.add_typer(group, name="kernel", rich_help_panel=PANELS["kernels"])
@@ -66,15 +67,13 @@ def build_kernel(
     """Write the kernel and the data set that it needs: wheels, weights, recipe, thresholds, manifest."""
     from kit.kaggle import settings
     from kit.workflows import kernel
-    from kit.workflows.workspace import Workspace
 
     chosen = settings.load(competition, user)
     workspace = Workspace()
     if train:
-        from kit import recipes
         from kit.workflows import train_on_kaggle
 
-        wanted = recipes.load(recipe_for(data, recipe), overrides)
+        wanted = load_recipe(data, recipe, overrides)
         order = train_on_kaggle.Order(data, wanted, chosen, source, time_limit)
         built = train_on_kaggle.build(workspace, order, notebook, say)
         print(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
@@ -103,14 +102,12 @@ def rehearse(
 ) -> None:
     """Rehearse the kernel without a network, in each of Kaggle's folder layouts."""
     from kit.workflows import kernel
-    from kit.workflows.workspace import Workspace
 
     workspace = Workspace()
     if train:
-        from kit import recipes
         from kit.workflows import train_on_kaggle
 
-        train_on_kaggle.check(workspace, data, recipes.load(recipe_for(data, recipe), overrides), say)
+        train_on_kaggle.check(workspace, data, load_recipe(data, recipe, overrides), say)
         print("the training kernel passed its rehearsal; next: kit train --on kaggle")
         return
     kernel.check(workspace, _run(workspace, run, data, recipe, overrides), data, images, say)
@@ -130,7 +127,6 @@ def push_kernel(
     """Upload the kernel and its files, wait for its run, fetch and check its submission."""
     from kit.kaggle import settings
     from kit.workflows import kernel
-    from kit.workflows.workspace import Workspace
 
     workspace, chosen = Workspace(), settings.load(user=user)
     found = _run(workspace, run, data, recipe, overrides)
@@ -142,7 +138,7 @@ def push_kernel(
         kernel.push(workspace, found, data, chosen, variables, say)
 
 
-def _run(workspace: "Workspace", folder: Path | None, data: Path, recipe: str | None, overrides: list[str]) -> "Run":
+def _run(workspace: Workspace, folder: Path | None, data: Path, recipe: str | None, overrides: list[str]) -> "Run":
     """The run in that folder, or else the recipe's run on the data."""
     from kit.run import Run
     from kit.workflows import kernel

@@ -13,7 +13,6 @@ import logging
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import typer
@@ -31,21 +30,6 @@ SPELLINGS = {"kernel": "kernel build", "kernel-check": "kernel check", "push": "
 """Verbs that make spells in one word."""
 
 
-@dataclass(frozen=True)
-class Call:
-    """Goals and variables of a call of make."""
-
-    goals: Sequence[str]
-    others: Mapping[str, Sequence[str]]
-    """Verbs of make that the kit does not have, with the variables that each takes."""
-    given: Mapping[str, str] = field(default_factory=dict)
-    further: Sequence[str] = ()
-    """ARGS as words."""
-
-    def __str__(self) -> str:
-        return f"make {' '.join(self.goals)}"
-
-
 def arguments(words: Sequence[str], verbs: typer.Typer = app) -> list[str] | None:
     """The command line of a verb that make calls; None where the call is only checked.
 
@@ -56,20 +40,35 @@ def arguments(words: Sequence[str], verbs: typer.Typer = app) -> list[str] | Non
     Raises:
         KitError: a goal is unknown, no goal takes a variable or an option of ARGS, or a variable is empty.
     """
-    goals, others, verb, *rest = words
+    asked, listed, verb, *rest = words
+    goals, call = asked.split(), f"make {asked}"
+    others = {name: names.split(",") for name, names in (other.split(":") for other in listed.split())}
+    commands = _commands(app) | _commands(verbs)
+    for goal in goals:
+        if goal not in (known := [*commands, *others]):
+            raise KitError(f"there is no verb {goal}{did_you_mean(goal, known)} (`make help` lists them)")
+    taken = [name for goal in goals for name in others.get(goal) or [*variables(commands[goal]), "ARGS"]]
     end = rest.index("--") if "--" in rest else len(rest)
-    given = dict(word.split("=", 1) for word in rest[:end])
-    further = rest[end + 1 :]
+    given, further = dict(word.split("=", 1) for word in rest[:end]), rest[end + 1 :]
     if end < len(rest):
         given["ARGS"] = " ".join(further)
-    taken_by = {name: names.split(",") for name, names in (other.split(":") for other in others.split())}
-    call = Call(goals.split(), taken_by, given, further)
-    commands = _commands(app) | _commands(verbs)
-    taken = _check(call, commands)
-    if verb in (call.goals[0], CHECKED):  # once a call
-        for name in sorted(taken & os.environ.keys() - given.keys()):
+    may_be_empty = {"ARGS"} | {
+        name for one in commands.values() for name, parameter in variables(one).items() if parameter.multiple
+    }
+    taken = sorted(dict.fromkeys(filter(None, taken)), key="ARGS".__eq__)  # ARGS last
+    for name, value in given.items():
+        if name not in taken:
+            near, known = did_you_mean(name, taken), " ".join(taken) or "no variable"
+            raise KitError(f"{call} does not take {name}{near} (it takes {known})")
+        if not value.strip() and name not in may_be_empty:
+            raise KitError(f"{name}= is empty: give it a value, or leave it out")
+    if verb in (goals[0], CHECKED):  # once a call
+        for name in sorted({*taken} & os.environ.keys() - given.keys()):
             log.warning("%s of the environment is ignored: give it after `%s`", name, call)
-    options = _distribute(call, {goal: commands[goal] for goal in call.goals if goal in commands})
+    elsewhere = any("ARGS" in others.get(goal, ()) for goal in goals)
+    options = _distribute(
+        call, {goal: commands[goal] for goal in goals if goal in commands}, further, elsewhere=elsewhere
+    )
     if verb == CHECKED:
         return None
     return [*SPELLINGS.get(verb, verb).split(), *_from_variables(commands[verb], given), *options[verb]]
@@ -96,30 +95,14 @@ def _commands(verbs: typer.Typer) -> dict[str, TyperCommand]:
     return dict(walk(typer.main.get_command(verbs)))
 
 
-def _check(call: Call, commands: Mapping[str, TyperCommand]) -> set[str]:
-    """The variables that the goals of a call take."""
-    for goal in call.goals:
-        if goal not in {*commands, *call.others}:
-            near = did_you_mean(goal, [*commands, *call.others])
-            raise KitError(f"there is no verb {goal}{near} (`make help` lists them)")
-    taken = [
-        name
-        for goal in call.goals
-        for name in (call.others[goal] if goal in call.others else [*variables(commands[goal]), "ARGS"])
-        if name
-    ]
-    repeated = {name for one in commands.values() for name, parameter in variables(one).items() if parameter.multiple}
-    for name, value in call.given.items():
-        if name not in taken:
-            known = " ".join(sorted(dict.fromkeys(taken), key="ARGS".__eq__)) or "no variable"  # ARGS last
-            raise KitError(f"{call} does not take {name}{did_you_mean(name, taken)} (it takes {known})")
-        if not value.strip() and name not in {*repeated, "ARGS"}:
-            raise KitError(f"{name}= is empty: give it a value, or leave it out")
-    return set(taken)
+def _distribute(
+    call: str, commands: Mapping[str, TyperCommand], words: Sequence[str], *, elsewhere: bool
+) -> dict[str, list[str]]:
+    """ARGS of each verb: of options those that it has, and other words where it takes arguments.
 
-
-def _distribute(call: Call, commands: Mapping[str, TyperCommand]) -> dict[str, list[str]]:
-    """ARGS of each verb: of options those that it has, and other words where it takes arguments."""
+    Args:
+        elsewhere: Whether a verb that is not the kit's takes ARGS, too: then any word may be meant for it.
+    """
     having: dict[str, dict[str, Any]] = {
         goal: {
             spelling: parameter
@@ -129,7 +112,7 @@ def _distribute(call: Call, commands: Mapping[str, TyperCommand]) -> dict[str, l
         for goal, command in commands.items()
     }
     found: dict[str, list[str]] = {goal: [] for goal in commands}
-    unread = list(call.further)
+    unread = list(words)
     while unread:
         piece = [unread.pop(0)]
         name, equals, _ = piece[0].partition("=")
@@ -143,7 +126,7 @@ def _distribute(call: Call, commands: Mapping[str, TyperCommand]) -> dict[str, l
             takers = [
                 goal for goal in commands if any(one.param_type_name == "argument" for one in commands[goal].params)
             ]
-        if not takers and not any("ARGS" in call.others.get(goal, ()) for goal in call.goals):
+        if not takers and not elsewhere:
             near = did_you_mean(name, [spelling for parameters in having.values() for spelling in parameters])
             raise KitError(f"{call} does not take {name}{near}")
         for goal in takers:

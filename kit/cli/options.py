@@ -1,11 +1,15 @@
 """The options that several verbs share."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kit.core.errors import KitError
+
+if TYPE_CHECKING:
+    from kit.recipes.schema import Recipe
 
 DEMO = Path("data/demo")
 UNCHANGED: list[str] = []
@@ -67,6 +71,13 @@ def recipe_for(data: Path, name: str | None) -> str:
         others = ", ".join(known for known in recipes.names() if known != "demo")
         raise KitError(f"{data}: give a recipe with --recipe (make: RECIPE=…), one of {others}, or a .yaml file")
     return "demo"
+
+
+def load_recipe(data: Path, name: str | None, overrides: Sequence[str]) -> "Recipe":
+    """The recipe that a verb goes by, see `recipe_for`."""
+    from kit import recipes
+
+    return recipes.load(recipe_for(data, name), overrides)
 
 
 def say(line: str) -> None:

@@ -6,18 +6,17 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import app, verb
-from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, recipe_for
+from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, load_recipe
+from kit.workflows.workspace import Workspace
 
 
 @verb(app, "report", ["kit report", "kit report --data ../siim --recipe exp5"])
 def write_report(*, data: Data = DEMO, recipe: RecipeName = None, overrides: Overrides = UNCHANGED) -> None:
     """Write one self-contained HTML page of a run, its numbers as report.json, and its figures as SVG."""
-    from kit import recipes
     from kit.report import surfaces
     from kit.workflows import report
-    from kit.workflows.workspace import Workspace
 
-    page = report.report(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides))
+    page = report.report(Workspace(), data, load_recipe(data, recipe, overrides))
     print(page)
     if verdict := surfaces.verdict([page.parent]):
         print(verdict)
@@ -32,7 +31,6 @@ def compare_runs(
 ) -> None:
     """Compare runs image by image: who wins where, with intervals, as text and as a page."""
     from kit.workflows import compare
-    from kit.workflows.workspace import Workspace
 
     text, page = compare.compare(Workspace(), data, runs, out)
     print(f"{text}\n{page}")
@@ -50,9 +48,7 @@ def view_images(
     out: Annotated[Path | None, typer.Option(help="Folder of the pictures; default: view/ of the run.")] = None,
 ) -> None:
     """Draw images with their truth and the mask that a run predicts, as PNG."""
-    from kit import recipes
     from kit.workflows import view
-    from kit.workflows.workspace import Workspace
 
-    for picture in view.view(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides), images, out):
+    for picture in view.view(Workspace(), data, load_recipe(data, recipe, overrides), images, out):
         print(picture)

@@ -17,10 +17,12 @@ from kit.cli.options import (
     SkipBad,
     Source,
     UserName,
+    load_recipe,
     recipe_for,
     say,
 )
 from kit.core.errors import KitError
+from kit.workflows.workspace import Workspace
 
 
 @verb(
@@ -86,7 +88,6 @@ def train_all(
     from kit.report import summary
     from kit.workflows.jobs import train_side_by_side
     from kit.workflows.train import Job, train
-    from kit.workflows.workspace import Workspace
 
     if on not in ("here", "kaggle"):
         raise KitError(f"--on {on}: choose here or kaggle")
@@ -136,7 +137,6 @@ def search_thresholds(
     ] = None,
     rule: Annotated[str, typer.Option(help="image, component, triplet, expected or all.")] = "all",
     folds: Annotated[Path | None, typer.Option(help="Fold file of --maps: image_id, patient_id, fold.")] = None,
-    removal: Annotated[str | None, typer.Option(help="Values to choose from: 0,512,…; default: all.")] = None,
     prevalence: Annotated[float | None, typer.Option(help="Share of positives to expect, such as 0.22.")] = None,
     draws: Annotated[
         int, typer.Option(min=0, help="Bootstrap samples, to see how far the best thresholds move: 200.")
@@ -146,20 +146,18 @@ def search_thresholds(
 
     Which rule a run predicts with stands in its recipe: threshold.rule.
     """
-    from kit import recipes
     from kit.report import surfaces
-    from kit.thresholds.search import parse_removal, parse_rules
+    from kit.thresholds.search import parse_rules
     from kit.workflows import thresholds
-    from kit.workflows.workspace import Workspace
 
-    kinds, removals = parse_rules(rule), parse_removal(removal)
+    kinds = parse_rules(rule)
     if maps:
-        folders = thresholds.explore_arrays(maps, masks, kinds, out, folds, removals, prevalence, draws)
+        folders = thresholds.explore_arrays(maps, masks, kinds, out, folds, prevalence, draws)
         print(surfaces.table(folders))
         verdict = surfaces.verdict(folders.values())
     else:
-        wanted = recipes.load(recipe_for(data, recipe), overrides)
-        explored = thresholds.explore(Workspace(), data, wanted, kinds, removals, prevalence, draws)
+        wanted = load_recipe(data, recipe, overrides)
+        explored = thresholds.explore(Workspace(), data, wanted, kinds, prevalence, draws)
         folders = explored.folders
         print(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.in_use.name}: {explored.why}")
         verdict = surfaces.verdict([explored.in_use])
@@ -175,7 +173,7 @@ def search_thresholds(
     "predict",
     ["kit predict", "kit predict --data ../siim --recipe exp5 --images clinic --save png,overlay"],
     needs={"out": "images"},
-    excludes={"trained_on": ["images", "backend"]},
+    excludes={"trained_on": ["images"]},
 )
 def predict_images(
     *,
@@ -190,15 +188,12 @@ def predict_images(
         str | None, typer.Option(help="Predict with the recipe's run on this other data set, such as round 1's.")
     ] = None,
     save: Annotated[str, typer.Option(help="Also save files of each image: png,overlay,npy,rle,dicom-seg.")] = "",
-    backend: Annotated[str, typer.Option(help="Runtime of the networks: torch, onnxruntime or openvino.")] = "torch",
     skip_bad: SkipBad = False,
 ) -> None:
     """Predict test images with TTA and the chosen rule, and write the submission."""
-    from kit import recipes
     from kit.workflows import predict, saving
-    from kit.workflows.workspace import Workspace
 
-    wanted, kinds = recipes.load(recipe_for(data, recipe), overrides), saving.kinds_of(save)
+    wanted, kinds = load_recipe(data, recipe, overrides), saving.kinds_of(save)
     path, done = predict.predict(
         Workspace(),
         data,
@@ -207,7 +202,6 @@ def predict_images(
         out=out,
         skip_bad=skip_bad,
         save=kinds,
-        backend=backend,
         trained_on=trained_on,
     )
     print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
@@ -221,11 +215,9 @@ def export_networks(
     overrides: Overrides = UNCHANGED,
 ) -> None:
     """Write a run as one file, model.safetensors, and its networks as ONNX (opset 17) beside their weights."""
-    from kit import recipes
     from kit.workflows import export
-    from kit.workflows.workspace import Workspace
 
-    for path in export.export(Workspace(), data, recipes.load(recipe_for(data, recipe), overrides)):
+    for path in export.export(Workspace(), data, load_recipe(data, recipe, overrides)):
         print(path)
 
 

@@ -9,6 +9,7 @@ import typer
 from kit.cli.app import app, verb
 from kit.cli.options import DEMO, UNCHANGED, CompetitionName, Overrides, RecipeName, SkipBad, recipe_for
 from kit.core.errors import KitError
+from kit.workflows.workspace import Workspace
 
 SHOWN = 20
 """Problems of a file that are printed; of a foreign file each row may be one."""
@@ -29,7 +30,6 @@ def check_file(
     Ids are checked against the data or the sample that is given; without either, only the form is checked.
     """
     from kit.workflows import validate
-    from kit.workflows.workspace import Workspace
 
     problems = validate.validate(file, Workspace().open_data(data) if data is not None else sample)
     print("\n".join(map(str, problems[:SHOWN])) or f"{file}: valid")
@@ -78,7 +78,6 @@ def submit_predictions(
     from kit import recipes
     from kit.kaggle import settings
     from kit.workflows import submit
-    from kit.workflows.workspace import Workspace
 
     competition_data = data_for(to, data)
     # A file from elsewhere is of no recipe: any does.
@@ -115,6 +114,5 @@ def confirm(question: str) -> bool:
 def print_scores() -> None:
     """Print the ledger as a table: nested Dice with its interval, all empty, public, private."""
     from kit.workflows.scores import scores
-    from kit.workflows.workspace import Workspace
 
     print(scores(Workspace()))

@@ -21,7 +21,7 @@ from kit.core.arrays import save_array
 from kit.core.errors import KitError, printable
 from kit.core.files import write_bytes, write_text
 from kit.data.resize import resize_image
-from kit.inference import backends, ensemble, model_file, rules
+from kit.inference import ensemble, model_file, rules
 from kit.inference.ensemble import Stack
 from kit.inference.maps import PROBABILITIES, to_levels, upsample
 from kit.inference.rules import Rule
@@ -129,7 +129,6 @@ class Model:
         cls,
         run: Trained | Run | Path | str,
         device: torch.device | str | None = None,
-        backend: str = "torch",
         maps_only: bool = False,
     ) -> "Model":
         """Loads a trained run, or a model file.
@@ -137,24 +136,19 @@ class Model:
         Args:
             run: Its folder, such as `runs/demo/demo`, or what lies in it; or a file that `save` has written.
             device: Where torch computes; None: the GPU of this process, else the CPU.
-            backend: Of `kit.inference.backends`; a model file runs on torch alone.
             maps_only: Without its rule, which may not have been chosen yet.
 
         Raises:
             KitError: the folder holds no run, the run lacks its thresholds, or a file of it is missing or broken.
         """
         if isinstance(run, Path | str) and Path(run).suffix == ".safetensors":
-            if backend != "torch":
-                raise KitError(f"{run}: a model file runs on torch alone: give the folder of the run for {backend}")
             found = model_file.read(Path(run), _device(device))
             return cls(found.recipe, found.networks, found.rule, found.stacks.get("tta"), found.stacks.get("plain"))
         if isinstance(run, Path | str):
             run = Run(Path(run))
         trained = run.trained(run.read_recipe()) if isinstance(run, Run) else run
         recipe = trained.recipe
-        models = {
-            part.label: load_networks(part, trained.weights[part.label], backend, device) for part in recipe.parts()
-        }
+        models = {part.label: load_networks(part, trained.weights[part.label], device) for part in recipe.parts()}
         rule = None if maps_only else rules.read(trained.thresholds)
         classifiers = [part.label for part in recipe.members_that("classify")]
         if not recipe.is_gated:
@@ -166,8 +160,7 @@ class Model:
         """Writes the whole model as one .safetensors file, which `load` opens: networks, recipe, rule and stacks.
 
         Raises:
-            KitError: the name ends otherwise, the model has no rule yet or does not run on torch, or the file cannot
-                be written.
+            KitError: the name ends otherwise, the model has no rule yet, or the file cannot be written.
         """
         if Path(path).suffix != ".safetensors":
             raise KitError(f"{printable(path)}: end the name of a model file with .safetensors")
@@ -328,29 +321,20 @@ def probabilities(
     return plain, (plain + mirror) / 2
 
 
-def load_networks(
-    recipe: Recipe, weights: Sequence[Path], backend: str = "torch", device: torch.device | str | None = None
-) -> list[nn.Module]:
+def load_networks(recipe: Recipe, weights: Sequence[Path], device: torch.device | str | None = None) -> list[nn.Module]:
     """Networks ready to predict, one a file of weights.
 
     Args:
-        backend: Of `kit.inference.backends`; another than torch runs on the CPU, from ONNX files that are made beside
-            the weights where they are missing.
         device: Where torch computes; None: the GPU of this process, else the CPU.
 
     Raises:
-        KitError: a file is missing, broken or of another network, or the backend's packages are not installed.
+        KitError: a file is missing, broken or of another network.
     """
     allocator.keep_freed_memory()
-    if backend != "torch":
-        backends.check(backend)
-        from kit.inference import export
-
-        run = backends.onnxruntime_of if backend == "onnxruntime" else backends.openvino_of
-        return [run(str(export.ensure(path, recipe.network, recipe.stages[-1].size))) for path in weights]
-    network, device = recipe.network, _device(device)
+    device = _device(device)
     return [
-        networks.load_weights(networks.build(network, pretrained=False), path).to(device).eval() for path in weights
+        networks.load_weights(networks.build(recipe.network, pretrained=False), path).to(device).eval()
+        for path in weights
     ]
 
 

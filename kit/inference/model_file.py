@@ -58,7 +58,7 @@ def write(path: Path, content: Content) -> None:
     """Writes a model file.
 
     Raises:
-        KitError: a network has no weights of its own, as an exported one, or the file cannot be written.
+        KitError: the file cannot be written.
     """
     tensors = {
         f"{label}/{number}/{name}": tensor.detach().cpu().contiguous()
@@ -66,8 +66,6 @@ def write(path: Path, content: Content) -> None:
         for number, network in enumerate(members)
         for name, tensor in network.state_dict().items()
     }
-    if not tensors:
-        raise KitError(f"{printable(path)}: only a model that runs on torch is saved: load it without a backend")
     header = _Header(
         recipe=content.recipe.dump(),
         rule=rules.parameters(content.rule),

@@ -75,19 +75,13 @@ def images_of(paths: dict[str, Path], shape: tuple[int, int] | None, skip_unread
     )
 
 
-def row_keys(weights: Sequence[Path], keys: Sequence[bytes], backend: str = "torch") -> list[bytes]:
-    """What the stored prediction of each image is made from.
-
-    Weights, image, the versions of reader, resizer and quantiser, and the name of a backend other than torch.
-    """
+def row_keys(weights: Sequence[Path], keys: Sequence[bytes]) -> list[bytes]:
+    """What each image's stored prediction is made from: weights, image, versions of reader, resizer and quantiser."""
     made_from = b"".join(key_of(sha256(path)) for path in weights)
-    named = [] if backend == "torch" else [backend]
-    return [key_of(levels.READER, resize.RESIZER, QUANTISER, made_from, key, *named) for key in keys]
+    return [key_of(levels.READER, resize.RESIZER, QUANTISER, made_from, key) for key in keys]
 
 
-def files_of(
-    trained: Trained, place: Callable[[bool, str], Path], images: Images, backend: str = "torch"
-) -> list[File]:
+def files_of(trained: Trained, place: Callable[[bool, str], Path], images: Images) -> list[File]:
     """What is kept of a model's answers, without TTA and with: maps, and of classifiers probabilities.
 
     Args:
@@ -95,7 +89,7 @@ def files_of(
     """
     recipe, keys = trained.recipe, dict[str, list[list[bytes]]]()
     for part in recipe.parts():
-        keys.setdefault(part.role, []).append(row_keys(trained.weights[part.label], images.keys, backend))
+        keys.setdefault(part.role, []).append(row_keys(trained.weights[part.label], images.keys))
     files = []
     for role, members in keys.items():
         for tta in (False, True):
@@ -110,9 +104,7 @@ def files_of(
     return files
 
 
-def predict(
-    trained: Trained, files: Sequence[File], images: Images, team: Team, what: str, backend: str = "torch"
-) -> bool:
+def predict(trained: Trained, files: Sequence[File], images: Images, team: Team, what: str) -> bool:
     """Makes what is missing of what a model answers to some images; whether any prediction was missing.
 
     Raises:
@@ -131,7 +123,7 @@ def predict(
         return False
     from kit.inference.model import Model
 
-    model = Model.load(trained, backend=backend, maps_only=True)  # before anything is changed: its files may be broken
+    model = Model.load(trained, maps_only=True)  # before anything is changed: its files may be broken
 
     def make(rows: Sequence[int]) -> store.Made:
         failed: list[tuple[int, KitError]] = []

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, InstanceOf
 from sklearn.base import BaseEstimator
 
+from kit.competition.scoring import FULL_AREA
 from kit.core.arrays import save_arrays
 from kit.core.errors import KitError, did_you_mean
 from kit.core.files import write_json
@@ -33,8 +34,6 @@ Stack = np.ndarray | Sequence[np.ndarray] | Path | str
 """N images: one array (N, H, W), an array (H, W) each, or a .npy file."""
 ALL: frozenset[int] = frozenset()
 """No group is left out."""
-LONGEST = 9
-"""Digits of an area: more than those of any image."""
 
 
 class Found(Measures):
@@ -268,11 +267,9 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
         for name in self.rules:
             check_rule(name)
         if self.removal is not None:
-            whole = all(float(value) == int(value) and 0 <= value < 10**LONGEST for value in self.removal)
+            whole = all(float(value) == int(value) and 0 <= value <= FULL_AREA + 1 for value in self.removal)
             if not len(self.removal) or not whole:
-                raise KitError(
-                    f"removal {list(self.removal)}: give whole pixels of a 1024×1024 image, such as 0,512,1024"
-                )
+                raise KitError(f"removal {list(self.removal)}: give whole pixels of a 1024×1024 image, such as 0, 512")
 
 
 def choose_thresholds(
@@ -346,20 +343,3 @@ def parse_rules(text: str) -> tuple[str, ...]:
         return RULES
     check_rule(text)
     return (text,)
-
-
-def parse_removal(text: str | None) -> list[int] | None:
-    """The values that an option lists.
-
-    Raises:
-        KitError: one is not a whole number from 0 up.
-
-    >>> parse_removal("0,512,1024")
-    [0, 512, 1024]
-    """
-    if text is None:
-        return None
-    values = [value.strip() for value in text.split(",")]
-    if not all(value.isdecimal() and len(value) <= LONGEST for value in values):
-        raise KitError(f"removal {text[:80]}: give whole pixels of a 1024×1024 image, such as 0,512,1024")
-    return [int(value) for value in values]

@@ -78,10 +78,7 @@ def check(
 
     Args:
         workspace: Where the table goes: `runs/NAME/check.csv`.
-        masks: As `mirror.recognise` takes it; such options are for folders that `kit import` brings in.
-        mask_suffix: As there.
-        rle_format: As there.
-        label: As there.
+        masks: This and what follows as `mirror.recognise` takes it; for folders that `kit import` brings in.
 
     Raises:
         KitError: the folder is neither, a file of labels cannot be read, or an option does nothing for a competition's

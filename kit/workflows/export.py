@@ -7,7 +7,8 @@ from kit.core import store
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.core.progress import progress
-from kit.inference import backends, model_file
+from kit.inference import export as onnx
+from kit.inference import model_file
 from kit.inference.model import Model
 from kit.recipes.schema import Recipe
 from kit.workflows.workspace import Workspace, check_maps, open_run
@@ -36,12 +37,11 @@ def export(workspace: Workspace, data: Path | str, recipe: Recipe) -> list[Path]
     whole = opened.run.model
     store.File(whole, made_from).build(lambda: Model.load(trained, "cpu").save(whole))
     try:
-        backends.check("onnxruntime")
+        for name in ("onnx", "onnxruntime"):
+            onnx.package(name)
     except KitError as lacking:
         log.warning("no ONNX files: %s", lacking)
         return [whole]
-    from kit.inference import export as onnx
-
     networks = [(weights, part) for part in recipe.parts() for weights in trained.weights[part.label]]
     log.info("%s: %d networks as ONNX, each checked against torch", opened.run.folder, len(networks))
     exported = (

@@ -14,7 +14,7 @@ from kit.core.files import copy, is_file_or_raise, locked, read_json, sha256, wr
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.core.store import key_of
-from kit.inference import backends, maps, predictions, rules, thresholds_file
+from kit.inference import maps, predictions, rules, thresholds_file
 from kit.inference.masks import MaskEncoder, stored_inputs
 from kit.recipes.schema import Recipe
 from kit.run import Run, Trained
@@ -34,7 +34,6 @@ def predict(
     out: Path | str | None = None,
     skip_bad: bool = False,
     save: Sequence[str] = (),
-    backend: str = "torch",
     trained_on: str | None = None,
 ) -> tuple[Path, bool]:
     """Predicts the test images, or any folder of images, and writes the submission.
@@ -43,7 +42,6 @@ def predict(
         images: A folder of DICOM files or pictures instead of the test images.
         out: Where the maps (`test.npy`) and the submission of `images` go; None: `predictions/DATA-RECIPE/FOLDER`.
         save: Kinds of files to write of each image beside the submission, see `workflows.saving`.
-        backend: What the networks run on, see `inference.backends`; thresholds stay those chosen on torch's maps.
         trained_on: Name of another data set whose run predicts these test images, as round 1's networks round 2's; into
             `runs/NAME/RECIPE@OTHER/`, where `tables` finds it.
 
@@ -53,7 +51,6 @@ def predict(
     Raises:
         KitError: there is no trained run, it is no longer what it was trained as, or a file cannot be read.
     """
-    backends.check(backend)
     if trained_on is None:
         opened = open_run(workspace, data, recipe)
         run, competition = opened.run, opened.competition
@@ -79,7 +76,7 @@ def predict(
         target = workspace.run(competition, f"{recipe.name}@{trained_on}")
         copy(run.recipe_path, target.recipe_path)
         copy(run.thresholds, target.thresholds)
-    done = predict_files(trained, paths, order, target, shape, skip_bad, whole=images is None, backend=backend)
+    done = predict_files(trained, paths, order, target, shape, skip_bad, whole=images is None)
     if save:
         saving.save(target, paths, recipe, save, competition.finding)
     return target.submission, done
@@ -111,7 +108,6 @@ def predict_files(
     shape: Shape,
     skip_bad: bool,
     whole: bool,
-    backend: str = "torch",
 ) -> bool:
     """Makes the predictions and the submission of DICOM files; whether anything was missing.
 
@@ -125,7 +121,7 @@ def predict_files(
     """
     with logged(target), locked(target.test()):
         images = predictions.images_of(paths, None if isinstance(shape, Mapping) else shape, skip_bad)
-        files = predictions.files_of(trained, target.test, images, backend)
+        files = predictions.files_of(trained, target.test, images)
         made_from = {
             "recipe": key_of(trained.recipe.dump()).hex(),
             "predictions": key_of(*(key for file in files for key in file.keys)).hex(),
@@ -138,7 +134,7 @@ def predict_files(
         answer.begin(keep_previous=True)
         if not answer.is_current():
             saving.discard(target.folder)
-        predicted = predictions.predict(trained, files, images, ALONE, "predicting", backend)
+        predicted = predictions.predict(trained, files, images, ALONE, "predicting")
         written = answer.build(lambda: _write_submission(trained, target, order, shape, whole))
     return predicted or written
 

@@ -72,21 +72,22 @@ def check(wanted: Sizes) -> None:
     """Says what a training will take, and refuses where the disk has less."""
     if not wanted:
         return
-    kinds, disks = Counter[str](), Counter[Path]()
+    kinds, disks, folders = Counter[str](), Counter[int](), dict[int, Path]()
     for (kind, path), size in wanted.items():
+        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+        disk = os.stat(folder).st_dev
+        folders.setdefault(disk, folder)
         kinds[kind] += size
-        disks[_existing(path)] += size
-    places = {os.stat(folder).st_dev: folder for folder in disks}
-    whole = sum(kinds.values())
+        disks[disk] += size
+    free = {disk: shutil.disk_usage(folder).free for disk, folder in folders.items()}
     listed = ", ".join(f"{kind} {_text(kinds[kind])}" for kind in _KINDS if kinds[kind])
-    free = {device: shutil.disk_usage(folder).free for device, folder in places.items()}
-    log.info("takes up to %s of disk (%s); free: %s", _text(whole), listed, ", ".join(map(_text, free.values())))
-    for device, folder in places.items():
-        asked = sum(size for other, size in disks.items() if os.stat(other).st_dev == device)
-        if asked > free[device]:
+    room = ", ".join(map(_text, free.values()))
+    log.info("takes up to %s of disk (%s); free: %s", _text(sum(kinds.values())), listed, room)
+    for disk, folder in folders.items():
+        if disks[disk] > free[disk]:
             raise KitError(
-                f"{folder}: this training takes {_text(asked)} there, and {_text(free[device])} are free: make room "
-                "(docs/how-to/compare.md says what can be deleted), or work on a larger disk"
+                f"{folder}: this training takes {_text(disks[disk])} there, and {_text(free[disk])} are free: make "
+                "room (docs/how-to/compare.md says what can be deleted), or work on a larger disk"
             )
 
 
@@ -108,10 +109,6 @@ def _states(stage: Stage) -> int:
 
 def _is_there(path: Path) -> bool:
     return path.exists() or path.with_name(f".{path.name}.part").exists()
-
-
-def _existing(path: Path) -> Path:
-    return next(folder for folder in path.absolute().parents if folder.is_dir())
 
 
 def _text(size: float) -> str:

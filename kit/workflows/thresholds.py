@@ -119,14 +119,10 @@ def explore(
     data: Path | str,
     recipe: Recipe,
     kinds: Sequence[str] = RULES,
-    removal: Sequence[int] | None = None,
     prevalence: float | None = None,
     draws: int = 0,
 ) -> Explored:
     """Searches the thresholds of some rules on a run's OOF maps; the rule in use is the one that the recipe asks for.
-
-    Args:
-        removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
 
     Returns:
         What was found, and which rule is in use.
@@ -140,8 +136,8 @@ def explore(
     with logged(run):
         ensure(opened)
         folders = _folders(run)
-        if removal is not None or prevalence is not None or draws:
-            folders = search(opened, run.folder / "explored", kinds, removal, prevalence, draws)
+        if prevalence is not None or draws:
+            folders = search(opened, run.folder / "explored", kinds, prevalence, draws)
     asked, why = thresholds_file.read(run.thresholds).asked, in_use(run)[1]
     wanted = {*kinds, SEARCHED} if len(kinds) > 1 else {*kinds}
     shown = {name: path for name, path in folders.items() if path.name.removesuffix("-plain") in wanted}
@@ -154,7 +150,6 @@ def explore_arrays(
     kinds: Sequence[str],
     out: Path | str | None,
     folds_path: Path | str | None = None,
-    removal: Sequence[int] | None = None,
     prevalence: float | None = None,
     draws: int = 0,
 ) -> dict[str, Path]:
@@ -166,7 +161,6 @@ def explore_arrays(
         out: Folder for what is found, made when missing; of several rules a subfolder each, and `searched` for the
             best.
         folds_path: Fold file; without, images are split into five groups for the nested estimate.
-        removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         prevalence: Expected share of positives, if it is not that of these images.
 
     Returns:
@@ -181,15 +175,14 @@ def explore_arrays(
     folds, patients = None, list(opened.ids)
     if folds_path is not None:
         folds, patients = read_folds(folds_path, opened.ids, opened.named)
-    search = ThresholdSearch(kinds, folds=folds, patients=patients, prevalence=prevalence, removal=removal, draws=draws)
+    search = ThresholdSearch(kinds, folds=folds, patients=patients, prevalence=prevalence, draws=draws)
     found = search.fit(opened, masks)
     sources = {"maps": maps_path, "masks": masks_path} | ({"folds": folds_path} if folds_path else {})
     hashes = {name: sha256(path) for name, path in sources.items()}
-    if len(kinds) == 1:
-        found.best_.write(out, None, hashes)
-        return {kinds[0]: Path(out)}
-    folders = {name: Path(out) / name for name in (SEARCHED, *kinds)}
-    for name, result in {SEARCHED: found.best_, **found.results_}.items():
+    several = len(kinds) > 1
+    results = {SEARCHED: found.best_, **found.results_} if several else found.results_
+    folders = {name: Path(out) / name if several else Path(out) for name in results}
+    for name, result in results.items():
         result.write(folders[name], None, hashes)
     return folders
 
@@ -225,7 +218,6 @@ def search(
     opened: OpenRun,
     target: Path | str,
     kinds: Sequence[str] = RULES,
-    removal: Sequence[int] | None = None,
     prevalence: float | None = None,
     draws: int = 0,
     fixed: bool = False,
@@ -234,7 +226,6 @@ def search(
 
     Args:
         target: Folder to fill, a subfolder a search.
-        removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
 
     Returns:
         Folder of each search, by what to call it.
@@ -252,7 +243,6 @@ def search(
             patients=list(rows.patient_id),
             prevalence=recipe.prevalence if prevalence is None else prevalence,
             match_positive_rate=recipe.threshold.transfer == "share",
-            removal=removal,
             smallest_contour=recipe.threshold.smallest_contour,
             draws=draws,
         ).fit(

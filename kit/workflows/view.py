@@ -1,6 +1,5 @@
 """The verb `view`: images with their truth and what a run makes of them, as pictures."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from kit.competition import dicom, rle, scoring, submission
 from kit.competition.layout import Competition
-from kit.core.errors import KitError
+from kit.core.errors import KitError, did_you_mean
 from kit.inference import maps, rules
 from kit.inference.masks import stored_masks
 from kit.recipes.schema import Recipe
@@ -59,9 +58,8 @@ def find(competition: Competition, image: str) -> Path:
     """The DICOM file of an image."""
     files = {**competition.train, **competition.test}
     if image not in files:
-        near = difflib.get_close_matches(image, files, 1, 0.0)
-        hint = f" (the nearest is {near[0]})" if near else ""
-        raise KitError(f"{image}: is no image of {competition.folder}{hint}: give an id, or the path of its DICOM file")
+        near = did_you_mean(image, files)
+        raise KitError(f"{image}: is no image of {competition.folder}: give an id, or the path of its DICOM file{near}")
     return files[image]
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from kit.core.errors import KitError
 from kit.core.logs import LogFile
-from kit.run import Run
 
 if TYPE_CHECKING:
     from kit.competition.layout import Competition
     from kit.data.folds import Folds
     from kit.recipes.schema import Recipe
+    from kit.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +89,10 @@ class Workspace:
             raise KitError(f"{folder}: there is no demo yet: `make folds train` draws it and trains on it")
         return layout.open_folder(folder, allow_missing)
 
-    def run(self, competition: "Competition", recipe: "Recipe | str") -> Run:
+    def run(self, competition: "Competition", recipe: "Recipe | str") -> "Run":
         """The run of a recipe, or of that name, on a data set."""
+        from kit.run import Run
+
         return Run(self.runs / competition.name / (recipe if isinstance(recipe, str) else recipe.name))
 
     def cache(self, competition: "Competition") -> Path:
@@ -117,7 +119,7 @@ class Workspace:
 class OpenRun:
     """A trained run with its data, checked to be what it was trained as."""
 
-    run: Run
+    run: "Run"
     recipe: "Recipe"
     competition: "Competition"
     split: "Folds"
@@ -125,7 +127,7 @@ class OpenRun:
     """What each training image and its label rows are by their content."""
 
 
-def open_run(workspace: Workspace, data: Path | str, wanted: "Recipe", run: Run | None = None) -> OpenRun:
+def open_run(workspace: Workspace, data: Path | str, wanted: "Recipe", run: "Run | None" = None) -> OpenRun:
     """Opens the run of a recipe on a data set, for any verb that follows a training.
 
     Args:
@@ -171,7 +173,7 @@ def check_maps(opened: OpenRun) -> None:
 
 
 @contextmanager
-def logged(run: Run) -> Iterator[None]:
+def logged(run: "Run") -> Iterator[None]:
     """What is logged in the block goes to the run's log.txt too."""
     handler = LogFile(run.log)
     logging.getLogger("kit").addHandler(handler)

@@ -1,4 +1,4 @@
-"""Prediction: whole, from files to a submission, against the forward alone; and other backends against eager torch."""
+"""Prediction: whole, from files to a submission, against the forward alone."""
 
 from itertools import count
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from kit import networks, phantom, recipes
 from kit.competition import layout
 from kit.core import files
-from kit.inference import backends, model
+from kit.inference import model
 from kit.recipes.schema import Recipe
 from kit.run import Run
 from kit.workflows.predict import predict_files
@@ -26,8 +26,7 @@ def rows() -> list[Row]:
         folder = Path(name)
         phantom.write(folder / "data", train=2, test=FILES, size=1024)
         test = layout.open_folder(folder / "data").test
-        found = [_whole(folder, recipe, test) for recipe in ("exp5", "small")]
-        return [*found, *_backends(folder)]
+        return [_whole(folder, recipe, test) for recipe in ("exp5", "small")]
 
 
 def _run(folder: Path, recipe: Recipe) -> Run:
@@ -67,29 +66,3 @@ def _whole(folder: Path, name: str, test: dict[str, Path]) -> Row:
         why="decoding and masks take cores from the forward",
         wall=True,
     )
-
-
-def _backends(folder: Path) -> list[Row]:
-    recipe = recipes.load("exp5")
-    weights = _run(folder, recipe).weights(0, len(recipe.stages) - 1)
-    noise = np.random.default_rng(0).integers(0, 256, (2, 512, 512), np.uint8)
-    names = backends.BACKENDS
-    models = {name: model.load_networks(recipe, [weights], name) for name in names}
-
-    def forward(name: str) -> None:
-        model.probabilities(models[name], noise, recipe, mirrored=False)
-
-    eager, *others = in_turn(*(lambda name=name: forward(name) for name in names))
-    return [
-        Row(
-            f"exp5: forward of an image at 512² in {name}",
-            other.per(len(noise)),
-            eager.per(len(noise)),
-            "eager torch",
-            bottleneck="convolutions",
-            times=1.4,
-            why="the same convolutions, and eager torch has gained: it keeps freed memory now",
-            wall=True,
-        )
-        for name, other in zip(names[1:], others, strict=True)
-    ]

@@ -73,7 +73,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(kit, arguments, complaint):
         ],
         (["predict", "--out", "o"], "--out: does nothing without --images: leave it out, or give --images"),
         (["predict", "--trained-on", "x", "--images", "i"], "--images: does nothing with --trained-on: leave one of"),
-        (["predict", "--trained-on", "x", "--backend", "torch"], "--backend: does nothing with --trained-on"),
         (["train", "--fold", "0", "--jobs", "2"], "--jobs: does nothing with --fold"),
         (["recipes", "--set", "seed=1"], "--set: does nothing without RECIPE: leave it out, or give RECIPE"),
         (["validate", "f.csv", "--sample", "s.csv", "--data", "d"], "--data: does nothing with --sample"),

@@ -6,7 +6,6 @@ import re
 import lungs
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -178,12 +177,3 @@ values = st.text(max_size=12) | st.sampled_from(
 @given(pairs=st.lists(st.tuples(keys, values), min_size=1, max_size=3))
 def test_overrides(pairs):
     refused_in_one_line(lambda: recipes.load("demo", " ".join(f"{key}={value}" for key, value in pairs)))
-
-
-@pytest.mark.parametrize("text", ["9" * 5000, "9" * 30, "-1", "1.5", "0,,1", ""])
-def test_removal_that_cannot_be(text):
-    from kit.thresholds.search import parse_removal
-
-    with pytest.raises(KitError, match="removal") as refused:
-        parse_removal(text)
-    assert len(str(refused.value)) < 200

@@ -11,7 +11,7 @@ from kit.inference import rules
 from kit.inference.maps import upsample
 from kit.inference.rules import ImageRule, TripletRule, parameters
 from kit.thresholds.cross_validation import resampled
-from kit.thresholds.search import ThresholdSearch, choose_thresholds, parse_removal, parse_rules
+from kit.thresholds.search import ThresholdSearch, choose_thresholds, parse_rules
 from tests.support.searched import KINDS, choose, searched
 
 IDS = [str(index) for index in range(6)]
@@ -121,13 +121,8 @@ def test_what_is_written_says_all(kind, problem, tmp_path):
 def test_options():
     assert parse_rules("all") == KINDS == ("image", "component", "triplet", "expected")
     assert parse_rules("image") == ("image",)
-    assert parse_removal(None) is None
-    assert parse_removal("0, 512") == [0, 512]
     with pytest.raises(KitError, match="is not one of image, component"):
         parse_rules("best")
-    for text in ("", "1,,2", "-1", "0.5", "a"):
-        with pytest.raises(KitError, match="removal"):
-            parse_removal(text)
 
 
 @pytest.mark.parametrize(
