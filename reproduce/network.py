@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kit.competition import pictures, rle
-from kit.data.resize import resize_image
-from kit.inference import maps, rules
+from kit.competition import rle
 from kit.recipes.schema import Recipe
 from kit.report import summary
-from kit.run import Run
+from kit.run import Run, Trained
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 SAMPLES = 100
 """Images whose prediction is timed, as in the paper."""
-STEPS = ("decode", "resize", "forward", "TTA", "mask")
 ACTIVATIONS = {"ReLU", "ReLU6", "SiLU", "Swish", "Hardswish", "Sigmoid", "GELU", "Hardsigmoid", "LeakyReLU"}
 """Names of modules that are shown by them. What is added comes before one that ends a block."""
 
@@ -201,45 +198,23 @@ def minutes_an_epoch(run: Run, number: int) -> float | None:
     return float(np.concatenate(seconds).mean()) / 60 if seconds else None
 
 
-def milliseconds(run: Run, recipe: Recipe, paths: list[Path], shape: tuple[int, int]) -> dict[str, float]:
-    """Mean time of each step from a file to a mask, an image at a time.
+def milliseconds(run: Run, recipe: Recipe, paths: list[Path]) -> float:
+    """Mean time from a DICOM file to its RLE text by one network with TTA, an image at a time.
 
     Args:
         run: With weights and thresholds.
         recipe: Of the run; without members.
-        paths: DICOM files; the first of them is predicted once more beforehand.
-        shape: (H, W) of the images.
-
-    Returns:
-        Milliseconds of each of `STEPS`; `TTA` is what the mirrored image costs on top of `forward`.
+        paths: The first of them is predicted once more beforehand.
     """
-    import torch
+    from kit.inference.model import Model
 
-    from kit.inference.model import load_networks
-
-    (network, *_), size = load_networks(recipe, run.final_weights(recipe)[:1]), recipe.stages[-1].size
-    device, rule = next(network.parameters()).device, rules.read(run.thresholds)
-
-    @torch.inference_mode()
-    def forward(batch: "torch.Tensor") -> "torch.Tensor":
-        return network(batch)[0].float().sigmoid().cpu()
-
-    spent = []
+    weights = {recipe.label: run.final_weights(recipe)[:1]}
+    model, spent = Model.load(Trained(recipe, weights, run.thresholds)), []
     for path in [paths[0], *paths]:
-        times = [time.perf_counter()]
-        pixels = pictures.read_image(path, shape).pixels
-        times.append(time.perf_counter())
-        image = torch.from_numpy(resize_image(pixels, size))[None, None].to(device)
-        times.append(time.perf_counter())
-        plain = forward(image)
-        times.append(time.perf_counter())
-        mean = (plain + forward(image.flip(-1)).flip(-1)) / 2
-        times.append(time.perf_counter())
-        levels = maps.upsample(maps.to_levels(mean[0, 0].numpy()), shape)
-        rle.encode(rule.mask(levels, 1.0))
-        times.append(time.perf_counter())
-        spent.append(np.diff(times))
-    return dict(zip(STEPS, (1000 * np.mean(spent[1:], axis=0)).tolist(), strict=True))
+        start = time.perf_counter()
+        rle.encode(model.predict(path).mask)
+        spent.append(time.perf_counter() - start)
+    return 1000 * sum(spent[1:]) / len(paths)
 
 
 def device() -> str:

@@ -233,14 +233,11 @@ def _time(scored: RunScores) -> str:
         where = f"minutes an epoch, stage {number + 1}"
         rows.append([where, f"{minutes} on a Titan Xp", NO_RUN if ours is None else f"{ours:.2f} on {machine}"])
     paths = list((competition.test or competition.train).values())[: network.SAMPLES]
-    found = {}
+    whole = NO_RUN
     if recipe is not None and run.finished_stages() and run.thresholds.is_file():
-        found = network.milliseconds(run, recipe, paths, competition.shape)
-        size = recipe.stages[-1].size
-        where = f"at {size}×{size} on {machine}, mean of {len(paths)} images"
-    whole = f"{sum(found.values()):.1f} {where}" if found else NO_RUN
+        size, found = recipe.stages[-1].size, network.milliseconds(run, recipe, paths)
+        whole = f"{found:.1f} at {size}×{size} on {machine}, mean of {len(paths)} images"
     rows.append(["milliseconds a sample", f"{paper.MILLISECONDS} at 512×512 on a Titan Xp", whole])
-    rows += [[f"of these {step}", None, f"{found[step]:.1f}" if found else NO_RUN] for step in network.STEPS]
     return markdown(["", "paper", competition.name], rows)
 
 
