@@ -21,7 +21,7 @@ from kit.core.arrays import open_array
 from kit.core.errors import KitError
 from kit.core.parallel import map_in_order
 from kit.inference.maps import open_maps, upsample
-from kit.inference.rules import GatedRule, Rule
+from kit.inference.rules import Rule
 
 
 class MaskEncoder:
@@ -100,7 +100,7 @@ def stored_inputs(
         The image's id, its levels, uint8 (H, W), and P(the image has any pneumothorax), for a gated rule.
     """
     maps = open_maps(maps_path)
-    given = read_image_probabilities(image_probabilities_path, len(maps)) if isinstance(rule, GatedRule) else None
+    given = read_image_probabilities(image_probabilities_path, len(maps)) if rule.gate is not None else None
     chosen = set(maps.ids if wanted is None else wanted) - maps.unreadable
 
     def one(index: int) -> tuple[str, np.ndarray, float | None]:

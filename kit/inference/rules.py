@@ -4,7 +4,7 @@
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,6 +29,11 @@ _SOME = 1024
 class Rule(ABC):
     """From the map of an image to its mask."""
 
+    gate: Share | None = field(default=None, kw_only=True)
+    """P(the image has any pneumothorax) by a classifier, from which on the rule decides; None: there is none."""
+    smallest_contour: Count = field(default=0, kw_only=True)
+    """Contours that enclose no more pixels of a 1024×1024 image go: regions are dropped, holes filled; 0: none."""
+
     @property
     @abstractmethod
     def name(self) -> str:
@@ -40,22 +45,39 @@ class Rule(ABC):
         return self.removal  # type: ignore[attr-defined]
 
     @abstractmethod
-    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
-        """The mask of an image if it gets any, and how much speaks for it, to be compared with other images.
+    def propose(self, levels: np.ndarray) -> tuple[np.ndarray, float]:
+        """The mask of an image if it gets any, before its cleaning; and the evidence for it, 0 for none.
 
         Args:
             levels: uint8 (H, W).
-            image_probability: P(the image has any pneumothorax) by a classifier; only a gated rule asks for it.
 
         Returns:
-            bool (H, W), and the evidence, 0 for none: from the rule's own cut on `mask` is this mask, below it is
-            empty. A cleaned candidate may be empty in spite of its evidence.
+            bool (H, W), and a number to be compared with `cut`, or with other images'.
         """
 
+    def passes(self, image_probability: Any) -> Any:
+        """Whether the gate is open, for one P(the image has any pneumothorax) or an array of them."""
+        if self.gate is None:
+            return True
+        if image_probability is None:
+            raise ValueError("a gated rule needs the probability that the image has any pneumothorax")
+        return image_probability >= self.gate
+
+    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
+        """What is proposed, cleaned, which may leave nothing of it; and its evidence, 0 where the gate is shut."""
+        mask, evidence = self.propose(levels)
+        return self._cleaned(mask), evidence if self.passes(image_probability) else 0.0
+
     def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
-        """The mask of an image, bool (H, W): its candidate where the evidence reaches the cut."""
-        mask, evidence = self.candidate(levels, image_probability)
-        return mask if evidence >= self.cut else np.zeros_like(mask)
+        """The mask of an image, bool (H, W): its candidate where the gate is open and the evidence reaches the cut."""
+        if not self.passes(image_probability):
+            return np.zeros(levels.shape, bool)
+        mask, evidence = self.propose(levels)
+        return self._cleaned(mask) if evidence >= self.cut else np.zeros_like(mask)
+
+    def _cleaned(self, mask: np.ndarray) -> np.ndarray:
+        limit = contour_limit(self.smallest_contour, mask.size)
+        return cleaning.clean(mask, limit) if self.smallest_contour else mask
 
 
 def level_of(binarization: float) -> int:
@@ -97,7 +119,7 @@ class ImageRule(Rule):
     removal: Count
     name = "image"
 
-    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
+    def propose(self, levels: np.ndarray) -> tuple[np.ndarray, float]:
         """{p ≥ binarization}, and its area."""
         mask = levels >= level_of(self.binarization)
         return mask, float(size_of(int(np.count_nonzero(mask)), levels.size))
@@ -111,7 +133,7 @@ class ComponentRule(Rule):
     removal: Count
     name = "component"
 
-    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
+    def propose(self, levels: np.ndarray) -> tuple[np.ndarray, float]:
         """Its components, the largest kept even where it is smaller than `removal`; and the area of that one."""
         mask = levels >= level_of(self.binarization)
         if not mask.any():  # as most images, which need no labelling
@@ -134,7 +156,7 @@ class TripletRule(Rule):
     removal: Count
     name = "triplet"
 
-    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
+    def propose(self, levels: np.ndarray) -> tuple[np.ndarray, float]:
         """{p ≥ binarization}, and the area of {p ≥ top}."""
         sure = int(np.count_nonzero(levels >= level_of(self.top)))
         return levels >= level_of(self.binarization), float(size_of(sure, levels.size))
@@ -172,8 +194,8 @@ class ExpectedRule(Rule):
         """From 1 on a mask wins."""
         return 1.0
 
-    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
-        """The best mask, and what `weigh` says of it."""
+    def propose(self, levels: np.ndarray) -> tuple[np.ndarray, float]:
+        """The best mask, and what `score` says of it."""
         histogram = cv2.calcHist([levels], [0], None, [256], [0, 256])  # (256, 1)
         cut, worth = self.score(np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1], levels.size)
         return levels >= cut[0], float(worth[0])
@@ -221,85 +243,19 @@ class ExpectedRule(Rule):
         return 1 / (1 + np.exp(-logit))
 
 
-@dataclass(frozen=True)
-class GatedRule(Rule):
-    """Another rule behind a classifier: empty where P(the image has any pneumothorax) is below `gate`."""
-
-    rule: Rule
-    gate: float
-
-    @property
-    def name(self) -> str:
-        """That of the inner rule."""
-        return self.rule.name
-
-    def passes(self, image_probability: Any) -> Any:
-        """Whether the inner rule decides, for one probability or an array of them."""
-        return image_probability >= self.gate
-
-    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
-        """From levels uint8 (H, W) and P(the image has any pneumothorax) to a bool mask (H, W).
-
-        Raises:
-            ValueError: the probability is not given.
-        """
-        if image_probability is None:
-            raise ValueError("a gated rule needs the probability that the image has any pneumothorax")
-        return self.rule.mask(levels) if self.passes(image_probability) else np.zeros(levels.shape, bool)
-
-    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
-        """That of the inner rule, without evidence where the gate is shut."""
-        mask, evidence = self.rule.candidate(levels)
-        return mask, evidence if self.passes(image_probability) else 0.0
-
-
-@dataclass(frozen=True)
-class CleanedRule(Rule):
-    """Another rule whose contours that enclose at most `smallest_contour` pixels go: regions dropped, holes filled."""
-
-    rule: Rule
-    smallest_contour: int
-    """Pixels of a 1024×1024 image."""
-
-    @property
-    def name(self) -> str:
-        """That of the inner rule."""
-        return self.rule.name
-
-    def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
-        """From levels uint8 (H, W) to a bool mask (H, W)."""
-        return self._clean(self.rule.mask(levels, image_probability))
-
-    def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
-        """That of the inner rule, cleaned; the evidence is that of the mask before."""
-        mask, evidence = self.rule.candidate(levels)
-        return self._clean(mask), evidence
-
-    def _clean(self, mask: np.ndarray) -> np.ndarray:
-        return cleaning.clean(mask, contour_limit(self.smallest_contour, mask.size))
-
-
-def bare(rule: Rule) -> Any:
-    """The rule behind its gate and before its cleaning."""
-    while isinstance(rule, GatedRule | CleanedRule):
-        rule = rule.rule
-    return rule
-
-
 RULES: dict[str, type[Any]] = {rule.name: rule for rule in (ImageRule, ComponentRule, TripletRule, ExpectedRule)}
 
 
 def parameters(rule: Rule) -> dict[str, Any]:
-    """The rule as thresholds.json holds it; behind a gate with one number more.
+    """The rule as thresholds.json holds it; cleaning and gate where there are such.
 
-    >>> parameters(GatedRule(ImageRule(0.5, 2048), 0.4))
+    >>> parameters(ImageRule(0.5, 2048, gate=0.4))
     {'rule': 'image', 'binarization': 0.5, 'removal': 2048, 'gate': 0.4}
     """
-    if isinstance(rule, GatedRule):
-        return {**parameters(rule.rule), "gate": rule.gate}
-    if isinstance(rule, CleanedRule):
-        return {**parameters(rule.rule), "smallest_contour": rule.smallest_contour}
-    return {"rule": rule.name, **asdict(rule)}
+    own = asdict(rule)
+    gate, smallest = own.pop("gate"), own.pop("smallest_contour")
+    cleaned = {"smallest_contour": smallest} if smallest else {}
+    return {"rule": rule.name, **own, **cleaned, **({} if gate is None else {"gate": gate})}
 
 
 class Written(Document):
@@ -307,9 +263,7 @@ class Written(Document):
 
     rule: Literal["image", "component", "triplet", "expected"]
     gate: Share | None = None
-    """P(the image has any pneumothorax) from which on the rule decides; None: no gate."""
     smallest_contour: Count = 0
-    """Contours that enclose no more pixels of a 1024×1024 image are dropped or filled; 0: none."""
 
 
 def read(path: Path | str) -> Rule:
@@ -329,20 +283,16 @@ def parse(content: bytes, path: Path | str) -> Rule:
     """
     found: Written = parse_document(content, Written, path, REMEDY)
     rule: Rule = parse_document(content, RULES[found.rule], path, REMEDY)
-    rule = CleanedRule(rule, found.smallest_contour) if found.smallest_contour else rule
-    return rule if found.gate is None else GatedRule(rule, found.gate)
+    return rule
 
 
 def fixed(threshold: Threshold, gated: bool) -> Rule:
     """The rule that a recipe gives itself.
 
-    >>> fixed(Threshold(binarization=0.75, removal=2048), gated=False)
-    ImageRule(binarization=0.75, removal=2048)
+    >>> parameters(fixed(Threshold(binarization=0.75, removal=2048), gated=False))
+    {'rule': 'image', 'binarization': 0.75, 'removal': 2048}
     """
-    rule: Rule = (
-        ImageRule(threshold.binarization, threshold.removal)
-        if threshold.top is None
-        else TripletRule(threshold.top, threshold.binarization, threshold.removal)
-    )
-    rule = CleanedRule(rule, threshold.smallest_contour) if threshold.smallest_contour else rule
-    return GatedRule(rule, threshold.gate) if gated and threshold.gate is not None else rule
+    about: dict[str, Any] = {"smallest_contour": threshold.smallest_contour, "gate": threshold.gate if gated else None}
+    if threshold.top is None:
+        return ImageRule(threshold.binarization, threshold.removal, **about)
+    return TripletRule(threshold.top, threshold.binarization, threshold.removal, **about)

@@ -89,11 +89,6 @@ def read(path: Path | str) -> Thresholds:
     return read_document(path, Thresholds, REMEDY)
 
 
-def search_of(found: dict[str, Any]) -> str:
-    """What the rule in use was taken from: a searched rule by its name, or the recipe's own thresholds, `fixed`."""
-    return found["rule"] if found["rules"] else "fixed"
-
-
 def read_measured(path: Path | str) -> dict[str, Any]:
     """The content of a thresholds.json that a search has written: its keys and values, the rule's measures among them.
 

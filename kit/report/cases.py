@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from kit.competition import dicom
+from kit.competition import dicom, scoring
 from kit.competition.layout import Competition
 from kit.competition.scoring import FULL_AREA
 from kit.core.errors import KitError
@@ -18,13 +19,12 @@ from kit.core.progress import progress
 from kit.data.folds import Folds
 from kit.inference import maps, rules, thresholds_file
 from kit.inference.masks import read_image_probabilities
-from kit.inference.rules import GatedRule
 from kit.report.document import Case
 from kit.report.gallery import Outlines, outlines
 from kit.run import Run
 from kit.thresholds.calibration import ExpectedSearch
 from kit.thresholds.cross_validation import leave_out, prevalence_weights
-from kit.thresholds.tables import Histograms, dice
+from kit.thresholds.tables import Histograms
 
 COLUMNS = list(Case.model_fields)
 OUTCOMES = ("found", "misplaced", "missed", "false positive", "kept empty")
@@ -80,45 +80,35 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
             )
     counts, borders = Histograms(len(source)), dict[int, Outlines]()
 
-    def row(index: int) -> tuple:
-        image = source.image_id[index]
-        header = dicom.read_metadata(competition.train[image])
-        truth = competition.truth(image)
-        levels = maps.to_levels(maps.stored(source.file[index], source["index"][index]))
-        levels = maps.upsample(levels, truth.shape)
+    def row(index: int) -> dict[str, Any]:
+        image, file, place, probability = source.iloc[index]
+        header, truth = dicom.read_metadata(competition.train[image]), competition.truth(image)
+        levels = maps.upsample(maps.to_levels(maps.stored(file, place)), truth.shape)
         counts.add(index, levels, truth)
-        gate = (source.probability[index],) if isinstance(rule, GatedRule) else ()
-        mask = rule.mask(levels, *gate)
+        mask = rule.mask(levels, probability)
         borders[index] = outlines(mask)
-        overlap, area = np.count_nonzero(mask & truth), np.count_nonzero(mask)
-        cm2 = None if header.pixel_area is None else header.pixel_area * truth.size / 100
-        distance = hausdorff95(mask, truth)
-        return (
-            header.sex or UNKNOWN,
-            header.age,
-            (header.view_position or UNKNOWN).upper(),
-            cm2,
-            overlap,
-            area,
-            distance,
-        )
+        area, true = np.count_nonzero(mask), np.count_nonzero(truth)
+        score, distance = scoring.dice(mask, truth), hausdorff95(mask, truth)
+        positive, negative = ("found" if score else "misplaced", "missed"), ("false positive", "kept empty")
+        return {
+            "sex": header.sex or UNKNOWN,
+            "age": header.age,
+            "view": (header.view_position or UNKNOWN).upper(),
+            "image_cm2": None if header.pixel_area is None else header.pixel_area * truth.size / 100,
+            "truth_area": rules.size_of(true, truth.size),
+            "mask_area": rules.size_of(area, truth.size),
+            "dice": score,
+            "hd95": None if distance is None else distance * np.sqrt(FULL_AREA / truth.size),
+            "outcome": (positive if true else negative)[not area],
+        }
 
     found = list(progress(map_in_order(row, range(len(source))), f"measuring {run.folder.name}", len(source)))
-    sex, age, view, cm2, overlap, area, distance = (np.array(column) for column in zip(*found, strict=True))
+    types = {"age": "Int64", "image_cm2": float, "hd95": float}
     table = known.loc[source.image_id, ["patient_id", "fold", "stratum"]].reset_index()
-    table["sex"], table["age"], table["view"] = sex, pd.array(age, "Int64"), view
-    table["image_cm2"] = cm2.astype(float)
-    table["truth_area"] = rules.size_of(counts.truth.astype(np.int64), counts.pixels)
-    table["mask_area"] = rules.size_of(area.astype(np.int64), counts.pixels)
-    table["dice"] = dice(area, overlap, counts.truth)
-    table["hd95"] = distance.astype(float) * np.sqrt(FULL_AREA / counts.pixels)
-    positive = counts.truth > 0
+    table = table.join(pd.DataFrame(found).astype(types))
     gated = source.probability.notna().all()
     table["image_probability"] = source.probability if gated else probability_of_finding(counts, table)
-    table["outcome"] = np.select(
-        [overlap > 0, positive & (area > 0), positive, area > 0], OUTCOMES[:-1], default=OUTCOMES[-1]
-    )
-    weights = prevalence_weights(positive, thresholds_file.read(run.thresholds).prevalence)
+    weights = prevalence_weights(counts.truth > 0, thresholds_file.read(run.thresholds).prevalence)
     return Cases(table[COLUMNS], counts, source[["file", "index"]], weights, [borders[row] for row in table.index])
 
 

@@ -66,14 +66,13 @@ class Confusion(Document):
 
 
 class TrainedStage(Document):
-    """A stage of a fold; images a second are of training and validation together."""
+    """A stage of a fold."""
 
     fold: int
     stage: int
     size: int
     epochs: int
     seconds: float
-    images_per_second: float | None
     dice: float
     iou: float
     validation_loss: float

@@ -13,9 +13,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from pydantic import Field
 
 from kit.core.documents import Document
@@ -167,23 +165,6 @@ def scatter_cases(axes: Axes, x: Any, y: Any, positive: np.ndarray) -> None:
         axes.scatter([], [], s=16, color=SERIES[number], label=name)
 
 
-def plain_ticks(axis: Axis) -> None:
-    """Few ticks of a logarithmic axis, as plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1, 3)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())
-
-
 def colour(number: int) -> str:
     """The colour of the n-th series; they repeat."""
     return SERIES[number % len(SERIES)]
-
-
-def marks(values: Sequence[float], count: int = 6) -> list[int]:
-    """Indices of at most `count` evenly spaced values, for the ticks of an axis of categories.
-
-    >>> marks(range(11), 3)
-    [0, 5, 10]
-    """
-    last = len(values) - 1
-    return sorted({round(step * last / max(1, count - 1)) for step in range(count)})

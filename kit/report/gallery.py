@@ -78,15 +78,10 @@ def outlines(mask: np.ndarray) -> Outlines:
     return [np.rint((border[:, 0] + 0.5) * scale).astype(int).ravel().tolist() for border in smooth if len(border) > 2]
 
 
-def png(picture: np.ndarray) -> bytes:
-    """A picture, uint8 (H, W, 3) red, green, blue, or (H, W) grey, as PNG."""
-    ordered = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
-    return cv2.imencode(".png", ordered)[1].tobytes()
-
-
 def write(path: Path, picture: np.ndarray) -> None:
-    """Writes a picture as PNG."""
-    write_bytes(path, png(picture))
+    """Writes a picture, uint8 (H, W, 3) red, green, blue, or (H, W) grey, as PNG."""
+    ordered = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    write_bytes(path, cv2.imencode(".png", ordered)[1].tobytes())
 
 
 def with_text(drawn: np.ndarray, layers: Sequence[Layer], caption: str) -> np.ndarray:

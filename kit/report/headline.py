@@ -58,8 +58,7 @@ def test_share(run: Run) -> float | None:
 def reason(run: Run, searches: Sequence[Search]) -> str:
     """Which rule the run uses and why, and where its share of masks counts."""
     chosen = thresholds_file.read_measured(run.thresholds)
-    own = thresholds_file.search_of(chosen) == "fixed"
-    by = "the recipe's own thresholds" if own else f"the rule “{chosen['rule']}”"
+    by = f"the rule “{chosen['rule']}”" if chosen["rules"] else "the recipe's own thresholds"
     text = f"The masks are those of {by} ({summary.thresholds(chosen) or NO_THRESHOLDS})"
     tta = run.read_recipe().tta
     same = [(search, search.nested) for search in searches if search.tta == tta and search.nested is not None]

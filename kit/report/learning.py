@@ -1,10 +1,8 @@
-"""How a run learned: losses and validation scores of every stage and fold on one time axis, and how fast it went."""
+"""How a run learned: losses and validation scores of every stage and fold on one time axis."""
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kit.data.folds import Folds
-from kit.data.sampler import epoch_order
 from kit.recipes.schema import Recipe
 from kit.report import figures, summary
 from kit.report.document import Learning, TrainedStage
@@ -18,8 +16,8 @@ MEASURES = {
 }
 
 
-def sections(run: Run, recipe: Recipe, split: Folds) -> list[Learning]:
-    """Curves and speed of each network of a run."""
+def sections(run: Run, recipe: Recipe) -> list[Learning]:
+    """Curves and times of each network of a run."""
     found = []
     for part in recipe.parts():
         own, member = run.part(part), part.label if recipe.members else ""
@@ -27,7 +25,7 @@ def sections(run: Run, recipe: Recipe, split: Folds) -> list[Learning]:
         if len(table):
             prefix = f"{member}-" if member else ""
             curves = [curve(table, measure, prefix) for measure in MEASURES]
-            found.append(Learning(member=member, stages=stages(own, part, split), figures=curves))
+            found.append(Learning(member=member, stages=stages(own, part), figures=curves))
     return found
 
 
@@ -52,26 +50,19 @@ def history(run: Run) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def stages(run: Run, recipe: Recipe, split: Folds) -> list[TrainedStage]:
+def stages(run: Run, recipe: Recipe) -> list[TrainedStage]:
     """What each stage of each fold took, and what its final weights score."""
     rows = []
     for fold, number in run.finished_stages():
         table, stage = summary.metrics(run, fold, number), recipe.stages[number]
-        training = split.training(fold, recipe.folds.train_share, recipe.seed)
-        epochs, last = table[table.weights == "epoch"], table.iloc[-1]
-        orders = [epoch_order(split.positive[training], stage.positives_in(at), 0, at) for at in range(len(epochs))]
-        validations = sum(map(stage.validates, range(len(epochs))))
-        images = sum(map(len, orders)) + len(split.validation(fold)) * validations
-        seconds = float(epochs.seconds.sum())
+        last = table.iloc[-1]
         rows.append(
             TrainedStage(
                 fold=fold,
                 stage=number + 1,
                 size=stage.size,
-                epochs=len(epochs),
-                seconds=seconds,
-                # How many extra images came along, no file of the run says.
-                images_per_second=None if recipe.extra else images / max(seconds, 1e-9),
+                epochs=int((table.weights == "epoch").sum()),
+                seconds=float(table.seconds.sum()),
                 dice=float(last.dice),
                 iou=float(last.iou),
                 validation_loss=float(last.validation_loss),

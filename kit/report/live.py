@@ -21,7 +21,7 @@ from kit.competition.scoring import FULL_AREA
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.inference import rules
-from kit.inference.rules import ComponentRule, ExpectedRule, GatedRule, Rule
+from kit.inference.rules import ComponentRule, ExpectedRule
 from kit.report import figures
 from kit.report.cases import OUTCOMES, Cases
 from kit.report.gallery import Outlines, fitted, outlines
@@ -86,17 +86,17 @@ def rule_choices(run: Run, cases: Cases) -> list[dict[str, Any]]:
     return [_choice(own, cases) | {"exact": True}, *(_choice(rules.read(one), cases) for one in files if one.is_file())]
 
 
-def _choice(rule: Rule, cases: Cases) -> dict[str, Any]:
-    inner, content = rules.bare(rule), dict[str, Any](name=rule.name)
-    if isinstance(inner, ComponentRule):
+def _choice(rule: Any, cases: Cases) -> dict[str, Any]:
+    content = dict[str, Any](name=rule.name)
+    if isinstance(rule, ComponentRule):
         return content
-    if isinstance(rule, GatedRule):
+    if rule.gate is not None:
         content["gate"] = rule.gate
-    if isinstance(inner, ExpectedRule):
-        return content | {"cut": inner.decide(cases.counts.area, cases.counts.pixels).tolist()}
-    content |= {"level": rules.level_of(inner.binarization), "removal": inner.removal}
+    if isinstance(rule, ExpectedRule):
+        return content | {"cut": rule.decide(cases.counts.area, cases.counts.pixels).tolist()}
+    content |= {"level": rules.level_of(rule.binarization), "removal": rule.removal}
     if rule.name == "triplet":
-        content["top"] = rules.level_of(inner.top)
+        content["top"] = rules.level_of(rule.top)
     return content
 
 

@@ -15,10 +15,8 @@ from kit.competition import scoring
 from kit.competition.layout import Competition
 from kit.core.files import write_text
 from kit.data.folds import Folds
-from kit.inference import rules, thresholds_file
-from kit.inference.rules import ExpectedRule
+from kit.inference import thresholds_file
 from kit.report import (
-    calibration,
     cases,
     comparison,
     detection,
@@ -46,7 +44,7 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
         The page.
     """
     found = cases.measure(run, competition, split)
-    report = build(run, found, competition, split, entries)
+    report = build(run, found, competition, entries)
     folder = run.folder / "report"
     page = render("page.html", report=report, gallery=live.pack(run, found, competition), files=f"{folder.name}/")
     cases.write(found, folder / "cases.csv")
@@ -58,16 +56,11 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
     return target
 
 
-def build(run: Run, found: Cases, competition: Competition, split: Folds, entries: Sequence[Entry]) -> Report:
+def build(run: Run, found: Cases, competition: Competition, entries: Sequence[Entry]) -> Report:
     """Every number of a run's page, and its drawings."""
     recipe, chosen = run.read_recipe(), thresholds_file.read_measured(run.thresholds)
     name, entry = f"{competition.name}/{recipe.name}", leaderboard.of_run(run, entries)
-    searches = [
-        search.model_copy(update={"figures": rule_figures(run.rule(search.rule, recipe.tta), found)})
-        if search.tta == recipe.tta
-        else search
-        for search in surfaces.searches(run)
-    ]
+    searches = surfaces.searches(run, found)
     parts = subgroups.breakdown(found.table)
     both = found.positive.any() and not found.positive.all()
     submissions = leaderboard.table(entries, competition.name, name)
@@ -86,7 +79,7 @@ def build(run: Run, found: Cases, competition: Competition, split: Folds, entrie
         finding=competition.finding.name,
         confusion=detection.confusion(found),
         detection=[detection.roc(found), detection.reliability(found)] if both else [],
-        learning=learning.sections(run, recipe, split),
+        learning=learning.sections(run, recipe),
         submissions=submissions,
         leaderboard=leaderboard.scatters(submissions),
         card=provenance.card(run, competition),
@@ -121,15 +114,6 @@ def failures(found: Cases, parts: Sequence[Part]) -> list[Figure]:
             drawn.append(subgroups.forest(of_positives, "dice-by-part-positives", "Positive images"))
         drawn.append(subgroups.by_area(found))
     return drawn
-
-
-def rule_figures(folder: Path, found: Cases) -> list[Figure]:
-    """What a search of a rule has found, drawn."""
-    rule = rules.bare(rules.read(folder / "thresholds.json"))
-    prefix = f"{rule.name}-"
-    if isinstance(rule, ExpectedRule):
-        return [calibration.foreground(rule, prefix), calibration.decisions(rule, found, prefix)]
-    return surfaces.draw(folder, prefix)
 
 
 def render(template: str, **content: Any) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from kit.competition.scoring import FULL_AREA
 from kit.report import figures
@@ -114,7 +115,9 @@ def by_area(axes: Axes, cases: Cases) -> Drawn:
     median = table.dice.rolling(window, center=True, min_periods=3).median()
     axes.plot(share, median, color=figures.colour(1), label=f"running median of {window}")
     axes.set(xscale="log", ylim=(-0.03, 1.03), xlabel="area of the truth (% of the image)", ylabel="Dice")
-    figures.plain_ticks(axes.xaxis)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.legend(loc="lower right")
     alt = f"{len(table)} positive images; the median Dice is {table.dice.median():.3f}."
     data = table[["image_id", "truth_area", "mask_area", "dice"]]

@@ -45,19 +45,11 @@ def thresholds(found: dict[str, Any]) -> str:
     texts = []
     for key in ("top", "binarization", "removal", "gate"):
         if key in found:
+            form = ".0f" if key == "removal" else ".4g"
             spread = (found.get("spread") or {}).get(key)
-            bounds = f" [{threshold(key, spread[0])}–{threshold(key, spread[2])}]" if spread else ""
-            texts.append(f"{key} {threshold(key, found[key])}{bounds}")
+            bounds = f" [{spread[0]:{form}}–{spread[2]:{form}}]" if spread else ""
+            texts.append(f"{key} {found[key]:{form}}{bounds}")
     return ", ".join(texts)
-
-
-def threshold(name: str, value: float) -> str:
-    """A threshold as text: whole pixels, or a probability.
-
-    >>> threshold("removal", 20560.0), threshold("binarization", 0.75)
-    ('20560', '0.75')
-    """
-    return f"{value:.0f}" if name == "removal" else f"{value:.4g}"
 
 
 def headline(found: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
-"""What a threshold search found: rules side by side, and the Dice over their thresholds as a picture."""
+"""What a threshold search found: rules side by side, and the Dice over their thresholds as pictures."""
 
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from matplotlib.axes import Axes
 
 from kit.competition import scoring
 from kit.core.arrays import read_arrays
-from kit.inference import rules, thresholds_file
+from kit.inference import rules
+from kit.inference.rules import ExpectedRule
 from kit.inference.thresholds_file import read_measured
 from kit.report import figures, summary
+from kit.report.cases import Cases
 from kit.report.document import Search
 from kit.report.figures import Drawn, Figure
 from kit.run import Run
@@ -46,18 +49,23 @@ def read_search(folder: Path, tta: bool, used: bool) -> Search:
     )
 
 
-def searches(run: Run) -> list[Search]:
+def searches(run: Run, cases: Cases | None = None) -> list[Search]:
     """What the search found for each rule, with and without TTA; the best nested Dice first.
 
     The recipe's own thresholds, which nobody searched, are not among them.
+
+    Args:
+        cases: Of the run: draw what was searched on the maps that it predicts with.
     """
-    recipe, chosen = run.read_recipe(), thresholds_file.search_of(read_measured(run.thresholds))
-    found = [
-        read_search(run.rule(name, tta), tta, name == chosen and tta == recipe.tta)
-        for name in sorted(rules.RULES)
-        for tta in (True, False)
-        if (run.rule(name, tta) / "thresholds.json").is_file()
-    ]
+    recipe, chosen = run.read_recipe(), read_measured(run.thresholds)
+    found = []
+    for name, tta in product(sorted(rules.RULES), (True, False)):
+        if (folder := run.rule(name, tta)).joinpath("thresholds.json").is_file():
+            used = bool(chosen["rules"]) and name == chosen["rule"] and tta == recipe.tta
+            search = read_search(folder, tta, used)
+            if cases is not None and tta == recipe.tta:
+                search = search.model_copy(update={"figures": draw(folder, cases, f"{name}-")})
+            found.append(search)
     return sorted(found, key=lambda search: (search.nested or 0, search.apparent), reverse=True)
 
 
@@ -87,14 +95,15 @@ def verdict(folders: Iterable[Path]) -> str:
     return scoring.verdict(max(found, key=lambda one: one["nested_dice"] or 0))
 
 
-def draw(folder: Path, prefix: str = "") -> list[Figure]:
+def draw(folder: Path, cases: Cases | None = None, prefix: str = "") -> list[Figure]:
     """The Dice over a rule's thresholds: heat maps with the optimum, and what loses little around it.
 
     The `triplet` has two heat maps: binarization against removal at the best top, and against top at the best removal.
-
-    Returns:
-        None of them for a rule without a surface.
+    The rule `expected` has none: drawn is what it makes of each case.
     """
+    rule = rules.read(folder / "thresholds.json")
+    if isinstance(rule, ExpectedRule):
+        return [] if cases is None else [decisions(rule, cases)]
     if not (folder / "surface.npz").is_file():
         return []
     found = read_measured(folder / "thresholds.json")
@@ -133,7 +142,7 @@ def _heat_map(axes: Axes, name: str, found: dict, dice: np.ndarray, across: str,
         axes.contour(dice, levels=[high - FLAT], colors="white", linewidths=1)
     axes.plot(best[across], best["binarization"], "+", color="#e11d2e", markersize=13, markeredgewidth=2.4)
     for axis, marks in ((axes.xaxis, values[across]), (axes.yaxis, values["binarization"])):
-        places = figures.marks(marks)
+        places = np.unique(np.linspace(0, len(marks) - 1, 6).round().astype(int))
         axis.set_ticks(places, [np.format_float_positional(marks[place], 2, trim="-") for place in places])
     axes.grid(visible=False)
     axes.set(xlabel=AXES[across], ylabel=AXES["binarization"])
@@ -141,3 +150,27 @@ def _heat_map(axes: Axes, name: str, found: dict, dice: np.ndarray, across: str,
     alt += f"; within the white line no more than {FLAT} is lost." if line else "."
     title = f"{found['rule']}: apparent Dice {found['apparent_dice']:.4f}"
     return Drawn(name, title, alt, pd.DataFrame(), size=(4.7, 3.6))
+
+
+@figures.figure
+def decisions(axes: Axes, rule: ExpectedRule, cases: Cases) -> Drawn:
+    """Each image by P(not empty) and the Dice that its best mask promises; above the line it gets that mask."""
+    area, pixels = cases.counts.area, cases.counts.pixels
+    data = pd.DataFrame(
+        {
+            "positive": cases.positive,
+            "probability_not_empty": rule.p_nonempty(area, pixels),
+            "promised_dice": rule.trust * rule.best(area)[1],
+            "masked": rule.decide(area, pixels) < 256,
+        }
+    )
+    line = np.linspace(0.5, 1, 100)
+    axes.fill_between(line, (1 - line) / line, 1.02, color=figures.colour(2), alpha=0.15, linewidth=0)
+    axes.plot(line, (1 - line) / line, color=figures.MUTED, linewidth=1.2, linestyle="--")
+    figures.scatter_cases(axes, data.probability_not_empty, data.promised_dice, cases.positive)
+    axes.set(xlabel="probability that the truth is not empty", ylabel="Dice that its best mask promises")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.legend(loc="lower right")
+    right = int((data.masked & data.positive).sum())
+    alt = f"{data.masked.sum()} of {len(data)} images get a mask, {right} of them are positive."
+    return Drawn("expected-decisions", "Decision by image: shaded gets a mask", alt, data, data.index)

@@ -72,7 +72,7 @@ class LevelSearch(Generic[L]):
 
     def __init__(self, kind: type[L], empty: np.ndarray, removal: Sequence[int] | None = None) -> None:
         self.kind = kind
-        self.axes = [field.name for field in fields(kind) if field.name != "removal"]
+        self.axes = [field.name for field in fields(kind) if field.name in ("top", "binarization")]
         self.empty = empty
         self.removal = None if removal is None else np.unique(removal)
 

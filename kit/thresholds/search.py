@@ -1,6 +1,7 @@
 """The search for the decision rule that turns probability maps into masks: exact, grouped by patient, honest."""
 
 from collections.abc import Callable, Iterable, Sequence, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.inference import ensemble, rules
 from kit.inference.maps import open_maps, to_levels, upsample
-from kit.inference.rules import CleanedRule, GatedRule, ImageRule, Rule
+from kit.inference.rules import ImageRule, Rule
 from kit.inference.thresholds_file import Measures
 from kit.thresholds import cross_validation
 from kit.thresholds.calibration import ExpectedSearch
@@ -82,7 +83,7 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
             (`kit.inference.masks`). The Dice is then what each group scores that is taken for a test set.
         removal: Values to choose from, in pixels of a 1024×1024 image; None: all that make a difference.
         smallest_contour: Masks are cleaned of contours that enclose no more pixels of a 1024×1024 image, by the rules
-            found and in all that is said of them (`CleanedRule`).
+            found and in all that is said of them.
         draws: Bootstrap samples of patients, of which each rule's best thresholds are found too.
 
     Attributes:
@@ -187,11 +188,7 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
 
     def measure(self, rule: Rule) -> Found:
         """What a rule that somebody gives is worth on the images; since nothing is chosen, all its Dice are one."""
-        taken: Rule = rules.bare(rule)
-        gated = isinstance(rule, GatedRule)
-        if isinstance(rule, GatedRule):
-            taken = GatedRule(taken, rule.gate)
-        given = Choices(self._search(rule.name, gated), self._images, rule=taken)
+        given = Choices(self._search(rule.name, rule.gate is not None), self._images, rule=rule)
         found = self._found(given).model_copy(update={"rules": ()})
         if found.nested_dice is not None:
             return found
@@ -202,7 +199,7 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
         search, images, choice, apparent = kind.search(ALL), self._images, kind.without(), kind.apparent()
         plateau = search.plateau(choice.rule, images.weights)
         return Found(
-            rule=self._cleaned(choice.rule),
+            rule=replace(choice.rule, smallest_contour=self.smallest_contour),
             rules=(choice.rule.name,),
             **self._nested(cross_validation.nested([kind]), [kind]),
             dice_all_empty=min(1.0, float(np.average(images.empty, weights=images.weights))),
@@ -254,14 +251,6 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
             return GatedSearch(search, self._stacked[left_out])
 
         return without
-
-    def _cleaned(self, rule: Rule) -> Rule:
-        """A rule that was found on cleaned masks, with its cleaning."""
-        if not self.smallest_contour:
-            return rule
-        if isinstance(rule, GatedRule):
-            return GatedRule(CleanedRule(rule.rule, self.smallest_contour), rule.gate)
-        return CleanedRule(rule, self.smallest_contour)
 
     def _check(self) -> None:
         for name in self.rules:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.inference.masks import MaskEncoder, rank_quantiles
-from kit.inference.rules import ComponentRule, ExpectedRule, GatedRule, ImageRule, TripletRule
+from kit.inference.rules import ComponentRule, ExpectedRule, ImageRule, TripletRule
 
 EXAMPLES = [
     ImageRule(0.5, 300000),
@@ -39,7 +39,7 @@ def test_the_largest_component_is_kept_where_none_is_large_enough():
 
 def test_a_shut_gate_leaves_no_evidence():
     levels = np.full((8, 8), 255, np.uint8)
-    rule = GatedRule(ImageRule(0.5, 0), 0.4)
+    rule = ImageRule(0.5, 0, gate=0.4)
     assert rule.candidate(levels, 0.5)[1] == 1024 * 1024
     assert rule.candidate(levels, 0.3)[1] == 0
 

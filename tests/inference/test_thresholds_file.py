@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from kit.core.errors import KitError
 from kit.core.files import write_json
 from kit.inference import rules, thresholds_file
-from kit.inference.rules import ComponentRule, ExpectedRule, GatedRule, ImageRule, TripletRule
+from kit.inference.rules import ComponentRule, ExpectedRule, ImageRule, TripletRule
 
 share = st.floats(0, 1)
 area = st.integers(0, 2**20)
@@ -29,7 +30,9 @@ inner = st.one_of(
         )
     ),
 )
-any_rule = st.one_of(inner, st.builds(GatedRule, inner, share))
+any_rule = st.builds(
+    lambda rule, gate, smallest: replace(rule, gate=gate, smallest_contour=smallest), inner, st.none() | share, area
+)
 STRANGE = [None, True, "0.5", "", [], {}, [0.5], -1, 2, 1e308, math.nan, math.inf, 10**400, -(10**30), "\x1b[2J"]
 
 

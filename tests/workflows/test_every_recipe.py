@@ -1,7 +1,6 @@
 """Every recipe of the kit, all its networks and stages, from folds to submission at a tiny size."""
 
 import json
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -13,7 +12,7 @@ from tiny_recipes import TRAINED, tiny
 from kit import networks, recipes
 from kit.competition import layout, rle
 from kit.core.errors import KitError
-from kit.inference import maps, rules
+from kit.inference import cleaning, maps, rules
 from kit.kaggle.settings import Settings
 from kit.recipes.schema import Network
 from kit.run import Run
@@ -132,20 +131,10 @@ def test_the_recipes_own_thresholds_can_be_submitted(name, data):
     for image_id, levels, probability in zip(stack.ids, stack, given, strict=True):
         expected = by_hand(own, maps.upsample(levels, competition.shape), probability)
         if own.smallest_contour:  # what is dropped or filled is small
-            expected = rules.CleanedRule(Kept(expected), own.smallest_contour).mask(levels)
+            expected = cleaning.clean(expected, rules.contour_limit(own.smallest_contour, expected.size))
         assert (rle.decode(rows[image_id], competition.shape) == expected).all()
     assert predict(Workspace(), data, tiny(name, "threshold.rule=searched"))[1]
     assert json.loads(run.thresholds.read_text()) == searched
-
-
-@dataclass
-class Kept:
-    """A rule that gives one mask."""
-
-    found: np.ndarray
-
-    def mask(self, levels, image_probability=None):
-        return self.found
 
 
 @pytest.mark.parametrize("name", ["sneddy", "x5"])
