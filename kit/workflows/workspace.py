@@ -61,11 +61,6 @@ class Workspace:
         return self.submissions / "ledger.jsonl"
 
     @property
-    def caches(self) -> Path:
-        """Decoded training images, in a folder a data set."""
-        return self.root / "data" / "cache"
-
-    @property
     def predictions(self) -> Path:
         """Predictions of other folders than the test images."""
         return self.root / "predictions"
@@ -96,8 +91,8 @@ class Workspace:
         return Run(self.runs / competition.name / (recipe if isinstance(recipe, str) else recipe.name))
 
     def cache(self, competition: "Competition") -> Path:
-        """Folder of a data set's caches."""
-        return self.caches / competition.name
+        """Folder of a data set's decoded training images."""
+        return self.root / "data" / "cache" / competition.name
 
     def fold_file(self, competition: "Competition", recipe: "Recipe") -> Path:
         """The fold file that a recipe trains on: its split's, see `folds.file_of`, else the user's own `NAME.csv`."""
