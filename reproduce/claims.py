@@ -111,7 +111,7 @@ def difference(scored: RunScores, pairs: list[tuple[Variant, Variant]], test: bo
     if gain.empty:
         return None
     patients = gain.index if test else gain.index.map(scored.patients)
-    low, high = interval(gain.to_numpy(), np.ones(len(gain)), list(patients))
+    low, high = interval(gain.to_numpy(), list(patients))
     each = [float(one.mean()) for one in gains]
     return Difference(len(gains), float(gain.mean()), low, high, min(each), max(each))
 

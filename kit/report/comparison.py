@@ -3,7 +3,6 @@
 from itertools import combinations
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -60,7 +59,7 @@ def pair(first: str, second: str, of_first: pd.DataFrame, of_second: pd.DataFram
     if table.empty:
         raise KitError(f"{first} and {second} have predicted no image in common: compare runs on the same data")
     table["difference"] = table.dice_second - table.dice_first
-    low, high = interval(table.difference.to_numpy(), np.ones(len(table)), list(table.patient_id))
+    low, high = interval(table.difference.to_numpy(), list(table.patient_id))
     return Pair(first, second, table, float(table.difference.mean()), low, high)
 
 

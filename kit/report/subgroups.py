@@ -20,7 +20,6 @@ AREA_BANDS = ("< 0.2 %", "0.2–0.8 %", "0.8–3 %", "≥ 3 %")
 """The same as shares of the image."""
 AGES = [0, 20, 40, 60, 80, 200]
 AGE_BANDS = ("< 20", "20–39", "40–59", "60–79", "≥ 80")
-RESAMPLES = 1000
 GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "mask area": lambda table: pd.cut(table.truth_area, AREAS, right=False, labels=AREA_BANDS),
     "stratum": lambda table: table.stratum,
@@ -45,7 +44,7 @@ def mean_interval(table: pd.DataFrame, column: str) -> Interval:
     """95 % interval of the mean of a column over patients; None of one patient, who tells nothing of others."""
     if table.patient_id.nunique() < 2:
         return None
-    low, high = interval(table[column].to_numpy(), np.ones(len(table)), list(table.patient_id), RESAMPLES)
+    low, high = interval(table[column].to_numpy(), list(table.patient_id))
     return float(low), float(high)
 
 

@@ -299,28 +299,19 @@ def best_share(evidence: np.ndarray, gains: np.ndarray, groups: np.ndarray, weig
     return float(SHARES[worth.argmax()])
 
 
-def resampled(patients: Sequence[Any] | np.ndarray, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
+def resampled(patients: Sequence[Any] | np.ndarray, resamples: int) -> Iterator[np.ndarray]:
     """How often each image is in bootstrap samples of as many patients as there are, some samples at a time, (R, N)."""
     patient = np.unique(patients, return_inverse=True)[1]
-    rng, size = np.random.default_rng(seed), int(patient.max()) + 1
+    rng, size = np.random.default_rng(0), int(patient.max()) + 1
     for first in range(0, resamples, 100):
         drawn = [np.bincount(rng.integers(size, size=size), minlength=size) for _ in range(min(100, resamples - first))]
         yield np.stack(drawn)[:, patient].astype(np.float64)
 
 
-def interval(
-    values: np.ndarray, weights: np.ndarray, patients: Sequence[Any], resamples: int = RESAMPLES, seed: int = 0
-) -> list[float]:
-    """Bootstrap 95 % interval of the weighted mean of some values, patients drawn with all their images.
-
-    Args:
-        values: Of each image, (N,).
-        weights: How much each counts, (N,).
-        patients: Of each image, (N,).
-    """
-    samples = resampled(patients, resamples, seed)
-    means = np.concatenate([counts @ (weights * values) / (counts @ weights) for counts in samples])
-    return np.percentile(np.minimum(means, 1.0), [2.5, 97.5]).tolist()  # sums of weights are rounded
+def interval(values: np.ndarray, patients: Sequence[Any]) -> list[float]:
+    """Bootstrap 95 % interval of the mean of some images' values, (N,), patients drawn with all their images."""
+    means = [counts @ values / counts.sum(axis=1) for counts in resampled(patients, RESAMPLES)]
+    return np.percentile(np.concatenate(means), [2.5, 97.5]).tolist()
 
 
 def is_unlikely(count: int, images: int, share: float) -> bool:

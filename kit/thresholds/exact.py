@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -11,12 +11,11 @@ from kit.competition.scoring import FULL_AREA
 from kit.core.compiled import compiled
 from kit.inference.maps import PROBABILITIES
 from kit.inference.rules import ComponentRule, ImageRule, Rule, TripletRule, level_of
-from kit.thresholds.curves import TIE, Steps, curve, middle, middle_removal, run_around
+from kit.thresholds.curves import TIE, curve, middle, middle_removal, run_around
 from kit.thresholds.tables import Components, Histograms
 
 R = TypeVar("R", bound=Rule)
 L = TypeVar("L", bound=ImageRule | ComponentRule | TripletRule)
-H = TypeVar("H", bound=ImageRule | TripletRule)
 
 FLAT = 0.001
 """A threshold's plateau reaches as far as this much Dice is lost."""
@@ -66,19 +65,14 @@ class LevelSearch(Generic[L]):
 
     Args:
         kind: The rule; all its parameters but `removal` are levels, each an axis of the surface.
-        empty: Dice of an empty mask for each image, (N,).
+        tables: Of the rule `component` its components, of others histograms.
         removal: The values to choose from, ascending; None: all that make a difference.
     """
 
-    def __init__(self, kind: type[L], empty: np.ndarray, removal: Sequence[int] | None = None) -> None:
-        self.kind = kind
+    def __init__(self, kind: type[L], tables: Histograms | Components, removal: Sequence[int] | None = None) -> None:
+        self.kind, self.tables, self.empty = kind, tables, tables.empty
         self.axes = [field.name for field in fields(kind) if field.name in ("top", "binarization")]
-        self.empty = empty
         self.removal = None if removal is None else np.unique(removal)
-
-    def steps(self, *levels: int) -> Steps:
-        """Steps of all images at a level of each axis."""
-        raise NotImplementedError
 
     def best(self, weights: np.ndarray) -> L:
         """The best rule on these images; of equal ones the middle of the widest plateau, axis after axis."""
@@ -88,24 +82,27 @@ class LevelSearch(Generic[L]):
             heights = peaks.reshape(256, -1).max(axis=1)
             levels.append(middle(heights >= heights.max() - TIE))
             peaks = peaks[levels[-1]]
-        at_levels = curve(self.steps(*levels), self.empty, weights, self.removal)
+        at_levels = curve(self.tables.steps(*levels), self.empty, weights, self.removal)
         thresholds: dict[str, Any] = dict(zip(self.axes, PROBABILITIES[levels].tolist(), strict=True))
         return self.kind(removal=middle_removal(at_levels), **thresholds)
 
     def dice(self, rule: L) -> np.ndarray:
         """Dice of each image under a rule of this kind, (N,)."""
-        steps = self.steps(*self.levels_of(rule))
+        steps = self.tables.steps(*self.levels_of(rule))
         stands = steps.size >= rule.removal
         return self.empty + np.bincount(steps.image[stands], steps.gain[stands], minlength=len(self.empty))
 
     def masked(self, rule: L) -> np.ndarray:
         """Whether each image gets a mask under a rule of this kind, bool (N,)."""
-        steps = self.steps(*self.levels_of(rule))
-        return np.bincount(steps.image[steps.size >= rule.removal], minlength=len(self.empty)) > 0
+        steps = self.tables.steps(*self.levels_of(rule))
+        stand = np.bincount(steps.image[steps.size >= rule.removal], minlength=len(self.empty)) > 0
+        if not isinstance(self.tables, Histograms):
+            return stand
+        return stand & self.tables.is_filled(self.levels_of(rule)[-1])  # `top` has more pixels, or all are cleaned away
 
     def candidates(self, rule: L) -> tuple[np.ndarray, np.ndarray]:
         """The largest size of an image's steps, and its Dice with those of at least `removal` or else the largest."""
-        steps = self.steps(*self.levels_of(rule))
+        steps = self.tables.steps(*self.levels_of(rule))
         largest = np.zeros(len(self.empty), np.int64)
         np.maximum.at(largest, steps.image, steps.size)
         stands = steps.size >= np.minimum(rule.removal, largest)[steps.image]
@@ -124,18 +121,22 @@ class LevelSearch(Generic[L]):
         return weights @ self.empty + _highest_sums(*self._sorted, weights)
 
     @cached_property
-    def _sorted(self) -> "_Sorted":
-        """Steps of all levels, sorted once for every set of weights."""
-        found = [self.steps(level) for level in range(256)]
+    def _sorted(self) -> tuple[np.ndarray, ...]:
+        """Steps of level after level, within a level by falling size, and where each level's end: once for all weights.
+
+        Returns:
+            Ends (256,), and of the steps image, size and gain, (K,) each.
+        """
+        found = [self.tables.steps(level) for level in range(256)]
         orders = [np.argsort(-steps.size, kind="stable") for steps in found]
         columns = [[column[order] for column in steps] for steps, order in zip(found, orders, strict=True)]
         image, size, gain = (np.concatenate(column) for column in zip(*columns, strict=True))
         ends = np.cumsum([len(order) for order in orders])
-        return _Sorted(ends, image.astype(np.int32), size.astype(np.int64), gain)
+        return ends, image.astype(np.int32), size.astype(np.int64), gain
 
     def at(self, weights: np.ndarray, removal: np.ndarray) -> np.ndarray:
         """Mean Dice at each point of the axes and each of these values of `removal`, (..., 256, R)."""
-        return np.stack([curve(self.steps(v), self.empty, weights, removal).dice for v in range(256)])
+        return np.stack([curve(self.tables.steps(v), self.empty, weights, removal).dice for v in range(256)])
 
     def surface(self, rule: L, weights: np.ndarray) -> Surface:
         """Mean Dice over values of `removal`, the rule's own included.
@@ -144,7 +145,8 @@ class LevelSearch(Generic[L]):
         """
         removal = self.removal
         if removal is None:
-            sizes = np.unique(np.concatenate([np.unique(self.steps(*[v] * len(self.axes)).size) for v in range(256)]))
+            steps = (self.tables.steps(*[level] * len(self.axes)) for level in range(256))
+            sizes = np.unique(np.concatenate([np.unique(each.size) for each in steps]))
             removal = np.array([0, *sizes, FULL_AREA + 1]) if len(sizes) < len(GRID) else GRID
             removal = np.union1d(removal, [rule.removal])
         return Surface(PROBABILITIES, removal, self.at(weights, removal))
@@ -158,49 +160,10 @@ class LevelSearch(Generic[L]):
             heights = np.array([weights @ self.dice(other) for other in moved]) / weights.sum()
             start, stop = run_around(heights >= heights[level] - FLAT, level)
             ranges[name] = [float(PROBABILITIES[start]), float(PROBABILITIES[stop])]
-        along = curve(self.steps(*self.levels_of(rule)), self.empty, weights, self.removal)
+        along = curve(self.tables.steps(*self.levels_of(rule)), self.empty, weights, self.removal)
         here = int(np.searchsorted(along.lower, rule.removal, "right")) - 1
         start, stop = run_around(along.dice >= along.dice[here] - FLAT, here)
         return {**ranges, "removal": [int(along.lower[start]), int(along.upper[stop])]}
-
-
-class HistogramSearch(LevelSearch[H]):
-    """The search of a rule whose mask stands as long as its sure part, {v ≥ its first level}, is large enough."""
-
-    def __init__(self, kind: type[H], tables: Histograms, removal: Sequence[int] | None = None) -> None:
-        super().__init__(kind, tables.empty, removal)
-        self.tables = tables
-
-    def steps(self, *levels: int) -> Steps:
-        """Steps of all images, one each."""
-        top, level = levels[0], levels[-1]
-        return Steps(np.arange(len(self.empty)), self.tables.size(top), self.tables.gain(level))
-
-    def masked(self, rule: H) -> np.ndarray:
-        """Whether each image gets a mask, bool (N,)."""
-        return super().masked(rule) & self.tables.is_filled(level_of(rule.binarization))
-
-
-class ComponentSearch(LevelSearch[ComponentRule]):
-    """The search of the `component` rule: each image has a step for each distinct area of its components."""
-
-    def __init__(self, tables: Components, removal: Sequence[int] | None = None) -> None:
-        super().__init__(ComponentRule, tables.empty, removal)
-        self.tables = tables
-
-    def steps(self, *levels: int) -> Steps:
-        """Steps of all images."""
-        [level] = levels
-        return Steps(*self.tables.at(level))
-
-
-class _Sorted(NamedTuple):
-    """Steps of level after level, within a level by falling size."""
-
-    ends: np.ndarray  # (256,) where each level's steps end
-    image: np.ndarray  # int32 (K,)
-    size: np.ndarray  # int64 (K,)
-    gain: np.ndarray  # float64 (K,)
 
 
 @compiled(nogil=True)

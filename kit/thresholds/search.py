@@ -17,13 +17,13 @@ from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.inference import ensemble, rules
 from kit.inference.maps import open_maps, to_levels, upsample
-from kit.inference.rules import ImageRule, Rule
+from kit.inference.rules import ComponentRule, ImageRule, Rule
 from kit.inference.thresholds_file import Measures
 from kit.thresholds import cross_validation
 from kit.thresholds.calibration import ExpectedSearch
 from kit.thresholds.cleaning import cleaned_regions
 from kit.thresholds.cross_validation import Choices, Images, Outcome
-from kit.thresholds.exact import ComponentSearch, HistogramSearch, Search, Surface
+from kit.thresholds.exact import LevelSearch, Search, Surface
 from kit.thresholds.external import open_masks
 from kit.thresholds.gate import GatedSearch
 from kit.thresholds.tables import Components, Histograms
@@ -163,8 +163,8 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
         groups = cross_validation.leave_out(self.folds, patients)
         self._images = Images(histograms.empty, groups, patients, self.prevalence)
         self._searches: dict[str, Search[Any]] = {
-            "image": HistogramSearch(ImageRule, histograms, self.removal),
-            "component": ComponentSearch(components, self.removal),
+            "image": LevelSearch(ImageRule, histograms, self.removal),
+            "component": LevelSearch(ComponentRule, components, self.removal),
             "triplet": TripletSearch(histograms, self.removal),
             "expected": ExpectedSearch(histograms),
         }

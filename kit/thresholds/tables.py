@@ -8,6 +8,7 @@ import numpy as np
 from kit.inference.rules import size_of
 from kit.thresholds.cleaning import kept_of
 from kit.thresholds.components import sweep
+from kit.thresholds.curves import Steps
 
 ALL = slice(None)
 
@@ -70,6 +71,10 @@ class Histograms:
         at = level, images
         return dice(self.mask_area[at], self.mask_overlap[at], self.truth[images]) - self.empty[images]
 
+    def steps(self, *levels: int) -> Steps:
+        """Of each image the mask at the last level, which stands while the area at the first one is large enough."""
+        return Steps(np.arange(len(self.pixels)), self.size(levels[0]), self.gain(levels[-1]))
+
     def is_filled(self, level: int | np.ndarray) -> np.ndarray:
         """Whether the mask of {v ≥ level} has a pixel, at one level or at one for each image, up to 256; bool (N,)."""
         level = np.broadcast_to(level, self.pixels.shape)
@@ -102,15 +107,12 @@ class Components:
         image = np.full(len(level), index, np.int32)
         self._parts[index] = level.astype(np.uint8), image, area.copy(), with_it - without
 
-    def at(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Components at a level: image, area in pixels of a 1024×1024 image, and what they add to the Dice.
-
-        Components of an image with equal area are one entry; they add to the Dice of all larger ones. Arrays (K,).
-        """
+    def steps(self, level: int) -> Steps:
+        """The components at a level, one for each distinct area of an image: it adds to the Dice of all larger ones."""
         levels, images, areas, gains = self._sorted
         entries = slice(*np.searchsorted(levels, [level, level + 1]))
         pixels = self.pixels[images[entries]]
-        return images[entries], size_of(areas[entries].astype(np.int64), pixels), gains[entries]
+        return Steps(images[entries], size_of(areas[entries].astype(np.int64), pixels), gains[entries])
 
     @cached_property
     def _sorted(self) -> list[np.ndarray]:

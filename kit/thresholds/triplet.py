@@ -6,15 +6,17 @@ import numpy as np
 
 from kit.core.compiled import compiled
 from kit.inference.rules import TripletRule
-from kit.thresholds.exact import HistogramSearch
+from kit.thresholds.exact import LevelSearch
 from kit.thresholds.tables import ALL, Histograms
 
 _SOME = 256
 """Images at a time: as many as stay in the processor's cache."""
 
 
-class TripletSearch(HistogramSearch[TripletRule]):
+class TripletSearch(LevelSearch[TripletRule]):
     """The search of the `triplet` rule."""
+
+    tables: Histograms
 
     def __init__(self, tables: Histograms, removal: Sequence[int] | None = None) -> None:
         super().__init__(TripletRule, tables, removal)

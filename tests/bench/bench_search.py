@@ -10,7 +10,7 @@ import numpy as np
 
 from kit.inference.rules import ComponentRule
 from kit.thresholds.components import sweep
-from kit.thresholds.exact import ComponentSearch
+from kit.thresholds.exact import LevelSearch
 from kit.thresholds.tables import Components, Histograms, dice
 from kit.thresholds.triplet import TripletSearch
 from tests.bench.measure import Measure, Row, fixed, in_turn
@@ -159,7 +159,7 @@ def _measured(maps: np.ndarray, masks: np.ndarray) -> tuple[Measure, Measure, di
         tables = Components(IMAGES)
         for index, (levels, mask) in enumerate(zip(maps, masks, strict=True)):
             tables.add(index, levels, mask)
-        ComponentSearch(tables, REMOVALS).best(np.ones(IMAGES))
+        LevelSearch(ComponentRule, tables, REMOVALS).best(np.ones(IMAGES))
 
     def settings() -> None:
         for levels, mask in zip(maps[:SOME], masks, strict=False):

@@ -52,7 +52,7 @@ def test_the_table_adds_up_to_the_dice_of_every_level_and_size(problem, slow):
     for index, (levels, mask) in enumerate(zip(maps, masks, strict=True)):
         table.add(index, levels, mask)
     for level in range(0, 256, 15):
-        image, size, gain = table.at(level)
+        image, size, gain = table.steps(level)
         for removal in np.unique(size):
             stands = size >= removal
             dice = table.empty + np.bincount(image[stands], gain[stands], minlength=len(maps))

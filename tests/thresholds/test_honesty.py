@@ -5,7 +5,7 @@ import numpy as np
 from kit.inference.masks import rank_quantiles
 from kit.inference.rules import ImageRule
 from kit.thresholds.cross_validation import Choices, Images, nested, nested_interval
-from kit.thresholds.exact import HistogramSearch
+from kit.thresholds.exact import LevelSearch
 from kit.thresholds.tables import Histograms
 
 PIXELS, PREVALENCE, IMAGES, FOLDS, SETS = 1024 * 1024, 0.22, 600, 5, 200
@@ -50,12 +50,12 @@ def real_dice(choice, fresh, rng):
 
 def test_the_nested_dice_is_that_of_fresh_images_and_its_interval_holds_it():
     """Of thresholds alone, and of a share of masks that is matched."""
-    fresh = HistogramSearch(ImageRule, drawn(np.random.default_rng(99), 20_000))
+    fresh = LevelSearch(ImageRule, drawn(np.random.default_rng(99), 20_000))
     off, held = np.empty((2, SETS)), np.empty((2, SETS))
     for seed in range(SETS):
         rng = np.random.default_rng(seed)
         tables = drawn(rng, IMAGES)
-        folds, search = stratified(tables.truth > 0, rng), HistogramSearch(ImageRule, tables)
+        folds, search = stratified(tables.truth > 0, rng), LevelSearch(ImageRule, tables)
         images = Images(tables.empty, folds, np.arange(IMAGES), PREVALENCE)
         for match in (0, 1):
             choices = Choices(lambda _, search=search: search, images, bool(match))
