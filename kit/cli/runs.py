@@ -42,7 +42,7 @@ from kit.workflows.workspace import Workspace
     },
     excludes={
         "fold": ["jobs"],
-        "on=kaggle": ["fold", "jobs", "keep_checkpoints", "logger", "skip_bad"],
+        "on=kaggle": ["fold", "jobs", "logger", "skip_bad"],
         "sweep": ["recipe"],
     },
 )
@@ -55,9 +55,6 @@ def train_all(
     jobs: Annotated[
         int, typer.Option(min=1, help="Folds to train at the same time, a process each; they share the threads.")
     ] = 1,
-    keep_checkpoints: Annotated[
-        bool, typer.Option("--keep-checkpoints", help="Keep last.ckpt of finished stages: 391 MB each with ResNet-34.")
-    ] = False,
     logger: Annotated[
         str | None,
         typer.Option(help="Send figures and pictures to wandb, too, once its package is installed."),
@@ -106,7 +103,7 @@ def train_all(
         return
     name = recipe_for(data, recipe)
     wanted = recipes.load(name, overrides)
-    job = Job(data, wanted, fold, skip_bad, keep_checkpoints, logger)
+    job = Job(data, wanted, fold, skip_bad, logger)
     if jobs == 1 or fold is not None:
         run, done = train(Workspace(), job)
     else:

@@ -59,9 +59,8 @@ def train_side_by_side(workspace: Workspace, job: Job, options: Sequence[str], j
     missing = [fold for fold in split.numbers if not run.is_trained(recipe, fold)]
     if len(missing) > 1:
         extra = open_extra(workspace, competition, recipe, split)
-        space.check(space.of_training(workspace, competition, run, recipe, split, missing, job.keep_checkpoints, extra))
-        flags = ["--skip-bad"] * job.skip_bad + ["--keep-checkpoints"] * job.keep_checkpoints
-        flags += ["--logger", job.logger] if job.logger else []
+        space.check(space.of_training(workspace, competition, run, recipe, split, missing, extra))
+        flags = ["--skip-bad"] * job.skip_bad + (["--logger", job.logger] if job.logger else [])
         command = [sys.executable, "-m", "kit", "train", *options, *flags]
         _run(missing, [*command, "--fold"], jobs, workspace.root)
     _, done = train(workspace, job)

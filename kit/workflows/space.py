@@ -31,7 +31,6 @@ def of_training(
     recipe: Recipe,
     split: Folds,
     folds: Sequence[int],
-    keep_checkpoints: bool,
     extra: Mapping[str, ExtraData],
 ) -> Sizes:
     """The files that are still missing of a run up to its submission, with their sizes."""
@@ -48,9 +47,8 @@ def of_training(
                 if own.weights(fold, number).is_file():
                     continue
                 found[_KINDS[1], own.weights(fold, number)] = one * stage.networks
-                # The next checkpoint is written beside the last one.
-                name = f"fold{fold}/stage{number + 1}" if keep_checkpoints else ""
-                at = _KINDS[1], run.folder / name / "last.ckpt"
+                # One at a time, and the next checkpoint is written beside the last one.
+                at = _KINDS[1], run.folder / "last.ckpt"
                 found[at] = max(found.get(at, 0), 2 * one * _states(stage))
     owners = [(run.part(part), part) for part in recipe.parts()] + ([(run, recipe)] if recipe.members else [])
     for own, part in owners:

@@ -53,8 +53,6 @@ class Job:
     """This one alone, as when each GPU or process takes one."""
     skip_bad: bool = False
     """Leave out images that cannot be read."""
-    keep_checkpoints: bool = False
-    """Keep `last.ckpt` of stages that have left their weights."""
     logger: str | None = None
     """Of `kit.training.hooks`, which takes the charts beside TensorBoard."""
 
@@ -159,7 +157,7 @@ def _open(workspace: Workspace, competition: Competition, run: Run, job: Job) ->
     numbers = split.numbers if job.fold is None else [job.fold]
     alone = JOB not in os.environ  # else the process that shares the folds out has said this of all of them
     if team.first and alone:
-        space.check(space.of_training(workspace, competition, run, recipe, split, numbers, job.keep_checkpoints, extra))
+        space.check(space.of_training(workspace, competition, run, recipe, split, numbers, extra))
 
     def cache(data: Competition, given: str | None = None) -> dict[int, Cache]:
         parts = [part for part in recipe.parts() if given is None or (part.extra and part.extra.data == given)]
@@ -285,7 +283,7 @@ def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Pa
             member = f"{recipe.label} " if "/" in recipe.name else ""
             log.info("%s%s", member, summary.stage(run, fold, number))
             done.append(True)
-        if session.team.first and not session.job.keep_checkpoints:
+        if session.team.first:
             (run.stage(fold, number) / "last.ckpt").unlink(missing_ok=True)  # it has left its weights
         start = run.weights(fold, number)
     return done

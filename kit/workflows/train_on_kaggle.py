@@ -59,7 +59,7 @@ def _build(workspace: Workspace, order: Order, work: Work, notebook: bool, say: 
     recipe, chosen = work.recipe, order.chosen
     if work.trains:
         split = folds.read(work.fold_file, work.competition)
-        wanted = space.of_training(workspace, work.competition, work.run, recipe, split, split.numbers, False, {})
+        wanted = space.of_training(workspace, work.competition, work.run, recipe, split, split.numbers, {})
         output = space.kept(wanted)
         train_bundle.check_output(recipe, output)
         say(

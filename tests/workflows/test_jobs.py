@@ -83,14 +83,14 @@ def test_the_processes_are_given_every_option(split, tmp_path, monkeypatch):
 
     monkeypatch.chdir(shutil.copytree(split, tmp_path / "work"))
     monkeypatch.setattr(jobs, "_run", no_processes)
-    options = ["--set", "seed=1", "--keep-checkpoints", "--skip-bad", "--logger", "wandb"]
+    options = ["--set", "seed=1", "--skip-bad", "--logger", "wandb"]
     monkeypatch.setattr(sys, "argv", ["kit", *TRAIN, *options])
     with pytest.raises(SystemExit):
         cli.main()
     [(numbers, command)] = given
     words = " ".join(command)
     assert numbers == [0, 1]
-    assert all(option in words for option in ("--set seed=1", "--keep-checkpoints", "--skip-bad", "--logger wandb"))
+    assert all(option in words for option in ("--set seed=1", "--skip-bad", "--logger wandb"))
 
 
 @pytest.mark.parametrize(
