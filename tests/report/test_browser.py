@@ -232,14 +232,15 @@ def test_a_map_is_enlarged_as_the_rules_do_it(show):
 
 def test_the_run_s_own_masks_are_drawn_as_they_are(show, finished):
     browser = show()
-    first = tiles(browser, "id").index(finished.cases.table.image_id[finished.cases.table.mask_area.idxmax()])
+    row = finished.cases.table.mask_area.idxmax()
+    first = tiles(browser, "id").index(finished.cases.table.image_id[row])
+    wait(lambda: masks(browser)[first])
     painted = browser.execute_script(
         "const canvas = document.querySelectorAll('#tiles canvas')[arguments[0]];"
         "const pixels = canvas.getContext('2d').getImageData(0, 0, 256, 256).data;"
         "return [...pixels].filter((_, i) => i % 4 === 3).map((alpha) => alpha > 0)",
         first,
     )
-    row = finished.cases.table.mask_area.idxmax()
     mask = rules.read(finished.run.thresholds).mask(upsample(finished.cases.levels(row), (256, 256)))
     outside = np.array(painted).reshape(256, 256) & ~mask
     assert (np.array(painted).reshape(256, 256) & mask).sum() > 0.98 * mask.sum()
