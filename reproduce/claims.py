@@ -70,7 +70,7 @@ def seeds(scored: RunScores, one: str, other: str) -> list[tuple[Variant, Varian
 
 
 class Difference(NamedTuple):
-    """Of Dice, with the claimed thing minus without it."""
+    """A difference of Dice: with the claimed thing less without it."""
 
     pairs: int
     """How many were compared; an image's difference is their mean."""
@@ -156,7 +156,7 @@ class Race(NamedTuple):
     """The two trainings of a seed."""
 
     name: str
-    """Of the run in two stages."""
+    """Name of the run in two stages."""
     score: float
     """Validation Dice that both reach: the lower one of their two best."""
     two: Spent

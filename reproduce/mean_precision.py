@@ -46,7 +46,7 @@ def mean_precision(predicted: np.ndarray, truth: np.ndarray) -> float:
 
 
 def of_maps(maps_path: Path, labels: Labels, shape: Shape, recipe: Recipe, removal: int) -> pd.Series:
-    """Of each image of some stored maps, by id, at the maps' own size and by the recipe's B-TH.
+    """The mean precision of each image of some stored maps, by id, at the maps' own size and by the recipe's B-TH.
 
     Args:
         maps_path: Levels, (N, S, S).

@@ -77,7 +77,7 @@ class Step(NamedTuple):
     given: str
     """Shape of what comes in: height × width × channels."""
     shape: str
-    """Of what it gives."""
+    """Shape of what it gives."""
 
 
 class Block(NamedTuple):

@@ -27,7 +27,7 @@ from kit.run import Run
 from reproduce import mean_precision
 
 READINGS = ("none", "image", "component")
-"""Of the paper's R-TH: not applied, to the whole mask (section 5.1), to each component (section 4.3)."""
+"""Readings of the paper's R-TH: not applied, to the whole mask (section 5.1), to each component (section 4.3)."""
 
 
 class Score(NamedTuple):
@@ -115,11 +115,11 @@ class RunScores:
         return dict(zip(self.competition.train, patients.patient_ids(self.competition), strict=True))
 
     def validation(self, name: str, tta: bool, reading: str) -> Score | str:
-        """Of the OOF maps of a run, by the thresholds of its recipe."""
+        """Mean scores of a run's OOF maps, by the thresholds of its recipe."""
         return _mean(self.dice(name, tta, reading, test=False))
 
     def test(self, name: str, tta: bool, reading: str, usage: str | None = None) -> Score | str:
-        """Of the test maps of a run; of one part of the leaderboard only where `usage` names it.
+        """Mean scores of a run's test maps; of one part of the leaderboard only where `usage` names it.
 
         Args:
             name: Of the run.
@@ -160,7 +160,7 @@ class RunScores:
         return pd.concat([score(rule, file, answer, shape, truth_of) for file, answer in pairs])
 
     def mean_precision(self, name: str, tta: bool, reading: str) -> float | str:
-        """Of the OOF maps of a run, what the paper calls IoU, by the thresholds of its recipe.
+        """What the paper calls IoU, of a run's OOF maps, by the thresholds of its recipe.
 
         Args:
             name: Of the run.

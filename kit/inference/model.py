@@ -110,9 +110,9 @@ class Model:
     rule: Rule | None
     """From a map to a mask; None where no thresholds were chosen yet."""
     stack: Stack | None = None
-    """Of the classifying members, for their answers with TTA."""
+    """Stacks the classifying members' answers with TTA."""
     plain_stack: Stack | None = None
-    """The same, for their answers without TTA."""
+    """Stacks their answers without TTA."""
     mirrored: bool = True
     """Predicts the mirror images too, where the recipe says so."""
     half: bool = True

@@ -181,7 +181,7 @@ class ExpectedRule(Rule):
     levels: list[Annotated[int, pydantic.Field(ge=0, le=255)]]
     """Levels whose areas tell whether the truth is empty."""
     weights: list[Number]
-    """Of log(1 + area in pixels of a 1024×1024 image) at these levels, in the logit of "not empty"."""
+    """Weights of log(1 + area in pixels of a 1024×1024 image) at these levels, in the logit of "not empty"."""
     bias: Number
     name = "expected"
 

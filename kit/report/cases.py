@@ -155,7 +155,7 @@ def write(cases: Cases, path: Path) -> None:
 
 
 def _stored(run: Run, tta: bool) -> Iterator[tuple]:
-    """Of each out-of-fold map its image, file and place, and where a classifier answered its probability, else NaN."""
+    """Image, file and place of each out-of-fold map, and a classifier's probability, NaN where none answered."""
     for fold in run.predicted_folds():
         path, classified = run.oof(fold, tta), run.oof(fold, tta, "classify")
         ids = maps.open_maps(path).ids

@@ -27,7 +27,7 @@ class Pair(NamedTuple):
     mean: float
     low: float
     high: float
-    """Of the difference, with its 95 % bootstrap interval over patients."""
+    """Bounds of the 95 % bootstrap interval of the mean difference, over patients."""
 
     @property
     def wins(self) -> tuple[int, int, int]:

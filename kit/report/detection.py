@@ -39,7 +39,7 @@ def image_roc(cases: Cases) -> pd.DataFrame:
 
 
 def pixel_roc(cases: Cases) -> pd.DataFrame:
-    """The same of all pixels of all images, exact: a point a level."""
+    """The ROC curve of all pixels of all images, exact: a point a level; columns as `image_roc`."""
     area, overlap = (counts.sum(axis=1, dtype=np.int64) for counts in (cases.counts.area, cases.counts.overlap))
     outside = area - overlap
     return pd.DataFrame(
@@ -86,7 +86,7 @@ def image_reliability(cases: Cases) -> pd.DataFrame:
 
 
 def pixel_reliability(cases: Cases) -> pd.DataFrame:
-    """The same of pixels, in bins of 0.1: how many of those of a probability are foreground."""
+    """How many pixels of a probability are foreground, in bins of 0.1; columns as `image_reliability`."""
     area, overlap = (
         -np.diff(counts.sum(axis=1, dtype=np.int64), append=0) for counts in (cases.counts.area, cases.counts.overlap)
     )

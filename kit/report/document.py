@@ -28,7 +28,7 @@ class Search(Document):
     thresholds: str
     nested: float | None
     interval: Interval
-    """Of the nested Dice."""
+    """95 % interval of the nested Dice."""
     all_empty: float
     dice_positives: float | None
     negatives_empty: float | None

@@ -69,7 +69,7 @@ class Figure(Document):
     """A drawing with the numbers behind it."""
 
     name: str
-    """Of its file, without an ending, and of its ids in a page."""
+    """Name of its file, without an ending, and how its ids in a page begin."""
     title: str
     alt: str
     """What a person who does not see it should know."""

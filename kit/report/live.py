@@ -37,7 +37,7 @@ BUDGET = 6_000_000
 SIDES = {512: 20_000, 384: 12_500, 256: 6_000, 192: 3_900}
 """Pixels a side that a picture may have, with about the bytes that it then takes."""
 QUALITY = 62
-"""Of the pictures, as WebP."""
+"""Quality of the pictures, as WebP."""
 
 
 def pack(run: Run, cases: Cases, competition: Competition, other: tuple[str, Cases] | None = None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from kit.thresholds.cross_validation import interval
 AREAS = [1, 2048, 8192, 32768, 2**20 + 1]
 """Bounds of the bands of mask area, in pixels of a 1024×1024 image."""
 AREA_BANDS = ("< 0.2 %", "0.2–0.8 %", "0.8–3 %", "≥ 3 %")
-"""The same as shares of the image."""
+"""What the bands are called: shares of the image."""
 AGES = [0, 20, 40, 60, 80, 200]
 AGE_BANDS = ("< 20", "20–39", "40–59", "60–79", "≥ 80")
 GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {

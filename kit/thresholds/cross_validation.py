@@ -84,7 +84,7 @@ class Choice(NamedTuple):
 
     rule: Rule
     share: float | None
-    """Of the images of a test set that get a mask; None: the rule's own cut says which do."""
+    """Share of a test set's images that get a mask; None: the rule's own cut says which do."""
     dice: np.ndarray
     """Dice of each image's mask, (N,); with a share, of the mask that it has if it gets any."""
     masked: np.ndarray

@@ -47,7 +47,7 @@ class GatedSearch:
         return rule.passes(self.image_probability) & self.search.masked(rule)
 
     def candidates(self, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-        """Those of the inner rule, without evidence where the gate is shut."""
+        """The inner rule's candidates, without evidence where the gate is shut."""
         evidence, dice = self.search.candidates(rule)
         return np.where(rule.passes(self.image_probability), evidence, 0.0), dice
 

@@ -29,7 +29,7 @@ class Histograms:
         self.mask_area = np.zeros_like(self.area) if cleaned else self.area  # of the mask that is written
         self.mask_overlap = np.zeros_like(self.overlap) if cleaned else self.overlap
         self.pixels = np.ones(count, np.int64)
-        """Of each image (H · W), (N,)."""
+        """Number of each image's pixels (H · W), (N,)."""
 
     def add(self, index: int, levels: np.ndarray, truth: np.ndarray, cleaned: np.ndarray | None = None) -> None:
         """Counts image `index`: levels uint8 (H, W), truth bool (H, W); where masks are cleaned, `cleaned_regions`."""
@@ -72,7 +72,7 @@ class Histograms:
         return dice(self.mask_area[at], self.mask_overlap[at], self.truth[images]) - self.empty[images]
 
     def steps(self, *levels: int) -> Steps:
-        """Of each image the mask at the last level, which stands while the area at the first one is large enough."""
+        """Each image's mask at the last level, which stands while the area at the first one is large enough."""
         return Steps(np.arange(len(self.pixels)), self.size(levels[0]), self.gain(levels[-1]))
 
     def is_filled(self, level: int | np.ndarray) -> np.ndarray:
@@ -91,7 +91,7 @@ class Components:
         self.empty = np.ones(count)
         """Dice of an empty mask for each image."""
         self.pixels = np.ones(count, np.int64)
-        """Of each image (H · W), (N,)."""
+        """Number of each image's pixels (H · W), (N,)."""
         self._parts: list[tuple[np.ndarray, ...]] = [()] * count
 
     def add(self, index: int, levels: np.ndarray, truth: np.ndarray, cleaned: np.ndarray | None = None) -> None:

@@ -265,7 +265,7 @@ def search(
 
 
 def _classified(opened: OpenRun, tta: bool) -> list[list[Path]]:
-    """Of each fold the OOF probabilities by the classifying members; none where there are no such members."""
+    """Files of the classifying members' OOF probabilities, by fold; none where there are no such members."""
     run, members = opened.run, opened.recipe.members_that("classify") if opened.recipe.is_gated else ()
     return [[run.part(part).oof(fold, tta, "classify") for part in members] for fold in opened.split.numbers if members]
 

@@ -54,7 +54,7 @@ class Job:
     skip_bad: bool = False
     """Leave out images that cannot be read."""
     logger: str | None = None
-    """Of `kit.training.hooks`, which takes the charts beside TensorBoard."""
+    """Name of a logger that takes the charts beside TensorBoard (`kit.training.hooks`)."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class Session:
     competition: Competition
     split: Folds
     folds: Sequence[int]
-    """Those to train now."""
+    """Numbers of the folds to train now."""
     caches: dict[int, Cache]
     """By size."""
     extra: dict[str, ExtraData]
     """By `extra.data` of the recipe or its members."""
     extra_caches: dict[str, dict[int, Cache]]
-    """By the same, and by size."""
+    """Caches of the extra data, by what `extra.data` says, then by size."""
     inputs: Inputs
     """But for the extra data."""
     fabric: "Fabric"
@@ -106,7 +106,7 @@ class Session:
         return self.extra[given].join(data, self.extra_caches[given][size], fold, recipe.extra)
 
     def readable(self, rows: np.ndarray, cached: Cache) -> np.ndarray:
-        """Those of some row numbers whose image could be read."""
+        """Some row numbers without those whose image could not be read."""
         return rows[~cached.bad[rows]]
 
 
