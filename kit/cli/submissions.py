@@ -79,7 +79,10 @@ def submit_predictions(
     from kit.kaggle import settings
     from kit.workflows import submit
 
-    competition_data = data_for(to, data)
+    # Nobody sends the demo's masks to Kaggle by leaving out --data.
+    if to == "kaggle" and data is None:
+        raise KitError("--to kaggle: say with --data (make: DATA=…) which competition's files the submission is for")
+    competition_data = data or DEMO
     # A file from elsewhere is of no recipe: any does.
     wanted = recipes.load("demo" if file else recipe_for(competition_data, recipe), overrides)
     outcome = submit.submit(
@@ -96,13 +99,6 @@ def submit_predictions(
         ask=confirm,
     )
     print(outcome)
-
-
-def data_for(to: str, data: Path | None) -> Path:
-    """The folder to submit for; nobody sends the demo's masks to Kaggle by leaving out --data."""
-    if to == "kaggle" and data is None:
-        raise KitError("--to kaggle: say with --data (make: DATA=…) which competition's files the submission is for")
-    return data or DEMO
 
 
 def confirm(question: str) -> bool:

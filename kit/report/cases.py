@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,7 +12,6 @@ from kit.competition import dicom, scoring
 from kit.competition.layout import Competition
 from kit.competition.scoring import FULL_AREA
 from kit.core.errors import KitError
-from kit.core.files import write_text
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.data.folds import Folds
@@ -147,11 +145,6 @@ def probability_of_finding(counts: Histograms, table: pd.DataFrame) -> np.ndarra
         rule = ExpectedSearch(counts).best(np.where(own, 0.0, 1.0) if not own.all() else np.ones(len(own)))
         probability[own] = rule.p_nonempty(counts.area[:, own], counts.pixels[own])
     return probability
-
-
-def write(cases: Cases, path: Path) -> None:
-    """Writes a row an image as CSV."""
-    write_text(path, cases.table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
 
 
 def _stored(run: Run, tta: bool) -> Iterator[tuple]:

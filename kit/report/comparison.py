@@ -49,18 +49,16 @@ def pairs(tables: dict[str, pd.DataFrame]) -> list[Pair]:
     Raises:
         KitError: two runs have no image in common.
     """
-    return [pair(*names, *(tables[name] for name in names)) for names in combinations(tables, 2)]
-
-
-def pair(first: str, second: str, of_first: pd.DataFrame, of_second: pd.DataFrame) -> Pair:
-    """Two runs on the images that both have predicted."""
-    columns = ["image_id", "dice", "mask_area", "outcome", "fold"]
-    table = of_first.merge(of_second[columns], on="image_id", suffixes=("_first", "_second"))
-    if table.empty:
-        raise KitError(f"{first} and {second} have predicted no image in common: compare runs on the same data")
-    table["difference"] = table.dice_second - table.dice_first
-    low, high = interval(table.difference.to_numpy(), list(table.patient_id))
-    return Pair(first, second, table, float(table.difference.mean()), low, high)
+    found = []
+    for first, second in combinations(tables, 2):
+        columns = ["image_id", "dice", "mask_area", "outcome", "fold"]
+        table = tables[first].merge(tables[second][columns], on="image_id", suffixes=("_first", "_second"))
+        if table.empty:
+            raise KitError(f"{first} and {second} have predicted no image in common: compare runs on the same data")
+        table["difference"] = table.dice_second - table.dice_first
+        low, high = interval(table.difference.to_numpy(), list(table.patient_id))
+        found.append(Pair(first, second, table, float(table.difference.mean()), low, high))
+    return found
 
 
 def by_group(pair: Pair) -> pd.DataFrame:

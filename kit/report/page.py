@@ -47,7 +47,7 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
     report = build(run, found, competition, entries)
     folder = run.folder / "report"
     page = render("page.html", report=report, gallery=live.pack(run, found, competition), files=f"{folder.name}/")
-    cases.write(found, folder / "cases.csv")
+    write_text(folder / "cases.csv", found.table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
     for figure in report.figures():
         figure.write(folder)
     write_text(run.folder / "report.json", report.model_dump_json())

@@ -1,4 +1,4 @@
-"""From the out-of-fold predictions of an ensemble's members to its own."""
+"""From the out-of-fold verdicts of an ensemble's classifying members to its own."""
 
 from pathlib import Path
 
@@ -6,22 +6,11 @@ import numpy as np
 import pandas as pd
 
 from kit.core.arrays import open_array
-from kit.core.distributed import Team
 from kit.data.folds import Folds
 from kit.inference import ensemble, maps
 from kit.recipes.schema import Recipe
 from kit.run import Run
 from kit.thresholds import cross_validation
-
-
-def average_oof(run: Run, recipe: Recipe, fold: int, team: Team) -> bool:
-    """Makes the mean of the segmenting members' out-of-fold maps, with and without TTA; whether any was missing."""
-    runs = [run.part(part) for part in recipe.members_that("segment")]
-    made = [
-        ensemble.average([member.oof(fold, tta) for member in runs], run.oof(fold, tta), team, recipe.weights)
-        for tta in (True, False)
-    ]
-    return any(made)
 
 
 def stack_oof(run: Run, recipe: Recipe, split: Folds) -> None:

@@ -24,6 +24,7 @@ from kit.data.cache import Cache, ensure
 from kit.data.extra import ExtraData
 from kit.data.folds import Folds, read, read_table
 from kit.inference import predictions
+from kit.inference.ensemble import average
 from kit.inference.predictions import Images
 from kit.lineage import Inputs
 from kit.recipes.schema import Recipe
@@ -305,11 +306,16 @@ def _predict_fold(session: Session, run: Run, recipe: Recipe, fold: int) -> bool
 
 
 def _gather(session: Session, run: Run, recipe: Recipe) -> list[bool]:
-    """Averages the members' maps of each fold; whether each had to be done."""
+    """Averages the segmenting members' maps of each fold, with and without TTA; whether each had to be done."""
     if session.team.first:
         lineage.begin(run, recipe, session.inputs_of(recipe))
     session.team.barrier()
-    return [ensemble.average_oof(run, recipe, fold, session.team) for fold in session.folds]
+    members = [run.part(part) for part in recipe.members_that("segment")]
+    return [
+        average([one.oof(fold, tta) for one in members], run.oof(fold, tta), session.team, recipe.weights)
+        for fold in session.folds
+        for tta in (True, False)
+    ]
 
 
 def _is_predicted(run: Run, recipe: Recipe, split: Folds) -> bool:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from kit.competition import dicom, rle, scoring, submission
-from kit.competition.layout import Competition
 from kit.core.errors import KitError, did_you_mean
 from kit.inference import maps, rules
 from kit.inference.masks import stored_masks
@@ -34,9 +33,14 @@ def view(
     run = workspace.run(competition, recipe)
     solution = scoring.read_solution(competition.solution_path) if competition.solution_path else None
     truths = {**(solution.masks if solution else {}), **competition.labels}
-    written = []
+    written, files = [], {**competition.train, **competition.test}
     for image in map(_id, images):
-        radiograph = dicom.read(find(competition, image))
+        if image not in files:
+            near = did_you_mean(image, files)
+            raise KitError(
+                f"{image}: is no image of {competition.folder}: give an id, or the path of its DICOM file{near}"
+            )
+        radiograph = dicom.read(files[image])
         known = image in truths
         truth = rle.union(truths.get(image, ()), radiograph.pixels.shape, image)
         found = predicted(run, image, radiograph.pixels.shape)
@@ -52,15 +56,6 @@ def view(
         gallery.write(target, gallery.picture(radiograph.pixels, layers, caption))
         written.append(target)
     return written
-
-
-def find(competition: Competition, image: str) -> Path:
-    """The DICOM file of an image."""
-    files = {**competition.train, **competition.test}
-    if image not in files:
-        near = did_you_mean(image, files)
-        raise KitError(f"{image}: is no image of {competition.folder}: give an id, or the path of its DICOM file{near}")
-    return files[image]
 
 
 def predicted(run: Run, image: str, shape: tuple[int, int]) -> np.ndarray | None:
