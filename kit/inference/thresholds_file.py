@@ -45,16 +45,16 @@ class Measures(Document):
     """Names of the rules that it was chosen among; none: nobody chose, its thresholds were given."""
 
 
-_MEASURED = (
-    "nested_dice",
-    "interval",
-    "dice_all_empty",
-    "dice_positives",
-    "negatives_empty",
-    "apparent_dice",
-    "masked",
-    "rules",
-)
+MEASURES = {
+    "nested_dice": "nested Dice",
+    "interval": "95 % interval",
+    "dice_all_empty": "all empty",
+    "dice_positives": "on positives",
+    "negatives_empty": "negatives empty",
+    "apparent_dice": "apparent",
+}
+"""What tables call the scores of a rule, by their keys."""
+_MEASURED = (*MEASURES, "masked", "rules")
 """Measures that every search of this version writes."""
 
 

@@ -26,13 +26,13 @@ class Search(Document):
     rule: str
     tta: bool
     thresholds: str
-    nested: float | None
+    nested_dice: float | None
     interval: Interval
     """95 % interval of the nested Dice."""
-    all_empty: float
+    dice_all_empty: float
     dice_positives: float | None
     negatives_empty: float | None
-    apparent: float
+    apparent_dice: float
     used: bool
     """Whether the run predicts with it."""
     figures: list[Figure] = Field(default_factory=list)

@@ -61,7 +61,7 @@ def reason(run: Run, searches: Sequence[Search]) -> str:
     by = f"the rule “{chosen['rule']}”" if chosen["rules"] else "the recipe's own thresholds"
     text = f"The masks are those of {by} ({summary.thresholds(chosen) or NO_THRESHOLDS})"
     tta = run.read_recipe().tta
-    same = [(search, search.nested) for search in searches if search.tta == tta and search.nested is not None]
+    same = [(search, search.nested_dice) for search in searches if search.tta == tta and search.nested_dice is not None]
     if len(same) > 1 and same[0][0].used:
         (_, best), (second, nested) = same[:2]
         text += f": of {len(same)} rules it has the highest nested Dice, {best - nested:.4f} above “{second.rule}”"

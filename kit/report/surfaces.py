@@ -12,7 +12,7 @@ from kit.competition import scoring
 from kit.core.arrays import read_arrays
 from kit.inference import rules
 from kit.inference.rules import ExpectedRule
-from kit.inference.thresholds_file import read_measured
+from kit.inference.thresholds_file import MEASURES, read_measured
 from kit.report import figures, summary
 from kit.report.cases import Cases
 from kit.report.document import Search
@@ -35,18 +35,9 @@ NO_THRESHOLDS = "decided image by image"
 def read_search(folder: Path, tta: bool, used: bool) -> Search:
     """What a search has written."""
     found = read_measured(folder / "thresholds.json")
-    return Search(
-        rule=found["rule"],
-        tta=tta,
-        thresholds=summary.thresholds(found) or NO_THRESHOLDS,
-        nested=found["nested_dice"],
-        interval=found["interval"] and tuple(found["interval"]),
-        all_empty=found["dice_all_empty"],
-        dice_positives=found["dice_positives"],
-        negatives_empty=found["negatives_empty"],
-        apparent=found["apparent_dice"],
-        used=used,
-    )
+    scores = {key: found[key] for key in MEASURES} | {"interval": found["interval"] and tuple(found["interval"])}
+    named = summary.thresholds(found) or NO_THRESHOLDS
+    return Search(rule=found["rule"], tta=tta, thresholds=named, used=used, **scores)
 
 
 def searches(run: Run, cases: Cases | None = None) -> list[Search]:
@@ -66,7 +57,7 @@ def searches(run: Run, cases: Cases | None = None) -> list[Search]:
             if cases is not None and tta == recipe.tta:
                 search = search.model_copy(update={"figures": draw(folder, cases, f"{name}-")})
             found.append(search)
-    return sorted(found, key=lambda search: (search.nested or 0, search.apparent), reverse=True)
+    return sorted(found, key=lambda search: (search.nested_dice or 0, search.apparent_dice), reverse=True)
 
 
 def table(folders: dict[str, Path], in_use: Path | None = None) -> str:
@@ -76,17 +67,19 @@ def table(folders: dict[str, Path], in_use: Path | None = None) -> str:
         folders: Each with a thresholds.json, by what to call it.
         in_use: The one whose rule the run predicts with; its line begins with a star.
     """
-    rows: list[tuple[str, ...]] = [
-        ("rule", "thresholds", "nested Dice", "interval", "all empty", "positives", "negatives empty", "apparent")
-    ]
+    rows: list[tuple[str, ...]] = [("rule", "thresholds", *MEASURES.values())]
     for name, folder in folders.items():
         found = read_search(folder, True, folder == in_use)
-        interval = "–" if found.interval is None else "–".join(f"{bound:.4f}" for bound in found.interval)
-        scores = (found.all_empty, found.dice_positives, found.negatives_empty, found.apparent)
-        nested, *others = ("–" if score is None else f"{score:.4f}" for score in (found.nested, *scores))
-        rows.append((f"* {name}" if found.used else name, found.thresholds, nested, interval, *others))
+        scores = (getattr(found, key) for key in MEASURES)
+        rows.append((f"* {name}" if found.used else name, found.thresholds, *map(_text, scores)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _text(score: float | tuple[float, float] | None) -> str:
+    if isinstance(score, tuple):
+        return "–".join(map(_text, score))
+    return "–" if score is None else f"{score:.4f}"
 
 
 def verdict(folders: Iterable[Path]) -> str:

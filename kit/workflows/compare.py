@@ -54,11 +54,6 @@ def compare(
 def _row(name: str, chosen: dict[str, Any], found: Cases) -> dict[str, Any]:
     """A run's line of the overview: what is nested first."""
     low, high = chosen["interval"] or (None, None)
-    names = {
-        "all empty": "dice_all_empty",
-        "on positives": "dice_positives",
-        "negatives empty": "negatives_empty",
-        "apparent": "apparent_dice",
-    }
     nested = {"run": name, "nested Dice": chosen["nested_dice"], "from": low, "to": high}
-    return nested | {heading: chosen[key] for heading, key in names.items()} | {"image AUC": cases.image_auc(found)}
+    scores = {heading: chosen[key] for key, heading in thresholds_file.MEASURES.items() if key != "interval"}
+    return nested | scores | {"image AUC": cases.image_auc(found)}
