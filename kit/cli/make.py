@@ -58,8 +58,8 @@ def arguments(words: Sequence[str], verbs: typer.Typer = app) -> list[str] | Non
     taken = sorted(dict.fromkeys(filter(None, taken)), key="ARGS".__eq__)  # ARGS last
     for name, value in given.items():
         if name not in taken:
-            near, known = did_you_mean(name, taken), " ".join(taken) or "no variable"
-            raise KitError(f"{call} does not take {name}{near} (it takes {known})")
+            near, takes = did_you_mean(name, taken), " ".join(taken) or "no variable"
+            raise KitError(f"{call} does not take {name}{near} (it takes {takes})")
         if not value.strip() and name not in may_be_empty:
             raise KitError(f"{name}= is empty: give it a value, or leave it out")
     if verb in (goals[0], CHECKED):  # once a call

@@ -121,7 +121,7 @@ class LevelSearch(Generic[L]):
         return weights @ self.empty + _highest_sums(*self._sorted, weights)
 
     @cached_property
-    def _sorted(self) -> tuple[np.ndarray, ...]:
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Steps of level after level, within a level by falling size, and where each level's end: once for all weights.
 
         Returns:

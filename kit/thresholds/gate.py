@@ -63,7 +63,7 @@ class GatedSearch:
     def plateau(self, rule: Rule, weights: np.ndarray) -> dict[str, list[float]]:
         """How far each threshold, and the gate, can move before more than `FLAT` of the mean Dice is lost."""
         heights = np.array([weights @ self.dice(replace(rule, gate=float(gate))) for gate in GATES]) / weights.sum()
-        here = int(np.searchsorted(GATES, rule.gate))
+        here = int(np.searchsorted(GATES, rule.gate or 0.0))
         start, stop = run_around(heights >= heights[here] - FLAT, here)
         inner = self.search.plateau(rule, self._inner(rule.passes(self.image_probability), weights))
         return {**inner, "gate": [float(GATES[start]), float(GATES[stop])]}
