@@ -7,8 +7,10 @@ import io
 import logging
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -27,6 +29,9 @@ _NOTE = 1.0
 _SURE = (3, 5.0)
 """Items and seconds that an estimate of the time left needs."""
 _FORMAT = "{desc} {bar} {n_fmt}/{total_fmt}{left}{postfix}"
+_UNCOUNTED = "{desc}{left}"
+_COLUMNS = 80
+"""Of a terminal that tells no width."""
 _NARROWEST = 6
 """Columns of the bar at least."""
 
@@ -40,18 +45,47 @@ class Bar(tqdm):  # type: ignore[misc]  # it has no types
     def format_dict(self) -> dict[str, Any]:
         """What the formats of bar and line are filled from: tqdm's values, and `left`, the time that is left.
 
-        Where a terminal is too narrow, that time goes first, then the title's beginning; counts and note stay whole.
+        Where no item is done, it is the time so far. Where a terminal is too narrow, the time goes first, then the
+        title's beginning; counts and note stay whole.
         """
         now = super().format_dict
+        now["ncols"] = _COLUMNS if now["ncols"] == 0 else now["ncols"]
         done, whole, seconds = now["n"], now["total"], now["elapsed"]
         sure = whole and done >= _SURE[0] and seconds >= _SURE[1]
         left, title = f", {duration(seconds * (whole - done) / done)} left" if sure else "", now["prefix"]
+        if not done:
+            left = f", {duration(seconds)} so far"
+            now |= {} if whole else {"bar_format": _UNCOUNTED}
         if now["ncols"]:
             beside = f" {whole}/{whole}, {now['postfix'] or ''}"
             room = max(1, now["ncols"] - len(beside) - _NARROWEST)
             left = left if len(title) + len(left) < room else ""
             title = title if len(title) < room else f"…{title[len(title) - room + 2 :]}"
         return now | {"left": left, "prefix": title}
+
+    def refresh(self, nolock: bool = False, lock_args: tuple[Any, ...] | None = None) -> None:
+        """Draws it again unless it has ended, which another thread may do meanwhile."""
+        with self.get_lock():
+            if not self.disable:
+                self.display()
+
+    @contextmanager
+    def by_the_second(self) -> Iterator["Bar"]:
+        """Moves it each second while the block runs, for items that take long."""
+        ended = threading.Event()
+
+        def move() -> None:
+            while not ended.wait(_LOOK) and not self.disable:
+                self.refresh()
+                self.last_print_t = self._time()  # it stands there now, so that closing it clears it
+
+        mover = threading.Thread(target=move, daemon=True)
+        mover.start()
+        try:
+            yield self
+        finally:
+            ended.set()
+            mover.join()
 
     def note(self, text: Callable[[], str]) -> None:
         """Shows another note; the text is asked for once a second at most, as it may have to wait for a GPU."""
@@ -66,13 +100,18 @@ class Lines(Bar):
     spoken = time.monotonic() - LINE + _FIRST
     """When the last line was said, of whatever kind."""
 
+    def refresh(self, nolock: bool = False, lock_args: tuple[Any, ...] | None = None) -> None:
+        """Logs without the lock of bars: whoever logs holds the log's lock and then takes that one."""
+        if not self.disable:
+            self.display()
+
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Logs how far it is, where a line is due; called with an empty text when the items have ended."""
         if msg is None and time.monotonic() - Lines.spoken >= LINE:
             Lines.spoken = time.monotonic()
             now = self.format_dict
-            counted = f"{now['n']} of {now['total']}" if now["total"] else str(now["n"])
-            log.info("%s: %s%s%s", self.desc, counted, now["left"], f", {self.postfix}" if self.postfix else "")
+            counted = f": {now['n']} of {now['total']}" if now["total"] else f": {now['n']}" if now["n"] else ""
+            log.info("%s%s%s%s", self.desc, counted, now["left"], f", {self.postfix}" if self.postfix else "")
 
 
 def progress(
@@ -92,6 +131,13 @@ def progress(
         items, what, total, False, unit=unit, delay=_LOOK, mininterval=_LOOK, maxinterval=LINE, miniters=1,
         file=io.StringIO(), disable=not show,
     )  # fmt: skip
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Says that something without countable steps goes on, such as another program, and for how long already."""
+    with progress(None, what) as bar, bar.by_the_second():
+        yield
 
 
 class Console(logging.Handler):

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from kit.core import files
 from kit.core.documents import Document, Sha256, read_document
 from kit.core.errors import KitError
+from kit.core.progress import working
 from kit.kernel import code, kaggle_image, metadata, wheels
 from kit.run import Run, Trained
 
@@ -196,12 +197,13 @@ def assemble(kernel: Kernel, fill: Callable[[Path], Manifest], packages: Sequenc
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     manifest = fill(fresh)
-    for name in packages:
-        wheels.write_installed(fresh, name)
-    # The name of one file tells all the content, so that a list of names tells whether Kaggle has this bundle.
-    content = [*sorted(fresh.iterdir()), *wheels.sources().values()]
-    wheels.write_kit(fresh, hashlib.sha256("".join(map(files.sha256, content)).encode()).hexdigest()[:12])
-    hashes = {path.name: files.sha256(path) for path in sorted(fresh.iterdir())}
+    with working("bundling"):
+        for name in packages:
+            wheels.write_installed(fresh, name)
+        # The name of one file tells all the content, so that a list of names tells whether Kaggle has this bundle.
+        content = [*sorted(fresh.iterdir()), *wheels.sources().values()]
+        wheels.write_kit(fresh, hashlib.sha256("".join(map(files.sha256, content)).encode()).hexdigest()[:12])
+        hashes = {path.name: files.sha256(path) for path in sorted(fresh.iterdir())}
     files.write_json(fresh / "manifest.json", manifest.model_dump(mode="json") | {"files": hashes})
     shutil.rmtree(kernel.bundle, ignore_errors=True)
     fresh.rename(kernel.bundle)

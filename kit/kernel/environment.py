@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kit.core import files
 from kit.core.errors import KitError
+from kit.core.progress import working
 from kit.kernel import kaggle_image
 
 FOLDER = Path("build/kaggle-image")
@@ -69,9 +70,10 @@ def install(wanted: Sequence[str], folder: Path, needed: float = 0.0) -> Environ
             if (free := shutil.disk_usage(folder).free) < needed:
                 raise KitError(f"they need {needed / 1e9:.0f} GB for the installation, {free / 1e9:.0f} GB are free")
             shutil.rmtree(place, ignore_errors=True)
-            _run([str(python), "-m", "venv", str(place)])
             pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            _run([*pip, "--no-cache-dir", "--no-compile", "--only-binary=:all:", *wanted])
+            with working("installing the packages of Kaggle's image"):
+                _run([str(python), "-m", "venv", str(place)])
+                _run([*pip, "--no-cache-dir", "--no-compile", "--only-binary=:all:", *wanted])
             (place / "complete").touch()
     packages = Path(_run([str(place / "bin" / "python"), "-c", FIND_PACKAGES]).strip()).resolve()
     return Environment(python, packages, packages, exact=True)

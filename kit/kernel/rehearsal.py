@@ -19,6 +19,7 @@ from kit.competition import pictures, rle, scoring, shapes, submission
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError
 from kit.core.files import read_text
+from kit.core.progress import working
 from kit.kernel import code, metadata
 from kit.kernel.bundle import Kernel
 from kit.kernel.environment import Environment
@@ -148,7 +149,8 @@ def run_once(sandbox: Sandbox, kernel: Kernel, text: str, where: str, rerun: boo
     Raises:
         KitError: it fails, or reaches for the network.
     """
-    done = sandbox.run(text, rerun)
+    with working(f"rehearsing {where}"):
+        done = sandbox.run(text, rerun)
     if sandbox.network_log.exists():
         reached = "; ".join(sandbox.network_log.read_text("utf-8", "replace").splitlines()[:5])
         raise KitError(f"{kernel.code}: reaches for the network, which a kernel has not: {reached}")

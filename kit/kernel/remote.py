@@ -28,7 +28,7 @@ from kit.kernel.bundle import Kernel
 from kit.kernel.session import Session
 from kit.run import Run
 
-_TOLD = re.compile(r"epoch \d+/\d+: loss|^takes up to|^no GPU|^GPUs: |^session \d+|^time is up|OOF maps")
+_TOLD = re.compile(r"epoch \d+/\d+: loss|^will use up to|^no GPU|^GPUs: |^session \d+|^time is up|OOF maps")
 """Lines of a session's log that are shown here."""
 
 _REMEDY = "see why, then give the same command, which tries its session again"

@@ -14,6 +14,7 @@ from kit import lineage
 from kit.competition import scoring
 from kit.competition.layout import Competition
 from kit.core.files import write_text
+from kit.core.progress import working
 from kit.data.folds import Folds
 from kit.inference import thresholds_file
 from kit.report import (
@@ -44,15 +45,15 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
         The page.
     """
     found = cases.measure(run, competition, split)
-    report = build(run, found, competition, entries)
-    folder = run.folder / "report"
-    page = render("page.html", report=report, gallery=live.pack(run, found, competition), files=f"{folder.name}/")
-    write_text(folder / "cases.csv", found.table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
-    for figure in report.figures():
-        figure.write(folder)
-    write_text(run.folder / "report.json", report.model_dump_json())
-    target = run.folder / "report.html"
-    write_text(target, page)
+    gallery, folder, target = live.pack(run, found, competition), run.folder / "report", run.folder / "report.html"
+    with working("drawing figures"):
+        report = build(run, found, competition, entries)
+        page = render("page.html", report=report, gallery=gallery, files=f"{folder.name}/")
+        write_text(folder / "cases.csv", found.table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+        for figure in report.figures():
+            figure.write(folder)
+        write_text(run.folder / "report.json", report.model_dump_json())
+        write_text(target, page)
     return target
 
 

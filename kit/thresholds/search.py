@@ -156,7 +156,7 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
             if "component" in self.rules:
                 components.add(index, levels, mask, cleaned)
 
-        for _ in progress(map_in_order(add, enumerate(zip(maps, masks, strict=True))), "tables", count):
+        for _ in progress(map_in_order(add, enumerate(zip(maps, masks, strict=True))), "preparing thresholds", count):
             pass
         patients = np.arange(count) if self.patients is None else np.asarray(self.patients)
         patients = np.unique(patients, return_inverse=True)[1]
@@ -170,10 +170,8 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
         }
         self._image_probability = None if image_probability is None else np.asarray(image_probability, np.float64)
         self._stacked: dict[frozenset[int], np.ndarray] = {}
-        kinds = {
-            name: Choices(self._search(name), self._images, self.match_positive_rate)
-            for name in progress(self.rules, "searching", len(self.rules), unit="rule")
-        }
+        with progress(self.rules, "searching", len(self.rules), unit="rule").by_the_second() as bar:
+            kinds = {name: Choices(self._search(name), self._images, self.match_positive_rate) for name in bar}
         self.results_ = {name: self._found(kind) for name, kind in kinds.items()}
         chosen = cross_validation.best(list(kinds.values()))
         self.best_ = self.results_[next(name for name, kind in kinds.items() if kind is chosen)]

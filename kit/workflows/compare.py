@@ -8,6 +8,7 @@ import pandas as pd
 
 from kit.core.errors import KitError
 from kit.core.files import write_text
+from kit.core.progress import working
 from kit.inference import thresholds_file
 from kit.report import cases, comparison, live, page, summary
 from kit.report.cases import Cases
@@ -34,19 +35,20 @@ def compare(
     place = workspace.runs / competition.name
     runs = {Path(name).name: Run(Path(name) if Path(name).is_dir() else place / name) for name in names}
     if len(runs) < 2:
-        raise KitError("kit compare: give two or more different runs, such as `kit compare exp2 exp5`")
-    measured = {}
-    for name, run in runs.items():
-        opened = open_run(workspace, data, run.read_recipe(), run)
-        check_maps(opened)
-        measured[name] = cases.measure(run, competition, opened.split)
-    pairs = comparison.pairs({name: found.table for name, found in measured.items()})
+        raise KitError('give two or more different runs, such as "exp2 exp5" (make: RUNS="exp2 exp5")')
+    opened = {name: open_run(workspace, data, run.read_recipe(), run) for name, run in runs.items()}
+    for one in opened.values():
+        check_maps(one)
+    measured = {name: cases.measure(one.run, competition, one.split) for name, one in opened.items()}
+    with working("comparing"):
+        pairs = comparison.pairs({name: found.table for name, found in measured.items()})
     chosen = {name: thresholds_file.read_measured(run.thresholds) for name, run in runs.items()}
     overview = pd.DataFrame([_row(name, chosen[name], found) for name, found in measured.items()]).round(4)
     target = Path(out) if out else place / f"compare-{'-'.join(runs)}.html"
     (first, found), (second, others) = list(measured.items())[:2]
     gallery = live.pack(runs[first], found, competition, (second, others))
-    write_text(target, page.compare(pairs, overview, gallery, target.with_suffix("")))
+    with working("drawing figures"):
+        write_text(target, page.compare(pairs, overview, gallery, target.with_suffix("")))
     headlines = [f"{name}: {summary.headline(found)}" for name, found in chosen.items()]
     return "\n".join([*headlines, comparison.text(pairs)]), target
 

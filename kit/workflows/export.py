@@ -44,8 +44,6 @@ def export(workspace: Workspace, data: Path | str, recipe: Recipe) -> list[Path]
         return [whole]
     networks = [(weights, part) for part in recipe.parts() for weights in trained.weights[part.label]]
     log.info("%s: %d networks as ONNX, each checked against torch", opened.run.folder, len(networks))
-    exported = (
-        onnx.ensure(weights, part.network, part.stages[-1].size)
-        for weights, part in progress(networks, "exporting", unit="network")
-    )
+    with progress(networks, "exporting", unit="network").by_the_second() as bar:
+        exported = [onnx.ensure(weights, part.network, part.stages[-1].size) for weights, part in bar]
     return [whole, *exported]

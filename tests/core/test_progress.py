@@ -3,6 +3,7 @@
 import io
 import logging
 import sys
+import time
 
 import pytest
 
@@ -95,6 +96,13 @@ def test_a_bar_of_80_columns_has_title_count_and_note_whole(monkeypatch, clock):
     assert line.endswith(" 9/10, 2 s left, loss 8")
 
 
+def test_a_terminal_that_tells_no_width_has_the_same_bar(monkeypatch, clock):
+    terminal = on_terminal(monkeypatch)
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda stream: (0, 0))
+    go(range(10), clock, 2)
+    assert terminal.getvalue().split("\r")[-4].endswith(" 9/10, 2 s left, loss 8")
+
+
 def test_where_there_is_no_room_the_estimate_goes_then_the_title_s_beginning(monkeypatch, clock):
     terminal = on_terminal(monkeypatch)
     monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda stream: (80, 24))
@@ -140,6 +148,36 @@ def test_a_warning_is_printed_once_and_a_line_as_often_as_it_is_said(capsys):
         for _ in range(2):
             console.emit(logging.makeLogRecord({"msg": f"level {level}", "levelno": level}))
     assert capsys.readouterr().err.splitlines() == ["level 30", "level 20", "level 20"]
+
+
+def seen(text, read):
+    """Waits until a text is there, which another thread writes."""
+    return any(text in read() or time.sleep(0.01) for _ in range(2000))
+
+
+def test_what_has_no_steps_moves_all_the_same(monkeypatch, clock, caplog):
+    monkeypatch.setattr(progress, "_LOOK", 0.01)
+    caplog.set_level(logging.INFO, "kit")
+    with progress.working("drawing"):
+        clock[0] += 70
+        assert seen("drawing, 1 min 10 s so far", lambda: caplog.text)
+    terminal = on_terminal(monkeypatch)
+    with progress.working("drawing"):
+        for seconds in (7, 14):
+            clock[0] += 7
+            assert seen(f"drawing, {seconds} s so far", terminal.getvalue)
+    assert terminal.getvalue().rpartition("so far")[2].split("\r")[-2].strip() == ""
+
+
+def test_an_item_that_takes_long_moves_by_the_second(monkeypatch, clock):
+    monkeypatch.setattr(progress, "_LOOK", 0.01)
+    terminal = on_terminal(monkeypatch)
+    bar = progress.progress(["first", "second"], "exporting", 2)
+    with bar.by_the_second():
+        for number, _ in enumerate(bar):
+            clock[0] += 9
+            assert seen(f" {number}/2", terminal.getvalue)
+    assert terminal.getvalue().split("\r")[-2].strip() == ""
 
 
 def test_nothing_is_drawn_where_another_process_speaks(monkeypatch, clock):
