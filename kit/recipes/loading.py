@@ -112,10 +112,9 @@ def _written(name: str, folder: Path = Path(), above: tuple[str, ...] = ()) -> t
         there = file.is_file()
     who = f"{above[-1]}: extends: " if above else ""
     if not there:
-        raise KitError(
-            f"{who}{path}: there is no such recipe{did_you_mean(name, names())}: "
-            f"choose one of {', '.join(names())}, or the path of a .yaml file"
-        )
+        near = did_you_mean(name, names())
+        others = f"hoose one of {', '.join(names())}, or the path of a .yaml file"
+        raise KitError(f"{who}{path}: there is no such recipe{f'{near} C' if near else ': c'}{others}")
     if path in above:
         raise KitError(f"{who}{path} extends it in turn: let one of them stand alone")
     text = read_text(file) if isinstance(file, Path) else file.read_text("utf-8")

@@ -23,82 +23,89 @@ class Flip(Section):
     """The horizontal flip, the paper's A1."""
 
     probability: Share = 0.5
+    """How often a sample gets it."""
 
 
 class Light(Section):
     """The paper's A2: one of random contrast, random gamma and random brightness."""
 
     probability: Share = 0.3
+    """How often a sample gets it."""
     contrast: Share = 0.2
-    """Contrast changes by a factor of up to 1 ± this."""
+    """Contrast changes by a factor of 1 ± up to this."""
     gamma: Range = (0.8, 1.2)
     """Grey levels of 0…1 are raised to 1 / gamma, as in albumentations 0.3 of 2019: below 1 makes them darker."""
     gamma_is_exponent: bool = False
-    """They are raised to gamma itself, as in albumentations 2."""
+    """Raises grey levels to gamma itself, as in albumentations 2."""
     brightness: Share = 0.2
-    """Grey levels move by up to ± this share of the image's mean, as in albumentations 0.3."""
+    """Grey levels change by up to ± this share of the image's mean, as in albumentations 0.3."""
     brightness_by_max: bool = False
-    """They move by up to ± this share of 255, as in albumentations 2: about twice as far on a radiograph."""
+    """Grey levels change by up to ± this share of 255, as in albumentations 2: about twice as far on a radiograph."""
 
 
 class Distortion(Section):
     """The paper's A3: one of elastic, grid and optical distortion, as albumentations made them in 2019."""
 
     probability: Share = 0.3
+    """How often a sample gets it."""
     elastic_alpha: Weight = 120.0
-    """Of the elastic transform: uniform noise in ± this, in pixels whatever the size, before it is smoothed."""
+    """Elastic transform: amplitude of the uniform noise before smoothing, in pixels at any image size."""
     elastic_sigma: Annotated[float, Field(ge=1)] = 6.0
-    """Pixels of the Gaussian that smooths the noise. With both defaults the displacement has a deviation of 3.3 px."""
+    """Width of the Gaussian that smooths the noise, in pixels. The defaults displace with a deviation of 3.3 pixels."""
     elastic_affine: Weight = 3.6
-    """Three points around the centre move by up to ± this many pixels first, and the image with them."""
+    """Before that, three points around the centre move by up to ± this many pixels, and the image with them."""
     grid: Share = 0.3
-    """Each of five steps of the grid is longer or shorter by up to this share."""
+    """Each of the five steps of the grid becomes longer or shorter by up to this share."""
     optical: Weight = 2.0
-    """Radial distortion of up to ± this."""
+    """Radial distortion, up to ± this."""
 
 
 class Crop(Section):
-    """The paper's A4: random sized crop, back at the size of the stage."""
+    """The paper's A4: a random crop, enlarged to the size of the stage."""
 
     probability: Share = 0.25
+    """How often a sample gets it."""
     smallest: Annotated[float, Field(gt=0, le=1)] = 0.6875
-    """Share of the height that the smallest crop has: 176 of 256 pixels."""
+    """Height of the smallest crop as a share of the image's: 176 of 256 pixels."""
 
 
 class Affine(Section):
     """Shift, scale and rotation, by the winner's magnitudes."""
 
     probability: Share = 0.5
+    """How often a sample gets it."""
     shift: Share = 0.0625
-    """Of up to ± this share of each side."""
+    """Shift, up to ± this share of each side."""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """By a factor of up to 1 ± this."""
+    """Scale by a factor of 1 ± up to this."""
     rotation: Annotated[float, Field(ge=0, le=180)] = 45.0
-    """Of up to ± so many degrees."""
+    """Rotation, up to ± this many degrees."""
     border: Literal["reflect", "black"] = "reflect"
-    """What comes into view."""
+    """What fills the space beyond the image."""
 
 
 class Exposure(Section):
     """One of gamma, brightness with contrast, and CLAHE, by the runner-up's magnitudes and as in albumentations 0.3."""
 
     probability: Share = 0.5
+    """How often a sample gets it."""
     gamma: Range = (0.6, 1.2)
     """Grey levels of 0…1 are raised to 1 / gamma."""
     brightness: Share = 0.2
-    """Grey levels move by up to ± this share of the image's mean."""
+    """Grey levels change by up to ± this share of the image's mean."""
     contrast: Share = 0.2
-    """Contrast changes by a factor of up to 1 ± this."""
+    """Contrast changes by a factor of 1 ± up to this."""
     clahe: Annotated[float, Field(ge=1)] = 4.0
-    """Highest clip limit of CLAHE on 4×4 tiles of the lightness (L of CIELAB)."""
+    """Highest clip limit of CLAHE, on 4×4 tiles of the lightness (L of CIELAB)."""
 
 
 class Blur(Section):
     """One of mean, motion and median blur, as the runner-up's."""
 
     probability: Share = 0.5
+    """How often a sample gets it."""
     kernel: Literal[3, 5, 7] = 3
-    """Pixels a side."""
+    """Size of the kernel, in pixels."""
 
 
 class Magnitudes(Section):

@@ -7,14 +7,16 @@ from kit.recipes.stage import Keep, Stage
 
 
 class Scale(Section):
-    """Factors that make a recipe smaller, or larger, and keep the ratios of its stages as far as whole numbers go."""
+    """Factors that make a recipe smaller or larger, keeping the ratios of its stages as far as rounding allows."""
 
     size: Factor = 1.0
-    """Of pixels a side, to the nearest multiple of 32, at least 32."""
+    """Factor of the image size, which is rounded to a multiple of 32 and is at least 32."""
     batch_size: Factor = 1.0
+    """Factor of the batch size."""
     epochs: Factor = 1.0
-    """Of every count of epochs; none that is there vanishes."""
+    """Factor of every number of epochs; each stays at least 1."""
     learning_rate: Factor = 1.0
+    """Factor of the learning rates."""
 
     def stage(self, stage: Stage) -> dict[str, Any]:
         """A stage in the other size, as a recipe's file says it.

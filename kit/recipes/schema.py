@@ -16,7 +16,7 @@ from kit.recipes.stage import Stage
 
 
 class Network(Section):
-    """What network is trained (paper section 4.2, Table 3)."""
+    """The network that is trained (paper section 4.2, Table 3)."""
 
     architecture: Literal[
         "Unet",
@@ -31,26 +31,27 @@ class Network(Section):
         "UPerNet",
         "Segformer",
     ] = "Unet"
-    """Of segmentation-models-pytorch."""
+    """Name of an architecture of segmentation-models-pytorch."""
     encoder: str = "resnet34"
     """Name of an encoder of segmentation-models-pytorch; `tu-NAME` is timm's."""
     encoder_weights: str | None = "imagenet"
     """`imagenet` (downloaded), the path of a .safetensors or .pth file, or null."""
     decoder_channels: tuple[Annotated[int, Field(ge=1)], ...] | None = (256, 128, 64, 32, 16)
-    """Filters of the blocks of a U-Net's, U-Net++'s or MAnet's decoder, the deepest first; null leaves them to the
-    architecture. The others have none."""
+    """Number of filters in each decoder block of a U-Net, U-Net++ or MAnet, the deepest first; null: the architecture's
+    default. Other architectures do not have this key."""
     output_stride: Literal[8, 16] | None = None
-    """How much smaller the deepest features of a DeepLab are than the image; null leaves it to the architecture."""
+    """How many times smaller than the image the deepest features of a DeepLab are; null: the architecture's default."""
     attention: Literal["scse"] | None = None
-    """Attention in the decoder's blocks of a U-Net; each then needs 16 filters or more."""
+    """Attention in the decoder blocks of a U-Net, each of which then needs at least 16 filters."""
     channels: Literal[1, 3] = 3
-    """3: the grey image three times; 1: once, mapped to three by a convolution that is learned (paper, Exp1)."""
+    """3: the grey image three times; 1: once, and a learned convolution maps it to three channels (paper, Exp1)."""
     normalisation: Literal["unit", "imagenet", "symmetric"] = "unit"
-    """Of grey levels 0…255: to 0…1 (paper section 4.1), by ImageNet's mean and deviation, or (x - 127) / 128."""
+    """How grey levels 0…255 are normalised: `unit` to 0…1 (paper section 4.1), `imagenet` by ImageNet's mean and
+    deviation, `symmetric` as (x - 127) / 128."""
     image_head: bool = False
-    """A second output that says whether the image has any pneumothorax."""
+    """Adds a second output: whether the image has any pneumothorax."""
     image_head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the pooled features that a training step leaves out before the image head."""
+    """Dropout rate of the pooled features before the image head."""
 
     @field_validator("encoder_weights")
     @classmethod
@@ -83,18 +84,21 @@ class Loss(Section):
     """Weights of the terms of the loss (paper equations 1 to 3: BCE + Dice); `kit.training.losses` defines each."""
 
     bce: Weight = 1.0
+    """Weight of the binary cross-entropy (equation 1), a mean over pixels."""
     dice: Weight = 1.0
+    """Weight of the Dice loss (equation 2)."""
     dice_over: Literal["image", "batch"] = "image"
-    """What the sums of the Dice term run over: each image, or all pixels of the batch."""
+    """Whether the sums of the Dice loss run over each image by itself or over all pixels of the batch."""
     dice_areas: Literal["sums", "squares"] = "sums"
-    """How the Dice term measures the two areas: sums of probabilities (equation 2), or of their squares."""
+    """How the Dice loss measures areas: as sums of probabilities (equation 2), or of their squares."""
     focal: Weight = 0.0
+    """Weight of the focal loss (gamma 2), a mean over pixels."""
     lovasz: Weight = 0.0
-    """Symmetric Lovász hinge, mean over images."""
+    """Weight of the symmetric Lovász hinge, a mean over images."""
     image: Weight = 0.0
-    """BCE of the image-level head."""
+    """Weight of the binary cross-entropy of the image head."""
     image_focal: Weight = 0.0
-    """Focal loss of the image-level head."""
+    """Weight of the focal loss of the image head."""
 
     @model_validator(mode="after")
     def _has_a_term(self) -> "Loss":
@@ -109,18 +113,19 @@ class Loss(Section):
 
 
 class Optimizer(Section):
-    """What turns gradients into steps; the learning rate is a stage's."""
+    """How gradients become steps; each stage has its own learning rate."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
+    """The algorithm."""
     weight_decay: Weight = 0.0
-    """`adam`, `sgd`: times the weights, added to the gradient; `adamw`: times the rate, taken off the weights
-    directly."""
+    """With `adam` and `sgd`, this multiple of the weights is added to the gradient. With `adamw`, this multiple of the
+    weights, times the learning rate, is subtracted from them directly."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Of `sgd`: what the step before counts in the next."""
+    """For `sgd`: how much of each step is carried over to the next one."""
     nesterov: bool = False
-    """Of `sgd` with momentum: Nesterov's."""
+    """For `sgd` with momentum: uses Nesterov momentum."""
     clip: Positive | None = None
-    """Gradients whose norm over all weights is larger are scaled down to it; null: never."""
+    """Scales gradients down to this norm, taken over all weights, if they exceed it; null: never."""
 
     @model_validator(mode="after")
     def _momentum_is_sgds(self) -> "Optimizer":
@@ -140,13 +145,15 @@ class Folds(Section):
     """How the training images are split: K folds, or one hold-out part."""
 
     count: Annotated[int, Field(ge=2)] = 5
+    """Number of folds."""
     holdout: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of the images that validate the one network; null: K folds."""
+    """Share of the images that is held out to validate a single network; null: K folds."""
     seed: Seed = 0
-    """Random seed of the split; the recipe's own `seed` leaves it alone."""
+    """Random seed of the split. The recipe's `seed` does not affect it."""
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of a fold's training images that its network learns from, of each stratum, as for a learning curve; drawn
-    by the recipe's `seed`, a smaller share out of the larger. Validation and search stay with all images."""
+    """Share of a fold's training images that its network learns from, for a learning curve. It is drawn within each
+    stratum by the recipe's `seed`, and a smaller share is part of a larger one. Validation and threshold search use
+    all images."""
 
     @property
     def idle(self) -> set[str]:
@@ -156,45 +163,45 @@ class Folds(Section):
 
 
 class Extra(Section):
-    """Another data set to train on in every fold, on which nothing is validated, scored or searched."""
+    """Another data set to train on in every fold; it is never used to validate, score or search."""
 
     data: Annotated[str, Field(pattern=r"^[^\x00]+$")]
-    """Name of a folder in `data/`, or the path of one: a competition's folder, with or without test images. What is in
-    the data set itself, or of a patient of its test images, is left out; so is, in each fold, what is of a patient who
-    validates there."""
+    """Name of a folder in `data/`, or the path of any other: a competition's folder, with or without test images.
+    Images that are in the data set itself, or whose patient has test images there, are left out. Each fold also leaves
+    out those whose patient is in its validation part."""
     labels: Literal["masks", "image"] = "masks"
-    """What its label rows tell: `masks`, or `image`, whether there is any pneumothorax and not where. Then its
-    positives teach the image head alone, and add nothing to the mask's terms of the loss; its negatives, whose masks
-    are empty for certain, teach both."""
+    """What its label rows say: `masks`, or with `image` only whether there is any pneumothorax, not where. Then
+    positives teach the image head only and add nothing to the mask terms of the loss; negatives, whose masks are known
+    to be empty, teach both."""
     weight: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of its images that an epoch draws, of positives and negatives alike; each epoch of each fold, stage and
-    member draws its own. `positive_share` counts the positives that were drawn with those of the data set itself."""
+    """Share of its images in an epoch, of positives and negatives alike. Each epoch of each fold, stage and member
+    draws a new sample. `positive_share` counts the drawn positives together with those of the data set itself."""
 
 
 class Threshold(Section):
-    """The decision rule of the recipe's authors, and which rule turns maps into masks in the end."""
+    """The decision rule of the recipe's authors, and the rule that finally turns maps into masks."""
 
     rule: Literal["searched", "fixed", "image", "component", "triplet", "expected"] = "searched"
-    """`searched`: the rule with the best nested Dice; `fixed`: the thresholds of this section; or a rule by its name,
-    with the thresholds that the search found for it."""
+    """The rule that makes the masks. `searched`: the one with the best nested Dice; `fixed`: the thresholds of this
+    section; or the name of a rule, with the thresholds that the search found for it."""
     binarization: Share = 0.5
-    """B-TH: a pixel is foreground from this probability on. Metrics use it during training, `fixed` in the end."""
+    """B-TH: a pixel belongs to the mask from this probability on. Used by metrics during training, and by `fixed`."""
     removal: Count = 0
-    """R-TH: a mask with fewer pixels of a 1024×1024 image is emptied."""
+    """R-TH: a mask with fewer pixels, counted on a 1024×1024 image, is emptied."""
     top: Share | None = None
-    """The winner's: the area that `removal` asks for is counted from this probability on; null: from B-TH on."""
+    """The winner's third threshold: `removal` counts pixels from this probability on; null: from B-TH on."""
     transfer: Literal["none", "share"] = "none"
-    """How the searched rule decides on a test set which images have a mask: `none`, by its own thresholds; `share`,
-    so many images as was best out of fold, those with the most evidence (docs/thresholds.md says when)."""
+    """How the searched rule decides which images of a test set get a mask. `none`: by its own thresholds; `share`: the
+    images with the most evidence, as large a share as was best out of fold (docs/thresholds.md says when)."""
     gate: Share | None = None
-    """A mask is emptied where the classifying members give the image a lower probability; null: they have no say."""
+    """A mask is emptied if the classifying members give the image a lower probability; null: they are not used."""
     smallest_contour: Count = 0
-    """Finally, regions whose contour encloses at most this many pixels of a 1024×1024 image are removed, and holes of
-    that size filled. Part of every rule: those that are searched are the best for cleaned masks. 0: masks stay as they
-    are."""
+    """As a last step, regions whose contour encloses at most this many pixels of a 1024×1024 image are removed, and
+    holes of that size filled. This is part of every rule, so the search finds the best rule for cleaned masks. 0: no
+    cleaning."""
     candidates: tuple[tuple[Share, Count, Share], ...] = ()
-    """Triplets (top, removal, binarization) of which the best each epoch gives the score that chooses checkpoints;
-    none: the Dice by the thresholds above is the score."""
+    """Triplets (top, removal, binarization). The score that chooses checkpoints is the Dice of the best one in each
+    epoch; none: the Dice by the thresholds above."""
 
 
 ITS_OWN = ("name", "about", "source", "reported", "untrained")
@@ -207,23 +214,24 @@ MEMBER = NAME.replace(".", "")
 
 
 class Recipe(Section):
-    """Everything that a result depends on, but for the data."""
+    """Everything that a result depends on, except the data."""
 
     name: Annotated[str, Field(pattern=rf"^{NAME}(/{NAME})?$")]
-    """Of the run; a member's is ENSEMBLE/MEMBER."""
+    """Name of the run; that of a member is ENSEMBLE/MEMBER."""
     about: str = ""
+    """What the recipe is, in a line of `kit recipes`."""
     source: str = ""
     """Where its authors describe it."""
     reported: Share | None = None
-    """The Dice on the competition's private test set that they report."""
+    """The Dice that its authors report for the competition's private test set."""
     untrained: bool = False
-    """Nobody has trained it with the kit on the competition's images: what it scores here is not known."""
+    """Nobody has trained it with the kit on the competition's images yet, so its score here is not known."""
     seed: Seed = 0
-    """Random seed of the training: first weights, batches, augmentation, dropout. Each member draws its own."""
+    """Random seed of the training: initial weights, batches, augmentation, dropout. Each member draws its own."""
     folds: Folds = Folds()
     mask_resizing: Literal["area", "bilinear", "touched"] = "area"
-    """How masks get the size of a stage: foreground where half of a pixel is covered, wherever bilinear interpolation
-    is above 0, as the paper's authors have it, or wherever any of the pixel is covered."""
+    """How masks are reduced to the size of a stage. A pixel is foreground with `area` if half of it is covered, with
+    `bilinear` if bilinear interpolation is above 0 (the paper's authors), with `touched` if any of it is covered."""
     network: Network = Network()
     loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()
@@ -233,34 +241,34 @@ class Recipe(Section):
         "distortion",
         "crop",
     )
-    """Groups, whatever their order here: the paper's of Table 9, which may be called A1 to A4 as there, and those that
-    the winners add."""
+    """Groups of augmentation, in any order: those of the paper's Table 9, which may also be called A1 to A4, and those
+    that the winners add."""
     magnitudes: Magnitudes = Magnitudes()
     extra: Extra | None = None
-    """Another data set to train on as well, see its section below; null: none."""
+    """Another data set to train on, see its section below; null: none."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
-    """Of the arithmetic; `auto`: on a GPU bf16-mixed, or 16-mixed where it has none; 32-true on a CPU."""
+    """Precision of the arithmetic; `auto`: bf16-mixed on a GPU, 16-mixed on one without it, 32-true on a CPU."""
     tta: bool = True
-    """Average the prediction with that of the mirrored image (paper section 4.3)."""
+    """Averages the prediction with that of the mirrored image (paper section 4.3)."""
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of positives that thresholds are chosen for; null: as in the training images."""
     threshold: Threshold = Threshold()
     image_evidence: bool = False
-    """Maps hold the geometric mean of a pixel's probability and that of the image, by the image head, to have any
-    pneumothorax, so that every rule sees both."""
+    """Maps hold the geometric mean of the pixel's probability and the image head's probability of any pneumothorax, so
+    that every rule uses both."""
     start: Annotated[str, Field(pattern=rf"^{NAME}(/{NAME})?$")] | None = None
     """Each fold starts from the last weights of this recipe's run on the same data and folds (paper, Exp3)."""
     start_data: Annotated[str, Field(pattern=rf"^{NAME}$")] | None = None
-    """Name of another data set whose run `start` is, as when round 1's weights go on with round 2's images. Its folds
-    are others: fold k starts from its fold k, counted round. Images that validate here may have trained there; the log
-    says how many. null: the same data and folds."""
+    """Name of another data set if the run `start` was trained on that, such as round 1's weights to continue with on
+    round 2's images. Fold k then starts from its fold k, or from the first again if it has fewer. Images that validate
+    here may have trained there; the log says how many. null: the same data and folds."""
     role: Literal["segment", "classify"] = "segment"
-    """What a member gives its ensemble: probability maps, or the probability that the image has any pneumothorax."""
+    """What a member contributes: probability maps, or the probability that the image has any pneumothorax."""
     weight: Positive = 1.0
-    """How much a segmenting member's maps count in the mean of its ensemble."""
+    """Weight of a segmenting member's maps in the mean of its ensemble."""
     members: dict[Annotated[str, Field(pattern=rf"^{MEMBER}$")], dict[str, Any]] = Field(default_factory=dict)
-    """Of an ensemble, by name: what each changes in this recipe."""
+    """The members of an ensemble: by name, what each changes in this recipe."""
 
     @field_validator("augmentation", mode="before")
     @classmethod

@@ -8,23 +8,23 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field
 from kit.recipes.section import Count, Epochs, OneOf, Positive, Section, Weight
 
 Measure = Literal["loss", "dice"]
-"""What a validation is judged by: its loss, or its score, the Dice by the recipe's thresholds or, where there are
+"""What judges a validation: its loss, or its score, which is the Dice by the recipe's thresholds or, if there are
 `threshold.candidates`, by the best of them."""
 BatchNorm = Literal["recomputed", "averaged"]
 
 
 class Cosine(Section):
-    """Half a wave down, one rate an epoch; with `periods` several."""
+    """Falls along half a cosine, one step per epoch; with `periods`, several times."""
 
     to: Weight = 0.0
     """The lowest rate."""
     periods: tuple[Epochs, ...] = ()
-    """Epochs in which each fall reaches the lowest rate, the last for all that follow: `[5, 10, 20]` grows, `[5]`
-    repeats; none: one fall over the whole stage."""
+    """Number of epochs of each fall; the last number repeats: `[5, 10, 20]` grows, `[5]` stays. None: one fall over the
+    whole stage."""
     restarts: bool = True
-    """Whether the next fall starts at the full rate again; false: the rate rises as it fell, in as many epochs."""
+    """Whether the next fall starts at the full rate again; false: the rate rises back in as many epochs."""
     then: tuple[Positive, ...] = ()
-    """Rates of the last epochs, one each, after the cosine."""
+    """Rates of the last epochs after the cosine, one per epoch."""
 
     @property
     def idle(self) -> set[str]:
@@ -33,28 +33,29 @@ class Cosine(Section):
 
 
 class Linear(Section):
-    """A straight fall over the whole stage, one rate an epoch."""
+    """Falls in a straight line over the whole stage, one step per epoch."""
 
     to: Weight = 0.0
-    """The rate that an epoch after the last one would have."""
+    """The rate that would follow the last epoch."""
 
 
 class Plateau(Section):
-    """The rate falls where validations stand still, in the sense of Keras' ReduceLROnPlateau."""
+    """Falls when validations stop improving, like Keras' ReduceLROnPlateau."""
 
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The rate is multiplied by this."""
     patience: Epochs = 5
-    """The rate falls at the end of so many epochs in a row without improvement, and the count starts again."""
+    """Number of epochs in a row without improvement after which the rate falls; then the count starts again."""
     threshold: Weight = 1e-4
-    """An improvement is more than this, absolute, better than the best before."""
+    """An improvement must be larger than this, in absolute terms."""
     to: Weight = 0.0
     """The lowest rate."""
     of: Measure = "loss"
-    """What has to improve: the loss on the validation part, or the score there, a Dice."""
+    """What has to improve: the loss on the validation part, or the score there, which is a Dice."""
 
 
 class Constant(Section):
-    """The same rate in all epochs."""
+    """Keeps the same rate in all epochs."""
 
 
 class Schedule(OneOf):
@@ -67,28 +68,28 @@ class Schedule(OneOf):
 
 
 class EarlyStopping(Section):
-    """When a stage ends before its `epochs`."""
+    """When a stage ends before its `epochs` are over."""
 
     patience: Epochs
-    """After so many epochs in a row without a better one."""
+    """Number of epochs in a row without a better one after which the stage ends."""
     of: Measure = "loss"
-    """What has to get better: the loss on the validation part, or the score there, a Dice."""
+    """What has to improve: the loss on the validation part, or the score there, which is a Dice."""
 
 
 class Last(Section):
-    """The weights of the last epoch."""
+    """Keeps the weights of the last epoch."""
 
 
 class Swa(Section):
     """Stochastic weight averaging: the mean of the weights at the end of several epochs (paper section 4.3)."""
 
     last: Epochs | None = None
-    """The last so many epochs."""
+    """Number of last epochs that are averaged."""
     epochs: Annotated[tuple[Epochs, ...], Field(min_length=1)] | None = None
-    """These epochs, counted from 1."""
+    """The epochs that are averaged, counted from 1."""
     batch_norm: BatchNorm = "recomputed"
-    """Statistics of batch norm: `recomputed` in a pass over the training part (SWA's paper, the runner-up), or the
-    `averaged` ones of the epochs, as the weights (the paper's authors)."""
+    """Batch norm statistics: `recomputed` in a pass over the training part (SWA's paper, the runner-up), or `averaged`
+    over the epochs like the weights (the paper's authors)."""
 
     @model_validator(mode="after")
     def _says_which(self) -> "Swa":
@@ -104,17 +105,17 @@ class Swa(Section):
 
 
 class Best(Section):
-    """The epochs with the best validations."""
+    """Keeps the epochs with the best validations."""
 
     epochs: Epochs = 1
-    """How many; of equal ones the earlier."""
+    """Number of epochs to keep; of equally good ones, the earlier."""
     of: Measure = "dice"
-    """What makes an epoch better: the score of its validation, a Dice, or its loss."""
+    """What makes an epoch better: the score of its validation, which is a Dice, or its loss."""
     average: Literal["weights", "predictions"] = "weights"
-    """What of several epochs is averaged: their weights into one network, or the predictions of all of them. The next
-    stage then starts from the best one."""
+    """What is averaged over several epochs: their weights, into one network, or their predictions. The next stage then
+    starts from the best epoch."""
     batch_norm: BatchNorm = "recomputed"
-    """Statistics of batch norm that averaged weights get, as with `swa`."""
+    """Batch norm statistics of averaged weights, as with `swa`."""
 
     @property
     def idle(self) -> set[str]:
@@ -128,16 +129,16 @@ class Best(Section):
 
 
 class Ema(Section):
-    """The exponential moving average of the weights, taken after every step."""
+    """Keeps an exponential moving average of the weights, updated after every step."""
 
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    """What a step back counts less: the average is over about 1 / (1 - decay) steps."""
+    """Decay per step: the average covers about 1 / (1 - decay) steps."""
     batch_norm: BatchNorm = "averaged"
-    """Statistics of batch norm, as with `swa`."""
+    """Batch norm statistics, as with `swa`."""
 
 
 class Keep(OneOf):
-    """Which weights a stage leaves."""
+    """Which weights a stage ends with."""
 
     last: Last | None = None
     swa: Swa | None = None
@@ -149,34 +150,35 @@ class Stage(Section):
     """One training at one size, from the weights of the stage before (paper section 4.3)."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] | None = None
-    """What `SET` can call it by: `stages.NAME.epochs=2` reaches the stage in every member that has it."""
+    """A name for `SET`: `stages.NAME.epochs=2` reaches the stage in every member that has it."""
     size: Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
-    """Pixels a side."""
+    """Width and height of the images, in pixels."""
     epochs: Epochs
+    """Number of epochs."""
     batch_size: Annotated[int, Field(ge=1)]
-    """Images a step, over all processes together."""
+    """Images per step, of all processes together."""
     micro_batch: Annotated[int, Field(ge=1)] | None = None
-    """Images of a step that a process computes at a time, for a GPU without the memory for its whole share; null: all.
+    """Images that a process computes at a time, if the GPU has too little memory for its part of the batch; null: all.
     Their gradients add up to those of the whole batch, but batch norm normalises each part by itself. `dice_over:
-    batch` takes one more forward pass for it. May change in a run that was begun."""
+    batch` then needs a second forward pass. May be changed in a run that was started."""
     learning_rate: Positive = 1e-3
-    """The highest rate, which the schedule starts from."""
+    """The highest rate, from which the schedule starts."""
     schedule: Schedule = Schedule(cosine=Cosine())
-    """How the rate changes: `constant`, or another with its settings, as in `{cosine: {to: 0.00001}}`."""
+    """How the rate changes: `constant`, or another one with its settings, as in `{cosine: {to: 0.00001}}`."""
     warm_up: Count = 0
-    """First epochs in which the rate rises to `learning_rate`, a little with every step; the schedule starts after
+    """Number of first epochs in which the rate rises to `learning_rate`, step by step; the schedule starts after
     them."""
     early_stopping: EarlyStopping | None = None
-    """When the stage ends before its `epochs`, as in `{patience: 10}`; null: never."""
+    """When the stage ends before its `epochs` are over, as in `{patience: 10}`; null: never."""
     keep: Keep = Keep(last=Last())
-    """Which weights the stage leaves: `last`, or another with its settings, as in `{swa: {last: 5}}`."""
+    """Which weights the stage ends with: `last`, or another choice with its settings, as in `{swa: {last: 5}}`."""
     frozen_epochs: Count = 0
-    """First epochs in which the encoder does not learn."""
+    """Number of first epochs in which the encoder is frozen."""
     positive_share: float | tuple[float, float] | None = None
-    """Share of images with pneumothorax in an epoch; two: of the first and of the last epoch, with equal steps
-    between; null: every image once."""
+    """Share of positives in an epoch. Two numbers: in the first and in the last epoch, with equal steps between. null:
+    an epoch has every image once."""
     validate_every: Epochs = 1
-    """Epochs from one validation to the next; the last epoch always ends with one."""
+    """Number of epochs from one validation to the next; the last epoch always ends with one."""
 
     @field_validator("positive_share", mode="wrap")
     @classmethod

@@ -73,10 +73,9 @@ def _verb(name: str, command: typer.core.TyperCommand) -> str:
 def recipe_keys() -> str:
     """Every key of a recipe with its values, its default and what it means."""
     text = (
-        "# Recipe keys\n\nGenerated from the schema by `python tests/support/reference.py`. A key that is not here is "
-        "refused; `kit recipes NAME` prints a recipe with every key that does something at its value. Besides these a "
-        "recipe may say `extends: NAME`, a recipe of the kit or a .yaml file beside it, which gives what it does not "
-        "say itself.\n"
+        "# Recipe keys\n\nGenerated from the schema by `python tests/support/reference.py`. Other keys are refused. "
+        "`kit recipes NAME` prints a recipe with the values of all keys that have an effect. In addition, a recipe may "
+        "say `extends: NAME`, with the name of a recipe or of a .yaml file beside it, whose values it then inherits.\n"
     )
     sections = [
         ("The recipe", "", schema.Recipe),
