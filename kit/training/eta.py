@@ -10,10 +10,12 @@ class EtaEstimator:
 
     Args:
         pixels: Of all images of all epochs that there will be.
+        largest: Of the largest epoch among them. Until one of this size was seen, the time left is a bound: a pixel of
+            a larger image takes less.
     """
 
-    def __init__(self, pixels: int) -> None:
-        self._left, self._done, self._seconds = pixels, 0, 0.0
+    def __init__(self, pixels: int, largest: int = 0) -> None:
+        self._left, self._done, self._seconds, self._largest = pixels, 0, 0.0, largest
         self._epochs, self._epoch, self._began = 0, 0, time.monotonic()
 
     @property
@@ -30,6 +32,7 @@ class EtaEstimator:
         self._epochs -= 1
         self._left -= self._epoch
         self._done += self._epoch
+        self._largest = 0 if self._epoch >= self._largest else self._largest
         self._seconds += seconds
         self._began = time.monotonic()
 
@@ -51,4 +54,4 @@ class EtaEstimator:
     def format_remaining(self, share: float = 0.0) -> str:
         """As `left`, to stand at the end of a line; empty before anything was measured, and at the end of all."""
         left = self.left(share)
-        return f", about {duration(left)} of training left" if left else ""
+        return f", {'up to' if self._largest else 'about'} {duration(left)} of training left" if left else ""

@@ -46,6 +46,16 @@ def test_steps_of_the_first_epoch_tell_already(now):
     assert clock.format_remaining(0.25) == ", about 3 min 55 s of training left"
 
 
+def test_until_an_epoch_of_the_largest_size_was_seen_it_is_a_bound():
+    clock = EtaEstimator(2 * 100 + 2 * 400, largest=400)
+    for pixels, said in ((100, "up to"), (400, "about")):
+        clock.begin(2, pixels)
+        clock.end_epoch(pixels / 10)
+        assert clock.format_remaining().startswith(f", {said} ")
+        clock.end_epoch(pixels / 10)
+        clock.end()
+
+
 def test_a_resumed_stage_counts_its_epochs_and_one_that_stops_early_gives_back_the_rest():
     clock = EtaEstimator(20 * 100)
     clock.begin(10, 100)
