@@ -98,15 +98,19 @@ def search(*folders: Path | str, pictures_too: bool = True) -> tuple[list[ImageF
 
 
 def find(*folders: Path | str, pictures_too: bool = True, by_place: bool = True) -> dict[str, Path]:
-    """The images below folders by id, sorted; what is left out is counted in a warning.
+    """The images below folders by id, sorted; what is left out, such as their masks, is counted in a warning.
 
     Args:
+        pictures_too: Not DICOM files alone; then there may be masks among them.
         by_place: Ids of files of one name in several folders are made of folder and name; else they are refused.
 
     Raises:
         KitError: two files have one id, or a name that no CSV file of ids can hold; a folder cannot be listed.
     """
     files, left_out = search(*folders, pictures_too=pictures_too)
+    if pictures_too:
+        files, masks = split_masks(files, None, None)
+        left_out["masks"] += len(masks)
     named = name(files, left_out, by_place)
     if pictures_too:
         warn_left_out(left_out)

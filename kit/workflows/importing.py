@@ -55,7 +55,8 @@ def import_folder(
         What was found, and whether it had to be written.
 
     Raises:
-        KitError: nothing was recognised, files are missing or cannot be read, or `out` holds something else.
+        KitError: nothing was recognised, files are missing or cannot be read, or `out` holds something else, such as
+            what was imported from another folder.
     """
     found, out = mirror.recognise(folder, masks, mask_suffix, rle_format, label), Path(out)
     if out.resolve() == found.folder.resolve() or found.folder.resolve() in out.resolve().parents:
@@ -66,8 +67,11 @@ def import_folder(
     _check_rows(found, skip_bad)
     made_from = _fingerprint(found)
     if is_file_or_raise(out / _MARK):
-        if read_json(out / _MARK) == made_from:
+        known = read_json(out / _MARK)
+        if known == made_from:
             return found, False
+        if (other := known.get("folder", made_from["folder"])) != made_from["folder"]:
+            raise KitError(f"--out {out}: holds what was imported from {other}: name another one, or remove it first")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise KitError(f"--out {out}: holds something that was not imported: name another folder")
     with replacing_folder(out) as new:
@@ -194,4 +198,5 @@ def _fingerprint(found: ImageFolder) -> dict[str, str | int]:
     )
     files = hashlib.sha256(listed.encode()).hexdigest()
     versions = {"reader": levels.READER, "kit": VERSION}
-    return {"images": len(found.images), "files": files, "label": str(found.label), **versions}
+    folder = printable(found.folder.resolve())
+    return {"folder": folder, "images": len(found.images), "files": files, "label": str(found.label), **versions}

@@ -71,7 +71,8 @@ def predict(
         order, target, shape = tuple(paths), Run(Path(out) if out else place), pictures.shapes_of(paths)
         claim(target.folder, source)
     if not order:
-        raise KitError(f"{images or competition.folder}: has no test images: nothing can be predicted")
+        what = "has no test images" if images is None else "holds no DICOM file or picture that is not a mask"
+        raise KitError(f"{images or competition.folder}: {what}: nothing can be predicted")
     if trained_on is not None:
         target = workspace.run(competition, f"{recipe.name}@{trained_on}")
         copy(run.recipe_path, target.recipe_path)

@@ -63,6 +63,16 @@ def test_pictures_and_dicom_files_count_together_whatever_lies_beside_them(tmp_p
         assert counted in caplog.text
 
 
+def test_masks_are_no_images_to_predict(tmp_path, caplog):
+    for number in range(3):
+        put_dicom(tmp_path / f"case{number}.dcm", grey=number)
+        put_picture(tmp_path / "masks" / f"case{number}.png")
+    put_picture(tmp_path / "pictures" / "case7.png")
+    put_picture(tmp_path / "pictures" / "case7_mask.png")
+    assert list(image_files.find(tmp_path)) == ["case0", "case1", "case2", "case7"]
+    assert "4 masks" in caplog.text
+
+
 def test_a_torn_dicom_file_is_an_image_that_the_reader_refuses(tmp_path):
     (tmp_path / "torn.dcm").write_bytes(b"")
     assert list(image_files.find(tmp_path)) == ["torn"]

@@ -61,6 +61,15 @@ def test_what_was_put_beside_imported_images_stays(tmp_path):
     assert {path.name for path in out.iterdir()} == before
 
 
+def test_another_folder_does_not_take_the_place_of_one_that_was_imported(tmp_path):
+    first, second, out = draw_folder(tmp_path / "first"), draw_folder(tmp_path / "second", train=4), tmp_path / "out"
+    importing.import_folder(first, out)
+    before = sorted(path.name for path in (out / "dicom-images-train").iterdir())
+    with pytest.raises(KitError, match=r"holds what was imported from .*first: name another one, or remove"):
+        importing.import_folder(second, out)
+    assert sorted(path.name for path in (out / "dicom-images-train").iterdir()) == before
+
+
 def test_a_folder_is_imported_again_by_a_better_reader(tmp_path, monkeypatch):
     source, out = draw_folder(tmp_path / "cells"), tmp_path / "out"
     assert [importing.import_folder(source, out)[1] for _ in range(2)] == [True, False]
