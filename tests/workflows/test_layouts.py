@@ -111,20 +111,18 @@ def test_it_is_checked_brought_in_and_predicted(name, kit, capsys):
         assert (rle.union(data.labels[image], mask.shape) == mask).all()
     if of.test is None:
         return
-    if not Path("runs/PACS/small").exists():
-        draw(Path("PACS"), LAYOUTS["PACS"])
-        kit("import PACS --out data/PACS", capsys)
-        Path("data/PACS/finding.yaml").write_text("name: bright disc\n")
-        for verb in ("folds", "train"):
-            kit(f"{verb} --data data/PACS --recipe small.yaml", capsys)
-    kinds = ("overlay", "dicom-seg") if name == "PACS" else ("overlay",)
-    test = folder / Path(of.test).parts[0]
-    run = "--data data/PACS --recipe small.yaml"
-    kit(f"predict {run} --images {test} --out found/{folder} --save {','.join(kinds)}", capsys)
-    for kind in kinds:
-        assert len(list(Path("found", folder, kind).iterdir())) == TEST
+    Path("data", folder, "finding.yaml").write_text("name: bright disc\n")
+    run = f"--data data/{folder} --recipe small.yaml"
+    for verb in ("folds", "train"):
+        kit(f"{verb} {run}", capsys)
+    # As the user has them, and as they were brought in: DICOM files, of which alone there are segmentation objects.
+    given = {"overlay": folder / Path(of.test).parts[0], "dicom-seg": Path("data", folder, "dicom-images-test")}
+    for kind, images in given.items():
+        kit(f"predict {run} --images {images} --out found/{folder}/{kind} --save {kind}", capsys)
+        assert len(list(Path("found", folder, kind, kind).iterdir())) == TEST
+    segments = [pydicom.dcmread(path) for path in Path("found", folder, "dicom-seg", "dicom-seg").iterdir()]
+    assert {segment.SegmentSequence[0].SegmentLabel for segment in segments} == {"Bright disc"}
     if name == "PACS":
-        segments = [pydicom.dcmread(path) for path in Path("found/PACS/dicom-seg").iterdir()]
         assert {segment.PatientID for segment in segments} == {"P6", "P7"}
-        assert {segment.SegmentSequence[0].SegmentLabel for segment in segments} == {"Bright disc"}
-        kit("kernel build --data data/PACS --recipe small.yaml --competition discs --user ada", capsys)
+    kit(f"kernel build {run} --competition discs --user ada", capsys)
+    assert Path("kernels", f"kit-{folder}-small".lower(), f"kit-{folder}-small.py".lower()).is_file()
