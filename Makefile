@@ -14,7 +14,7 @@ KIT       := $(BIN)/python -m kit
 REPRODUCE := $(BIN)/python -m reproduce
 
 # Verbs that are not the kit's, each with the variables that it takes.
-OTHERS := experiments:DATA,SET study:DATA,SET claims:DATA,SET curve:DATA,RECIPE,SET,ARGS \
+OTHERS := experiments:DATA,SET,ARGS study:DATA,SET,ARGS claims:DATA,SET,ARGS curve:DATA,RECIPE,SET,ARGS \
           tables:DATA,ARGS figures:DATA,RECIPE,SET,ARGS test:ARGS test-fast:ARGS coverage:ARGS bench:ARGS bench-gpu: help: lint: docs: clean:
 
 # Of the command line alone: what the environment has by these names is not meant.
@@ -41,6 +41,9 @@ experiments study claims curve tables figures: .venv/ready
 
 help: checked
 	@$(KIT) --help
+	@echo "make VERB … takes these options as variables: DATA= RECIPE= SET= FOLDS= FOLD= ON= TO= FILE= OUT= RUNS= IMAGE=,"
+	@echo "and all others as ARGS='--option value'. Of make alone: $(foreach other,$(OTHERS),$(firstword $(subst :, ,$(other))))."
+	@echo "docs/reference/make.md explains each."
 
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": give one with PYTHON=…" if sys.version_info < (3, 11) else 0)'

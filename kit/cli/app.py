@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from kit.core.errors import KitError
 from kit.core.version import VERSION
@@ -28,7 +29,26 @@ PANELS = {
     "kernels": "Kernels on Kaggle",
 }
 """What the help calls the verbs of each module."""
+TYPED = {"int": "number", "float": "number", "Path": "path"}
+"""What the help calls the value of an option, by its type; in capitals stands what is a variable of make, too."""
 NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Verb(TyperCommand):
+    """A verb whose help says what to type after an option, and nothing after a flag."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for one in self.params:
+            if isinstance(one, TyperOption) and one.metavar is None:
+                one.metavar = "" if one.is_flag else TYPED.get(one.bare_type(), "text")
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The flag `--help`."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.metavar = ""
+        return option
 
 
 def verb(
@@ -71,7 +91,7 @@ def verb(
         )
         run.__annotations__ = function.__annotations__ | common | {"context": typer.Context}
         panel = PANELS.get(function.__module__.rpartition(".")[2])
-        group.command(name, epilog="\n\n".join(["Examples:", *examples]), rich_help_panel=panel)(run)
+        group.command(name, cls=Verb, epilog="\n\n".join(["Examples:", *examples]), rich_help_panel=panel)(run)
         return function
 
     return register

@@ -1,10 +1,12 @@
 """Verbs of the data: `doctor`, `demo`, `download`, `check`, `import`, `stats` and `folds`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from kit.cli import make
 from kit.cli.app import app, verb
 from kit.cli.options import (
     DEMO,
@@ -20,12 +22,12 @@ from kit.cli.options import (
 from kit.workflows.workspace import Workspace
 
 Masks = Annotated[Path | None, typer.Option(help="Folder of the masks; default: found by name.")]
-MaskSuffix = Annotated[str | None, typer.Option(help="End of the masks' names; default: found by name.")]
+MaskSuffix = Annotated[str | None, typer.Option(help="Suffix of the masks' names; default: found by name.")]
 RleFormat = Annotated[
     str | None,
     typer.Option("--rle", help="Meaning of label rows: gaps, starts-0 or starts-1; columns or rows; HEIGHTxWIDTH."),
 ]
-Label = Annotated[int | None, typer.Option(min=0, help="Value of the foreground, where mask pictures hold several.")]
+Label = Annotated[int | None, typer.Option(min=0, help="Value of the foreground in masks with several values.")]
 
 
 @verb(app, "doctor", ["kit doctor"])
@@ -80,7 +82,7 @@ def fetch(
 def check_data(
     *,
     folder: Annotated[
-        Path, typer.Argument(metavar="DATA", help="A competition's folder, or one of images and masks.")
+        Path, typer.Argument(metavar="DATA", help="A competition's folder, or one with images and masks.")
     ] = DEMO,
     masks: Masks = None,
     mask_suffix: MaskSuffix = None,
@@ -91,7 +93,7 @@ def check_data(
     from kit.workflows import check
 
     checked = check.check(Workspace(), folder, masks, mask_suffix, rle_format, label)
-    print(checked.text())
+    print(make.as_typed(checked.text(), sys.argv[1:]))
     checked.refuse()
 
 
@@ -100,7 +102,9 @@ def check_data(
 )
 def import_folder(
     *,
-    folder: Annotated[Path, typer.Argument(metavar="DATA", help="Images with masks of the same names, or any mirror.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Folder of images and masks, or a mirror of the competition.")
+    ],
     out: Annotated[Path, typer.Option(metavar="OUT", help="The competition's folder to write.")],
     skip_bad: SkipBad = False,
     masks: Masks = None,
@@ -150,7 +154,7 @@ def make_folds(
     out: Annotated[Path | None, typer.Option(help="File to write; default: folds/NAME.csv, or NAME-SPLIT.csv.")] = None,
     allow_missing: AllowMissing = False,
     hash_patients: Annotated[
-        bool, typer.Option("--hash-patients", help="Write a hash in the place of each patient's id.")
+        bool, typer.Option("--hash-patients", help="Replace each patient's id by a hash.")
     ] = False,
 ) -> None:
     """Split the training images: stratified by negative / single / multiple, grouped by patient."""

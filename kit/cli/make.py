@@ -11,12 +11,13 @@ verbs takes is an error before the first one runs.
 
 import logging
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from kit.cli.app import app
 from kit.core.errors import KitError, did_you_mean
@@ -74,10 +75,50 @@ def arguments(words: Sequence[str], verbs: typer.Typer = app) -> list[str] | Non
     return [*SPELLINGS.get(verb, verb).split(), *_from_variables(commands[verb], given), *options[verb]]
 
 
+def as_typed(text: str, words: Sequence[str]) -> str:
+    """A text with the commands that it advises as a person types them who called make.
+
+    Args:
+        text: `kit VERB` in it is advice; where it ends with "next: kit …", that is a command line.
+        words: Of the command line that the text answers.
+
+    >>> as_typed("next: kit import a --out b --label 2", ["--make"])
+    "next: make import DATA=a OUT=b ARGS='--label 2'"
+    >>> as_typed("run `kit train` first", ["--make"]), as_typed("run `kit train` first", ["train"])
+    ('run `make train` first', 'run `kit train` first')
+    """
+    if words[:1] != [OPTION]:
+        return text
+    text = re.sub(r"`kit (\w+)`", r"`make \1`", text)
+    return re.sub(r"(?<=next: )kit (.+)$", lambda match: _spelled(*shlex.split(match[1])), text)
+
+
+def _spelled(verb: str, *rest: str) -> str:
+    """A command line of the kit as one of make."""
+    params = _commands(app)[verb].params
+    options = {spelling: one for one in params if isinstance(one, TyperOption) for spelling in one.opts}
+    first = (variable(one) for one in params if one.param_type_name == "argument")
+    given, further, words = [], [], iter(rest)
+    for word in words:
+        if word not in options:
+            given.append(f"{next(first)}={shlex.quote(word)}")
+        elif name := variable(options[word]):
+            given.append(f"{name}={shlex.quote(next(words))}")
+        else:
+            further += [word] if options[word].is_flag else [word, next(words)]
+    return " ".join(["make", verb, *given, *([f"ARGS={shlex.quote(shlex.join(further))}"] if further else [])])
+
+
 def variables(command: TyperCommand) -> dict[str, Any]:
-    """The parameter of each variable that a verb takes, by what its help calls it."""
-    named = {parameter.metavar or str(parameter.name).upper(): parameter for parameter in command.params}
-    return {name: one for name, one in named.items() if one.metavar or one.param_type_name == "argument"}
+    """The parameter of each variable that a verb takes, by what its help calls it in capitals."""
+    named = {variable(parameter): parameter for parameter in command.params}
+    return {name: one for name, one in named.items() if name}
+
+
+def variable(parameter: Any) -> str:
+    """The variable of make that gives a parameter; empty where ARGS do."""
+    name = parameter.metavar or (str(parameter.name).upper() if parameter.param_type_name == "argument" else "")
+    return name if name.isupper() else ""
 
 
 def _commands(verbs: typer.Typer) -> dict[str, TyperCommand]:

@@ -34,7 +34,7 @@ RecipeName = Annotated[
     str | None,
     typer.Option(
         metavar="RECIPE",
-        help="Name of a recipe (`kit recipes`), or path of a .yaml file; all data but the demo need one.",
+        help="Name of a recipe (`kit recipes`) or path of a .yaml file; required for all data but the demo.",
         show_default="demo",
         autocompletion=recipe_names,
     ),
@@ -42,7 +42,9 @@ RecipeName = Annotated[
 Overrides = Annotated[
     list[str],
     typer.Option(
-        "--set", metavar="SET", help="KEY=VALUE pairs over the recipe: 'stages.0.epochs=2 seed=1'; may be repeated."
+        "--set",
+        metavar="SET",
+        help="KEY=VALUE pairs that change the recipe: 'stages.0.epochs=2 seed=1'; may be repeated.",
     ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and list them.")]
@@ -65,11 +67,11 @@ def recipe_for(data: Path, name: str | None) -> str:
     """
     if name is not None:
         return name
-    from kit import phantom, recipes
+    from kit import phantom
 
     if data.exists() and not phantom.is_drawn(data):
-        others = ", ".join(known for known in recipes.names() if known != "demo")
-        raise KitError(f"{data}: give a recipe with --recipe (make: RECIPE=…), one of {others}, or a .yaml file")
+        which = "exp5 with a GPU, small without one, another of `kit recipes`, or a .yaml file"
+        raise KitError(f"{data}: give a recipe with --recipe (make: RECIPE=…): {which}")
     return "demo"
 
 

@@ -9,9 +9,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -22,6 +23,8 @@ from kit.core.distributed import JOB, lost_process
 from kit.core.errors import KitError, of_system
 from kit.core.progress import Console
 
+_KINDS = {"valid integer": "a whole number", "valid number": "a number"}
+"""What a value has to be, by what typer says of one that is not."""
 RESUME = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
@@ -48,7 +51,8 @@ def main(verbs: typer.Typer = app, name: str = "kit") -> None:
     except (KitError, OSError) as error:
         if logger.isEnabledFor(logging.DEBUG):
             logging.getLogger(__name__).debug("where it came from:", exc_info=True)
-        print(f"kit: {of_system(error) if isinstance(error, OSError) else error}", file=sys.stderr)
+        told = of_system(error) if isinstance(error, OSError) else error
+        print(f"kit: {make.as_typed(str(told), sys.argv[1:])}", file=sys.stderr)
         code = 2
     except RuntimeError as error:
         if not lost_process(error):
@@ -56,10 +60,8 @@ def main(verbs: typer.Typer = app, name: str = "kit") -> None:
         print("kit: another process of this run has ended: see its message, then run the same command", file=sys.stderr)
         code = 2
     except TyperException as error:
-        context = getattr(error, "ctx", None)
-        help_of = f" (see `{context.command_path} --help`)" if context else ""
-        if message := " ".join(error.format_message().split()):  # empty where the help was printed instead
-            print(f"kit: {message}{help_of}", file=sys.stderr)
+        if message := _usage(error, sys.argv[1:]):
+            print(f"kit: {message}", file=sys.stderr)
         code = error.exit_code
     except Abort:  # a question that nobody answered
         print("kit: no answer, nothing done", file=sys.stderr)
@@ -75,6 +77,27 @@ def _run(verbs: typer.Typer, name: str, arguments: list[str]) -> int:
             return 0
         arguments = translated
     return verbs(arguments, prog_name=name, standalone_mode=False) or 0
+
+
+def _usage(error: TyperException, arguments: Sequence[str]) -> str:
+    """What is wrong with a command line, as it was typed; empty where the help was printed instead."""
+    context: Any = getattr(error, "ctx", None)
+    parameter: Any = getattr(error, "param", None)
+    message = " ".join(error.format_message().split())
+    by_make = arguments[:1] == [make.OPTION]
+    if by_make and type(error).__name__ == "MissingParameter":  # a class that typer does not export
+        return f"make {arguments[3]}: give {make.variable(parameter)}=…"
+    if context is None or not message:
+        return message
+    if kind := next((kind for sign, kind in _KINDS.items() if sign in message), ""):
+        typed = [*parameter.opts, make.variable(parameter)]
+        given = [
+            f"{word} {value}" if word in typed else word
+            for word, value in zip(arguments, [*arguments[1:], ""], strict=True)
+            if word.partition("=")[0] in typed
+        ]
+        message = f"{given[-1] if given else typed[0]}: is not {kind}"
+    return message if by_make else f"{message} (see `{context.command_path} --help`)"
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def write_report(*, data: Data = DEMO, recipe: RecipeName = None, overrides: Ove
     page = report.report(Workspace(), data, load_recipe(data, recipe, overrides))
     print(page)
     if verdict := surfaces.verdict([page.parent]):
-        print(verdict)
+        print(verdict.replace(" (`make report`)", ""))
 
 
 @verb(app, "compare", ["kit compare exp2 exp5 --data ../siim"])
@@ -39,9 +39,7 @@ def compare_runs(
 @verb(app, "view", ["kit view IMAGE --data ../siim --recipe exp5"])
 def view_images(
     *,
-    images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE", help="Ids of images, or paths of DICOM files that are named so.")
-    ],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Ids of images, or paths of their DICOM files.")],
     data: Data = DEMO,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,

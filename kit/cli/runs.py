@@ -53,7 +53,7 @@ def train_all(
     overrides: Overrides = UNCHANGED,
     fold: Annotated[int | None, typer.Option(metavar="FOLD", min=0, help="Train this fold alone.")] = None,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Folds to train at the same time, a process each; they share the threads.")
+        int, typer.Option(min=1, help="Folds to train at the same time, one process each; they share the threads.")
     ] = 1,
     logger: Annotated[
         str | None,
@@ -72,10 +72,11 @@ def train_all(
         bool, typer.Option("--no-wait", help="Return once a session runs on Kaggle; the same command goes on.")
     ] = False,
     predict_only: Annotated[
-        bool, typer.Option("--predict-only", help="Predict the test images on Kaggle by the run that is finished here.")
+        bool,
+        typer.Option("--predict-only", help="Predict the test images on Kaggle with the run that is finished here."),
     ] = False,
     sweep: Annotated[
-        list[str] | None, typer.Option(help="A recipe to train on Kaggle, after the one before it; can be given again.")
+        list[str] | None, typer.Option(help="Recipe to train on Kaggle; give it again for the next one.")
     ] = None,
     competition: CompetitionName = None,
     user: UserName = None,
@@ -134,7 +135,7 @@ def search_thresholds(
     ] = None,
     rule: Annotated[str, typer.Option(help="image, component, triplet, expected or all.")] = "all",
     folds: Annotated[Path | None, typer.Option(help="Fold file of --maps: image_id, patient_id, fold.")] = None,
-    prevalence: Annotated[float | None, typer.Option(help="Share of positives to expect, such as 0.22.")] = None,
+    prevalence: Annotated[float | None, typer.Option(help="Expected share of positives, such as 0.22.")] = None,
     draws: Annotated[
         int, typer.Option(min=0, help="Bootstrap samples, to see how far the best thresholds move: 200.")
     ] = 0,
@@ -156,7 +157,10 @@ def search_thresholds(
         wanted = load_recipe(data, recipe, overrides)
         explored = thresholds.explore(Workspace(), data, wanted, kinds, prevalence, draws)
         folders = explored.folders
-        print(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.in_use.name}: {explored.why}")
+        row = (
+            " (the row “searched” chooses it anew in each fold)" if explored.in_use.name.startswith("searched") else ""
+        )
+        print(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.rule}, {explored.why}{row}")
         verdict = surfaces.verdict([explored.in_use])
     for folder in folders.values():
         for figure in surfaces.draw(folder):
@@ -184,7 +188,7 @@ def predict_images(
     trained_on: Annotated[
         str | None, typer.Option(help="Predict with the recipe's run on this other data set, such as round 1's.")
     ] = None,
-    save: Annotated[str, typer.Option(help="Also save files of each image: png,overlay,npy,rle,dicom-seg.")] = "",
+    save: Annotated[str, typer.Option(help="Files to save for each image: png,overlay,npy,rle,dicom-seg.")] = "",
     skip_bad: SkipBad = False,
 ) -> None:
     """Predict test images with TTA and the chosen rule, and write the submission."""

@@ -1,4 +1,4 @@
-"""The label file: a row a region of interest, `ImageId,EncodedPixels`.
+"""The label file: one row per region of interest, `ImageId,EncodedPixels`.
 
 Files of this competition have come with a byte-order mark, without a header, with CRLF and without a last line end,
 with spaces before the second column's name and values, and with negative images on two rows. Spreadsheets save tables
@@ -73,7 +73,8 @@ def rows(path: Path | str, columns: tuple[str, ...] = COLUMNS) -> list[tuple[int
             if not found and names & {value.lower() for value in values}:
                 raise KitError(f"{here}: header is {','.join(values)[:80]}: {','.join(columns)} is wanted")
             if len(values) != len(columns):
-                raise KitError(f"{here}: {len(values)} fields: {','.join(columns)} is wanted")
+                count = "1 field" if len(values) == 1 else f"{len(values)} fields"
+                raise KitError(f"{here}: {count}: {','.join(columns)} is wanted")
             if not values[0]:
                 raise KitError(f"{here}: the first of {','.join(columns)} is empty")
             if re.fullmatch(r"\d([.,]\d+)?E\+\d+", values[0]):

@@ -119,6 +119,9 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
         raise KitError(f"{folder}: is not a folder: give the competition's folder with --data (DATA= for make)")
     layout = next((layout for layout in LAYOUTS if is_file_or_raise(folder / layout.labels)), None)
     if layout is None:
+        for inside in sorted(folder.iterdir()):
+            if any((inside / known.labels).is_file() for known in LAYOUTS):
+                raise KitError(f"{folder}: is not a competition's folder, but {inside} is: give that one")
         wanted = "; ".join(f"{known.name}: {known.labels} with {' and '.join(known.train)}/" for known in LAYOUTS)
         how = f"`kit import {folder} --out data/NAME` brings in images of other formats or places"
         raise KitError(f"{folder}: is not a competition's folder; looked for {wanted}; {how}")
@@ -202,7 +205,7 @@ def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
             raise KitError(f"{path}:{line}: {image} has two patients, {patients[image]} and {patient}: keep one")
     if patients.keys().isdisjoint(images):
         first = next(iter(patients))
-        raise KitError(f"{path}: names none of the {len(images)} images ({first} is none): is it of other data?")
+        raise KitError(f"{path}: names none of the {len(images)} images (first: {first}): is it of other data?")
     return patients
 
 

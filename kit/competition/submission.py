@@ -1,4 +1,4 @@
-"""Submission files: `ImageId,EncodedPixels`, a row an image, `-1` for no mask. Written, read, and checked."""
+"""Submission files: `ImageId,EncodedPixels`, one row per image, `-1` for no mask. Written, read, and checked."""
 
 import csv
 import io

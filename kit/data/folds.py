@@ -173,12 +173,13 @@ def _check_sizes(sizes: Sequence[int], wanted: float, table: pd.DataFrame, folde
     """
     counts = table.patient_id.value_counts()
     told = " and ".join(map(str, sizes))
-    why = f"of {len(counts)} patients, one has {counts.iloc[0]} of the {len(table)} images"
+    one = f"of {len(counts)} patients, one has {counts.iloc[0]} of the {len(table)} images"
+    why = one if counts.iloc[0] > 1 else "few images of a stratum cannot be dealt evenly"
     if not all(sizes):
         raise KitError(f"{folder}: folds of {told} images: {why}: ask for fewer folds, or give another --seed")
     most, least = max(*sizes, wanted), min(*sizes, wanted)
     if most >= 1.5 * least and most - least > 1:
-        log.warning("folds of %s images, where %.0f each were asked for: %s", told, wanted, why)
+        log.warning("folds of %s images instead of %.0f each: %s", told, wanted, why)
 
 
 def _table(competition: Competition) -> pd.DataFrame:

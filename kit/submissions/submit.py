@@ -37,7 +37,7 @@ class Outcome:
             place += f"has the content of {self.entry.file}: "
         if not self.entry.submitted:
             name = (self.entry.destination or "").partition("/")[2]
-            return f"{place}valid; {name} has no solution.csv to score against; the file is ready for TO=kaggle"
+            return f"{place}valid; {name} has no solution.csv to score against; the file is ready"
         scores = " · ".join(
             f"{name} {value:.4f}"
             for name, value in (("public", self.entry.public), ("private", self.entry.private))
@@ -49,7 +49,7 @@ class Outcome:
             return f"{place}submitted to {self.entry.destination}: {scores or 'no score yet, see `kit scores`'}"
         return (
             f"{place}nothing to do: this very file was submitted to {self.entry.destination} before"
-            f" ({scores or 'no score yet, see `kit scores`'}); --again submits it once more"
+            f" ({scores or 'no score yet, see `kit scores`'}); --again (make: ARGS=--again) submits it once more"
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kit import phantom
 from kit.competition import finding, image_files, labels, layout, mirror, scoring, shapes
 from kit.competition.mirror import ImageFolder
 from kit.competition.row_format import RowFormat
@@ -136,7 +137,8 @@ def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
         asked=RowFormat(),
         given_shape=sizes or shape,
     )
-    return about, found, f"make folds train DATA={folder}"
+    which = "" if phantom.is_drawn(folder) else " RECIPE=… (exp5 with a GPU, small without one, or your own)"
+    return about, found, f"make folds train DATA={folder}{which}"
 
 
 def _mirror(found: ImageFolder, given: Mapping[str, Any]) -> tuple[str, ImageFolder, str]:

@@ -61,7 +61,8 @@ def examine(workspace: Workspace, reach: Callable[[str], bool] | None = None) ->
     yield from _mounts()
     answers = {host: (reach or _reachable)(host) for host in (_WEIGHTS, _KAGGLE)}
     reached = [host for host, answered in answers.items() if answered]
-    yield Check("internet", f"{' and '.join(reached)} can be reached" if reached else "none")
+    advice = "" if reached else "downloads and Kaggle need one; all else works without"
+    yield Check("internet", f"{' and '.join(reached)} can be reached" if reached else "none", advice)
     yield _encoder_weights(answers[_WEIGHTS])
     yield _kaggle()
 
@@ -115,7 +116,7 @@ def _device() -> Check:
         return Check(
             "GPU",
             f"none (torch is built for {built})",
-            "a CPU trains the recipes demo and small; docs/how-to/no-gpu.md has the others",
+            "a CPU trains demo, small, large and their ensembles; docs/how-to/no-gpu.md has the others",
         )
     name, total = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
     count = torch.cuda.device_count()

@@ -1,4 +1,4 @@
-"""Folds trained side by side: a process a fold, the threads of the arithmetic shared out among the processes.
+"""Folds trained side by side: one process per fold, the threads of the arithmetic shared out among the processes.
 
 On a CPU two processes with one thread each do more than one with two: small operators have too little to share. The
 weights are, byte for byte, those of a training fold after fold with as many threads a process; with another number of

@@ -80,7 +80,7 @@ def check(wanted: Sizes) -> None:
     free = {disk: shutil.disk_usage(folder).free for disk, folder in folders.items()}
     listed = ", ".join(f"{kind} {_text(kinds[kind])}" for kind in _KINDS if kinds[kind])
     room = ", ".join(map(_text, free.values()))
-    log.info("takes up to %s of disk (%s); free: %s", _text(sum(kinds.values())), listed, room)
+    log.info("will use up to %s of disk (%s); free: %s", _text(sum(kinds.values())), listed, room)
     for disk, folder in folders.items():
         if disks[disk] > free[disk]:
             raise KitError(

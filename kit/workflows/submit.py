@@ -40,7 +40,7 @@ def submit(
     if to not in ("local", "kaggle"):
         raise KitError(f"TO={to}: choose local or kaggle")
     if to == "kaggle" and Path(data).resolve() == Path(workspace.demo).resolve():
-        raise KitError(f"TO=kaggle: needs DATA: {data} holds phantoms, which no competition on Kaggle asks for")
+        raise KitError(f"TO=kaggle: needs DATA, a competition's folder: {data} holds phantoms")
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
     if to == "local" and file is None and not competition.sample_ids:

@@ -110,6 +110,8 @@ class Explored:
     """Folder of each search, by what to call it."""
     in_use: Path
     """Folder of the search whose rule is in use."""
+    rule: str
+    """Which rule that is."""
     why: str
     """Why that one."""
 
@@ -138,10 +140,10 @@ def explore(
         folders = _folders(run)
         if prevalence is not None or draws:
             folders = search(opened, run.folder / "explored", kinds, prevalence, draws)
-    asked, why = thresholds_file.read(run.thresholds).asked, in_use(run)[1]
+    asked = thresholds_file.read(run.thresholds).asked
     wanted = {*kinds, SEARCHED} if len(kinds) > 1 else {*kinds}
     shown = {name: path for name, path in folders.items() if path.name.removesuffix("-plain") in wanted}
-    return Explored(shown, run.rule(asked, recipe.tta), why)
+    return Explored(shown, run.rule(asked, recipe.tta), *in_use(run))
 
 
 def explore_arrays(
@@ -191,7 +193,7 @@ def in_use(run: Run) -> tuple[str, str]:
     """The rule that a run predicts with, and why that one."""
     found = thresholds_file.read(run.thresholds)
     if found.asked == SEARCHED:
-        return found.rule, "it has the best nested Dice"
+        return found.rule, "which has the best nested Dice"
     return found.asked, "as threshold.rule of the recipe says"
 
 

@@ -32,7 +32,7 @@ from kit.report import summary
 from kit.run import Run, Trained
 from kit.workflows import ensemble, space, thresholds
 from kit.workflows.extra import open_extra
-from kit.workflows.workspace import OpenRun, Workspace, logged
+from kit.workflows.workspace import OpenRun, Workspace, logged, record
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds, and most verbs do without
     from lightning_fabric import Fabric
@@ -139,6 +139,8 @@ def train(workspace: Workspace, job: Job) -> tuple[Run, bool]:
             if recipe.is_gated:
                 ensemble.stack_oof(run, recipe, session.split)
             done.append(thresholds.ensure(OpenRun(run, recipe, competition, session.split, session.image_keys)))
+            if done[-1]:
+                record(run, summary.outcome(run))
     return run, any(done)
 
 
@@ -172,13 +174,13 @@ def _open(workspace: Workspace, competition: Competition, run: Run, job: Job) ->
     if alone:
         for one in extra.values():
             log.info("%s", one)
-        log.info("watch it with: %s", hooks.tensorboard_command(run.folder))
     clock = _clock(run, recipe, split, numbers, extra)
     if alone and clock.is_waiting:
+        log.info("to watch it: %s", hooks.tensorboard_command(run.folder))
         log.info(
-            "the Dice of an epoch is by fixed thresholds, where a few false pixels cost an image without a finding all "
-            "of its Dice: it may lie below that of an empty submission, and fall when weights are averaged; the search "
-            "at the end chooses the thresholds that count"
+            "the Dice of an epoch uses fixed thresholds, where a few false pixels turn the 1 of an image without a "
+            "finding into 0: it may lie below that of an empty submission, and fall when weights are averaged; the "
+            "search at the end chooses the thresholds that count"
         )
     return Session(
         job, workspace, competition, split, numbers, caches, extra, extra_caches, inputs, fabric, team, clock
@@ -199,15 +201,14 @@ def _clock(
             more = one.positive[one.rows(fold)]
         return pixels(part, number, np.concatenate([own, more]), len(more))
 
-    return EtaEstimator(
-        sum(
-            stage.epochs * pixels_of(part, fold, number)
-            for part in recipe.parts()
-            for fold in numbers
-            for number, stage in enumerate(part.stages)
-            if not run.part(part).weights(fold, number).is_file()
-        )
-    )
+    ahead = [
+        (stage.epochs, pixels_of(part, fold, number))
+        for part in recipe.parts()
+        for fold in numbers
+        for number, stage in enumerate(part.stages)
+        if not run.part(part).weights(fold, number).is_file()
+    ]
+    return EtaEstimator(sum(epochs * work for epochs, work in ahead), max((work for _, work in ahead), default=0))
 
 
 def fold_file_of(workspace: Workspace, competition: Competition, recipe: Recipe, run: Run) -> Path:

@@ -177,3 +177,10 @@ def logged(run: "Run") -> Iterator[None]:
     finally:
         logging.getLogger("kit").removeHandler(handler)
         handler.close()
+
+
+def record(run: Run, result: str) -> None:
+    """Writes what a verb will print, its result, to the run's log.txt."""
+    handler = LogFile(run.log)
+    handler.emit(logging.makeLogRecord({"msg": result}))
+    handler.close()

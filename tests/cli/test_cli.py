@@ -45,7 +45,10 @@ def test_without_a_verb_it_prints_the_help(kit):
             "stages.0.epoch: is not a key of a recipe; did you mean epochs?",
         ),
         (["recipes", "demo", "--set", "stage.0.epochs=1"], "stage: is not a key of a recipe; did you mean stages?"),
-        (["train", "--fold", "one"], "--fold"),
+        (["train", "--fold", "one"], "--fold one: is not a whole number (see `kit train --help`)"),
+        (["folds", "--holdout=x"], "--holdout=x: is not a number (see `kit folds --help`)"),
+        (["--make", "folds", "lint:", "folds", "FOLDS=two"], "kit: FOLDS=two: is not a whole number\n"),
+        (["--make", "compare", "lint:", "compare"], "kit: make compare: give RUNS=…\n"),
         (["submit", "--to", "kaggle"], "--to kaggle: say with --data"),
         (["--make", "folds train", "lint:", "folds", "FILE=x"], "make folds train does not take FILE"),
         (["submit", "--to", "kaggle", "--file", "mine.csv"], "--to kaggle: say with --data"),
@@ -100,8 +103,7 @@ def test_other_data_than_the_demo_need_a_recipe(kit, verb, tmp_path):
     (tmp_path / "own").mkdir()
     code, out, errors = kit(*verb.split(), "--data", "own")
     assert (code, out) == (2, "")
-    assert errors.startswith("kit: own: give a recipe with --recipe (make: RECIPE=…), one of ")
-    assert "small, " in errors
+    assert errors.startswith("kit: own: give a recipe with --recipe (make: RECIPE=…): exp5 with a GPU, small without ")
     assert "demo" not in errors
     assert len(errors.splitlines()) == 1
 

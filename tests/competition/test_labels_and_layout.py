@@ -109,6 +109,11 @@ class TestLayout:
         assert found.patients is None
         assert found.solution_path is None
 
+    def test_a_competition_one_folder_below_is_named(self, images, tmp_path):
+        self.round2(images, tmp_path / "mirror" / "pneumothorax")
+        with pytest.raises(KitError, match=r"mirror: is not a competition's folder, but .*pneumothorax is: give that"):
+            layout.open_folder(tmp_path / "mirror")
+
     def test_round_1_keeps_its_test_images_and_answers_repeated_ids_once(self, images, tmp_path):
         write(tmp_path / "train-rle.csv", "ImageId, EncodedPixels\na, -1\nb, 1 2\n")
         self.put(images, tmp_path / "dicom-images-train", "a", "b")

@@ -81,7 +81,7 @@ def beside(name: str) -> Read:
 def documents(*changes: dict, **base: object) -> dict[str, bytes]:
     """JSON files with other values, by what is other."""
     return {
-        ", ".join(f"{key} {json.dumps(value)[:20]}" for key, value in change.items()): json.dumps(
+        ", ".join(f"{key} {json.dumps(value)[:40]}" for key, value in change.items()): json.dumps(
             base | change
         ).encode()
         for change in changes

@@ -59,7 +59,11 @@ def test_from_folds_to_a_score_and_then_nothing_to_do(kit, place, caplog):
     said = out + caplog.text
     assert all(said.count(f"fold {fold} stage {stage}: Dice") == 1 for fold in (0, 1) for stage in (1, 2))
     assert re.search(r"rule \w+.*: nested Dice 0\.\d+ \[0\.\d+, [01]\.\d+\], all empty 0\.\d+ \(", out)
-    assert said.index("takes up to") < said.index("epoch 1/3") < said.index("of training left")
+    assert said.index("will use up to") < said.index("epoch 1/3") < said.index("of training left")
+    assert (
+        next(line for line in out.splitlines() if line.startswith("rule "))
+        in (place / "runs/tiny/test/log.txt").read_text()
+    )
     code, out, _ = kit("submit", *RUN)
     assert code == 0
     assert "public " in out

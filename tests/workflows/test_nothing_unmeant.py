@@ -101,7 +101,7 @@ class TestRule:
         for options in ({}, {"kinds": ("image",)}, {"draws": 2}, {"prevalence": 0.4}):
             explored = explore(workspace, data, recipe(), **options)
             assert run.thresholds.read_bytes() == before
-            assert explored.why == "it has the best nested Dice"
+            assert explored.why == "which has the best nested Dice"
             assert explored.in_use == run.rule("searched")
 
     def test_the_recipe_says_which_rule_is_in_use(self, place):
@@ -113,7 +113,7 @@ class TestRule:
         assert in_use(run) == (other, "as threshold.rule of the recipe says")
         assert json.loads(run.thresholds.read_text())["rules"] == [other]
         explore(workspace, data, recipe())
-        assert in_use(run) == (best, "it has the best nested Dice")
+        assert in_use(run) == (best, "which has the best nested Dice")
         assert run.thresholds.read_bytes() == before
 
     def test_a_run_that_an_earlier_version_searched_is_searched_again(self, place, monkeypatch):
