@@ -117,6 +117,7 @@ class TestLoad:
     def test_a_prediction_can_be_saved_and_drawn(self, here, tmp_path):
         found = kit.load(here / "runs" / "demo" / "demo").predict(np.zeros((48, 64), np.uint8))
         probability, mask = found
+        assert repr(found).startswith(f"Prediction of 48×64 pixels: mask of {mask.sum()} pixels (")
         for name in ("mask.png", "mask.txt", "map.npy"):
             found.save(tmp_path / name)
         assert (cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED) == mask * 255).all()

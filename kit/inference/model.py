@@ -62,6 +62,11 @@ class Prediction:
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter((self.probability, self.mask))
 
+    def __repr__(self) -> str:
+        height, width = self.mask.shape
+        mask = f"mask of {np.count_nonzero(self.mask)} pixels ({self.mask.mean():.1%})"
+        return f"Prediction of {height}×{width} pixels: {mask}, highest probability {self.probability.max():.2f}"
+
     @property
     def rle(self) -> str:
         """The mask as the competition takes it: gap and length of each run, or -1."""

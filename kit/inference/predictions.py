@@ -39,7 +39,7 @@ class Images:
 
 @dataclass(frozen=True)
 class File:
-    """A file of what a model answers, a row an image."""
+    """A file of what a model answers, one row per image."""
 
     path: Path
     keys: Sequence[bytes]

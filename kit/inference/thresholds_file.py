@@ -30,7 +30,7 @@ class Measures(Document):
     negatives_empty: Share | None = None
     """Share of the negatives whose mask is empty, counted as `nested_dice`; None without negatives."""
     apparent_dice: Share | None = None
-    """Mean Dice by this rule on the images that it was chosen on: flattering."""
+    """Mean Dice by this rule on the images that it was chosen on: optimistic."""
     masked: Share | None = None
     """Share of the images that get a mask by this rule."""
     share: Share | None = None

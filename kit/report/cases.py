@@ -32,7 +32,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Cases:
-    """A row an image, and the counts that all curves are drawn from."""
+    """One row per image, and the counts that all curves are drawn from."""
 
     table: pd.DataFrame
     """`COLUMNS`, sorted by image_id. Areas are in pixels of a 1024×1024 image, probabilities in [0, 1]."""

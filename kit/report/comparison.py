@@ -23,7 +23,7 @@ class Pair(NamedTuple):
     first: str
     second: str
     table: pd.DataFrame
-    """A row an image: what `cases` tells of it, dice_first, dice_second and difference, the second less the first."""
+    """One row per image: what `cases` tells of it, dice_first, dice_second and difference (second less first)."""
     mean: float
     low: float
     high: float
@@ -40,7 +40,7 @@ class Pair(NamedTuple):
         """Which run is better, or that the images do not tell."""
         if self.low > 0 or self.high < 0:
             return f"{self.second if self.low > 0 else self.first} is better"
-        return "not decided: the interval holds 0"
+        return "not decided: the interval contains 0"
 
 
 def pairs(tables: dict[str, pd.DataFrame]) -> list[Pair]:
@@ -126,7 +126,7 @@ def forest(axes: Axes, pair: Pair) -> Drawn:
     size = subgroups.draw_intervals(axes, rows, 0)
     axes.set_xlabel(f"Dice of {pair.second} less that of {pair.first}")
     sure = rows[(rows.low > 0) | (rows.high < 0)]
-    alt = f"In {len(sure)} of {len(rows)} parts the interval leaves 0 out."
+    alt = f"In {len(sure)} of {len(rows)} parts the interval excludes 0."
     return Drawn(f"{_file(pair)}-parts", "Who wins where", alt, rows, size=size)
 
 

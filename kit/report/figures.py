@@ -159,7 +159,7 @@ def safe_name(text: str) -> str:
 
 
 def scatter_cases(axes: Axes, x: Any, y: Any, positive: np.ndarray) -> None:
-    """A point a case, in the order of `Figure.rows`, positive or negative in colours that a legend tells."""
+    """One point per case, in the order of `Figure.rows`, positive or negative in colours that a legend tells."""
     axes.scatter(x, y, s=16, c=np.array(SERIES)[positive.astype(int)], alpha=0.55, linewidths=0, gid=CASES)
     for number, name in enumerate(("negative", "positive")):
         axes.scatter([], [], s=16, color=SERIES[number], label=name)

@@ -26,7 +26,7 @@ def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
         ("All-empty baseline", chosen["dice_all_empty"], "what a submission without any mask scores here"),
         ("Dice on positives", chosen["dice_positives"], "positive images alone, nested"),
         ("Negatives kept empty", chosen["negatives_empty"], "share of the negative images, nested"),
-        ("Apparent Dice", chosen["apparent_dice"], "by this rule on the images that it was chosen on: flattering"),
+        ("Apparent Dice", chosen["apparent_dice"], "by this rule on the images that it was chosen on: optimistic"),
         ("Image AUC", cases.image_auc(found), "positive or negative, by the out-of-fold probability"),
         ("Public", entry.public if entry else None, ledger),
         ("Private", entry.private if entry else None, ledger),

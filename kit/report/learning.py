@@ -74,7 +74,7 @@ def stages(run: Run, recipe: Recipe) -> list[TrainedStage]:
 
 @figures.figure
 def curve(axes: Axes, history: pd.DataFrame, measure: str, prefix: str = "") -> Drawn:
-    """One measure against time: a colour a fold, a line a stage, and a diamond where the final weights stand.
+    """One measure against time: one colour per fold, one line per stage, and a diamond where the final weights stand.
 
     The axis leaves out values far from the middle half, so that an epoch that went astray does not flatten the others.
     """
@@ -98,10 +98,11 @@ def curve(axes: Axes, history: pd.DataFrame, measure: str, prefix: str = "") -> 
     axes.set_ylim(max(0, low) - margin, high + margin)
     axes.set(xlabel="minutes of training", xlim=(0, history.minutes.max() * 1.03))
     last = known[known.weights == "final"].groupby("stage")[measure].mean()
-    alt = f"Mean of the final weights: {', '.join(f'stage {stage} {value:.3f}' for stage, value in last.items())}."
+    values = ", ".join(f"stage {stage} {value:.3f}" for stage, value in last.items())
+    alt = f"With the final weights, mean over the folds: {values}."
     if measure == "loss":
         axes.legend(ncols=2)
-        alt = "One line a fold, stages one after the other."
+        alt = "One line per fold, stages one after the other."
     data = history[["fold", "stage", "epoch", "weights", "minutes", measure]]
     return Drawn(f"{prefix}learning-{measure.replace('_', '-')}", MEASURES[measure], alt, data)
 

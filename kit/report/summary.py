@@ -67,7 +67,7 @@ def headline(found: dict[str, Any]) -> str:
 
 
 def metrics(run: Run, fold: int, number: int) -> pd.DataFrame:
-    """The metrics of a finished stage: a row an epoch, and one of the final weights."""
+    """The metrics of a finished stage: one row per epoch, and one of the final weights."""
     path = run.stage(fold, number) / "metrics.csv"
     try:
         table = pd.read_csv(io.BytesIO(read_bytes(path)))
@@ -85,7 +85,8 @@ def stage(run: Run, fold: int, number: int) -> str:
     """What a finished stage reached on its validation part, in a line."""
     table = metrics(run, fold, number)
     last = table.iloc[-1]
+    epochs = int(last.epoch)
     return (
         f"fold {fold} stage {number + 1}: Dice {format_dice(last)}, IoU {last.iou:.4f}, "
-        f"loss {last.validation_loss:.4f} after {int(last.epoch)} epochs in {table.seconds.sum():.0f} s"
+        f"loss {last.validation_loss:.4f} after {epochs} epoch{'s' * (epochs > 1)} in {table.seconds.sum():.0f} s"
     )
