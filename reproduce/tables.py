@@ -1,6 +1,7 @@
 """The paper's tables in its own layout, as Markdown: its figures, and beside them those of the runs that exist."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -99,11 +100,13 @@ def _table_3() -> str:
 
 def _table_9() -> str:
     magnitudes = recipes.load("exp5").magnitudes.model_dump()
-    rows = [
-        [group, technique, ", ".join(f"{name} {value}" for name, value in magnitudes[PAPER[group]].items())]
-        for group, technique in paper.TABLE_9.items()
-    ]
+    rows = [[group, technique, _listed(magnitudes[PAPER[group]])] for group, technique in paper.TABLE_9.items()]
     return markdown(["Group", "Technique", "the kit's magnitudes"], rows)
+
+
+def _listed(magnitudes: dict[str, Any]) -> str:
+    """Magnitudes in a cell; a switch that is off says nothing."""
+    return ", ".join(f"{name} {value}" for name, value in magnitudes.items() if value is not False)
 
 
 def _table_4(scored: RunScores) -> str:
