@@ -21,7 +21,7 @@ def cleaned_regions(levels: np.ndarray, truth: np.ndarray, smallest_contour: int
         truth: bool (H, W).
 
     Returns:
-        int64 (K, 4), rows (level, area before, cleaned area, cleaned overlap with the truth), a row a region.
+        int64 (K, 4), rows (level, area before, cleaned area, cleaned overlap with the truth), one row per region.
     """
     limit = contour_limit(smallest_contour, levels.size)
     rows: list[tuple[int, int, int, int]] = []
