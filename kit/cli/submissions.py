@@ -11,9 +11,6 @@ from kit.cli.options import DEMO, UNCHANGED, CompetitionName, Overrides, RecipeN
 from kit.core.errors import KitError
 from kit.workflows.workspace import Workspace
 
-SHOWN = 20
-"""Problems of a file that are printed; of a foreign file each row may be one."""
-
 
 @verb(app, "validate", ["kit validate mine.csv --data ../siim"], excludes={"sample": ["data"]})
 def check_file(
@@ -29,6 +26,7 @@ def check_file(
 
     Ids are checked against the data or the sample that is given; without either, only the form is checked.
     """
+    from kit.competition.submission import SHOWN
     from kit.workflows import validate
 
     problems = validate.validate(file, Workspace().open_data(data) if data is not None else sample)

@@ -100,16 +100,21 @@ def validate(path: Path | str, sample_ids: Sequence[str] | None = None, shape: S
     return problems
 
 
+SHOWN = 20
+"""Problems of a file that are printed; of a foreign file each row may be one."""
+
+
 def check(path: Path | str, sample_ids: Sequence[str], shape: Shape = rle.SHAPE) -> None:
     """Refuses a submission that the competition would refuse.
 
     Raises:
-        KitError: the file has problems; lists all of them, a line each.
+        KitError: the file has problems; lists the first twenty, one line per problem.
     """
     problems = validate(path, sample_ids, shape)
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        listed = "\n".join(f"  {problem}" for problem in problems)
+        more = [f"and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
+        listed = "\n".join(f"  {line}" for line in [*problems[:SHOWN], *more])
         raise KitError(f"{path}: is not a valid submission, it has {count}: correct the file\n{listed}")
 
 

@@ -1,6 +1,7 @@
 import pytest
 
 from kit.competition import submission
+from kit.core.errors import KitError
 
 IDS = ("a", "b", "c")
 GOOD = "ImageId,EncodedPixels\na,-1\nb,1 2 3 4\nc,0 64\n"
@@ -67,6 +68,15 @@ def test_each_problem_is_found_with_its_line(check, text, line, image, reason):
 def test_all_problems_are_listed_and_nothing_else(check):
     found = check("ImageId,EncodedPixels\nc,-1\na,5\nz,1 1\na,-1\n")
     assert [(line, image) for line, image, _ in found] == [(3, "a"), (3, "a"), (4, "z"), (5, "a"), (0, "b"), (0, "")]
+
+
+def test_of_many_problems_twenty_are_printed_and_a_count(tmp_path):
+    (tmp_path / "s.csv").write_text("ImageId,EncodedPixels\n" + "".join(f"x{n},1\n" for n in range(30)))
+    with pytest.raises(
+        KitError, match=r"it has \d+ problems: correct the file(?s:.*)and \d+ more problems$"
+    ) as refused:
+        submission.check(tmp_path / "s.csv", [f"x{n}" for n in range(30)])
+    assert len(str(refused.value).splitlines()) == 22
 
 
 def test_a_file_without_a_header_is_told_that_alone(check):
