@@ -194,7 +194,7 @@ def in_use(run: Run) -> tuple[str, str]:
     found = thresholds_file.read(run.thresholds)
     if found.asked == SEARCHED:
         return found.rule, "which has the best nested Dice"
-    return found.asked, "as threshold.rule of the recipe says"
+    return found.asked, "as threshold.rule says"
 
 
 def activate(run: Run, recipe: Recipe) -> bool:

@@ -110,7 +110,7 @@ class TestRule:
         best = json.loads(before)["rule"]
         other = "image" if best != "image" else "triplet"
         assert explore(workspace, data, recipe(f"threshold.rule={other}")).in_use == run.rule(other)
-        assert in_use(run) == (other, "as threshold.rule of the recipe says")
+        assert in_use(run) == (other, "as threshold.rule says")
         assert json.loads(run.thresholds.read_text())["rules"] == [other]
         explore(workspace, data, recipe())
         assert in_use(run) == (best, "which has the best nested Dice")
