@@ -179,7 +179,7 @@ def logged(run: "Run") -> Iterator[None]:
         handler.close()
 
 
-def record(run: Run, result: str) -> None:
+def record(run: "Run", result: str) -> None:
     """Writes what a verb will print, its result, to the run's log.txt."""
     handler = LogFile(run.log)
     handler.emit(logging.makeLogRecord({"msg": result}))
