@@ -119,7 +119,7 @@ class Model:
     plain_stack: Stack | None = None
     """Stacks their answers without TTA."""
     mirrored: bool = True
-    """Predicts the mirror images too, where the recipe says so."""
+    """Whether a recipe with TTA has it; False: its answers are those without."""
     half: bool = True
     """On a GPU computes in the recipe's precision; False: in 32 bits."""
 
@@ -201,17 +201,19 @@ class Model:
             images: Each at all `sizes`, uint8 (size, size). Of up to `batch_size` of them each member takes as many at
                 once as it was trained with; of more, in proportion.
         """
-        tta = self.recipe.tta
-        return self._joined([both[tta].cpu().numpy() for both in self._asked(images)], tta)
+        tta = self.recipe.tta and self.mirrored
+        return self._joined([both[tta].cpu().numpy() for both in self._asked(images, tta)], tta)
 
     def answers(self, images: Sequence[Mapping[int, np.ndarray]]) -> Iterator[tuple[Map, Map]]:
         """The maps of each image of a batch without TTA, and averaged with the mirror image's."""
-        asked = self._asked(images)
+        asked = self._asked(images, mirrored=True)
         plain, averaged = (self._joined([both[tta].cpu().numpy() for both in asked], tta) for tta in (False, True))
         return zip(plain, averaged, strict=True)
 
-    def _asked(self, images: Sequence[Mapping[int, np.ndarray]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """What the networks of each part answer, without and with TTA: float32 (B, size, size), or (B,) to classify."""
+    def _asked(
+        self, images: Sequence[Mapping[int, np.ndarray]], mirrored: bool
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """What the networks of each part answer, as `probabilities`."""
         found, scale = [], -(-len(images) // self.batch_size)
         for part in self.recipe.parts():
             stage = part.stages[-1]
@@ -219,7 +221,7 @@ class Model:
             step = stage.batch_size * scale
             batches = [resized[i : i + step] for i in range(0, len(resized), step)]
             models = self.models[part.label]
-            both = [probabilities(models, batch, part, self.mirrored, self.half) for batch in batches]
+            both = [probabilities(models, batch, part, mirrored, self.half) for batch in batches]
             plain, averaged = (torch.cat(answers) for answers in zip(*both, strict=True))
             found.append((plain, averaged))
         return found

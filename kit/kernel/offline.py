@@ -27,7 +27,7 @@ from kit.competition import pictures, submission
 from kit.core.errors import KitError
 from kit.core.parallel import WORKERS, batches
 from kit.data.resize import resize_image
-from kit.inference import ensemble, maps, rules, thresholds_file
+from kit.inference import maps, rules, thresholds_file
 from kit.inference.masks import MaskEncoder
 from kit.inference.model import Map, Model
 from kit.kernel import inputs
@@ -299,8 +299,8 @@ class Pace:
 def efforts(trained: Trained) -> list[int]:
     """How often an image goes through a network, for each of `variants`."""
     counts = list(map(len, trained.weights.values()))
-    found = [2 * sum(min(count, folds) for count in counts) for folds in range(max(counts), 0, -1)]
-    return [*found, len(counts)] if trained.recipe.tta else found
+    found = [sum(min(count, folds) for count in counts) for folds in range(max(counts), 0, -1)]
+    return [*(2 * effort for effort in found), found[-1]] if trained.recipe.tta else found
 
 
 def variants(trained: Trained, device: torch.device) -> list[Model]:
@@ -314,11 +314,7 @@ def variants(trained: Trained, device: torch.device) -> list[Model]:
         replace(whole, models={name: models[:folds] for name, models in whole.models.items()})
         for folds in range(max(map(len, whole.models.values())), 0, -1)
     ]
-    if not whole.recipe.tta:
-        return cut
-    # The classifying members' stack without TTA is another one.
-    stack = ensemble.read_stack(trained.stacks[False], whole.stack.members) if whole.stack else None
-    return [*cut, replace(cut[-1], mirrored=False, stack=stack)]
+    return [*cut, replace(cut[-1], mirrored=False)] if whole.recipe.tta else cut
 
 
 def _version(name: str) -> str:

@@ -1,5 +1,6 @@
 """The script that runs on Kaggle: whatever is there, a submission comes of it."""
 
+import dataclasses
 import time
 import zipfile
 from pathlib import Path
@@ -117,12 +118,20 @@ def test_a_slow_spell_takes_nothing_away_for_good(caplog):
     assert "going on with 4 of 4 passes" in caplog.messages[-1]
 
 
-def test_a_lighter_variant_costs_what_is_said_of_it(here):
+@pytest.mark.parametrize("tta", [True, False])
+def test_a_variant_costs_what_is_said_of_it(here, tta):
     run = small_run.write(here, small_run.ENSEMBLE)
-    trained = run.trained(run.read_recipe())
-    for effort, lighter in zip(offline.efforts(trained), offline.variants(trained, offline.CPU), strict=True):
-        networks = sum(map(len, lighter.models.values()))
-        assert effort == networks * (2 if lighter.mirrored else 1)
+    trained = dataclasses.replace(
+        run.trained(run.read_recipe()), recipe=run.read_recipe().model_copy(update={"tta": tta})
+    )
+    image, passes = {size: np.zeros((size, size), np.uint8) for size in (32, 64)}, []
+    variants = offline.variants(trained, offline.CPU)
+    for network in {network for networks in variants[0].models.values() for network in networks}:
+        network.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
+    for effort, lighter in zip(offline.efforts(trained), variants, strict=True):
+        passes.clear()
+        list(lighter.inputs([image]))
+        assert effort == sum(passes)
 
 
 def test_without_the_mirror_images_the_answer_is_that_without_tta(here):
