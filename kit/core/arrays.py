@@ -2,6 +2,7 @@
 
 import io
 import threading
+import zipfile
 from pathlib import Path
 from typing import Literal
 
@@ -50,7 +51,10 @@ def save_array(path: Path | str, array: np.ndarray) -> None:
 
 
 def save_arrays(path: Path | str, **arrays: np.ndarray) -> None:
-    """Writes several arrays as one compressed .npz."""
+    """Writes several arrays as one compressed .npz: by the fastest level, for numpy's takes several times as long."""
     content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
     write_bytes(path, content.getvalue())
