@@ -40,7 +40,6 @@ class TestLabels:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            ("", "no rows"),
             ("ImageId,EncodedPixels\n", "no rows"),
             ("ImageId,EncodedPixels\na,1 2,x\n", ":2: 3 fields"),
             (",1 2\n", ":1: the first of ImageId,EncodedPixels is empty"),

@@ -108,6 +108,12 @@ def test_all_bad_files_are_told_and_skipped_on_request(few, tmp_path, caplog):
     assert caplog.text.count("skipping") == 2
 
 
+def test_malformed_labels_name_the_image(few, tmp_path):
+    image_id = next(iter(few.train))
+    with pytest.raises(KitError, match=image_id.replace(".", r"\.")):
+        cache.ensure(dataclasses.replace(few, labels=few.labels | {image_id: ("1 2 3",)}), [32], tmp_path / "cache")
+
+
 def test_text_in_the_picture_is_told(few, tmp_path, caplog):
     with dicom.ignore_invalid_values():
         write_dicom(next(iter(few.train.values())), np.zeros((128, 128), np.uint8), BurnedInAnnotation="YES")

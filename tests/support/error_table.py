@@ -54,13 +54,16 @@ def outcome(read: Read, path: Path) -> str:
 
 
 def page() -> str:
-    """docs/errors.md."""
+    """docs/errors.md; a good file of each kind is read before any is broken."""
     from kit.core.errors import _ADVICE
 
     text = HEADER + "".join(f"| {os.strerror(number)} | {advice} |\n" for number, advice in _ADVICE.items())
     with tempfile.TemporaryDirectory() as place:
         for name, (good, read, own) in table(Path(place)).items():
             text += f"\n## {name}\n\n| fault | what is said |\n|---|---|\n"
+            whole = Path(tempfile.mkdtemp(dir=place), Path(name).name)
+            whole.write_bytes(good)
+            read(whole)
             for fault in (*COMMON, *own):
                 folder = Path(tempfile.mkdtemp(dir=place))
                 path = folder / Path(name).name

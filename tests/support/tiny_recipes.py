@@ -13,7 +13,7 @@ from kit.workflows.workspace import Workspace
 SMALLEST = {"efficient": "tu-test_efficientnet", "": "tu-test_resnet"}
 """The smallest encoder of the family, else the smallest ResNet."""
 
-LIKE_OTHERS = {"ens4b", "large", "large-ensemble", "mit-b2", "small-ensemble", "sneddy-round2", "unetpp-b4"}
+LIKE_OTHERS = {"ens4b", "exp4", "large", "large-ensemble", "mit-b2", "small-ensemble", "sneddy-round2", "unetpp-b4"}
 TRAINED = [name for name in recipes.names() if name not in LIKE_OTHERS]
 """All recipes but those that differ from others in figures alone, or need a second data set."""
 

@@ -51,10 +51,3 @@ def test_steps_of_sgd_are_those_of_its_formula(momentum, nesterov):
         velocity = momentum * velocity + decayed
         weight = weight - 0.01 * number * (decayed + momentum * velocity if nesterov else velocity)
     np.testing.assert_allclose(network.weight[0].detach(), weight, rtol=1e-9)
-
-
-@pytest.mark.parametrize("clip", [None, 0.1])
-def test_gradients_can_be_clipped_in_mixed_precision(clip):
-    optimizer = optimizers.build(Optimizer(clip=clip), nn.Linear(3, 1), 0.01)
-    # What lightning-fabric refuses to clip: an optimiser that divides by the loss scale itself.
-    assert getattr(optimizer, "_step_supports_amp_scaling", False) is (clip is None)
