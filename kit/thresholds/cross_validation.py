@@ -304,8 +304,10 @@ def resampled(patients: Sequence[Any] | np.ndarray, resamples: int) -> Iterator[
     patient = np.unique(patients, return_inverse=True)[1]
     rng, size = np.random.default_rng(0), int(patient.max()) + 1
     for first in range(0, resamples, 100):
-        drawn = [np.bincount(rng.integers(size, size=size), minlength=size) for _ in range(min(100, resamples - first))]
-        yield np.stack(drawn)[:, patient].astype(np.float64)
+        count = min(100, resamples - first)
+        drawn = rng.integers(size, size=(count, size)) + size * np.arange(count)[:, None]  # each sample by itself
+        times = np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size)
+        yield times[:, patient].astype(np.float64)
 
 
 def interval(values: np.ndarray, patients: Sequence[Any]) -> list[float]:
