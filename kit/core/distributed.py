@@ -7,13 +7,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 JOB = "KIT_JOB"
-"""Set in the environment of a process that another one started for a part of its work, and which speaks for both."""
+"""Environment variable of a process that another one started for a part of its work, and that speaks for both."""
 PRETRAINED = "KIT_PRETRAINED"
-"""The same for one without internet: a folder with the weights that networks start from, see `networks.build`."""
-
+"""Environment variable: folder of the weights that networks start from, for a machine without internet; see
+`networks.build`."""
 STAND_INS = "KIT_STAND_INS"
-"""The same for one with other files of the same images: a JSON file with the SHA-256 of what each stands for, by its
-own, see `store.content_of`."""
+"""Environment variable: path of a JSON object {SHA-256 of a file here: SHA-256 of the original that it replaces}. So
+what was made from the originals stays current on Kaggle, where the images lie in other files; see
+`store.content_of`."""
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def key_of(*parts: str | bytes) -> bytes:
 def content_of(path: Path) -> str:
     """What a file is as a part of a key; one that cannot be read is reported when it is decoded.
 
-    A file that stands for another one, see `distributed.STAND_INS`, is that one.
+    A file that replaces another one by `distributed.STAND_INS` counts as that one.
     """
     try:
         digest = sha256(path)

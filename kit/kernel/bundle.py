@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,20 +192,16 @@ def assemble(kernel: Kernel, fill: Callable[[Path], Manifest], packages: Sequenc
     Raises:
         KitError: a package cannot go to Kaggle.
     """
-    fresh = kernel.bundle.with_name(f".{kernel.slug}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    manifest = fill(fresh)
-    with working("bundling"):
-        for name in packages:
-            wheels.write_installed(fresh, name)
-        # The name of one file tells all the content, so that a list of names tells whether Kaggle has this bundle.
-        content = [*sorted(fresh.iterdir()), *wheels.sources().values()]
-        wheels.write_kit(fresh, hashlib.sha256("".join(map(files.sha256, content)).encode()).hexdigest()[:12])
-        hashes = {path.name: files.sha256(path) for path in sorted(fresh.iterdir())}
-    files.write_json(fresh / "manifest.json", manifest.model_dump(mode="json") | {"files": hashes})
-    shutil.rmtree(kernel.bundle, ignore_errors=True)
-    fresh.rename(kernel.bundle)
+    with files.replacing_folder(kernel.bundle) as fresh:
+        manifest = fill(fresh)
+        with working("bundling"):
+            for name in packages:
+                wheels.write_installed(fresh, name)
+            # The name of one file tells all the content, so that a list of names tells whether Kaggle has this bundle.
+            content = [*sorted(fresh.iterdir()), *wheels.sources().values()]
+            wheels.write_kit(fresh, hashlib.sha256("".join(map(files.sha256, content)).encode()).hexdigest()[:12])
+            hashes = {path.name: files.sha256(path) for path in sorted(fresh.iterdir())}
+        files.write_json(fresh / "manifest.json", manifest.model_dump(mode="json") | {"files": hashes})
 
 
 def write_code(

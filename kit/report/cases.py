@@ -21,7 +21,7 @@ from kit.report.document import Case
 from kit.report.gallery import Outlines, outlines
 from kit.run import Run
 from kit.thresholds.calibration import ExpectedSearch
-from kit.thresholds.cross_validation import leave_out, prevalence_weights
+from kit.thresholds.cross_validation import group_numbers, prevalence_weights
 from kit.thresholds.tables import Histograms
 
 COLUMNS = list(Case.model_fields)
@@ -138,7 +138,7 @@ def probability_of_finding(counts: Histograms, table: pd.DataFrame) -> np.ndarra
 
     The logistic regression of the `expected` rule, fitted for each fold on the images of the others.
     """
-    groups = leave_out(list(table.fold), list(table.patient_id))
+    groups = group_numbers(list(table.fold), list(table.patient_id))
     probability = np.empty(len(groups))
     for group in np.unique(groups):
         own = groups == group

@@ -44,8 +44,8 @@ def prevalence_weights(positive: np.ndarray, prevalence: float | None) -> np.nda
     return np.where(positive, prevalence / share, (1 - prevalence) / (1 - share))
 
 
-def leave_out(folds: Sequence[int] | None, patients: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """The groups to leave out one after the other, (N,): the folds, or patients in turn where there is but one fold."""
+def group_numbers(folds: Sequence[int] | None, patients: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """The number of each image's group, (N,): its fold; where all are of one fold, one of five groups of patients."""
     if folds is not None and len(np.unique(folds)) > 1:
         return np.asarray(folds)
     return np.unique(patients, return_inverse=True)[1] % GROUPS
@@ -95,40 +95,47 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the images score, each group by one choice; with a share, each group by itself taken for a test set.
+    """Scores of all images, each group by the rule that was chosen for it.
 
-    The folds of a training set all have its share of positives, and a share of masks that was best on some then fits
-    the others better than it fits a set that was drawn at random. So a group is taken for a test set of so many
-    patients at each share of positives that such a set is likely to have.
+    A group whose choice has a share of masks is treated as a test set of its own. Folds all have the training set's
+    share of positives, so a share of masks that was best on some folds would fit the others better than it fits a test
+    set drawn at random. The group is therefore scored at each share of positives that a test set of as many patients
+    is likely to have.
     """
 
     images: Images
     choices: dict[int, Choice]
     """By the group's number; images of other groups do not count."""
 
-    def mean(self, values: str = "dice") -> float:
-        """The mean Dice at the expected share of positives; with `masked` the share of the images that get a mask."""
-        empty = self.images.empty if values == "dice" else np.zeros(len(self.images.empty))
-        total = weight = 0.0
-        for own, weights, masked in self._weighed():
-            total += float(weights @ np.where(masked, self._of(own, values), empty[own]))
-            weight += float(weights.sum())
-        return min(1.0, total / weight)  # sums of weights are rounded
+    @property
+    def mean_dice(self) -> float:
+        """The mean Dice at the expected share of positives."""
+        return self._mean(lambda choice: choice.dice, self.images.empty)
+
+    @property
+    def masked_share(self) -> float:
+        """The share of the images that get a mask."""
+        return self._mean(lambda choice: choice.masked, np.zeros(len(self.images.empty)))
 
     @cached_property
     def dice(self) -> np.ndarray:
         """Dice of each image, (N,); with a share, the Dice to expect in such test sets."""
         total, weight = np.zeros((2, len(self.images.empty)))
-        for own, weights, masked in self._weighed():
-            total[own] += weights * np.where(masked, self._of(own, "dice"), self.images.empty[own])
+        for choice, own, weights, masked in self._weighed():
+            total[own] += weights * np.where(masked, choice.dice[own], self.images.empty[own])
             weight[own] += weights
         return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
 
-    def _of(self, own: np.ndarray, values: str) -> np.ndarray:
-        return getattr(self.choices[int(self.images.groups[own[0]])], values)[own]
+    def _mean(self, values: Callable[[Choice], np.ndarray], without: np.ndarray) -> float:
+        """The mean of a choice's values, (N,), where an image gets its mask, and of those `without` it, (N,)."""
+        total = weight = 0.0
+        for choice, own, weights, masked in self._weighed():
+            total += float(weights @ np.where(masked, values(choice)[own], without[own]))
+            weight += float(weights.sum())
+        return min(1.0, total / weight)  # sums of weights are rounded
 
-    def _weighed(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Each group's images, how much they count, and which of them get a mask, (n,) each.
+    def _weighed(self) -> Iterator[tuple[Choice, np.ndarray, np.ndarray, np.ndarray]]:
+        """Each group's choice, its images, how much they count, and which of them get a mask, (n,) each.
 
         With a share, a group comes once for each likely share of positives.
         """
@@ -140,14 +147,15 @@ class Outcome:
         for number, choice in self.choices.items():
             own = np.flatnonzero(images.groups == number)
             if choice.share is None:
-                yield own, plain[own], np.ones(len(own), bool)
+                yield choice, own, plain[own], np.ones(len(own), bool)
                 continue
             deviation = np.sqrt(prevalence * (1 - prevalence) / len(np.unique(images.patients[own])))
             deviation = min(deviation, min(prevalence, 1 - prevalence) / DEVIATIONS[-1])  # so that their mean stays
             for factor in DEVIATIONS:
                 wanted = np.clip(prevalence + factor * deviation, 1e-9, 1 - 1e-9)
                 weights = _balanced(np.ones((1, len(own))), images.positive[own], wanted)[0]
-                yield own, weights / len(DEVIATIONS), rank_quantiles(choice.evidence[own], weights) <= choice.share
+                masked = rank_quantiles(choice.evidence[own], weights) <= choice.share
+                yield choice, own, weights / len(DEVIATIONS), masked
 
 
 def _balanced(counts: np.ndarray, positive: np.ndarray, wanted: float) -> np.ndarray:
@@ -233,7 +241,7 @@ def best(kinds: Sequence[Choices], left_out: frozenset[int] = frozenset()) -> Ch
     """The kind of rule whose nested Dice is the best; with one group alone, whose Dice is."""
 
     def score(kind: Choices) -> float:
-        return (nested([kind], left_out) or kind.apparent(left_out)).mean()
+        return (nested([kind], left_out) or kind.apparent(left_out)).mean_dice
 
     return kinds[0] if len(kinds) == 1 else max(kinds, key=score)
 
@@ -250,7 +258,7 @@ def nested_interval(estimate: float, kinds: Sequence[Choices]) -> list[float]:
     all images then says how far the estimate may be off: by the luck of the images, and by the luck of the choice.
 
     Args:
-        estimate: `nested(kinds).mean()`.
+        estimate: `nested(kinds).mean_dice`.
     """
     images = kinds[0].images
     values = np.unique([dice for kind in kinds for dice in kind.candidates], axis=0)  # (C, N)

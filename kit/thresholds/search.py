@@ -160,7 +160,7 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
             pass
         patients = np.arange(count) if self.patients is None else np.asarray(self.patients)
         patients = np.unique(patients, return_inverse=True)[1]
-        groups = cross_validation.leave_out(self.folds, patients)
+        groups = cross_validation.group_numbers(self.folds, patients)
         self._images = Images(histograms.empty, groups, patients, self.prevalence)
         self._searches: dict[str, Search[Any]] = {
             "image": LevelSearch(ImageRule, histograms, self.removal),
@@ -201,8 +201,8 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
             rules=(choice.rule.name,),
             **self._nested(cross_validation.nested([kind]), [kind]),
             dice_all_empty=min(1.0, float(np.average(images.empty, weights=images.weights))),
-            apparent_dice=apparent.mean(),
-            masked=apparent.mean("masked"),
+            apparent_dice=apparent.mean_dice,
+            masked=apparent.masked_share,
             share=choice.share,
             prevalence=self.prevalence,
             plateau=plateau,
@@ -218,7 +218,7 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
             names = ("nested_dice", "interval", "dice_positives", "negatives_empty", "nested_images")
             return dict.fromkeys(names)
         return {
-            "nested_dice": (estimate := nested.mean()),
+            "nested_dice": (estimate := nested.mean_dice),
             "interval": cross_validation.nested_interval(estimate, kinds),
             "dice_positives": float(nested.dice[positive].mean()) if positive.any() else None,
             "negatives_empty": float(nested.dice[~positive].mean()) if not positive.all() else None,

@@ -28,7 +28,7 @@ def stack_oof(run: Run, recipe: Recipe, split: Folds) -> None:
         )
         positive = (rows.stratum != "negative").to_numpy()
         ensemble.fit_stack([part.label for part in classifiers], members, positive).write(run.stack(tta))
-        groups = cross_validation.leave_out(list(rows.fold), list(rows.patient_id))
+        groups = cross_validation.group_numbers(list(rows.fold), list(rows.patient_id))
         nested = pd.Series(ensemble.nested_probability(members, positive, groups), rows.index)
         for fold, some in ids.items():
             maps.save(run.oof(fold, tta, "classify"), some, nested[list(some)].to_numpy())

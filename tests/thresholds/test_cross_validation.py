@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kit.core.errors import KitError
-from kit.thresholds.cross_validation import interval, leave_out, prevalence_weights
+from kit.thresholds.cross_validation import group_numbers, interval, prevalence_weights
 from tests.support.searched import KINDS, choose
 
 
@@ -24,9 +24,9 @@ def test_the_nested_estimate_never_sees_what_it_scores(kind, problem, slow):
 
 def test_folds_are_left_out_and_else_patients():
     patients = list("aabbccddeeff")
-    assert leave_out([0, 1] * 6, patients).tolist() == [0, 1] * 6
+    assert group_numbers([0, 1] * 6, patients).tolist() == [0, 1] * 6
     for folds in (None, [0] * 12):
-        groups = leave_out(folds, patients)
+        groups = group_numbers(folds, patients)
         assert len(set(groups)) == 5
         assert (groups[::2] == groups[1::2]).all()
 

@@ -60,7 +60,7 @@ def test_the_nested_dice_is_that_of_fresh_images_and_its_interval_holds_it():
         for match in (0, 1):
             choices = Choices(lambda _, search=search: search, images, bool(match))
             real = real_dice(choices.without(), fresh, rng)
-            estimate = nested([choices]).mean()
+            estimate = nested([choices]).mean_dice
             low, high = nested_interval(estimate, [choices])
             assert low <= estimate <= high
             off[match, seed], held[match, seed] = estimate - real, low <= real <= high
