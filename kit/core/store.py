@@ -103,12 +103,12 @@ class Array:
         Args:
             skip_unreadable: Whether rows that were recorded as unreadable count as made.
         """
-        beside = _ids_path(self.path)
+        beside = ids_path(self.path)
         return (
             self._fits(self.path)
             and bool(_made(open_array(keys_path(self.path)), self._wanted(), skip_unreadable).all())
             and is_file_or_raise(beside)
-            and read_bytes(beside) == _lines(self.ids)
+            and read_bytes(beside) == id_lines(self.ids)
         )
 
     def _wanted(self) -> np.ndarray:
@@ -292,7 +292,7 @@ class _Writer:
         """Gives the array its final name."""
         self._team.barrier()
         if self._team.first and is_file_or_raise(self._part):
-            write_bytes(_ids_path(self._array.path), _lines(self._array.ids))
+            write_bytes(ids_path(self._array.path), id_lines(self._array.ids))
             with writing(self._array.path):
                 os.replace(self._part, self._array.path)
         self._team.barrier()
@@ -336,7 +336,8 @@ class _Writer:
         keys.flush()
 
 
-def _ids_path(path: Path) -> Path:
+def ids_path(path: Path) -> Path:
+    """Where the ids of an array's rows lie."""
     return path.with_suffix(".ids.txt")
 
 
@@ -344,7 +345,8 @@ def _inputs_path(path: Path) -> Path:
     return path.with_suffix(".origin.json")
 
 
-def _lines(ids: Sequence[str]) -> bytes:
+def id_lines(ids: Sequence[str]) -> bytes:
+    """Ids as that file holds them, one a line."""
     return "".join(f"{image_id}\n" for image_id in ids).encode()
 
 

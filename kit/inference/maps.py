@@ -14,8 +14,8 @@ import numpy as np
 
 from kit.core.arrays import open_array, save_array
 from kit.core.errors import KitError
-from kit.core.files import is_file_or_raise, read_bytes, write_text
-from kit.core.store import keys_path, unreadable
+from kit.core.files import is_file_or_raise, read_bytes, write_bytes
+from kit.core.store import id_lines, ids_path, keys_path, unreadable
 
 PROBABILITIES = np.arange(256) / 255
 """What each level stands for."""
@@ -60,7 +60,7 @@ def open_maps(path: Path | str) -> Maps:
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise KitError(f"{path}: maps are {array.dtype}: give uint8 levels or float probabilities")
     path = Path(path)
-    beside = path.with_suffix(".ids.txt")
+    beside = ids_path(path)
     named = is_file_or_raise(beside)
     ids = read_ids(path) if named else tuple(map(str, range(len(array))))
     if len(ids) != len(array):
@@ -79,7 +79,7 @@ def read_ids(path: Path | str) -> tuple[str, ...]:
     Raises:
         KitError: they are missing or are no text.
     """
-    beside = Path(path).with_suffix(".ids.txt")
+    beside = ids_path(Path(path))
     try:
         lines = read_bytes(beside).decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
@@ -107,8 +107,8 @@ def stored(path: Path | str, index: int) -> np.ndarray:
 
 
 def save(path: Path | str, ids: Sequence[str], array: np.ndarray) -> None:
-    """Writes maps (N, H, W) uint8 and their ids."""
-    write_text(Path(path).with_suffix(".ids.txt"), "".join(f"{image_id}\n" for image_id in ids))
+    """Writes predictions (N, ...), a row an image, and the images' ids."""
+    write_bytes(ids_path(Path(path)), id_lines(ids))
     save_array(path, array)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.competition import dicom, rle, scoring, submission
+from kit.competition import dicom, image_files, rle, scoring, submission
 from kit.core.errors import KitError, did_you_mean
 from kit.inference import maps, rules
 from kit.inference.masks import stored_masks
@@ -34,7 +34,7 @@ def view(
     solution = scoring.read_solution(competition.solution_path) if competition.solution_path else None
     truths = {**(solution.masks if solution else {}), **competition.labels}
     written, files = [], {**competition.train, **competition.test}
-    for image in map(_id, images):
+    for image in (image_files.without_ending(Path(given).name) for given in images):
         if image not in files:
             near = did_you_mean(image, files)
             raise KitError(
@@ -74,7 +74,3 @@ def predicted(run: Run, image: str, shape: tuple[int, int]) -> np.ndarray | None
         if image in maps.read_ids(path):
             return dict(stored_masks(rule, path, run.oof(fold, recipe.tta, "classify"), shape, [image])).get(image)
     return None
-
-
-def _id(image: str) -> str:
-    return Path(image).stem if image.lower().endswith(".dcm") else image
