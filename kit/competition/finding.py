@@ -40,8 +40,10 @@ def read(path: Path | str) -> Finding:
     Raises:
         KitError: it cannot be read, or holds something else.
     """
-    remedy = "write `name:` and, if you know it, the SNOMED CT `code:`"
+    text, remedy = read_text(path), "write `name:` and, if you know it, the SNOMED CT `code:`"
     try:
-        return Finding.model_validate(load_yaml(read_text(path), path))
+        return Finding.model_validate(load_yaml(text, path))
     except ValidationError as error:
         raise KitError(f"{path}: {format_errors(error)}: {remedy}") from None
+    except KitError as error:
+        raise KitError(f"{error}: {remedy}") from None

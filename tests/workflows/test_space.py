@@ -55,7 +55,7 @@ def test_what_is_there_is_not_told_again_and_checkpoints_go(trained):
     assert {path.name for _, path in wanted(folder)} == {"test.npy", "test-plain.npy"}
     ended = run(folder, TRAIN)
     assert ended.code == 0
-    assert "takes up to" in ended.said
+    assert "will use up to" in ended.said
     assert list(folder.rglob("last.ckpt")) == []
 
 
