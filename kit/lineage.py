@@ -167,7 +167,7 @@ def last_weights(run: Run, fold: int, inputs: Inputs) -> Path:
         raise KitError(f"{run.folder}: is an ensemble: start from one of its members, start={recipe.name}/{first}")
     last = run.weights(fold, len(recipe.stages) - 1)
     if not last.is_file():
-        raise KitError(f"{run.folder}: fold {fold} is not trained to its end: run `make train` of this recipe first")
+        raise KitError(f"{run.folder}: fold {fold} is not trained to its end: train it first")
     if changed := read_inputs(run).changes(inputs):
         raise KitError(f"{run.folder}: was trained with other {' and '.join(changed)}: train it again to start from it")
     return last
@@ -178,7 +178,7 @@ def matching_fold(run: Run, fold: int) -> int:
     last = len(run.read_recipe().stages) - 1
     folds = sorted(number for number, stage in run.finished_stages() if stage == last)
     if not folds:
-        raise KitError(f"{run.folder}: no fold is trained to its end: run `make train` of this run first")
+        raise KitError(f"{run.folder}: no fold is trained to its end: train it first")
     return folds[fold % len(folds)]
 
 

@@ -175,7 +175,7 @@ class TestValidate:
         short.write_text("".join(good.read_text().splitlines(keepends=True)[:-1]))
         for against in (data, folder, str(folder), good, str(good)):
             assert kit.validate(str(good), against) == []
-            assert "is missing" in " ".join(map(str, kit.validate(short, against)))
+            assert "images are missing (first: " in " ".join(map(str, kit.validate(short, against)))
 
     def test_the_form_alone(self, tmp_path):
         file = tmp_path / "mine.csv"

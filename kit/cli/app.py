@@ -51,6 +51,17 @@ class Verb(TyperCommand):
         return option
 
 
+class Call:
+    """The call of the process, which messages answer."""
+
+    by_make = False
+    context: Any = None
+    """Of the verb, once its options are read."""
+
+
+CALL = Call()
+
+
 def verb(
     group: typer.Typer,
     name: str,
@@ -73,6 +84,7 @@ def verb(
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(context: typer.Context, *, verbose: bool = False, quiet: bool = False, **options: Any) -> None:
+            CALL.context = context
             set_level(verbose=verbose, quiet=quiet)
             _refuse_without_effect(context, needs, excludes)
             function(**options)
@@ -108,25 +120,27 @@ def _refuse_without_effect(
         for parameter in context.command.params
     }
 
-    def is_given(name: str) -> bool:
-        source = context.get_parameter_source(name)
-        return source is not None and source.name == "COMMANDLINE"
-
     def holds(condition: str) -> bool:
         name, _, value = condition.partition("=")
-        return context.params[name] == value if value else is_given(name)
+        return context.params[name] == value if value else is_given(context, name)
 
     for name, condition in needs.items():
         other, _, value = condition.partition("=")
-        if is_given(name) and not holds(condition):
+        if is_given(context, name) and not holds(condition):
             wanted = f"{spelling[other]} {value}".strip()
             raise KitError(f"{spelling[name]}: does nothing without {wanted}: leave it out, or give {wanted}")
     for condition, others in excludes.items():
         name, _, value = condition.partition("=")
         for other in others:
-            if holds(condition) and is_given(other):
+            if holds(condition) and is_given(context, other):
                 given = f"{spelling[name]} {value}".strip()
                 raise KitError(f"{spelling[other]}: does nothing with {given}: leave one of them out")
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter was given, be it at its default's value."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def set_level(*, verbose: bool, quiet: bool) -> None:

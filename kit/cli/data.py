@@ -1,12 +1,10 @@
 """Verbs of the data: `doctor`, `demo`, `download`, `check`, `import`, `stats` and `folds`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kit.cli import make
 from kit.cli.app import app, verb
 from kit.cli.options import (
     DEMO,
@@ -19,6 +17,7 @@ from kit.cli.options import (
     SkipBad,
     recipe_for,
 )
+from kit.cli.spelling import say
 from kit.workflows.workspace import Workspace
 
 Masks = Annotated[Path | None, typer.Option(help="Folder of the masks; default: found by name.")]
@@ -37,7 +36,7 @@ def examine_machine() -> None:
 
     signs = []
     for sign in doctor.examine(Workspace()):
-        print(sign)
+        say(sign)
         signs.append(sign)
     doctor.refuse(signs)
 
@@ -55,7 +54,7 @@ def write_demo(
     from kit import phantom
 
     phantom.write(out, train, test, size, seed)
-    print(f"{out}: {train} training and {test} test images")
+    say(f"{out}: {train} training and {test} test images")
 
 
 @verb(
@@ -75,7 +74,7 @@ def fetch(
     from kit.workflows.download import download
 
     folder, done = download(settings.load(competition), dataset, out)
-    print(f"{folder}: {'complete' if done else 'complete, nothing to do'}")
+    say(f"{folder}: {'complete' if done else 'complete, nothing to do'}")
 
 
 @verb(app, "check", ["kit check ../siim", "kit check scans --masks labels --label 1"])
@@ -93,7 +92,7 @@ def check_data(
     from kit.workflows import check
 
     checked = check.check(Workspace(), folder, masks, mask_suffix, rle_format, label)
-    print(make.as_typed(checked.text(), sys.argv[1:]))
+    say(checked.text())
     checked.refuse()
 
 
@@ -124,7 +123,7 @@ def import_folder(
         rle_format=rle_format,
         label=label,
     )
-    print(f"{out}: {importing.describe(out, found) if done else 'up to date, nothing to do'}")
+    say(f"{out}: {importing.describe(out, found) if done else 'up to date, nothing to do'}")
 
 
 @verb(app, "stats", ["kit stats --data ../siim"])
@@ -134,7 +133,7 @@ def print_stats(*, data: Data = DEMO, allow_missing: AllowMissing = False) -> No
 
     workspace = Workspace()
     workspace.draw_demo(data)
-    print(stats.tables(workspace.open_data(data, allow_missing)))
+    say(stats.tables(workspace.open_data(data, allow_missing)))
 
 
 @verb(app, "folds", ["kit folds", "kit folds --data ../siim --folds 5 --seed 1"])
@@ -175,6 +174,6 @@ def make_folds(
         allow_missing=allow_missing,
         hash_patients=hash_patients,
     )
-    print(f"{path}: {'written' if made else 'up to date, nothing to do'}\n{split.counts().to_string()}")
+    say(f"{path}: {'written' if made else 'up to date, nothing to do'}\n{split.counts().to_string()}")
     for line in folds.describe_extra(Workspace(), data, wanted, split):
-        print(line)
+        say(line)

@@ -19,8 +19,8 @@ from kit.cli.options import (
     UserName,
     load_recipe,
     recipe_for,
-    say,
 )
+from kit.cli.spelling import say
 from kit.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ def build_kernel(
         wanted = load_recipe(data, recipe, overrides)
         order = train_on_kaggle.Order(data, wanted, chosen, source, time_limit)
         built = train_on_kaggle.build(workspace, order, notebook, say)
-        print(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
+        say(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
         return
     found = _run(workspace, run, data, recipe, overrides)
     built = kernel.build(workspace, found, data, chosen, gpu, time_limit, notebook)
-    print(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
+    say(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
 
 
 @verb(
@@ -108,10 +108,10 @@ def rehearse(
         from kit.workflows import train_on_kaggle
 
         train_on_kaggle.check(workspace, data, load_recipe(data, recipe, overrides), say)
-        print("the training kernel passed its rehearsal; next: kit train --on kaggle")
+        say("the training kernel passed its rehearsal; next: kit train --on kaggle")
         return
     kernel.check(workspace, _run(workspace, run, data, recipe, overrides), data, images, say)
-    print("rehearsal passed; next: kit kernel push")
+    say("rehearsal passed; next: kit kernel push")
 
 
 @verb(group, "push", ["kit kernel push --data ../siim --recipe exp5 --dry-run"], excludes=GIVEN_RUN)

@@ -11,13 +11,12 @@ verbs takes is an error before the first one runs.
 
 import logging
 import os
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperCommand, TyperGroup
 
 from kit.cli.app import app
 from kit.core.errors import KitError, did_you_mean
@@ -44,7 +43,7 @@ def arguments(words: Sequence[str], verbs: typer.Typer = app) -> list[str] | Non
     asked, listed, verb, *rest = words
     goals, call = asked.split(), f"make {asked}"
     others = {name: names.split(",") for name, names in (other.split(":") for other in listed.split())}
-    commands = _commands(app) | _commands(verbs)
+    commands = commands_of(typer.main.get_command(app)) | commands_of(typer.main.get_command(verbs))
     for goal in goals:
         if goal not in (known := [*commands, *others]):
             raise KitError(f"there is no verb {goal}{did_you_mean(goal, known)} (`make help` lists them)")
@@ -72,41 +71,7 @@ def arguments(words: Sequence[str], verbs: typer.Typer = app) -> list[str] | Non
     )
     if verb == CHECKED:
         return None
-    return [*SPELLINGS.get(verb, verb).split(), *_from_variables(commands[verb], given), *options[verb]]
-
-
-def as_typed(text: str, words: Sequence[str]) -> str:
-    """A text with the commands that it advises as a person types them who called make.
-
-    Args:
-        text: `kit VERB` in it is advice; where it ends with "next: kit …", that is a command line.
-        words: Of the command line that the text answers.
-
-    >>> as_typed("next: kit import a --out b --label 2", ["--make"])
-    "next: make import DATA=a OUT=b ARGS='--label 2'"
-    >>> as_typed("run `kit train` first", ["--make"]), as_typed("run `kit train` first", ["train"])
-    ('run `make train` first', 'run `kit train` first')
-    """
-    if words[:1] != [OPTION]:
-        return text
-    text = re.sub(r"`kit (\w+)`", r"`make \1`", text)
-    return re.sub(r"(?<=next: )kit (.+)$", lambda match: _spelled(*shlex.split(match[1])), text)
-
-
-def _spelled(verb: str, *rest: str) -> str:
-    """A command line of the kit as one of make."""
-    params = _commands(app)[verb].params
-    options = {spelling: one for one in params if isinstance(one, TyperOption) for spelling in one.opts}
-    first = (variable(one) for one in params if one.param_type_name == "argument")
-    given, further, words = [], [], iter(rest)
-    for word in words:
-        if word not in options:
-            given.append(f"{next(first)}={shlex.quote(word)}")
-        elif name := variable(options[word]):
-            given.append(f"{name}={shlex.quote(next(words))}")
-        else:
-            further += [word] if options[word].is_flag else [word, next(words)]
-    return " ".join(["make", verb, *given, *([f"ARGS={shlex.quote(shlex.join(further))}"] if further else [])])
+    return [*SPELLINGS.get(verb, verb).split(), *from_variables(commands[verb], given), *options[verb]]
 
 
 def variables(command: TyperCommand) -> dict[str, Any]:
@@ -121,8 +86,8 @@ def variable(parameter: Any) -> str:
     return name if name.isupper() else ""
 
 
-def _commands(verbs: typer.Typer) -> dict[str, TyperCommand]:
-    """Each verb by the word that make has for it."""
+def commands_of(root: Any) -> dict[str, TyperCommand]:
+    """Each verb of a program by the word that make has for it."""
     words = {spelling: word for word, spelling in SPELLINGS.items()}
 
     def walk(group: Any, before: str = "") -> Iterator[tuple[str, TyperCommand]]:
@@ -133,7 +98,7 @@ def _commands(verbs: typer.Typer) -> dict[str, TyperCommand]:
             else:
                 yield words.get(spelling, spelling), command
 
-    return dict(walk(typer.main.get_command(verbs)))
+    return dict(walk(root))
 
 
 def _distribute(
@@ -175,7 +140,7 @@ def _distribute(
     return found
 
 
-def _from_variables(command: TyperCommand, given: Mapping[str, str]) -> list[str]:
+def from_variables(command: TyperCommand, given: Mapping[str, str]) -> list[str]:
     """The words of a command line that hold what a verb takes of the variables."""
     words = []
     for name, parameter in variables(command).items():

@@ -71,7 +71,7 @@ def recipe_for(data: Path, name: str | None) -> str:
 
     if data.exists() and not phantom.is_drawn(data):
         which = "exp5 with a GPU, small without one, another of `kit recipes`, or a .yaml file"
-        raise KitError(f"{data}: give a recipe with --recipe (make: RECIPE=…): {which}")
+        raise KitError(f"{data}: give a recipe with --recipe: {which}")
     return "demo"
 
 
@@ -80,8 +80,3 @@ def load_recipe(data: Path, name: str | None, overrides: Sequence[str]) -> "Reci
     from kit import recipes
 
     return recipes.load(recipe_for(data, name), overrides)
-
-
-def say(line: str) -> None:
-    """Prints a line at once, where a verb tells more than its end."""
-    print(line, flush=True)

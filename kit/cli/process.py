@@ -18,7 +18,8 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from kit.cli import make
-from kit.cli.app import app
+from kit.cli.app import CALL, app
+from kit.cli.spelling import spelled
 from kit.core.distributed import JOB, lost_process
 from kit.core.errors import KitError, of_system
 from kit.core.progress import Console
@@ -38,7 +39,10 @@ def main(verbs: typer.Typer = app, name: str = "kit") -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
-    logging.basicConfig(format="%(message)s", handlers=[Console()])
+    CALL.by_make, CALL.context = False, None
+    console = Console()
+    console.setFormatter(_Spelled())
+    logging.basicConfig(handlers=[console])
     logger = logging.getLogger("kit")
     logger.setLevel(logging.INFO)
     if os.environ.get("RANK", "0") != "0":  # under torchrun every process runs the verb; the first speaks for all
@@ -51,8 +55,7 @@ def main(verbs: typer.Typer = app, name: str = "kit") -> None:
     except (KitError, OSError) as error:
         if logger.isEnabledFor(logging.DEBUG):
             logging.getLogger(__name__).debug("where it came from:", exc_info=True)
-        told = of_system(error) if isinstance(error, OSError) else error
-        print(f"kit: {make.as_typed(str(told), sys.argv[1:])}", file=sys.stderr)
+        print(f"kit: {spelled(str(of_system(error) if isinstance(error, OSError) else error))}", file=sys.stderr)
         code = 2
     except RuntimeError as error:
         if not lost_process(error):
@@ -60,8 +63,9 @@ def main(verbs: typer.Typer = app, name: str = "kit") -> None:
         print("kit: another process of this run has ended: see its message, then run the same command", file=sys.stderr)
         code = 2
     except TyperException as error:
+        CALL.context = getattr(error, "ctx", None)
         if message := _usage(error, sys.argv[1:]):
-            print(f"kit: {message}", file=sys.stderr)
+            print(f"kit: {spelled(message)}", file=sys.stderr)
         code = error.exit_code
     except Abort:  # a question that nobody answered
         print("kit: no answer, nothing done", file=sys.stderr)
@@ -72,6 +76,7 @@ def main(verbs: typer.Typer = app, name: str = "kit") -> None:
 def _run(verbs: typer.Typer, name: str, arguments: list[str]) -> int:
     """Exit code of a command line: 0 from a verb that ended well."""
     if arguments[:1] == [make.OPTION]:
+        CALL.by_make = True
         translated = make.arguments(arguments[1:], verbs)
         if translated is None:
             return 0
@@ -84,8 +89,7 @@ def _usage(error: TyperException, arguments: Sequence[str]) -> str:
     context: Any = getattr(error, "ctx", None)
     parameter: Any = getattr(error, "param", None)
     message = " ".join(error.format_message().split())
-    by_make = arguments[:1] == [make.OPTION]
-    if by_make and type(error).__name__ == "MissingParameter":  # a class that typer does not export
+    if CALL.by_make and type(error).__name__ == "MissingParameter":  # a class that typer does not export
         return f"make {arguments[3]}: give {make.variable(parameter)}=…"
     if context is None or not message:
         return message
@@ -97,7 +101,14 @@ def _usage(error: TyperException, arguments: Sequence[str]) -> str:
             if word.partition("=")[0] in typed
         ]
         message = f"{given[-1] if given else typed[0]}: is not {kind}"
-    return message if by_make else f"{message} (see `{context.command_path} --help`)"
+    return message if CALL.by_make else f"{message} (see `{context.command_path} --help`)"
+
+
+class _Spelled(logging.Formatter):
+    """Lines of the log, with commands and options as the caller spells them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return spelled(super().format(record))
 
 
 @contextmanager

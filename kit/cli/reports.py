@@ -7,6 +7,7 @@ import typer
 
 from kit.cli.app import app, verb
 from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, load_recipe
+from kit.cli.spelling import say
 from kit.workflows.workspace import Workspace
 
 
@@ -17,9 +18,9 @@ def write_report(*, data: Data = DEMO, recipe: RecipeName = None, overrides: Ove
     from kit.workflows import report
 
     page = report.report(Workspace(), data, load_recipe(data, recipe, overrides))
-    print(page)
-    if verdict := surfaces.verdict([page.parent]):
-        print(verdict.replace(" (`make report`)", ""))
+    say(page)
+    if verdict := surfaces.verdict([page.parent], page):
+        say(verdict)
 
 
 @verb(app, "compare", ["kit compare exp2 exp5 --data ../siim"])
@@ -33,7 +34,7 @@ def compare_runs(
     from kit.workflows import compare
 
     text, page = compare.compare(Workspace(), data, runs, out)
-    print(f"{text}\n{page}")
+    say(f"{text}\n{page}")
 
 
 @verb(app, "view", ["kit view IMAGE --data ../siim --recipe exp5"])
@@ -49,4 +50,4 @@ def view_images(
     from kit.workflows import view
 
     for picture in view.view(Workspace(), data, load_recipe(data, recipe, overrides), images, out):
-        print(picture)
+        say(picture)

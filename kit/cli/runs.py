@@ -19,8 +19,8 @@ from kit.cli.options import (
     UserName,
     load_recipe,
     recipe_for,
-    say,
 )
+from kit.cli.spelling import say
 from kit.core.errors import KitError
 from kit.workflows.workspace import Workspace
 
@@ -100,7 +100,7 @@ def train_all(
         ]
         what = "predicted" if predict_only else "trained"
         for run in train_on_kaggle.train_there(Workspace(), orders, not no_wait, say):
-            print(f"{run.folder}: {what} on Kaggle, nothing left to do\n{summary.describe(run)}")
+            say(f"{run.folder}: {what} on Kaggle, nothing left to do\n{summary.describe(run)}")
         return
     name = recipe_for(data, recipe)
     wanted = recipes.load(name, overrides)
@@ -111,7 +111,7 @@ def train_all(
         options = ["--data", str(data), "--recipe", name, *(word for one in overrides for word in ("--set", one))]
         run, done = train_side_by_side(Workspace(), job, options, jobs)
     # What was trained now has been logged stage by stage.
-    print(summary.outcome(run) if done else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
+    say(summary.outcome(run) if done else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
 
 
 @verb(
@@ -151,7 +151,7 @@ def search_thresholds(
     kinds = parse_rules(rule)
     if maps:
         folders = thresholds.explore_arrays(maps, masks, kinds, out, folds, prevalence, draws)
-        print(surfaces.table(folders))
+        say(surfaces.table(folders))
         verdict = surfaces.verdict(folders.values())
     else:
         wanted = load_recipe(data, recipe, overrides)
@@ -160,13 +160,13 @@ def search_thresholds(
         row = (
             " (the row “searched” chooses it anew in each fold)" if explored.in_use.name.startswith("searched") else ""
         )
-        print(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.rule}, {explored.why}{row}")
+        say(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.rule}, {explored.why}{row}")
         verdict = surfaces.verdict([explored.in_use])
     for folder in folders.values():
         for figure in surfaces.draw(folder):
             figure.write(folder)
     if verdict:
-        print(verdict)
+        say(verdict)
 
 
 @verb(
@@ -205,7 +205,7 @@ def predict_images(
         save=kinds,
         trained_on=trained_on,
     )
-    print(f"{path}: {'written' if done else 'up to date, nothing to do'}")
+    say(f"{path}: {'written' if done else 'up to date, nothing to do'}")
 
 
 @verb(app, "export", ["kit export --data ../siim --recipe exp5"])
@@ -219,7 +219,7 @@ def export_networks(
     from kit.workflows import export
 
     for path in export.export(Workspace(), data, load_recipe(data, recipe, overrides)):
-        print(path)
+        say(path)
 
 
 @verb(app, "recipes", ["kit recipes", "kit recipes exp5 --set stages.0.epochs=2"], needs={"overrides": "name"})
@@ -232,6 +232,6 @@ def print_recipes(
     from kit import recipes
 
     if name is None:
-        print("\n".join(f"{known:14} {recipes.load(known).described}" for known in recipes.names()))
+        say("\n".join(f"{known:14} {recipes.load(known).described}" for known in recipes.names()))
     else:
         print(recipes.load(name, overrides).dump(), end="")

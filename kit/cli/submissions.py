@@ -8,6 +8,7 @@ import typer
 
 from kit.cli.app import app, verb
 from kit.cli.options import DEMO, UNCHANGED, CompetitionName, Overrides, RecipeName, SkipBad, recipe_for
+from kit.cli.spelling import say
 from kit.core.errors import KitError
 from kit.workflows.workspace import Workspace
 
@@ -26,17 +27,15 @@ def check_file(
 
     Ids are checked against the data or the sample that is given; without either, only the form is checked.
     """
-    from kit.competition.submission import SHOWN
+    from kit.competition import submission
     from kit.workflows import validate
 
     problems = validate.validate(file, Workspace().open_data(data) if data is not None else sample)
-    print("\n".join(map(str, problems[:SHOWN])) or f"{file}: valid")
-    if len(problems) > SHOWN:
-        print(f"and {len(problems) - SHOWN} more problems")
+    say("\n".join(submission.describe(problems)) or f"{file}: valid")
     if data is None and sample is None:
-        print("checked: its form alone, for images of 1024×1024; --data FOLDER or --sample FILE checks its ids, too")
+        say("checked: its form alone, for images of 1024×1024; --data FOLDER or --sample FILE checks its ids, too")
     else:
-        print(f"checked: form and ids, against {data or sample}")
+        say(f"checked: form and ids, against {data or sample}")
     if problems:
         raise typer.Exit(2)
 
@@ -79,7 +78,7 @@ def submit_predictions(
 
     # Nobody sends the demo's masks to Kaggle by leaving out --data.
     if to == "kaggle" and data is None:
-        raise KitError("--to kaggle: say with --data (make: DATA=…) which competition's files the submission is for")
+        raise KitError("--to kaggle: say with --data which competition's files the submission is for")
     competition_data = data or DEMO
     # A file from elsewhere is of no recipe: any does.
     wanted = recipes.load("demo" if file else recipe_for(competition_data, recipe), overrides)
@@ -96,7 +95,7 @@ def submit_predictions(
         skip_bad=skip_bad,
         ask=confirm,
     )
-    print(outcome)
+    say(outcome)
 
 
 def confirm(question: str) -> bool:
@@ -109,4 +108,4 @@ def print_scores() -> None:
     """Print the ledger as a table: nested Dice with its interval, all empty, public, private."""
     from kit.workflows.scores import scores
 
-    print(scores(Workspace()))
+    say(scores(Workspace()))

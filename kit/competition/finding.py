@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 
 from kit.core.documents import Document, format_errors, load_yaml
 from kit.core.errors import KitError
-from kit.core.files import read_text
+from kit.core.files import is_file_or_raise, read_json, read_text
 
 NAME = "finding.yaml"
 """Beside the labels of a data set; without it masks show pneumothorax."""
@@ -47,3 +47,23 @@ def read(path: Path | str) -> Finding:
         raise KitError(f"{path}: {format_errors(error)}: {remedy}") from None
     except KitError as error:
         raise KitError(f"{error}: {remedy}") from None
+
+
+def of_nnunet(path: Path | str, label: int | None = None) -> Finding | None:
+    """What nnU-Net's dataset.json calls the foreground; None where it names none, or several.
+
+    Args:
+        label: The value of the masks that is foreground, where one was chosen.
+    """
+    if not is_file_or_raise(path):
+        return None
+    content = read_json(path)
+    labels = content.get("labels") if isinstance(content, dict) else None
+    # {"effusion": 1}, or {"1": "effusion"} in nnU-Net's first version.
+    pairs = [(str(name), value) for name, value in (labels.items() if isinstance(labels, dict) else ())]
+    pairs = [(str(value), name) if name.isdecimal() else (name, value) for name, value in pairs]
+    named = [name for name, value in pairs if (str(value) == str(label) if label else str(value) != "0")]
+    try:
+        return Finding(name=named[0]) if len(named) == 1 else None
+    except ValidationError:
+        return None

@@ -97,23 +97,55 @@ def search(*folders: Path | str, pictures_too: bool = True) -> tuple[list[ImageF
     return found, left_out
 
 
-def find(*folders: Path | str, pictures_too: bool = True, by_place: bool = True) -> dict[str, Path]:
-    """The images below folders by id, sorted; what is left out, such as their masks, is counted in a warning.
-
-    Args:
-        pictures_too: Not DICOM files alone; then there may be masks among them.
-        by_place: Ids of files of one name in several folders are made of folder and name; else they are refused.
+def find(folder: Path | str, pictures_too: bool = True) -> dict[str, Path]:
+    """The images below a folder by id, sorted; masks beside them do not count, and a warning tells what is left out.
 
     Raises:
-        KitError: two files have one id, or a name that no CSV file of ids can hold; a folder cannot be listed.
+        KitError: as `find_with_masks`.
     """
-    files, left_out = search(*folders, pictures_too=pictures_too)
-    if pictures_too:
-        files, masks = split_masks(files, None, None)
-        left_out["masks"] += len(masks)
-    named = name(files, left_out, by_place)
-    if pictures_too:
+    images, masks, left_out = find_with_masks(folder, pictures_too=pictures_too)
+    left_out["masks"] += len(masks)
+    warn_left_out(left_out)
+    return {image_id: file.path for image_id, file in images.items()}
+
+
+def find_with_masks(
+    folder: Path | str, masks: Path | str | None = None, suffix: str | None = None, pictures_too: bool = True
+) -> tuple[dict[str, ImageFile], list[ImageFile], Counter[str]]:
+    """The images below a folder by id, sorted; the masks, see `split_masks`; and how much of what is left out.
+
+    Ids of files of one name in several folders are made of folder and name.
+
+    Args:
+        masks: A folder in which all are masks, in it or elsewhere; None: names tell masks.
+        suffix: What the names of masks end with, beside the image's; None: names tell masks.
+
+    Raises:
+        KitError: there are no images, two have one id, or a name that no CSV file of ids can hold; or a folder cannot
+            be listed.
+    """
+    files, left_out = search(folder, pictures_too=pictures_too)
+    if masks is not None and not Path(masks).resolve().is_relative_to(Path(folder).resolve()):
+        inside, more = search(masks, pictures_too=pictures_too)
+        files, left_out = files + inside, left_out + more
+    elif masks is not None:
+        masks = folder / Path(masks).resolve().relative_to(Path(folder).resolve())
+    in_images, in_masks = split_masks(files, masks, suffix)
+    if not in_images:
         warn_left_out(left_out)
+        but = f" but {len(in_masks)} that its folders' names call masks (--masks FOLDER says which are)"
+        what = f"DICOM file{' or picture' if pictures_too else ''}{but if in_masks else ''}"
+        raise KitError(f"{folder}: holds no {what}: give a folder with images")
+    return name(in_images, left_out), in_masks, left_out
+
+
+def find_dicoms(*folders: Path | str) -> dict[str, Path]:
+    """All DICOM images below the folders of a competition by id, sorted.
+
+    Raises:
+        KitError: two files have one name, or one that no CSV file of ids can hold; a folder cannot be listed.
+    """
+    named = name(*search(*folders, pictures_too=False), by_place=False)
     return {image_id: file.path for image_id, file in named.items()}
 
 

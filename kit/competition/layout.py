@@ -116,7 +116,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise KitError(f"{folder}: is not a folder: give the competition's folder with --data (DATA= for make)")
+        raise KitError(f"{folder}: is not a folder: give the competition's folder")
     layout = next((layout for layout in LAYOUTS if is_file_or_raise(folder / layout.labels)), None)
     if layout is None:
         for inside in sorted(folder.iterdir()):
@@ -181,10 +181,7 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
 def find_dicoms(folder: Path | str, layout: Layout) -> tuple[dict[str, Path], dict[str, Path]]:
     """Training and test images of a competition's folder by id, sorted."""
     places = (layout.train, (layout.test,) if layout.test else ())
-    train, test = (
-        image_files.find(*(Path(folder) / part for part in parts), pictures_too=False, by_place=False)
-        for parts in places
-    )
+    train, test = (image_files.find_dicoms(*(Path(folder) / part for part in parts)) for parts in places)
     return train, test
 
 

@@ -179,14 +179,7 @@ def recognise(
         if not place.is_dir():
             raise KitError(f"{place}: is not a folder: give one with images and their masks")
     asked = row_format.parse(rle_format) if rle_format else None
-    files, left_out = image_files.search(folder)
-    if masks is not None and not masks.resolve().is_relative_to(folder.resolve()):
-        inside, more = image_files.search(masks)
-        files, left_out = files + inside, left_out + more
-    elif masks is not None:
-        masks = folder / masks.resolve().relative_to(folder.resolve())
-    in_images, in_masks = image_files.split_masks(files, masks, mask_suffix)
-    named = image_files.name(in_images, left_out)
+    named, in_masks, left_out = image_files.find_with_masks(folder, masks, mask_suffix)
     images = {image: file.path for image, file in named.items()}
     labels_path = find_labels(folder)
     truth: Labels = {}
@@ -210,12 +203,6 @@ def recognise(
         label=label,
     )
     image_files.warn_left_out(left_out)
-    if not images:
-        masks_alone = f" but {len(in_masks)} that its folders' names call masks (--masks FOLDER says which are)"
-        raise KitError(
-            f"{folder}: holds no DICOM file or picture{masks_alone if in_masks else ''}: "
-            "give a folder with images and their masks"
-        )
     if not found.train:
         wanted = f"masks/{next(iter(images))}.png" if not labels_path else f"a row in {labels_path}"
         say = "" if labels_path else "; --masks FOLDER and --mask-suffix say where they are"

@@ -156,12 +156,13 @@ def format_dice(figures: Mapping[str, Any]) -> str:
     return f"{figures['dice']:.4f}" + (f" ({beside})" if beside else "")
 
 
-def verdict(figures: Mapping[str, Any]) -> str:
+def verdict(figures: Mapping[str, Any], page: Path | None = None) -> str:
     """What to do about a run that is no better than an empty submission, in a line; empty for a run that is.
 
     Args:
         figures: `nested_dice`, `interval` (its 95 % interval) and `dice_all_empty`, as in thresholds.json. Where one
             is missing or None there is nothing to say.
+        page: The run's report, where it was just made.
 
     >>> verdict({"nested_dice": 0.4267, "interval": [0.36, 0.49], "dice_all_empty": 0.5})
     'no better than an empty submission, which scores 0.5000 on the same images: see what it misses (`make report`), \
@@ -177,5 +178,5 @@ then train longer, at a larger size or on more images'
     how = "no better" if nested <= empty else "not clearly better"
     return (
         f"{how} than an empty submission, which scores {empty:.4f} on the same images: see what it misses "
-        "(`make report`), then train longer, at a larger size or on more images"
+        f"({page or '`make report`'}), then train longer, at a larger size or on more images"
     )

@@ -13,6 +13,8 @@ from kit.core.errors import KitError, printable
 from kit.core.files import read_bytes, write_csv
 
 HEADER = ",".join(COLUMNS)
+_SHOWN = 20
+"""Problems that are told of a file."""
 
 
 @dataclass(frozen=True)
@@ -94,28 +96,30 @@ def validate(path: Path | str, sample_ids: Sequence[str] | None = None, shape: S
         if wanted[image_id] < before:
             problems.append(Problem(number, image_id, "is out of the sample submission's order"))
         before = max(before, wanted[image_id])
-    problems += [Problem(0, image_id, "is missing") for image_id in sample_ids if image_id not in seen]
+    if missing := [image_id for image_id in sample_ids if image_id not in seen]:
+        problems.append(Problem(0, "", f"{len(missing)} of {len(wanted)} images are missing (first: {missing[0]})"))
     if len(lines) - 1 != len(wanted):
         problems.append(Problem(0, "", f"has {len(lines) - 1} rows, {len(wanted)} are wanted"))
     return problems
-
-
-SHOWN = 20
-"""Problems of a file that are printed; of a foreign file each row may be one."""
 
 
 def check(path: Path | str, sample_ids: Sequence[str], shape: Shape = rle.SHAPE) -> None:
     """Refuses a submission that the competition would refuse.
 
     Raises:
-        KitError: the file has problems; lists the first twenty, one line per problem.
+        KitError: the file has problems; lists them, a line each.
     """
     problems = validate(path, sample_ids, shape)
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        more = [f"and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
-        listed = "\n".join(f"  {line}" for line in [*problems[:SHOWN], *more])
+        listed = "\n".join(f"  {line}" for line in describe(problems))
         raise KitError(f"{path}: is not a valid submission, it has {count}: correct the file\n{listed}")
+
+
+def describe(problems: Sequence[Problem]) -> list[str]:
+    """A line a problem, of many the first twenty and a count: in a foreign file each row may be one."""
+    lines = list(map(str, problems[:_SHOWN]))
+    return [*lines, f"and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else lines
 
 
 def _mask_problems(text: str, shape: tuple[int, int]) -> list[str]:

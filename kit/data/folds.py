@@ -135,18 +135,19 @@ def _dealt(competition: Competition, split: Split) -> pd.DataFrame:
     if split.holdout is None:
         if split.count is None or split.count < 2:
             raise KitError(f"--folds {split.count}: at least 2 folds are needed, or a --holdout share")
-        held, parts = 1, split.count
+        held, parts, how = 1, split.count, f"{split.count} folds: ask for fewer"
     else:
         share = Fraction(split.holdout).limit_denominator(20) if 0 < split.holdout < 1 else 0
         if not 0 < share < 1:
             raise KitError(f"--holdout {split.holdout}: give a share between 0.05 and 0.95")
         held, parts = share.numerator, share.denominator
+        how = f"{parts} equal parts for a hold-out of {split.holdout:g}: hold out 0.5"
     table = _table(competition)
     of_patients, of_stratum = table.patient_id.nunique(), table.stratum.value_counts().max()
     if min(of_patients, of_stratum) < parts:
         raise KitError(
             f"{competition.folder}: {len(table)} images of {of_patients} patients, at most {of_stratum} of a stratum, "
-            f"cannot make {parts} folds: ask for fewer, or say in patients.csv (ImageId,PatientId) who is who"
+            f"cannot make {how}, or say in patients.csv (ImageId,PatientId) who is who"
         )
     from sklearn.model_selection import StratifiedGroupKFold  # takes longer to load than all else of a verb
 

@@ -34,15 +34,23 @@ class Finding:
     what: str
     next: str
 
-    def __str__(self) -> str:
-        level = "error" if self.serious else "note"
-        return printable(f"{level:5}  {self.image or '-'}: {self.what}: {self.next}")
+    def line(self, images: Sequence[str]) -> str:
+        """What a person reads where the same is wrong with all these images.
+
+        >>> print(Finding(False, "", "has no mask", "draw one").line(["a", "b"]))
+        note   2 × has no mask (first: a): draw one
+        """
+        level, first = "error" if self.serious else "note", images[0] or "-"
+        what = f"{first}: {self.what}" if len(images) == 1 else f"{len(images)} × {self.what} (first: {first})"
+        return printable(f"{level:5}  {what}: {self.next}")
 
 
 def _before_decoding(found: ImageFolder) -> Iterator[Finding]:
     """What names and tables tell."""
     for path in found.unpaired:
-        yield Finding(True, path.stem, f"{path} has no image of its name", "rename it, or remove it")
+        place = str(path.relative_to(found.folder) if path.is_relative_to(found.folder) else path)
+        what = "is a mask without an image of its name"
+        yield Finding(True, place, what, "rename it, remove it, or say how masks' names end with --mask-suffix")
     for image, texts in found.labels.items():
         if image not in found.images:
             yield Finding(True, image, "has label rows, but no file", _ABSENT)
@@ -94,7 +102,7 @@ def inspect(found: ImageFolder) -> Iterator[Finding]:
             continue
         if (first := seen.setdefault(digest, image)) != image:
             yield Finding(
-                False, image, f"has the very pixels of {first}", "give both one patient in patients.csv, or drop one"
+                False, image, f"has the very pixels of {first}", "give them one patient in patients.csv, or drop one"
             )
     if problem := masks_problem(covers, found.label):
         yield Finding(True, "", *_parted(problem))

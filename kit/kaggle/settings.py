@@ -39,7 +39,8 @@ class Settings(BaseModel):
     def named_competition(self) -> str:
         """The competition."""
         if self.competition is None:
-            raise KitError(f"{PATH}: no competition: write `competition: NAME` there, or give --competition NAME")
+            what = "names no competition" if PATH.is_file() else "is not there"
+            raise KitError(f"{PATH.resolve()}: {what}: write `competition: NAME` there, or give --competition NAME")
         return self.competition
 
     def owner(self, account: str) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from kit import networks
 from kit.competition import levels, pictures
 from kit.competition.layout import Competition
 from kit.core import files
@@ -117,6 +116,8 @@ def build(
     Raises:
         KitError: pretrained weights cannot be had, or an image cannot be read.
     """
+    from kit import networks  # it loads torch, which takes seconds, and what is refused before does without
+
     kernel, recipe, competition = work.kernel, work.recipe, work.competition
 
     def fill(folder: Path) -> Plan:

@@ -1,12 +1,15 @@
 """`SET="KEY=VALUE …"`: values written over those of a recipe before it is validated."""
 
 import copy
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kit.core.documents import load_yaml
 from kit.core.errors import KitError
+
+log = logging.getLogger(__name__)
 
 _COUNTS = (("frozen_epochs",), ("warm_up",), ("keep", "swa", "last"), ("keep", "best", "epochs"))
 """What a stage has no more of than epochs."""
@@ -39,7 +42,10 @@ def shorten(content: dict[str, Any], given: Sequence[str]) -> None:
                 holder = _at(stage, path[:-1])
                 said = any(".".join(path).startswith(key) for key in told)
                 if isinstance(holder, dict) and isinstance(holder.get(path[-1]), int) and not said:
-                    holder[path[-1]] = min(holder[path[-1]], max(stage["epochs"], 0))
+                    lowered = min(holder[path[-1]], max(stage["epochs"], 0))
+                    if lowered != holder[path[-1]]:
+                        log.info("%sstages.%d.%s: lowered to %d, all epochs", before, number, ".".join(path), lowered)
+                    holder[path[-1]] = lowered
 
 
 def override(content: dict[str, Any], pair: str) -> None:

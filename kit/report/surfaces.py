@@ -82,10 +82,14 @@ def _text(score: float | tuple[float, float] | None) -> str:
     return "–" if score is None else f"{score:.4f}"
 
 
-def verdict(folders: Iterable[Path]) -> str:
-    """What to do where the best of some searches is no better than an empty submission; empty where one is."""
+def verdict(folders: Iterable[Path], page: Path | None = None) -> str:
+    """What to do where the best of some searches is no better than an empty submission; empty where one is.
+
+    Args:
+        page: The report that shows what they miss, where it was just made.
+    """
     found = [read_measured(folder / "thresholds.json") for folder in folders]
-    return scoring.verdict(max(found, key=lambda one: one["nested_dice"] or 0))
+    return scoring.verdict(max(found, key=lambda one: one["nested_dice"] or 0), page)
 
 
 def draw(folder: Path, cases: Cases | None = None, prefix: str = "") -> list[Figure]:

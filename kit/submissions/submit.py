@@ -49,7 +49,7 @@ class Outcome:
             return f"{place}submitted to {self.entry.destination}: {scores or 'no score yet, see `kit scores`'}"
         return (
             f"{place}nothing to do: this very file was submitted to {self.entry.destination} before"
-            f" ({scores or 'no score yet, see `kit scores`'}); --again (make: ARGS=--again) submits it once more"
+            f" ({scores or 'no score yet, see `kit scores`'}); --again submits it once more"
         )
 
 

@@ -1,8 +1,7 @@
 """The verb `check`: what is wrong with a data set, before a training."""
 
 import shlex
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from kit.competition.mirror import ImageFolder
 from kit.competition.row_format import RowFormat
 from kit.core.errors import KitError
 from kit.core.files import is_file_or_raise, write_csv
+from kit.core.parallel import gpus
 from kit.data import folds, inspection
 from kit.data.inspection import Finding
 from kit.workflows.workspace import Workspace
@@ -41,30 +41,28 @@ class Checked:
     def refuse(self) -> None:
         """Ends the verb where something is serious."""
         if self.errors:
-            raise KitError(f"{self.folder}: {self.errors} errors: fix them before training; {self.table} lists all")
+            advice = f"fix the errors, or leave unreadable files out with --skip-bad; {self.table} lists all"
+            raise KitError(f"{self.folder}: {self.counts()}: {advice}")
+
+    def counts(self) -> str:
+        """How many errors and notes there are."""
+        return f"{self.errors} errors, {len(self.findings) - self.errors} notes"
 
     def text(self) -> str:
-        """What a person reads: at most twenty lines of findings, one for all images of which the same is to be said."""
-        kinds = Counter("errors" if one.serious else "notes" for one in self.findings)
+        """What a person reads: at most twenty lines of findings, one for all images of which the same is to be said.
+
+        The last one has the command that is next, unless there are errors, which `refuse` ends with.
+        """
         alike: dict[Finding, list[str]] = {}
         for one in self.findings:
             alike.setdefault(replace(one, image=""), []).append(one.image)
-        told = [replace(one, image=_named(images)) for one, images in alike.items()]
-        lines = [self.about, *map(str, told[:SHOWN])]
-        if len(told) > SHOWN:
+        lines = [self.about, *(one.line(images) for one, images in list(alike.items())[:SHOWN])]
+        if len(alike) > SHOWN:
             more = sum(map(len, list(alike.values())[SHOWN:]))
             lines.append(f"… and {more} more in {self.table}")
-        lines.append(f"{kinds['errors']} errors, {kinds['notes']} notes; next: {self.advice}")
+        if not self.errors:
+            lines.append(f"{self.counts()}; next: {self.advice}")
         return "\n".join(lines)
-
-
-def _named(images: Sequence[str]) -> str:
-    """Images as a line names them.
-
-    >>> _named(["a"]), _named(["a", "b", "c"])
-    ('a', '3 images (first: a)')
-    """
-    return images[0] if len(images) == 1 else f"{len(images)} images (first: {images[0]})"
 
 
 def check(
@@ -97,8 +95,6 @@ def check(
         mirror.recognise(folder, masks, mask_suffix, rle_format, label), given
     )
     findings = sorted(inspection.inspect(found), key=lambda one: not one.serious)
-    if any(one.serious for one in findings):
-        advice = f"fix the errors, or leave unreadable files out with --skip-bad; {table} lists all"
     rows = [("error" if row.serious else "note", row.image, row.what, row.next) for row in findings]
     write_csv(table, ("level", "image", "what", "next"), rows)
     return Checked(folder, about, findings, table, advice)
@@ -137,8 +133,10 @@ def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
         asked=RowFormat(),
         given_shape=sizes or shape,
     )
-    which = "" if phantom.is_drawn(folder) else " RECIPE=… (exp5 with a GPU, small without one, or your own)"
-    return about, found, f"make folds train DATA={folder}{which}"
+    told = f"--data {shlex.quote(str(folder))}"
+    if not phantom.is_drawn(folder):
+        told += f" --recipe {'exp5' if gpus() else 'small'}"
+    return about, found, f"kit folds {told} && kit train {told}"
 
 
 def _mirror(found: ImageFolder, given: Mapping[str, Any]) -> tuple[str, ImageFolder, str]:

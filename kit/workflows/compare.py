@@ -35,7 +35,11 @@ def compare(
     place = workspace.runs / competition.name
     runs = {Path(name).name: Run(Path(name) if Path(name).is_dir() else place / name) for name in names}
     if len(runs) < 2:
-        raise KitError('give two or more different runs, such as "exp2 exp5" (make: RUNS="exp2 exp5")')
+        raise KitError("give two or more different runs, such as `kit compare exp2 exp5`")
+    for run in runs.values():
+        if not run.recipe_path.is_file():
+            there = ", ".join(sorted(path.parent.name for path in place.glob("*/recipe.yaml"))) or "none"
+            raise KitError(f"{run.folder}: is not a run (no recipe.yaml); runs on {competition.name}: {there}")
     opened = {name: open_run(workspace, data, run.read_recipe(), run) for name, run in runs.items()}
     for one in opened.values():
         check_maps(one)

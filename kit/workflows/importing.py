@@ -42,8 +42,8 @@ def import_folder(
 
     Images keep their size, which sizes.csv tells where they differ; reduced ones beside rows of the originals are
     enlarged to fit these. A test set whose truth is known gets a solution.csv.
-    The folder is there as a whole or not at all, and is left alone where it was made from just these files. What else
-    has been put into it, such as a patients.csv, stays there.
+    The folder is there as a whole or not at all, is left alone where it was made from just these files, and is made
+    again where they have changed. What else has been put into it, such as a patients.csv, stays there.
 
     Args:
         folder: What `mirror.recognise` recognises.
@@ -70,7 +70,8 @@ def import_folder(
         known = read_json(out / _MARK)
         if known == made_from:
             return found, False
-        if (other := known.get("folder", made_from["folder"])) != made_from["folder"]:
+        other = known.get("folder") if isinstance(known, dict) else None
+        if other not in (None, made_from["folder"]):
             raise KitError(f"--out {out}: holds what was imported from {other}: name another one, or remove it first")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise KitError(f"--out {out}: holds something that was not imported: name another folder")
@@ -79,8 +80,13 @@ def import_folder(
         write_json(new / _MARK, made_from)
         _keep(out, new)
         if found.masks and not (new / finding.NAME).exists():
-            write_text(new / finding.NAME, str(finding.UNKNOWN))
-            log.info("%s: write there what the masks show, for reports and DICOM segmentations", out / finding.NAME)
+            shown = finding.of_nnunet(found.folder / "dataset.json", found.label) or finding.UNKNOWN
+            write_text(new / finding.NAME, str(shown))
+            log.info(
+                "%s: says what masks show, %s, for reports and DICOM segmentations: correct it where that is wrong",
+                out / finding.NAME,
+                shown.name,
+            )
     return found, True
 
 

@@ -58,6 +58,10 @@ def predict(
         check_maps(opened)
     else:
         run, competition = Run(workspace.runs / trained_on / recipe.name), workspace.open_data(data)
+        if not run.recipe_path.is_file():
+            raise KitError(
+                f"--trained-on {trained_on}: there is no run {run.folder}: train the recipe on that data first"
+            )
         lineage.require_same_recipe(run, recipe)
         trained = run.trained(recipe)
     thresholds.put_recipes_rule_in_use(run, recipe)
@@ -71,8 +75,7 @@ def predict(
         order, target, shape = tuple(paths), Run(Path(out) if out else place), pictures.shapes_of(paths)
         claim(target.folder, source)
     if not order:
-        what = "has no test images" if images is None else "holds no DICOM file or picture that is not a mask"
-        raise KitError(f"{images or competition.folder}: {what}: nothing can be predicted")
+        raise KitError(f"{competition.folder}: has no test images: nothing can be predicted")
     if trained_on is not None:
         target = workspace.run(competition, f"{recipe.name}@{trained_on}")
         copy(run.recipe_path, target.recipe_path)

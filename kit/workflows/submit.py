@@ -38,9 +38,9 @@ def submit(
         kernel: `OWNER/SLUG/VERSION` whose output is submitted instead.
     """
     if to not in ("local", "kaggle"):
-        raise KitError(f"TO={to}: choose local or kaggle")
+        raise KitError(f"--to {to}: choose local or kaggle")
     if to == "kaggle" and Path(data).resolve() == Path(workspace.demo).resolve():
-        raise KitError(f"TO=kaggle: needs DATA, a competition's folder: {data} holds phantoms")
+        raise KitError(f"--to kaggle: {data} holds phantoms: give a competition's folder with --data")
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
     if to == "local" and file is None and not competition.sample_ids:
@@ -85,7 +85,7 @@ def submit(
 def _without_test(folder: Path, run: Run) -> str:
     known = _known(run, own=True)
     if not known:
-        raise KitError(f"{run.thresholds}: is missing, or of an earlier version: run `kit train` first")
+        raise KitError(f"{run.folder}: is not trained to its thresholds: run `make train` first")
     figures = {**known, "dice": known["nested_dice"]}
     told = f"{folder}: has no test images, so nothing is submitted; out of fold: {scoring.format_dice(figures)}"
     return "\n".join(filter(None, (told, scoring.verdict(known))))

@@ -30,7 +30,7 @@ from kit.lineage import Inputs
 from kit.recipes.schema import Recipe
 from kit.report import summary
 from kit.run import Run, Trained
-from kit.workflows import ensemble, space, thresholds
+from kit.workflows import space
 from kit.workflows.extra import open_extra
 from kit.workflows.workspace import OpenRun, Workspace, logged, record
 
@@ -129,7 +129,13 @@ def train(workspace: Workspace, job: Job) -> tuple[Run, bool]:
         log.info("%s: has no test images: `kit submit` will end with the out-of-fold Dice", competition.folder)
     for part in (recipe, *recipe.parts()):  # before the first trains for hours
         lineage.check_recipe(run.part(part), part)
-    session = _open(workspace, competition, run, job)
+    path = fold_file_of(workspace, competition, recipe, run)
+    split = read(path, competition)
+    if job.fold is not None and job.fold not in split.numbers:
+        raise KitError(f"--fold {job.fold}: the folds of {path} are {', '.join(map(str, split.numbers))}")
+    session = _open(workspace, competition, run, job, path, split)
+    from kit.workflows import ensemble, thresholds  # these take a second to load, as torch takes several
+
     done = [any(_train_part(session, run.part(part), part)) for part in recipe.parts()]
     with logged(run):
         if recipe.members:
@@ -144,16 +150,16 @@ def train(workspace: Workspace, job: Job) -> tuple[Run, bool]:
     return run, any(done)
 
 
-def _open(workspace: Workspace, competition: Competition, run: Run, job: Job) -> Session:
-    """Finds folds, starts the processes' team and makes what is missing of the cache."""
+def _open(workspace: Workspace, competition: Competition, run: Run, job: Job, path: Path, split: Folds) -> Session:
+    """Starts the processes' team and makes what is missing of the cache.
+
+    Args:
+        path: The fold file of `split`.
+    """
     from kit.training import fabric_setup, hooks
 
     hooks.check(job.logger)
     recipe = job.recipe
-    path = fold_file_of(workspace, competition, recipe, run)
-    split = read(path, competition)
-    if job.fold is not None and job.fold not in split.numbers:
-        raise KitError(f"--fold {job.fold}: the folds of {path} are {split.numbers}")
     extra = open_extra(workspace, competition, recipe, split)
     fabric = fabric_setup.launch(recipe)
     team = Team(fabric.global_rank, fabric.world_size, fabric.barrier)

@@ -144,8 +144,8 @@ def train_there(workspace: Workspace, orders: Sequence[Order], patient: bool, sa
     names = [order.recipe.name for order in orders]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise KitError(f"--sweep: {twice[0]} is there twice: name each run, with `name: …` in its recipe")
+    here = [_is_home(workspace, order) for order in orders]
     works = [_work(workspace, order) for order in orders]
-    here = [_is_home(work) for work in works]
     done = []
     for order, work, is_here in zip(orders, works, here, strict=True):
         if not (is_here or _train(workspace, order, work, patient, say)):
@@ -154,18 +154,19 @@ def train_there(workspace: Workspace, orders: Sequence[Order], patient: bool, sa
     return done
 
 
-def _is_home(work: Work) -> bool:
+def _is_home(workspace: Workspace, order: Order) -> bool:
     """Whether the run was trained on Kaggle, and has arrived.
 
     Raises:
         KitError: it was begun here.
     """
-    if not (work.trains and work.run.folder.is_dir()):
+    run = workspace.run(workspace.open_data(order.data), order.recipe)
+    if not (order.trains and run.folder.is_dir()):
         return False
-    lineage.require_same_recipe(work.run, work.recipe)
-    if not (work.run.folder / FETCHED).is_file():
+    lineage.require_same_recipe(run, order.recipe)
+    if not (run.folder / FETCHED).is_file():
         raise KitError(
-            f"{work.run.folder}: was begun here: go on here, remove it, or name a new run with SET='name=…' to train "
+            f"{run.folder}: was begun here: go on here, remove it, or name a new run with SET='name=…' to train "
             "it on Kaggle"
         )
     return True

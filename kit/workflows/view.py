@@ -36,10 +36,9 @@ def view(
     written, files = [], {**competition.train, **competition.test}
     for image in (image_files.without_ending(Path(given).name) for given in images):
         if image not in files:
-            near = did_you_mean(image, files)
-            raise KitError(
-                f"{image}: is no image of {competition.folder}: give an id, or the path of its DICOM file{near}"
-            )
+            tables = " and ".join(path.name for path in (competition.labels_path, competition.sample_path) if path)
+            how = f"give an id of {tables}, or the path of its DICOM file"
+            raise KitError(f"{image}: is no image of {competition.folder}: {how}{did_you_mean(image, files)}")
         radiograph = dicom.read(files[image])
         known = image in truths
         truth = rle.union(truths.get(image, ()), radiograph.pixels.shape, image)

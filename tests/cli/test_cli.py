@@ -103,7 +103,7 @@ def test_other_data_than_the_demo_need_a_recipe(kit, verb, tmp_path):
     (tmp_path / "own").mkdir()
     code, out, errors = kit(*verb.split(), "--data", "own")
     assert (code, out) == (2, "")
-    assert errors.startswith("kit: own: give a recipe with --recipe (make: RECIPE=…): exp5 with a GPU, small without ")
+    assert errors.startswith("kit: own: give a recipe with --recipe: exp5 with a GPU, small without ")
     assert "demo" not in errors
     assert len(errors.splitlines()) == 1
 
@@ -123,8 +123,53 @@ def test_a_verb_that_follows_a_training_draws_no_demo(kit, verb, tmp_path, monke
     monkeypatch.setattr("kit.phantom.write", lambda *_: pytest.fail("draws the demo"))
     code, out, errors = kit(*verb.split())
     assert (code, out) == (2, "")
-    assert errors == "kit: data/demo: there is no demo yet: `make folds train` draws it and trains on it\n"
+    assert errors.startswith("kit: data/demo: there is no demo yet: `kit folds")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "by_kit", "by_make"),
+    [
+        ("train", {"--data": "own"}, "give a recipe with --recipe: exp5 ", "give a recipe with RECIPE=: exp5 "),
+        ("import", {"own": "own"}, "Missing option '--out'. (see `kit import --help`)", "make import: give OUT=…"),
+        ("compare", {}, "Missing argument", "make compare: give RUNS=…"),
+        ("submit", {"--to": "kaggle"}, "--to kaggle: say with --data which", "TO=kaggle: say with DATA= which"),
+        ("folds", {"--folds": "2", "--holdout": "0.1"}, "--folds 2 --holdout 0.1: ", 'FOLDS=2 ARGS="--holdout 0.1": '),
+        (
+            "report",
+            {"--data": "tiny", "--recipe": "demo", "--set": "name=a seed=1"},
+            "run `kit train --data tiny --recipe demo --set 'name=a seed=1'` first",
+            'run `make train DATA=tiny RECIPE=demo SET="name=a seed=1"` first',
+        ),
+        (
+            "train",
+            {"--data": "tiny", "--recipe": "demo"},
+            "run `kit folds --data tiny --recipe demo` with this recipe first",
+            "run `make folds DATA=tiny RECIPE=demo` with this recipe first",
+        ),
+        ("compare", {"a": "a"}, "no demo yet: `kit folds && kit train` draws", "no demo yet: `make folds train` draws"),
+        ("recipes", {"a.yaml": "a.yaml"}, "see `kit recipes exp5`", "see `make recipes RECIPE=exp5`"),
+    ],
+)
+def test_commands_and_options_are_spelled_as_the_caller_does(kit, tmp_path, phantoms, verb, given, by_kit, by_make):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "tiny").symlink_to(phantoms.folder)
+    (tmp_path / "a.yaml").write_text("[]")
+    words = [word for name, value in given.items() for word in ([name, value] if name != value else [value])]
+    assert by_kit in kit(verb, *words)[2]
+    assert by_make in kit("--make", verb, "", verb, "--", *words)[2]
+
+
+def test_the_command_that_is_next_works_word_for_word(kit, phantoms):
+    for arguments in (["check", phantoms.folder], ["--make", "check", "", "check", f"DATA={phantoms.folder}"]):
+        (told,) = kit(*arguments)[1].strip().rpartition("next: ")[2:]
+        first = told.partition(" && ")[0].split()
+        if first[0] == "make":
+            goals, given = [word for word in first[1:] if "=" not in word], [word for word in first if "=" in word]
+            assert goals == ["folds", "train"]
+            assert kit("--make", " ".join(goals), "", "folds", *given)[0] == 0
+        else:
+            assert kit(*first[1:])[0] == 0
 
 
 class TestValidate:

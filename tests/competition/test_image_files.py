@@ -94,7 +94,7 @@ def test_one_name_in_the_folders_of_several_patients(tmp_path):
     put_dicom(tmp_path / "pacs/anna/S1/IM0002")
     assert list(image_files.find(tmp_path)) == ["IM0002", "pacs-anna-S1-IM0001", "pacs-bert-S1-IM0001"]
     with pytest.raises(KitError, match=r"has the name of another image, .*: rename one of them"):
-        image_files.find(tmp_path, by_place=False)
+        image_files.find_dicoms(tmp_path)
 
 
 PACS = ("DICOM/P1/S1/IM0001", "DICOM/P2/S1/IM0001", "DICOM/P2/S2/IM0001")
@@ -152,7 +152,7 @@ def test_a_copy_is_no_second_image(tmp_path, caplog):
     assert "2 copies of other images" in caplog.text
     put_dicom(tmp_path / "d/x.dcm")
     with pytest.raises(KitError, match="has the name of another image"):
-        image_files.find(tmp_path / "d", put_and_return(tmp_path / "e/x.dcm"), by_place=False)
+        image_files.find_dicoms(tmp_path / "d", put_and_return(tmp_path / "e/x.dcm"))
 
 
 def put_and_return(path):
@@ -195,12 +195,15 @@ def test_ids_are_compared_in_composed_unicode_and_without_endings(tmp_path, capl
         ("images/p1/a.png", "masks/p1/a.png"),
     ],
 )
-def test_masks_are_told_by_words_in_the_nearest_folder_or_their_names(tmp_path, image, mask):
+def test_masks_are_told_by_words_in_the_nearest_folder_or_their_names(tmp_path, caplog, image, mask):
     put_picture(tmp_path / image, 9)
     put_picture(tmp_path / mask)
     found = mirror.recognise(tmp_path)
     (name,) = found.train
     assert (found.images[name], found.masks[name]) == (tmp_path / image, tmp_path / mask)
+    caplog.clear()
+    assert image_files.find(tmp_path) == found.images  # as a prediction takes them
+    assert caplog.messages == ["left out: 1 masks"]
 
 
 def test_a_mask_folder_or_suffix_can_be_named(tmp_path, caplog):
@@ -239,5 +242,6 @@ def test_two_masks_of_one_image_are_refused(tmp_path):
 
 def test_pictures_that_are_all_masks_by_their_folders_name(tmp_path):
     put_picture(tmp_path / "mask-project/a.png")
-    with pytest.raises(KitError, match=r"but 1 that its folders' names call masks \(--masks FOLDER"):
-        mirror.recognise(tmp_path)
+    for find in (mirror.recognise, image_files.find):
+        with pytest.raises(KitError, match=r"but 1 that its folders' names call masks \(--masks FOLDER"):
+            find(tmp_path)

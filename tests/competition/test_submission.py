@@ -35,7 +35,7 @@ def test_good_files(check):
 @pytest.mark.parametrize(
     ("text", "line", "image", "reason"),
     [
-        (GOOD.replace("b,1 2 3 4\n", ""), 0, "b", "missing"),
+        (GOOD.replace("b,1 2 3 4\n", ""), 0, "", "1 of 3 images are missing (first: b)"),
         (GOOD.replace("b,1", "x,1"), 3, "x", "not an id"),
         (GOOD + "a,-1\n", 5, "a", "on line 2 already"),
         ("ImageId,EncodedPixels\nb,-1\na,-1\nc,-1\n", 3, "a", "order"),
@@ -67,7 +67,7 @@ def test_each_problem_is_found_with_its_line(check, text, line, image, reason):
 
 def test_all_problems_are_listed_and_nothing_else(check):
     found = check("ImageId,EncodedPixels\nc,-1\na,5\nz,1 1\na,-1\n")
-    assert [(line, image) for line, image, _ in found] == [(3, "a"), (3, "a"), (4, "z"), (5, "a"), (0, "b"), (0, "")]
+    assert [(line, image) for line, image, _ in found] == [(3, "a"), (3, "a"), (4, "z"), (5, "a"), (0, ""), (0, "")]
 
 
 def test_of_many_problems_twenty_are_printed_and_a_count(tmp_path):

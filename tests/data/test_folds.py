@@ -84,6 +84,8 @@ def test_impossible_splits_are_refused(crowd):
     labels = {image_id: (("1 2",) if number < 4 else ()) for number, image_id in enumerate(few)}
     with pytest.raises(KitError, match="at most 4 of a stratum, cannot make 5 folds: ask for fewer"):
         folds.make(dataclasses.replace(crowd, train=few, labels=labels, patients={}), Split(count=5))
+    with pytest.raises(KitError, match=r"cannot make 10 equal parts for a hold-out of 0\.1: hold out 0\.5, or"):
+        folds.make(dataclasses.replace(crowd, train=few, labels=labels, patients={}), Split(holdout=0.1))
     for share in (0.001, -1, 2, float("nan"), float("inf")):
         with pytest.raises(KitError, match="holdout"):
             folds.make(crowd, Split(holdout=share))
@@ -169,6 +171,8 @@ class TestSizes:
         assert "of 2 patients, one has 30 of the 40 images" in caplog.text
         caplog.clear()
         folds.make(crowd, Split(5))
+        for seed in range(4):  # where nobody has many, it is the strata that are dealt out unevenly
+            folds.make(self.few_patients(crowd, *[1] * 10), Split(2, seed=seed))
         assert "patients" not in caplog.text
 
     def test_an_empty_fold_is_refused(self, crowd):

@@ -297,7 +297,7 @@ def test_a_run_that_another_starts_from_goes_along(kernel, tmp_path, monkeypatch
     inputs = lineage.inputs_of(cache.image_keys(data), "folds/tiny.csv")
     files.write_json(run.inputs_path, inputs.model_dump())
     wanted = recipes.load("small.yaml", "name=second start=first")
-    with pytest.raises(KitError, match="runs/tiny/first: fold 0 is not trained to its end: run `make train`"):
+    with pytest.raises(KitError, match="runs/tiny/first: fold 0 is not trained to its end: train it first"):
         build(wanted)
     files.write_text(run.weights(0, 0), "weights")
     built = build(wanted)

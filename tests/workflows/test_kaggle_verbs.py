@@ -68,8 +68,8 @@ def test_scores_are_shown_when_kaggle_cannot_be_asked(kit, guess, kaggle, impati
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--to", "moon"), "TO=moon: choose local or kaggle"),
-        (("--to", "kaggle"), "no competition: write `competition: NAME`"),
+        (("--to", "moon"), "--to moon: choose local or kaggle"),
+        (("--to", "kaggle"), "kaggle.yaml: is not there: write `competition: NAME`"),
         (("--to", "kaggle", "--competition", "siim"), "no credentials"),
         (("--kernel", "ada/k/1"), "--kernel: does nothing without --to kaggle"),
         (("--kernel", "ada/k/1", "--to", "kaggle"), "--kernel: does nothing with --file"),

@@ -231,8 +231,8 @@ def test_any_folder_of_images_is_predicted_and_bad_files_are_told(kit, place, ca
     [
         (("train", *RUN, "--fold", "7"), "--fold 7"),
         (("train", *RUN, "--set", "stages.0.epochs=9"), "was trained with other settings (stages.0.epochs: 3 → 9)"),
-        (("predict", "--data", "tiny", "--recipe", "demo"), "run `make train` first"),
-        (("thresholds", "--data", "tiny", "--recipe", "demo"), "run `make train` first"),
+        (("predict", "--data", "tiny", "--recipe", "demo"), "run `kit train --data tiny --recipe demo` first"),
+        (("thresholds", "--data", "tiny", "--recipe", "demo"), "run `kit train --data tiny --recipe demo` first"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(kit, arguments, message):

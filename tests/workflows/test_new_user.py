@@ -100,7 +100,7 @@ def test_a_new_user_ends_with_a_score(make, kit, kaggle, working_folder):
 def test_without_data_nothing_goes_to_kaggle(kaggle, monkeypatch):
     for name in ("DATA", "RECIPE"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(KitError, match="needs DATA, a competition's folder: data/demo holds phantoms"):
+    with pytest.raises(KitError, match="--to kaggle: data/demo holds phantoms: give a"):
         submit.submit(Workspace(), Path("data/demo"), recipes.load("demo"), "kaggle", yes=True)
     assert kaggle.submissions == []
     assert kaggle.log == []

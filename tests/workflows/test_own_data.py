@@ -32,7 +32,7 @@ def test_a_folder_of_png_images_and_masks_is_checked_and_imported(kit, tmp_path)
     )
     assert kit("import", "cells", "--out", "data/cells")[1] == "data/cells: up to date, nothing to do\n"
     code, out, _ = kit("check", "data/cells")
-    assert (code, "next: make folds train DATA=data/cells" in out) == (0, True)
+    assert (code, "next: kit folds --data data/cells --recipe " in out) == (0, True)
 
 
 def test_patients_stay_apart_whatever_their_ids_are_written_in(tmp_path):
@@ -165,6 +165,23 @@ def test_what_the_masks_show_is_written_once_and_kept(kit, tmp_path):
             layout.open_folder(said.parent)
 
 
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ('{"labels": {"background": 0, "effusion": 1}}', "effusion"),
+        ('{"labels": {"0": "background", "1": "effusion"}}', "effusion"),
+        ('{"labels": {"background": 0, "effusion": 1, "mass": 2}}', "finding"),
+        ('{"labels": ["effusion"]}', "finding"),
+        ("[]", "finding"),
+    ],
+)
+def test_nnunets_description_names_what_the_masks_show(tmp_path, written, name):
+    folder = draw_folder(tmp_path / "cells", train=3, test=0)
+    (folder / "dataset.json").write_text(written)
+    importing.import_folder(folder, tmp_path / "out")
+    assert layout.open_folder(tmp_path / "out").finding.name == name
+
+
 def test_check_takes_what_import_takes_and_hands_it_on(kit, tmp_path):
     folder = draw_folder(tmp_path / "cells")
     (folder / "masks").rename(folder / "drawn")
@@ -263,13 +280,14 @@ def test_check_finds_what_is_wrong_and_where(tmp_path, phantoms):
     assert "is no PNG, JPEG, TIFF" in wrong["case00", True]
     assert "very pixels of case01" in wrong["case02", False]
     assert "has no mask" in wrong["case03", False]
-    assert "no image of its name" in wrong["nobody", True]
+    assert "without an image of its name" in wrong["masks/nobody.png", True]
     assert "is 32×48 pixels (height×width), of another proportion than its image of 64×64" in wrong["case04", True]
     assert "more than two grey levels" in wrong["case05", False]
     assert "one grey level" in wrong["case07", True]
-    assert {image for image, _ in wrong} == {"nobody", *(f"case{n:02}" for n in (0, 2, 3, 4, 5, 7))}
-    with pytest.raises(KitError, match="4 errors"):
+    assert {image for image, _ in wrong} == {"masks/nobody.png", *(f"case{n:02}" for n in (0, 2, 3, 4, 5, 7))}
+    with pytest.raises(KitError, match="4 errors, 4 notes: fix the errors"):
         found.refuse()
+    assert "errors" not in found.text()
     with open(found.table, newline="") as handle:
         assert len(list(csv.reader(handle))) == 1 + len(found.findings)
 
@@ -334,7 +352,7 @@ def test_a_row_that_a_spreadsheet_cut_is_an_error_of_check(phantoms, tmp_path):
 def test_a_data_set_without_test_images_ends_with_what_it_is_worth_out_of_fold(tmp_path):
     importing.import_folder(draw_folder(tmp_path / "cells", train=4, test=0), tmp_path / "data/cells")
     workspace, recipe = Workspace(tmp_path), recipes.load("demo")
-    with pytest.raises(KitError, match="run `kit train` first"):
+    with pytest.raises(KitError, match="is not trained to its thresholds: run `make train` first"):
         submit.submit(workspace, tmp_path / "data/cells", recipe, "local")
     run = workspace.run(workspace.open_data(tmp_path / "data/cells"), recipe)
     found = dict.fromkeys(("interval", "dice_positives", "negatives_empty", "apparent_dice", "masked", "share"))
