@@ -8,14 +8,16 @@ import typer
 from kit.cli.app import app, verb
 from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, load_recipe
 from kit.cli.spelling import say
+from kit.core.progress import working
 from kit.workflows.workspace import Workspace
 
 
 @verb(app, "report", ["kit report", "kit report --data ../siim --recipe exp5"])
 def write_report(*, data: Data = DEMO, recipe: RecipeName = None, overrides: Overrides = UNCHANGED) -> None:
     """Write one self-contained HTML page of a run, its numbers as report.json, and its figures as SVG."""
-    from kit.report import surfaces
-    from kit.workflows import report
+    with working("loading"):
+        from kit.report import surfaces
+        from kit.workflows import report
 
     page = report.report(Workspace(), data, load_recipe(data, recipe, overrides))
     say(page)
@@ -31,7 +33,8 @@ def compare_runs(
     out: Annotated[Path | None, typer.Option(help="The page; default: runs/NAME/compare-RUN-RUN.html.")] = None,
 ) -> None:
     """Compare runs image by image: who wins where, with intervals, as text and as a page."""
-    from kit.workflows import compare
+    with working("loading"):
+        from kit.workflows import compare
 
     text, page = compare.compare(Workspace(), data, runs, out)
     say(f"{text}\n{page}")
