@@ -68,13 +68,6 @@ class TestEverySurface:
             np.testing.assert_allclose(found.images, scored, atol=1e-12)
             assert removal is None or found.rule.removal in removal
 
-    def test_the_surface_holds_the_rule(self, kind, problem):
-        maps, masks = problem(21)
-        found = searched(maps, masks, kind)
-        cell = [level_of(found.rule.top)] if kind == "triplet" else []
-        cell += [level_of(found.rule.binarization), found.surface.removal.tolist().index(found.rule.removal)]
-        assert found.surface.dice[tuple(cell)] == pytest.approx(found.apparent_dice, abs=1e-12)
-
     def test_prevalence_weights_positives_and_negatives(self, kind, problem, slow):
         maps, masks = problem(22, count=8)
         positive = masks.any(axis=(1, 2))
