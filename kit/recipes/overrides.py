@@ -44,7 +44,9 @@ def shorten(content: dict[str, Any], given: Sequence[str]) -> None:
                 if isinstance(holder, dict) and isinstance(holder.get(path[-1]), int) and not said:
                     lowered = min(holder[path[-1]], max(stage["epochs"], 0))
                     if lowered != holder[path[-1]]:
-                        log.info("%sstages.%d.%s: lowered to %d, all epochs", before, number, ".".join(path), lowered)
+                        log.info(
+                            "%sstages.%d.%s: lowered to %d, as its epochs are", before, number, ".".join(path), lowered
+                        )
                     holder[path[-1]] = lowered
 
 

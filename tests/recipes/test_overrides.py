@@ -27,6 +27,9 @@ def test_an_override_of_a_stage_reaches_every_member_that_has_it(caplog):
     assert {stage.keep.best.epochs for stages in shorter.values() for stage in stages[:1]} == {2}
     assert {stage.size for stages in stages_of("x5", "stages.0.size=512").values() for stage in stages} == {512}
     assert caplog.text == ""
+    with caplog.at_level("INFO", "kit"):
+        recipes.load("demo", "stages.1.epochs=1")
+    assert "stages.1.keep.swa.last: lowered to 1, as its epochs are" in caplog.text
 
 
 def test_members_that_an_override_does_not_reach_are_told(caplog):
