@@ -69,8 +69,10 @@ def require_same_recipe(run: Run, wanted: Recipe) -> None:
     """Checks that a recipe matches the run's.
 
     Raises:
-        KitError: they differ in what matters to the training.
+        KitError: there is no run, or they differ in what matters to the training.
     """
+    if not run.recipe_path.is_file():
+        raise KitError(f"{run.folder}: is not a run (no recipe.yaml): run `make train` first")
     before = run.read_recipe()
     changed = differences(before, wanted, lambda key: may_change(key, before))
     if changed:

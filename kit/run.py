@@ -131,7 +131,7 @@ class Run:
             KitError: the folder holds no run.
         """
         if not is_file_or_raise(self.recipe_path):
-            raise KitError(f"{self.folder}: is not a run (no recipe.yaml): run `make train` first")
+            raise KitError(f"{self.folder}: is not a run (no recipe.yaml): train it first")
         return recipes.load(self.recipe_path)
 
     def record(self, recipe: Recipe) -> None:

@@ -44,6 +44,7 @@ class TestGroups:
             for a, b in zip(first(*sample(), seed), second(*sample(), seed), strict=True):
                 assert (a == b).all()
 
+
 def test_a1_is_the_horizontal_flip_of_both():
     image, mask = sample()
     seen = set()

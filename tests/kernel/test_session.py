@@ -109,8 +109,8 @@ def test_pretrained_weights_go_along_and_are_found_there(kernel, monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        ("start=other", r"runs/tiny/other: is not a run .*: run `make train` first"),
-        ("start=other start_data=older", r"runs/older/other: is not a run .*: run `make train` first"),
+        ("start=other", r"runs/tiny/other: is not a run .*: train it first"),
+        ("start=other start_data=older", r"runs/older/other: is not a run .*: train it first"),
         ("extra.data=more", r"extra data \(more\) are not brought to Kaggle: train it on a machine of your own"),
     ],
 )
