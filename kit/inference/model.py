@@ -304,7 +304,7 @@ def probabilities(
     Raises:
         KitError: the networks' answer is not a number.
     """
-    device = next((weight.device for weight in models[0].parameters()), torch.device("cpu"))  # an exported one has none
+    device = next(models[0].parameters()).device
     batch = torch.from_numpy(images)[:, None].to(device)  # (B, 1, H, W)
     both = torch.cat([batch, batch.flip(-1)]) if mirrored else batch  # (2B or B, 1, H, W)
     mean = torch.zeros((), device=device)
