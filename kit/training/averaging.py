@@ -64,11 +64,13 @@ class Checkpoints:
                 for name, mean in (self._mean or state).items()
             }
         if (best := self._stage.keep.best) is not None:
-            merit = -schedules.watched([row], best.of)[0]
+            merit = -schedules.monitored([row], best.of)[0]
             entries = [*self._best, (merit, epoch, _copy(network))]
             self._best = sorted(entries, key=lambda entry: (-entry[0], entry[1]))[: best.epochs]
 
-    def left(self, network: nn.Module, batches: Iterable, over_all: Callable[..., Any] | None = None) -> list[State]:
+    def final_weights(
+        self, network: nn.Module, batches: Iterable, over_all: Callable[..., Any] | None = None
+    ) -> list[State]:
         """The weights that the stage leaves: those of one network, or of several whose predictions are averaged.
 
         Args:

@@ -204,7 +204,7 @@ def _finish(fabric: lightning_fabric.Fabric, task: Task, state: TrainState, hook
     state.network.freeze_encoder(stage.frozen_epochs >= epochs)
     row: Row = state.history[-1] | {"weights": "final", "loss": None, "seconds": None}
     batches = task.batches(fabric, epochs)
-    left = state.left(progress(batches, f"{task.name}, averaging", unit="step", show=fabric.is_global_zero))
+    left = state.final_networks(progress(batches, f"{task.name}, averaging", unit="step", show=fabric.is_global_zero))
     if stage.keep.last is None:  # else it is the last epoch's network
         row |= _validate(fabric, task, [fabric.setup_module(network) for network in left], row)
     if row["score"] == -math.inf:

@@ -30,7 +30,7 @@ def learning_rate(stage: Stage, history: Sequence[Row], done: float = 1.0) -> fl
     if isinstance(schedule, Cosine):
         return _cosine(stage, schedule, epoch)
     if isinstance(schedule, Plateau):
-        return _plateau(stage, schedule, watched(history[stage.warm_up :], schedule.of))
+        return _plateau(stage, schedule, monitored(history[stage.warm_up :], schedule.of))
     if isinstance(schedule, Linear):
         left = 1 - epoch / (stage.epochs - stage.warm_up)
         return schedule.to + (stage.learning_rate - schedule.to) * left
@@ -43,11 +43,11 @@ def is_over(stage: Stage, history: Sequence[Row]) -> bool:
         return True
     if stage.early_stopping is None or not history:
         return False
-    values = watched(history, stage.early_stopping.of)
+    values = monitored(history, stage.early_stopping.of)
     return len(values) - 1 - values.index(min(values)) >= stage.early_stopping.patience
 
 
-def watched(history: Sequence[Row], of: Measure) -> list[float]:
+def monitored(history: Sequence[Row], of: Measure) -> list[float]:
     """Of each epoch a value of which the lowest is the best; one that is not finite, or not there, is never that."""
     key, sign = ("validation_loss", 1) if of == "loss" else ("score", -1)
     values = [math.inf if row[key] is None else sign * row[key] for row in history]

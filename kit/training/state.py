@@ -59,14 +59,14 @@ class TrainState:
         self.kept.add(self.network, len(self.history), row)
         self.history.append(row)
 
-    def left(self, batches: Iterable) -> list[Segmenter]:
+    def final_networks(self, batches: Iterable) -> list[Segmenter]:
         """The networks that the stage leaves: one, or several whose predictions are averaged.
 
         Args:
             batches: Pairs (images, masks) of the training part, for the statistics of averaged weights.
         """
         left = []
-        for weights in self.kept.left(self.network, batches, self._fabric.all_reduce):
+        for weights in self.kept.final_weights(self.network, batches, self._fabric.all_reduce):
             left.append(copy.deepcopy(self.network))
             left[-1].load_state_dict(weights)
         return left

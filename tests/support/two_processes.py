@@ -62,7 +62,7 @@ def _statistics(fabric, images, mine) -> dict:
     for epoch in range(2):
         kept.add(network, epoch, {"score": 0.5})
     parts = [(images[start : start + 4].float()[mine], None) for start in (0, 4)]
-    [state] = kept.left(network, parts, fabric.all_reduce)
+    [state] = kept.final_weights(network, parts, fabric.all_reduce)
     return {"mean": state["0.running_mean"], "seen": sum(seen)}
 
 

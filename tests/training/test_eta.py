@@ -18,7 +18,7 @@ def now(monkeypatch):
 def test_before_anything_was_measured_nothing_is_said():
     clock = EtaEstimator(300)
     clock.begin(3, 100)
-    assert clock.left() is None
+    assert clock.remaining() is None
     assert clock.format_remaining() == ""
 
 
@@ -34,7 +34,7 @@ def test_with_a_constant_rate_it_is_what_is_left(rate, stages):
         for _ in range(epochs):
             clock.end_epoch(pixels * rate)
             left -= pixels
-            assert clock.left() == pytest.approx(left * rate, abs=1e-6)
+            assert clock.remaining() == pytest.approx(left * rate, abs=1e-6)
         clock.end()
 
 
@@ -42,7 +42,7 @@ def test_steps_of_the_first_epoch_tell_already(now):
     clock = EtaEstimator(4 * 100 + 2 * 400)
     clock.begin(4, 100)
     now[0] = 5.0
-    assert clock.left(0.25) == pytest.approx(20 * 4 + 80 * 2 - 5)
+    assert clock.remaining(0.25) == pytest.approx(20 * 4 + 80 * 2 - 5)
     assert clock.format_remaining(0.25) == ", about 3 min 55 s of training left"
 
 
@@ -61,6 +61,6 @@ def test_a_resumed_stage_counts_its_epochs_and_one_that_stops_early_gives_back_t
     clock.begin(10, 100)
     for _ in range(6):
         clock.end_epoch(2.0)
-    assert clock.left() == pytest.approx(4 * 2 + 20)
+    assert clock.remaining() == pytest.approx(4 * 2 + 20)
     clock.end()
-    assert clock.left() == pytest.approx(20)
+    assert clock.remaining() == pytest.approx(20)

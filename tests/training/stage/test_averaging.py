@@ -74,7 +74,7 @@ def test_ema_is_the_weighted_mean_of_all_steps():
         network.num_batches_tracked += 1
         kept.add_step(network)
         seen.append(values)
-    (left,) = kept.left(network, [])
+    (left,) = kept.final_weights(network, [])
     shares = 0.8 ** np.arange(6, -1, -1)
     expected = np.average(seen, axis=0, weights=shares)
     np.testing.assert_allclose(left["weight"], expected)
@@ -107,7 +107,7 @@ def test_averages_are_means_of_the_chosen_epochs(key):
         states.append({name: tensor.clone() for name, tensor in network.named_parameters()})
         average.add(network, epoch, {"score": dice})
     images = torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8)
-    (left,) = average.left(network, [(images, images)])
+    (left,) = average.final_weights(network, [(images, images)])
     network.load_state_dict(left)
     chosen = (1, 2) if key == "swa" else (0, 2)
     for name, parameter in network.named_parameters():
@@ -131,7 +131,7 @@ def test_batch_norm_of_an_average_is_as_torch_would_recompute_it():
     reference = networks.build(loaded.network)
     reference.load_state_dict(network.state_dict())
     update_bn(batches, reference)
-    (left,) = average.left(network, batches)
+    (left,) = average.final_weights(network, batches)
     expected = reference.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in left.items())
 
@@ -144,7 +144,7 @@ def test_batch_norm_can_be_averaged_like_the_weights():
         network(torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8))
         states.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
         average.add(network, epoch, {"score": 0.5})
-    (left,) = average.left(network, [])  # no image is needed
+    (left,) = average.final_weights(network, [])  # no image is needed
     for name, tensor in left.items():
         if tensor.is_floating_point():
             assert torch.allclose(tensor, (states[0][name] + states[1][name]) / 2, atol=1e-6), name
