@@ -15,27 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 from kit.competition import image_files, labels, layout, pictures, rle, row_format, shapes
 from kit.competition.labels import Labels
+from kit.competition.pictures import Mask
 from kit.competition.row_format import RowFormat
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError, printable
 from kit.core.files import is_file_or_raise
-
-
-class Truth(NamedTuple):
-    """The mask of an image."""
-
-    pixels: np.ndarray
-    """bool (H, W)."""
-    note: str = ""
-    """What is to be known of the picture that it was read from, a colon, and how it is read."""
-    regions: np.ndarray | None = None
-    """int (H, W): the number of each pixel's region, 0 for none; None where regions are components."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +101,7 @@ class ImageFolder:
         """The most common (height, width) that truth is given at."""
         return Counter(map(self.shape_of, self.sizes)).most_common(1)[0][0]
 
-    def truth(self, image: str) -> Truth | None:
+    def truth(self, image: str) -> Mask | None:
         """The mask of an image, of `shape_of`; None where it is not known.
 
         Raises:
@@ -123,10 +110,7 @@ class ImageFolder:
         shape = self.shape_of(image)
         if image in self.masks:
             path = self.masks[image]
-            if self.label is None:
-                found = Truth(*pictures.read_mask(path))
-            else:
-                found = Truth(pictures.read_label(path, self.label))
+            found = pictures.read_mask(path, self.label)
             if not shapes.are_proportional(found.pixels.shape, shape):
                 sizes = ["×".join(map(str, size)) for size in (found.pixels.shape, shape)]
                 raise KitError(
@@ -137,11 +121,11 @@ class ImageFolder:
                 return found
             note = found.note or "is of another size: resized to its image"
             regions = None if found.regions is None else shapes.resized(found.regions, shape)
-            return Truth(shapes.resized(found.pixels, shape), note, regions)
+            return Mask(shapes.resized(found.pixels, shape), note, regions)
         if image not in self.labels:
             return None
         try:
-            return Truth(self.format.mask(self.labels[image], shape, image))
+            return Mask(self.format.mask(self.labels[image], shape, image))
         except KitError as error:
             raise layout.broken_row(self.labels_path or self.folder, error, self.labels[image], shape) from None
 

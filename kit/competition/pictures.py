@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -83,38 +84,41 @@ def luminance(pixels: np.ndarray) -> np.ndarray:
     return np.array(Image.fromarray(colours).convert("L"))
 
 
-def read_mask(path: Path | str) -> tuple[np.ndarray, str, np.ndarray | None]:
+class Mask(NamedTuple):
+    """What a picture of a mask holds."""
+
+    pixels: np.ndarray
+    """bool (H, W)."""
+    note: str = ""
+    """What is to be known of the picture, a colon, and how it is read."""
+    regions: np.ndarray | None = None
+    """int (H, W): the number of each pixel's region, 0 for none; None where regions are components."""
+
+
+def read_mask(path: Path | str, label: int | None = None) -> Mask:
     """The mask that a picture holds, whatever it was drawn with: foreground on a black or transparent background.
 
     Where the opaque part of a picture with transparency is of one colour, that part is the mask. A palette's indices
     are labels, but for those that are black. Few small values, such as 1, 2, 3, each are a region. Where there are more
     than two levels, as after JPEG or a resize, the brighter half is the mask.
 
-    Returns:
-        The mask, bool (H, W); what is to be known of it, a colon, and how it is read, or nothing; and int (H, W), the
-        number of each pixel's region, 0 for none, where the picture tells regions apart, else None.
+    Args:
+        label: Foreground is just this value, a grey level or an index of the palette; None: as above.
 
     Raises:
-        KitError: as `read`, or it cannot be told which part is the mask.
+        KitError: as `read`, or it cannot be told which part is the mask, or a JPEG is asked for a value, which it does
+            not keep.
     """
     picture = _decoded(path)
+    if label is not None:
+        if _is_lossy(picture):
+            raise KitError(f"{printable(path)}: is a JPEG, whose values are not exact: export the masks as PNG")
+        exact = picture.mode == "P" or picture.mode.startswith(("I", "F"))
+        return Mask(np.asarray(picture if exact else picture.convert("L")) == label)
     try:
         return _foreground(_levels(picture), _is_lossy(picture))
     except ValueError as error:  # what makes it ambiguous, and what to do
         raise KitError(f"{printable(path)}: {error}") from None
-
-
-def read_label(path: Path | str, label: int) -> np.ndarray:
-    """Where a picture has just this value, a grey level or an index of its palette: bool (H, W).
-
-    Raises:
-        KitError: as `read`, or the picture has no exact values: it is a JPEG, or its colours are not indexed.
-    """
-    picture = _decoded(path)
-    if _is_lossy(picture):
-        raise KitError(f"{printable(path)}: is a JPEG, whose values are not exact: export the masks as PNG")
-    values = np.asarray(picture if picture.mode == "P" or picture.mode.startswith(("I", "F")) else picture.convert("L"))
-    return values == label
 
 
 def shape_of(path: Path | str) -> tuple[int, int]:
@@ -202,8 +206,8 @@ def _levels(picture: Image.Image) -> np.ndarray:
     return brightest
 
 
-def _foreground(levels: np.ndarray, lossy: bool) -> tuple[np.ndarray, str, np.ndarray | None]:
-    """What `read_mask` returns, of levels (H, W) of 0 and more.
+def _foreground(levels: np.ndarray, lossy: bool) -> Mask:
+    """The mask of levels (H, W) of 0 and more.
 
     Raises:
         ValueError: it cannot be told which levels are foreground.
@@ -211,19 +215,21 @@ def _foreground(levels: np.ndarray, lossy: bool) -> tuple[np.ndarray, str, np.nd
     used = np.unique(levels)
     low, high, drawn = used[0], used[-1], not lossy and len(used) <= _FEW
     if lossy and 0 < high < _DARK:
-        return levels < 0, f"is a JPEG with no level above {high}: it counts as all black", None
+        return Mask(levels < 0, f"is a JPEG with no level above {high}: it counts as all black")
     if high > 0 and (low == high or (lossy and high - low < _DARK)) and high not in (255, 65535):
         raise ValueError(f"has no level but {high:g}: draw the mask white on black")
     if low == high or (drawn and low == 0 and len(used) == 2):
-        return levels > 0, "", None
+        return Mask(levels > 0)
     if drawn and high <= _FEW and np.issubdtype(levels.dtype, np.integer):
         if low > 0:
             raise ValueError(f"has no background: its values are {_listed(used)}, none of them 0: draw it black")
-        return levels > 0, f"has the values {_listed(used[1:])}: each is a region; --label takes one alone", levels
+        return Mask(
+            levels > 0, f"has the values {_listed(used[1:])}: each is a region; --label takes one alone", levels
+        )
     if drawn and _has_areas_between(levels, used):
         raise ValueError(f"has the levels {_listed(used)}, as of several classes: choose one with --label")
     note = "has more than two grey levels: the brighter half is the mask" if len(used) > 2 else ""
-    return levels > high / 2, note, None
+    return Mask(levels > high / 2, note)
 
 
 def _has_areas_between(levels: np.ndarray, used: np.ndarray) -> bool:

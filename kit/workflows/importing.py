@@ -12,7 +12,8 @@ import numpy as np
 
 from kit.competition import dicom_writer, finding, labels, levels, mirror, pictures, rle, scoring, shapes, submission
 from kit.competition.dicom import report_bad
-from kit.competition.mirror import ImageFolder, Truth
+from kit.competition.mirror import ImageFolder
+from kit.competition.pictures import Mask
 from kit.core.errors import KitError, printable
 from kit.core.files import is_file_or_raise, read_json, replacing_folder, write_csv, write_json, write_text
 from kit.core.parallel import map_in_order
@@ -172,7 +173,7 @@ def _keep(old: Path, new: Path) -> None:
         log.info("%s: kept", printable(path))
 
 
-def _regions(found: ImageFolder, image: str, truth: Truth) -> list[str]:
+def _regions(found: ImageFolder, image: str, truth: Mask) -> list[str]:
     """The rows of an image: those that its label file has, or one for each region or component of its mask picture."""
     if image in found.labels:
         return [found.format.as_gaps(row, truth.pixels.shape, image) for row in found.labels[image]]

@@ -106,8 +106,8 @@ def test_few_small_values_are_regions(tmp_path, mode):
     assert (mask == (values > 0)).all()
     assert note.startswith("has the values 1, 2, 3: ")
     assert (regions == values).all()
-    assert (pictures.read_label(path, 2) == (values == 2)).all()
-    assert not pictures.read_label(path, 7).any()
+    assert (pictures.read_mask(path, 2).pixels == (values == 2)).all()
+    assert not pictures.read_mask(path, 7).pixels.any()
 
 
 def test_a_jpeg_that_is_nearly_black_has_no_mask(tmp_path):
@@ -120,7 +120,7 @@ def test_a_jpeg_that_is_nearly_black_has_no_mask(tmp_path):
     assert (pictures.read_mask(saved(tmp_path, blocks, "m.jpg", quality=95))[0] == (blocks > 0)).mean() > 0.999
     assert pictures.read_mask(saved(tmp_path, blocks * 0 + 255, "m.jpg"))[0].all()
     with pytest.raises(KitError, match=r"m\.jpg: is a JPEG, whose values are not exact"):
-        pictures.read_label(path, 1)
+        pictures.read_mask(path, 1)
 
 
 CLASSES = GREY * 127
@@ -148,7 +148,7 @@ def test_what_cannot_be_told_is_refused(tmp_path, name):
 
 def test_a_class_is_taken_by_its_level(tmp_path):
     path = saved(tmp_path, CLASSES)
-    assert (pictures.read_label(path, 255) == (CLASSES == 255)).all()
+    assert (pictures.read_mask(path, 255).pixels == (CLASSES == 255)).all()
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
