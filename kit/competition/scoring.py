@@ -156,7 +156,7 @@ def format_dice(figures: Mapping[str, Any]) -> str:
     return f"{figures['dice']:.4f}" + (f" ({beside})" if beside else "")
 
 
-def verdict(figures: Mapping[str, Any], page: Path | None = None) -> str:
+def verdict(figures: Mapping[str, Any], page: Path | str | None = None) -> str:
     """What to do about a run that is no better than an empty submission, in a line; empty for a run that is.
 
     Args:
