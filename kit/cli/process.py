@@ -52,10 +52,11 @@ def main(verbs: typer.Typer = app, name: str = "kit") -> None:
     try:
         with stoppable():
             code = _run(verbs, name, sys.argv[1:])
-    except (KitError, OSError) as error:
+    except (KitError, OSError, MemoryError) as error:
         if logger.isEnabledFor(logging.DEBUG):
             logging.getLogger(__name__).debug("where it came from:", exc_info=True)
-        print(f"kit: {spelled(str(of_system(error) if isinstance(error, OSError) else error))}", file=sys.stderr)
+        told = error if isinstance(error, KitError) else of_system(error)
+        print(f"kit: {spelled(str(told))}", file=sys.stderr)
         code = 2
     except RuntimeError as error:
         if not lost_process(error):

@@ -160,7 +160,7 @@ def _as_kit_error(path: Path | str) -> Iterator[None]:
     """Turns whatever a broken file makes pydicom and its decoders raise into one line that names the file."""
     try:
         yield
-    except KitError:
+    except (KitError, MemoryError):  # the second says nothing of the file
         raise
     except Undecodable as error:
         raise KitError(f"{printable(path)}: {error}") from None
@@ -256,6 +256,8 @@ def _decoded(dataset: pydicom.Dataset) -> tuple[bytes, np.ndarray | None, str]:
             return frame, None, ""
         depth = jpeg.depth_of_2000(frame) if syntax in JPEG2000TransferSyntaxes else None
         return frame, *levels.scaled(dataset, depth)
+    except MemoryError:
+        raise
     except Exception as error:  # cut, damaged, or of a kind that no decoder here knows
         how = f"{printable(syntax.name) or 'no transfer syntax'}, {type(error).__name__}"
         raise Undecodable(

@@ -60,6 +60,8 @@ def _grey(frame: bytes, shape: tuple[int, int]) -> np.ndarray:
             if (size := image.size[::-1]) == shape:  # nothing is decoded before
                 image.draft("L", image.size)
                 return np.asarray(image if image.mode == "L" else image.convert("L"))  # converting copies
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow raises what its parts raise
         raise Undecodable("pixels cannot be decoded (not a whole JPEG stream): fetch the file again") from error
     raise Undecodable(f"pixels are {size}, not {shape} as its header says: fetch it again")

@@ -157,7 +157,7 @@ def _opened(path: Path | str, decode: bool) -> tuple[Image.Image, tuple[int, int
                 width != height and picture.format != "TIFF" and picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
             ):
                 width, height = height, width  # Pillow says TIFF's upright size by itself
-        except KitError:
+        except (KitError, MemoryError):  # the second says nothing of the file
             raise
         except Image.DecompressionBombError as error:  # found before Pillow tells the size
             count = int(re.findall(r"\d+", str(error))[0])

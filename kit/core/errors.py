@@ -44,6 +44,15 @@ def printable(text: object) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in readable)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "image"), counted(0, "image")
+    ('1 image', '0 images')
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def advice(error: OSError) -> str:
     """What an error of the operating system means, and what to do about it."""
     return _ADVICE.get(error.errno or 0) or printable(error.strerror or error)
@@ -72,8 +81,10 @@ def system_error(error: BaseException) -> OSError | None:
     return None
 
 
-def of_system(error: OSError) -> KitError:
+def of_system(error: OSError | MemoryError) -> KitError:
     """An error of the operating system that nothing else has explained, as one line."""
+    if isinstance(error, MemoryError):
+        return KitError(_ADVICE[errno.ENOMEM])
     named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     return KitError(f"{printable(named)}: {advice(error)}" if named else advice(error))
 

@@ -2,14 +2,13 @@
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from kit import lineage, phantom
 from kit.competition.finding import PNEUMOTHORAX
 from kit.competition.layout import Competition
 from kit.core.files import sha256
-from kit.core.version import VERSION
+from kit.core.version import VERSION, installed
 from kit.report import figures, stats
 from kit.report.document import Card
 from kit.run import Run
@@ -83,13 +82,8 @@ def card(run: Run, competition: Competition) -> Card:
 
 def software() -> dict[str, str]:
     """The versions that this page was made with, by name."""
-    found = {"kit": VERSION, "Python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    packages = {name: installed(name) or "not installed" for name in PACKAGES}
+    return {"kit": VERSION, "Python": platform.python_version()} | packages
 
 
 def machine() -> dict[str, str]:

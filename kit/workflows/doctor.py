@@ -7,11 +7,11 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from kit.core.errors import KitError
 from kit.core.parallel import cores
+from kit.core.version import installed
 from kit.kaggle import credentials
 from kit.workflows.workspace import Workspace
 
@@ -73,7 +73,7 @@ def _bad(good: bool, advice: str) -> tuple[str, bool]:
 
 def _packages() -> Check:
     """The versions in use, and whether they are those that the kit is pinned to."""
-    found = {name: _version(name) for name in _PACKAGES}
+    found = {name: installed(name) for name in _PACKAGES}
     missing = [name for name, version in found.items() if version is None]
     listed = ", ".join(f"{name} {version}" for name, version in found.items() if version)
     if missing:
@@ -87,13 +87,6 @@ def _packages() -> Check:
 def _plain(version: str | None) -> str:
     """A version without what a build adds to it, as `+cu130`."""
     return (version or "").partition("+")[0]
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _decoders() -> Check:

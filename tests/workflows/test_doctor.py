@@ -76,5 +76,5 @@ def test_a_gpu_whose_first_operation_fails_is_an_error(tmp_path, monkeypatch, br
 
 
 def test_other_versions_than_the_pinned_ones_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor.metadata, "version", lambda name: "0.1")
+    monkeypatch.setattr(doctor, "installed", lambda name: "0.1")
     assert "requirements.txt has torch" in signs(tmp_path)["packages"].advice
