@@ -1,12 +1,12 @@
 """The options that several verbs share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.core.errors import KitError
+from kit.core.errors import KitError, did_you_mean
 
 if TYPE_CHECKING:
     from kit.recipes.schema import Recipe
@@ -57,6 +57,17 @@ Source = Annotated[
 ]
 NO_SOURCES: list[str] = []
 RunFolder = Annotated[Path | None, typer.Option(help="The run; default: runs/NAME/RECIPE of the data and the recipe.")]
+
+
+def one_of(*words: str) -> Callable[[typer.CallbackParam, str], str]:
+    """The callback of an option that takes one of some words; others are refused before what goes with them."""
+
+    def check(option: typer.CallbackParam, word: str) -> str:
+        if word not in words:
+            raise KitError(f"{option.opts[0]} {word}: choose {' or '.join(words)}{did_you_mean(word, words)}")
+        return word
+
+    return check
 
 
 def recipe_for(data: Path, name: str | None) -> str:

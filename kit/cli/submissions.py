@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import app, verb
-from kit.cli.options import DEMO, UNCHANGED, CompetitionName, Overrides, RecipeName, SkipBad, recipe_for
+from kit.cli.options import DEMO, UNCHANGED, CompetitionName, Overrides, RecipeName, SkipBad, one_of, recipe_for
 from kit.cli.spelling import say
 from kit.core.errors import KitError
 from kit.workflows.workspace import Workspace
@@ -61,7 +61,9 @@ def submit_predictions(
     ] = None,
     recipe: RecipeName = None,
     overrides: Overrides = UNCHANGED,
-    to: Annotated[str, typer.Option(metavar="TO", help="local or kaggle.")] = "local",
+    to: Annotated[
+        str, typer.Option(metavar="TO", callback=one_of("local", "kaggle"), help="local or kaggle.")
+    ] = "local",
     file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A submission from elsewhere instead of the run's.")
     ] = None,

@@ -5,7 +5,6 @@ had time to catch up; where they do not show it then, a person is told to look, 
 when it has looked for as long again. A look is no proof against another machine that acts in the same second.
 """
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
@@ -14,7 +13,7 @@ from kit.core import files
 from kit.core.documents import read_document
 from kit.core.errors import KitError
 from kit.kaggle.retry import Failure, Refused
-from kit.kaggle.waiting import waiting
+from kit.kaggle.waiting import wait_for
 
 T = TypeVar("T")
 State = Literal["begun", "told"]
@@ -89,12 +88,9 @@ def wait_until_listed(what: str, look: Callable[[], T | None]) -> T | None:
     Raises:
         Failure: Kaggle cannot be asked.
     """
-    end = time.monotonic() + CATCH_UP
-    with waiting(f"looking for {what} in Kaggle's list", "run the same command to resume") as line:
-        while (found := look()) is None and (rest := end - time.monotonic()) > 0:
-            line.seconds()
-            time.sleep(min(PAUSE, rest))
-    return found
+    return wait_for(
+        look, lambda: f"looking for {what} in Kaggle's list", "run the same command to resume", CATCH_UP, PAUSE
+    )
 
 
 def _not_listed() -> str:

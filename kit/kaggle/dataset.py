@@ -1,8 +1,7 @@
 """A kernel's files as a private data set on Kaggle: created or versioned once, and checked file by file."""
 
 import hashlib
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
@@ -13,6 +12,7 @@ from kagglesdk.datasets.types.dataset_api_service import (
     ApiDatasetNewFile,
     ApiGetDatasetStatusRequest,
     ApiListDatasetFilesRequest,
+    ApiListDatasetFilesResponse,
 )
 from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus as Status
 
@@ -21,7 +21,7 @@ from kit.kaggle import acting
 from kit.kaggle.client import Client
 from kit.kaggle.retry import Refused
 from kit.kaggle.transfer import upload
-from kit.kaggle.waiting import waiting
+from kit.kaggle.waiting import wait_for
 
 PATIENCE = 1800.0
 """Seconds to wait for Kaggle to take the files in."""
@@ -62,24 +62,20 @@ def push(client: Client, owner: str, slug: str, folder: Path, journal: Path) -> 
     act = acting.Journal(journal, f"files {hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:12]}")
     fresh = acting.send_once(f"the files of {owner}/{slug}", look, act, prepare)
     act.write(None)
-    _wait(client, owner, slug, wanted)
+    missing = sorted(wanted)
+
+    def taken() -> bool | None:
+        now = status(client, owner, slug)
+        if now in (Status.FAILED, Status.DELETED):
+            raise KitError(f"{owner}/{slug}: Kaggle says {now.name}: look at it on kaggle.com, then push again")
+        have = listed(client, owner, slug) if now == Status.READY else {}
+        missing[:] = sorted(name for name in {*wanted, *have} if have.get(name) != wanted.get(name))
+        return None if missing else True
+
+    interrupted = "run the same command to resume"
+    if not wait_for(taken, lambda: "Kaggle takes the files in", interrupted, PATIENCE, POLL):
+        raise KitError(f"{owner}/{slug}: is not complete after {PATIENCE:.0f} s: {', '.join(missing)}: push again")
     return fresh
-
-
-def _wait(client: Client, owner: str, slug: str, wanted: dict[str, int]) -> None:
-    with waiting("Kaggle takes the files in", "run the same command to resume") as line:
-        while True:
-            now = status(client, owner, slug)
-            if now in (Status.FAILED, Status.DELETED):
-                raise KitError(f"{owner}/{slug}: Kaggle says {now.name}: look at it on kaggle.com, then push again")
-            have = listed(client, owner, slug) if now == Status.READY else {}
-            if have == wanted:
-                return
-            if line.seconds() > PATIENCE:
-                break
-            time.sleep(POLL)
-    wrong = sorted(name for name in wanted if have.get(name) != wanted[name])
-    raise KitError(f"{owner}/{slug}: is not complete after {PATIENCE:.0f} s: {', '.join(wrong) or now}: push again")
 
 
 def status(client: Client, owner: str, slug: str) -> Status | None:
@@ -96,10 +92,46 @@ def status(client: Client, owner: str, slug: str) -> Status | None:
 
 def listed(client: Client, owner: str, slug: str) -> dict[str, int]:
     """Size of each file of the last version by its name."""
+    return {file.name: file.total_bytes for page in pages(client, owner, slug) for file in page.dataset_files or []}
+
+
+def pages(client: Client, owner: str, slug: str) -> Iterator[ApiListDatasetFilesResponse]:
+    """The files of the last version of anybody's data set, page by page."""
     request = ApiListDatasetFilesRequest()
     request.owner_slug, request.dataset_slug, request.page_size = owner, slug, 200
-    pages = client.pages(client.datasets.list_dataset_files, request)
-    return {file.name: file.total_bytes for page in pages for file in page.dataset_files or []}
+    return client.pages(client.datasets.list_dataset_files, request)
+
+
+def split(option: str, name: str) -> tuple[str, str]:
+    """Owner and name of a data set.
+
+    Args:
+        option: That it was given by.
+
+    >>> split("--source", "ada/lungs")
+    ('ada', 'lungs')
+    """
+    owner, slash, slug = name.partition("/")
+    if not (owner and slash and slug) or "/" in slug:
+        raise KitError(f"{option} {name}: is not OWNER/NAME, as in the address of a data set on kaggle.com")
+    return owner, slug
+
+
+def require(client: Client, option: str, name: str) -> None:
+    """Refuses a data set that the account cannot use.
+
+    Raises:
+        KitError: there is none of that name, or it is private to somebody else.
+    """
+    try:
+        next(pages(client, *split(option, name)))
+    except Refused as failure:
+        if failure.status not in (403, 404):
+            raise
+        raise KitError(
+            f"{option} {name}: there is no such data set on Kaggle, or it is not for this account: check its address, "
+            f"kaggle.com/datasets/{name}, or have its owner share it"
+        ) from None
 
 
 def create_request(owner: str, slug: str, tokens: list[str]) -> ApiCreateDatasetRequest:

@@ -16,13 +16,14 @@ from typing import Any
 
 import requests
 from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFilesRequest, ApiListDataFilesRequest
-from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest, ApiListDatasetFilesRequest
+from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
 
 from kit.core import files
 from kit.core.errors import KitError
 from kit.core.progress import progress
-from kit.kaggle import transfer
+from kit.kaggle import dataset, transfer
 from kit.kaggle.client import Client
+from kit.kaggle.retry import Refused, retrying
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +42,9 @@ def download_competition(client: Client, name: str, folder: Path) -> bool:
     Raises:
         KitError: the rules are not accepted, the archive is broken, or a listed file is not in it.
     """
-
-    def open_archive() -> requests.Response:
-        request = ApiDownloadDataFilesRequest()
-        request.competition_name = name
-        return client.ask(client.competitions.download_data_files, request)
-
     listed = list_files(client, name)
     sizes = {path: file["size"] for path, file in listed.items()}
-    fresh = _bring_up_to_date(client, open_archive, folder, name, listed, sizes)
+    fresh = _bring_up_to_date(client, lambda: _open_competition(client, name), folder, name, listed, sizes)
     if missing := [path for path, size in sizes.items() if _size(folder / path) != size]:
         raise KitError(f"{folder}: {missing[0]} and {len(missing) - 1} more are not as Kaggle lists them: try again")
     return fresh
@@ -64,18 +59,14 @@ def download_dataset(client: Client, name: str, folder: Path) -> bool:
     Raises:
         KitError: there is no such data set, or the archive is broken.
     """
-    owner, slash, slug = name.partition("/")
-    if not (owner and slash and slug):
-        raise KitError(f"--dataset {name}: is not OWNER/SLUG, as in its address")
+    owner, slug = dataset.split("--dataset", name)
 
     def open_archive() -> requests.Response:
         request = ApiDownloadDatasetRequest()
         request.owner_slug, request.dataset_slug = owner, slug
         return client.ask(client.datasets.download_dataset, request)
 
-    request = ApiListDatasetFilesRequest()
-    request.owner_slug, request.dataset_slug, request.page_size = owner, slug, 200
-    pages = client.pages(client.datasets.list_dataset_files, request)
+    pages = dataset.pages(client, owner, slug)
     listed = {file.name: _listed(file) for page in pages for file in page.dataset_files or []}
     return _bring_up_to_date(client, open_archive, folder, slug, listed, None)
 
@@ -86,6 +77,26 @@ def list_files(client: Client, name: str) -> dict[str, File]:
     request.competition_name, request.page_size = name, 200
     pages = client.pages(client.competitions.list_data_files, request)
     return {file.name: _listed(file) for page in pages for file in page.files or []}
+
+
+def require_accepted(client: Client, name: str) -> None:
+    """Refuses a competition whose rules the account has not accepted: no kernel of its gets the files.
+
+    Raises:
+        Refused: they are not for the account.
+    """
+    try:
+        retrying(lambda _: _open_competition(client, name).close())
+    except Refused as failure:
+        if failure.status == 403:  # else it may have none, and what it has Kaggle says of the kernel
+            raise
+
+
+def _open_competition(client: Client, name: str) -> requests.Response:
+    """All files of a competition as one archive, which is not read yet."""
+    request = ApiDownloadDataFilesRequest()
+    request.competition_name = name
+    return client.ask(client.competitions.download_data_files, request)
 
 
 def _listed(file: Any) -> File:

@@ -3,9 +3,9 @@
 import contextlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-import requests
 from kagglesdk.kernels.types.kernels_api_service import (
     ApiGetKernelSessionStatusRequest,
     ApiListKernelSessionOutputRequest,
@@ -41,9 +41,6 @@ def fetch_submission(client: Client, owner: str, slug: str, version: int, compet
         raise KitError(f"{owner}/{slug}/{version}: has written {wrote}, no {SUBMISSION}: see its log")
     path = FOLDER / slug / SUBMISSION
 
-    def open_output() -> requests.Response:
-        return client.storage().get(urls[SUBMISSION], stream=True)
-
     def check(part: Path) -> None:
         try:
             submission.check(part, competition.sample_ids, competition.shapes)
@@ -52,8 +49,13 @@ def fetch_submission(client: Client, owner: str, slug: str, version: int, compet
             raise KitError(f"{owner}/{slug}/{version}: {problem}; correct the kernel and push it again") from None
 
     path.unlink(missing_ok=True)
-    transfer.download(client, open_output, path, check)
+    download(client, urls[SUBMISSION], path, check)
     return path
+
+
+def download(client: Client, url: str, path: Path, check: Callable[[Path], object]) -> None:
+    """Fetches a file that a version has written, from where `list_output` says; see `transfer.download`."""
+    transfer.download(client, lambda: client.storage().get(url, stream=True), path, check)
 
 
 def session(client: Client, owner: str, slug: str, version: int) -> tuple[Status, str]:

@@ -1,41 +1,39 @@
-"""A line that shows how long something of Kaggle's takes."""
+"""Asking Kaggle again and again until something has come about: the one way of waiting."""
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TypeVar
 
 from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
-
-class Line:
-    """What it says, and since when."""
-
-    def __init__(self, bar: tqdm) -> None:
-        self._bar, self._begin = bar, time.monotonic()
-
-    def seconds(self) -> float:
-        """Since the line began; shown again."""
-        self._bar.update()
-        return time.monotonic() - self._begin
-
-    def say(self, what: str) -> None:
-        """Changes its text."""
-        self._bar.set_description_str(what)
+T = TypeVar("T")
 
 
-@contextmanager
-def waiting(what: str, interrupted: str) -> Iterator[Line]:
-    """Shows `what` and the time, on a terminal alone, after two seconds.
+def wait_for(
+    look: Callable[[], T | None], what: Callable[[], str], interrupted: str, patience: float, pause: float
+) -> T | None:
+    """What `look` gives in the end; None where it gave nothing for as long as `patience`.
+
+    On a terminal alone a line shows `what` and the time, after two seconds.
 
     Args:
+        look: Gives what is waited for, or None while there is nothing.
+        what: Says what it is, and how far; asked at each look.
         interrupted: What to tell a person who does not wait any longer.
+        patience: Seconds; the last look is at their end.
+        pause: Seconds between two looks.
     """
-    with tqdm(desc=what, bar_format="{desc} {elapsed}", delay=2, leave=False, disable=None) as bar:
+    end = time.monotonic() + patience
+    with tqdm(bar_format="{desc} {elapsed}", delay=2, leave=False, disable=None) as bar:
         try:
-            yield Line(bar)
+            while (found := look()) is None and (rest := end - time.monotonic()) > 0:
+                bar.set_description_str(what(), refresh=False)
+                bar.update()
+                time.sleep(min(pause, rest))
         except (KeyboardInterrupt, SystemExit):  # The second is what a signal becomes in a verb.
             log.warning("interrupted: %s", interrupted)
             raise
+    return found

@@ -1,7 +1,6 @@
 """A kernel's way to Kaggle: its files, its script, its run, and what it has written."""
 
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from kit.core.errors import KitError
 from kit.kaggle import acting, dataset, kernel_output
 from kit.kaggle.client import Client
 from kit.kaggle.retry import Refused, Unsettled
-from kit.kaggle.waiting import waiting
+from kit.kaggle.waiting import wait_for
 from kit.kernel import identity, metadata
 from kit.kernel.bundle import Kernel
 
@@ -30,8 +29,8 @@ CANCELLED = (Status.CANCEL_REQUESTED, Status.CANCEL_ACKNOWLEDGED)
 FAILED = (Status.ERROR, *CANCELLED)
 _REMEDIES = {
     "not enough memory": "give the same command with the SET that it names: what was trained is kept",
-    "disk (is full|quota)|No space left": "Kaggle's disk is full: ask for fewer folds or a smaller size, as another run"
-    " (SET='name=…')",
+    "disk (is full|quota)|No space left|are free: make room": "Kaggle's disk is full: ask for fewer folds or a smaller"
+    " size, as another run (SET='name=…')",
     "memory is used up|signal 9|more memory than": "the machine has too little memory: give the same command, which"
     " goes on from the last epoch; if it fails again, ask for smaller stages",
     "quota": "wait for the hours of the next week, then give the same command",
@@ -62,7 +61,11 @@ def push(
         say(f"{owner}/{kernel.dataset}: {'uploaded' if fresh else 'up to date'}, its files are those of the manifest")
         version = save(client, kernel, owner)
     say(f"{owner}/{kernel.name}/{version}: runs")
-    wait(client, kernel, owner, version)
+    now, reason = wait_until_ended(client, kernel, owner, version)
+    if now != Status.COMPLETE:
+        _, log = kernel_output.list_output(client, owner, kernel.name, version)
+        name, remedy = f"{owner}/{kernel.name}/{version}", "correct it, build and push again"
+        raise KitError(failure_of(name, reason or now.name, log, remedy))
     path = kernel_output.fetch_submission(client, owner, kernel.name, version, competition)
     say(f"{path}: a valid submission; {compared(path, kernel.rehearsed)}")
     return path, version
@@ -171,19 +174,6 @@ def _listed(client: Client, kernel: Kernel, owner: str) -> tuple[int, str]:
     return answer.metadata.current_version_number or 1, (answer.blob.source or "") if answer.blob else ""
 
 
-def wait(client: Client, kernel: Kernel, owner: str, version: int) -> None:
-    """Returns when the run of a version is complete.
-
-    Raises:
-        KitError: it failed; the end of its log is shown.
-    """
-    now, reason = wait_until_ended(client, kernel, owner, version)
-    if now != Status.COMPLETE:
-        _, log = kernel_output.list_output(client, owner, kernel.name, version)
-        name, remedy = f"{owner}/{kernel.name}/{version}", "correct it, build and push again"
-        raise KitError(failure_of(name, reason or now.name, log, remedy))
-
-
 def failure_of(name: str, reason: str, log: str, remedy: str) -> str:
     """What to say of a version that failed: what to do, why it failed, and the end of its log."""
     told = "\n  ".join([reason, *log.strip().splitlines()[-10:]])
@@ -211,20 +201,25 @@ def wait_until_ended(
     Raises:
         KitError: it runs for longer than Kaggle lets it.
     """
-    name = f"{owner}/{kernel.name}/{version}"
-    with waiting("on Kaggle:", f"{name} runs on: run the same command to resume") as line:
-        while True:
-            try:
-                now, reason = kernel_output.session(client, owner, kernel.name, version)
-                line.say(f"{name} on Kaggle: {now.name.lower()}")
-                if now == Status.COMPLETE or now in FAILED:
-                    return now, reason
-                look()
-            except Unsettled as failure:
-                line.say(f"{name} on Kaggle: {failure}")
-            if line.seconds() > PATIENCE:
-                raise KitError(f"{name}: has not ended after {PATIENCE:.0f} s: push again later")
-            time.sleep(POLL)
+    name, state = f"{owner}/{kernel.name}/{version}", ""
+
+    def ended() -> tuple[Status, str] | None:
+        nonlocal state
+        try:
+            now, reason = kernel_output.session(client, owner, kernel.name, version)
+            state = now.name.lower()
+            if now == Status.COMPLETE or now in FAILED:
+                return now, reason
+            look()
+        except Unsettled as failure:
+            state = str(failure)
+        return None
+
+    interrupted = f"{name} runs on: run the same command to resume"
+    found = wait_for(ended, lambda: f"{name} on Kaggle: {state}", interrupted, PATIENCE, POLL)
+    if found is None:
+        raise KitError(f"{name}: has not ended after {PATIENCE:.0f} s: run the same command later")
+    return found
 
 
 def compared(path: Path, rehearsed: Path) -> str:

@@ -20,7 +20,7 @@ from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus as Status
 
 from kit.core import files
 from kit.core.errors import KitError
-from kit.kaggle import dataset, kernel_output, transfer
+from kit.kaggle import dataset, kernel_output
 from kit.kaggle.client import Client
 from kit.kaggle.retry import Failure
 from kit.kernel import push, session
@@ -28,10 +28,12 @@ from kit.kernel.bundle import Kernel
 from kit.kernel.session import Session
 from kit.run import Run
 
-_TOLD = re.compile(r"epoch \d+/\d+: loss|^will use up to|^no GPU|^GPUs: |^session \d+|^time is up|OOF maps")
+_TOLD = re.compile(
+    r"epoch \d+/\d+: loss|^will use up to|^no GPU|^GPUs: |^session \d+|^prediction of|^time is up|OOF maps"
+)
 """Lines of a session's log that are shown here."""
 
-_REMEDY = "see why, then give the same command, which tries its session again"
+_REMEDY = "see why, then give the same command, which tries it again"
 
 Say = Callable[[str], None]
 
@@ -47,13 +49,20 @@ class Ended(NamedTuple):
 
 
 def train(
-    client: Client, owner: str, kernel: Kernel, prepare: Callable[[int], None], say: Say, patient: bool = True
+    client: Client,
+    owner: str,
+    kernel: Kernel,
+    prepare: Callable[[int], None],
+    say: Say,
+    patient: bool = True,
+    what: str = "session {} begins",
 ) -> Ended | None:
-    """Runs sessions until one says that all is trained.
+    """Runs sessions until one says that all is done.
 
     Args:
         kernel: The one that trains.
         prepare: Builds it for the session of that number.
+        what: What to say of a session that begins, with its number.
         patient: Wait for each session; else return as soon as one runs.
 
     Returns:
@@ -62,7 +71,7 @@ def train(
     Raises:
         KitError: a session fails, Kaggle does not take it, or whether it has cannot be known.
     """
-    with files.locked(kernel.journal, busy="it is trained by another command: wait for that one to finish"):
+    with files.locked(kernel.journal, busy="another command is at it: wait for that one to finish"):
         watched = False
         while True:
             number, text = push.newest_version(client, kernel, owner)
@@ -83,9 +92,9 @@ def train(
                 if ended.problem and watched:
                     raise KitError(ended.problem)
                 if ended.problem:
-                    say(f"{ended.problem}\n{name}: the session is tried again")
+                    say(f"{ended.problem}\n{name}: it is tried again")
                 following = ended.session.number + 1 if ended.session else _number_in(text)
-            say(f"{_quota(client)}session {following} begins")
+            say(f"{_quota(client)}{what.format(following)}")
             prepare(following)
             dataset.push(client, owner, kernel.dataset, kernel.bundle, kernel.journal)
             push.save(client, kernel, owner)
@@ -147,14 +156,10 @@ def fetch(client: Client, owner: str, kernel: Kernel, ended: Ended, target: Path
         if place not in urls:
             raise KitError(f"{owner}/{kernel.name}/{ended.version}: has no {place} in its output: look at kaggle.com")
         if not ((part / name).is_file() and files.sha256(part / name) == digest):
-            _download(client, urls[place], part / name, partial(verify, digest=digest))
+            kernel_output.download(client, urls[place], part / name, partial(verify, digest=digest))
     check(Run(part))
     files.write_json(part / session.FETCHED, ended.session.model_dump(mode="json"))
     part.rename(target)
-
-
-def _download(client: Client, url: str, path: Path, check: Callable[[Path], object]) -> None:
-    transfer.download(client, lambda: client.storage().get(url, stream=True), path, check)
 
 
 def _read(client: Client, owner: str, kernel: Kernel, version: int, now: Status, reason: str) -> Ended:
@@ -162,13 +167,13 @@ def _read(client: Client, owner: str, kernel: Kernel, version: int, now: Status,
     urls, log = kernel_output.list_output(client, owner, kernel.name, version)
     name = f"{owner}/{kernel.name}/{version}"
     if now in push.CANCELLED:
-        return Ended(version, None, f"{name}: was cancelled on Kaggle: the same command tries its session again")
+        return Ended(version, None, f"{name}: was cancelled on Kaggle: the same command tries it again")
     if now != Status.COMPLETE or session.NAME not in urls:
         reason = reason or (now.name if now != Status.COMPLETE else f"it has written no {session.NAME}")
         return Ended(version, None, push.failure_of(name, reason, log, _REMEDY))
     path = kernel_output.FOLDER / kernel.name / session.NAME
     path.unlink(missing_ok=True)
-    _download(client, urls[session.NAME], path, session.read)
+    kernel_output.download(client, urls[session.NAME], path, session.read)
     left = session.read(path)
     return Ended(version, left, push.failure_of(name, left.reason, log, _REMEDY) if left.state == "failed" else "")
 

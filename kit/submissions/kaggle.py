@@ -1,9 +1,8 @@
 """A submission's way to Kaggle: sent once, found again after whatever went wrong, its score waited for."""
 
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from kagglesdk.competitions.types.submission_status import SubmissionStatus
 
 from kit.competition import layout
 from kit.core import files
-from kit.core.errors import KitError, printable
+from kit.core.errors import KitError, counted, printable
 from kit.kaggle import acting, download, kernel_output, retry
 from kit.kaggle.client import Client
 from kit.kaggle.transfer import upload
-from kit.kaggle.waiting import waiting
+from kit.kaggle.waiting import wait_for
 from kit.submissions import ledger
 from kit.submissions.recording import Mark, digest_of, is_of, mark_of, record
 from kit.submissions.submit import Ask, Outcome, checked_copy, keep_nothing, never, record_built
@@ -33,8 +32,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 900.0
 """Seconds to wait for a score."""
-POLL = 1.0
-"""Seconds between the first two looks for a score; each pause is longer, up to 15 of them."""
+POLL = 3.0
+"""Seconds between two looks for a score."""
 PAGE = 20
 """Submissions on a page of Kaggle's list, where it does not say that there is another."""
 
@@ -131,7 +130,7 @@ def _submit(
     ref = acting.send_once(
         f"the submission of {path}",
         lambda: next((one.ref for one in place.listed() if mark_of(one.description) == mark), None),
-        _Record(place, description),
+        replace(place, description=description),
         prepare,
     )
     place.received(path, ref)
@@ -140,7 +139,7 @@ def _submit(
 
 @dataclass(frozen=True)
 class _Place:
-    """Where one file or kernel's version goes, and what the ledger and Kaggle know of it there."""
+    """Where one file or kernel's version goes, and what the ledger and Kaggle know of it there; an `acting.Record`."""
 
     client: Client
     name: str
@@ -148,6 +147,8 @@ class _Place:
     sha256: str
     kernel: str
     """`OWNER/SLUG/VERSION` of which the file is the output; empty: the file itself is submitted."""
+    description: str = ""
+    """What Kaggle is to know it by."""
 
     @property
     def destination(self) -> str:
@@ -163,7 +164,7 @@ class _Place:
         return [one for one in known if one.identity == (self.kernel or self.sha256)]
 
     def entry(self) -> ledger.Entry | None:
-        return next(reversed(self.entries()), None)
+        return ledger.find(self.book, self.kernel or self.sha256, self.destination)
 
     def recorded(self) -> set[int]:
         """Numbers of its submissions that the ledger knows."""
@@ -178,6 +179,18 @@ class _Place:
         named = {"kernel": self.kernel} if self.kernel else {}
         ledger.append(self.book, event, self.sha256, destination=self.destination, **named, **fields)
 
+    def state(self) -> acting.State | None:
+        """Of its last upload."""
+        entry = self.entry()
+        return entry.unknown if entry else None
+
+    def write(self, state: acting.State | None) -> None:
+        """Tells the ledger what is known of the upload."""
+        if state == "begun":
+            self.record("validated", description=self.description)
+        else:
+            self.record("unconfirmed" if state else "refused")
+
     def received(self, path: Path, ref: int) -> None:
         """Tells the ledger that Kaggle has it."""
         try:
@@ -185,24 +198,6 @@ class _Place:
         except KitError as error:
             told = f"{path}: submitted to {self.destination} as {ref}, which cannot be recorded: {error}"
             raise KitError(f"{told}; then run the same command: it finds the submission") from None
-
-
-@dataclass(frozen=True)
-class _Record:
-    """What the ledger remembers of an upload; an `acting.Record`."""
-
-    place: _Place
-    description: str
-
-    def state(self) -> acting.State | None:
-        entry = self.place.entry()
-        return entry.unknown if entry else None
-
-    def write(self, state: acting.State | None) -> None:
-        if state == "begun":
-            self.place.record("validated", description=self.description)
-        else:
-            self.place.record("unconfirmed" if state else "refused")
 
 
 def submissions(client: Client, name: str) -> list[ApiSubmission]:
@@ -257,7 +252,7 @@ def _spend(client: Client, name: str, yes: bool, ask: Ask) -> None:
         if limits.num_allowed_now <= 0:
             until = "the competition's whole allowance is used up" if limits.limited_by_total else retry.reset_text()
             raise KitError(f"{name}: not submitted: no submission is left today ({limits.num_today} made): {until}")
-        left = f"{name}: {limits.num_allowed_now} submissions left today ({limits.num_today} made)"
+        left = f"{name}: {counted(limits.num_allowed_now, 'submission')} left today ({limits.num_today} made)"
         log.info("%s", left)
     if not yes and not ask(f"{left}. Submit?"):
         raise KitError(f"{name}: not submitted: not confirmed: --yes skips the question")
@@ -311,11 +306,11 @@ def _scored(place: _Place, ref: int) -> ledger.Entry:
 
 
 def _wait(place: _Place, ref: int) -> ApiSubmission | None:
-    """The submission once it is scored; as it is after fifteen minutes."""
-    with waiting("waiting for the score", "the submission stands; `make scores` asks for its score") as line:
-        for pause in count(1):
-            found = next((one for one in submissions(place.client, place.name) if one.ref == ref), None)
-            if (found and found.status != SubmissionStatus.PENDING) or line.seconds() > PATIENCE:
-                return found
-            time.sleep(POLL * min(pause, 15))
-    raise AssertionError
+    """The submission once it is scored; None where it is not for fifteen minutes."""
+
+    def scored() -> ApiSubmission | None:
+        found = (one for one in submissions(place.client, place.name) if one.ref == ref)
+        return next((one for one in found if one.status != SubmissionStatus.PENDING), None)
+
+    interrupted = "the submission stands; `make scores` asks for its score"
+    return wait_for(scored, lambda: "waiting for the score", interrupted, PATIENCE, POLL)

@@ -37,8 +37,6 @@ def submit(
         file: A submission from elsewhere instead of the run's.
         kernel: `OWNER/SLUG/VERSION` whose output is submitted instead.
     """
-    if to not in ("local", "kaggle"):
-        raise KitError(f"--to {to}: choose local or kaggle")
     if to == "kaggle" and Path(data).resolve() == Path(workspace.demo).resolve():
         raise KitError(f"--to kaggle: {data} holds phantoms: give a competition's folder with --data")
     competition = workspace.open_data(data)

@@ -103,9 +103,10 @@ def main(kills: int, seed: int = 0, kinds: Collection[str] = KINDS) -> dict[str,
     import lungs
     import made_kernel
     import trained_there
-    from kaggle_server import TOKEN, Kaggle
+    from kaggle_server import TOKEN, Kaggle, zipped
 
     server = Kaggle()
+    server.mirrors["ada/lungs"] = zipped({})
     dice = random.Random(seed)
     killed = dict.fromkeys(kinds, 0)
     with tempfile.TemporaryDirectory() as home:

@@ -115,7 +115,7 @@ def test_no_path_leads_out_of_the_folder(tmp_path):
 
 @pytest.mark.parametrize("name", ["train", "a/", "/b"])
 def test_a_dataset_has_an_owner(client, folder, name):
-    with pytest.raises(KitError, match="is not OWNER/SLUG"):
+    with pytest.raises(KitError, match=r"--dataset .*: is not OWNER/NAME"):
         download.download_dataset(client, name, folder)
 
 

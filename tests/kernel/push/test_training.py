@@ -150,7 +150,7 @@ def test_a_version_that_kaggle_does_not_list_yet_is_not_saved_again(site):
         train()
 
 
-TRY = "see why, then give the same command, which tries its session again"
+TRY = "see why, then give the same command, which tries it again"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_what_a_session_fails_of_is_told_with_what_to_do(reason, remedy):
     ("end", "told"),
     [
         ("ERROR", f"failed on Kaggle: {TRY}:\n  out of order\n  line 0"),
-        ("CANCEL_ACKNOWLEDGED", "was cancelled on Kaggle: the same command tries its session again"),
+        ("CANCEL_ACKNOWLEDGED", "was cancelled on Kaggle: the same command tries it again"),
     ],
 )
 def test_a_version_that_fails_is_told_and_its_session_tried_again_by_the_next_command(site, end, told):
@@ -208,7 +208,7 @@ def test_a_session_that_says_why_it_failed_is_followed_by_another(site):
         train()
     said = []
     train(said.append)
-    assert "the session is tried again" in said[0]
+    assert "it is tried again" in said[0]
     assert sessions(site) == [1, 2, 3]
 
 
@@ -246,6 +246,6 @@ def test_what_kaggle_refuses_is_told(site, monkeypatch):
 
 def test_two_commands_at_once_are_one(site):
     kernel = trained_there.made(1)
-    with files.locked(kernel.journal), pytest.raises(KitError, match="it is trained by another command"):
+    with files.locked(kernel.journal), pytest.raises(KitError, match="another command is at it"):
         train()
     assert site.kernels == {}
