@@ -76,10 +76,9 @@ def build_kernel(
         wanted = load_recipe(data, recipe, overrides)
         order = train_on_kaggle.Order(data, wanted, chosen, source, time_limit)
         built = train_on_kaggle.build(workspace, order, notebook, say)
-        say(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
-        return
-    found = _run(workspace, run, data, recipe, overrides)
-    built = kernel.build(workspace, found, data, chosen, gpu, time_limit, notebook)
+    else:
+        found = _run(workspace, run, data, recipe, overrides)
+        built = kernel.build(workspace, found, data, chosen, gpu, time_limit, notebook)
     say(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
 
 

@@ -18,10 +18,10 @@ from kit.cli.options import (
     Source,
     UserName,
     load_recipe,
+    one_of,
     recipe_for,
 )
 from kit.cli.spelling import say
-from kit.core.errors import KitError
 from kit.workflows.workspace import Workspace
 
 
@@ -61,7 +61,12 @@ def train_all(
     ] = None,
     skip_bad: SkipBad = False,
     on: Annotated[
-        str, typer.Option(metavar="ON", help="Where to train: here, or on kaggle, on its GPUs, session by session.")
+        str,
+        typer.Option(
+            metavar="ON",
+            callback=one_of("here", "kaggle"),
+            help="Where to train: here, or on kaggle, on its GPUs, session by session.",
+        ),
     ] = "here",
     source: Source = NO_SOURCES,
     time_limit: Annotated[
@@ -83,25 +88,27 @@ def train_all(
 ) -> None:
     """Train all stages of all folds, predict the out-of-fold maps and choose the thresholds."""
     from kit import recipes
-    from kit.report import summary
-    from kit.workflows.jobs import train_side_by_side
-    from kit.workflows.train import Job, train
 
-    if on not in ("here", "kaggle"):
-        raise KitError(f"--on {on}: choose here or kaggle")
     if on == "kaggle":
         from kit.kaggle import settings
-        from kit.workflows import train_on_kaggle
+        from kit.kernel import bundle
 
         chosen = settings.load(competition, user)
-        orders = [
-            train_on_kaggle.Order(data, recipes.load(one, overrides), chosen, source, time_limit, not predict_only)
-            for one in sweep or [recipe_for(data, recipe)]
-        ]
+        asked = [recipes.load(one, overrides) for one in sweep or [recipe_for(data, recipe)]]
+        bundle.check_apart([one.name for one in asked])  # before all that takes seconds to import
+
+        from kit.report import summary
+        from kit.workflows import train_on_kaggle
+
+        orders = [train_on_kaggle.Order(data, one, chosen, source, time_limit, not predict_only) for one in asked]
         what = "predicted" if predict_only else "trained"
         for run in train_on_kaggle.train_there(Workspace(), orders, not no_wait, say):
             say(f"{run.folder}: {what} on Kaggle, nothing left to do\n{summary.describe(run)}")
         return
+    from kit.report import summary
+    from kit.workflows.jobs import train_side_by_side
+    from kit.workflows.train import Job, train
+
     name = recipe_for(data, recipe)
     wanted = recipes.load(name, overrides)
     job = Job(data, wanted, fold, skip_bad, logger)

@@ -144,6 +144,23 @@ def kernel_of(run: Run, purpose: str = "") -> Kernel:
     return Kernel(slug)
 
 
+def check_apart(names: Sequence[str]) -> None:
+    """Refuses names of recipes of which two would be one run, or one kernel.
+
+    Raises:
+        KitError: there are such two.
+    """
+    taken: dict[str, str] = {}
+    for name in names:
+        slug = kernel_of(Run(Path("data", name))).slug
+        if slug in taken:
+            which = (
+                f"{name} is there twice" if taken[slug] == name else f"{taken[slug]} and {name} are one kernel's name"
+            )
+            raise KitError(f"--sweep: {which}: name each run of its own, with `name: …` in its recipe")
+        taken[slug] = name
+
+
 def build(
     run: Run,
     competition: str = metadata.COMPETITION,
@@ -212,14 +229,14 @@ def write_code(
     notebook: bool,
     competitions: Sequence[str],
     datasets: Sequence[str] = (),
-    kernels: Sequence[str] = (),
+    resumes: bool = False,
 ) -> None:
     """Writes a kernel's script, or the notebook made of it, and its metadata.
 
     Args:
         competitions: Names of those whose data it gets.
         datasets: Each `OWNER/NAME` that it gets beside its own.
-        kernels: Each `OWNER/NAME` whose last output it gets.
+        resumes: It gets the output of its version before.
 
     Raises:
         KitError: it is larger than Kaggle takes.
@@ -230,18 +247,9 @@ def write_code(
         raise KitError(f"{target}: is larger than the {LARGEST_CODE} bytes that Kaggle takes")
     other.unlink(missing_ok=True)
     files.write_text(target, text)
-    inputs = [f"{user}/{kernel.dataset}", *datasets]
-    about = metadata.make(kernel.name, target.name, user, gpu, inputs, competitions, kernels)
+    inputs, before = [f"{user}/{kernel.dataset}", *datasets], [f"{user}/{kernel.name}"] if resumes else []
+    about = metadata.make(kernel.name, target.name, user, gpu, inputs, competitions, before)
     files.write_json(kernel.metadata, about.model_dump())
-
-
-def trained(kernel: Kernel) -> Trained:
-    """All that the bundle of a kernel predicts with.
-
-    Raises:
-        KitError: the bundle is not whole.
-    """
-    return read_bundle(kernel.bundle)
 
 
 def read_bundle(folder: Path) -> Trained:

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +23,9 @@ import numpy as np
 import torch
 
 from kit.competition import pictures, submission
-from kit.core.errors import KitError
+from kit.core.errors import KitError, counted, of_system
 from kit.core.parallel import WORKERS, batches
-from kit.data.resize import resize_image
+from kit.core.version import installed
 from kit.inference import maps, rules, thresholds_file
 from kit.inference.masks import MaskEncoder
 from kit.inference.model import Map, Model
@@ -60,19 +59,21 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
         deadline: When to stop predicting, by `time.monotonic()`; images that are left get an empty mask.
 
     Raises:
-        KitError: there are no test images, or some could be read and not be predicted; the submission is valid all the
-            same, and holds what was found of the others.
+        KitError: there are no test images, some could be read and not be predicted, or there is no memory to read
+            them; the submission is valid all the same, and holds what was found of the others.
     """
     begin = clock()
-    log.info("python %s, %s", sys.version.split()[0], ", ".join(f"{name} {_version(name)}" for name in PACKAGES))
+    log.info("python %s, %s", sys.version.split()[0], ", ".join(f"{name} {installed(name)}" for name in PACKAGES))
     devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())] or [CPU]
     names = [torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu" for device in devices]
     log.info("devices: %s", ", ".join(names))
     ids = list(submission.read(output))
     paths = inputs.find_images(competition, ids)
-    log.info("%d images to predict, %d of them there", len(ids), len(paths))
+    log.info("%s to predict, %d of them there", counted(len(ids), "image"), len(paths))
     if not paths:
-        raise KitError(f"{competition}: has none of the {len(ids)} images: attach the competition to the kernel")
+        raise KitError(
+            f"{competition}: none of {counted(len(ids), 'image')} is there: attach the competition to the kernel"
+        )
     work = _Work(read_bundle(bundle), paths, deadline)
 
     def publish() -> None:
@@ -81,22 +82,24 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
 
     try:
         work.run(devices, publish)
+    except MemoryError as error:
+        raise of_system(error) from error
     finally:
         publish()
     for reason in work.unread.values():
         log.warning("left empty: %s", reason)
     done = {*work.unread, *work.failed}
     if late := [name for name in paths if name not in work.masks and name not in done]:
-        log.warning("left empty, time was up: %d of %d images: %s", len(late), len(paths), " ".join(late))
+        log.warning("left empty, time was up: %d of %s: %s", len(late), counted(len(paths), "image"), " ".join(late))
     if absent := [name for name in ids if name not in paths]:
         log.warning("left empty, no such file: %s", " ".join(absent))
     submission.check(output, ids, dict.fromkeys(ids, NO_SHAPE) | work.shapes)
     filled = sum(mask != "-1" for mask in work.masks.rle().values())
-    log.info("%s: %d rows, %d with a mask, in %.0f s", output, len(ids), filled, clock() - begin)
+    log.info("%s: %s, %d with a mask, in %.0f s", output, counted(len(ids), "row"), filled, clock() - begin)
     if work.failed:
         name, error = next(iter(work.failed.items()))
         raise KitError(
-            f"{len(work.failed)} images cannot be predicted, {name} is the first "
+            f"{counted(len(work.failed), 'image')} cannot be predicted, {name} is the first "
             f"({type(error).__name__}: {error}): correct that and build the kernel again"
         )
 
@@ -116,8 +119,7 @@ class _Work:
     """Why an image that was read has no answer."""
 
     def __post_init__(self) -> None:
-        parts = [part.stages[-1] for part in self.trained.recipe.parts()]
-        self._sizes, self._batch = {part.size for part in parts}, max(part.batch_size for part in parts)
+        self._model = Model(self.trained.recipe, {}, None)  # for what needs no networks: each device loads its own
         found = thresholds_file.read(self.trained.thresholds)
         # The hidden test set comes as a whole, so that a share of its images can be given masks.
         self.masks = MaskEncoder(rules.read(self.trained.thresholds), found.share)
@@ -125,7 +127,7 @@ class _Work:
 
     def run(self, devices: Sequence[torch.device], publish: Callable[[], None]) -> None:
         """Predicts until all is done or time is up; `publish` is called every minute."""
-        most = self._batch * (MORE if devices[0].type == "cuda" else 1)
+        most = self._model.batch_size * (MORE if devices[0].type == "cuda" else 1)
         ids, lock = list(self.paths), threading.Lock()
         read_ahead = batches(
             len(ids),
@@ -179,8 +181,8 @@ class _Work:
         try:
             pixels = pictures.read_image(self.paths[name]).pixels
             self.shapes[name] = pixels.shape
-            return {size: resize_image(pixels, size) for size in self._sizes}
-        except KitError:
+            return self._model.resized(pixels)
+        except (KitError, MemoryError):
             raise
         except Exception as error:
             raise KitError(f"{self.paths[name]}: cannot be read ({type(error).__name__}: {error})") from error
@@ -245,7 +247,7 @@ def answer_all(
             try:
                 found |= zip(some, answer(rung, [images[index] for index in some]), strict=True)
             except Exception as error:
-                log.warning("%d images, %s: %s: %s", len(some), rung, type(error).__name__, error)
+                log.warning("%s, %s: %s: %s", counted(len(some), "image"), rung, type(error).__name__, error)
                 errors |= dict.fromkeys(some, error)
                 if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) and safer:
                     ladder.remove(rung)
@@ -286,8 +288,8 @@ class Pace:
         level = next(fitting, last)
         if level != self._level:
             log.warning(
-                "%.0f images in %.0f s: going on with %d of %d passes through a network an image",
-                images,
+                "%s in %.0f s: going on with %d of %d passes through a network an image",
+                counted(round(images), "image"),
                 seconds,
                 self._efforts[level],
                 self._efforts[0],
@@ -315,10 +317,3 @@ def variants(trained: Trained, device: torch.device) -> list[Model]:
         for folds in range(max(map(len, whole.models.values())), 0, -1)
     ]
     return [*cut, replace(cut[-1], mirrored=False)] if whole.recipe.tta else cut
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "-"

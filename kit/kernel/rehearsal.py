@@ -17,7 +17,7 @@ from PIL import Image
 
 from kit.competition import pictures, rle, scoring, shapes, submission
 from kit.competition.shapes import Shape
-from kit.core.errors import KitError
+from kit.core.errors import KitError, counted
 from kit.core.files import read_text
 from kit.core.progress import working
 from kit.kernel import code, metadata
@@ -113,7 +113,7 @@ def rehearse(
             known[len(wanted), layout.hostile] = written
             if number == 0:
                 submission.write(kernel.rehearsed, written.items())
-            say(f"{layout}: {len(wanted)} images, {told}; {log.splitlines()[-1]}")
+            say(f"{layout}: {counted(len(wanted), 'image')}, {told}; {log.splitlines()[-1]}")
 
 
 def spoil(images: dict[str, Path], folder: Path) -> dict[str, Path]:
@@ -185,7 +185,7 @@ def compare(kernel: Kernel, ours: Rows, theirs: Rows, shape: Shape, exact: bool)
         dices[name] = scoring.dice(*masks)
     worst = min(dices, key=lambda name: dices[name])
     mean = float(np.mean([dices.get(name, 1.0) for name in ours]))
-    told = f"{len(different)} masks differ from those predicted here, mean Dice to them {mean:.4f}"
+    told = f"{counted(len(different), 'mask')} unlike those predicted here, mean Dice to them {mean:.4f}"
     if mean < CLOSE:
         raise KitError(f"{kernel.code}: {told} over all {len(ours)} images, {dices[worst]:.4f} for {worst}")
     return told

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from kit.kernel.environment import Environment
 
+REHEARSAL = "KIT_REHEARSAL"
+"""Set in the environment of a rehearsal, which goes without a GPU."""
 SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "usr", "etc")
 """Folders of this machine that a kernel sees and cannot change."""
 ENTER = """
@@ -86,6 +88,7 @@ class Sandbox:
             "LANG": "C.UTF-8",
             "KAGGLE_KERNEL_RUN_TYPE": "Batch",
             "KAGGLE_IS_COMPETITION_RERUN": "1" if rerun else "",
+            REHEARSAL: "1",
             "MPLBACKEND": "agg",
             "OMP_WAIT_POLICY": "PASSIVE",  # A spinning thread takes the core that another one needs.
             "SYSTEM": " ".join(SYSTEM),

@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -62,8 +63,12 @@ def find_bundle() -> Path:
     for manifest in (path for place in places for path in sorted(place.rglob("manifest.json"))):
         if sha256(manifest) == MANIFEST or (not MANIFEST and '"kernel": ' in manifest.read_text("utf-8", "replace")):
             return manifest.parent
-    listed = sorted(map(str, (ROOT / "input").glob("*/*")))
-    raise RuntimeError(f"dataset {DATASET}: no manifest.json with SHA-256 {MANIFEST} in {places}, only {listed}")
+    listed = ", ".join(sorted(path.relative_to(ROOT / "input").as_posix() for path in (ROOT / "input").glob("*/*")))
+    build = f", with the manifest.json of this build ({MANIFEST[:12]}…)" if MANIFEST else ""
+    raise RuntimeError(
+        f"the data set {DATASET}{build} is not attached: click Add Input, look for its name among your data sets, add "
+        f"it and run this again (on Colab put its files below MyDrive/kit/input/); attached is {listed or 'nothing'}"
+    )
 
 
 def verify(bundle: Path) -> None:
@@ -78,21 +83,28 @@ def verify(bundle: Path) -> None:
 # %% A GPU, if it works
 # Some that are there cannot compute anything: the image's libraries are built for others, or a driver hangs.
 
+DEVICES = Path("/dev")
 PROBE = """
 import torch
+assert torch.cuda.is_available(), "torch finds none"
 for number in range(torch.cuda.device_count()):
     x = torch.ones(64, 64, device=f"cuda:{number}")
     assert (x @ x).sum().item() == 64**3
-assert torch.cuda.is_available(), "there is none"
+print(torch.cuda.device_count())
 """
 PATIENCE = 120  # seconds
 
 
-def choose_device() -> None:
-    """Hides the GPUs if they do not compute: the image's CUDA libraries may not serve them, or a driver hangs."""
+def choose_device() -> int:
+    """How many GPUs compute; hides them all where one does not, as the image's libraries may not serve it."""
+    if not any(DEVICES.glob("nvidia*")) and shutil.which("nvidia-smi") is None:
+        logging.info("no GPU: the machine has none")
+        return 0
+    probe = [sys.executable, "-c", PROBE]
     try:
-        subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=PATIENCE, check=True)
+        return int(subprocess.run(probe, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout)
     except subprocess.SubprocessError as error:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         told = (getattr(error, "stderr", None) or "").strip().splitlines() or [str(error)]
         logging.info("no GPU to work with: %s", told[-1])
+        return 0

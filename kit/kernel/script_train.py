@@ -9,6 +9,7 @@ before Kaggle ends it; `session.json` beside the run tells whether there is more
 import logging
 import sys
 import zipfile
+from pathlib import Path
 
 from kit.kernel.script_shared import BEGIN, ROOT, TIME_LIMIT, choose_device, find_bundle, verify
 
@@ -19,12 +20,12 @@ from kit.kernel.script_shared import BEGIN, ROOT, TIME_LIMIT, choose_device, fin
 SESSION = 1  # A later one must find the output of the one before.
 
 
-def main() -> None:
-    """Trains until all is done, or time is up."""
+def main() -> Path:
+    """Trains until all is done, or time is up; gives the folder of the bundle."""
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout, force=True)
     bundle = find_bundle()
     verify(bundle)
-    choose_device()
+    devices = choose_device()
     packages = ROOT / "temp" / "packages"  # Not kept as output; processes that train find them by this path.
     for wheel in sorted(bundle.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
@@ -32,8 +33,9 @@ def main() -> None:
     sys.path.insert(0, str(packages))
     from kit.kernel import session
 
-    session.run(bundle, ROOT, packages, SESSION, BEGIN + TIME_LIMIT)
+    session.run(bundle, ROOT, packages, SESSION, BEGIN + TIME_LIMIT, devices)
+    return bundle
 
 
 if __name__ == "__main__":
-    main()
+    BUNDLE = main()

@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
 from kit import recipes
 from kit.competition import dicom_writer, pictures
 from kit.core import files
 from kit.core.distributed import PRETRAINED, STAND_INS
 from kit.core.documents import Count, Document, Sha256, read_document
-from kit.core.errors import KitError
-from kit.core.parallel import gpus, map_in_order
+from kit.core.errors import KitError, counted
+from kit.core.parallel import map_in_order
 from kit.data.folds import Folds, read_table
 from kit.kernel import inputs
 from kit.kernel.bundle import Manifest, read_manifest
+from kit.kernel.sandbox import REHEARSAL
 from kit.recipes.schema import Recipe
 from kit.run import Run
 
@@ -45,7 +45,13 @@ PATIENCE = 300.0
 """Seconds that a process has to end in, once it was told to."""
 POLL = 0.5
 """Seconds from one look at it to the next."""
+NO_GPU = (
+    "Kaggle has granted no GPU that computes: see there that the account's telephone number is confirmed and that "
+    "hours on GPUs are left this week; by hand, choose the accelerator GPU T4 x2 (Colab: Runtime, Change runtime type)"
+)
 clock = time.monotonic
+RESERVE = 10**6
+"""Bytes that are held while a session works, and given up for its last word: a full disk must not swallow that."""
 _STEPS = (".ckpt", ".safetensors", ".npy")
 """Endings of files by which a session goes further than the one before."""
 
@@ -57,10 +63,12 @@ class Plan(Manifest):
     """Name of the data set."""
     recipe: str
     """Name of the recipe."""
+    fold_file: str
+    """Name of the fold file."""
     tests: Count
     """Number of its test images, which are predicted once all is trained."""
-    carried: dict[str, str] = Field(default_factory=dict)
-    """Names in the bundle of files of finished runs, by their path in the working folder."""
+    carried: dict[str, str]
+    """Names in the bundle of recipe, folds, tables and files of finished runs, by their path in the working folder."""
     trains: bool = True
     """Else the test images are predicted by the finished run of the recipe."""
 
@@ -100,7 +108,7 @@ def read(path: Path) -> Session:
     return read_document(path, Session, "attach the output of another version")
 
 
-def run(bundle: Path, root: Path, packages: Path, least: int, deadline: float) -> Session:
+def run(bundle: Path, root: Path, packages: Path, least: int, deadline: float, devices: int) -> Session:
     """Trains until all is done or time is up.
 
     Args:
@@ -109,6 +117,8 @@ def run(bundle: Path, root: Path, packages: Path, least: int, deadline: float) -
         packages: Folder to import from.
         least: Number of the session; from 2 on the output of an earlier one must be there.
         deadline: When to stop, by `clock`.
+        devices: Number of GPUs that compute. Without one nothing is trained but in a rehearsal: the hours of a session
+            would go, and little come of them.
 
     Raises:
         KitError: the output of the session before is not attached, or not as it was left.
@@ -119,26 +129,28 @@ def run(bundle: Path, root: Path, packages: Path, least: int, deadline: float) -
         raise KitError(f"{root / 'input'}: the output of the version before, with its {NAME}, is not attached: add it")
     number = before.number + 1 if before else 1
     known = before.files if before else {}
-    log.info("session %d of %s: %d files of earlier ones are there", number, plan.run, len(known))
+    what = f"session {number} of {plan.run}" if plan.trains else f"prediction of the test images of {plan.data}"
+    log.info("%s: %s of earlier ones", what, counted(len(known), "file"))
     state: Literal["done", "cut", "failed"] = "failed"
     reason = ""
     try:
         shutil.rmtree(work / "runs", ignore_errors=True)
-        for name, path in plan.carried.items():
-            files.copy(bundle / path, work / name)
         (work / "runs" / plan.run).parent.mkdir(parents=True, exist_ok=True)
         (kept / plan.run).mkdir(parents=True, exist_ok=True)
+        (kept / plan.run / ".reserve").write_bytes(bytes(RESERVE))
         (work / "runs" / plan.run).symlink_to(kept / plan.run)
-        state, reason = _work(bundle, plan, root / "input", work, packages, deadline)
+        state, reason = _work(bundle, plan, root / "input", work, packages, deadline, devices)
+    except KitError as error:
+        reason = str(error)
     except Exception as error:  # what was trained is kept for the next session, whatever ended this one
-        log.exception("the session has failed")
+        log.exception("it has failed")
         reason = f"{type(error).__name__}: {error}"
     left = _left(kept / plan.run)
     if state == "cut" and not any(known.get(name) != left[name] for name in left if name.endswith(_STEPS)):
         state, reason = "failed", "time was up before anything was finished: allow more with --time-limit"
     session = Session(run=plan.run, number=number, state=state, reason=reason, files=left)
     files.write_json(root / "working" / NAME, session.model_dump(mode="json"))
-    log.info("session %d of %s: %s%s", number, plan.run, state, reason and f": {reason}")
+    log.info("%s: %s%s", what, state, reason and f": {reason}")
     return session
 
 
@@ -173,16 +185,16 @@ def hash_pixels(pixels: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
-def lay_out(bundle: Path, folder: Path, target: Path) -> dict[str, str]:
-    """Makes the competition's folder as it is where the kernel was built: its images, and its tables.
+def lay_out(bundle: Path, folder: Path, work: Path) -> dict[str, str]:
+    """Makes the working folder as it is where the kernel was built: the data's images, and what was carried along.
 
     An image is a link to the very file, or a DICOM file made of any other that holds the same pixels, at its size or
     resized as an import does: of a mirror of pictures the import was made here and the pictures are there.
 
     Args:
-        bundle: With the tables, and with the hashes of each image.
+        bundle: With what was carried along, and with the hashes of each image.
         folder: Of all inputs; images are found in any folders and archives below it.
-        target: The competition's folder.
+        work: The working folder.
 
     Returns:
         The SHA-256 of the file that each one that was made stands for, by its own.
@@ -191,14 +203,15 @@ def lay_out(bundle: Path, folder: Path, target: Path) -> dict[str, str]:
         KitError: images are missing, or are others than where the kernel was built.
     """
     images: dict[str, Image] = read_document(bundle / "images.json", dict[str, Image], "build the kernel again")
-    shutil.rmtree(target, ignore_errors=True)
-    for place in {(target / name).parent for name in images}:
+    for data in {Path(*Path(name).parts[:2]) for name in images}:
+        shutil.rmtree(work / data, ignore_errors=True)
+    for place in {(work / name).parent for name in images}:
         place.mkdir(parents=True, exist_ok=True)
     missing, looked_at = dict(images), dict[str, Path]()
     stand_ins: dict[str, str] = {}
     for offered in inputs.offers(folder, lambda: {image.id for image in missing.values()}):
         wanted = [(name, image, offered[image.id]) for name, image in missing.items() if image.id in offered]
-        placed = map_in_order(lambda one: _place(one[2], one[1], target / one[0]), wanted)
+        placed = map_in_order(lambda one: _place(one[2], one[1], work / one[0]), wanted)
         for (name, image, paths), digest in zip(wanted, placed, strict=True):
             if digest is None:
                 looked_at[name] = paths[0]
@@ -213,9 +226,10 @@ def lay_out(bundle: Path, folder: Path, target: Path) -> dict[str, str]:
             f"{len(missing)} of {len(images)} images are not there as they are where the kernel was built ({problem}): "
             "attach the data set that holds those very images (--source OWNER/NAME)"
         )
-    log.info("%d images, %d of them made of files that hold the same pixels", len(images), len(stand_ins))
-    for path in bundle.glob("data.*"):
-        files.copy(path, target / path.name.removeprefix("data."))
+    told = "%s, %d of them made of files that hold the same pixels"
+    log.info(told, counted(len(images), "image"), len(stand_ins))
+    for name, path in read_manifest(bundle, Plan).carried.items():
+        files.copy(bundle / path, work / name)
     return stand_ins
 
 
@@ -234,23 +248,21 @@ def _place(paths: Iterable[Path], image: Image, target: Path) -> str | None:
 
 
 def _work(
-    bundle: Path, plan: Plan, attached: Path, work: Path, packages: Path, deadline: float
+    bundle: Path, plan: Plan, attached: Path, work: Path, packages: Path, deadline: float, devices: int
 ) -> tuple[Literal["done", "cut", "failed"], str]:
     """Lays out, trains and predicts; how that ended, and why."""
+    if not devices and REHEARSAL not in os.environ:
+        return "failed", NO_GPU
+    log.info("GPUs: %s", devices or "none, as in a rehearsal")
     stand_ins = work / "stand-ins.json"
-    files.write_json(stand_ins, lay_out(bundle, attached, work / "data" / plan.data))
-    fold_file = next(bundle.glob("folds.*"))
-    files.copy(fold_file, work / "folds" / fold_file.name.removeprefix("folds."))
-    recipe = work / f"{plan.recipe}.yaml"
-    files.copy(bundle / "recipe.yaml", recipe)
-    options = ["--data", f"data/{plan.data}", "--recipe", recipe.name]
-    devices = gpus()
-    log.info("GPUs: %s", len(devices) or "none, so it computes on the CPU")
+    files.write_json(stand_ins, lay_out(bundle, attached, work))
+    options = ["--data", f"data/{plan.data}", "--recipe", f"{plan.recipe}.yaml"]
     commands = []
     if plan.trains:
-        wanted, run = recipes.load(str(recipe)), Run(work / "runs" / plan.run)
-        left = sum(not run.is_trained(wanted, fold) for fold in Folds(read_table(fold_file)).numbers)
-        commands.append([*launcher(wanted, left, len(devices)), *options])
+        wanted, run = recipes.load(str(work / f"{plan.recipe}.yaml")), Run(work / "runs" / plan.run)
+        split = Folds(read_table(work / "folds" / plan.fold_file))
+        left = sum(not run.is_trained(wanted, fold) for fold in split.numbers)
+        commands.append([*launcher(wanted, left, devices), *options])
     if plan.tests:
         commands.append(["-m", "kit", "predict", *options, *([] if plan.trains else ["--trained-on", plan.data])])
     environment = os.environ | {

@@ -4,15 +4,14 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from kit.competition import levels, pictures
 from kit.competition.layout import Competition
 from kit.core import files
 from kit.core.documents import read_document
-from kit.core.errors import KitError
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
+from kit.data.extra import ExtraData
 from kit.kernel import bundle, code, kaggle_image, metadata
 from kit.kernel.bundle import Kernel
 from kit.kernel.session import Image, Plan, hash_pixels
@@ -23,15 +22,6 @@ TIME_LIMIT = 11 * 3600.0
 """Seconds; Kaggle ends a session after twelve hours, and what was trained has to be written before."""
 OUTPUT = 20e9
 """Bytes that Kaggle keeps of what a session leaves."""
-
-
-class Sources(NamedTuple):
-    """Where Kaggle gives a kernel its images from."""
-
-    competitions: Sequence[str]
-    """Names of competitions."""
-    datasets: Sequence[str]
-    """Each `OWNER/NAME`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +35,8 @@ class Work:
     fold_file: Path
     carried: Mapping[str, Path] = field(default_factory=dict)
     """Files of finished runs, by their path in the working folder there."""
+    extra: Mapping[str, ExtraData] = field(default_factory=dict)
+    """Extra data, which are trained on as well, by what `extra.data` says."""
     trains: bool = True
     """Else the finished run, which is carried, predicts the test images."""
 
@@ -66,41 +58,33 @@ class Work:
         name = f"{self.competition.name}/{self.recipe.name}"
         return name if self.trains else f"{name}@{self.competition.name}"
 
+    @property
+    def brought(self) -> dict[str, Path]:
+        """All that it needs beside the recipe and the images, by its path in the working folder there."""
+        found = {**self.carried, f"folds/{self.fold_file.name}": self.fold_file}
+        for data in (self.competition, *(one.competition for one in self.extra.values())):
+            sample = data.sample_path if data is self.competition else None
+            tables = (data.labels_path, sample, data.folder / "patients.csv", data.folder / "sizes.csv")
+            found |= {f"data/{data.name}/{path.name}": path for path in tables if path is not None and path.is_file()}
+        return found
 
-def check(recipe: Recipe) -> None:
-    """Refuses what cannot be trained on Kaggle.
-
-    Raises:
-        KitError: the recipe has extra data.
-    """
-    for part in recipe.parts():
-        if part.extra is not None:
-            raise KitError(
-                f"{recipe.name}: extra data ({part.extra.data}) are not brought to Kaggle: train it on a machine of "
-                "your own (docs/how-to/no-gpu.md), or without them, as another run: SET='extra=null name=…'"
-            )
-
-
-def check_output(recipe: Recipe, output: float) -> None:
-    """Refuses a run that is too large for Kaggle.
-
-    Args:
-        recipe: What is to be trained.
-        output: Bytes that the run takes in the end.
-
-    Raises:
-        KitError: Kaggle keeps less.
-    """
-    if output > OUTPUT:
-        raise KitError(
-            f"{recipe.name}: the run takes up to {output / 1e9:.1f} GB, and Kaggle keeps {OUTPUT / 1e9:.0f} GB: ask "
-            "for fewer folds or a smaller size"
-        )
+    @property
+    def images(self) -> dict[str, tuple[str, Path]]:
+        """Id and file of each image, by its path in the working folder there: those to train on, and to predict."""
+        own = self.competition
+        extra = [one.competition for one in self.extra.values()]
+        listed = [(own, own.train), (own, own.test), *((data, data.train) for data in extra)]
+        return {
+            f"data/{data.name}/{path.relative_to(data.folder).as_posix()}": (image_id, path)
+            for data, images in listed
+            for image_id, path in images.items()
+        }
 
 
 def build(
     work: Work,
-    sources: Sources,
+    datasets: Sequence[str],
+    competitions: Sequence[str] = (),
     user: str = metadata.ACCOUNT,
     time_limit: float = TIME_LIMIT,
     notebook: bool = False,
@@ -109,7 +93,8 @@ def build(
     """Writes the kernel that trains a recipe, or predicts, and its bundle, replacing older ones.
 
     Args:
-        sources: Where Kaggle has the images.
+        datasets: Each `OWNER/NAME` on Kaggle that has images.
+        competitions: Names of those that do.
         time_limit: Seconds after which a session ends.
         session: Number of the session; a later one gets the output of the one before.
 
@@ -122,24 +107,22 @@ def build(
 
     def fill(folder: Path) -> Plan:
         files.write_text(folder / "recipe.yaml", recipe.dump())
-        files.copy(work.fold_file, folder / f"folds.{work.fold_file.name}")
-        for path in _tables(competition):
-            files.copy(path, folder / f"data.{path.name}")
         memo = kernel.bundle.with_name(f"{kernel.slug}.pixels-{levels.READER}.json")
-        files.write_json(folder / "images.json", _images(competition, memo))
+        files.write_json(folder / "images.json", _images(work.images, memo))
         for part in recipe.parts() if work.trains else ():
             target = folder / networks.pretrained_name(part.network)
             if part.network.encoder_weights is not None and not target.exists():
                 networks.save_weights(target, networks.build(part.network).net.encoder)
-        carried = {}
-        for number, (name, path) in enumerate(work.carried.items()):
-            carried[name] = f"carried-{number}{path.suffix}"
-            files.copy(path, folder / carried[name])
+        carried = {f"{recipe.name}.yaml": "recipe.yaml"}
+        for number, (place, path) in enumerate(work.brought.items()):
+            carried[place] = f"{number}-{path.name}"
+            files.copy(path, folder / carried[place])
         return Plan(
             kernel=kernel.slug,
             run=work.name,
             data=competition.name,
             recipe=recipe.name,
+            fold_file=work.fold_file.name,
             tests=len(competition.sample_ids),
             carried=carried,
             trains=work.trains,
@@ -148,8 +131,7 @@ def build(
     bundle.assemble(kernel, fill, kaggle_image.BROUGHT_TO_TRAIN)
     text = code.script("train", kernel.dataset, files.sha256(kernel.manifest), time_limit)
     text = text.replace("SESSION = 1", f"SESSION = {session}")
-    before = [f"{user}/{kernel.slug}{'-nb' if notebook else ''}"] if session > 1 else []
-    bundle.write_code(kernel, text, user, True, notebook, sources.competitions, sources.datasets, before)
+    bundle.write_code(kernel, text, user, True, notebook, competitions, datasets, session > 1)
     return kernel
 
 
@@ -165,22 +147,14 @@ def files_of(run: Run) -> list[Path]:
     return [*weights, *filter(Path.is_file, beside)]
 
 
-def _tables(competition: Competition) -> list[Path]:
-    """The files of a competition's folder beside its images that a training reads."""
-    beside = [competition.folder / name for name in ("patients.csv", "sizes.csv")]
-    known = [competition.labels_path, competition.sample_path, *beside]
-    return [path for path in known if path is not None and path.is_file()]
-
-
-def _images(competition: Competition, memo: Path) -> Mapping[str, dict[str, object]]:
-    """What each image is, by its path in the competition's folder.
+def _images(named: Mapping[str, tuple[str, Path]], memo: Path) -> dict[str, dict[str, object]]:
+    """What each image is, by its name.
 
     Args:
-        competition: Whose images.
+        named: Id and file of each.
         memo: File that keeps what was found of images, so that each is decoded once.
     """
-    paths = [*competition.train.items(), *competition.test.items()]
-    digests = list(map_in_order(files.sha256, [path for _, path in paths]))
+    digests = list(map_in_order(files.sha256, [path for _, path in named.values()]))
     known: dict[str, Image] = {}
     if files.is_file_or_raise(memo):
         known = read_document(memo, dict[str, Image], "remove it and run the same command again")
@@ -192,8 +166,9 @@ def _images(competition: Competition, memo: Path) -> Mapping[str, dict[str, obje
         found = pictures.read_image(path)
         return Image(id=image_id, sha256=digest, shape=found.shape, pixels=hash_pixels(found.pixels))
 
-    images: Iterable[Image] = progress(map_in_order(image, zip(paths, digests, strict=True)), "hashing", len(paths))
+    images: Iterable[Image] = progress(
+        map_in_order(image, zip(named.values(), digests, strict=True)), "hashing", len(named)
+    )
     listed = [one.model_dump(mode="json") for one in images]
     files.write_json(memo, dict(zip(digests, listed, strict=True)))
-    names = [path.relative_to(competition.folder).as_posix() for _, path in paths]
-    return dict(zip(names, listed, strict=True))
+    return dict(zip(named, listed, strict=True))

@@ -77,7 +77,7 @@ class _Stage:
     """The phantoms, the recipe and the sandbox."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox, self._sources = sandbox, train_bundle.Sources([], ["somebody/images"])
+        self._sandbox = sandbox
         phantom.write("data/phantoms", train=10, test=3, size=64)
         self._competition = layout.open_folder("data/phantoms")
         self._recipe = recipes.parse(RECIPE, "the rehearsal's recipe")
@@ -103,7 +103,7 @@ class _Stage:
         shutil.rmtree(self._sandbox.kaggle, ignore_errors=True)
         kernel = train_bundle.build(
             Work(self._run, self._recipe, self._competition, self._folds),
-            self._sources,
+            ["somebody/images"],
             time_limit=limit,
             session=number,
         )

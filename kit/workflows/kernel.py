@@ -85,7 +85,7 @@ def check(workspace: Workspace, run: Run, data: Path | str, images: Path | str |
 
     def predict(paths: dict[str, Path], ids: Sequence[str]) -> dict[str, str]:
         with tempfile.TemporaryDirectory(prefix="kit-reference-") as folder:
-            trained, target, shapes = bundle.trained(kernel), Run(Path(folder)), pictures.shapes_of(paths)
+            trained, target, shapes = bundle.read_bundle(kernel.bundle), Run(Path(folder)), pictures.shapes_of(paths)
             predict_files(trained, paths, ids, target, shapes, skip_bad=True, whole=True)
             return submission.read(target.submission)
 

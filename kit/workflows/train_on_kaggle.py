@@ -12,7 +12,8 @@ from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.core.files import sha256
 from kit.data import cache, folds
-from kit.kaggle import kernel_output
+from kit.kaggle import dataset, download, kernel_output
+from kit.kaggle.client import Client, connect
 from kit.kaggle.settings import Settings
 from kit.kernel import bundle, environment, metadata, rehearsal, train_bundle, train_rehearsal
 from kit.kernel.bundle import Kernel
@@ -20,6 +21,7 @@ from kit.kernel.session import FETCHED
 from kit.kernel.train_bundle import Work
 from kit.recipes.schema import Recipe
 from kit.run import Run
+from kit.workflows import extra as extras
 from kit.workflows import space, thresholds, train
 from kit.workflows.workspace import Workspace, check_maps, open_run
 
@@ -45,6 +47,11 @@ class Order:
     trains: bool = True
     """Else the run, which is finished here, predicts the test images there."""
 
+    @property
+    def competition(self) -> str | None:
+        """Name of the competition that is attached: the one that is named, else SIIM-ACR's where nothing else is."""
+        return self.chosen.competition or (None if self.sources else metadata.COMPETITION)
+
 
 def build(workspace: Workspace, order: Order, notebook: bool, say: Say, session: int = 1) -> Kernel:
     """Writes the kernel that trains a recipe on Kaggle, and the files that it needs.
@@ -59,18 +66,22 @@ def _build(workspace: Workspace, order: Order, work: Work, notebook: bool, say: 
     recipe, chosen = work.recipe, order.chosen
     if work.trains:
         split = folds.read(work.fold_file, work.competition)
-        wanted = space.of_training(workspace, work.competition, work.run, recipe, split, split.numbers, {})
+        numbers, extra = split.numbers, work.extra
+        wanted = space.of_training(workspace, work.competition, work.run, recipe, split, numbers, extra)
         output = space.kept(wanted)
-        train_bundle.check_output(recipe, output)
-        say(
-            f"the run will take up to {output / 1e9:.1f} GB of the {train_bundle.OUTPUT / 1e9:.0f} GB that Kaggle keeps"
-        )
-    name = chosen.competition or (None if order.sources else metadata.COMPETITION)
+        size, most = f"up to {output / 1e9:.1f} GB", f"{train_bundle.OUTPUT / 1e9:.0f} GB"
+        if output > train_bundle.OUTPUT:
+            raise KitError(
+                f"{recipe.name}: the run takes {size}, and Kaggle keeps {most}: ask for fewer folds or a smaller size"
+            )
+        say(f"the run will take {size} of the {most} that Kaggle keeps")
+    name = [order.competition] if order.competition else []
     if not order.sources:
-        say(f"the images are those of the competition {name}: give --source OWNER/NAME if it does not have them all")
+        say(f"the images are those of the competition {name[0]}: give --source OWNER/NAME if it does not have them all")
     return train_bundle.build(
         work,
-        train_bundle.Sources([name] if name else [], order.sources),
+        order.sources,
+        name,
         chosen.user or metadata.ACCOUNT,
         train_bundle.TIME_LIMIT if order.time_limit is None else order.time_limit,
         notebook,
@@ -82,19 +93,25 @@ def _work(workspace: Workspace, order: Order) -> Work:
     """What is to be done there, once it can be.
 
     Raises:
-        KitError: it cannot: a name is none, the recipe has extra data, or what it starts from is not trained here.
+        KitError: it cannot: a name is none, extra data lie outside of data/, or a run that it needs is not trained.
     """
     for source in order.sources:
-        if [bool(part) for part in source.split("/")] != [True, True]:
-            raise KitError(f"--source {source}: is not OWNER/NAME, as in the address of a data set on kaggle.com")
+        dataset.split("--source", source)
     recipe = order.recipe
-    train_bundle.check(recipe)
     competition = workspace.open_data(order.data)
     run = workspace.run(competition, recipe)
     fold_file = train.fold_file_of(workspace, competition, recipe, run)
     if order.trains:
-        return Work(run, recipe, competition, fold_file, _starts(workspace, recipe, competition, fold_file))
+        starts = _starts(workspace, recipe, competition, fold_file)
+        extra = extras.open_extra(workspace, competition, recipe, folds.read(fold_file, competition))
+        if outside := [given for given in extra if "/" in given]:
+            raise KitError(
+                f"{recipe.name}: extra.data={outside[0]} goes to Kaggle from data/ alone: move the folder there, and "
+                f"give its name, as another run: SET='extra.data={extra[outside[0]].name} name=…'"
+            )
+        return Work(run, recipe, competition, fold_file, starts, extra)
     check_maps(open_run(workspace, order.data, recipe))
+    bundle.check_complete(run)
     thresholds.put_recipes_rule_in_use(run, recipe)
     if not competition.test:
         raise KitError(f"{competition.folder}: has no test images: nothing can be predicted")
@@ -138,20 +155,33 @@ def train_there(workspace: Workspace, orders: Sequence[Order], patient: bool, sa
         The runs that are here; the one after them is still trained there.
 
     Raises:
-        KitError: two have one name, or a run of a name was begun here, before anything is sent; a session fails, or
-            anything stands in the way.
+        KitError: a run of a name was begun here, or there is no such data set or competition for the account, before
+            anything is sent; a session fails, or anything stands in the way.
     """
-    names = [order.recipe.name for order in orders]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise KitError(f"--sweep: {twice[0]} is there twice: name each run, with `name: …` in its recipe")
     here = [_is_home(workspace, order) for order in orders]
     works = [_work(workspace, order) for order in orders]
+    client = None
     done = []
     for order, work, is_here in zip(orders, works, here, strict=True):
-        if not (is_here or _train(workspace, order, work, patient, say)):
+        if not is_here and client is None:
+            client = connect(order.chosen.timeout)
+            _check_images(client, order)
+        if client is not None and not (is_here or _train(workspace, client, order, work, patient, say)):
             break
         done.append(work.run)
     return done
+
+
+def _check_images(client: Client, order: Order) -> None:
+    """Asks whether a kernel of the account would get the images, before anything is sent.
+
+    Raises:
+        KitError: a data set is not there, or the competition's rules are not accepted.
+    """
+    for source in order.sources:
+        dataset.require(client, "--source", source)
+    if competition := order.competition:
+        download.require_accepted(client, competition)
 
 
 def _is_home(workspace: Workspace, order: Order) -> bool:
@@ -172,13 +202,11 @@ def _is_home(workspace: Workspace, order: Order) -> bool:
     return True
 
 
-def _train(workspace: Workspace, order: Order, work: Work, patient: bool, say: Say) -> bool:
+def _train(workspace: Workspace, client: Client, order: Order, work: Work, patient: bool, say: Say) -> bool:
     """Runs the sessions of one order; whether its run is here now."""
-    from kit.kaggle.client import connect
     from kit.kernel import remote
 
     run, recipe = work.run, work.recipe
-    client = connect(order.chosen.timeout)
     owner = order.chosen.owner(client.user)
     named = replace(order, chosen=order.chosen.model_copy(update={"user": owner}))
 
@@ -187,7 +215,8 @@ def _train(workspace: Workspace, order: Order, work: Work, patient: bool, say: S
 
     kernel = work.kernel
     kernel.notebook.unlink(missing_ok=True)  # built to be run by hand, as another kernel than the command's
-    ended = remote.train(client, owner, kernel, prepare, say, patient)
+    what = "session {} begins" if work.trains else "the test images are predicted"
+    ended = remote.train(client, owner, kernel, prepare, say, patient, what)
     if ended is None:
         return False
 

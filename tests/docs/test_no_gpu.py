@@ -5,16 +5,15 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import faulty_disk
 import pytest
+import started
 import trained_there
 from kaggle_server import Fault, zipped
 from make_calls import BLOCK, blocks, called, kit_calls, ready_folder
@@ -23,6 +22,7 @@ from tiny_run import artefacts
 from kit import cli, phantom
 from kit.kaggle import acting, dataset
 from kit.kernel import code, push, session
+from kit.kernel.sandbox import REHEARSAL
 from kit.workflows import train_on_kaggle
 
 IMPORTED = train_on_kaggle
@@ -55,27 +55,6 @@ def commands(title: str, place: Path) -> list[list[str]]:
     found = [match["content"] for match in BLOCK.finditer(text) if match["kind"] == "bash"]
     lines = [arguments for script in found for call in called(script, place) for arguments in kit_calls(call, place)]
     return [line + (["--set", TINY] if "--recipe" in line else []) for line in lines]
-
-
-class Started:
-    """What a session starts in place of `subprocess.Popen`: a verb, forked from a process that has imported it all."""
-
-    stderr = ()
-    """Goes into a file beside the folder."""
-
-    def __init__(self, command: list[str], cwd: Path, env: dict[str, str], **_: Any) -> None:
-        arguments = (str(cwd), command[command.index("kit") + 1 :], None, f"{cwd}.said", dict(env))
-        self._process = faulty_disk.server().Process(target=faulty_disk.run_verb, args=arguments)
-        self._process.start()
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
-
-    def wait(self, timeout: float | None = None) -> None:
-        self._process.join(timeout)
-
-    def send_signal(self, number: int) -> None:
-        os.kill(self._process.pid, number)
 
 
 def give(arguments: list[str], site=None, kill: tuple[str, str] | None = None, dies: bool = False) -> tuple[int, str]:
@@ -135,18 +114,10 @@ def kernel(monkeypatch):
     """Runs a kernel's code on a folder in place of /kaggle, in this process but for the verbs that it starts."""
 
     faulty_disk.server()  # before a kernel's packages are on the path
-    real = subprocess.run
-
-    def run_but_no_probe(command: list[str], **options: Any) -> subprocess.CompletedProcess:
-        if command[:2] == [sys.executable, "-c"]:
-            raise subprocess.CalledProcessError(1, command, stderr="there is no GPU")
-        return real(command, **options)
-
-    monkeypatch.setattr(subprocess, "run", run_but_no_probe)
-    starts = SimpleNamespace(Popen=Started, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
-    monkeypatch.setattr(session, "subprocess", starts)
+    monkeypatch.setattr(session, "subprocess", started.starting())
     monkeypatch.setattr("logging.basicConfig", lambda **_: None)
-    for name, value in {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}.items():
+    variables = {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", REHEARSAL: "1"}
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
 
@@ -178,6 +149,11 @@ def test_the_page_trains_there_what_is_trained_here(kaggle, impatient, kernel, t
     states = []
 
     def play(body: dict) -> dict[str, bytes]:
+        if "-test-" in body["slug"]:
+            files = kaggle.datasets[f"{body['slug']}-files"][-1]
+            root = trained_there.mount(tmp_path / "kaggle", files, images, None)
+            assert kernel(body["text"], root, lambda: 0.0) == "done"
+            return trained_there.output(root)
         versions = kaggle.kernels[SLUG]
         assert all(one["polls"] >= 3 for one in versions), "another version runs"
         before = versions[-1]["output"] if body.get("kernelDataSources") else None
@@ -188,7 +164,8 @@ def test_the_page_trains_there_what_is_trained_here(kaggle, impatient, kernel, t
         return trained_there.output(root)
 
     kaggle.run_kernel = play
-    download, folds, there, without_waiting, *_ = commands("Kaggle, from the command line", place)
+    download, folds, there, without_waiting, _, predict_only, *_ = commands("Kaggle, from the command line", place)
+    kaggle.mirrors["your-name/siim"] = kaggle.mirrors[source]
     assert [step[0] for step in (download, folds, there)] == ["download", "folds", "train"]
     assert "--no-wait" in without_waiting
     for step in (download, folds, there):
@@ -212,6 +189,12 @@ def test_the_page_trains_there_what_is_trained_here(kaggle, impatient, kernel, t
     assert fetched == artefacts(Path("runs"))
     ended, said = give(there, kaggle)
     assert (ended, "was begun here: go on here, remove it, or name a new run" in said) == (2, True)
+    assert "--predict-only" in predict_only
+    said = go_on(predict_only, kaggle)
+    assert f"runs/{RUN}: predicted on Kaggle, nothing left to do" in said
+    assert "left this week; the test images are predicted" in said
+    assert "session" not in said
+    assert fetched == artefacts(Path("runs"))
 
     # The notebook, on a machine of Colab's that is taken away once.
     [build] = commands("Kaggle, by hand", place)

@@ -61,7 +61,7 @@ def test_the_same_run_gives_the_same_bundle_and_another_one_other_names(kernel, 
 def test_a_bundle_of_an_earlier_version_is_built_again(kernel):
     files.write_json(kernel.manifest, files.read_json(kernel.manifest) | {"half": True})
     with pytest.raises(KitError, match=r"manifest\.json: half: .*: run `make kernel` again"):
-        bundle.trained(kernel)
+        bundle.read_bundle(kernel.bundle)
 
 
 def test_a_run_without_thresholds_is_refused(here):
@@ -94,7 +94,8 @@ def test_what_is_brought_is_imported_from_where_it_lies(kernel):
         "import sys; sys.path[:0] = sys.argv[1:]\n"
         "import kit.kernel.offline as offline, segmentation_models_pytorch as smp\n"
         "from kit import recipes; recipes.load('small')\n"
-        "print(offline.__file__, smp.__file__, offline._version('kit'), offline._version(offline.PACKAGES[4]))"
+        "from kit.core.version import installed\n"
+        "print(offline.__file__, smp.__file__, installed('kit'), installed(offline.PACKAGES[4]))"
     )
     paths = sorted(map(str, kernel.bundle.resolve().glob("*.whl")))
     done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, cwd=kernel.bundle)

@@ -74,21 +74,26 @@ def test_a_gpu_is_asked_for_by_its_machine(here):
 
 
 @pytest.mark.parametrize(
-    ("probe", "shown", "said"),
+    ("there", "probe", "count", "shown", "said"),
     [
-        ("pass", None, None),
-        ("raise RuntimeError('no kernel image is available')", "", "no kernel image is available"),
-        ("import time; time.sleep(100)", "", "timed out"),
+        (True, "print(2)", 2, None, None),
+        (True, "raise RuntimeError('no kernel image is available')", 0, "", "no kernel image is available"),
+        (True, "import time; time.sleep(100)", 0, "", "timed out"),
+        (False, "print(2)", 0, None, "no GPU: the machine has none"),
     ],
 )
-def test_a_gpu_that_does_not_compute_is_hidden(kernel, monkeypatch, probe, shown, said, caplog):
+def test_a_gpu_that_does_not_compute_is_hidden(kernel, tmp_path, monkeypatch, there, probe, count, shown, said, caplog):
     names = {"__name__": "script"}
     exec(kernel.script.read_text(), names)
-    names["PROBE"], names["PATIENCE"] = probe, 5
+    names |= {"PROBE": probe, "PATIENCE": 5, "DEVICES": tmp_path / "dev"}
+    names["DEVICES"].mkdir()
+    monkeypatch.setenv("PATH", "")  # where a tool of the driver may lie
+    for name in ("null", *["nvidia0"] * there):
+        (names["DEVICES"] / name).touch()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "x")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     with caplog.at_level("INFO"):
-        names["choose_device"]()
+        assert names["choose_device"]() == count
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == shown
     assert said is None or said in caplog.text
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import small_run
 from playing import play
 
-from kit.competition import submission
+from kit.competition import layout, submission
 from kit.core import files
 from kit.kernel import bundle, code, offline, rehearsal
 from kit.kernel.rehearsal import LAYOUTS
@@ -39,19 +40,27 @@ def test_a_notebook_is_valid_and_is_the_script(here, kernel):
     assert rehearsal.check_metadata(built)
 
 
-@pytest.fixture
-def expected(here, images):
-    """A notebook's kernel with its inputs laid out, and the submission that is expected of it."""
+@pytest.fixture(scope="module")
+def expected(built, tmp_path_factory):
+    """A folder with a notebook's kernel and its inputs laid out, and the submission that is expected of it."""
+    here = shutil.copytree(built, tmp_path_factory.mktemp("expected") / "here")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        return _expected(here, layout.open_folder("data/tiny").test)
+
+
+def _expected(here, images):
     built = notebook_of(here)
     rehearsal.lay_out(here / "kaggle/input", built, "siim", list(images), images, LAYOUTS[0])
     submission.write(here / "expected.csv", [(name, "-1") for name in images])
     offline.run(built.bundle, here / "kaggle/input/siim", here / "expected.csv", time.monotonic() + 1000)
-    return built, here / "expected.csv"
+    return here, built, here / "expected.csv"
 
 
-def test_a_notebook_writes_the_same_bytes_and_shows_pictures(here, expected, monkeypatch):
+def test_a_notebook_writes_the_same_bytes_and_shows_pictures(expected, monkeypatch):
     """Executed as Kaggle does, cell by cell in Jupyter."""
-    built, path = expected
+    here, built, path = expected
+    monkeypatch.chdir(here)
     (here / "kaggle/working").mkdir()
     content = nbformat.reads(built.code.read_text(), as_version=4)
     monkeypatch.setenv("KAGGLE_ROOT", str(here / "kaggle"))
@@ -72,6 +81,28 @@ def test_pictures_that_fail_leave_the_submission_as_it_is():
     assert shown == []
 
 
-def test_a_notebook_passes_the_rehearsal(isolated, expected, images, tmp_path):
-    built, path = expected
+@pytest.mark.parametrize("kind", ["predict", "train"])
+def test_where_nothing_is_attached_one_cell_says_what_to_do_and_the_last_one_nothing(kind, tmp_path, monkeypatch):
+    """Cell by cell, as by hand."""
+    script = code.script(kind, "kit-x-files", "", 60.0, **{"slug-of-the-competition": "siim"})
+    cells = [cell for cell in json.loads(code.notebook(script, "title"))["cells"] if cell["cell_type"] == "code"]
+    for name in ("input", "working"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("KAGGLE_ROOT", str(tmp_path))
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    names, said = {"__name__": "__main__"}, []
+    for cell in cells:
+        try:
+            exec("".join(cell["source"]), names)
+        except Exception as error:
+            said.append(str(error))
+    told = "the data set kit-x-files is not attached: click Add Input, look for its name among your data sets, add it"
+    assert len(said) == 1
+    assert said[0].startswith(told)
+    assert said[0].endswith("attached is nothing")
+
+
+def test_a_notebook_passes_the_rehearsal(isolated, expected, images, tmp_path, monkeypatch):
+    here, built, path = expected
+    monkeypatch.chdir(here)
     assert play(built, images, tmp_path / "sandbox")[0] == submission.read(path)

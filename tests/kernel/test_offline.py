@@ -11,7 +11,7 @@ import small_run
 import torch
 from PIL import Image
 
-from kit.competition import dicom, layout, rle, scoring, submission
+from kit.competition import dicom, jpeg, layout, rle, scoring, submission
 from kit.core import files
 from kit.core.errors import KitError
 from kit.data.resize import resize_image
@@ -230,11 +230,27 @@ def test_an_image_that_nothing_predicts_is_empty_and_ends_the_run(kernel, mount,
         return real(levels, shape)
 
     monkeypatch.setattr(maps, "upsample", fail_third)
-    with pytest.raises(KitError, match=r"1 images cannot be predicted, .* is the first \(MemoryError: \)"):
+    with pytest.raises(KitError, match=r"1 image cannot be predicted, .* is the first \(MemoryError: \)"):
         run_offline(kernel, mount)
     rows = submission.read(Path("out/submission.csv"))
     (lost,) = [name for name in rows if rows[name] != whole[name]]
     assert rows[lost] == "-1"
+
+
+def test_without_memory_to_read_an_image_the_run_stops(kernel, mount, monkeypatch, caplog):
+    """The memory says nothing of the image, which is not called unreadable."""
+    real, read = jpeg.Image.open, []
+
+    def run_out(*arguments, **named):
+        read.append(1)
+        if len(read) == 4:
+            raise MemoryError
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(jpeg.Image, "open", run_out)
+    with pytest.raises(KitError, match=r"^the machine is out of memory: free some, then run again$"):
+        run_offline(kernel, mount)
+    assert "left empty" not in caplog.text
 
 
 def test_what_was_found_is_written_whatever_ends_the_run(kernel, mount, monkeypatch):
@@ -365,7 +381,7 @@ def test_a_submission_is_there_though_nothing_else_is(kernel, tmp_path, monkeypa
     if rerun:
         assert main() is None  # the score is not lost
     else:
-        with pytest.raises(RuntimeError, match=r"no manifest\.json"):
+        with pytest.raises(RuntimeError, match=r"data set kit-tiny-small-files, .*is not attached: click Add Input"):
             main()
     assert submission.read(path) == dict.fromkeys(IDS, "-1")
 
@@ -385,11 +401,12 @@ def test_an_ensembles_kernel_predicts_what_the_kit_does(here, images):
     rows = run_offline(kernel, here / "mount" / "siim")
     assert sum(text == "-1" for text in rows.values()) == 3
     target = small_run.Run(here / "reference")
-    predict_files(bundle.trained(kernel), images, tuple(images), target, small_run.SHAPE, skip_bad=True, whole=True)
+    trained = bundle.read_bundle(kernel.bundle)
+    predict_files(trained, images, tuple(images), target, small_run.SHAPE, skip_bad=True, whole=True)
     assert rows == submission.read(target.submission)
 
 
 def test_a_mount_without_the_images_is_told(kernel, tmp_path):
     submission.write(tmp_path / "submission.csv", [("a", "-1")])
-    with pytest.raises(KitError, match=r"has none of the 1 images: attach the competition"):
+    with pytest.raises(KitError, match=r"none of 1 image is there: attach the competition"):
         offline.run(kernel.bundle, tmp_path, tmp_path / "submission.csv", time.monotonic() + 1000)

@@ -144,11 +144,19 @@ def test_a_kernel_that_writes_into_its_inputs_fails_and_changes_nothing(
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_a_function_that_is_newer_than_the_images_numpy_fails(isolated, kernel, images, tmp_path):
+def test_a_function_that_is_newer_than_the_images_numpy_fails(isolated, kernel, images, tmp_path, monkeypatch):
+    """Of a NumPy with one function, which pip finds in a folder."""
+    with zipfile.ZipFile(tmp_path / "numpy-2.0.2-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("numpy/__init__.py", "def zeros(shape): ...\n")
+        wheel.writestr("numpy-2.0.2.dist-info/METADATA", "Metadata-Version: 2.1\nName: numpy\nVersion: 2.0.2\n")
+        wheel.writestr("numpy-2.0.2.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\nRoot-Is-Purelib: true\n")
+        wheel.writestr("numpy-2.0.2.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     try:
         image = environment.install(["numpy==2.0.2"], tmp_path / "image")
     except KitError as error:
-        pytest.skip(f"the image's NumPy cannot be had here: {error}")
+        pytest.skip(f"the image's Python is not here: {error}")
     kernel.script.write_text("import numpy\nnumpy.unstack(numpy.zeros((2, 2)))\n")
     sandbox = Sandbox(tmp_path / "sandbox", image)
     rehearsal.lay_out(sandbox.kaggle / "input", kernel, "siim", list(images), images, LAYOUTS[0])
@@ -214,4 +222,4 @@ def test_masks_are_held_against_ours(kernel, theirs, exact, problem):
 def test_other_versions_may_differ_by_a_few_pixels(kernel):
     ours = {str(n): "0 4000" for n in range(10)}
     told = rehearsal.compare(kernel, ours, ours | {"3": "1 4000"}, (64, 64), exact=False)
-    assert told == "1 masks differ from those predicted here, mean Dice to them 1.0000"
+    assert told == "1 mask unlike those predicted here, mean Dice to them 1.0000"

@@ -4,26 +4,32 @@ import functools
 import json
 import math
 import os
+import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import started
 import trained_there
+from kaggle_server import Fault, zipped
 from PIL import Image
-from tiny_run import artefacts
 
-from kit import lineage, networks, recipes
+from kit import lineage, networks, phantom, recipes
 from kit.competition import layout, pictures
 from kit.core import files, store
 from kit.core.distributed import PRETRAINED, STAND_INS
 from kit.core.errors import KitError
-from kit.data import cache
-from kit.kaggle import acting
+from kit.data import cache, folds
+from kit.kaggle import acting, dataset
 from kit.kaggle.settings import Settings
 from kit.kernel import bundle as bundles
 from kit.kernel import push, session, train_bundle
+from kit.kernel.sandbox import REHEARSAL
 from kit.workflows import train_on_kaggle
+from kit.workflows.extra import open_extra
 from kit.workflows.train_on_kaggle import Order
 from kit.workflows.workspace import Workspace
 
@@ -45,6 +51,7 @@ def here(tmp_path_factory):
 @pytest.fixture
 def kernel(here, monkeypatch):
     monkeypatch.chdir(here)
+    monkeypatch.setenv(REHEARSAL, "1")
     return bundles.kernel_of(Workspace().run(layout.open_folder("tiny"), "small"), "train")
 
 
@@ -57,20 +64,20 @@ def build(wanted, sources=()):
     return train_on_kaggle.build(Workspace(), Order("tiny", wanted, Settings(), sources), False, print)
 
 
-def go(root, least=1, deadline=math.inf):
-    return session.run(root / "input" / "files", root, trained_there.SOURCE, least, deadline)
+def go(root, least=1, deadline=math.inf, devices=0):
+    return session.run(root / "input" / "files", root, trained_there.SOURCE, least, deadline, devices)
 
 
 def test_a_bundle_holds_all_that_a_training_needs_but_the_images(kernel, bundle):
     names = {name for name in bundle if not name.endswith(".whl")}
-    assert names == {
-        "manifest.json",
-        "recipe.yaml",
-        "images.json",
-        "folds.tiny.csv",
-        "data.train-rle.csv",
-        "data.sample_submission.csv",
+    carried = {
+        "small.yaml": "recipe.yaml",
+        "folds/tiny.csv": "0-tiny.csv",
+        "data/tiny/train-rle.csv": "1-train-rle.csv",
+        "data/tiny/sample_submission.csv": "2-sample_submission.csv",
     }
+    assert names == {"manifest.json", "images.json", *carried.values()}
+    assert json.loads(bundle["manifest.json"])["carried"] == carried
     about = json.loads(kernel.metadata.read_text())
     assert (about["enable_internet"], about["is_private"]) == (False, True)
     assert (about["enable_gpu"], about["machine_shape"]) == (True, "NvidiaTeslaT4")
@@ -95,6 +102,16 @@ def test_a_later_session_is_another_version_that_gets_the_output_of_the_one_befo
         train_on_kaggle.build(Workspace(), Order("tiny", wanted, Settings(user="ada"), ["ada/lungs"]), False, print)
 
 
+def test_a_notebook_that_trains_is_a_kernel_of_its_own_as_one_that_predicts(kernel, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(Path(), tmp_path / "home"))
+    order = Order("tiny", recipes.load("small.yaml"), Settings(user="ada"), ["ada/lungs"])
+    built = train_on_kaggle.build(Workspace(), order, True, print, session=2)
+    about = json.loads(built.metadata.read_text())
+    assert (about["title"], about["code_file"]) == ("kit-tiny-small-train-nb", "kit-tiny-small-train.ipynb")
+    assert [about["id"]] == about["kernel_sources"] == ["ada/kit-tiny-small-train-nb"]
+    assert about["dataset_sources"][0] == "ada/kit-tiny-small-train-files"
+
+
 def test_pretrained_weights_go_along_and_are_found_there(kernel, monkeypatch):
     wanted = recipes.load("small.yaml", "name=second network.encoder_weights=encoder.safetensors")
     plain = networks.build(wanted.network, pretrained=False)
@@ -111,7 +128,7 @@ def test_pretrained_weights_go_along_and_are_found_there(kernel, monkeypatch):
     [
         ("start=other", r"runs/tiny/other: is not a run .*: train it first"),
         ("start=other start_data=older", r"runs/older/other: is not a run .*: train it first"),
-        ("extra.data=more", r"extra data \(more\) are not brought to Kaggle: train it on a machine of your own"),
+        ("extra.data=more", r"extra.data=more: data/more is not a folder: name one in data/"),
     ],
 )
 def test_a_recipe_that_needs_what_kaggle_does_not_have_is_refused(kernel, overrides, told):
@@ -131,6 +148,9 @@ def test_a_name_that_is_no_data_set_is_refused(kernel):
         build(recipes.load("small.yaml"), ["lungs"])
 
 
+SAME = ["--sweep", "exp_4.yaml", "--sweep", "exp-4.yaml"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -139,12 +159,28 @@ def test_a_name_that_is_no_data_set_is_refused(kernel):
         (["train", "--sweep", "demo"], "--sweep: does nothing without --on kaggle"),
         (["train", "--on", "kaggle", "--sweep", "exp4", "--recipe", "exp5"], "--recipe: does nothing with --sweep"),
         (["train", "--on", "moon", "--recipe", "demo"], "--on moon: choose here or kaggle"),
+        (["train", "--on", "kagle", "--source", "x"], "--on kagle: choose here or kaggle; did you mean kaggle?"),
+        (["train", "--on", "kaggle", "--sweep", "exp4", "--sweep", "exp4"], "--sweep: exp4 is there twice: name each"),
+        (["train", "--on", "kaggle", "--data", "none", *SAME], "--sweep: exp_4 and exp-4 are one kernel's name"),
         (["kernel", "build", "--train", "--gpu"], "--gpu: does nothing with --train"),
     ],
 )
 def test_options_without_effect_are_refused(kit, arguments, said):
+    for name in ("exp_4.yaml", "exp-4.yaml"):
+        Path(name).write_text("extends: exp4\n")
     code, _, errors = kit(*arguments)
     assert (code, said in errors) == (2, True)
+
+
+def test_a_sweep_of_one_run_is_refused_before_anything_is_loaded(home):
+    """What takes seconds to import, or minutes to read, comes after."""
+    code = "import sys; from kit import cli\ntry: cli.main()\n"
+    code += "except SystemExit as end: print(end.code, 'torch' in sys.modules, 'pandas' in sys.modules)"
+    words = ["train", "--on", "kaggle", "--sweep", "exp4", "--sweep", "exp4"]
+    variables = os.environ | {"PYTHONPATH": str(trained_there.SOURCE)}
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=variables)
+    assert done.stdout == "2 False False\n"
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("form", ["unpacked", "zipped", "elsewhere"])
@@ -158,8 +194,8 @@ def test_the_images_are_found_in_every_layout(kernel, bundle, tmp_path, form):
         shutil.rmtree(lungs)
     elif form == "elsewhere":
         lungs.rename(root / "input" / "competition")
-    session.lay_out(root / "input" / "files", root / "input", tmp_path / "tiny")
-    theirs, ours = layout.open_folder(tmp_path / "tiny"), layout.open_folder("tiny")
+    session.lay_out(root / "input" / "files", root / "input", tmp_path)
+    theirs, ours = layout.open_folder(tmp_path / "data/tiny"), layout.open_folder("tiny")
     assert [path.read_bytes() for path in theirs.train.values()] == [path.read_bytes() for path in ours.train.values()]
     assert (theirs.labels, theirs.test.keys(), theirs.sample_ids) == (ours.labels, ours.test.keys(), ours.sample_ids)
 
@@ -179,8 +215,8 @@ def test_a_mirror_of_pictures_holds_the_images_that_were_imported_from_it(kernel
         shutil.make_archive(root / "input/lungs", "zip", mirror)
     else:
         mirror.rename(root / "input" / place)
-    stand_ins = session.lay_out(root / "input" / "files", root / "input", tmp_path / "tiny")
-    theirs = layout.open_folder(tmp_path / "tiny")
+    stand_ins = session.lay_out(root / "input" / "files", root / "input", tmp_path)
+    theirs = layout.open_folder(tmp_path / "data/tiny")
     assert len(stand_ins) == len(theirs.train) + len(theirs.test)
     for path, other in zip(theirs.test.values(), ours.test.values(), strict=True):
         assert (pictures.read_image(path).pixels == pictures.read_image(other).pixels).all()
@@ -197,13 +233,13 @@ def test_pictures_that_an_import_has_enlarged_are_enlarged_there(kernel, bundle,
     root = trained_there.mount(tmp_path / "kaggle", bundle, None, None)
     listed = json.loads((root / "input/files/images.json").read_text())
     for name, image in listed.items():
-        small = pictures.read_image(Path("tiny", name))
+        small = pictures.read_image(Path(name.removeprefix("data/")))
         small = pictures.resized(small, (32, 32))
         Image.fromarray(small.pixels).save(root / "input" / f"{image['id']}.png")
         listed[name]["pixels"] = session.hash_pixels(pictures.resized(small, ours.shape).pixels)
     (root / "input/files/images.json").write_text(json.dumps(listed))
-    assert len(session.lay_out(root / "input" / "files", root / "input", tmp_path / "tiny")) == len(listed)
-    assert layout.open_folder(tmp_path / "tiny").shape == ours.shape
+    assert len(session.lay_out(root / "input" / "files", root / "input", tmp_path)) == len(listed)
+    assert layout.open_folder(tmp_path / "data/tiny").shape == ours.shape
 
 
 def test_other_images_and_missing_ones_are_refused(kernel, bundle, tmp_path):
@@ -212,7 +248,43 @@ def test_other_images_and_missing_ones_are_refused(kernel, bundle, tmp_path):
     first.write_bytes(second.read_bytes())
     second.unlink()
     with pytest.raises(KitError, match=r"2 of 13 images are not there as they are where .*--source OWNER/NAME"):
-        session.lay_out(root / "input" / "files", root / "input", tmp_path / "tiny")
+        session.lay_out(root / "input" / "files", root / "input", tmp_path)
+
+
+def test_extra_data_go_along_and_are_trained_on_there_as_here(kernel, tmp_path, monkeypatch):
+    """From any data set that is attached; but for their test images, which nothing is done with."""
+    monkeypatch.chdir(shutil.copytree(Path(), tmp_path / "home"))
+    phantom.write("data/more", train=4, test=1, size=64, seed=5)
+    ids = layout.open_folder("data/more").train
+    files.write_csv(Path("data/more/patients.csv"), ["ImageId", "PatientId"], [(name, f"of {name}") for name in ids])
+    wanted = recipes.load("small.yaml", "extra.data=more name=second")
+    with pytest.raises(KitError, match=r"extra.data=data/more goes to Kaggle from data/ alone: .*data=more name"):
+        build(recipes.load("small.yaml", "extra.data=data/more name=second"))
+    content = {path.name: path.read_bytes() for path in build(wanted).bundle.iterdir()}
+    root = trained_there.mount(tmp_path / "kaggle", content, Path("tiny"), None)
+    for path in layout.open_folder("data/more").train.values():
+        files.copy(path, root / "input/more/images" / path.name)
+    session.lay_out(root / "input" / "files", root / "input", tmp_path)
+
+    def trained_on(place, own):
+        workspace, competition = Workspace(place), layout.open_folder(place / own)
+        split = folds.read(place / "folds/tiny.csv", competition)
+        (one,) = open_extra(workspace, competition, wanted, split).values()
+        return one.key(cache.image_keys(one.competition))
+
+    assert trained_on(tmp_path, "data/tiny") == trained_on(Path(), "tiny")
+
+
+def test_without_a_gpu_nothing_is_trained_but_in_a_rehearsal(kernel, bundle, tmp_path, monkeypatch):
+    """What the session before has left stays, for the next one."""
+    monkeypatch.delenv(REHEARSAL)
+    before = trained_there.played(last=9)({"text": "SESSION = 1"})
+    root = trained_there.mount(tmp_path / "kaggle", bundle, Path("tiny"), before)
+    ended = go(root, least=2)
+    assert (ended.state, ended.number) == ("failed", 2)
+    assert ended.reason.startswith("Kaggle has granted no GPU that computes: see there that the account's telephone")
+    assert ended.files == session.read(root / "input/before/session.json").files
+    assert not list((root / "temp").rglob("*.dcm"))
 
 
 def test_a_session_that_cannot_go_on_says_why_and_keeps_what_was_there(kernel, bundle, tmp_path):
@@ -279,14 +351,13 @@ def test_gpus_and_folds_that_are_left_decide_how_a_session_trains(kernel, bundle
         return ["-c", "raise SystemExit(1)"]
 
     monkeypatch.setattr(session, "launcher", launcher)
-    monkeypatch.setattr(session, "gpus", lambda: ["0", "1"])
     run = Workspace(tmp_path / "kaggle/working").run(layout.open_folder("tiny"), "small")
     root = trained_there.mount(tmp_path / "kaggle", bundle, Path("tiny"), None)
-    go(root)
+    go(root, devices=2)
     for path in (run.weights(0, 0), run.oof(0), run.oof(0, tta=False)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    go(root)
+    go(root, devices=2)
     assert asked == [("small", 1, 2), ("small", 0, 2)]
 
 
@@ -316,62 +387,117 @@ def test_a_limit_that_lets_nothing_be_finished_is_a_failure(kernel, bundle, tmp_
     assert "allow more with --time-limit" in ended.reason
 
 
-def test_a_run_that_was_trained_in_two_sessions_is_at_home_as_if_trained_here(
-    kaggle, impatient, tmp_path, monkeypatch, kit
-):
-    """The verb against our Kaggle, which runs real sessions; the first is cut at its first checkpoint."""
-
-    def verb(*arguments, recipe=("--recipe", "small.yaml")):
-        code, out, errors = kit(*arguments, "--data", "tiny", *recipe)
-        assert not code, errors
-        return out
-
-    def play(body):
-        if "-test-" in body["slug"]:
-            files = kaggle.datasets[f"{body['slug']}-files"][-1]
-            root = trained_there.mount(tmp_path / "kaggle", files, tmp_path / "tiny", None)
-            go(root)
-            return trained_there.output(root)
-        versions = kaggle.kernels["ada/kit-tiny-small-train"]
-        assert body.get("kernelDataSources", []) == (["ada/kit-tiny-small-train"] if versions else [])
-        files = kaggle.datasets["ada/kit-tiny-small-train-files"][-1]
-        root = trained_there.mount(tmp_path / "kaggle", files, tmp_path / "tiny", versions and versions[-1]["output"])
-        clock = (lambda: 0.0) if versions else trained_there.until_a_checkpoint(root)
-        monkeypatch.setattr(session, "clock", clock)
-        go(root, least=len(versions) + 1, deadline=0.5)
-        return trained_there.output(root)
-
-    for module, name in ((push, "POLL"), (session, "POLL"), (acting, "PAUSE")):
+def test_a_sweep_goes_from_recipe_to_recipe(kaggle, impatient, tmp_path, monkeypatch):
+    """What is home already is passed over; without waiting it ends once a session runs."""
+    for module, name in ((push, "POLL"), (dataset, "POLL"), (acting, "PAUSE")):
         monkeypatch.setattr(module, name, 0.01)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in this process: sums are taken in the same order
-    kaggle.run_kernel = play
     trained_there.write(tmp_path)
-    Path("kaggle.yaml").write_text("user: ada\ntimeout: 600\n")
-    there = ("train", "--on", "kaggle", "--source", "ada/lungs")
-    assert "session 1 begins" in verb(*there, "--no-wait")
-    assert not Path("runs").exists()
-    assert "runs/tiny/small: trained on Kaggle, nothing left to do" in verb(*there)
-    assert len(kaggle.kernels["ada/kit-tiny-small-train"]) == 2
-    fetched = artefacts(Path("runs"))
-    assert "nothing left to do" in verb(*there)
-    assert "trained, nothing to do" in verb("train")
-    assert "up to date, nothing to do" in verb("predict")
-    trained_there.write(tmp_path / "here")
-    shutil.copy("kaggle.yaml", "here")
-    monkeypatch.chdir(tmp_path / "here")
-    verb("train")
-    with pytest.raises(AssertionError, match="was begun here: go on here, remove it, or name a new run"):
-        verb(*there)
-    assert "runs/tiny/small: predicted on Kaggle" in verb(*there, "--predict-only")
-    assert "up to date, nothing to do" in verb("predict")
-    del fetched["tiny/small/kaggle.json"]
-    assert fetched == artefacts(Path("runs"))
-    kaggle.run_kernel = lambda body: {}
-    monkeypatch.chdir(tmp_path)
-    shutil.copy("small.yaml", "second.yaml")
-    out = verb(*there, "--no-wait", "--sweep", "small.yaml", "--sweep", "second.yaml", recipe=())
-    assert "runs/tiny/small: trained on Kaggle" in out
-    assert len(kaggle.kernels["ada/kit-tiny-small-train"]) == 2
-    assert len(kaggle.kernels["ada/kit-tiny-second-train"]) == 1
-    with pytest.raises(AssertionError, match="--sweep: second is there twice"):
-        verb(*there, "--sweep", "second.yaml", "--sweep", "second.yaml", recipe=())
+    kaggle.mirrors["ada/lungs"] = zipped({})
+    kaggle.run_kernel = trained_there.chained(kaggle, last=2)
+    wanted = [recipes.load("small.yaml", more) for more in ("", "name=second")]
+    orders = [Order("tiny", one, Settings(user="ada", timeout=600), ["ada/lungs"]) for one in wanted]
+    home, said = Workspace().run(layout.open_folder("tiny"), "small"), []
+
+    def train_there(some, patient):
+        return [run.folder for run in train_on_kaggle.train_there(Workspace(), some, patient, said.append)]
+
+    assert train_there(orders[:1], False) == []
+    assert any("session 1 begins" in line for line in said)
+    assert not home.folder.exists()
+    assert train_there(orders[:1], True) == train_there(orders, False) == [home.folder]
+    assert {name: len(versions) for name, versions in kaggle.kernels.items()} == {
+        "ada/kit-tiny-small-train": 2,
+        "ada/kit-tiny-second-train": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("sources", "competition", "fault", "told"),
+    [
+        (["ada/lungs", "eve/mine"], None, None, "--source eve/mine: there is no such data set on Kaggle, or it is not"),
+        ([], "siim", Fault("DownloadDataFiles", 403), r"competition siim\).*\(403\): .*accept the rules of its comp"),
+        ([], "siim", Fault("DownloadDataFiles", 404), None),
+    ],
+)
+def test_images_that_the_account_cannot_have_are_told_before_anything_is_sent(
+    kaggle, impatient, tmp_path, sources, competition, fault, told
+):
+    trained_there.write(tmp_path)
+    kaggle.mirrors["ada/lungs"] = zipped({})
+    kaggle.run_kernel = trained_there.chained(kaggle, last=2)
+    kaggle.faults = [fault] * bool(fault)
+    order = Order("tiny", recipes.load("small.yaml"), Settings(competition=competition), sources)
+    if told is None:  # it may have no files, and the images are elsewhere
+        train_on_kaggle.train_there(Workspace(), [order], False, print)
+        assert len(kaggle.kernels) == 1
+        return
+    with pytest.raises(KitError, match=told):
+        train_on_kaggle.train_there(Workspace(), [order], False, print)
+    assert kaggle.count("StartBlobUpload") == 0
+    assert not Path("build").exists()
+
+
+def test_a_run_that_is_not_finished_predicts_nothing_and_what_to_do_is_said(kernel, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(Path(), tmp_path / "home"))
+    wanted, data = recipes.load("small.yaml"), layout.open_folder("tiny")
+    order = Order("tiny", wanted, Settings(), ["ada/lungs"], trains=False)
+    run = Workspace().run(data, "small")
+
+    def told():
+        with pytest.raises(KitError) as error:
+            train_on_kaggle.build(Workspace(), order, False, print)
+        return str(error.value)
+
+    assert re.fullmatch(r"runs/tiny/small: is not a run .*: run `make train` first", told())
+    lineage.begin(run, wanted, lineage.inputs_of(cache.image_keys(data), "folds/tiny.csv"))
+    assert told().endswith("there are no out-of-fold maps of every fold yet: run `make train` first")
+    monkeypatch.setattr(train_on_kaggle, "check_maps", lambda opened: None)
+    assert told() == "runs/tiny/small/thresholds.json: is missing: choose the thresholds first, with `make train`"
+
+
+@pytest.fixture(scope="module")
+def whole(here, tmp_path_factory):
+    """What a session leaves that nothing breaks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        content = {path.name: path.read_bytes() for path in Path("build/kernel/kit-tiny-small-train").iterdir()}
+        for name, value in {"OMP_NUM_THREADS": "1", REHEARSAL: "1"}.items():
+            patch.setenv(name, value)
+        patch.setattr(session, "subprocess", started.starting())
+        ended = go(trained_there.mount(tmp_path_factory.mktemp("whole") / "kaggle", content, Path("tiny"), None))
+    assert ended.state == "done", ended.reason
+    return ended
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        (started.LosesALoader, "a process that loads images was killed, as the system does where"),
+        (started.FillsItsDisk, "cannot be written: the disk is full: make room, then run the same command again"),
+    ],
+)
+def test_what_breaks_a_session_is_one_line_and_the_next_one_goes_on(
+    whole, bundle, tmp_path, monkeypatch, request, kind, line
+):
+    """To what the session ends with that nothing breaks."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(session, "POLL", 0.2)
+    monkeypatch.setattr(session, "subprocess", started.starting(kind))
+    root = trained_there.mount(tmp_path / "kaggle", bundle, Path("tiny"), None)
+    if kind is started.FillsItsDisk:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", root / "working"]).returncode:
+            pytest.skip("no disk can be mounted here")
+        places = [tmp_path / name / "working" for name in ("kaggle", "broken")]
+        request.addfinalizer(lambda: [subprocess.run(["umount", "--lazy", one], capture_output=True) for one in places])
+    ended = go(root)
+    assert (ended.state, line in ended.reason, "\n" in ended.reason) == ("failed", True, False), ended.reason
+    assert any(name.endswith("last.ckpt") for name in ended.files)
+    (root / "working/other").unlink(missing_ok=True)
+    left = trained_there.output(root.rename(tmp_path / "broken"))
+    monkeypatch.setattr(session, "subprocess", started.starting())
+    done = go(trained_there.mount(tmp_path / "kaggle", bundle, Path("tiny"), left), least=2)
+    assert (done.state, done.number) == ("done", 2), done.reason
+    kept = (".safetensors", ".npy", "thresholds.json", "submission.csv")
+    assert [(name, done.files.get(name)) for name in whole.files if name.endswith(kept)] == [
+        (name, digest) for name, digest in whole.files.items() if name.endswith(kept)
+    ]

@@ -90,7 +90,8 @@ def chained(kaggle, last: int):
             return BESIDE
         number = int(re.search(r"^SESSION = (\d+)", body["text"], re.MULTILINE)[1])
         before = versions[-1]["output"] if body.get("kernelDataSources") else {}
-        folds = hashlib.sha256(bundle["folds.tiny.csv"]).hexdigest()
+        carried = json.loads(bundle["manifest.json"])["carried"]
+        folds = hashlib.sha256(bundle[carried["folds/tiny.csv"]]).hexdigest()
         trained_on = lineage.Inputs(images="", folds=folds, fold_file="tiny.csv")
         left = {
             WEIGHTS: before.get(f"runs/tiny/small/{WEIGHTS}", b"") + f"session {number}\n".encode(),
@@ -116,13 +117,12 @@ def made(number: int, content: str = "recipe") -> bundle.Kernel:
     shutil.rmtree(kernel.bundle, ignore_errors=True)
     files.write_text(kernel.bundle / f"kit-0.1.0-0{content}-py3-none-any.whl", "wheel")
     listed = {path.name: files.sha256(path) for path in kernel.bundle.iterdir()}
-    manifest = session.Plan(kernel=kernel.slug, run="tiny/small", files=listed, data="tiny", recipe="small", tests=3)
+    about = {"data": "tiny", "recipe": "small", "fold_file": "tiny.csv", "tests": 3, "carried": {}}
+    manifest = session.Plan(kernel=kernel.slug, run="tiny/small", files=listed, **about)
     files.write_json(kernel.manifest, manifest.model_dump(mode="json"))
     text = code.script("train", kernel.dataset, files.sha256(kernel.manifest), 60.0)
-    before = [SLUG] if number > 1 else []
-    bundle.write_code(
-        kernel, text.replace("SESSION = 1", f"SESSION = {number}"), "ada", True, False, [], ["ada/lungs"], before
-    )
+    text = text.replace("SESSION = 1", f"SESSION = {number}")
+    bundle.write_code(kernel, text, "ada", True, False, [], ["ada/lungs"], number > 1)
     return kernel
 
 
