@@ -82,8 +82,8 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
 
     try:
         work.run(devices, publish)
-    except MemoryError as error:
-        raise of_system(error) from error
+    except MemoryError as lack:
+        raise of_system(lack) from lack
     finally:
         publish()
     for reason in work.unread.values():
