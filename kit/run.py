@@ -35,6 +35,12 @@ class Run:
         self.model = self.folder / "model.safetensors"  # all that it predicts with as one file, to share
         self.log = self.folder / "log.txt"  # what the verbs said
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self.folder == other.folder
+
+    def __hash__(self) -> int:
+        return hash(self.folder)
+
     def stage(self, fold: int, number: int) -> Path:
         """Folder of stage `number` (from 0; the folder counts from 1) of a fold."""
         return self.folder / f"fold{fold}" / f"stage{number + 1}"

@@ -274,7 +274,7 @@ def test_what_was_made_and_then_damaged_is_made_again(kit, place):
         code, _, err = kit("thresholds", *RUN)
         assert code == 2
         assert "oof/fold1" in err
-        assert "make train" in err
+        assert "kit train" in err
         assert err.count("\n") == 1
         assert kit("train", *RUN)[0] == kit("predict", *RUN)[0] == kit("thresholds", *RUN)[0] == 0
         assert [file.read_bytes() for file in files] == before

@@ -88,7 +88,7 @@ def test_thresholds_are_those_of_the_maps_that_they_are_applied_to(data):
 
 
 def test_a_start_that_cannot_be_is_told(data):
-    with pytest.raises(KitError, match=r"absent.*make train"):
+    with pytest.raises(KitError, match=r"absent.*train it first"):
         train(Workspace(), Job(data, recipes.load("demo", "name=a start=absent")))
     pair = tiny("exp2", "name=pair members.a.seed=1 members.b.seed=2")
     Workspace().run(layout.open_folder(data), pair).record(pair)
