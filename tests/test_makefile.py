@@ -120,6 +120,7 @@ def test_of_several_verbs_each_gets_what_it_takes(called):
         (["train", "RECIPES=exp5"], "make train does not take RECIPES; did you mean RECIPE?"),
         (["folds", "train", "FILE=mine.csv"], "does not take FILE (it takes DATA RECIPE SET FOLDS FOLD"),
         (["train", "lint", "FILE=mine.csv"], "make train lint does not take FILE"),
+        (["folds", "train", "submit", "FILE=mine.csv"], "make folds train submit does not take FILE: it would submit"),
         (["folds", "trian"], "there is no verb trian; did you mean train?"),
         (["tset"], "there is no verb tset; did you mean test?"),
         (["folds", "train", "ARGS=--jbos 2"], "make folds train does not take --jbos; did you mean --jobs?"),

@@ -62,6 +62,8 @@ def arguments(words: Sequence[str], verbs: typer.Typer = app) -> list[str] | Non
             raise KitError(f"{call} does not take {name}{near} (it takes {takes})")
         if not value.strip() and name not in may_be_empty:
             raise KitError(f"{name}= is empty: give it a value, or leave it out")
+    if "FILE" in given and not {"submit", "validate"}.issuperset(goals):
+        raise KitError(f"{call} does not take FILE: it would submit that file, not what it trains: submit it by itself")
     if verb in (goals[0], CHECKED):  # once a call
         for name in sorted({*taken} & os.environ.keys() - given.keys()):
             log.warning("%s of the environment is ignored: give it after `%s`", name, call)
