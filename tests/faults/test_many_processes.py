@@ -68,18 +68,19 @@ def test_two_processes_train_alike_each_time_and_nearly_as_one(alone):
     assert_near(metrics(alone), metrics(work))
 
 
-@pytest.mark.parametrize(("rank", "at"), [(0, 150), (1, 8)])
-def test_when_a_process_dies_the_other_ends_with_one_line_and_the_same_command_resumes(alone, rank, at):
-    work = shutil.copytree(alone.with_name("folds"), alone.with_name(f"killed{rank}"))
-    faults = [None, None]
+@pytest.mark.parametrize(("world", "rank", "at"), [(2, 0, 150), (2, 1, 8), (4, 3, 8)])
+def test_when_a_process_dies_the_others_end_with_one_line_and_the_same_command_resumes(alone, world, rank, at):
+    work = shutil.copytree(alone.with_name("folds"), alone.with_name(f"killed{world}-{rank}"))
+    faults = [None] * world
     faults[rank] = Fault("signal", at, signal.SIGKILL)
-    killed, survivor = sorted(run_team(work, TRAIN, faults), key=lambda ended: ended.code)
+    killed, *survivors = sorted(run_team(work, TRAIN, faults), key=lambda ended: ended.code)
     assert killed.code == -signal.SIGKILL
-    lines = [line for line in survivor.said.splitlines() if line.startswith("kit: ")]
-    assert survivor.code == 2, survivor.said
-    assert lines == ["kit: another process of this run has ended: see its message, then run the same command"]
-    assert "Traceback" not in survivor.said
-    for process in run_team(work, TRAIN, [None, None]):
+    for survivor in survivors:
+        lines = [line for line in survivor.said.splitlines() if line.startswith("kit: ")]
+        assert survivor.code == 2, survivor.said
+        assert lines == ["kit: another process of this run has ended: see its message, then run the same command"]
+        assert "Traceback" not in survivor.said
+    for process in run_team(work, TRAIN, [None] * world):
         assert process.code == 0, process.said
     assert (work / "runs/tiny/small/oof/fold0.npy").is_file()
     assert_near(metrics(alone), metrics(work))
