@@ -73,7 +73,7 @@ def _measured(workspace: Workspace, data: Path | str, recipe: Recipe, run: Run) 
     return {
         "images": sum(map(len, learned)) / len(learned),
         "positives": sum(split.positive[rows].sum() for rows in learned) / len(learned),
-        **{key: found[key] for key in ("nested_dice", "dice_all_empty", "dice_positives", "negatives_empty")},
+        **{key: getattr(found, key) for key in ("nested_dice", "dice_all_empty", "dice_positives", "negatives_empty")},
         "image_auc": cases.image_auc(cases.measure(run, opened.competition, split)),
     }
 

@@ -13,7 +13,7 @@ from kit.competition import dicom, rle, scoring, shapes
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.core.progress import progress
-from kit.inference import maps, rules
+from kit.inference import maps, rules, thresholds_file
 from kit.inference.masks import stored_masks
 from kit.inference.rules import Rule
 from kit.recipes.schema import Recipe
@@ -65,7 +65,7 @@ def draw(workspace: Workspace, data: Path | str, recipe: Recipe, out: Path | str
     written = [draw().write(target) for draw in progress(drawers, "drawing", unit="figure")]
     pictures = {"figure-5": positives((_pixels(competition, i), _truth(competition, i)) for i in chosen)}
     if run.thresholds.is_file():
-        pictures["figure-8"] = results(_results(competition, run), rules.read(run.thresholds).name)
+        pictures["figure-8"] = results(_results(competition, run), thresholds_file.read(run.thresholds).rule.name)
     for name, picture in pictures.items():
         gallery.write(target / f"{name}.png", picture)
     return sorted(written + [target / f"{name}.png" for name in pictures])
@@ -74,7 +74,7 @@ def draw(workspace: Workspace, data: Path | str, recipe: Recipe, out: Path | str
 def _results(competition: Competition, run: Run) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Pixels, truth, and the out-of-fold masks by the recipe's rule and by that in use, of some positives."""
     recipe = run.read_recipe()
-    own, in_use = rules.fixed(recipe.threshold, recipe.is_gated), rules.read(run.thresholds)
+    own, in_use = rules.fixed(recipe.threshold, recipe.is_gated), thresholds_file.read(run.thresholds).rule
     folds = {i: fold for fold in run.predicted_folds() for i in maps.read_ids(run.oof(fold, recipe.tta))}
     for image in _spread(competition, [image for image in folds if competition.labels[image]]):
         fixed, chosen = (_mask(competition, run, recipe, rule, folds[image], image) for rule in (own, in_use))

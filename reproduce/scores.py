@@ -17,7 +17,7 @@ from kit.competition.shapes import Shape
 from kit.core.errors import KitError
 from kit.core.progress import progress
 from kit.data import patients
-from kit.inference import rules, thresholds_file
+from kit.inference import thresholds_file
 from kit.inference.maps import read_ids
 from kit.inference.masks import stored_masks
 from kit.inference.rules import ComponentRule, ImageRule, Rule
@@ -94,7 +94,7 @@ class RunScores:
     def rule(self, name: str) -> str:
         """The rule in use of a run, in words: how it came to be, and its name."""
         found = thresholds_file.read(self.run(name).thresholds)
-        return f"{'fixed' if found.asked == 'fixed' else 'searched'} rule {found.rule}"
+        return f"{'fixed' if found.asked == 'fixed' else 'searched'} rule {found.rule.name}"
 
     def splits(self) -> list[list[str]]:
         """The runs, those that were made on the same folds together."""
@@ -150,7 +150,7 @@ class RunScores:
         if isinstance(files, str):
             return files
         run, solution = self.run(name), self._solution if test else None
-        rule = rules.read(run.thresholds) if reading == "chosen" else _rule(run.read_recipe(), reading)
+        rule = thresholds_file.read(run.thresholds).rule if reading == "chosen" else _rule(run.read_recipe(), reading)
         labels = solution.masks if solution else self.competition.labels
         shape = self.competition.shapes
         truth_of = partial(_truth, labels, shape)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 import kit
 from kit.competition import dicom, layout, rle, submission
 from kit.core.errors import KitError
-from kit.inference import rules
+from kit.inference import thresholds_file
 from kit.run import Run
 from kit.workflows.predict import predict_files
 
@@ -91,7 +91,7 @@ class TestLoad:
             assert np.allclose(probability, by_path.probability, atol=1.01 / 255)
             assert mask.dtype == bool
             assert mask.shape == probability.shape == pixels.shape
-        rule = rules.read(here / "runs" / "demo" / "demo" / "thresholds.json")
+        rule = thresholds_file.read(here / "runs" / "demo" / "demo" / "thresholds.json").rule
         assert (by_path.mask == rule.mask((by_path.probability * 255).round().astype(np.uint8))).all()
         assert by_path.probability.dtype == np.float32
 

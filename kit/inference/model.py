@@ -21,7 +21,7 @@ from kit.core.arrays import save_array
 from kit.core.errors import KitError, printable
 from kit.core.files import write_bytes, write_text
 from kit.data.resize import resize_image
-from kit.inference import ensemble, model_file, rules
+from kit.inference import ensemble, model_file, thresholds_file
 from kit.inference.ensemble import Stack
 from kit.inference.maps import PROBABILITIES, to_levels, upsample
 from kit.inference.rules import Rule
@@ -154,7 +154,7 @@ class Model:
         trained = run.trained(run.read_recipe()) if isinstance(run, Run) else run
         recipe = trained.recipe
         models = {part.label: load_networks(part, trained.weights[part.label], device) for part in recipe.parts()}
-        rule = None if maps_only else rules.read(trained.thresholds)
+        rule = None if maps_only else thresholds_file.read(trained.thresholds).rule
         classifiers = [part.label for part in recipe.members_that("classify")]
         if not recipe.is_gated:
             return cls(recipe, models, rule)

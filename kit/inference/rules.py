@@ -14,7 +14,6 @@ import pydantic
 
 from kit.competition.scoring import FULL_AREA
 from kit.core.documents import Count, Document, Number, Share, parse_document
-from kit.core.files import read_bytes
 from kit.inference import cleaning
 from kit.inference.maps import PROBABILITIES
 from kit.recipes.schema import Threshold
@@ -258,31 +257,20 @@ def parameters(rule: Rule) -> dict[str, Any]:
     return {"rule": rule.name, **own, **cleaned, **({} if gate is None else {"gate": gate})}
 
 
-class Written(Document):
-    """What thresholds.json says of every rule, beside its own parameters."""
+class _Named(Document):
+    """The one key that says which rule the others are the parameters of."""
 
     rule: Literal["image", "component", "triplet", "expected"]
-    gate: Share | None = None
-    smallest_contour: Count = 0
-
-
-def read(path: Path | str) -> Rule:
-    """The rule of a thresholds.json. A file by hand may hold the rule alone.
-
-    Raises:
-        KitError: the file is missing or a value is not what it should be; names the key and what was expected.
-    """
-    return parse(read_bytes(path), path)
 
 
 def parse(content: bytes, path: Path | str) -> Rule:
-    """The rule in the content of a thresholds.json; `path` names it in errors.
+    """The rule in a JSON text, such as that of a thresholds.json; `path` names the text in errors.
 
     Raises:
-        KitError: as `read`.
+        KitError: a value is not what it should be; names the key and what was expected.
     """
-    found: Written = parse_document(content, Written, path, REMEDY)
-    rule: Rule = parse_document(content, RULES[found.rule], path, REMEDY)
+    named: _Named = parse_document(content, _Named, path, REMEDY)
+    rule: Rule = parse_document(content, RULES[named.rule], path, REMEDY)
     return rule
 
 

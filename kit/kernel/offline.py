@@ -26,7 +26,7 @@ from kit.competition import pictures, submission
 from kit.core.errors import KitError, counted, of_system
 from kit.core.parallel import WORKERS, batches
 from kit.core.version import installed
-from kit.inference import maps, rules, thresholds_file
+from kit.inference import maps, thresholds_file
 from kit.inference.masks import MaskEncoder
 from kit.inference.model import Map, Model
 from kit.kernel import inputs
@@ -122,7 +122,7 @@ class _Work:
         self._model = Model(self.trained.recipe, {}, None)  # for what needs no networks: each device loads its own
         found = thresholds_file.read(self.trained.thresholds)
         # The hidden test set comes as a whole, so that a share of its images can be given masks.
-        self.masks = MaskEncoder(rules.read(self.trained.thresholds), found.share)
+        self.masks = MaskEncoder(found.rule, found.share)
         self._models = functools.cache(functools.partial(variants, self.trained))
 
     def run(self, devices: Sequence[torch.device], publish: Callable[[], None]) -> None:

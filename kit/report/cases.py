@@ -65,7 +65,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
     recipe = run.read_recipe()
     if not run.thresholds.is_file() or not run.predicted_folds():
         raise KitError(f"{run.folder}: is not trained to its thresholds: run `make train` first")
-    rule = rules.read(run.thresholds)
+    chosen = thresholds_file.read(run.thresholds)
     source = pd.DataFrame(_stored(run, recipe.tta), columns=["image_id", "file", "index", "probability"])
     source = source.sort_values("image_id", ignore_index=True)
     known = split.table.set_index("image_id")
@@ -83,7 +83,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
         header, truth = dicom.read_metadata(competition.train[image]), competition.truth(image)
         levels = maps.upsample(maps.to_levels(maps.stored(file, place)), truth.shape)
         counts.add(index, levels, truth)
-        mask = rule.mask(levels, probability)
+        mask = chosen.rule.mask(levels, probability)
         borders[index] = outlines(mask)
         area, true = np.count_nonzero(mask), np.count_nonzero(truth)
         score, distance = scoring.dice(mask, truth), hausdorff95(mask, truth)
@@ -106,7 +106,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
     table = table.join(pd.DataFrame(found).astype(types))
     gated = source.probability.notna().all()
     table["image_probability"] = source.probability if gated else probability_of_finding(counts, table)
-    weights = prevalence_weights(counts.truth > 0, thresholds_file.read(run.thresholds).prevalence)
+    weights = prevalence_weights(counts.truth > 0, chosen.prevalence)
     return Cases(table[COLUMNS], counts, source[["file", "index"]], weights, [borders[row] for row in table.index])
 
 

@@ -16,7 +16,7 @@ from kit.submissions.ledger import Entry
 
 def measures(run: Run, found: Cases, entry: Entry | None) -> list[Measure]:
     """The figures of the headline, the competition's own first."""
-    chosen = thresholds_file.read_measured(run.thresholds)
+    chosen = thresholds_file.read_measured(run.thresholds).content
     old = entry is not None and run.submission.is_file() and entry.sha256 != sha256(run.submission)
     ledger = f"leaderboard, from the ledger{', of an earlier submission' if old else ''}"
     share = test_share(run)
@@ -57,7 +57,7 @@ def test_share(run: Run) -> float | None:
 
 def reason(run: Run, searches: Sequence[Search]) -> str:
     """Which rule the run uses and why, and where its share of masks counts."""
-    chosen = thresholds_file.read_measured(run.thresholds)
+    chosen = thresholds_file.read_measured(run.thresholds).content
     by = f"the rule “{chosen['rule']}”" if chosen["rules"] else "the recipe's own thresholds"
     text = f"The masks are those of {by} ({summary.thresholds(chosen) or NO_THRESHOLDS})"
     tta = run.read_recipe().tta

@@ -20,7 +20,7 @@ from kit.competition.layout import Competition
 from kit.competition.scoring import FULL_AREA
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
-from kit.inference import rules
+from kit.inference import rules, thresholds_file
 from kit.inference.rules import ComponentRule, ExpectedRule
 from kit.report import figures
 from kit.report.cases import OUTCOMES, Cases
@@ -81,9 +81,10 @@ def rule_choices(run: Run, cases: Cases) -> list[dict[str, Any]]:
 
     What the run's own makes of each image is known; counts tell it of the others, but for `component`.
     """
-    own, tta = rules.read(run.thresholds), run.read_recipe().tta
+    own, tta = thresholds_file.read(run.thresholds).rule, run.read_recipe().tta
     files = [run.rule(name, tta) / "thresholds.json" for name in rules.RULES if name not in (own.name, "component")]
-    return [_choice(own, cases) | {"exact": True}, *(_choice(rules.read(one), cases) for one in files if one.is_file())]
+    others = [thresholds_file.read(path).rule for path in files if path.is_file()]
+    return [_choice(own, cases) | {"exact": True}, *(_choice(rule, cases) for rule in others)]
 
 
 def _choice(rule: Any, cases: Cases) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def build(run: Run, found: Cases, competition: Competition, entries: Sequence[En
         extra=lineage.extra_data(run),
         about=recipe.about,
         measures=headline.measures(run, found, entry),
-        verdict=scoring.verdict(chosen).replace(" (`make report`)", ""),
+        verdict=scoring.verdict(chosen.content).replace(" (`make report`)", ""),
         reason=headline.reason(run, searches),
         cases=[Case(**row) for row in figures.records(found.table)],
         smallest_contour=recipe.threshold.smallest_contour,

@@ -29,7 +29,7 @@ def outcome(run: Run) -> str:
     """
     if not run.thresholds.is_file():
         return f"{run.folder}: trained; thresholds are chosen once every fold is"
-    found = thresholds_file.read_measured(run.thresholds)
+    found = thresholds_file.read_measured(run.thresholds).content
     values = thresholds(found)
     share = f", on {found['share']:.1%} of a test set" if found.get("share") is not None else ""
     chosen = f"{found['rule']} ({values})" if values else found["rule"]

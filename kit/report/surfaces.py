@@ -34,7 +34,7 @@ NO_THRESHOLDS = "decided image by image"
 
 def read_search(folder: Path, tta: bool, used: bool) -> Search:
     """What a search has written."""
-    found = read_measured(folder / "thresholds.json")
+    found = read_measured(folder / "thresholds.json").content
     scores = {key: found[key] for key in MEASURES} | {"interval": found["interval"] and tuple(found["interval"])}
     named = summary.thresholds(found) or NO_THRESHOLDS
     return Search(rule=found["rule"], tta=tta, thresholds=named, used=used, **scores)
@@ -52,7 +52,7 @@ def searches(run: Run, cases: Cases | None = None) -> list[Search]:
     found = []
     for name, tta in product(sorted(rules.RULES), (True, False)):
         if (folder := run.rule(name, tta)).joinpath("thresholds.json").is_file():
-            used = bool(chosen["rules"]) and name == chosen["rule"] and tta == recipe.tta
+            used = bool(chosen.rules) and name == chosen.rule.name and tta == recipe.tta
             search = read_search(folder, tta, used)
             if cases is not None and tta == recipe.tta:
                 search = search.model_copy(update={"figures": draw(folder, cases, f"{name}-")})
@@ -89,7 +89,7 @@ def verdict(folders: Iterable[Path], page: Path | None = None) -> str:
         page: The report that shows what they miss, where it was just made.
     """
     found = [read_measured(folder / "thresholds.json") for folder in folders]
-    return scoring.verdict(max(found, key=lambda one: one["nested_dice"] or 0), page)
+    return scoring.verdict(max(found, key=lambda one: one.nested_dice or 0).content, page)
 
 
 def draw(folder: Path, cases: Cases | None = None, prefix: str = "") -> list[Figure]:
@@ -98,12 +98,12 @@ def draw(folder: Path, cases: Cases | None = None, prefix: str = "") -> list[Fig
     The `triplet` has two heat maps: binarization against removal at the best top, and against top at the best removal.
     The rule `expected` has none: drawn is what it makes of each case.
     """
-    rule = rules.read(folder / "thresholds.json")
-    if isinstance(rule, ExpectedRule):
-        return [] if cases is None else [decisions(rule, cases)]
+    chosen = read_measured(folder / "thresholds.json")
+    if isinstance(chosen.rule, ExpectedRule):
+        return [] if cases is None else [decisions(chosen.rule, cases)]
     if not (folder / "surface.npz").is_file():
         return []
-    found = read_measured(folder / "thresholds.json")
+    found = chosen.content
     axes = read_arrays(folder / "surface.npz", "levels", "removal", "dice")
     dice = axes["dice"]  # ([top,] binarization, removal)
     values = {"top": axes["levels"], "binarization": axes["levels"], "removal": axes["removal"]}

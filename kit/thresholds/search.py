@@ -18,7 +18,7 @@ from kit.core.progress import progress
 from kit.inference import ensemble, rules
 from kit.inference.maps import open_maps, to_levels, upsample
 from kit.inference.rules import ComponentRule, ImageRule, Rule
-from kit.inference.thresholds_file import Measures
+from kit.inference.thresholds_file import Thresholds
 from kit.thresholds import cross_validation
 from kit.thresholds.calibration import ExpectedSearch
 from kit.thresholds.cleaning import cleaned_regions
@@ -37,10 +37,9 @@ ALL: frozenset[int] = frozenset()
 """No group is left out."""
 
 
-class Found(Measures):
+class Found(Thresholds):
     """A rule with the thresholds that were best, and how good they are."""
 
-    rule: InstanceOf[Rule]
     surface: InstanceOf[Surface] | None = Field(repr=False)
     images: InstanceOf[np.ndarray] = Field(repr=False)
     """Dice of each image by this rule, (N,)."""
@@ -62,11 +61,8 @@ class Found(Measures):
             save_arrays(folder / "surface.npz", dice=self.surface.dice, **axes)
         else:
             (folder / "surface.npz").unlink(missing_ok=True)  # of a rule that was searched before
-        measures = self.model_dump(mode="json", include=set(Measures.model_fields))
-        if self.spread is None:
-            del measures["spread"]
-        sources = {"recipe": recipe, "hashes": hashes}
-        write_json(folder / "thresholds.json", rules.parameters(self.rule) | measures | sources)
+        document = self.model_copy(update={"recipe": recipe, "hashes": hashes})
+        write_json(folder / "thresholds.json", document.content)
 
 
 class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed

@@ -46,7 +46,7 @@ def compare(
     measured = {name: cases.measure(one.run, competition, one.split) for name, one in opened.items()}
     with working("comparing"):
         pairs = comparison.pairs({name: found.table for name, found in measured.items()})
-    chosen = {name: thresholds_file.read_measured(run.thresholds) for name, run in runs.items()}
+    chosen = {name: thresholds_file.read_measured(run.thresholds).content for name, run in runs.items()}
     overview = pd.DataFrame([_row(name, chosen[name], found) for name, found in measured.items()]).round(4)
     target = Path(out) if out else place / f"compare-{'-'.join(runs)}.html"
     (first, found), (second, others) = list(measured.items())[:2]

@@ -14,7 +14,7 @@ from kit.core.files import copy, is_file_or_raise, locked, read_json, sha256, wr
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.core.store import key_of
-from kit.inference import maps, predictions, rules, thresholds_file
+from kit.inference import maps, predictions, thresholds_file
 from kit.inference.masks import MaskEncoder, stored_inputs
 from kit.recipes.schema import Recipe
 from kit.run import Run, Trained
@@ -145,13 +145,13 @@ def predict_files(
 
 def _write_submission(trained: Trained, target: Run, order: Sequence[str], shape: Shape, whole: bool) -> None:
     """Writes the masks of predicted images, by the rule that is in use, as a submission."""
-    tta, rule, chosen = trained.recipe.tta, rules.read(trained.thresholds), thresholds_file.read(trained.thresholds)
+    tta, chosen = trained.recipe.tta, thresholds_file.read(trained.thresholds)
     if chosen.share is not None and not whole:
         log.info(
             "rate matching is off, since this is not a whole test set: the rule's own thresholds decide each image"
         )
-    encoder = MaskEncoder(rule, chosen.share if whole else None)
-    given = stored_inputs(rule, target.test(tta), target.test(tta, "classify"), shape)
+    encoder = MaskEncoder(chosen.rule, chosen.share if whole else None)
+    given = stored_inputs(chosen.rule, target.test(tta), target.test(tta, "classify"), shape)
     count = len(maps.read_ids(target.test(tta)))
     for _ in progress(map_in_order(lambda one: encoder.add(*one), given), "masks", count):
         pass

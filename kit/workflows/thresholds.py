@@ -7,7 +7,7 @@ which of these lies in thresholds.json, where `predict` finds it. Exploring with
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +87,11 @@ def warn_if_searched_differently(run: Run, recipe: Recipe) -> None:
         return
     settings: dict[str, tuple[Any, Any]] = {"prevalence": (found.prevalence, recipe.prevalence)}
     if found.asked == FIXED:
-        own = rules.parameters(rules.fixed(recipe.threshold, recipe.is_gated))
-        settings |= {f"threshold.{key}": (getattr(found, key, None), value) for key, value in own.items()}
+        stored, fixed = asdict(found.rule), asdict(rules.fixed(recipe.threshold, recipe.is_gated))
+        settings |= {f"threshold.{key}": (stored.get(key), fixed.get(key)) for key in stored | fixed}
     else:
         settings["threshold.transfer"] = ("none" if found.share is None else "share", recipe.threshold.transfer)
-        settings["threshold.smallest_contour"] = (found.smallest_contour, recipe.threshold.smallest_contour)
+        settings["threshold.smallest_contour"] = (found.rule.smallest_contour, recipe.threshold.smallest_contour)
     for key, (before, now) in settings.items():
         if before != now:
             log.warning(
@@ -193,7 +193,7 @@ def in_use(run: Run) -> tuple[str, str]:
     """The rule that a run predicts with, and why that one."""
     found = thresholds_file.read(run.thresholds)
     if found.asked == SEARCHED:
-        return found.rule, "which has the best nested Dice"
+        return found.rule.name, "which has the best nested Dice"
     return found.asked, "as threshold.rule says"
 
 

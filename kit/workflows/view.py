@@ -7,7 +7,7 @@ import numpy as np
 
 from kit.competition import dicom, image_files, rle, scoring, submission
 from kit.core.errors import KitError, did_you_mean
-from kit.inference import maps, rules
+from kit.inference import maps, thresholds_file
 from kit.inference.masks import stored_masks
 from kit.recipes.schema import Recipe
 from kit.report import gallery
@@ -67,7 +67,7 @@ def predicted(run: Run, image: str, shape: tuple[int, int]) -> np.ndarray | None
         return None
     if run.submission.is_file() and image in (rows := submission.read(run.submission)):
         return rle.decode(rows[image], shape, image)
-    recipe, rule = run.read_recipe(), rules.read(run.thresholds)
+    recipe, rule = run.read_recipe(), thresholds_file.read(run.thresholds).rule
     for fold in run.predicted_folds():
         path = run.oof(fold, recipe.tta)
         if image in maps.read_ids(path):

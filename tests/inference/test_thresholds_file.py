@@ -41,7 +41,7 @@ STRANGE = [None, True, "0.5", "", [], {}, [0.5], -1, 2, 1e308, math.nan, math.in
 def test_any_rule_is_read_as_it_was_written(tmp_path_factory, rule):
     path = tmp_path_factory.mktemp("rule") / "thresholds.json"
     write_json(path, rules.parameters(rule))
-    assert rules.read(path) == rule
+    assert thresholds_file.read(path).rule == rule
 
 
 @settings(max_examples=150, deadline=None)
@@ -63,7 +63,7 @@ def test_a_mutated_file_is_read_as_a_rule_or_refused_in_one_line(tmp_path_factor
         text = text[: data.draw(st.integers(0, len(text)))]
     path.write_text(text)
     try:
-        found = rules.read(path)
+        found = thresholds_file.read(path).rule
     except KitError as error:
         line = str(error)
         assert line.startswith(f"{path}: ")
@@ -81,7 +81,7 @@ def test_a_mutated_file_is_read_as_a_rule_or_refused_in_one_line(tmp_path_factor
 def test_a_rule_without_its_measures_is_enough_to_predict_with_but_not_to_report(tmp_path):
     path = tmp_path / "thresholds.json"
     write_json(path, {"rule": "image", "binarization": 0.5, "removal": 100})
-    assert rules.read(path) == ImageRule(0.5, 100)
+    assert thresholds_file.read(path).rule == ImageRule(0.5, 100)
     with pytest.raises(KitError, match="lacks nested_dice, interval, dice_all_empty"):
         thresholds_file.read_measured(path)
 
@@ -91,7 +91,7 @@ def test_measures_of_an_earlier_version_are_not_taken_for_others(tmp_path):
     path = tmp_path / "thresholds.json"
     old = {"dice": 0.82, "interval": [0.8, 0.84], "nested_dice": 0.79, "asked": "searched", "use": None}
     write_json(path, {"rule": "image", "binarization": 0.5, "removal": 100, "share": 0.125} | old)
-    assert rules.read(path) == ImageRule(0.5, 100)
+    assert thresholds_file.read(path).rule == ImageRule(0.5, 100)
     assert (thresholds_file.read(path).share, thresholds_file.read(path).measures) == (0.125, {})
     with pytest.raises(KitError, match=r"lacks .*apparent_dice"):
         thresholds_file.read_measured(path)

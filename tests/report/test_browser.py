@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from kit.competition import rle
-from kit.inference import rules
+from kit.inference import thresholds_file
 from kit.inference.maps import PROBABILITIES, upsample
 from kit.inference.rules import ImageRule, TripletRule
 from kit.inference.thresholds_file import read_measured
@@ -207,7 +207,7 @@ def test_scores_in_the_page_are_those_of_full_size(show, finished):
             given = {"name": rule.name, "level": level, "top": top, "removal": removal}
             assert browser.execute_async_script(script, given) == pytest.approx(dice_of(finished, rule)), given
     chosen = next(choice for choice in live.rule_choices(finished.run, finished.cases) if choice["name"] == "expected")
-    fitted = rules.read(finished.run.rule("expected") / "thresholds.json")
+    fitted = thresholds_file.read(finished.run.rule("expected") / "thresholds.json").rule
     assert browser.execute_async_script(script, chosen) == pytest.approx(dice_of(finished, fitted))
 
 
@@ -241,7 +241,7 @@ def test_the_run_s_own_masks_are_drawn_as_they_are(show, finished):
         "return [...pixels].filter((_, i) => i % 4 === 3).map((alpha) => alpha > 0)",
         first,
     )
-    mask = rules.read(finished.run.thresholds).mask(upsample(finished.cases.levels(row), (256, 256)))
+    mask = thresholds_file.read(finished.run.thresholds).rule.mask(upsample(finished.cases.levels(row), (256, 256)))
     outside = np.array(painted).reshape(256, 256) & ~mask
     assert (np.array(painted).reshape(256, 256) & mask).sum() > 0.98 * mask.sum()
     assert outside.sum() < 0.2 * mask.sum() + 2000  # lines, and that of the truth
@@ -255,7 +255,7 @@ def test_a_page_with_any_rule_in_use_opens(show, finished, tmp_path):
     for rule in data["rules"]:
         order = [rule, *(other for other in data["rules"] if other is not rule)]
         page.write_text(text.replace(content, pages.embedded(data | {"rules": order})))
-        browser, found = show(page=page), read_measured(finished.run.rule(rule["name"]) / "thresholds.json")
+        browser, found = show(page=page), read_measured(finished.run.rule(rule["name"]) / "thresholds.json").content
         assert total(browser) == f"{found['apparent_dice']:.4f}", rule["name"]
     own = {"name": "component", "exact": True}  # whose masks are known, and whose thresholds stay
     page.write_text(text.replace(content, pages.embedded(data | {"rules": [own, *data["rules"]]})))

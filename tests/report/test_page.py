@@ -15,7 +15,7 @@ from kit.competition import rle
 from kit.core.documents import read_document
 from kit.core.errors import KitError
 from kit.core.files import read_json, write_json
-from kit.inference import maps, rules
+from kit.inference import maps, rules, thresholds_file
 from kit.inference.masks import stored_masks
 from kit.inference.thresholds_file import read_measured
 from kit.report import (
@@ -39,7 +39,7 @@ from kit.workflows import view
 
 def test_a_row_of_the_cases_counts_pixels(finished):
     """Against sets of pixels, for every image."""
-    rule, table = rules.read(finished.run.thresholds), finished.cases.table.set_index("image_id")
+    rule, table = thresholds_file.read(finished.run.thresholds).rule, finished.cases.table.set_index("image_id")
     shape, pixels = finished.competition.shape, np.prod(finished.competition.shape)
     seen = 0
     for fold in (0, 1):
@@ -60,7 +60,7 @@ def test_a_row_of_the_cases_counts_pixels(finished):
 
 
 def test_the_dice_of_the_cases_is_that_of_the_thresholds(finished):
-    chosen = read_measured(finished.run.thresholds)
+    chosen = read_measured(finished.run.thresholds).content
     assert np.average(finished.cases.table.dice, weights=finished.cases.weights) == pytest.approx(
         chosen["apparent_dice"]
     )
@@ -185,7 +185,7 @@ def test_a_test_image_is_viewed_with_the_mask_that_is_submitted(finished, tmp_pa
     assert not view.predicted(run, first, shape).any()
     assert view.predicted(run, second, shape).sum() == 9
     trained = finished.cases.table.image_id[0]
-    rule = rules.read(run.thresholds)
+    rule = thresholds_file.read(run.thresholds).rule
     found = dict(stored_masks(rule, run.oof(finished.cases.table.fold[0]), None, shape, [trained]))
     assert (view.predicted(run, trained, shape) == found[trained]).all()
     assert view.predicted(run, "another", shape) is None
@@ -197,7 +197,7 @@ SECTIONS = ("headline", "cases", "thresholds", "failures", "learning", "leaderbo
 def test_the_headline_says_what_a_score_is_held_against(finished):
     found = {measure.name: measure.value for measure in finished.report.measures}
     assert (found["Public"], found["Private"]) == (0.81, 0.7)
-    assert found["Nested Dice"] == read_measured(finished.run.thresholds)["nested_dice"]
+    assert found["Nested Dice"] == read_measured(finished.run.thresholds).content["nested_dice"]
     assert headline.test_share(finished.run) == 7 / 8
 
 
@@ -247,7 +247,7 @@ def test_two_runs_stand_in_one_gallery(finished, another):
     packed = live.pack(finished.run, finished.cases, finished.competition, ("other", part))
     assert packed["other"]["dice"] == [None, *found.table.dice[1:]]
     assert "other" not in packed["images"][0]
-    own, beside = rules.read(finished.run.thresholds), rules.read(other.thresholds)
+    own, beside = thresholds_file.read(finished.run.thresholds).rule, thresholds_file.read(other.thresholds).rule
     for image in packed["images"][1:]:
         for name, rule, shown in (("mask", own, finished.cases), ("other", beside, found)):
             mask = rule.mask(maps.upsample(shown.levels(image["row"]), finished.competition.shape))

@@ -17,7 +17,7 @@ from kit.competition import dicom, labels, layout, scoring, submission
 from kit.core.arrays import read_arrays
 from kit.core.store import read_keys
 from kit.data import folds
-from kit.inference import ensemble, maps, rules
+from kit.inference import ensemble, maps, thresholds_file
 from kit.kaggle import acting, settings
 from kit.kernel import bundle, metadata, push, session
 from kit.submissions import ledger
@@ -214,7 +214,7 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
         ),
         "thresholds.json": (
             b'{"rule": "image", "binarization": 0.5, "removal": 100}',
-            rules.read,
+            thresholds_file.read,
             documents(
                 {"binarization": "abc"},
                 {"binarization": nan},

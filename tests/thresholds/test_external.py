@@ -3,7 +3,7 @@ import pytest
 
 from kit.core.errors import KitError
 from kit.core.files import read_json, sha256
-from kit.inference import rules
+from kit.inference import thresholds_file
 from kit.inference.maps import save
 from kit.thresholds import external
 from kit.workflows.thresholds import explore_arrays
@@ -45,7 +45,8 @@ def test_float_maps_and_uint8_masks_are_as_good(files):
     found = []
     for m, k in (("maps.npy", "masks.npy"), ("float.npy", "uint8.npy")):
         folder = files(maps=m, masks=k)["image"]
-        found.append((rules.read(folder / "thresholds.json"), np.load(folder / "surface.npz")["dice"].tobytes()))
+        rule = thresholds_file.read(folder / "thresholds.json").rule
+        found.append((rule, np.load(folder / "surface.npz")["dice"].tobytes()))
     assert found[0] == found[1]
 
 

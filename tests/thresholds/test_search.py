@@ -7,7 +7,7 @@ from sklearn.base import clone
 from kit.competition import rle, scoring, submission
 from kit.core.errors import KitError
 from kit.core.files import read_json
-from kit.inference import rules
+from kit.inference import rules, thresholds_file
 from kit.inference.maps import upsample
 from kit.inference.rules import ImageRule, TripletRule, parameters
 from kit.thresholds.cross_validation import resampled
@@ -23,7 +23,7 @@ def test_what_is_promised_is_what_the_submission_scores(kind, problem, tmp_path)
     maps, _ = problem(5)
     _, masks = problem(5, shape=shape)
     choose(maps, masks, IDS, None, [kind])[kind].write(tmp_path, "demo", {})
-    rule = rules.read(tmp_path / "thresholds.json")
+    rule = thresholds_file.read(tmp_path / "thresholds.json").rule
     rows = [
         (image_id, rle.encode(rule.mask(upsample(levels, shape)))) for image_id, levels in zip(IDS, maps, strict=True)
     ]
@@ -87,7 +87,7 @@ def test_a_perfect_score_can_be_read_back(images, tmp_path):
         )
         for kind, result in found.items():
             result.write(tmp_path / kind, None, {})
-            assert rules.read(tmp_path / kind / "thresholds.json") == result.rule
+            assert thresholds_file.read(tmp_path / kind / "thresholds.json").rule == result.rule
             assert result.apparent_dice == pytest.approx(1)
 
 
@@ -97,7 +97,7 @@ def test_what_is_written_says_all(kind, problem, tmp_path):
     found = choose(maps, masks, IDS, None, [kind], prevalence=0.3)[kind]
     found.write(tmp_path, "demo", {"maps": "ab"})
     content = read_json(tmp_path / "thresholds.json")
-    assert rules.read(tmp_path / "thresholds.json") == found.rule
+    assert thresholds_file.read(tmp_path / "thresholds.json").rule == found.rule
     assert (content["rule"], content["rules"]) == (kind, [kind])
     assert (content["recipe"], content["hashes"], content["prevalence"]) == ("demo", {"maps": "ab"}, 0.3)
     assert content["interval"][0] <= content["nested_dice"] <= content["interval"][1]

@@ -12,7 +12,7 @@ from tiny_recipes import TRAINED, tiny
 from kit import networks, recipes
 from kit.competition import layout, rle
 from kit.core.errors import KitError
-from kit.inference import cleaning, maps, rules
+from kit.inference import cleaning, maps, rules, thresholds_file
 from kit.kaggle.settings import Settings
 from kit.run import Run
 from kit.training import losses, optimizers
@@ -71,7 +71,7 @@ class TestEveryRecipe:
 def test_the_search_promised_what_the_rule_gives(name, data, slow):
     wanted, competition = tiny(name), layout.open_folder(data)
     run = Workspace().run(competition, wanted)
-    rule, scores, weights, means = rules.read(run.thresholds), [], [], []
+    rule, scores, weights, means = thresholds_file.read(run.thresholds).rule, [], [], []
     table = pd.read_csv("folds/tiny.csv").set_index("image_id")
     promised = json.loads(run.thresholds.read_text())
     ids = [image_id for fold in (0, 1) for image_id in maps.open_maps(run.oof(fold)).ids]
