@@ -1,1 +1,1 @@
-"""The exact search for decision rules on maps with known truth."""
+"""The exact search for decision rules on probability maps with known ground truth."""

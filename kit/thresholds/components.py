@@ -1,7 +1,7 @@
-"""The components of a map at every level, from one sweep from the highest level to the lowest.
+"""The connected components of a map at every level, in one sweep from the highest level to the lowest.
 
-Pixels join a union-find forest in the order of their levels, so that each component grows out of those above it
-instead of being labelled again: all 256 levels cost about as much as a few labellings.
+Pixels join a union-find forest in the order of their levels, so each component grows out of the components of higher
+levels instead of being labelled again: all 256 levels cost about as much as a few labellings.
 """
 
 import numpy as np
@@ -14,9 +14,9 @@ _BEFORE = np.array([True, True, True, False, False, False, False, True])
 
 
 def _representatives() -> np.ndarray:
-    """(256, 5): for each set of neighbours (a bit each) one of every component that the set makes, then -1.
+    """(256, 5): for each set of neighbours (a bit each), one neighbour of every component in the set, then -1.
 
-    Neighbours that touch are one component already, so a pixel need only be joined to one of them.
+    Neighbours that touch belong to one component already, so a pixel is joined to just one of them.
     """
     table = np.full((256, 5), -1, np.int8)
     for code in range(256):
@@ -36,16 +36,16 @@ _JOIN = _representatives()
 
 
 def sweep(levels: np.ndarray, truth: np.ndarray, lowest: int = 0) -> np.ndarray:
-    """What is left of {v ≥ level} without its 8-connected components smaller than any size, at every level.
+    """Measures {v ≥ level} without its 8-connected components below any size, at every level.
 
     Args:
         levels: uint8 (H, W).
         truth: bool (H, W).
-        lowest: Levels below are left out.
+        lowest: Lowest level to measure.
 
     Returns:
-        int32 (K, 4), rows (level, area, kept area, kept overlap): at this level, the components of at least this
-        area have together this area and this overlap with the truth. A row for each distinct area of a component;
+        int32 (K, 4), rows (level, area, kept area, kept overlap): at this level, all components of at least this area
+        have this total area and total overlap with the truth. There is a row for each distinct area of a component;
         levels descend, and areas descend within a level.
 
     >>> sweep(np.array([[9, 0, 0], [0, 0, 5]], np.uint8), np.array([[1, 0, 0], [0, 0, 0]], bool), lowest=5)[-2:]
@@ -63,16 +63,16 @@ def sweep(levels: np.ndarray, truth: np.ndarray, lowest: int = 0) -> np.ndarray:
 
 @compiled(nogil=True)
 def _sweep(levels: np.ndarray, truth: np.ndarray, pixels: np.ndarray, width: int, lowest: int) -> np.ndarray:
-    """Of the `pixels` ≥ lowest ≥ 1 of a flat map, `width` a row, with a border of zeros, which so never joins."""
+    """Sweeps the `pixels` ≥ lowest ≥ 1 of a flattened map with `width` pixels a row and a border of zeros."""
     order, count_of = _by_level(levels, pixels)
     offset = _RING[:, 0] * width + _RING[:, 1]
     parent = np.empty(len(levels), np.int32)
-    area = np.empty(len(levels), np.int32)  # of a component, at its root
+    area = np.empty(len(levels), np.int32)  # area of a component, stored at its root
     overlap = np.empty(len(levels), np.int32)
-    roots = np.empty(len(levels) // 4 + 1, np.int32)  # more pixels cannot be apart from one another
+    roots = np.empty(len(levels) // 4 + 1, np.int32)  # an upper bound of the number of components
     alive = 0
     rows = np.empty((1024, 4), np.int32)
-    used, begin, done = 0, 0, 0  # rows in use, and where those of the level above begin
+    used, begin, done = 0, 0, 0  # rows in use, first row of the level above, pixels done
     for level in range(255, lowest - 1, -1):
         for pixel in order[done : done + count_of[level]]:
             around = 0
@@ -100,7 +100,7 @@ def _sweep(levels: np.ndarray, truth: np.ndarray, pixels: np.ndarray, width: int
             area[root] += 1
             overlap[root] += truth[pixel]
         done += count_of[level]
-        if count_of[level] == 0:  # nothing new: the rows of the level above once more
+        if count_of[level] == 0:  # no new pixels: the rows of the level above again
             count = used - begin
             rows = _with_room(rows, used + count)
             rows[used : used + count] = rows[begin:used]
@@ -116,7 +116,7 @@ def _sweep(levels: np.ndarray, truth: np.ndarray, pixels: np.ndarray, width: int
 
 @compiled(nogil=True)
 def _by_level(levels: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels from the highest level down, in raster order within a level; and how many each level has."""
+    """Sorts pixels by descending level, in raster order within a level; also returns the number at each level."""
     count = np.zeros(256, np.int64)
     for pixel in pixels:
         count[levels[pixel]] += 1
@@ -158,7 +158,7 @@ def _with_room(rows: np.ndarray, needed: int) -> np.ndarray:
 
 @compiled(nogil=True)
 def _sum_by_area(roots: np.ndarray, area: np.ndarray, overlap: np.ndarray, rows: np.ndarray) -> int:
-    """Writes a row for each distinct area, largest first, with the sums down to it; returns how many."""
+    """Writes a row for each distinct area, largest first, with cumulative sums; returns the number of rows."""
     keys = np.empty(len(roots), np.int64)
     for i in range(len(roots)):
         keys[i] = (np.int64(area[roots[i]]) << 32) | overlap[roots[i]]

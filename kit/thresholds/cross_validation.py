@@ -1,4 +1,18 @@
-"""How good a choice of thresholds is on images that it was not made on: nested estimate, interval, prevalence."""
+"""Nested cross-validation: how well a chosen rule does on images that it was not chosen on.
+
+A choice has two parts: which rule (`image`, `component`, …), and its parameters (thresholds, and perhaps a share of
+masks). The apparent Dice scores a choice on the images that it was made on, which is optimistic. The nested Dice takes
+the groups of images, usually the folds, one by one: both parts of the choice are made on the other groups, and the
+group is scored by the result. To compare rules without the group, each rule needs a nested Dice over the other groups,
+so groups are excluded in pairs, too.
+
+A share is the part of a test set's images that get a mask: those with the most evidence (`kit.inference.masks`). A rule
+with a share is scored as if the group were a test set, at each share of positives that such a set is likely to have.
+
+The interval is a bootstrap over patients. Each sample of the patients chooses again among the rules that were fitted.
+Its nested Dice minus the Dice of its choice on all images is an error of the estimate; the interval is the middle 95 %
+of these errors, around the estimate.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,19 +28,21 @@ from kit.inference.rules import Rule
 from kit.thresholds.exact import Search
 
 GROUPS = 5
-"""Groups of patients for the nested estimate where there are no folds to leave out."""
+"""Number of patient groups for the nested estimate when there are no folds."""
 RESAMPLES = 1000
-"""Bootstrap samples of patients that an interval is made of."""
+"""Number of bootstrap samples behind an interval."""
 SHARES = np.arange(201) / 200
-"""The shares of images with a mask to choose from."""
+"""Shares of images with a mask to choose from."""
 BLUR = 0.03
-"""Standard deviation of a share on another set: of positives among some hundred images, and of their order."""
-DEVIATIONS = ndtri((np.arange(9) + 0.5) / 9)
-"""Normal quantiles: the shares of positives, in standard deviations, that a test set is expected to have."""
+"""Standard deviation, from one test set to another, of an image's rank among the images with the most evidence."""
+QUANTILES = ndtri((np.arange(9) + 0.5) / 9)
+"""Normal quantiles: likely deviations of a test set's share of positives, in standard deviations."""
+NONE: frozenset[int] = frozenset()
+"""No group is excluded."""
 
 
 def prevalence_weights(positive: np.ndarray, prevalence: float | None) -> np.ndarray:
-    """Weights (N,) of mean 1 under which positives have this share; all 1 without one.
+    """Returns image weights (N,) of mean 1 that give the positives this share; all 1 if `prevalence` is None.
 
     Raises:
         KitError: the share is not between 0 and 1, or there are no positives or no negatives.
@@ -45,24 +61,24 @@ def prevalence_weights(positive: np.ndarray, prevalence: float | None) -> np.nda
 
 
 def group_numbers(folds: Sequence[int] | None, patients: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """The number of each image's group, (N,): its fold; where all are of one fold, one of five groups of patients."""
+    """Returns the group of each image, (N,): its fold, or one of five groups of patients if there is only one fold."""
     if folds is not None and len(np.unique(folds)) > 1:
         return np.asarray(folds)
     return np.unique(patients, return_inverse=True)[1] % GROUPS
 
 
 @dataclass(frozen=True)
-class Images:
-    """What is known of the images that a choice is made on and measured on."""
+class ImageSet:
+    """Per-image data of a threshold search: ground truth, groups, patients and weights."""
 
     empty: np.ndarray
     """Dice of an empty mask, float64 (N,): 1 for a negative."""
     groups: np.ndarray
-    """Number of each image's group, (N,): left out one after the other, and each by itself a test set."""
+    """Number of each image's group, (N,)."""
     patients: np.ndarray
     """Number of each image's patient, (N,)."""
     prevalence: float | None = None
-    """Expected share of positives, if it is not that of these images."""
+    """Expected share of positives; None for the share among these images."""
 
     @cached_property
     def positive(self) -> np.ndarray:
@@ -71,244 +87,237 @@ class Images:
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """How much each image counts, (N,)."""
+        """Weight of each image, (N,)."""
         return prevalence_weights(self.positive, self.prevalence)
 
-    def balanced(self, counts: np.ndarray) -> np.ndarray:
-        """How much the images of samples (R, N) count, in each of which positives have the expected share."""
-        return counts if self.prevalence is None else _balanced(counts, self.positive, self.prevalence)
+    def groups_except(self, excluded: frozenset[int]) -> list[int]:
+        """The group numbers that are not excluded, ascending."""
+        return [group for group in np.unique(self.groups).tolist() if group not in excluded]
+
+    def reweighted(self, counts: np.ndarray) -> np.ndarray:
+        """Turns image counts of samples, (R, N), into weights that give positives the expected share in each sample."""
+        return counts if self.prevalence is None else _reweighted(counts, self.positive, self.prevalence)
 
 
-class Choice(NamedTuple):
-    """A rule that was chosen, and what it makes of all images."""
+class FittedRule(NamedTuple):
+    """A rule fitted to some groups, and its result on every image."""
 
     rule: Rule
     share: float | None
-    """Share of a test set's images that get a mask; None: the rule's own cut says which do."""
+    """Share of a test set's images that get a mask; None if the rule's own cut decides."""
     dice: np.ndarray
-    """Dice of each image's mask, (N,); with a share, of the mask that it has if it gets any."""
+    """Dice of each image's mask, (N,); with a share, of the candidate mask."""
     masked: np.ndarray
-    """Whether that mask is one, bool (N,)."""
+    """Whether that mask has any pixels, bool (N,)."""
     evidence: np.ndarray
-    """What decides, with a share, which images get a mask, (N,)."""
+    """Evidence by which a share ranks the images, (N,)."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Scores of all images, each group by the rule that was chosen for it.
+class Evaluation:
+    """Scores of all images, each group by the rule that was fitted for that group.
 
-    A group whose choice has a share of masks is treated as a test set of its own. Folds all have the training set's
-    share of positives, so a share of masks that was best on some folds would fit the others better than it fits a test
-    set drawn at random. The group is therefore scored at each share of positives that a test set of as many patients
-    is likely to have.
+    A group whose rule has a share is scored as a test set. Folds all have the training set's share of positives, so a
+    share of masks that was best on some folds would fit the other folds better than a test set drawn at random. The
+    group is therefore scored at each share of positives that a test set of as many patients is likely to have.
     """
 
-    images: Images
-    choices: dict[int, Choice]
-    """By the group's number; images of other groups do not count."""
+    images: ImageSet
+    fitted: dict[int, FittedRule]
+    """Fitted rule of each group; images of other groups do not count."""
 
     @property
     def mean_dice(self) -> float:
-        """The mean Dice at the expected share of positives."""
-        return self._mean(lambda choice: choice.dice, self.images.empty)
+        """Mean Dice at the expected share of positives."""
+        return self._mean(lambda fitted: fitted.dice, self.images.empty)
 
     @property
     def masked_share(self) -> float:
-        """The share of the images that get a mask."""
-        return self._mean(lambda choice: choice.masked, np.zeros(len(self.images.empty)))
+        """Share of the images that get a mask."""
+        return self._mean(lambda fitted: fitted.masked, np.zeros(len(self.images.empty)))
 
     @cached_property
     def dice(self) -> np.ndarray:
-        """Dice of each image, (N,); with a share, the Dice to expect in such test sets."""
+        """Dice of each image, (N,); with a share, the expected Dice over the likely test sets."""
         total, weight = np.zeros((2, len(self.images.empty)))
-        for choice, own, weights, masked in self._weighed():
-            total[own] += weights * np.where(masked, choice.dice[own], self.images.empty[own])
-            weight[own] += weights
+        for fitted, rows, weights, masked in self._test_sets():
+            total[rows] += weights * np.where(masked, fitted.dice[rows], self.images.empty[rows])
+            weight[rows] += weights
         return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
 
-    def _mean(self, values: Callable[[Choice], np.ndarray], without: np.ndarray) -> float:
-        """The mean of a choice's values, (N,), where an image gets its mask, and of those `without` it, (N,)."""
+    def _mean(self, with_mask: Callable[[FittedRule], np.ndarray], without_mask: np.ndarray) -> float:
+        """Mean over the images of one value, (N,), where an image gets its mask, and of another where it does not."""
         total = weight = 0.0
-        for choice, own, weights, masked in self._weighed():
-            total += float(weights @ np.where(masked, values(choice)[own], without[own]))
+        for fitted, rows, weights, masked in self._test_sets():
+            total += float(weights @ np.where(masked, with_mask(fitted)[rows], without_mask[rows]))
             weight += float(weights.sum())
         return min(1.0, total / weight)  # sums of weights are rounded
 
-    def _weighed(self) -> Iterator[tuple[Choice, np.ndarray, np.ndarray, np.ndarray]]:
-        """Each group's choice, its images, how much they count, and which of them get a mask, (n,) each.
+    def _test_sets(self) -> Iterator[tuple[FittedRule, np.ndarray, np.ndarray, np.ndarray]]:
+        """Yields each group's rule, its rows, their weights, and which of them get their mask, (n,) each.
 
         With a share, a group comes once for each likely share of positives.
         """
         images = self.images
-        known = np.isin(images.groups, list(self.choices))
-        prevalence = images.positive[known].mean() if images.prevalence is None else images.prevalence
-        plain = np.zeros(len(known))
-        plain[known] = images.balanced(known.astype(float)[None])[0, known]
-        for number, choice in self.choices.items():
-            own = np.flatnonzero(images.groups == number)
-            if choice.share is None:
-                yield choice, own, plain[own], np.ones(len(own), bool)
+        scored = np.isin(images.groups, list(self.fitted))
+        prevalence = images.positive[scored].mean() if images.prevalence is None else images.prevalence
+        plain = np.zeros(len(scored))
+        plain[scored] = images.reweighted(scored.astype(float)[None])[0, scored]
+        for group, fitted in self.fitted.items():
+            rows = np.flatnonzero(images.groups == group)
+            if fitted.share is None:
+                yield fitted, rows, plain[rows], np.ones(len(rows), bool)
                 continue
-            deviation = np.sqrt(prevalence * (1 - prevalence) / len(np.unique(images.patients[own])))
-            deviation = min(deviation, min(prevalence, 1 - prevalence) / DEVIATIONS[-1])  # so that their mean stays
-            for factor in DEVIATIONS:
-                wanted = np.clip(prevalence + factor * deviation, 1e-9, 1 - 1e-9)
-                weights = _balanced(np.ones((1, len(own))), images.positive[own], wanted)[0]
-                masked = rank_quantiles(choice.evidence[own], weights) <= choice.share
-                yield choice, own, weights / len(DEVIATIONS), masked
+            deviation = np.sqrt(prevalence * (1 - prevalence) / len(np.unique(images.patients[rows])))
+            # Bounded, so that the mean over all quantiles stays the prevalence.
+            deviation = min(deviation, min(prevalence, 1 - prevalence) / QUANTILES[-1])
+            for quantile in QUANTILES:
+                likely = np.clip(prevalence + quantile * deviation, 1e-9, 1 - 1e-9)
+                weights = _reweighted(np.ones((1, len(rows))), images.positive[rows], likely)[0]
+                masked = rank_quantiles(fitted.evidence[rows], weights) <= fitted.share
+                yield fitted, rows, weights / len(QUANTILES), masked
 
 
-def _balanced(counts: np.ndarray, positive: np.ndarray, wanted: float) -> np.ndarray:
-    """Counts (R, N) as weights of the same sum under which positives have a wanted share.
+def _reweighted(counts: np.ndarray, positive: np.ndarray, prevalence: float) -> np.ndarray:
+    """Turns counts, (R, N), into weights of the same sum that give positives this share.
 
     A sample that lacks one of the classes stays as it is.
     """
     positives, everything = counts[:, positive].sum(axis=1), counts.sum(axis=1)
     lacking = (positives == 0) | (positives == everything)
     factors = (
-        wanted * everything / np.maximum(positives, 1),
-        (1 - wanted) * everything / np.maximum(everything - positives, 1),
+        prevalence * everything / np.maximum(positives, 1),
+        (1 - prevalence) * everything / np.maximum(everything - positives, 1),
     )
-    inside, outside = (np.where(lacking, 1.0, factor)[:, None] for factor in factors)
-    return counts * np.where(positive, inside, outside)
+    of_positives, of_negatives = (np.where(lacking, 1.0, factor)[:, None] for factor in factors)
+    return counts * np.where(positive, of_positives, of_negatives)
 
 
-class Choices:
-    """The choices of one kind of rule, on all images or without some groups; each is made once.
+class RuleFitter:
+    """Fits one kind of rule to all groups of images but some; each fit is made once.
 
     Args:
-        search: The search of the kind, given the groups that are left out.
-        match: Choose the share of a test set's images that get a mask, too.
-        rule: The one to take instead of the best.
+        search_without: Returns the search of this kind of rule for a set of excluded groups.
+        match_positive_rate: Fit a share of masks, too.
+        rule: Rule to use instead of searching for the best.
     """
 
     def __init__(
         self,
-        search: Callable[[frozenset[int]], Search[Any]],
-        images: Images,
-        match: bool = False,
+        search_without: Callable[[frozenset[int]], Search[Any]],
+        images: ImageSet,
+        *,
+        match_positive_rate: bool = False,
         rule: Rule | None = None,
     ) -> None:
-        self.search, self.images, self.match, self.rule = search, images, match, rule
-        self._made: dict[frozenset[int], Choice] = {}
+        self.search_without, self.images, self.match_positive_rate = search_without, images, match_positive_rate
+        self.rule = rule
+        self._fits: dict[frozenset[int], FittedRule] = {}
 
-    def without(self, left_out: frozenset[int] = frozenset()) -> Choice:
-        """The choice on all images but those of some groups."""
-        if left_out not in self._made:
-            self._made[left_out] = self._choose(left_out)
-        return self._made[left_out]
+    def fit(self, excluded: frozenset[int] = NONE) -> FittedRule:
+        """Fits the rule to all groups that are not excluded."""
+        if excluded not in self._fits:
+            self._fits[excluded] = self._fit(excluded)
+        return self._fits[excluded]
 
-    def _choose(self, left_out: frozenset[int]) -> Choice:
-        search, images = self.search(left_out), self.images
-        weights = np.where(np.isin(images.groups, list(left_out)), 0.0, images.weights)
+    def _fit(self, excluded: frozenset[int]) -> FittedRule:
+        search, images = self.search_without(excluded), self.images
+        weights = np.where(np.isin(images.groups, list(excluded)), 0.0, images.weights)
         rule = search.best(weights) if self.rule is None else self.rule
-        if not self.match:
-            return Choice(rule, None, search.dice(rule), search.masked(rule), np.zeros(len(weights)))
+        if not self.match_positive_rate:
+            return FittedRule(rule, None, search.dice(rule), search.masked(rule), np.zeros(len(weights)))
         evidence, dice = search.candidates(rule)
         share = best_share(evidence, dice - search.empty, images.groups, weights)
-        return Choice(rule, share, dice, evidence > 0, evidence)
+        return FittedRule(rule, share, dice, evidence > 0, evidence)
 
     @property
-    def candidates(self) -> list[np.ndarray]:
-        """Dice of each image, (N,), under each choice that was made so far."""
-        numbers = _numbers(self.images, frozenset())
-        return [Outcome(self.images, dict.fromkeys(numbers, choice)).dice for choice in self._made.values()]
+    def dice_of_fits(self) -> list[np.ndarray]:
+        """Dice of each image, (N,), by every rule fitted so far."""
+        groups = self.images.groups_except(NONE)
+        return [Evaluation(self.images, dict.fromkeys(groups, fitted)).dice for fitted in self._fits.values()]
 
-    def apparent(self, left_out: frozenset[int] = frozenset()) -> Outcome:
-        """What the images score by the choice that was made on them, some groups left out."""
-        choice = self.without(left_out)
-        return Outcome(self.images, {number: choice for number in _numbers(self.images, left_out)})
+    def apparent(self, excluded: frozenset[int] = NONE) -> Evaluation:
+        """Scores the groups that the rule was fitted to."""
+        return Evaluation(self.images, dict.fromkeys(self.images.groups_except(excluded), self.fit(excluded)))
 
 
-def nested(kinds: Sequence[Choices], left_out: frozenset[int] = frozenset()) -> Outcome | None:
-    """What the images of each group score by what is chosen without them: the kind of rule, its thresholds, its share.
-
-    Returns:
-        None where there is but one group.
-    """
-    images = kinds[0].images
-    numbers = _numbers(images, left_out)
-    if len(numbers) < 2:
+def nested(fitters: Sequence[RuleFitter], excluded: frozenset[int] = NONE) -> Evaluation | None:
+    """Scores each group by the rule that is selected and fitted on the others; None if there is only one group."""
+    images = fitters[0].images
+    groups = images.groups_except(excluded)
+    if len(groups) < 2:
         return None
-    choices = {}
-    for number in numbers:
-        others = left_out | {number}
-        choices[number] = best(kinds, others).without(others)
-    return Outcome(images, choices)
+    without = {group: excluded | {group} for group in groups}
+    return Evaluation(images, {group: select(fitters, others).fit(others) for group, others in without.items()})
 
 
-def best(kinds: Sequence[Choices], left_out: frozenset[int] = frozenset()) -> Choices:
-    """The kind of rule whose nested Dice is the best; with one group alone, whose Dice is."""
+def select(fitters: Sequence[RuleFitter], excluded: frozenset[int] = NONE) -> RuleFitter:
+    """The fitter with the best nested Dice over the groups that are not excluded; apparent Dice for a single group."""
 
-    def score(kind: Choices) -> float:
-        return (nested([kind], left_out) or kind.apparent(left_out)).mean_dice
+    def score(fitter: RuleFitter) -> float:
+        return (nested([fitter], excluded) or fitter.apparent(excluded)).mean_dice
 
-    return kinds[0] if len(kinds) == 1 else max(kinds, key=score)
-
-
-def _numbers(images: Images, left_out: frozenset[int]) -> list[int]:
-    return [number for number in np.unique(images.groups).tolist() if number not in left_out]
+    return fitters[0] if len(fitters) == 1 else max(fitters, key=score)
 
 
-def nested_interval(estimate: float, kinds: Sequence[Choices]) -> list[float]:
-    """Bootstrap 95 % interval of a nested Dice: of what the rule that is chosen on all images scores on fresh ones.
+def nested_interval(estimate: float, fitters: Sequence[RuleFitter]) -> list[float]:
+    """Bootstrap 95 % interval of a nested Dice, as an estimate of the Dice of the selected rule on fresh images.
 
-    In each sample of the patients the choice is made anew, for all images and without each group, among the rules that
-    were best on some of the groups. How far the nested Dice of a sample lies from what the sample's choice scores on
-    all images then says how far the estimate may be off: by the luck of the images, and by the luck of the choice.
+    The interval covers the luck of the images and the luck of the choice: each bootstrap sample chooses again among all
+    fitted rules, on all groups and without each of them.
 
     Args:
-        estimate: `nested(kinds).mean_dice`.
+        estimate: `nested(fitters).mean_dice`.
     """
-    images = kinds[0].images
-    values = np.unique([dice for kind in kinds for dice in kind.candidates], axis=0)  # (C, N)
-    everything = images.balanced(np.ones((1, len(images.groups))))[0]
-    whole = values @ everything / everything.sum()  # (C,)
-    groups = [images.groups == number for number in np.unique(images.groups)]
+    images = fitters[0].images
+    dice = np.unique([dice for fitter in fitters for dice in fitter.dice_of_fits], axis=0)  # (C, N)
+    equal = images.reweighted(np.ones((1, len(images.groups))))[0]
+    dice_on_all = dice @ equal / equal.sum()  # (C,)
+    groups = [images.groups == group for group in images.groups_except(NONE)]
 
-    def off(counts: np.ndarray) -> np.ndarray:
+    def errors(counts: np.ndarray) -> np.ndarray:
         if images.prevalence is not None:  # a sample of one class alone cannot be weighted to it
-            classes = [(counts @ kind > 0) for kind in (images.positive, ~images.positive)]
-            counts = counts[np.logical_and(*classes)]
-        weights = images.balanced(counts)
-        sums = np.stack([weights[:, own] @ values[:, own].T for own in groups])  # (G, R, C)
+            has_both = np.logical_and(*[counts @ label > 0 for label in (images.positive, ~images.positive)])
+            counts = counts[has_both]
+        weights = images.reweighted(counts)
+        sums = np.stack([weights[:, rows] @ dice[:, rows].T for rows in groups])  # (G, R, C)
         total = sums.sum(axis=0)
         chosen = (total - sums).argmax(axis=-1)  # (G, R): without each group
         nested = np.take_along_axis(sums, chosen[..., None], axis=-1)[..., 0].sum(axis=0) / weights.sum(axis=1)
-        return nested - whole[total.argmax(axis=-1)]
+        return nested - dice_on_all[total.argmax(axis=-1)]
 
-    found = np.concatenate([off(counts) for counts in resampled(images.patients, RESAMPLES)])
-    below, above = np.percentile(found - found.mean(), [2.5, 97.5])
+    error = np.concatenate([errors(counts) for counts in bootstrap_counts(images.patients, RESAMPLES)])
+    below, above = np.percentile(error - error.mean(), [2.5, 97.5])
     bounds = estimate + np.array([min(below, 0.0), max(above, 0.0)])  # skewed samples may lie on one side of their mean
     return np.clip(bounds, min(0.0, estimate), 1.0).tolist()
 
 
 def best_share(evidence: np.ndarray, gains: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> float:
-    """The share of images with a mask that has the best mean Dice, each group matched by itself.
+    """The share of images with a mask that has the best mean Dice, where each group is ranked separately.
 
-    The mean Dice against the share has a peak for every lucky image. So that of a share is taken over normally
-    distributed shares around it, which is the Dice to expect where an image's place is only known that well.
+    The mean Dice as a function of the share has a peak for every lucky image. It is therefore smoothed by a normal
+    distribution: the expected Dice if an image's rank varies by `BLUR` from one test set to another.
 
     Args:
-        evidence: Of each image, (N,).
-        gains: What its mask adds to the Dice of an empty one, (N,).
+        evidence: Evidence of each image, (N,).
+        gains: Dice of each image's candidate mask minus Dice of an empty one, (N,).
         groups: Number of each image's group, (N,): images whose evidence can be compared.
-        weights: How much each image counts, (N,); 0 leaves it out.
+        weights: Weight of each image, (N,); 0 leaves the image out.
 
     Returns:
-        In [0, 1]; of equal ones the lowest.
+        In [0, 1]; the lowest of equally good shares.
     """
-    place = np.full(len(evidence), np.inf)
+    rank = np.full(len(evidence), np.inf)
     for group in np.unique(groups[weights > 0]):
-        own = groups == group
-        place[own] = rank_quantiles(evidence[own], weights[own])
-    counts = np.isfinite(place) & (weights > 0)
-    worth = ndtr((SHARES[:, None] - place[counts]) / BLUR) @ (weights * gains)[counts]
-    return float(SHARES[worth.argmax()])
+        rows = groups == group
+        rank[rows] = rank_quantiles(evidence[rows], weights[rows])
+    ranked = np.isfinite(rank) & (weights > 0)
+    expected_gain = ndtr((SHARES[:, None] - rank[ranked]) / BLUR) @ (weights * gains)[ranked]
+    return float(SHARES[expected_gain.argmax()])
 
 
-def resampled(patients: Sequence[Any] | np.ndarray, resamples: int) -> Iterator[np.ndarray]:
-    """How often each image is in bootstrap samples of as many patients as there are, some samples at a time, (R, N)."""
+def bootstrap_counts(patients: Sequence[Any] | np.ndarray, resamples: int) -> Iterator[np.ndarray]:
+    """Yields how often each image is in bootstrap samples of the patients, (R, N), for up to 100 samples at a time."""
     patient = np.unique(patients, return_inverse=True)[1]
     rng, size = np.random.default_rng(0), int(patient.max()) + 1
     for first in range(0, resamples, 100):
@@ -319,17 +328,6 @@ def resampled(patients: Sequence[Any] | np.ndarray, resamples: int) -> Iterator[
 
 
 def interval(values: np.ndarray, patients: Sequence[Any]) -> list[float]:
-    """Bootstrap 95 % interval of the mean of some images' values, (N,), patients drawn with all their images."""
-    means = [counts @ values / counts.sum(axis=1) for counts in resampled(patients, RESAMPLES)]
+    """Bootstrap 95 % interval of the mean of per-image values, (N,); patients are drawn with all their images."""
+    means = [counts @ values / counts.sum(axis=1) for counts in bootstrap_counts(patients, RESAMPLES)]
     return np.percentile(np.concatenate(means), [2.5, 97.5]).tolist()
-
-
-def is_unlikely(count: int, images: int, share: float) -> bool:
-    """Whether so many of some images are hardly a draw from a share: less than once in a thousand times.
-
-    >>> is_unlikely(4, 450, 0.046), is_unlikely(19, 450, 0.046)
-    (True, False)
-    """
-    from scipy.stats import binomtest
-
-    return bool(binomtest(count, images, min(max(share, 0.0), 1.0)).pvalue < 1e-3)

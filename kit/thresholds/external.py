@@ -1,4 +1,4 @@
-"""Masks and folds that somebody brings along with maps."""
+"""Masks and fold files that users supply with maps of their own."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from kit.inference.maps import open_stack, stored
 
 @dataclass(frozen=True)
 class Masks:
-    """Masks of one file, (N, H, W); iteration gives bool (H, W), read when asked for."""
+    """Masks of one file, (N, H, W); iteration reads and yields one bool (H, W) at a time."""
 
     path: Path | str
     array: np.ndarray
@@ -26,25 +26,25 @@ class Masks:
     def __iter__(self) -> Iterator[np.ndarray]:
         for index in range(len(self.array)):
             mask = stored(self.path, index)
-            top = mask.max()
-            if top > 1 and (top != 255 or np.any((mask > 0) & (mask < 255))):
+            highest = mask.max()
+            if highest > 1 and (highest != 255 or np.any((mask > 0) & (mask < 255))):
                 raise KitError(f"{self.path}: mask {index} holds more than two values: give 0 and 1, or a bool array")
             yield mask > 0
 
 
 def open_masks(path: Path | str) -> Masks:
-    """Memory-maps masks."""
+    """Memory-maps a file of masks."""
     array = open_stack(path)
     if array.dtype not in (np.bool_, np.uint8):
         raise KitError(f"{path}: masks are {array.dtype}: give bool, or uint8 of 0 and 1")
     return Masks(path, array)
 
 
-def read_folds(path: Path | str, ids: Sequence[str], named: bool) -> tuple[list[int], list[str]]:
-    """Fold and patient of each map, from a file with columns image_id, fold and, if it likes, patient_id.
+def read_folds(path: Path | str, ids: Sequence[str], *, named: bool) -> tuple[list[int], list[str]]:
+    """Returns fold and patient of each map, from a file with columns image_id, fold and optionally patient_id.
 
     Args:
-        named: Whether the maps' ids are known; if not, the rows are in the order of the maps.
+        named: Whether the maps have ids; if not, the rows must be in the order of the maps.
 
     Raises:
         KitError: the file cannot be read, lacks a column or an image, or repeats one.
@@ -57,13 +57,13 @@ def read_folds(path: Path | str, ids: Sequence[str], named: bool) -> tuple[list[
         raise
     except (ValueError, OverflowError) as error:
         raise KitError(f"{path}: is not a fold file ({error}): give columns image_id, patient_id, fold") from None
-    if missing := {"image_id", "fold"} - set(table.columns):
-        raise KitError(f"{path}: lacks {', '.join(sorted(missing))}: give columns image_id, patient_id, fold")
+    if columns := {"image_id", "fold"} - set(table.columns):
+        raise KitError(f"{path}: lacks {', '.join(sorted(columns))}: give columns image_id, patient_id, fold")
     if table.image_id.duplicated().any():
         raise KitError(f"{path}: {table.image_id[table.image_id.duplicated()].iloc[0]} appears twice: keep one row")
     if named:
-        if strange := sorted(set(ids) - set(table.image_id)):
-            raise KitError(f"{path}: {len(strange)} of the maps' ids are not there (first: {strange[0]}): add them")
+        if missing := sorted(set(ids) - set(table.image_id)):
+            raise KitError(f"{path}: {len(missing)} of the maps' ids are not there (first: {missing[0]}): add them")
         table = table.set_index("image_id", drop=False).loc[list(ids)]
     elif len(table) != len(ids):
         raise KitError(

@@ -1,4 +1,4 @@
-"""The gate of classifiers as one more threshold: an image below it is empty whatever its map says."""
+"""The gate as one more threshold: an image with a lower P(any pneumothorax) gets no mask, whatever its map."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,14 +10,14 @@ from kit.thresholds.curves import TIE, middle, run_around
 from kit.thresholds.exact import FLAT, Search, Surface
 
 GATES = np.arange(20) / 20
-"""The gates to choose from. For each the inner rule's search is exact on the images that it lets through."""
+"""Gates to choose from. For each, the search for the inner rule is exact on the images that pass."""
 
 
 class GatedSearch:
-    """The search of a rule behind a gate: for each gate, the images that it shuts count with an empty mask.
+    """The search for a rule behind a gate; images that do not pass are scored with an empty mask.
 
     Args:
-        search: Of the inner rule, over the same images.
+        search: Search for the inner rule, over the same images.
         image_probability: P(the image has any pneumothorax), (N,).
     """
 
@@ -25,18 +25,18 @@ class GatedSearch:
         self.search, self.image_probability, self.empty = search, image_probability, search.empty
 
     def best(self, weights: np.ndarray) -> Rule:
-        """The best gate with its best inner rule; of equal gates the middle of the longest run."""
+        """Returns the best gate with its best inner rule; of equal gates the middle of the longest run."""
         rules: list[Rule] = []
-        before: np.ndarray | None = None
+        previous: np.ndarray | None = None
         for gate in GATES:
             inner = self._inner(self.image_probability >= gate, weights)
-            # A gate that shuts no more images than the one before it has the same best inner rule.
-            if before is None or not np.array_equal(inner, before):
+            # If the same images pass as at the previous gate, the best inner rule is the same.
+            if previous is None or not np.array_equal(inner, previous):
                 rule = self.search.best(inner)
             rules.append(replace(rule, gate=float(gate)))
-            before = inner
-        heights = np.array([weights @ self.dice(rule) for rule in rules]) / weights.sum()
-        return rules[middle(heights >= heights.max() - TIE)]
+            previous = inner
+        dice = np.array([weights @ self.dice(rule) for rule in rules]) / weights.sum()
+        return rules[middle(dice >= dice.max() - TIE)]
 
     def dice(self, rule: Rule) -> np.ndarray:
         """Dice of each image, (N,)."""
@@ -47,28 +47,28 @@ class GatedSearch:
         return rule.passes(self.image_probability) & self.search.masked(rule)
 
     def candidates(self, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-        """The inner rule's candidates, without evidence where the gate is shut."""
+        """Evidence and Dice by the inner rule; evidence 0 for images that do not pass."""
         evidence, dice = self.search.candidates(rule)
         return np.where(rule.passes(self.image_probability), evidence, 0.0), dice
 
     def surface(self, rule: Rule, weights: np.ndarray) -> Surface | None:
-        """Mean Dice over the inner rule's thresholds, the gate held."""
+        """Mean Dice over the inner rule's thresholds, the gate fixed."""
         inner = self.search.surface(rule, self._inner(rule.passes(self.image_probability), weights))
         if inner is None:
             return None
-        opened = weights * rule.passes(self.image_probability)
-        shut = weights - opened
-        return replace(inner, dice=(opened.sum() * inner.dice + shut @ self.empty) / weights.sum())
+        passing = weights * rule.passes(self.image_probability)
+        shut_out = weights - passing
+        return replace(inner, dice=(passing.sum() * inner.dice + shut_out @ self.empty) / weights.sum())
 
     def plateau(self, rule: Rule, weights: np.ndarray) -> dict[str, list[float]]:
-        """How far each threshold, and the gate, can move before more than `FLAT` of the mean Dice is lost."""
-        heights = np.array([weights @ self.dice(replace(rule, gate=float(gate))) for gate in GATES]) / weights.sum()
-        here = int(np.searchsorted(GATES, rule.gate or 0.0))
-        start, stop = run_around(heights >= heights[here] - FLAT, here)
+        """Range of the gate and of each threshold, within which at most `FLAT` of the mean Dice is lost."""
+        dice = np.array([weights @ self.dice(replace(rule, gate=float(gate))) for gate in GATES]) / weights.sum()
+        index = int(np.searchsorted(GATES, rule.gate or 0.0))
+        start, stop = run_around(dice >= dice[index] - FLAT, index)
         inner = self.search.plateau(rule, self._inner(rule.passes(self.image_probability), weights))
         return {**inner, "gate": [float(GATES[start]), float(GATES[stop])]}
 
     def _inner(self, passes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Weights for the inner search: 0 where the gate is shut, unless it is shut for all, (N,)."""
-        opened = np.where(passes, weights, 0.0)
-        return opened if opened.any() else weights
+        """Weights for the inner search, (N,): 0 for images that do not pass, unless no image passes."""
+        passing = np.where(passes, weights, 0.0)
+        return passing if passing.any() else weights

@@ -1,4 +1,4 @@
-"""Counts that say all about maps and their truth that the choice of a rule needs. The maps are read once."""
+"""Pixel counts of maps and ground truth: all that a threshold search needs, so that each map is read just once."""
 
 from functools import cached_property
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from kit.inference.rules import size_of
-from kit.thresholds.cleaning import kept_of
+from kit.thresholds.cleaning import kept_areas
 from kit.thresholds.components import sweep
 from kit.thresholds.curves import Steps
 
@@ -14,25 +14,26 @@ ALL = slice(None)
 
 
 class Histograms:
-    """How many pixels, and how many of them foreground, each image has at and above every level.
+    """Number of pixels, and of foreground pixels, of each image at and above every level.
 
-    All that the rules `image`, `triplet` and `expected` need. Filled an image at a time; 2 KiB an image, or 4 where
-    masks are cleaned.
+    The rules `image`, `triplet` and `expected` need nothing else. Images are added one at a time and take 2 KiB each,
+    or 4 KiB with cleaning.
 
     Args:
-        cleaned: Whether masks are cleaned: what they are worth is then not what was decided on.
+        count: Number of images.
+        cleaned: Whether masks are cleaned: the mask then differs from the one that the rule decides on.
     """
 
-    def __init__(self, count: int, cleaned: bool = False) -> None:
+    def __init__(self, count: int, *, cleaned: bool = False) -> None:
         self.area = np.zeros((256, count), np.int32)  # pixels with v >= level
-        self.overlap = np.zeros((256, count), np.int32)  # and in the truth
-        self.mask_area = np.zeros_like(self.area) if cleaned else self.area  # of the mask that is written
+        self.overlap = np.zeros((256, count), np.int32)  # pixels with v >= level in the truth
+        self.mask_area = np.zeros_like(self.area) if cleaned else self.area  # of the mask after cleaning
         self.mask_overlap = np.zeros_like(self.overlap) if cleaned else self.overlap
         self.pixels = np.ones(count, np.int64)
         """Number of each image's pixels (H · W), (N,)."""
 
     def add(self, index: int, levels: np.ndarray, truth: np.ndarray, cleaned: np.ndarray | None = None) -> None:
-        """Counts image `index`: levels uint8 (H, W), truth bool (H, W); where masks are cleaned, `cleaned_regions`."""
+        """Adds image `index`: levels uint8 (H, W), truth bool (H, W); with cleaning, rows of `cleaned_regions`."""
         self.pixels[index] = levels.size
         self.area[:, index] = _at_least(cv2.calcHist([levels], [0], None, [256], [0, 256]).ravel())
         rows = np.flatnonzero(truth.any(axis=1))
@@ -55,15 +56,15 @@ class Histograms:
         return (self.truth == 0).astype(np.float64)
 
     def size(self, level: int | slice, images: slice | np.ndarray = ALL) -> np.ndarray:
-        """Area of {v ≥ level} of some images in pixels of a 1024×1024 image, (n,), or (L, n) for L levels."""
+        """Area of {v ≥ level} in pixels of a 1024×1024 image, for n images, (n,), or for L levels, (L, n)."""
         return size_of(self.area[level, images].astype(np.int64), self.pixels[images])
 
     def gain(self, level: int | slice | np.ndarray = ALL, images: slice | np.ndarray = ALL) -> np.ndarray:
-        """Dice of the mask of {v ≥ level} less Dice of an empty one, float64.
+        """Dice of the mask of {v ≥ level} minus Dice of an empty one, float64.
 
         Args:
-            level: One, a slice of them, or one for each of the images (n,).
-            images: Which; as numbers (n,) where each has its own level.
+            level: One level, a slice of levels, or a level for each image (n,).
+            images: Slice or numbers of the images; numbers (n,) if each image has its own level.
 
         Returns:
             (n,), or (L, n) for a slice of L levels.
@@ -72,20 +73,20 @@ class Histograms:
         return dice(self.mask_area[at], self.mask_overlap[at], self.truth[images]) - self.empty[images]
 
     def steps(self, *levels: int) -> Steps:
-        """Each image's mask at the last level, which stands while the area at the first one is large enough."""
+        """One step an image: its mask at the last level, kept while the area at the first level reaches `removal`."""
         return Steps(np.arange(len(self.pixels)), self.size(levels[0]), self.gain(levels[-1]))
 
     def is_filled(self, level: int | np.ndarray) -> np.ndarray:
-        """Whether the mask of {v ≥ level} has a pixel, at one level or at one for each image, up to 256; bool (N,)."""
+        """Whether the mask of {v ≥ level} has any pixel, bool (N,); one level or one for each image, up to 256."""
         level = np.broadcast_to(level, self.pixels.shape)
         images = np.flatnonzero(level < 256)
-        found = np.zeros(len(level), bool)
-        found[images] = self.mask_area[level[images], images] > 0
-        return found
+        filled = np.zeros(len(level), bool)
+        filled[images] = self.mask_area[level[images], images] > 0
+        return filled
 
 
 class Components:
-    """What each image's components are worth at every level. All that the rule `component` needs."""
+    """Dice gained by each image's components at every level: all that the rule `component` needs."""
 
     def __init__(self, count: int) -> None:
         self.empty = np.ones(count)
@@ -95,20 +96,20 @@ class Components:
         self._parts: list[tuple[np.ndarray, ...]] = [()] * count
 
     def add(self, index: int, levels: np.ndarray, truth: np.ndarray, cleaned: np.ndarray | None = None) -> None:
-        """Takes image `index`: levels uint8 (H, W), truth bool (H, W); where masks are cleaned, `cleaned_regions`."""
+        """Adds image `index`: levels uint8 (H, W), truth bool (H, W); with cleaning, rows of `cleaned_regions`."""
         self.pixels[index] = levels.size
         foreground = int(np.count_nonzero(truth))
         self.empty[index] = foreground == 0
         level, area, kept, overlap = sweep(levels, truth).T
         if cleaned is not None:
-            kept, overlap = kept_of(cleaned, level, area)
-        with_it = dice(kept, overlap, foreground)
-        without = np.where(np.diff(level, prepend=-1) == 0, np.roll(with_it, 1), self.empty[index])
+            kept, overlap = kept_areas(cleaned, level, area)
+        dice_with = dice(kept, overlap, foreground)
+        dice_without = np.where(np.diff(level, prepend=-1) == 0, np.roll(dice_with, 1), self.empty[index])
         image = np.full(len(level), index, np.int32)
-        self._parts[index] = level.astype(np.uint8), image, area.copy(), with_it - without
+        self._parts[index] = level.astype(np.uint8), image, area.copy(), dice_with - dice_without
 
     def steps(self, level: int) -> Steps:
-        """The components at a level, one for each distinct area of an image: it adds to the Dice of all larger ones."""
+        """The components at a level, one step for each distinct area: its gain over keeping only larger components."""
         levels, images, areas, gains = self._sorted
         entries = slice(*np.searchsorted(levels, [level, level + 1]))
         pixels = self.pixels[images[entries]]

@@ -176,7 +176,7 @@ def explore_arrays(
     opened, masks = maps.open_maps(maps_path), open_masks(masks_path)
     folds, patients = None, list(opened.ids)
     if folds_path is not None:
-        folds, patients = read_folds(folds_path, opened.ids, opened.named)
+        folds, patients = read_folds(folds_path, opened.ids, named=opened.named)
     search = ThresholdSearch(kinds, folds=folds, patients=patients, prevalence=prevalence, draws=draws)
     found = search.fit(opened, masks)
     sources = {"maps": maps_path, "masks": masks_path} | ({"folds": folds_path} if folds_path else {})

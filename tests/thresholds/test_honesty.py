@@ -4,7 +4,7 @@ import numpy as np
 
 from kit.inference.masks import rank_quantiles
 from kit.inference.rules import ImageRule
-from kit.thresholds.cross_validation import Choices, Images, nested, nested_interval
+from kit.thresholds.cross_validation import ImageSet, RuleFitter, nested, nested_interval
 from kit.thresholds.exact import LevelSearch
 from kit.thresholds.tables import Histograms
 
@@ -56,12 +56,12 @@ def test_the_nested_dice_is_that_of_fresh_images_and_its_interval_holds_it():
         rng = np.random.default_rng(seed)
         tables = drawn(rng, IMAGES)
         folds, search = stratified(tables.truth > 0, rng), LevelSearch(ImageRule, tables)
-        images = Images(tables.empty, folds, np.arange(IMAGES), PREVALENCE)
+        images = ImageSet(tables.empty, folds, np.arange(IMAGES), PREVALENCE)
         for match in (0, 1):
-            choices = Choices(lambda _, search=search: search, images, bool(match))
-            real = real_dice(choices.without(), fresh, rng)
-            estimate = nested([choices]).mean_dice
-            low, high = nested_interval(estimate, [choices])
+            fitter = RuleFitter(lambda _, search=search: search, images, match_positive_rate=bool(match))
+            real = real_dice(fitter.fit(), fresh, rng)
+            estimate = nested([fitter]).mean_dice
+            low, high = nested_interval(estimate, [fitter])
             assert low <= estimate <= high
             off[match, seed], held[match, seed] = estimate - real, low <= real <= high
     assert np.abs(off.mean(axis=1)).max() < 0.003

@@ -10,7 +10,7 @@ from kit.core.files import read_json
 from kit.inference import rules, thresholds_file
 from kit.inference.maps import upsample
 from kit.inference.rules import ImageRule, TripletRule, parameters
-from kit.thresholds.cross_validation import resampled
+from kit.thresholds.cross_validation import bootstrap_counts
 from kit.thresholds.search import ThresholdSearch, choose_thresholds, parse_rules
 from tests.support.searched import KINDS, choose, searched
 
@@ -219,7 +219,7 @@ def test_samples_of_the_patients_tell_how_far_the_thresholds_move(problem):
         for low, middle, high in result.spread.values():
             assert low <= middle <= high
     removal = []  # each sample's own search: its images as often as their patient was drawn
-    for counts in np.concatenate(list(resampled(patients, 30))):
+    for counts in np.concatenate(list(bootstrap_counts(patients, 30))):
         again = np.repeat(np.arange(30), counts.astype(int))
         removal.append(choose(maps[again], masks[again], [str(i) for i in again])["image"].rule.removal)
     assert found["image"].spread["removal"] == pytest.approx(np.percentile(removal, [2.5, 50, 97.5]), rel=0.02)
