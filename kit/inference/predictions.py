@@ -58,7 +58,7 @@ class File:
         return answer.image_probability
 
 
-def images_of(paths: dict[str, Path], shape: tuple[int, int] | None, skip_unreadable: bool) -> Images:
+def images_of(paths: dict[str, Path], shape: tuple[int, int] | None, *, skip_unreadable: bool) -> Images:
     """DICOM files or pictures as images to predict.
 
     Args:

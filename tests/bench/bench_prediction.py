@@ -48,7 +48,8 @@ def _whole(folder: Path, name: str, test: dict[str, Path]) -> Row:
     noise = np.random.default_rng(0).integers(0, 256, (FILES, size, size), np.uint8)
 
     def whole() -> None:
-        predict_files(trained, test, tuple(test), Run(folder / f"{name}{next(number)}"), (1024, 1024), False, False)
+        target = Run(folder / f"{name}{next(number)}")
+        predict_files(trained, test, tuple(test), target, (1024, 1024), skip_bad=False, whole=False)
 
     def forward() -> None:
         models = model.load_networks(recipe, weights)  # once for a test set: of few images it is a share of each
