@@ -74,7 +74,7 @@ def draw(workspace: Workspace, data: Path | str, recipe: Recipe, out: Path | str
 def _results(competition: Competition, run: Run) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Pixels, truth, and the out-of-fold masks by the recipe's rule and by that in use, of some positives."""
     recipe = run.read_recipe()
-    own, in_use = rules.fixed(recipe.threshold, recipe.is_gated), thresholds_file.read(run.thresholds).rule
+    own, in_use = rules.fixed(recipe.threshold, gated=recipe.is_gated), thresholds_file.read(run.thresholds).rule
     folds = {i: fold for fold in run.predicted_folds() for i in maps.read_ids(run.oof(fold, recipe.tta))}
     for image in _spread(competition, [image for image in folds if competition.labels[image]]):
         fixed, chosen = (_mask(competition, run, recipe, rule, folds[image], image) for rule in (own, in_use))

@@ -1,4 +1,4 @@
-"""Cleaning masks: contours that enclose few pixels go, regions with what they hold, and holes by being filled."""
+"""Cleaning masks of small contours: small regions are dropped with everything inside, and small holes are filled."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,12 +8,12 @@ import numpy as np
 
 
 def clean(mask: np.ndarray, limit: float) -> np.ndarray:
-    """A mask without its contours of small area: those of regions dropped, those of holes filled.
+    """Returns a mask without its contours of small area: small regions dropped, small holes filled.
 
     Args:
-        mask: bool (H, W). Regions are 8-connected; a contour runs through the centres of a region's outer pixels, or of
-            those around a hole.
-        limit: Contours that enclose at most this area, in pixels, go.
+        mask: bool (H, W). Regions are 8-connected; a contour runs through the centres of a region's outer pixels, or
+            of the pixels around a hole.
+        limit: Largest area of a contour that is removed, in pixels.
 
     Returns:
         bool (H, W).
@@ -26,26 +26,26 @@ def clean(mask: np.ndarray, limit: float) -> np.ndarray:
     """
     contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     kept = [contour for contour in contours if cv2.contourArea(contour) > limit]
-    # Filled together: a hole whose contour is kept stays a hole.
+    # All contours are filled in one call, so that a hole whose contour is kept stays a hole.
     return cv2.drawContours(np.zeros(mask.shape, np.uint8), kept, -1, 1, cv2.FILLED).astype(bool)
 
 
 class Region(NamedTuple):
-    """An 8-connected region of a mask that outlives its cleaning. Cleaned regions of a mask do not overlap."""
+    """An 8-connected region of a mask that cleaning does not drop. Cleaned regions of a mask do not overlap."""
 
     area: int
-    """Pixels before."""
+    """Number of pixels before cleaning."""
     box: tuple[slice, slice]
-    """The rows and columns that it spans."""
+    """Bounding box: rows and columns."""
     cleaned: np.ndarray
-    """uint8 of the box's shape: 1 where it is afterwards, its small holes filled."""
+    """The region with its small holes filled, uint8 of the box's shape, 0 or 1."""
 
 
 def regions(mask: np.ndarray, limit: float) -> Iterator[Region]:
-    """The regions that `clean` leaves of a mask, one after the other; their union is what it gives.
+    """Yields the regions of a mask that `clean` keeps; their union is the cleaned mask.
 
-    A region inside a hole is smaller than the hole, so that it goes wherever the hole is filled: each region can be
-    cleaned by itself.
+    A region inside a hole is smaller than the hole and disappears wherever the hole is filled, so each region can be
+    cleaned separately.
     """
     contours, tree = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     for number, outer in enumerate(contours):
@@ -62,6 +62,6 @@ def regions(mask: np.ndarray, limit: float) -> Iterator[Region]:
 
 
 def _filled(contours: list[np.ndarray], left: int, top: int, width: int, height: int) -> np.ndarray:
-    """What lies inside an odd number of contours, and on them, uint8 (height, width) of a box."""
+    """Fills the pixels on or inside an odd number of contours, uint8 (height, width) of a box."""
     canvas = np.zeros((height, width), np.uint8)
     return cv2.drawContours(canvas, contours, -1, 1, cv2.FILLED, offset=(-left, -top))

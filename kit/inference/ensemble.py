@@ -1,4 +1,4 @@
-"""Ensembles: the mean of the members' maps, and a stack of their verdicts on whole images."""
+"""Ensembles: the mean of the members' maps, and the stacked probabilities of image classifiers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,20 +14,20 @@ from kit.core.store import key_of, read_keys, unreadable
 from kit.inference.maps import open_maps, upsample
 
 ROUNDING = 1e-9
-"""More than the rounding of a weighted mean of levels; a mean that is a whole level keeps it."""
+"""An upper bound of the rounding error of a weighted mean, so that a mean that is a whole level keeps it."""
 CERTAIN = 1e-6
-"""Probabilities are kept this far from 0 and 1, where logits end."""
+"""Probabilities are clipped this far from 0 and 1, where logits are infinite."""
 
 
 def average(sources: Sequence[Path], target: Path, team: Team = ALONE, weights: Sequence[float] | None = None) -> bool:
-    """Makes the mean of some members' maps, at the size of the largest; whether any map was missing.
+    """Makes the missing mean maps of an ensemble, at the size of its largest maps; returns whether any was missing.
 
     Args:
-        sources: Maps of the same images, .npy (N, h, w) uint8 each.
-        weights: How much each member counts; None: all the same.
+        sources: Maps of the same images by each member, .npy (N, h, w) uint8.
+        weights: Weight of each member; equal by default.
 
     Raises:
-        KitError: the files hold other images than one another.
+        KitError: the files are of different images.
     """
     members = [open_maps(source) for source in sources]
     for member in members[1:]:
@@ -35,12 +35,12 @@ def average(sources: Sequence[Path], target: Path, team: Team = ALONE, weights: 
             raise KitError(f"{member.name}: has other images than {members[0].name}: remove both and predict again")
     shape = max(member.array.shape[1:] for member in members)
     keys = mean_keys([read_keys(source) for source in sources], weights)
-    left_out = np.any([unreadable(source) for source in sources], axis=0)  # (N,)
+    skipped = np.any([unreadable(source) for source in sources], axis=0)  # (N,)
     array = store.Array(target, members[0].ids, keys, shape)
 
     def make(rows: Sequence[int]) -> store.Made:
         for index in rows:
-            if left_out[index]:
+            if skipped[index]:
                 yield index, KitError(f"{members[0].ids[index]}: could not be predicted")
             else:
                 yield index, [mean([member[index] for member in members], weights)]
@@ -50,18 +50,18 @@ def average(sources: Sequence[Path], target: Path, team: Team = ALONE, weights: 
 
 
 def mean_keys(keys: Sequence[Sequence[bytes]], weights: Sequence[float] | None = None) -> list[bytes]:
-    """What the mean of each image's maps is made from, by the keys of each member's maps."""
-    counted = [] if weights is None else [repr(list(weights))]
-    return [key_of(*counted, *parts) for parts in zip(*keys, strict=True)]
+    """Returns the store key of each image's mean map, from the keys of each member's maps."""
+    prefix = [] if weights is None else [repr(list(weights))]
+    return [key_of(*prefix, *parts) for parts in zip(*keys, strict=True)]
 
 
 def mean(maps: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
-    """The mean of some maps of one image, uint8 (h, w) each, at the size of the largest.
+    """Returns the mean of several maps of one image, uint8 (h, w) each, at the size of the largest.
 
-    Rounded down, as every level is (`maps.to_levels`).
+    The mean is rounded down, like all levels (`maps.to_levels`).
 
     Args:
-        weights: How much each counts; None: all the same.
+        weights: Weight of each map; equal by default.
 
     >>> mean([np.array([[10, 20]], np.uint8), np.array([[11, 30]], np.uint8)])
     array([[10, 25]], dtype=uint8)
@@ -78,15 +78,15 @@ def mean(maps: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> 
 
 
 class Stack(Document):
-    """A logistic regression on the logits of the members, as plain numbers: applying it needs no library."""
+    """A logistic regression on the members' logits, stored as plain numbers, so that applying it needs no library."""
 
     members: list[str]
     weights: list[Number]
-    """One a member."""
+    """One weight a member."""
     bias: Number
 
     def probability(self, members: np.ndarray) -> np.ndarray:
-        """P(the image has any pneumothorax) by the members together.
+        """P(the image has any pneumothorax) by all members together.
 
         Args:
             members: Probability by each member, (N, M).
@@ -105,14 +105,14 @@ class Stack(Document):
 
 
 def read_stack(path: Path, members: Sequence[str]) -> Stack:
-    """The stack that was written to `path`."""
-    found: Stack = read_document(path, Stack, "run `make train` again")
-    if found.members != list(members) or len(found.weights) != len(members):
-        known = f"{len(found.weights)} weights for {', '.join(found.members)}"
+    """Reads a stack and checks that it belongs to these members."""
+    stack: Stack = read_document(path, Stack, "run `make train` again")
+    if stack.members != list(members) or len(stack.weights) != len(members):
+        content = f"{len(stack.weights)} weights for {', '.join(stack.members)}"
         raise KitError(
-            f"{path}: has {known}; the recipe's classifiers are {', '.join(members)}: run `make train` again"
+            f"{path}: has {content}; the recipe's classifiers are {', '.join(members)}: run `make train` again"
         )
-    return found
+    return stack
 
 
 def fit_stack(names: Sequence[str], members: np.ndarray, positive: np.ndarray) -> Stack:
@@ -123,9 +123,9 @@ def fit_stack(names: Sequence[str], members: np.ndarray, positive: np.ndarray) -
         positive: Whether each image has pneumothorax, bool (N,).
 
     Raises:
-        KitError: all images are positive, or none is.
+        KitError: all images are positive, or all are negative.
     """
-    from sklearn.linear_model import LogisticRegression  # prediction does without
+    from sklearn.linear_model import LogisticRegression  # slow to import, and prediction does not need it
 
     if positive.all() or not positive.any():
         raise KitError("classifiers cannot be stacked: the images are all of one kind: give some of each")
@@ -134,26 +134,25 @@ def fit_stack(names: Sequence[str], members: np.ndarray, positive: np.ndarray) -
 
 
 def nested_probability(
-    members: np.ndarray, positive: np.ndarray, groups: np.ndarray, left_out: frozenset[int] = frozenset()
+    members: np.ndarray, positive: np.ndarray, groups: np.ndarray, excluded: frozenset[int] = frozenset()
 ) -> np.ndarray:
-    """P(pneumothorax) of each image by the stack fitted on all groups but its own, float64 (N,).
+    """P(pneumothorax) of each image by a stack that is fitted on all other groups, float64 (N,).
 
     Args:
         members: Out-of-fold probability by each member, (N, M).
         positive: bool (N,).
         groups: Number of each image's group, (N,): its fold.
-        left_out: Groups that no stack is fitted on. Where they leave but one, its images are among those that their
-            stack was fitted on.
+        excluded: Groups that no stack is fitted on. If only one group remains, its own stack is fitted on that group.
     """
     probability = np.empty(len(groups))
-    fitting = ~np.isin(groups, list(left_out))
+    included = ~np.isin(groups, list(excluded))
     for group in np.unique(groups):
-        own = groups == group
-        others = fitting & ~own if (fitting & ~own).any() else fitting
-        probability[own] = fit_stack([], members[others], positive[others]).probability(members[own])
+        rows = groups == group
+        others = included & ~rows if (included & ~rows).any() else included
+        probability[rows] = fit_stack([], members[others], positive[others]).probability(members[rows])
     return probability
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:
-    inside = np.clip(probabilities.astype(np.float64), CERTAIN, 1 - CERTAIN)
-    return np.log(inside / (1 - inside))
+    clipped = np.clip(probabilities.astype(np.float64), CERTAIN, 1 - CERTAIN)
+    return np.log(clipped / (1 - clipped))

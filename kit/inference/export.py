@@ -1,7 +1,7 @@
-"""Trained networks as ONNX files, which other programs run: opset 17, any number of images at once.
+"""Export of trained networks as ONNX files, opset 17, for any batch size.
 
-Input `images`: grey levels, uint8 (B, 1, size, size). Outputs: `masks`, logits float32 (B, 1, size, size), and of a
-network with an image-level head `image`, logits float32 (B,). Normalisation is inside.
+Input `images`: grey levels, uint8 (B, 1, size, size). Outputs: `masks`, logits float32 (B, 1, size, size), and with an
+image-level head `image`, logits float32 (B,). Normalisation is part of the network.
 """
 
 import importlib
@@ -27,8 +27,8 @@ OPSET = 17
 
 
 def package(name: str) -> Any:
-    """An optional package: `onnx`, by which torch writes a file, or `onnxruntime`, by which it is checked."""
-    # Left to itself it leaves a database of events in the home folder and a thread that sends them to its makers.
+    """Imports an optional package: `onnx`, with which torch writes a file, or `onnxruntime`, which checks the file."""
+    # By default, onnxruntime keeps a database of events in the home folder and sends them to its makers.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         return importlib.import_module(name)
@@ -37,13 +37,13 @@ def package(name: str) -> Any:
 
 
 def ensure(weights: Path, network: Network, size: int) -> Path:
-    """The ONNX file beside a file of weights, made anew unless it is of these weights.
+    """Returns the ONNX file beside a file of weights, exported again if it is missing or stale.
 
     Args:
-        size: Pixels a side of the images that it takes.
+        size: Side of the input images, in pixels.
 
     Raises:
-        KitError: the packages are missing, the weights are broken, or the file answers otherwise than torch.
+        KitError: the packages are missing, the weights are broken, or ONNX and torch give different masks.
     """
     path = weights.with_suffix(".onnx")
 
@@ -62,30 +62,29 @@ def ensure(weights: Path, network: Network, size: int) -> Path:
 
 
 def deviation(model: nn.Module, exported: Callable[[np.ndarray], np.ndarray], size: int) -> int:
-    """The most levels by which two networks' maps of noise differ, with one image at once and with three.
+    """Largest difference, in levels, between two networks' maps of noise, in batches of one image and of three.
 
     Args:
-        exported: From images, uint8 (B, 1, size, size), to logits of the same shape.
+        exported: Maps images, uint8 (B, 1, size, size), to logits of the same shape.
     """
     largest = 0
     for count in (1, 3):
         noise = np.random.default_rng(count).integers(0, 256, (count, 1, size, size), np.uint8)
         with torch.inference_mode():
             logits = model(torch.from_numpy(noise))[0], torch.from_numpy(exported(noise))
-            one, two = (to_levels(answer.sigmoid().numpy()) for answer in logits)
-        largest = max(largest, int(np.abs(one.astype(np.int16) - two).max()))
+            first, second = (to_levels(output.sigmoid().numpy()) for output in logits)
+        largest = max(largest, int(np.abs(first.astype(np.int16) - second).max()))
     return largest
 
 
 def _exported(model: networks.Segmenter, size: int) -> bytes:
-    """The network as ONNX."""
     names = ["masks"] if model.net.classification_head is None else ["masks", "image"]
     images = torch.zeros(2, 1, size, size, dtype=torch.uint8)
-    content: Any = io.BytesIO()  # torch names paths alone, and takes any file
-    with warnings.catch_warnings():  # the exporter by torch.export, which it advises, cannot yet do these networks
+    content: Any = io.BytesIO()  # torch's annotation names paths alone, but any file works
+    with warnings.catch_warnings():  # the advised exporter, torch.export, cannot yet export these networks
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Answers(model).eval(),  # else the exporter puts all of it back to training
+            _WithoutNone(model).eval(),  # or the exporter would put the network back into training mode
             (images,),
             content,
             input_names=["images"],
@@ -97,12 +96,12 @@ def _exported(model: networks.Segmenter, size: int) -> bytes:
     return content.getvalue()
 
 
-class _Answers(nn.Module):
-    """A network without the None in the place of a head that it lacks."""
+class _WithoutNone(nn.Module):
+    """A network that omits the output None of a missing head."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(answer for answer in self.model(images) if answer is not None)
+        return tuple(output for output in self.model(images) if output is not None)

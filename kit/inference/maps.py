@@ -1,7 +1,7 @@
-"""Probability maps: arrays of levels on the disk, read an image at a time.
+"""Probability maps: arrays of levels on the disk, read one image at a time.
 
-A map is uint8, level v stands for p = v / 255. Maps of N images are one .npy file of shape (N, H, W), memory-mapped,
-with their ids beside it (`x.npy`, `x.ids.txt`, one id a line).
+A map is uint8; level v stands for p = v / 255. The maps of N images are one memory-mapped .npy file of shape (N, H, W),
+with the image ids in a text file beside it (`x.npy`, `x.ids.txt`, one id a line).
 """
 
 from collections import Counter
@@ -18,24 +18,24 @@ from kit.core.files import is_file_or_raise, read_bytes, write_bytes
 from kit.core.store import id_lines, ids_path, keys_path, unreadable
 
 PROBABILITIES = np.arange(256) / 255
-"""What each level stands for."""
+"""Probability of each level."""
 QUANTISER = "floor"
-"""How `to_levels` rounds: part of the key of every stored map, so that maps of another quantiser do not pass."""
+"""How `to_levels` rounds: part of the key of every stored map, so that maps of another quantiser are stale."""
 
 
 @dataclass(frozen=True)
 class Maps:
-    """Maps of one file; `maps[i]` and iteration give uint8 levels (H, W), read when asked for."""
+    """The maps of one file; `maps[i]` and iteration read uint8 levels (H, W), one image at a time."""
 
     ids: tuple[str, ...]
     array: np.ndarray
     """(N, H, W), uint8 levels or float probabilities."""
     name: str
-    """The file."""
+    """Path to the file."""
     named: bool
-    """Whether the ids are those of images; otherwise they are 0, 1, 2, …"""
+    """Whether the file has ids; if not, `ids` are 0, 1, 2, …"""
     unreadable: frozenset[str] = frozenset()
-    """Ids of images whose file could not be read: their maps are empty."""
+    """Ids of images that could not be read; their maps are all 0."""
 
     def __len__(self) -> int:
         return len(self.array)
@@ -51,7 +51,7 @@ class Maps:
 
 
 def open_maps(path: Path | str) -> Maps:
-    """Memory-maps a file of maps; without ids beside it they are called 0, 1, 2, ...
+    """Memory-maps a file of maps; without a file of ids, the images are numbered from 0.
 
     Raises:
         KitError: not a readable .npy file of shape (N, H, W), of uint8 or float, or not as many ids as maps.
@@ -60,36 +60,37 @@ def open_maps(path: Path | str) -> Maps:
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise KitError(f"{path}: maps are {array.dtype}: give uint8 levels or float probabilities")
     path = Path(path)
-    beside = ids_path(path)
-    named = is_file_or_raise(beside)
+    named = is_file_or_raise(ids_path(path))
     ids = read_ids(path) if named else tuple(map(str, range(len(array))))
     if len(ids) != len(array):
-        raise KitError(f"{beside}: {len(ids)} ids for {len(array)} maps: give one a line, in the order of the maps")
+        raise KitError(
+            f"{ids_path(path)}: {len(ids)} ids for {len(array)} maps: give one a line, in the order of the maps"
+        )
     if repeated := next((name for name, times in Counter(ids).items() if times > 1), None):
-        raise KitError(f"{beside}: {repeated} appears twice: give each map its own id")
-    left_out = unreadable(path) if is_file_or_raise(keys_path(path)) else np.zeros(len(array), bool)
-    if len(left_out) != len(array):
-        raise KitError(f"{keys_path(path)}: {len(left_out)} keys for {len(array)} maps: run `make train predict`")
-    return Maps(ids, array, str(path), named, frozenset(np.array(ids)[left_out].tolist()))
+        raise KitError(f"{ids_path(path)}: {repeated} appears twice: give each map its own id")
+    skipped = unreadable(path) if is_file_or_raise(keys_path(path)) else np.zeros(len(array), bool)
+    if len(skipped) != len(array):
+        raise KitError(f"{keys_path(path)}: {len(skipped)} keys for {len(array)} maps: run `make train predict`")
+    return Maps(ids, array, str(path), named, frozenset(np.array(ids)[skipped].tolist()))
 
 
 def read_ids(path: Path | str) -> tuple[str, ...]:
-    """The ids beside a file of predictions, in the order of its rows.
+    """Reads the ids of a file of predictions, in the order of its rows.
 
     Raises:
-        KitError: they are missing or are no text.
+        KitError: the file of ids is missing or is not text.
     """
-    beside = ids_path(Path(path))
+    path = ids_path(Path(path))
     try:
-        lines = read_bytes(beside).decode().removesuffix("\n").split("\n")
+        lines = read_bytes(path).decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         remedy = "`make train predict` restores that of a run"
-        raise KitError(f"{beside}: is not a text of ids ({error}): {remedy}") from None
+        raise KitError(f"{path}: is not a text of ids ({error}): {remedy}") from None
     return tuple(line.rstrip("\r") for line in lines)
 
 
 def open_stack(path: Path | str) -> np.ndarray:
-    """Memory-maps an array of shape (N, H, W), none of them 0."""
+    """Memory-maps a non-empty array of shape (N, H, W)."""
     try:
         array = open_array(path)
     except KitError as error:
@@ -102,31 +103,31 @@ def open_stack(path: Path | str) -> np.ndarray:
 
 
 def stored(path: Path | str, index: int) -> np.ndarray:
-    """One image (H, W) of a file (N, H, W), mapped again, so that the memory it takes is given back with it."""
+    """Reads one image (H, W) of a file (N, H, W) through a new memory map, so that its memory is freed with it."""
     return open_array(path)[index]
 
 
 def save(path: Path | str, ids: Sequence[str], array: np.ndarray) -> None:
-    """Writes predictions (N, ...), a row an image, and the images' ids."""
+    """Writes predictions (N, ...), one row an image, and the image ids."""
     write_bytes(ids_path(Path(path)), id_lines(ids))
     save_array(path, array)
 
 
 _ROUNDING = 1e-5
-"""How far a mean or a resized map of 32 bits may leave [0, 1]."""
+"""Rounding error by which a 32-bit mean or resized map may lie outside [0, 1]."""
 
 
 def to_levels(probabilities: np.ndarray) -> np.ndarray:
-    """The levels of a map, or of several: the highest L for which p ≥ L / 255, compared in the precision of the map.
+    """Converts probabilities to levels: the highest L with p ≥ L / 255, compared in the precision of the input.
 
-    The one quantiser of the kit, for its own maps and for external ones. So "level ≥ L" and "p ≥ L / 255" are the same
-    mask for every L, and a float map made as v / 255 gives v again.
+    This is the only quantiser, for the kit's own maps and external ones. "level ≥ L" and "p ≥ L / 255" are therefore
+    the same mask for every L, and a float map computed as v / 255 gives v again.
 
     Args:
-        probabilities: Floats in [0, 1], or uint8 levels, which are returned as they are.
+        probabilities: Floats in [0, 1] of any shape, or uint8 levels, which are returned unchanged.
 
     Raises:
-        KitError: NaN or a value outside [0, 1], but for rounding.
+        KitError: a value is NaN or outside [0, 1] by more than rounding.
 
     >>> to_levels(np.array([[0.0, 0.5, 0.75, 1.0]]))
     array([[  0, 127, 191, 255]], dtype=uint8)
@@ -139,21 +140,21 @@ def to_levels(probabilities: np.ndarray) -> np.ndarray:
     if low < 0 or high > 1:
         probabilities = probabilities.clip(0, 1)
     steps = np.append(PROBABILITIES, 2).astype(probabilities.dtype)
-    levels = (probabilities * probabilities.dtype.type(255)).astype(np.int16)  # right but for rounding
+    levels = (probabilities * probabilities.dtype.type(255)).astype(np.int16)  # exact but for rounding
     levels -= probabilities < steps[levels]
     levels += probabilities >= steps[levels + 1]
     return levels.astype(np.uint8)
 
 
 def upsample(levels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A map at another size, bilinear on the levels.
+    """Resizes a map by bilinear interpolation of its levels.
 
     Args:
         levels: uint8 (h, w).
-        shape: Wanted (H, W).
+        shape: New shape (H, W).
 
     Returns:
-        uint8 (H, W); the map itself where it has that shape.
+        uint8 (H, W); the map itself if it has this shape already.
     """
     if levels.shape == tuple(shape):
         return levels

@@ -1,12 +1,12 @@
-"""From maps to masks: image by image, or so many of a whole test set as were chosen out of fold.
+"""From maps to masks: each image by itself, or a whole test set of which a fixed share of images gets a mask.
 
 Thresholds that are best on the out-of-fold maps of single networks do not fit the mean of several networks, which may
 be calibrated differently, nor a test set on which the networks are less certain: fixed areas then keep too few masks
-or too many. The order of the images survives both. So the thresholds say what the mask of an image is, and a share
-says how many images of the set have one: those with the most evidence.
+or too many. The order of the images survives both. So the thresholds decide what an image's mask looks like, and a
+share decides how many images get one: those with the most evidence.
 
-It is allowed where a whole test set is given and its prevalence is expected to be the recipe's, as in a competition.
-It is not for a clinic, where a mask must depend on its own image alone.
+A share is allowed if a whole test set is given and its prevalence is expected to be the recipe's, as in a competition.
+It is not for a clinic, where each mask must depend on its own image alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,10 +25,10 @@ from kit.inference.rules import Rule
 
 
 class MaskEncoder:
-    """The masks of a set of images as RLE text, decided one by one or, with a share, when all are there.
+    """Collects the masks of a set of images as RLE text.
 
     Args:
-        share: Share of the images that get a mask; None: the rule's own cut says which do.
+        share: Share of the images that get a mask; if None, the rule's own cut decides each image.
     """
 
     def __init__(self, rule: Rule, share: float | None = None) -> None:
@@ -43,7 +43,7 @@ class MaskEncoder:
         return image_id in self._texts
 
     def add(self, image_id: str, levels: np.ndarray, image_probability: float | None = None) -> None:
-        """Takes an image, from any thread: levels uint8 (H, W), for a gated rule P(the image has any pneumothorax)."""
+        """Adds an image, from any thread: levels uint8 (H, W), and for a gated rule P(any pneumothorax)."""
         if self._share is None:
             mask = self._rule.mask(levels, image_probability)
         else:
@@ -51,24 +51,24 @@ class MaskEncoder:
         self._texts[image_id] = encode(mask)
 
     def rle(self) -> dict[str, str]:
-        """RLE text of each image so far, by its id; "-1" for an empty mask. Other threads may add images meanwhile."""
+        """Returns the RLE text of each image so far, by id; "-1" for an empty mask. Other threads may go on adding."""
         texts = dict(self._texts)
         if self._share is None:
             return texts
         evidence = np.array([self._evidence[image_id] for image_id in texts])
         chosen = rank_quantiles(evidence) <= self._share
-        return {image_id: text if get else "-1" for (image_id, text), get in zip(texts.items(), chosen, strict=True)}
+        return {image_id: text if keep else "-1" for (image_id, text), keep in zip(texts.items(), chosen, strict=True)}
 
 
 def rank_quantiles(evidence: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """The smallest share of masks with which each image gets one, (N,) in (0, 1), infinite without evidence.
+    """Returns the smallest share of masks at which each image gets one, (N,) in (0, 1); infinite without evidence.
 
-    Images with equal evidence have the same. An image is in as soon as most of it is, so that a share of N
-    images means so many of them, rounded.
+    Images with equal evidence have the same rank. An image counts from its middle on, so that a share of N images is
+    rounded to whole images.
 
     Args:
-        evidence: Of each image, (N,).
-        weights: How much each image counts, (N,); None: all the same.
+        evidence: Evidence of each image, (N,).
+        weights: Weight of each image, (N,); equal by default.
 
     >>> rank_quantiles(np.array([5.0, 0.0, 9.0, 1.0]))
     array([0.375,   inf, 0.125, 0.625])
@@ -87,27 +87,28 @@ def stored_inputs(
     maps_path: Path,
     image_probabilities_path: Path,
     shape: Shape,
-    wanted: Sequence[str] | None = None,
+    ids: Sequence[str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray, float | None]]:
-    """What a rule takes for each image of stored maps that could be read, in their order.
+    """Yields a rule's inputs for each image of stored maps, in order, without images that could not be read.
 
     Args:
-        maps_path: .npy (N, h, w); maps of another size than the mask are enlarged.
+        maps_path: .npy (N, h, w); maps are resized to the masks' size.
         image_probabilities_path: .npy (N,), read for a gated rule only.
-        shape: (H, W) of the masks, or of each image's.
+        shape: (H, W) of all masks, or the shape of each.
+        ids: Images to yield; all by default.
 
     Yields:
-        The image's id, its levels, uint8 (H, W), and P(the image has any pneumothorax), for a gated rule.
+        The image's id, its levels, uint8 (H, W), and for a gated rule P(the image has any pneumothorax).
     """
     maps = open_maps(maps_path)
-    given = read_image_probabilities(image_probabilities_path, len(maps)) if rule.gate is not None else None
-    chosen = set(maps.ids if wanted is None else wanted) - maps.unreadable
+    probabilities = read_image_probabilities(image_probabilities_path, len(maps)) if rule.gate is not None else None
+    chosen = set(maps.ids if ids is None else ids) - maps.unreadable
 
-    def one(index: int) -> tuple[str, np.ndarray, float | None]:
-        probability = None if given is None else float(given[index])
+    def read(index: int) -> tuple[str, np.ndarray, float | None]:
+        probability = None if probabilities is None else float(probabilities[index])
         return maps.ids[index], upsample(maps[index], shapes.shape_of(shape, maps.ids[index])), probability
 
-    return map_in_order(one, [index for index, image_id in enumerate(maps.ids) if image_id in chosen])
+    return map_in_order(read, [index for index, image_id in enumerate(maps.ids) if image_id in chosen])
 
 
 def stored_masks(
@@ -115,15 +116,15 @@ def stored_masks(
     maps_path: Path,
     image_probabilities_path: Path,
     shape: Shape,
-    wanted: Sequence[str] | None = None,
+    ids: Sequence[str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """The id and the mask, bool (H, W), of each image of stored maps that could be read; see `stored_inputs`."""
-    for image_id, levels, probability in stored_inputs(rule, maps_path, image_probabilities_path, shape, wanted):
+    """Yields id and mask, bool (H, W), of each image of stored maps; arguments as for `stored_inputs`."""
+    for image_id, levels, probability in stored_inputs(rule, maps_path, image_probabilities_path, shape, ids):
         yield image_id, rule.mask(levels, probability)
 
 
 def read_image_probabilities(path: Path, count: int) -> np.ndarray:
-    """P(the image has any pneumothorax) of each image of a file of maps, float (N,)."""
+    """Reads P(the image has any pneumothorax) of each image of a file of maps, float (N,)."""
     try:
         values = np.array(open_array(path))
     except KitError as error:

@@ -1,4 +1,4 @@
-"""From trained weights to predictions on the disk: out of fold, or of any files. What is there is kept."""
+"""Stored predictions of a trained model, out of fold or for any files; only missing or stale rows are computed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,43 +26,43 @@ if TYPE_CHECKING:  # it imports torch, which takes seconds
 
 @dataclass(frozen=True)
 class Images:
-    """Images to predict, read when asked for."""
+    """Images to predict, read one at a time."""
 
     ids: tuple[str, ...]
     keys: tuple[bytes, ...]
-    """What each was made from."""
+    """Store key of each image's content."""
     read: Callable[[int], np.ndarray]
-    """The i-th image, uint8 (H, W). It raises a KitError where the image cannot be read."""
+    """Reads the i-th image, uint8 (H, W); raises a KitError if the image cannot be read."""
     skip_unreadable: bool = False
-    """Record images that cannot be read instead of raising."""
+    """Whether to record images that cannot be read instead of raising."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of what a model answers, one row per image."""
+    """A file of stored predictions, one row per image."""
 
     path: Path
     keys: Sequence[bytes]
-    """What each row is made from."""
+    """Store key of each row."""
     tta: bool
-    """Whether the answers are averaged with those to the mirror images."""
+    """Whether predictions are averaged with those of the mirror images."""
     role: str
-    """`segment`: maps; `classify`: probabilities that the image has any pneumothorax."""
+    """`segment` for maps, `classify` for probabilities that the image has any pneumothorax."""
 
-    def row(self, answers: tuple["Map", "Map"]) -> npt.ArrayLike:
-        """Its row of an image, of the model's answers without and with TTA."""
-        answer = answers[self.tta]
+    def row(self, predicted: tuple["Map", "Map"]) -> npt.ArrayLike:
+        """The row of an image, from its predictions without and with TTA."""
+        prediction = predicted[self.tta]
         if self.role == "segment":
-            return answer.levels
-        assert answer.image_probability is not None, "classifiers answer"
-        return answer.image_probability
+            return prediction.levels
+        assert prediction.image_probability is not None, "a recipe with classifiers predicts it"
+        return prediction.image_probability
 
 
 def images_of(paths: dict[str, Path], shape: tuple[int, int] | None, *, skip_unreadable: bool) -> Images:
-    """DICOM files or pictures as images to predict.
+    """Makes `Images` of DICOM files or pictures.
 
     Args:
-        shape: (H, W) that each must have; None: any.
+        shape: (H, W) that all images must have, optional.
         skip_unreadable: Record files that cannot be read instead of raising.
     """
     files = list(paths.values())
@@ -76,43 +76,46 @@ def images_of(paths: dict[str, Path], shape: tuple[int, int] | None, *, skip_unr
 
 
 def row_keys(weights: Sequence[Path], keys: Sequence[bytes]) -> list[bytes]:
-    """What each image's stored prediction is made from: weights, image, versions of reader, resizer and quantiser."""
+    """Returns each prediction's store key: of weights, image, and versions of reader, resizer and quantiser."""
     made_from = b"".join(key_of(sha256(path)) for path in weights)
     return [key_of(levels.READER, resize.RESIZER, QUANTISER, made_from, key) for key in keys]
 
 
 def files_of(trained: Trained, place: Callable[[bool, str], Path], images: Images) -> list[File]:
-    """What is kept of a model's answers, without TTA and with: maps, and of classifiers probabilities.
+    """Returns the files of a model's predictions, without TTA and with: maps, and probabilities by classifiers.
 
     Args:
-        place: Where the file of an answer lies, by TTA and role, such as `run.test`.
+        place: Function from TTA and role to the path of a file, such as `run.test`.
     """
-    recipe, keys = trained.recipe, dict[str, list[list[bytes]]]()
+    recipe, keys_by_role = trained.recipe, dict[str, list[list[bytes]]]()
     for part in recipe.parts():
-        keys.setdefault(part.role, []).append(row_keys(trained.weights[part.label], images.keys))
+        keys_by_role.setdefault(part.role, []).append(row_keys(trained.weights[part.label], images.keys))
     files = []
-    for role, members in keys.items():
+    for role, members in keys_by_role.items():
         for tta in (False, True):
             if not recipe.members:
-                joined = members[0]
+                keys = members[0]
             elif role == "segment":
-                joined = ensemble.mean_keys(members, recipe.weights)
+                keys = ensemble.mean_keys(members, recipe.weights)
             else:
                 stack = sha256(trained.stacks[tta])
-                joined = [key_of(stack, *row) for row in zip(*members, strict=True)]
-            files.append(File(place(tta, role), joined, tta, role))
+                keys = [key_of(stack, *row) for row in zip(*members, strict=True)]
+            files.append(File(place(tta, role), keys, tta, role))
     return files
 
 
 def predict(trained: Trained, files: Sequence[File], images: Images, team: Team, what: str) -> bool:
-    """Makes what is missing of what a model answers to some images; whether any prediction was missing.
+    """Computes the missing and stale rows of some files; returns whether there were any.
+
+    Args:
+        what: Title of the progress bar.
 
     Raises:
         KitError: images cannot be read, each with its reason, and are not to be skipped; a file of weights is broken.
     """
     recipe = trained.recipe
     size = max((part.stages[-1].size for part in recipe.parts() if part.role == "segment"), default=0)
-    probability = np.float32 if recipe.role == "classify" else np.float64  # a network's own, or a stack's
+    probability = np.float32 if recipe.role == "classify" else np.float64  # by a network, or by a stack
     arrays = [
         store.Array(file.path, images.ids, file.keys, (size, size), np.uint8)
         if file.role == "segment"
@@ -123,7 +126,7 @@ def predict(trained: Trained, files: Sequence[File], images: Images, team: Team,
         return False
     from kit.inference.model import Model
 
-    model = Model.load(trained, maps_only=True)  # before anything is changed: its files may be broken
+    model = Model.load(trained, maps_only=True)  # before any file is changed, since weights may be broken
 
     def make(rows: Sequence[int]) -> store.Made:
         failed: list[tuple[int, KitError]] = []
@@ -131,12 +134,12 @@ def predict(trained: Trained, files: Sequence[File], images: Images, team: Team,
         def read(index: int) -> dict[int, np.ndarray]:
             return model.resized(images.read(rows[index]))
 
-        def leave_out(index: int, error: KitError) -> None:
+        def skip(index: int, error: KitError) -> None:
             failed.append((rows[index], error))
 
-        for indices, batch in batches(len(rows), read, model.batch_size, what, leave_out):
-            for index, answers in zip(indices, model.answers(batch), strict=True):
-                yield rows[index], [file.row(answers) for file in files]
+        for indices, batch in batches(len(rows), read, model.batch_size, what, skip):
+            for index, predicted in zip(indices, model.answers(batch), strict=True):
+                yield rows[index], [file.row(predicted) for file in files]
         yield from failed
 
     done, errors = store.fill(arrays, make, team, images.skip_unreadable)

@@ -19,43 +19,43 @@ from kit.inference.maps import PROBABILITIES
 from kit.recipes.schema import Threshold
 
 REMEDY = "remove it and run `kit thresholds` again"
-"""What to do about a thresholds.json that is not one."""
-_SOME = 1024
-"""Images whose expected Dice is held at all levels at a time."""
+"""What to do about an invalid thresholds.json."""
+_BATCH = 1024
+"""Number of images whose expected Dice at all levels is in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Rule(ABC):
-    """From the map of an image to its mask."""
+    """Turns the map of an image into its mask."""
 
     gate: Share | None = field(default=None, kw_only=True)
-    """P(the image has any pneumothorax) by a classifier, from which on the rule decides; None: there is none."""
+    """Images with a lower P(any pneumothorax) by a classifier get no mask; optional."""
     smallest_contour: Count = field(default=0, kw_only=True)
-    """Contours that enclose no more pixels of a 1024×1024 image go: regions are dropped, holes filled; 0: none."""
+    """Contours of at most this many pixels of a 1024×1024 image are cleaned away (`cleaning`); 0 for no cleaning."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What the rule is called in thresholds.json."""
+        """Name of the rule in thresholds.json."""
 
     @property
     def cut(self) -> float:
-        """The evidence from which on an image gets its mask."""
+        """Evidence that an image needs to get a mask."""
         return self.removal  # type: ignore[attr-defined]
 
     @abstractmethod
     def propose(self, levels: np.ndarray) -> tuple[np.ndarray, float]:
-        """The mask of an image if it gets any, before its cleaning; and the evidence for it, 0 for none.
+        """Computes the mask that an image has if it gets any, before cleaning; and the evidence for it, 0 for none.
 
         Args:
             levels: uint8 (H, W).
 
         Returns:
-            bool (H, W), and a number to be compared with `cut`, or with other images'.
+            bool (H, W), and a number to compare with `cut`, or with the evidence of other images.
         """
 
     def passes(self, image_probability: Any) -> Any:
-        """Whether the gate is open, for one P(the image has any pneumothorax) or an array of them."""
+        """Whether an image passes the gate, for one P(the image has any pneumothorax) or an array of them."""
         if self.gate is None:
             return True
         if image_probability is None:
@@ -63,12 +63,12 @@ class Rule(ABC):
         return image_probability >= self.gate
 
     def candidate(self, levels: np.ndarray, image_probability: float | None = None) -> tuple[np.ndarray, float]:
-        """What is proposed, cleaned, which may leave nothing of it; and its evidence, 0 where the gate is shut."""
+        """The cleaned proposed mask, which may be empty; and its evidence, 0 if the image does not pass the gate."""
         mask, evidence = self.propose(levels)
         return self._cleaned(mask), evidence if self.passes(image_probability) else 0.0
 
     def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
-        """The mask of an image, bool (H, W): its candidate where the gate is open and the evidence reaches the cut."""
+        """The mask of an image, bool (H, W): its candidate if the gate is passed and the evidence reaches the cut."""
         if not self.passes(image_probability):
             return np.zeros(levels.shape, bool)
         mask, evidence = self.propose(levels)
@@ -80,7 +80,7 @@ class Rule(ABC):
 
 
 def level_of(binarization: float) -> int:
-    """The lowest level v with v / 255 ≥ binarization, 256 where there is none.
+    """Returns the lowest level v with v / 255 ≥ binarization; 256 if there is none.
 
     >>> level_of(0.0), level_of(0.75), level_of(192 / 255), level_of(1.0)
     (0, 192, 192, 255)
@@ -89,11 +89,11 @@ def level_of(binarization: float) -> int:
 
 
 def size_of(count: Any, pixels: Any) -> Any:
-    """An area as whole pixels of a 1024×1024 image, rounded down: exact against any whole `removal`.
+    """Converts an area to whole pixels of a 1024×1024 image, rounded down: exact against any whole `removal`.
 
     Args:
-        count: Number of pixels, an integer or an array of them.
-        pixels: Of the whole image (H · W), or of each.
+        count: Number of pixels, an integer or an array.
+        pixels: Number of pixels of the whole image (H · W), an integer or an array.
 
     >>> size_of(3, 512 * 512)
     12
@@ -102,7 +102,7 @@ def size_of(count: Any, pixels: Any) -> Any:
 
 
 def contour_limit(smallest_contour: int, pixels: int) -> float:
-    """The area, in pixels of an image of so many, that a contour has to exceed.
+    """Converts `smallest_contour` to pixels of an image that has `pixels` pixels.
 
     >>> contour_limit(100, 512 * 512)
     25.0
@@ -133,9 +133,9 @@ class ComponentRule(Rule):
     name = "component"
 
     def propose(self, levels: np.ndarray) -> tuple[np.ndarray, float]:
-        """Its components, the largest kept even where it is smaller than `removal`; and the area of that one."""
+        """The components of at least `removal`, or else the largest one; and the area of the largest."""
         mask = levels >= level_of(self.binarization)
-        if not mask.any():  # as most images, which need no labelling
+        if not mask.any():  # most images, which need no labelling
             return mask, 0.0
         _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
             mask.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_BBDT
@@ -157,28 +157,28 @@ class TripletRule(Rule):
 
     def propose(self, levels: np.ndarray) -> tuple[np.ndarray, float]:
         """{p ≥ binarization}, and the area of {p ≥ top}."""
-        sure = int(np.count_nonzero(levels >= level_of(self.top)))
-        return levels >= level_of(self.binarization), float(size_of(sure, levels.size))
+        area = int(np.count_nonzero(levels >= level_of(self.top)))
+        return levels >= level_of(self.binarization), float(size_of(area, levels.size))
 
 
 @dataclass(frozen=True)
 class ExpectedRule(Rule):
-    """The mask of highest expected Dice for each image, or none where an empty mask is expected to be worth more.
+    """The mask of highest expected Dice for each image, or no mask if an empty mask has a higher expected Dice.
 
-    Given that the truth is not empty, the expected Dice of {v ≥ level} is taken for
+    If the truth is not empty, the expected Dice of {v ≥ level} is approximated by
 
         trust · 2 · (expected overlap) / (area + expected area of the truth),
 
     sums of `foreground` over the pixels of the mask and of the image; masks other than {v ≥ level} cannot be better,
-    since `foreground` never falls. An empty mask is worth the probability that the truth is empty.
+    since `foreground` never falls. The expected Dice of an empty mask is the probability that the truth is empty.
     """
 
     foreground: Annotated[list[Share], pydantic.Field(min_length=256, max_length=256)]
-    """(256,) probability that a pixel of this level is foreground, in an image whose truth is not empty."""
+    """(256,) probability that a pixel of each level is foreground, in an image whose truth is not empty."""
     trust: Annotated[float, pydantic.Field(ge=0, le=1000)]
-    """Real over approximated Dice, given that the truth is not empty."""
+    """Ratio of real to approximated Dice of images whose truth is not empty."""
     levels: list[Annotated[int, pydantic.Field(ge=0, le=255)]]
-    """Levels whose areas tell whether the truth is empty."""
+    """Levels whose areas predict whether the truth is empty."""
     weights: list[Number]
     """Weights of log(1 + area in pixels of a 1024×1024 image) at these levels, in the logit of "not empty"."""
     bias: Number
@@ -190,52 +190,49 @@ class ExpectedRule(Rule):
 
     @property
     def cut(self) -> float:
-        """From 1 on a mask wins."""
+        """A mask needs a score of 1."""
         return 1.0
 
     def propose(self, levels: np.ndarray) -> tuple[np.ndarray, float]:
-        """The best mask, and what `score` says of it."""
+        """The best mask, and its `score`."""
         histogram = cv2.calcHist([levels], [0], None, [256], [0, 256])  # (256, 1)
-        cut, worth = self.score(np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1], levels.size)
-        return levels >= cut[0], float(worth[0])
+        cut, score = self.score(np.cumsum(histogram[::-1].astype(np.int64), axis=0)[::-1], levels.size)
+        return levels >= cut[0], float(score[0])
 
     def decide(self, area: np.ndarray, pixels: int | np.ndarray) -> np.ndarray:
-        """The level at which each of N images is cut, (N,); 256 for an empty mask.
+        """Returns the level of each of N images' masks, (N,); 256 for an empty mask.
 
         Args:
-            area: Pixels with v ≥ level, int (256, N).
-            pixels: Of an image, or of each, (N,).
+            area: Number of pixels with v ≥ level, int (256, N).
+            pixels: Number of pixels of an image, one for all or (N,).
         """
-        cut, worth = self.score(area, pixels)
-        return np.where(worth >= 1, cut, 256)
+        cut, score = self.score(area, pixels)
+        return np.where(score >= 1, cut, 256)
 
     def score(self, area: np.ndarray, pixels: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The level of the best mask, and 1 + the Dice to expect of it − that of an empty mask: from 1 on it wins.
+        """Level and score of the best mask, (N,) each; the score is 1 + its expected Dice − that of an empty mask.
 
         Args:
-            area: Pixels with v ≥ level, int (256, N).
-            pixels: Of an image, or of each, (N,).
-
-        Returns:
-            (N,) and (N,).
+            area: Number of pixels with v ≥ level, int (256, N).
+            pixels: Number of pixels of an image, one for all or (N,).
         """
         cut, expected = self.best(area)
         return cut, self.p_nonempty(area, pixels) * (1 + self.trust * expected)
 
     def best(self, area: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The level with the highest expected Dice, and that Dice before `trust`. (256, N) → (N,) and (N,)."""
-        some = range(0, area.shape[1], _SOME)
-        parts = [self.expected_dice(area[:, first : first + _SOME]) for first in some]  # (256, n)
+        starts = range(0, area.shape[1], _BATCH)
+        parts = [self.expected_dice(area[:, start : start + _BATCH]) for start in starts]  # (256, n)
         return np.concatenate([p.argmax(axis=0) for p in parts]), np.concatenate([p.max(axis=0) for p in parts])
 
     def expected_dice(self, area: np.ndarray) -> np.ndarray:
-        """Dice of {v ≥ level} to expect before `trust`, given that the truth is not empty. (256, N) → (256, N)."""
+        """Expected Dice of {v ≥ level} before `trust`, if the truth is not empty. (256, N) → (256, N)."""
         counts = area - np.vstack([area[1:], np.zeros_like(area[:1])])
         overlap = np.cumsum((counts * np.asarray(self.foreground)[:, None])[::-1], axis=0)[::-1]
         return 2 * overlap / np.maximum(area + overlap[:1], 1e-9)
 
     def p_nonempty(self, area: np.ndarray, pixels: int | np.ndarray) -> np.ndarray:
-        """Probability that the truth is not empty. (256, N) → (N,); `pixels` of an image, or of each."""
+        """Probability that the truth is not empty. (256, N) → (N,); `pixels` as for `score`."""
         logit = self.bias
         for level, weight in zip(self.levels, self.weights, strict=True):
             logit = logit + weight * np.log1p(size_of(area[level].astype(np.int64), pixels))
@@ -246,19 +243,19 @@ RULES: dict[str, type[Any]] = {rule.name: rule for rule in (ImageRule, Component
 
 
 def parameters(rule: Rule) -> dict[str, Any]:
-    """The rule as thresholds.json holds it; cleaning and gate where there are such.
+    """Returns a rule as JSON values, as in thresholds.json; cleaning and gate only if the rule has them.
 
     >>> parameters(ImageRule(0.5, 2048, gate=0.4))
     {'rule': 'image', 'binarization': 0.5, 'removal': 2048, 'gate': 0.4}
     """
-    own = asdict(rule)
-    gate, smallest = own.pop("gate"), own.pop("smallest_contour")
+    values = asdict(rule)
+    gate, smallest = values.pop("gate"), values.pop("smallest_contour")
     cleaned = {"smallest_contour": smallest} if smallest else {}
-    return {"rule": rule.name, **own, **cleaned, **({} if gate is None else {"gate": gate})}
+    return {"rule": rule.name, **values, **cleaned, **({} if gate is None else {"gate": gate})}
 
 
 class _Named(Document):
-    """The one key that says which rule the others are the parameters of."""
+    """The key that names the rule; all other keys are its parameters."""
 
     rule: Literal["image", "component", "triplet", "expected"]
 
@@ -274,13 +271,13 @@ def parse(content: bytes, path: Path | str) -> Rule:
     return rule
 
 
-def fixed(threshold: Threshold, gated: bool) -> Rule:
-    """The rule that a recipe gives itself.
+def fixed(threshold: Threshold, *, gated: bool) -> Rule:
+    """Returns the rule by a recipe's own thresholds.
 
     >>> parameters(fixed(Threshold(binarization=0.75, removal=2048), gated=False))
     {'rule': 'image', 'binarization': 0.75, 'removal': 2048}
     """
-    about: dict[str, Any] = {"smallest_contour": threshold.smallest_contour, "gate": threshold.gate if gated else None}
+    gate, smallest = threshold.gate if gated else None, threshold.smallest_contour
     if threshold.top is None:
-        return ImageRule(threshold.binarization, threshold.removal, **about)
-    return TripletRule(threshold.top, threshold.binarization, threshold.removal, **about)
+        return ImageRule(threshold.binarization, threshold.removal, gate=gate, smallest_contour=smallest)
+    return TripletRule(threshold.top, threshold.binarization, threshold.removal, gate=gate, smallest_contour=smallest)

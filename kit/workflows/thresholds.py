@@ -87,7 +87,7 @@ def warn_if_searched_differently(run: Run, recipe: Recipe) -> None:
         return
     settings: dict[str, tuple[Any, Any]] = {"prevalence": (found.prevalence, recipe.prevalence)}
     if found.asked == FIXED:
-        stored, fixed = asdict(found.rule), asdict(rules.fixed(recipe.threshold, recipe.is_gated))
+        stored, fixed = asdict(found.rule), asdict(rules.fixed(recipe.threshold, gated=recipe.is_gated))
         settings |= {f"threshold.{key}": (stored.get(key), fixed.get(key)) for key in stored | fixed}
     else:
         settings["threshold.transfer"] = ("none" if found.share is None else "share", recipe.threshold.transfer)
@@ -258,7 +258,7 @@ def search(
         hashes = {name: sha256(file) for name, file in sources.items()}
         results = {SEARCHED: found.best_, **found.results_}
         if fixed:
-            results[FIXED] = found.measure(rules.fixed(recipe.threshold, recipe.is_gated))
+            results[FIXED] = found.measure(rules.fixed(recipe.threshold, gated=recipe.is_gated))
         for name, result in results.items():
             folder = target / run.rule(name, tta).name
             result.write(folder, recipe.name, hashes)

@@ -134,7 +134,7 @@ def test_small_contours_are_dropped_and_small_holes_filled():
 def test_a_recipes_own_rule_survives_its_file(tmp_path):
     threshold = Threshold(top=0.7, removal=800, binarization=0.3, smallest_contour=100, gate=0.65)
     for gated in (False, True):
-        rule = rules.fixed(threshold, gated)
+        rule = rules.fixed(threshold, gated=gated)
         path = tmp_path / "thresholds.json"
         path.write_text(json.dumps(rules.parameters(rule)))
         assert thresholds_file.read(path).rule == rule
