@@ -12,7 +12,8 @@ from kit.data.cache import Cache
 from kit.data.dataset import FoldData
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
-from kit.training import fabric_setup, fit, losses, optimizers
+from kit.training import fabric_setup, fit, losses
+from kit.training.state import build_optimizer
 from tests.bench.measure import Measure, Row, in_turn
 
 # Recipe, pixels a side, images a step, steps an epoch.
@@ -82,7 +83,7 @@ def _train(recipe: Recipe, data: FoldData) -> float:
 
 def _bare(recipe: Recipe, data: FoldData, batch: int, steps: int):
     network = networks.build(recipe.network).train()
-    optimizer = optimizers.build(recipe.optimizer, network, 1e-3)
+    optimizer = build_optimizer(recipe.optimizer, network, 1e-3)
     images, masks = (torch.from_numpy(array[:batch])[:, None] for array in (data.cache.images, data.cache.masks))
 
     def step() -> None:

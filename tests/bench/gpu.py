@@ -23,7 +23,8 @@ from kit.data.dataset import FoldData, Loader, Samples
 from kit.inference import model
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
-from kit.training import fabric_setup, fit, losses, optimizers
+from kit.training import fabric_setup, fit, losses
+from kit.training.state import build_optimizer
 
 SIZES = {256: 64, 512: 16, 1024: 4}
 """Images a step by pixels a side: those of the paper, and a quarter at twice the size."""
@@ -112,7 +113,7 @@ def _bare(recipe: Recipe, data: FoldData, batch: int, steps: int) -> float:
     """Seconds of as many steps on one batch that lies on the device."""
     fabric = fabric_setup.launch(recipe)
     network = networks.build(recipe.network).train()
-    model, optimizer = fabric.setup(network, optimizers.build(recipe.optimizer, network, 1e-3))
+    model, optimizer = fabric.setup(network, build_optimizer(recipe.optimizer, network, 1e-3))
     images, masks = (
         torch.from_numpy(np.array(array[:batch]))[:, None].to(fabric.device)
         for array in (data.cache.images, data.cache.masks)

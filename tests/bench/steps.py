@@ -88,7 +88,8 @@ def _network(wanted: dict) -> Callable[[], None]:
 
     from kit import networks, recipes
     from kit.core import allocator
-    from kit.training import losses, optimizers
+    from kit.training import losses
+    from kit.training.state import build_optimizer
 
     if wanted["keep"]:
         allocator.keep_freed_memory()
@@ -97,7 +98,7 @@ def _network(wanted: dict) -> Callable[[], None]:
     recipe = recipes.load(wanted["recipe"], f"network.encoder_weights=null {wanted['overrides']}")
     torch.manual_seed(0)
     network = networks.build(recipe.network).train()
-    optimizer = optimizers.build(recipe.optimizer, network, 1e-3)
+    optimizer = build_optimizer(recipe.optimizer, network, 1e-3)
     shape = wanted["batch"], 1, wanted["size"], wanted["size"]
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
     masks = (images > 250).to(torch.uint8)

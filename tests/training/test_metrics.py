@@ -7,7 +7,7 @@ import torch
 from kit.competition import scoring
 from kit.inference.rules import ImageRule, TripletRule
 from kit.thresholds import tables
-from kit.training.metrics import binarize, dice_and_iou
+from kit.training.validation import binarize, dice_and_iou
 
 
 def slow_dice(predicted, truth):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from kit.recipes.schema import Optimizer
-from kit.training import optimizers
+from kit.training.state import build_optimizer, set_rate
 
 
 def slow_adam(weight, gradients, rate, decay, decoupled):
@@ -28,7 +28,7 @@ def test_steps_are_the_papers(name, decay):
     network, start = nn.Linear(3, 1, bias=False).double(), np.array([0.5, -1.0, 2.0])
     gradients = np.random.default_rng(0).normal(size=(5, 3))
     network.weight.data = torch.tensor(start)[None]
-    optimizer = optimizers.build(Optimizer(name=name, weight_decay=decay), network, 0.01)
+    optimizer = build_optimizer(Optimizer(name=name, weight_decay=decay), network, 0.01)
     for gradient in gradients:
         network.weight.grad = torch.tensor(gradient)[None]
         optimizer.step()
@@ -42,9 +42,9 @@ def test_steps_of_sgd_are_those_of_its_formula(momentum, nesterov):
     network, weight = nn.Linear(3, 1, bias=False).double(), np.array([0.5, -1.0, 2.0])
     network.weight.data = torch.tensor(weight)[None]
     settings = Optimizer(name="sgd", momentum=momentum, nesterov=nesterov, weight_decay=0.1)
-    optimizer, velocity = optimizers.build(settings, network, 1.0), 0.0
+    optimizer, velocity = build_optimizer(settings, network, 1.0), 0.0
     for number, gradient in enumerate(np.random.default_rng(0).normal(size=(5, 3)), 1):
-        optimizers.set_rate(optimizer, 0.01 * number)
+        set_rate(optimizer, 0.01 * number)
         network.weight.grad = torch.tensor(gradient)[None]
         optimizer.step()
         decayed = gradient + 0.1 * weight

@@ -15,7 +15,8 @@ from kit.core.errors import KitError
 from kit.inference import cleaning, maps, rules, thresholds_file
 from kit.kaggle.settings import Settings
 from kit.run import Run
-from kit.training import losses, optimizers
+from kit.training import losses
+from kit.training.state import build_optimizer
 from kit.workflows import kernel as kernels
 from kit.workflows.predict import predict
 from kit.workflows.train import Job, train
@@ -197,7 +198,7 @@ def test_every_real_network_can_be_built_and_trained(of):
     with torch.device("cpu" if network.encoder == "mit_b2" else "meta"):  # that encoder counts with numbers of tensors
         built = networks.build(network).to("meta").train()
     with torch.device("meta"):
-        optimizers.build(part.optimizer, built, part.stages[0].learning_rate)
+        build_optimizer(part.optimizer, built, part.stages[0].learning_rate)
         images = torch.zeros((2, 1, 64, 64), dtype=torch.uint8)
         masks, image = built(images)
         losses.total(part.loss, masks, image, images).backward()

@@ -9,7 +9,7 @@ from staging import Killed, data, killed_in_the_second_epoch, mixed_precision, t
 
 from kit import networks
 from kit.core.errors import KitError
-from kit.training import fabric_setup, optimizers
+from kit.training import fabric_setup, state
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_no_step_is_made_with_a_larger_gradient_than_the_clip(tmp_path, monkeypa
                 seen.append(torch.cat([g.flatten() for g in gradients if g is not None]).norm().item())
                 return super().step(*args, **kwargs)
 
-        monkeypatch.setitem(optimizers.KINDS, "adam", Watched)
+        monkeypatch.setitem(state.OPTIMIZERS, "adam", Watched)
         train(folder, overrides, fabric=fabric and fabric())
         return np.array(seen)
 
