@@ -1,1 +1,1 @@
-"""Losses, schedules, weight averaging and the loop of a stage."""
+"""Losses, schedules, weight averaging and the training loop of a stage."""

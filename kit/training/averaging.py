@@ -1,7 +1,7 @@
-"""What a stage leaves: its last weights, an average of several checkpoints, or the best of them all.
+"""The final weights of a stage: the last ones, an average of several checkpoints, or the best checkpoints.
 
-SWA is the average over the last epochs (paper section 4.3) or over chosen ones (the runner-up); the winner averages
-the predictions of the best checkpoints; EMA forgets older steps little by little.
+SWA averages the last epochs (paper section 4.3) or chosen ones (the runner-up); the winner averages the predictions of
+the best checkpoints; EMA is an exponential moving average over the steps.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,10 +18,10 @@ State = dict[str, torch.Tensor]
 
 
 class Checkpoints:
-    """The weights of a stage that are worth keeping while it goes on, by its `keep`.
+    """Keeps weights of a running stage, as its `keep` says.
 
-    With `swa` a running mean of its epochs; with `best` the states of the best epochs, the earlier of two equals; with
-    `ema` an average over the steps, which lies where the network does.
+    `swa` keeps a running mean over epochs; `best` the states of the best epochs, the earlier of two equal ones; `ema`
+    an average over steps, on the network's device.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -31,10 +31,10 @@ class Checkpoints:
         self._best: list[tuple[float, int, State]] = []
 
     def add_step(self, network: nn.Module) -> None:
-        """Takes the weights after a step, for `ema`.
+        """Adds the weights after a step, for `ema`.
 
-        The average begins with the first step, and counts it no more than its age deserves: of k steps each counts
-        decay ** age, and all together count 1.
+        The average begins with the first step, without a bias toward it: after k steps, each has a weight of
+        decay ** age, normalised so that all weights sum to 1.
         """
         if self._stage.keep.ema is None:
             return
@@ -44,18 +44,15 @@ class Checkpoints:
         if self._count == 1:
             self._mean = {name: tensor.clone() for name, tensor in state.items()}
             return
-        self._mean = {name: tensor.to(state[name].device) for name, tensor in self._mean.items()}  # of a checkpoint
+        # After resuming, the average is still on the CPU.
+        self._mean = {name: tensor.to(state[name].device) for name, tensor in self._mean.items()}
         floating = [name for name, tensor in state.items() if tensor.is_floating_point()]
         share = (1 - decay) / (1 - decay**self._count)
         torch._foreach_lerp_([self._mean[name] for name in floating], [state[name] for name in floating], share)
         self._mean |= {name: tensor.clone() for name, tensor in state.items() if not tensor.is_floating_point()}
 
     def add(self, network: nn.Module, epoch: int, row: schedules.Row) -> None:
-        """Takes the weights at the end of an epoch, for `swa` and `best`.
-
-        Args:
-            epoch: From 0.
-        """
+        """Adds the weights at the end of an epoch, counted from 0, for `swa` and `best`."""
         if epoch + 1 in self._stage.swa:
             self._count += 1
             state = _copy(network)
@@ -64,21 +61,21 @@ class Checkpoints:
                 for name, mean in (self._mean or state).items()
             }
         if (best := self._stage.keep.best) is not None:
-            merit = -schedules.monitored([row], best.of)[0]
-            entries = [*self._best, (merit, epoch, _copy(network))]
+            score = -schedules.monitored([row], best.of)[0]
+            entries = [*self._best, (score, epoch, _copy(network))]
             self._best = sorted(entries, key=lambda entry: (-entry[0], entry[1]))[: best.epochs]
 
     def final_weights(
         self, network: nn.Module, batches: Iterable, over_all: Callable[..., Any] | None = None
     ) -> list[State]:
-        """The weights that the stage leaves: those of one network, or of several whose predictions are averaged.
+        """Returns the final weights of the stage: of one network, or of several whose predictions are averaged.
 
         Args:
-            network: As it is after the last epoch; an average goes through it, to have its batch-norm statistics
-                recomputed, unless the stage averages them. An average of one checkpoint is that checkpoint, with the
-                statistics it was trained with.
-            batches: Pairs (images, masks) of the training part: this process's share of each.
-            over_all: Takes a tensor and gives its mean over all processes; None: there is this one alone.
+            network: The network after the last epoch. Averaged weights are loaded into it to recompute their batch-norm
+                statistics, unless the stage averages the statistics, too. An average of one checkpoint is that
+                checkpoint with its own statistics.
+            batches: Training pairs (images, masks), this process's share of each batch.
+            over_all: Function from a tensor to its mean over all processes; None if there is only one process.
         """
         keep = self._stage.keep.chosen
         if isinstance(keep, Last):
@@ -95,17 +92,17 @@ class Checkpoints:
         return [_copy(network)]
 
     def state_dict(self) -> dict:
-        """For the checkpoint."""
+        """Returns the kept weights, for the checkpoint."""
         return {"count": self._count, "mean": self._mean, "best": [list(entry) for entry in self._best]}
 
     def load_state_dict(self, state: dict) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the kept weights from a checkpoint."""
         self._count, self._mean = state["count"], state["mean"]
         self._best = [tuple(entry) for entry in state["best"]]
 
 
 def mean(states: list[State]) -> State:
-    """The mean of the weights; of counters, which have none, the first."""
+    """Returns the mean of each weight; integer counters are taken from the first state."""
     return {
         name: torch.stack([state[name] for state in states]).mean(0) if tensor.is_floating_point() else tensor
         for name, tensor in states[0].items()
@@ -114,16 +111,16 @@ def mean(states: list[State]) -> State:
 
 @torch.no_grad()
 def _update_batch_norm(network: nn.Module, batches: Iterable, micro_batch: int | None = None) -> None:
-    """Recomputes the statistics of batch norm as means over the batches, or over the parts that training made of them.
+    """Recomputes batch-norm statistics as means over the batches, or over their micro-batches.
 
-    As `torch.optim.swa_utils.update_bn`, which would wipe those of a frozen encoder and never fill them.
+    Unlike `torch.optim.swa_utils.update_bn`, it leaves the statistics of a frozen encoder alone.
     """
     network.train()
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a cumulative mean
+        norm.momentum = None  # means cumulative
     device = next(network.parameters()).device
     for images, _ in batches:
         for part in images.split(micro_batch or len(images)):

@@ -1,4 +1,4 @@
-"""How long the rest of a training takes, by what its epochs have taken so far."""
+"""Estimate of the remaining training time."""
 
 import time
 
@@ -6,12 +6,12 @@ from kit.core.progress import duration
 
 
 class EtaEstimator:
-    """The time that is left of all stages, folds and members, by the seconds that a pixel has taken so far.
+    """Estimates the remaining time of all stages, folds and members from the seconds per pixel so far.
 
     Args:
-        pixels: Of all images of all epochs that there will be.
-        largest: Of the largest epoch among them. Until one of this size was seen, the time left is a bound: a pixel of
-            a larger image takes less.
+        pixels: Number of pixels in all images of all epochs.
+        largest: Number of pixels in the largest epoch. Until such an epoch has run, the estimate is an upper bound,
+            since a pixel of a larger image takes less time.
     """
 
     def __init__(self, pixels: int, largest: int = 0) -> None:
@@ -20,15 +20,15 @@ class EtaEstimator:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether any epoch is to come."""
+        """Whether any epoch remains."""
         return self._pixels_left > 0
 
     def begin(self, epochs: int, pixels: int) -> None:
-        """A stage begins: so many epochs of so many pixels."""
+        """Begins a stage of some epochs, each of some pixels."""
         self._epochs, self._epoch, self._began = epochs, pixels, time.monotonic()
 
     def end_epoch(self, seconds: float) -> None:
-        """An epoch of the stage has ended, now or before the stage was interrupted."""
+        """Counts a finished epoch of the stage, from this process or, when resuming, an earlier one."""
         self._epochs -= 1
         self._pixels_left -= self._epoch
         self._done += self._epoch
@@ -37,21 +37,21 @@ class EtaEstimator:
         self._began = time.monotonic()
 
     def end(self) -> None:
-        """The stage has ended, with all of its epochs or before."""
+        """Ends the stage, with all of its epochs or early."""
         self._pixels_left -= self._epochs * self._epoch
         self._epochs = self._epoch = 0
 
     def remaining(self, share: float = 0.0) -> float | None:
-        """Seconds of training that are left; None before anything was measured.
+        """Remaining seconds of training; None before the first measurement.
 
         Args:
-            share: Of the epoch under way, in [0, 1], how much is done.
+            share: Finished share of the current epoch, in [0, 1].
         """
         spent = time.monotonic() - self._began if share else 0.0
         done = self._done + share * self._epoch
         return (self._pixels_left - share * self._epoch) * (self._seconds + spent) / done if done else None
 
     def format_remaining(self, share: float = 0.0) -> str:
-        """As `remaining`, to stand at the end of a line; empty before anything was measured, and at the end of all."""
-        left = self.remaining(share)
-        return f", {'up to' if self._largest else 'about'} {duration(left)} of training left" if left else ""
+        """`remaining` as the end of a log line; empty before the first measurement and after the last epoch."""
+        seconds = self.remaining(share)
+        return f", {'up to' if self._largest else 'about'} {duration(seconds)} of training left" if seconds else ""

@@ -1,4 +1,4 @@
-"""What the arithmetic runs on: one process or many, CPU or GPU, through Lightning Fabric."""
+"""Devices, processes and precision of a training, through Lightning Fabric."""
 
 import os
 from typing import Any
@@ -15,10 +15,10 @@ from kit.recipes.schema import Recipe
 
 
 def launch(recipe: Recipe) -> lightning_fabric.Fabric:
-    """The devices of this process; under `torchrun`, one process of PyTorch DDP.
+    """Launches Fabric on this process's devices; under `torchrun`, as one process of PyTorch DDP.
 
     Args:
-        recipe: Its precision applies on a GPU; a CPU computes in 32 bits unless told otherwise.
+        recipe: Recipe, whose precision applies on a GPU; with `auto`, a CPU computes in 32 bits.
 
     Raises:
         KitError: the processes cannot share a batch of some stage evenly.
@@ -26,7 +26,7 @@ def launch(recipe: Recipe) -> lightning_fabric.Fabric:
     allocator.keep_freed_memory()
     world = int(os.environ.get("WORLD_SIZE", 1))
     _check_batches(recipe, world)
-    # While an encoder is frozen, and for a head that the loss leaves out, some weights get no gradient.
+    # Weights of a frozen encoder, or of a head without a loss, get no gradient.
     strategy = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"
     fabric = lightning_fabric.Fabric(
         accelerator="cuda" if torch.cuda.is_available() else "cpu",
@@ -40,9 +40,9 @@ def launch(recipe: Recipe) -> lightning_fabric.Fabric:
 
 
 def precision_of(recipe: Recipe) -> Any:
-    """What the arithmetic is done in on this machine.
+    """Returns Fabric's precision for a recipe on this machine.
 
-    `auto` takes bfloat16 where a GPU computes in it, which needs no loss scale, and float16 on an older one.
+    `auto` is bfloat16 on a GPU that supports it, which needs no loss scaling, and float16 on an older GPU.
     """
     if recipe.precision != "auto":
         return recipe.precision
@@ -52,31 +52,31 @@ def precision_of(recipe: Recipe) -> Any:
 
 
 def with_shared_batch_norm(network: Segmenter, fabric: lightning_fabric.Fabric) -> Segmenter:
-    """The network with batch norm over the whole batch, as one GPU alone would have it, where GPUs share it.
+    """Synchronises batch norm if several GPUs share a batch, so that statistics are those of the whole batch.
 
-    Names of weights stay the same.
+    The names of weights stay the same.
     """
-    if fabric.world_size == 1 or fabric.device.type != "cuda":  # there is none for CPUs
+    if fabric.world_size == 1 or fabric.device.type != "cuda":  # torch has no synchronised batch norm for CPUs
         return network
     return timm.layers.convert_sync_batchnorm(network)
 
 
 def set_loss_scale(fabric: lightning_fabric.Fabric, state: dict) -> None:
-    """Sets what mixed precision scales the loss by, so that no stage depends on what ran before in this process.
+    """Sets the loss scale of mixed precision, so that no stage depends on earlier stages in this process.
 
     Args:
-        state: From a checkpoint; empty: as at the start, and after a training that had none.
+        state: Loss scale in a checkpoint; empty for a new stage, or if the checkpoint was made without loss scaling.
     """
     fabric.strategy.precision.load_state_dict(state or torch.amp.GradScaler("cpu").state_dict())
 
 
 def _check_batches(recipe: Recipe, world: int) -> None:
-    """Refuses, before hours of training, what a later stage could not do."""
+    """Checks all stages before hours of training: a later stage could not run."""
     for part in recipe.parts():
         for number, stage in enumerate(part.stages):
             if stage.batch_size % world:
-                own = "stages" in recipe.members.get(part.label, {})
-                where = f"members.{part.label}.stages" if own else "stages"
+                has_own_stages = "stages" in recipe.members.get(part.label, {})
+                where = f"members.{part.label}.stages" if has_own_stages else "stages"
                 raise KitError(
                     f"{where}.{number}.batch_size: {stage.batch_size} images cannot be shared evenly by {world} "
                     f"processes: start another number, or set {-(-stage.batch_size // world) * world}"

@@ -1,4 +1,4 @@
-"""Hooks follow a training and cannot stop it: charts for TensorBoard and for Weights & Biases."""
+"""Hooks that log a training to TensorBoard and Weights & Biases; a failing hook never stops the training."""
 
 import importlib
 import importlib.util
@@ -30,16 +30,16 @@ from kit.training.validation import UNKNOWN
 log = logging.getLogger(__name__)
 
 CASES = 4
-"""Images that are drawn."""
+"""Number of validation images to log."""
 
 
 class Hook(Protocol):
-    """Called after every epoch, and once for what the stage leaves in the end."""
+    """Callable that runs after every epoch, and once for the final weights of the stage."""
 
     name: str
 
     def __call__(self, network: Segmenter, row: Row) -> None:
-        """Takes the network as it is now, and its row of metrics.csv."""
+        """Logs the current network and its row of metrics.csv."""
 
 
 def call_all(hooks: list[Hook], network: Segmenter, row: Row) -> None:
@@ -47,15 +47,15 @@ def call_all(hooks: list[Hook], network: Segmenter, row: Row) -> None:
     for hook in list(hooks):
         try:
             hook(network, row)
-        except Exception as error:  # each has errors of its own, of a disk or a server
+        except Exception as error:  # errors of a disk or a server, of any type
             hooks.remove(hook)
             log.warning("%s: lost (%s): the training goes on without it", hook.name, " ".join(str(error).split())[:200])
 
 
 class TensorBoard:
-    """Figures of a stage, and pictures of the same few validation images, positives first.
+    """Logs the metrics of a stage, and pictures of a few fixed validation images, positives first.
 
-    The library's own writer is a thread, which on a full disk dies with a traceback while the training goes on.
+    TensorBoard's own writer is not used: on a full disk, its thread dies with a traceback.
     """
 
     name = "TensorBoard"
@@ -63,31 +63,31 @@ class TensorBoard:
     def __init__(self, folder: Path, data: FoldData) -> None:
         order = np.argsort([not data.cache.masks[row].any() for row in data.validation], kind="stable")
         self._folder, self._data, self._cases = folder, data, data.validation[order][:CASES]
-        self._is_begun = False
+        self._has_begun = False
 
     def __call__(self, network: Segmenter, row: Row) -> None:
-        """Writes the row's figures and, where it was validated, the pictures."""
+        """Writes the row's metrics and, after a validation, the pictures."""
         final = row["weights"] == "final"
-        if not self._is_begun:
+        if not self._has_begun:
             self._begin(first=row["epoch"] + final)
-            self._is_begun = True
-        start, names = ("final_", UNKNOWN) if final else ("", ("learning_rate", "loss", *UNKNOWN))
-        figures = {start + name: row[name] for name in names if row[name] is not None}
-        pictures = {f"{start}cases": self._draw(network)} if len(self._cases) and row["dice"] is not None else {}
+            self._has_begun = True
+        prefix, names = ("final_", UNKNOWN) if final else ("", ("learning_rate", "loss", *UNKNOWN))
+        figures = {prefix + name: row[name] for name in names if row[name] is not None}
+        pictures = {f"{prefix}cases": self._draw(network)} if len(self._cases) and row["dice"] is not None else {}
         self._write(figures, pictures, row["epoch"])
 
     @torch.inference_mode()
     def _draw(self, network: Segmenter) -> np.ndarray:
-        """A line a case, uint8: the image, its truth, and the probability by the network, left in evaluation mode."""
+        """Draws image, truth and probability of each case in a row, uint8; leaves the network in evaluation mode."""
         network.eval()
         cache = self._data.cache
         images, masks = (np.stack([array[row] for row in self._cases]) for array in (cache.images, cache.masks))
         logits, _ = network(torch.from_numpy(images)[:, None].to(next(network.parameters()).device))
-        found = (logits[:, 0].float().sigmoid() * 255).byte().cpu().numpy()
-        return np.vstack([np.hstack(panels) for panels in zip(images, masks * np.uint8(255), found, strict=True)])
+        probability = (logits[:, 0].float().sigmoid() * 255).byte().cpu().numpy()
+        return np.vstack([np.hstack(panels) for panels in zip(images, masks * np.uint8(255), probability, strict=True)])
 
     def _begin(self, first: int) -> None:
-        """Begins with an epoch; what a killed process has written of it and of later ones is void."""
+        """Begins a log at an epoch; entries of a killed process for this and later epochs become void."""
         name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{first}"
         self._path = self._folder / "tensorboard" / name
         start = SessionLog(status=SessionLog.START)
@@ -110,7 +110,7 @@ class TensorBoard:
 
 
 class Wandb(TensorBoard):
-    """The same in a run of Weights & Biases for each stage."""
+    """Logs the same to Weights & Biases, one W&B run for each stage."""
 
     name = "--logger wandb"
 
@@ -119,7 +119,7 @@ class Wandb(TensorBoard):
         self._recipe = recipe
 
     def __call__(self, network: Segmenter, row: Row) -> None:
-        """Sends the row's figures and pictures; the last ones end the run."""
+        """Sends the row's metrics and pictures; the final row ends the W&B run."""
         super().__call__(network, row)
         if row["weights"] == "final":
             self._run.finish()
@@ -146,7 +146,7 @@ def check(logger: str | None) -> None:
     """Checks that a logger can be used.
 
     Raises:
-        KitError: it is not known, or its package is not installed.
+        KitError: the logger is unknown, or its package is not installed.
     """
     if logger not in (None, "wandb"):
         raise KitError(f"--logger {logger}: give wandb")
@@ -155,12 +155,12 @@ def check(logger: str | None) -> None:
 
 
 def make_hooks(folder: Path, data: FoldData, recipe: Recipe, logger: str | None = None) -> Sequence[Hook]:
-    """Makes the hooks of a stage: TensorBoard, and the logger that was asked for."""
+    """Makes the hooks of a stage: TensorBoard, and optionally another logger."""
     return [TensorBoard(folder, data), *([Wandb(folder, data, recipe)] if logger else [])]
 
 
 def tensorboard_command(folder: Path) -> str:
-    """The command that shows the curves of a run: with the program's place where a shell does not find it by name."""
+    """Returns the command that shows a run in TensorBoard, with the path to the program if it is not on PATH."""
     program = Path(sys.executable).with_name("tensorboard")
     if shutil.which(program.name):
         program = Path(program.name)

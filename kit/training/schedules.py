@@ -1,6 +1,6 @@
-"""What the learning rate is and when a stage is over: functions of the stage and of its epochs so far.
+"""Learning-rate schedules and early stopping, as functions of a stage and the metrics of its epochs so far.
 
-Nothing is remembered from epoch to epoch but these, so that a training that was killed goes on alike.
+The schedules have no state of their own, so a killed training resumes with the same rates.
 """
 
 import itertools
@@ -11,14 +11,14 @@ from typing import Any
 from kit.recipes.stage import Cosine, Linear, Measure, Plateau, Stage
 
 Row = Mapping[str, Any]
-"""What an epoch came to: `validation_loss` and `score`, None where it was not validated."""
+"""Metrics of an epoch: `validation_loss` and `score`, None if it was not validated."""
 
 
 def learning_rate(stage: Stage, history: Sequence[Row], done: float = 1.0) -> float:
-    """The rate of the next epoch.
+    """Returns the learning rate of the next epoch.
 
     Args:
-        done: The share of the epoch, in (0, 1], that a step ends: while the rate warms up, each step has its own.
+        done: Share of the epoch at the end of the current step, in (0, 1]; during warm-up, the rate changes each step.
 
     >>> stage = Stage(size=64, epochs=4, batch_size=1, learning_rate=1.0, schedule={"cosine": {"to": 0.5}})
     >>> [learning_rate(stage, [{}] * epoch) for epoch in (0, 2)]
@@ -38,7 +38,7 @@ def learning_rate(stage: Stage, history: Sequence[Row], done: float = 1.0) -> fl
 
 
 def is_over(stage: Stage, history: Sequence[Row]) -> bool:
-    """Whether the stage has had its epochs, or as many without a better one as early stopping allows."""
+    """Whether the stage has had all its epochs, or as many without improvement as early stopping allows."""
     if len(history) >= stage.epochs:
         return True
     if stage.early_stopping is None or not history:
@@ -48,14 +48,14 @@ def is_over(stage: Stage, history: Sequence[Row]) -> bool:
 
 
 def monitored(history: Sequence[Row], of: Measure) -> list[float]:
-    """Of each epoch a value of which the lowest is the best; one that is not finite, or not there, is never that."""
+    """Returns the monitored value of each epoch, lowest is best; infinite if it is missing or not finite."""
     key, sign = ("validation_loss", 1) if of == "loss" else ("score", -1)
     values = [math.inf if row[key] is None else sign * row[key] for row in history]
     return [value if math.isfinite(value) else math.inf for value in values]
 
 
 def _cosine(stage: Stage, cosine: Cosine, epoch: int) -> float:
-    """Half a wave from the full rate down to the lowest in each period; without restarts every other one upward."""
+    """Half a cosine wave down from the highest rate in each period; without restarts, every other one rises."""
     before = stage.epochs - stage.warm_up - len(cosine.then)
     if cosine.then and epoch >= before:
         return cosine.then[min(epoch - before, len(cosine.then) - 1)]

@@ -1,4 +1,4 @@
-"""One step: the gradient of a batch, in parts where it does not fit into memory, and what must never come of it."""
+"""One training step: the gradient of a batch, in micro-batches if needed, and checks for NaN and infinity."""
 
 import itertools
 import math
@@ -17,11 +17,11 @@ from kit.training import losses
 
 _NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 MOST_SKIPPED = 20
-"""Steps in a row that half precision may skip: each halves the loss scale, from 65,536 down to 1/16."""
+"""Number of successive steps that half precision may skip; each halves the loss scale, from 65,536 to 1/16."""
 
 
 Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
-"""Images, masks, and whose mask is known, of a part of a batch."""
+"""Images, masks, and whether each mask is known, of a micro-batch."""
 
 
 def backward(
@@ -33,36 +33,36 @@ def backward(
     micro_batch: int | None = None,
     known: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Adds the gradient of a batch's loss to that of the weights.
+    """Adds the gradient of a batch's loss to the gradients of the weights.
 
-    With `micro_batch` the sum of the parts' gradients is that of the whole batch but for rounding, where no layer
-    looks at several images at once, as batch norm does: it normalises by the statistics of each part. A Dice loss over
-    the batch takes a pass without gradient first, for the areas of all parts; the same dropout, and no statistics, come
-    of it. Over several processes the batch is that of all of them.
+    The gradients of micro-batches sum to the gradient of the whole batch but for rounding, unless a layer combines
+    images: batch norm normalises each micro-batch by its own statistics. A Dice loss over the batch needs the areas of
+    all micro-batches first, by a pass without gradient, which draws the same dropout and leaves batch norm unchanged.
+    With several processes, the batch is that of all processes.
 
     Args:
-        model: Of `fabric.setup`.
+        model: Model returned by `fabric.setup`.
         images: uint8 (B, 1, H, W), this process's part of the batch.
         masks: uint8 (B, 1, H, W), 0 or 1.
-        micro_batch: Images computed at a time; None: all.
-        known: bool (B,), on the CPU: whose mask is known; None: all.
+        micro_batch: Number of images at a time; all by default.
+        known: Whether each mask is known, bool (B,) on the CPU; by default all are.
 
     Returns:
         The mean loss over all processes, a scalar without gradient.
     """
     size = micro_batch or len(images)
-    sure = itertools.repeat(None) if known is None else known.split(size)
-    parts: list[Part] = list(zip(images.split(size), masks.split(size), sure, strict=False))
+    are_known = itertools.repeat(None) if known is None else known.split(size)
+    parts: list[Part] = list(zip(images.split(size), masks.split(size), are_known, strict=False))
     over_batch = bool(loss.dice) and loss.dice_over == "batch" and (len(parts) > 1 or fabric.world_size > 1)
     whole = _areas_first(fabric, model, loss, parts) if over_batch and len(parts) > 1 else None
     total = torch.zeros((), device=images.device)
-    for number, (some, truth, sure) in enumerate(parts):
-        share = len(some) / len(images)
+    for number, (inputs, truth, is_known) in enumerate(parts):
+        share = len(inputs) / len(images)
         with fabric.no_backward_sync(model, enabled=number + 1 < len(parts)):
-            logits, image_logits = model(some)
+            logits, image_logits = model(inputs)
             if over_batch and whole is None:
-                whole = _over_all(fabric, losses.areas_of_batch(loss, logits.detach(), truth, sure))
-            part = losses.total(loss, logits, image_logits, truth, whole, share / fabric.world_size, sure)
+                whole = _over_all(fabric, losses.areas_of_batch(loss, logits.detach(), truth, is_known))
+            part = losses.total(loss, logits, image_logits, truth, whole, share / fabric.world_size, is_known)
             fabric.backward(part * share)
         total += part.detach() * share
     mean: Any = fabric.all_reduce(total)
@@ -71,11 +71,11 @@ def backward(
 
 @torch.no_grad()
 def _areas_first(fabric: lightning_fabric.Fabric, model: nn.Module, loss: Loss, parts: list[Part]) -> torch.Tensor:
-    """The areas that a Dice loss over the batch is made of, by the forward pass that the steps are going to repeat."""
-    kept = Statistics(model)
+    """Computes the areas for a Dice loss over the batch, by the forward pass that `backward` will repeat."""
+    statistics = BatchNormStatistics(model)
     with torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []):
-        areas = [losses.areas_of_batch(loss, model(some)[0], truth, sure) for some, truth, sure in parts]
-    kept.put_back()
+        areas = [losses.areas_of_batch(loss, model(images)[0], masks, known) for images, masks, known in parts]
+    statistics.restore()
     return _over_all(fabric, torch.stack(areas).sum(0))
 
 
@@ -84,119 +84,120 @@ def _over_all(fabric: lightning_fabric.Fabric, areas: torch.Tensor) -> torch.Ten
     return summed
 
 
-class Statistics:
-    """The running statistics of a network's batch norm as they are now, to go back to."""
+class BatchNormStatistics:
+    """Saves the running statistics of a network's batch norm, to restore them later."""
 
     def __init__(self, network: nn.Module) -> None:
         norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-        self._now = [buffer for norm in norms for buffer in norm.buffers()]
-        self._kept = [buffer.clone() for buffer in self._now]
+        self._buffers = [buffer for norm in norms for buffer in norm.buffers()]
+        self._saved = [buffer.clone() for buffer in self._buffers]
 
-    def keep(self) -> None:
-        """Takes those of today instead."""
-        torch._foreach_copy_(self._kept, self._now)
+    def save(self) -> None:
+        """Saves the current statistics."""
+        torch._foreach_copy_(self._saved, self._buffers)
 
-    def put_back(self, unless: torch.Tensor | None = None) -> None:
-        """Goes back to them.
+    def restore(self, unless: torch.Tensor | None = None) -> None:
+        """Restores the saved statistics.
 
         Args:
-            unless: bool scalar on the device, which no processor waits for: where it holds, nothing is changed.
+            unless: bool scalar on the device, so that the CPU need not wait: if true, nothing is restored.
         """
-        for now, kept in zip(self._now, self._kept, strict=True):
-            now.copy_(kept if unless is None else torch.where(unless, now, kept))
+        for buffer, saved in zip(self._buffers, self._saved, strict=True):
+            buffer.copy_(saved if unless is None else torch.where(unless, buffer, saved))
 
 
 class Progress:
-    """The steps of an epoch: their mean loss, and that they lead somewhere.
+    """Tracks the steps of an epoch: their mean loss, and whether the training has diverged.
 
-    No step waits for the device: what step k came to is looked at when step k + 1 has been sent off.
+    No step waits for the device: the result of step k is checked after step k + 1 has been queued.
 
-    In half precision a step whose gradients are not finite is skipped by the gradient scaler. Here it is counted,
-    leaves the mean loss alone, and batch norm forgets what it has seen in it.
+    In half precision, the gradient scaler skips a step whose gradients are not finite. Such a step is counted and left
+    out of the mean loss, and its batch-norm statistics are reverted.
     """
 
     def __init__(self, fabric: lightning_fabric.Fabric, network: nn.Module) -> None:
         self._network, self._scales = network, getattr(fabric.strategy.precision, "scaler", None) is not None
-        self._statistics = Statistics(network) if self._scales else None
+        self._statistics = BatchNormStatistics(network) if self._scales else None
         self._steps = 0
         self._total, self._skipped, self._in_a_row = (torch.zeros((), device=fabric.device) for _ in range(3))
-        self._hopeless = torch.zeros((), dtype=torch.bool, device=fabric.device)
+        self._has_diverged = torch.zeros((), dtype=torch.bool, device=fabric.device)
 
     def begin_step(self) -> None:
-        """Before the batch goes through the network."""
+        """Call before the batch goes through the network."""
         if self._statistics is not None:
-            self._statistics.keep()
+            self._statistics.save()
 
     def end_step(self, loss: torch.Tensor) -> None:
-        """After the gradient is there, and before it is followed.
+        """Call after the gradient is computed, and before the optimiser's step.
 
         Raises:
-            NotFiniteError: the step before came to nothing that one could go on from.
+            NotFiniteError: the training had diverged by the previous step.
         """
-        before, self._steps = self._hopeless, self._steps + 1
+        diverged_before, self._steps = self._has_diverged, self._steps + 1
         if self._statistics is None:
             self._total = self._total + loss
-            self._hopeless = ~loss.isfinite()
+            self._has_diverged = ~loss.isfinite()
         else:
             gradients = [weight.grad for weight in self._network.parameters() if weight.grad is not None]
             finite = torch.nn.utils.get_total_norm(gradients, math.inf).isfinite()
-            self._statistics.put_back(unless=finite)
+            self._statistics.restore(unless=finite)
             self._total = self._total + torch.where(finite, loss, 0.0)
             self._skipped = self._skipped + ~finite
             self._in_a_row = torch.where(finite, 0, self._in_a_row + 1)
-            self._hopeless = self._in_a_row >= MOST_SKIPPED
-        self._require(before)
+            self._has_diverged = self._in_a_row >= MOST_SKIPPED
+        self._raise_if(diverged_before)
 
     def end(self) -> None:
-        """After the last step.
+        """Call after the last step.
 
         Raises:
             NotFiniteError: the loss, the weights or batch norm's statistics are not finite.
         """
-        self._require(self._hopeless)
+        self._raise_if(self._has_diverged)
         require_finite(self._network)
 
     @property
     def loss(self) -> float:
-        """Mean over the steps that were made so far."""
+        """Mean loss of the steps so far, without skipped ones."""
         return float(self._total / (self._steps - self._skipped).clamp(min=1))
 
     @property
     def skipped(self) -> int:
-        """Steps that half precision has skipped."""
+        """Number of steps that half precision has skipped."""
         return int(self._skipped)
 
-    def _require(self, hopeless: torch.Tensor) -> None:
-        if hopeless:
+    def _raise_if(self, diverged: torch.Tensor) -> None:
+        if diverged:
             raise NotFiniteError("the gradients are" if self._scales else "the loss is")
 
 
 class NotFiniteError(ArithmeticError):
-    """What is not finite, with its verb: "the loss is"."""
+    """A training has diverged; the text is a subject and verb such as "the loss is"."""
 
 
 def require_finite(network: nn.Module) -> None:
-    """Looks at all weights and batch-norm statistics at once.
+    """Checks all weights and batch-norm statistics at once.
 
     Raises:
-        NotFiniteError: one of them is infinite or not a number.
+        NotFiniteError: a value is infinite or NaN.
     """
     state = {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
     if not torch.nn.utils.get_total_norm(state.values(), math.inf).isfinite():
-        bad = next(name for name, tensor in state.items() if not tensor.isfinite().all())
-        raise NotFiniteError("batch norm's statistics are" if "running_" in bad else "the weights are")
+        name = next(name for name, tensor in state.items() if not tensor.isfinite().all())
+        raise NotFiniteError("batch norm's statistics are" if "running_" in name else "the weights are")
 
 
 @contextmanager
 def translated_errors(what: str, images: int, keys: str) -> Iterator[None]:
-    """Says in a line what torch says at length: too little memory, a dead process, too few values to normalise by.
+    """Translates torch's errors about memory, dead loader processes and batch norm into one line.
 
     Args:
-        images: Computed at a time.
-        keys: Of the stage: `stages.0`.
+        what: Name of the stage.
+        images: Number of images computed at a time.
+        keys: The stage's keys in the recipe, such as `stages.0`.
 
     Raises:
-        KitError: one of these.
+        KitError: one of these errors occurred in the block.
     """
     try:
         yield

@@ -1,9 +1,9 @@
-"""Folds trained side by side: one process per fold, the threads of the arithmetic shared out among the processes.
+"""Training folds in parallel: one process per fold, each with its part of the CPU threads.
 
-On a CPU two processes with one thread each do more than one with two: small operators have too little to share. The
-weights are, byte for byte, those of a training fold after fold with as many threads a process; with another number of
-threads sums are taken in another order, and differ in their last bits. Of several GPUs each process has one, counted
-round; a CUDA_VISIBLE_DEVICES that is set says which there are.
+On a CPU, two processes with one thread each are faster than one process with two, since small operators do not
+parallelise well. With the same number of threads per process, the weights are byte for byte those of training the folds
+in sequence; another number of threads changes the order of sums, and thereby the last bits. Processes take the GPUs in
+turn; CUDA_VISIBLE_DEVICES limits which GPUs there are.
 """
 
 import logging
@@ -31,23 +31,23 @@ log = logging.getLogger(__name__)
 _THREADS = "OMP_NUM_THREADS"
 _ENDING = {signal.SIGINT, signal.SIGTERM}
 _POLL = 0.2
-"""Seconds from one look at the processes to the next."""
+"""Seconds between two checks of the processes."""
 
 
 def train_side_by_side(workspace: Workspace, job: Job, options: Sequence[str], jobs: int) -> tuple[Run, bool]:
-    """As `train.train`, with up to `jobs` folds at a time, each in a process of its own.
+    """Runs `train.train` with up to `jobs` folds at a time, each in its own process.
 
-    When one process ends with an error, or the caller is interrupted, the others are ended too; the same call resumes.
+    If one process fails or the caller is interrupted, all others are terminated; the same call resumes.
 
     Args:
-        workspace: Where things lie; its root is the working folder of the processes.
-        options: Of the command line that names data and recipe, for the processes.
+        workspace: Workspace, whose root is the working folder of the processes.
+        options: Command-line options for data and recipe, passed to the processes.
 
     Returns:
         The run, and whether there was anything to do.
 
     Raises:
-        KitError: a fold's process has failed, after its own message; or as `train.train`.
+        KitError: a fold's process has failed, after printing its own message; or as `train.train`.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise KitError("--jobs cannot be combined with torchrun, which starts its own processes: leave one of them out")
@@ -70,8 +70,8 @@ def train_side_by_side(workspace: Workspace, job: Job, options: Sequence[str], j
 def _run(numbers: Sequence[int], command: Sequence[str], jobs: int, folder: Path) -> None:
     """Runs the command with each fold at its end, up to `jobs` at a time."""
     jobs = min(jobs, len(numbers))
-    given = os.environ.get(_THREADS, "").partition(",")[0]  # a list is of nested levels
-    threads = max(1, (int(given) if given.isdecimal() else cores()) // jobs)
+    setting = os.environ.get(_THREADS, "").partition(",")[0]  # may list the threads of nested levels
+    threads = max(1, (int(setting) if setting.isdecimal() else cores()) // jobs)
     devices = gpus()
     on = f", on {min(jobs, len(devices))} GPUs" if len(devices) > 1 else ""
     log.info("%d folds, %d at a time, threads each: %d%s", len(numbers), jobs, threads, on)
@@ -80,23 +80,23 @@ def _run(numbers: Sequence[int], command: Sequence[str], jobs: int, folder: Path
         [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
     waiting, free = list(numbers), list(range(jobs))
-    running: dict[int, tuple[int, subprocess.Popen]] = {}  # by its number, the fold of each process
+    running: dict[int, tuple[int, subprocess.Popen]] = {}  # fold and process, by slot
     try:
         while waiting or running:
             while waiting and free:
-                number, fold = free.pop(0), waiting.pop(0)
+                slot, fold = free.pop(0), waiting.pop(0)
                 if devices:
-                    environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
-                with _signals_waiting():  # or a process could be there that nobody knows of
+                    environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
+                with _signals_blocked():  # so that no process starts without being recorded
                     process = subprocess.Popen(
-                        [*command, str(fold)], env=environment, cwd=folder, preexec_fn=_leave_interrupts
+                        [*command, str(fold)], env=environment, cwd=folder, preexec_fn=_ignore_interrupts
                     )
-                    running[number] = fold, process
+                    running[slot] = fold, process
             time.sleep(_POLL)
-            for number, (fold, process) in list(running.items()):
+            for slot, (fold, process) in list(running.items()):
                 if (code := process.poll()) is not None:
-                    del running[number]
-                    free = sorted([*free, number])
+                    del running[slot]
+                    free = sorted([*free, slot])
                     if code:
                         how = f"exit code {code}" if code > 0 else f"signal {-code}"
                         raise KitError(f"fold {fold}: its process ended with {how}: run the same command to resume")
@@ -108,8 +108,8 @@ def _run(numbers: Sequence[int], command: Sequence[str], jobs: int, folder: Path
 
 
 @contextmanager
-def _signals_waiting() -> Iterator[None]:
-    """Signals that end this process come after the block."""
+def _signals_blocked() -> Iterator[None]:
+    """Delays signals that end this process until after the block."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         yield
@@ -117,8 +117,8 @@ def _signals_waiting() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; a fold's leaves it to the one that started it, which ends it."""
+def _ignore_interrupts() -> None:
+    """Ignores Ctrl-C, which reaches all processes of a terminal, in a fold's process: the parent will terminate it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)

@@ -1,4 +1,4 @@
-"""What `kit predict --save` leaves beside the submission: files of each image that other programs open."""
+"""Files that `kit predict --save` writes for each image, for use in other programs."""
 
 import logging
 import shutil
@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Predicted:
-    """One image and what is predicted of it."""
+    """The prediction of one image."""
 
     image: str
-    """Id, the name of its files."""
+    """Image id, which names the files."""
     path: Path
     levels: np.ndarray
     """uint8 (H, W), level v for p = v / 255, at the image's own size."""
@@ -44,30 +44,30 @@ class Predicted:
         pixels = pictures.read_image(self.path).pixels
         heat = cv2.cvtColor(cv2.applyColorMap(self.levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
         grey = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-        weight = self.levels[..., None] / 255 * 0.6  # (H, W, 1): what is sure hides most of the image
+        weight = self.levels[..., None] / 255 * 0.6  # (H, W, 1): a high probability hides most of the image
         blended = (grey * (1 - weight) + heat * weight).astype(np.uint8)
         return gallery.outlined(blended, [(self.mask, gallery.FOUND, "mask")])
 
 
 KINDS: dict[str, tuple[str, Callable[[Predicted, Path], None]]] = {
-    "png": (".png", lambda found, path: gallery.write(path, found.mask * np.uint8(255))),
-    "overlay": (".png", lambda found, path: gallery.write(path, found.overlay)),
-    "npy": (".npy", lambda found, path: save_array(path, found.levels)),
-    "rle": (".txt", lambda found, path: write_text(path, rle.encode(found.mask) + "\n")),
+    "png": (".png", lambda image, path: gallery.write(path, image.mask * np.uint8(255))),
+    "overlay": (".png", lambda image, path: gallery.write(path, image.overlay)),
+    "npy": (".npy", lambda image, path: save_array(path, image.levels)),
+    "rle": (".txt", lambda image, path: write_text(path, rle.encode(image.mask) + "\n")),
     "dicom-seg": (
         ".dcm",
-        lambda found, path: segmentation.write(path, found.path, found.mask, found.recipe, found.finding),
+        lambda image, path: segmentation.write(path, image.path, image.mask, image.recipe, image.finding),
     ),
 }
-"""How the files of each kind end, and what writes one: the mask as black and white, the radiograph with probability and
-outline, the map's levels, the mask's RLE text, and a DICOM segmentation object."""
+"""File ending and writer of each kind: the mask in black and white, the radiograph with probability and outline, the
+map's levels, the mask's RLE text, and a DICOM segmentation object."""
 
 
 def kinds_of(text: str) -> tuple[str, ...]:
-    """The kinds of a list with commas.
+    """Parses a comma-separated list of kinds.
 
     Raises:
-        KitError: one is none, or lacks its package.
+        KitError: a kind is unknown, or its package is not installed.
 
     >>> kinds_of("png,dicom-seg")
     ('png', 'dicom-seg')
@@ -82,39 +82,36 @@ def kinds_of(text: str) -> tuple[str, ...]:
 
 
 def save(target: Run, paths: dict[str, Path], recipe: Recipe, kinds: Sequence[str], finding: Finding) -> None:
-    """Writes the predictions of a run's test images, or of any folder's, as files of these kinds.
+    """Writes the predictions of a run's test images, or of any folder's images, as files of these kinds.
 
-    The masks are those of the submission, which may know the whole test set.
+    The masks are taken from the submission, where they may depend on the whole test set.
     """
     predicted, texts = maps.open_maps(target.test(recipe.tta)), submission.read(target.submission)
-    there = [row for row, image in enumerate(predicted.ids) if image not in predicted.unreadable]
+    rows = [row for row, image in enumerate(predicted.ids) if image not in predicted.unreadable]
 
-    def found() -> Iterator[Predicted]:
-        for row in progress(there, "saving", len(there)):
+    def images() -> Iterator[Predicted]:
+        for row in progress(rows, "saving", len(rows)):
             image = predicted.ids[row]
             shape = pictures.shape_of(paths[image])
             mask = rle.decode(texts.get(image, rle.EMPTY), shape, image)
             yield Predicted(image, paths[image], maps.upsample(predicted[row], shape), mask, recipe.name, finding)
 
-    write(kinds, found(), target.folder)
-    log.info("%s: %d images saved as %s", target.folder, len(there), ", ".join(kinds))
+    write(kinds, images(), target.folder)
+    log.info("%s: %d images saved as %s", target.folder, len(rows), ", ".join(kinds))
 
 
 def write(kinds: Iterable[str], predicted: Iterable[Predicted], folder: Path | str) -> None:
-    """Writes predictions as `FOLDER/KIND/ID.*`, in the place of what was saved there of others.
-
-    Each kind's folder is replaced as a whole, once all of it is written.
-    """
+    """Writes predictions as `FOLDER/KIND/ID.*`; each kind's folder is replaced once all its files are written."""
     with ExitStack() as stack:
-        places = {kind: stack.enter_context(replacing_folder(Path(folder) / kind)) for kind in kinds}
-        for found in predicted:
-            for kind, place in places.items():
-                ending, write_one = KINDS[kind]
-                write_one(found, place / f"{found.image}{ending}")
+        folders = {kind: stack.enter_context(replacing_folder(Path(folder) / kind)) for kind in kinds}
+        for prediction in predicted:
+            for kind, temporary in folders.items():
+                ending, write_file = KINDS[kind]
+                write_file(prediction, temporary / f"{prediction.image}{ending}")
 
 
 def discard(folder: Path | str) -> None:
-    """Removes what was saved in a folder of predictions."""
+    """Removes the saved files from a folder of predictions."""
     for kind in KINDS:
         if (Path(folder) / kind).is_dir():
             shutil.rmtree(Path(folder) / kind)

@@ -1,7 +1,7 @@
 """The verb `train`: all stages of all folds, out-of-fold maps and thresholds.
 
-Each step reads the files of the step before and leaves files that a person can open. A step whose files are there
-does nothing; a step that was interrupted resumes.
+Each step reads the files of the previous step and writes files that a person can open. A finished step is skipped; an
+interrupted step resumes.
 """
 
 import logging
@@ -45,22 +45,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be trained."""
+    """Data, recipe and options of a training."""
 
     data: Path | str
     """The competition's folder."""
     recipe: Recipe
     fold: int | None = None
-    """This one alone, as when each GPU or process takes one."""
+    """The only fold to train; all folds by default."""
     skip_bad: bool = False
-    """Leave out images that cannot be read."""
+    """Whether to skip images that cannot be read."""
     logger: str | None = None
-    """Name of a logger that takes the charts beside TensorBoard (`kit.training.hooks`)."""
+    """Name of a logger in addition to TensorBoard (`kit.training.hooks`)."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What all networks of a run are trained on and with."""
+    """Data, devices and settings that all networks of a run share."""
 
     job: Job
     workspace: Workspace
@@ -69,32 +69,32 @@ class Session:
     folds: Sequence[int]
     """Numbers of the folds to train now."""
     caches: dict[int, Cache]
-    """By size."""
+    """Cached images by size."""
     extra: dict[str, ExtraData]
-    """By `extra.data` of the recipe or its members."""
+    """Extra data by the value of `extra.data`."""
     extra_caches: dict[str, dict[int, Cache]]
-    """Caches of the extra data, by what `extra.data` says, then by size."""
+    """Cached images of the extra data, by the value of `extra.data`, then by size."""
     inputs: Inputs
-    """But for the extra data."""
+    """Inputs without the extra data."""
     fabric: "Fabric"
     team: Team
     clock: "EtaEstimator"
 
     @property
     def image_keys(self) -> tuple[bytes, ...]:
-        """What each training image and its label rows are by their content."""
+        """Store key of each training image with its label rows."""
         return next(iter(self.caches.values())).keys
 
     def inputs_of(self, recipe: Recipe) -> Inputs:
-        """What a recipe, or its members together, are trained on."""
+        """Inputs of a recipe with its extra data, or of all its members."""
         keys = {}
-        for given in {part.extra.data for part in recipe.parts() if part.extra}:
-            cached = next(iter(self.extra_caches[given].values()))
-            keys[self.extra[given].name] = self.extra[given].key(cached.keys)
+        for source in {part.extra.data for part in recipe.parts() if part.extra}:
+            cached = next(iter(self.extra_caches[source].values()))
+            keys[self.extra[source].name] = self.extra[source].key(cached.keys)
         return self.inputs.model_copy(update={"extra": keys})
 
     def fold_data(self, recipe: Recipe, fold: int, size: int) -> "FoldData":
-        """What a fold of a recipe without members trains and validates on."""
+        """Training and validation data of a fold, for a recipe without members."""
         from kit.data.dataset import FoldData
 
         cached = self.caches[size]
@@ -103,23 +103,22 @@ class Session:
         data = FoldData(cached, training, validation, self.split.positive[training])
         if recipe.extra is None:
             return data
-        given = recipe.extra.data
-        return self.extra[given].join(data, self.extra_caches[given][size], fold, recipe.extra)
+        source = recipe.extra.data
+        return self.extra[source].join(data, self.extra_caches[source][size], fold, recipe.extra)
 
     def readable(self, rows: np.ndarray, cached: Cache) -> np.ndarray:
-        """Some row numbers without those whose image could not be read."""
+        """Filters row numbers to images that could be read."""
         return rows[~cached.bad[rows]]
 
 
 def train(workspace: Workspace, job: Job) -> tuple[Run, bool]:
-    """Trains every stage of every fold, then makes the OOF maps and chooses the thresholds.
+    """Trains every stage of every fold, predicts the out-of-fold maps and chooses the thresholds.
 
     Returns:
         The run, and whether there was anything to do.
 
     Raises:
-        KitError: the run was begun with another recipe, data or folds, the disk has no room for it, or anything that
-            it needs is missing.
+        KitError: the run was begun with another recipe, data or folds, the disk is too small, or an input is missing.
     """
     recipe = job.recipe
     workspace.draw_demo(job.data)
@@ -127,23 +126,23 @@ def train(workspace: Workspace, job: Job) -> tuple[Run, bool]:
     run = workspace.run(competition, recipe)
     if not competition.sample_ids:
         log.info("%s: has no test images: `kit submit` will end with the out-of-fold Dice", competition.folder)
-    for part in (recipe, *recipe.parts()):  # before the first trains for hours
+    for part in (recipe, *recipe.parts()):  # before hours of training
         lineage.check_recipe(run.part(part), part)
     path = fold_file_of(workspace, competition, recipe, run)
     split = read(path, competition)
     if job.fold is not None and job.fold not in split.numbers:
         raise KitError(f"--fold {job.fold}: the folds of {path} are {', '.join(map(str, split.numbers))}")
     session = _open(workspace, competition, run, job, path, split)
-    from kit.workflows import ensemble, thresholds  # these take a second to load, as torch takes several
+    from kit.workflows import thresholds  # slow to import, as scikit-learn is
 
     done = [any(_train_part(session, run.part(part), part)) for part in recipe.parts()]
     with logged(run):
         if recipe.members:
             done += _gather(session, run, recipe)
-        # The search wants every fold's predictions; it belongs to the process that makes the last of them.
+        # The search needs the predictions of every fold; of several processes, the last one to finish runs it.
         if session.team.first and recipe.role == "segment" and _is_predicted(run, recipe, session.split):
             if recipe.is_gated:
-                ensemble.stack_oof(run, recipe, session.split)
+                thresholds.stack_oof(run, recipe, session.split)
             done.append(thresholds.ensure(OpenRun(run, recipe, competition, session.split, session.image_keys)))
             if done[-1]:
                 record(run, summary.outcome(run))
@@ -151,10 +150,10 @@ def train(workspace: Workspace, job: Job) -> tuple[Run, bool]:
 
 
 def _open(workspace: Workspace, competition: Competition, run: Run, job: Job, path: Path, split: Folds) -> Session:
-    """Starts the processes' team and makes what is missing of the cache.
+    """Launches Fabric and completes the cache.
 
     Args:
-        path: The fold file of `split`.
+        path: Path to the fold file of `split`.
     """
     from kit.training import fabric_setup, hooks
 
@@ -164,22 +163,22 @@ def _open(workspace: Workspace, competition: Competition, run: Run, job: Job, pa
     fabric = fabric_setup.launch(recipe)
     team = Team(fabric.global_rank, fabric.world_size, fabric.barrier)
     numbers = split.numbers if job.fold is None else [job.fold]
-    alone = JOB not in os.environ  # else the process that shares the folds out has said this of all of them
+    alone = JOB not in os.environ  # in a job, the parent process has checked and logged all this
     if team.first and alone:
         space.check(space.of_training(workspace, competition, run, recipe, split, numbers, extra))
 
-    def cache(data: Competition, given: str | None = None) -> dict[int, Cache]:
-        parts = [part for part in recipe.parts() if given is None or (part.extra and part.extra.data == given)]
+    def cache(data: Competition, source: str | None = None) -> dict[int, Cache]:
+        parts = [part for part in recipe.parts() if source is None or (part.extra and part.extra.data == source)]
         sizes = {stage.size for part in parts for stage in part.stages}
         return ensure(data, sizes, workspace.cache(data), job.skip_bad, team, recipe.mask_resizing)
 
     caches = cache(competition)
-    extra_caches = {given: cache(one.competition, given) for given, one in extra.items()}
+    extra_caches = {source: cache(data.competition, source) for source, data in extra.items()}
     inputs = lineage.inputs_of(next(iter(caches.values())).keys, path)
     log.info("%s: %s, folds of %s", run.folder, ", ".join(f"fold {number}" for number in numbers), path)
     if alone:
-        for one in extra.values():
-            log.info("%s", one)
+        for data in extra.values():
+            log.info("%s", data)
     clock = _clock(run, recipe, split, numbers, extra)
     if alone and clock.is_waiting:
         log.info("to watch it: %s", hooks.tensorboard_command(run.folder))
@@ -196,47 +195,49 @@ def _open(workspace: Workspace, competition: Competition, run: Run, job: Job, pa
 def _clock(
     run: Run, recipe: Recipe, split: Folds, numbers: Sequence[int], extra: dict[str, ExtraData]
 ) -> "EtaEstimator":
-    """The time that is left of all stages that have not left their weights."""
+    """Estimates the time of all unfinished stages."""
     from kit.training.eta import EtaEstimator
     from kit.training.fit import pixels
 
     def pixels_of(part: Recipe, fold: int, number: int) -> int:
-        own, more = split.positive[split.training(fold, part.folds.train_share, part.seed)], np.zeros(0, bool)
+        positive = split.positive[split.training(fold, part.folds.train_share, part.seed)]
+        extra_positive = np.zeros(0, bool)
         if part.extra is not None:
-            one = extra[part.extra.data]
-            more = one.positive[one.rows(fold)]
-        return pixels(part, number, np.concatenate([own, more]), len(more))
+            data = extra[part.extra.data]
+            extra_positive = data.positive[data.rows(fold)]
+        return pixels(part, number, np.concatenate([positive, extra_positive]), len(extra_positive))
 
-    ahead = [
+    remaining = [
         (stage.epochs, pixels_of(part, fold, number))
         for part in recipe.parts()
         for fold in numbers
         for number, stage in enumerate(part.stages)
         if not run.part(part).weights(fold, number).is_file()
     ]
-    return EtaEstimator(sum(epochs * work for epochs, work in ahead), max((work for _, work in ahead), default=0))
+    largest = max((work for _, work in remaining), default=0)
+    return EtaEstimator(sum(epochs * work for epochs, work in remaining), largest)
 
 
 def fold_file_of(workspace: Workspace, competition: Competition, recipe: Recipe, run: Run) -> Path:
-    """The fold file of a run: a run keeps to the folds that it was begun with.
+    """Returns the fold file that a run was begun with, or for a new run that of the recipe.
 
     Raises:
-        KitError: there is none that the recipe could train on.
+        KitError: there is no fold file for the recipe.
     """
     begun = run.inputs_path.is_file() and run.recipe_path.is_file()
     return workspace.folds / lineage.read_inputs(run).fold_file if begun else workspace.fold_file(competition, recipe)
 
 
 def _train_part(session: Session, run: Run, recipe: Recipe) -> list[bool]:
-    """Trains one network over its stages and folds, and predicts what it has not seen; whether each had to be done."""
+    """Trains one network over its folds and stages, and predicts each validation part; whether each step had work."""
     starts: dict[int, Path | None] = dict.fromkeys(session.folds)
     inputs = session.inputs_of(recipe)
     if recipe.start is not None:
-        found = {fold: _start(session, recipe, fold) for fold in session.folds}
-        hashes = {f"weights of fold {fold} of {recipe.start}": sha256(path) for fold, path in found.items()}
-        starts, inputs = {**found}, inputs.model_copy(update={"starts": hashes})
+        paths = {fold: _start(session, recipe, fold) for fold in session.folds}
+        hashes = {f"weights of fold {fold} of {recipe.start}": sha256(path) for fold, path in paths.items()}
+        starts, inputs = {**paths}, inputs.model_copy(update={"starts": hashes})
     if session.team.first:
-        with locked(run.inputs_path):  # of processes that train a fold each, each adds what it started from
+        with locked(run.inputs_path):  # processes that train a fold each add their starting weights
             lineage.begin(run, recipe, inputs)
     session.team.barrier()
     done = []
@@ -249,34 +250,34 @@ def _train_part(session: Session, run: Run, recipe: Recipe) -> list[bool]:
 
 
 def _start(session: Session, recipe: Recipe, fold: int) -> Path:
-    """The weights that a fold of a recipe with a `start` starts from."""
+    """Returns the starting weights of a fold, for a recipe with a `start`."""
     start = str(recipe.start)
     if recipe.start_data is None:
         return lineage.last_weights(session.workspace.run(session.competition, start), fold, session.inputs)
     source = Run(session.workspace.runs / recipe.start_data / start)
-    there = lineage.matching_fold(source, fold)
+    source_fold = lineage.matching_fold(source, fold)
     inputs = lineage.read_inputs(source)
     path = session.workspace.folds / inputs.fold_file
     if path.is_file():
         table = read_table(path)
-        seen = set(table.image_id[table.fold != there])
-        here = session.split.table.image_id.iloc[session.split.validation(fold)]
-        if known := sum(image_id in seen for image_id in here):
+        trained_on = set(table.image_id[table.fold != source_fold])
+        validation = session.split.table.image_id.iloc[session.split.validation(fold)]
+        if leaked := sum(image_id in trained_on for image_id in validation):
             log.warning(
                 "fold %d starts from fold %d of %s, which has trained on %d of the %d images that validate it: its "
                 "out-of-fold scores will be optimistic",
                 fold,
-                there,
+                source_fold,
                 source.folder,
-                known,
-                len(here),
+                leaked,
+                len(validation),
             )
-    # Its own inputs: that the weights are of other data is what is wanted.
-    return lineage.last_weights(source, there, inputs)
+    # Checked against the source's own inputs, because `start_data` asks for weights of other data.
+    return lineage.last_weights(source, source_fold, inputs)
 
 
 def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Path | None) -> list[bool]:
-    """Trains the stages of one fold that are not trained yet; `start` are the weights to begin with."""
+    """Trains the unfinished stages of one fold; `start` is the path to the weights to begin with."""
     from kit.training import hooks
     from kit.training.fit import Task, fit
 
@@ -286,19 +287,19 @@ def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Pa
         if not weights.is_file():
             data = session.fold_data(recipe, fold, stage.size)
             folder = run.stage(fold, number)
-            made = hooks.make_hooks(folder, data, recipe, session.job.logger)
-            fit(session.fabric, Task(recipe, number, fold, data, folder, start), made, session.clock)
+            loggers = hooks.make_hooks(folder, data, recipe, session.job.logger)
+            fit(session.fabric, Task(recipe, number, fold, data, folder, start), loggers, session.clock)
             member = f"{recipe.label} " if "/" in recipe.name else ""
             log.info("%s%s", member, summary.stage(run, fold, number))
             done.append(True)
         if session.team.first:
-            (run.stage(fold, number) / "last.ckpt").unlink(missing_ok=True)  # it has left its weights
+            (run.stage(fold, number) / "last.ckpt").unlink(missing_ok=True)  # the stage is finished
         start = run.weights(fold, number)
     return done
 
 
 def _predict_fold(session: Session, run: Run, recipe: Recipe, fold: int) -> bool:
-    """Predicts a fold's validation part by the network that has not seen it; whether anything was missing."""
+    """Predicts a fold's validation images by the network of that fold; returns whether any map was missing."""
     cached = session.caches[recipe.stages[-1].size]
     rows = session.readable(session.split.validation(fold), cached)
     ids = np.array(list(session.competition.train))[rows]
@@ -313,18 +314,18 @@ def _predict_fold(session: Session, run: Run, recipe: Recipe, fold: int) -> bool
 
 
 def _gather(session: Session, run: Run, recipe: Recipe) -> list[bool]:
-    """Averages the segmenting members' maps of each fold, with and without TTA; whether each had to be done."""
+    """Averages the segmenting members' maps of each fold, with and without TTA; returns whether each was missing."""
     if session.team.first:
         lineage.begin(run, recipe, session.inputs_of(recipe))
     session.team.barrier()
     members = [run.part(part) for part in recipe.members_that("segment")]
     return [
-        average([one.oof(fold, tta) for one in members], run.oof(fold, tta), session.team, recipe.weights)
+        average([member.oof(fold, tta) for member in members], run.oof(fold, tta), session.team, recipe.weights)
         for fold in session.folds
         for tta in (True, False)
     ]
 
 
 def _is_predicted(run: Run, recipe: Recipe, split: Folds) -> bool:
-    """Whether every fold has its out-of-fold predictions, of all members and of the recipe as a whole."""
+    """Whether every fold has its out-of-fold predictions, by all members and by the recipe as a whole."""
     return all(run.is_predicted(part, fold) for part in (*recipe.parts(), recipe) for fold in split.numbers)

@@ -73,5 +73,5 @@ def _dropout(fabric) -> torch.Tensor:
         def __init__(self) -> None:
             self._fabric, self._seed = fabric, 7
 
-    Drawing().draw(3)
+    Drawing().seed_epoch(3)
     return torch.from_numpy(np.array(torch.rand(4)))
