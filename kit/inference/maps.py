@@ -42,7 +42,7 @@ class Maps:
 
     def __getitem__(self, index: int) -> np.ndarray:
         try:
-            return to_levels(stored(self.name, index))
+            return to_levels(read_row(self.name, index))
         except KitError as error:
             raise KitError(f"{self.name}: image {self.ids[index]}: {error}") from None
 
@@ -102,7 +102,7 @@ def open_stack(path: Path | str) -> np.ndarray:
     return array
 
 
-def stored(path: Path | str, index: int) -> np.ndarray:
+def read_row(path: Path | str, index: int) -> np.ndarray:
     """Reads one image (H, W) of a file (N, H, W) through a new memory map, so that its memory is freed with it."""
     return open_array(path)[index]
 

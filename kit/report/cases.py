@@ -53,7 +53,7 @@ class Cases:
     def levels(self, row: int) -> np.ndarray:
         """The out-of-fold map of a row, uint8 levels (h, w)."""
         file, index = self.source.iloc[row]
-        return maps.to_levels(maps.stored(file, index))
+        return maps.to_levels(maps.read_row(file, index))
 
 
 def measure(run: Run, competition: Competition, split: Folds) -> Cases:
@@ -81,7 +81,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
     def row(index: int) -> dict[str, Any]:
         image, file, place, probability = source.iloc[index]
         header, truth = dicom.read_metadata(competition.train[image]), competition.truth(image)
-        levels = maps.upsample(maps.to_levels(maps.stored(file, place)), truth.shape)
+        levels = maps.upsample(maps.to_levels(maps.read_row(file, place)), truth.shape)
         counts.add(index, levels, truth)
         mask = chosen.rule.mask(levels, probability)
         borders[index] = outlines(mask)

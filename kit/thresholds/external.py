@@ -10,7 +10,7 @@ import pandas as pd
 
 from kit.core.errors import KitError
 from kit.core.files import read_bytes
-from kit.inference.maps import open_stack, stored
+from kit.inference.maps import open_stack, read_row
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Masks:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for index in range(len(self.array)):
-            mask = stored(self.path, index)
+            mask = read_row(self.path, index)
             highest = mask.max()
             if highest > 1 and (highest != 255 or np.any((mask > 0) & (mask < 255))):
                 raise KitError(f"{self.path}: mask {index} holds more than two values: give 0 and 1, or a bool array")

@@ -12,7 +12,7 @@ from kit.inference import ensemble, maps
 
 
 def verdicts(count=60, seed=0):
-    """Two members' probabilities of images of which the even ones are positive."""
+    """Probabilities by two members, for images with even numbers positive."""
     random = np.random.default_rng(seed)
     positive = np.arange(count) % 2 == 0
     members = 1 / (1 + np.exp(-(random.normal(0, 2, (count, 2)) + np.where(positive, 1, -1)[:, None])))

@@ -1,4 +1,4 @@
-"""Networks as ONNX: the answers of torch to one level, for any number of images, and never silently in its place."""
+"""ONNX export: the same maps as torch within one level, for any batch size; differing files are refused."""
 
 import os
 import subprocess
@@ -94,7 +94,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 
 def test_no_server_is_told_of_the_use(tmp_path):
-    """A package that does leaves an id of the machine and a queue of events in the home folder."""
+    """With telemetry, onnxruntime leaves a machine id and a queue of events in the home folder."""
     unset = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "CI")
     clean = {name: value for name, value in os.environ.items() if name not in unset}
     home = tmp_path / "home"

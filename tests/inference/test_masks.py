@@ -66,7 +66,7 @@ def test_the_share_is_one_of_weights():
 
 
 class TestMaskEncoder:
-    """Masks of a set of images, decided one by one or together."""
+    """`MaskEncoder`, with and without a share."""
 
     LEVELS = {name: np.full((8, 8), 200, np.uint8) for name in "abcd"}  # noqa: RUF012
 

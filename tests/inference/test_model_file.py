@@ -1,4 +1,4 @@
-"""A model as one file: what it predicts is what the run predicts, and what is not such a file is refused."""
+"""Model files: same predictions as the run; invalid files are refused."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A gated ensemble of two sizes: the model of its run, and the file of it."""
+    """A gated ensemble of two sizes: its model, and its model file."""
     folder = tmp_path_factory.mktemp("model")
     model = kit.load(folder / small_run.write(folder, small_run.ENSEMBLE).folder)
     model.save(folder / "model.safetensors")

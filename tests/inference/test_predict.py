@@ -1,4 +1,4 @@
-"""From images to probabilities: means over networks and mirror images, and what is no probability."""
+"""Prediction: means over networks and mirror images, and NaN."""
 
 import dataclasses
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_it_is_the_mean_over_networks_and_mirror_images(recipe, models):
 
 @pytest.fixture(scope="module")
 def ensemble(tmp_path_factory):
-    """A loaded run of two networks of different sizes and two classifiers."""
+    """A loaded run with two networks of different sizes and two classifiers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("ensemble"))
         return Model.load(small_run.write(Path.cwd(), small_run.ENSEMBLE))

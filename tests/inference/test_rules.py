@@ -23,7 +23,7 @@ EXAMPLES = [
 
 
 def every_rule(but: str = ""):
-    """A test of each example, but for those of one kind."""
+    """Parametrises a test over all examples, without those of one rule."""
     return pytest.mark.parametrize(
         "rule",
         [example for example in EXAMPLES if example.name != but],
@@ -33,7 +33,7 @@ def every_rule(but: str = ""):
 
 @every_rule()
 class TestEveryRule:
-    """What holds for all rules."""
+    """Properties of every rule."""
 
     def test_every_kind_is_here(self, rule):
         assert {example.name for example in EXAMPLES} == set(rules.RULES)

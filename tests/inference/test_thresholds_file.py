@@ -87,7 +87,7 @@ def test_a_rule_without_its_measures_is_enough_to_predict_with_but_not_to_report
 
 
 def test_measures_of_an_earlier_version_are_not_taken_for_others(tmp_path):
-    """There, `interval` was that of the Dice on the images that the rule was chosen on."""
+    """In the earlier version, `interval` was of the apparent Dice."""
     path = tmp_path / "thresholds.json"
     old = {"dice": 0.82, "interval": [0.8, 0.84], "nested_dice": 0.79, "asked": "searched", "use": None}
     write_json(path, {"rule": "image", "binarization": 0.5, "removal": 100, "share": 0.125} | old)

@@ -1,4 +1,4 @@
-"""The slow, obvious versions that the search is held against, and maps that are hard on it."""
+"""Slow reference implementations for the search, and maps with difficult cases."""
 
 import math
 from statistics import NormalDist
@@ -15,7 +15,7 @@ def _dice(predicted, truth):
 
 
 def _mask(kind, levels, removal, level, top=None):
-    """The rule in its own words, with levels instead of probabilities."""
+    """The reference implementation of a rule, with levels instead of probabilities."""
     full = 1024 * 1024 / levels.size
     mask = levels >= level
     if kind == "component":
@@ -34,7 +34,7 @@ def _mean_dice(kind, maps, masks, removal, level, top=None, weights=None):
 
 
 def _places(evidence, weights):
-    """Of each image: the share of the weights that lies before the middle of the first of its equals."""
+    """Rank of each image: the share of the total weight before the middle of the first of its equals."""
     found = []
     for value in evidence:
         before = sum(weight for other, weight in zip(evidence, weights, strict=True) if other > value)
@@ -44,7 +44,7 @@ def _places(evidence, weights):
 
 
 def _matched(share, evidence, dice, empty, prevalence, patients=None):
-    """Images taken for a test set in which a share gets a mask: the mean Dice, and each image's.
+    """Scores images as a test set in which a share gets a mask: mean Dice, and Dice of each image.
 
     `patients` is how many there are: as many as images unless it is said.
 
@@ -72,7 +72,7 @@ def _matched(share, evidence, dice, empty, prevalence, patients=None):
 
 
 def _problem(seed, count=6, shape=(8, 8)):
-    """Maps of few levels, in blobs that nest and touch at corners, with flat, empty and full ones; and masks."""
+    """Maps of few levels, in blobs that nest and touch at corners, including flat, empty and full maps; and masks."""
     rng = np.random.default_rng(seed)
     levels = np.sort(rng.choice(256, rng.integers(2, 7), replace=False)).astype(np.uint8)
     maps, masks = np.zeros((2, count, *shape), np.uint8)

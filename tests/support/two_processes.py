@@ -1,4 +1,4 @@
-"""What each process of one training makes of a batch: run in one alone, and in two as under `torchrun`."""
+"""A batch as each process of a training computes it, in one process or in two as under `torchrun`."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from kit.training.state import TrainState
 
 
 class Tiny(nn.Module):
-    """Looks at each image by itself."""
+    """A network that treats each image separately."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def main(folder: Path, environment: dict[str, str]) -> None:
 
 
 def _statistics(fabric, images, mine) -> dict:
-    """Batch norm of an average, and how many images this process has seen for it."""
+    """Batch-norm mean of averaged weights, and the number of images that this process used for it."""
     seen = []
     network = nn.Sequential(nn.BatchNorm2d(1))
     network.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
@@ -67,7 +67,7 @@ def _statistics(fabric, images, mine) -> dict:
 
 
 def _dropout(fabric) -> torch.Tensor:
-    """What an epoch of a stage draws first."""
+    """The first random numbers of an epoch."""
 
     class Drawing(TrainState):
         def __init__(self) -> None:

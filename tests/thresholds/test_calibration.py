@@ -15,7 +15,7 @@ def tables_of(maps, masks):
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Maps of two regions whose pixels are foreground as often as their level says; two thirds are negatives."""
+    """Maps of two regions whose pixels are foreground with the probability of their level; two thirds are negatives."""
     rng = np.random.default_rng(0)
     maps, masks = np.zeros((60, 32, 32), np.uint8), np.zeros((60, 32, 32), bool)
     for index, (levels, mask) in enumerate(zip(maps, masks, strict=True)):

@@ -1,4 +1,4 @@
-"""The search for rules that clean their masks, against masks that are made, cleaned and scored one by one."""
+"""The search for rules with cleaning, compared with masks that are computed, cleaned and scored one by one."""
 
 import functools
 
@@ -16,7 +16,7 @@ FULL = 1024 * 1024
 
 
 def polygon(region):
-    """Area of the polygon through the centres of a filled region's outer pixels: whole and half squares of four."""
+    """Area of the polygon through the centres of a filled region's outer pixels, summed over squares of four pixels."""
     cells = sum(
         np.pad(region, 1)[i : i + region.shape[0] + 1, j : j + region.shape[1] + 1] for i in (0, 1) for j in (0, 1)
     )
@@ -24,7 +24,7 @@ def polygon(region):
 
 
 def slow_clean(mask, limit):
-    """Cleaning in its own words: regions and holes one by one, without contours."""
+    """A reference implementation of cleaning: region by region and hole by hole, without contours."""
     found = np.zeros_like(mask)
     labels, count = ndimage.label(mask, np.ones((3, 3)))
     for number in range(1, count + 1):
@@ -49,12 +49,12 @@ def slow_clean(mask, limit):
 
 @functools.cache
 def cleaned_once(mask, shape):
-    """The bytes of a mask, cleaned of what is smaller than eight pixels: many thresholds make the same mask."""
+    """A mask cleaned of contours of up to eight pixels, cached, since many thresholds give the same mask."""
     return slow_clean(np.frombuffer(mask, bool).reshape(shape), 8)
 
 
 def blobs(seed, shape=(24, 20)):
-    """A map of regions with holes, with regions in them, and specks."""
+    """A map of regions with holes, regions inside the holes, and specks."""
     random = np.random.default_rng(seed)
     soft = cv2.GaussianBlur(random.standard_normal(shape).astype(np.float32), (0, 0), random.uniform(0.5, 1.8))
     levels = np.clip((soft - soft.min()) / (soft.max() - soft.min()) * 9, 0, 9).astype(np.uint8) * 25
@@ -78,7 +78,7 @@ def test_regions_and_holes_of_small_contours_go(seed, limit, level):
 
 
 def problem(count=9):
-    """Maps, truth and ids: some truths empty, some maps that find them, and false specks."""
+    """Maps, ground truth and ids, with empty masks, true findings and false specks."""
     random = np.random.default_rng(5)
     maps, truth = np.stack([blobs(seed) for seed in range(count)]), np.zeros((count, 24, 20), bool)
     for at in range(0, count, 2):
@@ -92,11 +92,11 @@ def dice(found, truth):
 
 
 SMALLEST = 8 * FULL // (24 * 20)
-"""Eight pixels of these images."""
+"""`smallest_contour` for eight pixels of these images."""
 
 
 def slow_mask(kind, levels, cut, removal, top=0):
-    """A rule's mask in its own words, then cleaned."""
+    """The mask by the reference implementation of a rule, then cleaned."""
     size, mask = FULL / levels.size, levels >= cut
     if kind == "component":
         labels, count = ndimage.label(mask, np.ones((3, 3)))

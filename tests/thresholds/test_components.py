@@ -9,7 +9,7 @@ from kit.thresholds.tables import Components
 
 
 def labelled(levels, truth, level):
-    """Rows of one level, by labelling it."""
+    """The rows of one level, computed by labelling its components."""
     labels, count = ndimage.label(levels >= level, np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     overlaps = np.bincount(labels[truth], minlength=count + 1)[1:]

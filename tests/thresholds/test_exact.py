@@ -19,13 +19,13 @@ def searched(maps, masks, kind, removal=None, prevalence=None):
 
 
 def every_removal(maps):
-    """One value for each way in which `removal` can tell areas apart."""
+    """All values of `removal` that make a difference."""
     return [count * FULL_AREA // maps[0].size for count in range(maps[0].size + 1)] + [FULL_AREA + 1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 class TestEverySurface:
-    """What holds for the surfaces of all rules with thresholds."""
+    """Properties of the surface of every rule with thresholds."""
 
     def test_the_whole_surface_equals_brute_force(self, kind, problem, slow):
         for seed in range(3):

@@ -13,7 +13,7 @@ FOLDS = "image_id,patient_id,stratum,fold\n" + "".join(f"i{n},p{n // 2},negative
 
 @pytest.fixture
 def files(tmp_path, problem):
-    """Writes arrays under names, and gives a function that searches them."""
+    """Returns a function that writes arrays to named files and searches them."""
     maps, masks = problem(1)
     np.save(tmp_path / "maps.npy", maps)
     np.save(tmp_path / "masks.npy", masks)

@@ -1,4 +1,4 @@
-"""The gate against the obvious slow search over gates and thresholds."""
+"""The gated search, compared with a slow search over all gates and thresholds."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ SIZE = 12
 
 
 def images(count=14, seed=0):
-    """Maps, masks, and P(pneumothorax) that knows a little."""
+    """Maps, masks, and a weakly informative P(pneumothorax)."""
     random = np.random.default_rng(seed)
     truth = np.zeros((count, SIZE, SIZE), bool)
     truth[::2, 2:8, 3:9] = True
@@ -72,7 +72,7 @@ def test_a_share_of_masks_is_chosen_behind_a_gate_too(slow):
 
 
 def test_no_label_of_a_fold_reaches_the_gate_that_it_is_judged_by():
-    """Members' probabilities are stacked anew without the fold that an estimate leaves out."""
+    """Classifiers are stacked again without each excluded fold."""
     maps, truth, presence = images(count=30, seed=4)
     members = np.stack([presence, np.roll(presence, 1)], axis=1)
     ids, folds = [str(i) for i in range(30)], np.arange(30) // 2 % 3
@@ -91,7 +91,7 @@ def test_no_label_of_a_fold_reaches_the_gate_that_it_is_judged_by():
 
 
 def one_chosen_without(fold, maps, truth, members, folds):
-    """The gated rule that is chosen where a fold is not there at all, and the stack of the others on the fold."""
+    """The gated rule chosen on data without a fold, and P(pneumothorax) in the fold by the stack of the other folds."""
     there = folds != fold
     ids = [str(i) for i in np.flatnonzero(there)]
     rule = searched.choose(maps[there], truth[there], ids, folds[there], ["image"], members[there])["image"].rule

@@ -1,4 +1,4 @@
-"""What the nested Dice and its interval promise, on data sets whose fresh images are known."""
+"""Bias of the nested Dice and coverage of its interval, on simulated data sets with many fresh images."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ LEVELS = np.arange(256)[:, None]
 
 
 def drawn(rng, count):
-    """Counts of images as a fair network makes them: of positives it misses some, of negatives it suspects some."""
+    """Counts of simulated images, for a network that misses some positives and flags some negatives."""
     positive = rng.random(count) < PREVALENCE
     truth = np.where(positive, np.exp(rng.normal(9.2, 1.2, count)), 0).astype(np.int64).clip(max=PIXELS // 4)
     peak = 255 / (1 + np.exp(-np.where(positive, rng.normal(0.8, 1.6, count), rng.normal(-2.2, 1.6, count))))
@@ -29,7 +29,7 @@ def drawn(rng, count):
 
 
 def stratified(positive, rng):
-    """Folds of one share of positives."""
+    """Folds with the same share of positives."""
     folds = np.empty(len(positive), int)
     for kind in (True, False):
         of_kind = rng.permutation(np.flatnonzero(positive == kind))
@@ -38,7 +38,7 @@ def stratified(positive, rng):
 
 
 def real_dice(choice, fresh, rng):
-    """What a choice scores on fresh images; with a share on test sets of the size of a fold."""
+    """Mean Dice of a fitted rule on fresh images; with a share, on test sets of the size of a fold."""
     if choice.share is None:
         dice, positive = fresh.dice(choice.rule), fresh.empty == 0
         return PREVALENCE * dice[positive].mean() + (1 - PREVALENCE) * dice[~positive].mean()
@@ -49,7 +49,7 @@ def real_dice(choice, fresh, rng):
 
 
 def test_the_nested_dice_is_that_of_fresh_images_and_its_interval_holds_it():
-    """Of thresholds alone, and of a share of masks that is matched."""
+    """Checks thresholds alone, and thresholds with a share."""
     fresh = LevelSearch(ImageRule, drawn(np.random.default_rng(99), 20_000))
     off, held = np.empty((2, SETS)), np.empty((2, SETS))
     for seed in range(SETS):

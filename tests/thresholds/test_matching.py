@@ -12,14 +12,14 @@ FOLDS = np.arange(COUNT) % 3
 
 
 def judged(rule, maps, masks, slow):
-    """Evidence of each image, Dice of its mask if it gets one, and Dice of none."""
+    """For each image, its evidence, the Dice of its candidate mask, and the Dice of an empty mask."""
     found = [rule.candidate(levels) for levels in maps]
     dice = [slow.dice(mask, truth) for (mask, _), truth in zip(found, masks, strict=True)]
     return [value for _, value in found], dice, [slow.dice(np.zeros_like(truth), truth) for truth in masks]
 
 
 def slow_share(rule, maps, masks, folds, weights, slow):
-    """The share whose blurred mean Dice is best, image by image."""
+    """The share with the best smoothed mean Dice, computed image by image."""
     gains = []
     for fold in sorted(set(folds)):
         own = np.flatnonzero(folds == fold)
@@ -74,7 +74,7 @@ def test_where_every_mask_is_wrong_none_is_given():
 
 
 def test_where_no_mask_is_given_the_dice_is_the_all_empty_one_for_sure():
-    """With so few positives that samples of the patients lack them, at a prevalence that such samples cannot have."""
+    """With few positives, some bootstrap samples have none and cannot be weighted to the prevalence."""
     maps, masks = np.zeros((24, 8, 8), np.uint8), np.zeros((24, 8, 8), bool)
     masks[:5, 0, 0] = True
     found = searched(maps, masks, IDS, FOLDS, KINDS, prevalence=0.22, match_positive_rate=True)

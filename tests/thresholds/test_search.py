@@ -52,7 +52,7 @@ def test_measures_on_positives_and_negatives(seed, problem):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(3))
 def test_images_of_several_sizes_are_each_judged_at_their_own(kind, seed, problem, slow):
-    """Above 1024×1024 several areas are one size, and an area is another size in another image."""
+    """Above 1024×1024, several areas map to one size, and the same area maps to different sizes in different images."""
     pairs = [
         problem(seed, shape=(8, 8)),
         problem(seed + 50, shape=(20, 28)),
@@ -78,7 +78,7 @@ def test_images_of_several_sizes_are_each_judged_at_their_own(kind, seed, proble
 
 @pytest.mark.parametrize("images", [7, 13, 49])
 def test_a_perfect_score_can_be_read_back(images, tmp_path):
-    """The weights of a prevalence sum up to a little more than 1 now and then."""
+    """Weights for a prevalence may sum to slightly more than 1."""
     truth = np.zeros((images, 8, 8), bool)
     truth[: max(1, images // 4), 2:6, 2:6] = True
     for prevalence in (0.1, 0.22, 0.35, 0.9):
@@ -171,7 +171,7 @@ def test_maps_that_are_none_are_refused(maps, masks, told):
     ],
 )
 def test_masks_are_those_of_the_maps(of_map, of_mask, fits):
-    """Transposed or smaller ones were enlarged into one another without a word."""
+    """Transposed or smaller masks were once resized silently."""
     maps, masks = np.zeros((5, *of_map)), np.zeros((5, *of_mask), bool)
     masks[::2, :2, :2] = True
     maps[::2, :2, :2] = 0.9

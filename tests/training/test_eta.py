@@ -1,4 +1,4 @@
-"""The time left: exact where every pixel takes what those before have taken, silent where nothing is known."""
+"""The remaining time: exact if every pixel takes the same time, empty before the first measurement."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What hooks are told of a stage, and that none of them can stop it."""
+"""Hooks: what they receive, and that their failures never stop a stage."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -14,7 +14,7 @@ from kit.training.validation import UNKNOWN
 
 
 class Told:
-    """Takes any call, and remembers name and arguments."""
+    """Records the name and arguments of any call."""
 
     def __init__(self):
         self.calls = []
@@ -31,7 +31,7 @@ def install(monkeypatch, init):
 
 
 def rows(first=1, epochs=2):
-    """Of metrics.csv: some epochs, of which the last is validated, and the end of the stage."""
+    """Rows of metrics.csv: epochs, of which only the last is validated, and the final weights."""
     found = [
         {"epoch": epoch, "weights": "epoch", "learning_rate": 0.1, "loss": 1 / epoch} | UNKNOWN
         for epoch in range(first, epochs + 1)
@@ -41,7 +41,7 @@ def rows(first=1, epochs=2):
 
 
 def follow(folder, logger=None, first=1):
-    """A stage of three rows; the hooks that are left."""
+    """Runs a stage of three rows; returns the hooks that are still active."""
     recipe = recipes.load("demo", "network.encoder=tu-test_resnet network.decoder_channels=[16,16,8,8,8]")
     stage = folder / "runs/siim/exp5/fold0/stage2"
     network, told = (

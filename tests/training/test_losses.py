@@ -77,7 +77,7 @@ def test_the_image_head_learns_whether_any_pixel_is_positive():
 
 
 def slow_dice(logits, masks, power):
-    """Equation (2) over all the pixels given, with areas of probabilities to some power."""
+    """Equation (2) over all pixels, with areas from powers of the probabilities."""
     p = 1 / (1 + np.exp(-logits.detach().double().numpy().ravel()))
     y = masks.double().numpy().ravel()
     return 1 - 2 * (p * y).sum() / ((p**power).sum() + y.sum()) if y.any() else (p**power).sum() / len(y)
@@ -157,7 +157,7 @@ MASK_TERMS = [
 
 
 class TestUnknownMasks:
-    """Of some images only the label is known."""
+    """For some images, only the label is known."""
 
     @pytest.mark.parametrize("terms", MASK_TERMS)
     @pytest.mark.parametrize("unknown", [(1,), (0, 3), range(4)])

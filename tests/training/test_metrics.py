@@ -1,4 +1,4 @@
-"""Dice, IoU and the rules, wherever they are written again for speed, against one obvious reference."""
+"""Fast implementations of Dice, IoU and the rules, compared with one simple reference."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_batches_of_different_shapes_are_refused():
 @pytest.mark.parametrize("side", [32, 96, 1024])
 @pytest.mark.parametrize("rule", [ImageRule(0.5, 2048), ImageRule(0.0, 0), TripletRule(0.7, 0.3, 2048)])
 def test_rules_of_a_batch_are_those_of_maps(side, rule):
-    """Levels stand for v / 255; the areas of the first images are just below and just at the removal."""
+    """Levels v stand for v / 255; the first two areas are just below and exactly at `removal`."""
     random = np.random.default_rng(side)
     levels = random.integers(0, 256, (4, side, side), np.uint8)
     enough = -(-2048 * side * side // 1024**2)

@@ -38,7 +38,7 @@ def test_steps_are_the_papers(name, decay):
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0, False), (0.9, False), (0.9, True)])
 def test_steps_of_sgd_are_those_of_its_formula(momentum, nesterov):
-    """Sutskever et al. (2013), in the form in which the rate is outside of the velocity."""
+    """Sutskever et al. (2013), with the learning rate outside the velocity."""
     network, weight = nn.Linear(3, 1, bias=False).double(), np.array([0.5, -1.0, 2.0])
     network.weight.data = torch.tensor(weight)[None]
     settings = Optimizer(name="sgd", momentum=momentum, nesterov=nesterov, weight_decay=0.1)

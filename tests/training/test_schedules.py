@@ -1,4 +1,4 @@
-"""Rates and stops against torch's schedulers, Keras' plateau and the runner-up's own rates."""
+"""Learning rates and early stopping, compared with torch's schedulers, Keras' plateau and the runner-up's rates."""
 
 import pytest
 import torch
@@ -64,7 +64,7 @@ WATCHED = [5.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 3.99995, 3.0, 3.0, 3.0, 3.0, 3.0, 
 
 
 def keras_rates(watched, rate, factor, patience, min_delta, min_lr):
-    """ReduceLROnPlateau as Keras documents it: a count of epochs without improvement that reaches the patience."""
+    """ReduceLROnPlateau as Keras documents it: it counts epochs without improvement up to the patience."""
     found, best, wait = [rate], float("inf"), 0
     for value in watched:
         if value < best - min_delta:

@@ -1,4 +1,4 @@
-"""The gradient of a batch in parts, and what a step must not leave, on networks of a few weights."""
+"""Gradients of micro-batches, and checks for divergence, on networks with a few weights."""
 
 import math
 
@@ -25,7 +25,7 @@ LOSSES = [
 
 
 class Tiny(nn.Module):
-    """Pixels and image, by layers that look at one image at a time; with dropout, or with batch norm."""
+    """A network with mask and image outputs, with dropout or with batch norm."""
 
     def __init__(self, dropout=0.0, norm=False):
         super().__init__()
@@ -85,7 +85,7 @@ def test_a_whole_batch_is_the_plain_gradient_bit_for_bit():
 
 
 def test_areas_of_the_batch_are_of_the_dropout_that_is_learned_from():
-    """With other masks in the pass before, two parts would not add up to what they are by hand."""
+    """If dropout differed in the first pass, the micro-batches would not add up to the expected loss."""
     here, loss = fabric(), Loss(dice_over="batch", bce=0.0)
     images, masks = batch()
     model = here.setup_module(Tiny(dropout=0.5))

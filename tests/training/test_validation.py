@@ -1,4 +1,4 @@
-"""What a validation says of a network, on answers that are known."""
+"""Validation metrics of a network with known outputs."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ from kit.training.validation import validate
 
 
 class Answers(torch.nn.Module):
-    """Says 0.88 of every pixel, and that of two images the first alone has any pneumothorax."""
+    """Predicts 0.88 for every pixel, and a pneumothorax in the first of two images."""
 
     def forward(self, images):
         return torch.full(images.shape, 2.0), torch.tensor([5.0, -5.0])
@@ -29,7 +29,7 @@ def measured(evidence):
 
 
 def test_the_image_s_evidence_counts_where_the_maps_hold_it():
-    """As in the maps that are predicted: √(0.88 · 0.993) is above 0.5, √(0.88 · 0.007) is not."""
+    """As in predicted maps, √(0.88 · 0.993) is above 0.5, and √(0.88 · 0.007) is not."""
     alone, both = measured("false"), measured("true")
     assert (alone["dice"], alone["dice_positives"]) == (0.5, 1.0)
     assert (both["dice"], both["dice_positives"], both["iou"]) == (1.0, 1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Folds side by side: the bytes of folds one after the other, and what happens when one dies or a person interrupts."""
+"""Folds in parallel: same bytes as in sequence; failing processes and interrupts."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ def split(tmp_path_factory):
 
 @pytest.fixture
 def begin(split, tmp_path):
-    """Starts `kit train --jobs 2` on a copy, its processes in a group of their own, as on a terminal."""
+    """Starts `kit train --jobs 2` on a copy, in its own process group, as on a terminal."""
     folder, says = shutil.copytree(split, tmp_path / "work"), tmp_path / "said"
 
     def start():
@@ -48,13 +48,13 @@ def begin(split, tmp_path):
 
 
 def leading(*given):
-    """Runs a verb as the first of a group of processes."""
+    """Runs a verb as the leader of a process group."""
     os.setsid()
     run_verb(*given)
 
 
 def children(process):
-    """Process ids of the folds, once all of them are there."""
+    """Process ids of the folds, once all have started."""
     until = time.monotonic() + 300
     while time.monotonic() < until:
         found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

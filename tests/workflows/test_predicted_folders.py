@@ -1,4 +1,4 @@
-"""Predictions of one folder of images never mix with those of another, nor with anybody's files."""
+"""Predictions of one folder of images never mix with those of another folder, or with other files."""
 
 import re
 

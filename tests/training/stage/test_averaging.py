@@ -1,4 +1,4 @@
-"""What a stage leaves: means of weights, or all of the best."""
+"""Final weights of a stage: averages, or the best checkpoints."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from kit.training.averaging import Checkpoints
 
 @pytest.fixture(scope="module")
 def five_epochs(tmp_path_factory):
-    """A folder with the weights of each of five epochs, epoch1.safetensors and so on."""
+    """A folder with the weights of five epochs: epoch1.safetensors, …."""
     folder, loaded = tmp_path_factory.mktemp("five"), recipes.load("demo", f"{BASE}{FIVE} stages.0.epochs=5")
 
     def keep(network, row):
@@ -65,7 +65,7 @@ def test_chosen_epochs_are_averaged(tmp_path, five_epochs):
 
 
 def test_ema_is_the_weighted_mean_of_all_steps():
-    """Against the sum over all steps of decay ** age, divided by the sum of these weights."""
+    """The reference is the mean over all steps, weighted by decay ** age."""
     network, kept = nn.BatchNorm1d(3), Checkpoints(Stage(size=32, epochs=1, batch_size=1, keep={"ema": {"decay": 0.8}}))
     random, seen = np.random.default_rng(0), []
     for _ in range(7):

@@ -1,4 +1,4 @@
-"""A training that has diverged ends with a line, and nothing that is not finite is kept as the best."""
+"""A diverged training ends with a message, and weights that are not finite are never kept as best."""
 
 import math
 
@@ -33,7 +33,7 @@ def test_in_bfloat16_full_precision_is_worth_a_try_too(tmp_path):
 
 
 def test_a_single_step_that_leaves_nonsense_leaves_no_weights(tmp_path):
-    """The loss was still finite, and so are the weights."""
+    """Loss and weights are finite; only the predictions are not."""
     overrides = "stages.0.epochs=1 stages.0.batch_size=8 stages.0.learning_rate=1.0e+30 stages.0.keep=last"
     with pytest.raises(KitError, match="its predictions are not finite any more"):
         train(tmp_path, overrides)
@@ -79,7 +79,7 @@ class Nonsense(torch.nn.Module):
 @pytest.mark.parametrize("candidates", ["", "threshold.candidates=[[0.5,0,0.5]]"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_network_of_nonsense_has_the_lowest_score_there_is(value, candidates):
-    """NaN ≥ t is False: it would score as one that finds nothing, 0.5 here."""
+    """NaN ≥ t is False, so such a network would score like one that predicts nothing, 0.5 here."""
     loaded = recipes.load("demo", BASE + candidates)
     fabric = fabric_setup.launch(loaded)
     assert validate(fabric, [Nonsense(value)], loaded, loaded.stages[0], data())["score"] == -math.inf
@@ -100,7 +100,7 @@ def test_nothing_is_best_by_a_score_that_is_no_number(nonsense):
 @pytest.mark.parametrize("nonsense", [math.nan, math.inf])
 @pytest.mark.parametrize("place", range(5))
 def test_one_value_that_is_no_number_ends_nothing_and_lowers_nothing(nonsense, place):
-    """A stage of falling losses goes on, and one that stands still ends when it does without the value."""
+    """A stage with falling losses continues; a stalled one ends as it would without the value."""
     falling, still = [5.0, 4.0, 3.0, 2.0, 1.0], [5.0, 1.0, 2.0, 2.0, 2.0]
     falling[place] = nonsense
 
@@ -144,7 +144,7 @@ def test_without_memory_for_a_step_a_line_says_what_to_set(tmp_path, monkeypatch
 
 
 def test_a_stage_in_parts_learns_and_is_nearly_the_same(tmp_path):
-    """But for batch norm, which normalises each part by itself."""
+    """Except batch norm, which normalises each micro-batch by itself."""
     whole, metrics = train(tmp_path / "whole", "stages.0.batch_size=8 stages.0.epochs=3")
     parts, found = train(tmp_path / "parts", "stages.0.batch_size=8 stages.0.epochs=3 stages.0.micro_batch=4")
     same, _ = train(tmp_path / "same", "stages.0.batch_size=8 stages.0.epochs=3 stages.0.micro_batch=8")

@@ -1,4 +1,4 @@
-"""A stage on extra data: nothing of a mask that is not known is learned from, and a killed one goes on as it was."""
+"""A stage on extra data: unknown masks have no effect on the weights, and a killed stage resumes."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ from staging import data, killed_in_the_second_epoch, train
 
 HEAD = "network.image_head=true loss.image=1 stages.0.epochs=2 "
 UNKNOWN = (0, 4)
-"""Rows of the training part, both positive."""
+"""Row numbers of two positive training images."""
 
 
 def test_masks_that_are_not_known_are_not_looked_at(tmp_path):

@@ -1,4 +1,4 @@
-"""What a stage starts from, learns and writes."""
+"""A stage's starting weights, learning and output."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""A killed stage goes on to the same weights, bit for bit; what cannot be gone on with is refused."""
+"""A killed stage resumes to the same weights, bit for bit; invalid checkpoints are refused."""
 
 import numpy as np
 import pandas as pd
@@ -105,7 +105,7 @@ def test_no_stage_depends_on_the_loss_scale_of_the_one_before():
 
 @pytest.mark.parametrize("first_mixed", [True, False])
 def test_a_stage_goes_on_with_another_precision(tmp_path, monkeypatch, first_mixed):
-    """As on a GPU after a CPU, or the other way round."""
+    """As when a training moves from a CPU to a GPU, or back."""
     killed_in_the_second_epoch(monkeypatch, tmp_path, fabric=mixed_precision() if first_mixed else None)
     _, metrics = train(tmp_path, fabric=None if first_mixed else mixed_precision())
     assert metrics.weights.tolist() == ["epoch"] * 3 + ["final"]

@@ -1,4 +1,4 @@
-"""Two processes make of a batch what one does."""
+"""Two processes compute the same batch as one."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from faulty_disk import server, team
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What one process alone has found, and what each of two."""
+    """Results of a single process, and of each of two processes."""
     folder = tmp_path_factory.mktemp("two")
     for world in (1, 2):
         started = [server().Process(target=two_processes.main, args=(folder, rank)) for rank in team(world)]
