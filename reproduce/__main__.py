@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.app import verb
-from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, load_recipe, recipe_for
+from kit.cli.app import Group, verb
+from kit.cli.options import DEMO, Data, Overrides, RecipeName, load_recipe, recipe_for
 from kit.cli.process import main
 from kit.workflows.workspace import Workspace
 
 app = typer.Typer(
-    add_completion=False, help="The paper's tables, figures and claims, and the trainings that they need."
+    cls=Group, add_completion=False, help="The paper's tables, figures and claims, and the trainings that they need."
 )
 
 
@@ -34,7 +34,7 @@ def draw_figures(
     *,
     data: Data = DEMO,
     recipe: RecipeName = None,
-    overrides: Overrides = UNCHANGED,
+    overrides: Overrides,
     out: Annotated[Path | None, typer.Option(help="Folder of the figures; default: figures/ of the run.")] = None,
 ) -> None:
     """Draw the paper's Figures 3 to 8 from a data set, a recipe and its run."""
@@ -51,19 +51,19 @@ def _train(study: str, data: Path, overrides: list[str]) -> None:
 
 
 @verb(app, "experiments", ["python -m reproduce experiments --data ../siim"])
-def train_experiments(*, data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
+def train_experiments(*, data: Data = DEMO, overrides: Overrides) -> None:
     """Train and predict `exp1` to `exp5`; what is done is passed over, what was interrupted goes on."""
     _train("experiments", data, overrides)
 
 
 @verb(app, "study", ["python -m reproduce study --data ../siim"])
-def train_study(*, data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
+def train_study(*, data: Data = DEMO, overrides: Overrides) -> None:
     """Train and predict the study of augmentation: no group, A1, A2, A1 + A2, A3 and A4."""
     _train("study", data, overrides)
 
 
 @verb(app, "claims", ["python -m reproduce claims"])
-def train_claims(*, data: Data = DEMO, overrides: Overrides = UNCHANGED) -> None:
+def train_claims(*, data: Data = DEMO, overrides: Overrides) -> None:
     """Train and predict what the paper's claims are held against: five kinds of training with three seeds each."""
     _train("claims", data, overrides)
 
@@ -73,7 +73,7 @@ def train_learning_curve(
     *,
     data: Data = DEMO,
     recipe: RecipeName = None,
-    overrides: Overrides = UNCHANGED,
+    overrides: Overrides,
     jobs: Annotated[int, typer.Option(min=1, help="Train up to this many folds at a time.")] = 1,
 ) -> None:
     """Train a recipe on 25, 50 and 100 % of the images with three seeds each, and print what more images bring."""

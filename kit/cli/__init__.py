@@ -1,6 +1,6 @@
-"""The verbs: each parses its options, calls one function and prints what it returns. No logic.
+"""The command line: each verb parses its options, calls one function and prints the result.
 
-A module for each kind of verb registers its functions with `kit.cli.app.app`; `main` runs the one that is asked for.
+A module for each kind of verb registers its functions with `kit.cli.app.app`; `main` runs the verb that was called.
 """
 
 from kit.cli import data, runs, reports, submissions, kernels  # noqa: I001  in the order of `kit --help`

@@ -1,4 +1,4 @@
-"""The application that the verbs are registered with, and the options that all of them take."""
+"""The application that verbs are registered with, and the options that every verb takes."""
 
 import functools
 import inspect
@@ -8,15 +8,10 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from kit.core.errors import KitError
 from kit.core.version import VERSION
-
-app = typer.Typer(
-    pretty_exceptions_enable=False,
-    help="Segments pneumothorax in chest X-rays: folds, training, thresholds, submissions, kernels.",
-)
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Print more, and show where an error came from.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but results, warnings and errors.")]
@@ -28,35 +23,44 @@ PANELS = {
     "submissions": "Submissions",
     "kernels": "Kernels on Kaggle",
 }
-"""What the help calls the verbs of each module."""
-TYPED = {"int": "number", "float": "number", "Path": "path"}
-"""What the help calls the value of an option, by its type; in capitals stands what is a variable of make, too."""
-NONE: Mapping[str, Any] = MappingProxyType({})
+"""Heading in the help for the verbs of each module."""
+PLACEHOLDERS = {"int": "number", "float": "number", "Path": "path"}
+"""Placeholder in the help for the value of an option, by type; a placeholder in capitals is a variable of make, too."""
 
 
-class Verb(TyperCommand):
-    """A verb whose help says what to type after an option, and nothing after a flag."""
+class Placeholders:
+    """Mixin of verbs and groups: their help has a placeholder after options that take a value, and none after flags."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        for one in self.params:
-            if isinstance(one, TyperOption) and one.metavar is None:
-                one.metavar = "" if one.is_flag else TYPED.get(one.bare_type(), "text")
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Returns the parameters, `--help` included."""
+        parameters = super().get_params(ctx)  # type: ignore[misc]  # of the command
+        for parameter in parameters:
+            if isinstance(parameter, TyperOption) and parameter.metavar is None:
+                parameter.metavar = "" if parameter.is_flag else PLACEHOLDERS.get(parameter.bare_type(), "text")
+        return parameters
 
-    def get_help_option(self, ctx: Any) -> Any:
-        """The flag `--help`."""
-        option = super().get_help_option(ctx)
-        if option is not None:
-            option.metavar = ""
-        return option
+
+class Verb(Placeholders, TyperCommand):
+    """A verb."""
+
+
+class Group(Placeholders, TyperGroup):
+    """A group of verbs."""
+
+
+app = typer.Typer(
+    cls=Group,
+    pretty_exceptions_enable=False,
+    help="Segments pneumothorax in chest X-rays: folds, training, thresholds, submissions, kernels.",
+)
 
 
 class Call:
-    """The call of the process, which messages answer."""
+    """How the kit was called, which decides how messages spell commands and options."""
 
     by_make = False
     context: Any = None
-    """Of the verb, once its options are read."""
+    """Context of the verb, once its options are parsed."""
 
 
 CALL = Call()
@@ -66,19 +70,17 @@ def verb(
     group: typer.Typer,
     name: str,
     examples: Sequence[str],
-    needs: Mapping[str, str] = NONE,
-    excludes: Mapping[str, Sequence[str]] = NONE,
+    needs: Mapping[str, str] = MappingProxyType({}),
+    excludes: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Registers a function as the verb `name`, with `--verbose` and `--quiet` beside its own options.
-
-    The name is given apart, so that a function needs not be called like the module that does its work.
+    """Registers a function as the verb `name`, with the additional options `--verbose` and `--quiet`.
 
     Args:
         group: The group that the verb belongs to.
-        name: The verb's name.
-        examples: Command lines that its help ends with.
-        needs: Parameters that do something only beside another one, or beside a value of it (`to=kaggle`).
-        excludes: Parameters beside which, or beside a value of which, others do nothing.
+        name: The verb's name; the function has another one where a module is named after the verb.
+        examples: Command lines at the end of the verb's help.
+        needs: Mapping from a parameter to what it has no effect without: another parameter, or a value (`to=kaggle`).
+        excludes: Mapping from a parameter, or a value, to the parameters that have no effect with it.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -86,7 +88,7 @@ def verb(
         def run(context: typer.Context, *, verbose: bool = False, quiet: bool = False, **options: Any) -> None:
             CALL.context = context
             set_level(verbose=verbose, quiet=quiet)
-            _refuse_without_effect(context, needs, excludes)
+            _refuse_ineffective(context, needs, excludes)
             function(**options)
 
         def keyword(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
@@ -109,10 +111,10 @@ def verb(
     return register
 
 
-def _refuse_without_effect(
+def _refuse_ineffective(
     context: typer.Context, needs: Mapping[str, str], excludes: Mapping[str, Sequence[str]]
 ) -> None:
-    """Refuses what the user has given and nothing would take."""
+    """Raises a KitError if an option was given that would have no effect."""
     spelling = {
         parameter.name: parameter.opts[0]
         if parameter.param_type_name == "option"
@@ -127,31 +129,31 @@ def _refuse_without_effect(
     for name, condition in needs.items():
         other, _, value = condition.partition("=")
         if is_given(context, name) and not holds(condition):
-            wanted = f"{spelling[other]} {value}".strip()
-            raise KitError(f"{spelling[name]}: does nothing without {wanted}: leave it out, or give {wanted}")
+            missing = f"{spelling[other]} {value}".strip()
+            raise KitError(f"{spelling[name]}: does nothing without {missing}: leave it out, or give {missing}")
     for condition, others in excludes.items():
         name, _, value = condition.partition("=")
         for other in others:
             if holds(condition) and is_given(context, other):
-                given = f"{spelling[name]} {value}".strip()
-                raise KitError(f"{spelling[other]}: does nothing with {given}: leave one of them out")
+                present = f"{spelling[name]} {value}".strip()
+                raise KitError(f"{spelling[other]}: does nothing with {present}: leave one of them out")
 
 
 def is_given(context: typer.Context, name: str) -> bool:
-    """Whether a parameter was given, be it at its default's value."""
+    """Whether a parameter was given on the command line, even with its default value."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
 
 def set_level(*, verbose: bool, quiet: bool) -> None:
-    """Chooses what is logged, unless another process speaks for all (`kit.cli.process`)."""
+    """Sets the log level, unless another process does the logging (`kit.cli.process`)."""
     logger = logging.getLogger("kit")
     if (verbose or quiet) and logger.level < logging.ERROR:
         logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
 
 
 def print_version(*, given: bool) -> None:
-    """Prints the version and ends."""
+    """Prints the version and exits."""
     if given:
         print(f"kit {VERSION}")
         raise typer.Exit
@@ -162,12 +164,12 @@ def begin(
     context: typer.Context,
     *,
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version and end.")
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version and exit.")
     ] = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Takes the options that stand before the verb; without a verb prints the help."""
+    """Handles the options before the verb; prints the help if there is no verb."""
     set_level(verbose=verbose, quiet=quiet)
     if context.invoked_subcommand is None:
         print(context.get_help())

@@ -8,7 +8,6 @@ import typer
 from kit.cli.app import app, verb
 from kit.cli.options import (
     DEMO,
-    UNCHANGED,
     AllowMissing,
     CompetitionName,
     Data,
@@ -31,14 +30,14 @@ Label = Annotated[int | None, typer.Option(min=0, help="Value of the foreground 
 
 @verb(app, "doctor", ["kit doctor"])
 def examine_machine() -> None:
-    """Examine the machine: versions, GPU, threads, memory, disk, weights, credentials; and say what to do."""
+    """Examine the machine (versions, GPU, threads, memory, disk, weights, credentials) and say what to fix."""
     from kit.workflows import doctor
 
-    signs = []
-    for sign in doctor.examine(Workspace()):
-        say(sign)
-        signs.append(sign)
-    doctor.refuse(signs)
+    checks = []
+    for check in doctor.examine(Workspace()):
+        say(check)
+        checks.append(check)
+    doctor.refuse(checks)
 
 
 @verb(app, "demo", ["kit demo", "kit demo --train 300 --test 200 --size 256 --out data/demo-256"])
@@ -91,9 +90,9 @@ def check_data(
     """Decode every file of a data set, check each mask against its image, and list what is wrong."""
     from kit.workflows import check
 
-    checked = check.check(Workspace(), folder, masks, mask_suffix, rle_format, label)
-    say(checked.text())
-    checked.refuse()
+    report = check.check(Workspace(), folder, masks, mask_suffix, rle_format, label)
+    say(report.text())
+    report.refuse()
 
 
 @verb(
@@ -114,7 +113,7 @@ def import_folder(
     """Import pictures or DICOM files with their masks or label rows as a competition's folder."""
     from kit.workflows import importing
 
-    found, done = importing.import_folder(
+    result, done = importing.import_folder(
         folder,
         out,
         skip_bad=skip_bad,
@@ -123,7 +122,7 @@ def import_folder(
         rle_format=rle_format,
         label=label,
     )
-    say(f"{out}: {importing.describe(out, found) if done else 'up to date, nothing to do'}")
+    say(f"{out}: {importing.describe(out, result) if done else 'up to date, nothing to do'}")
 
 
 @verb(app, "stats", ["kit stats --data ../siim"])
@@ -141,13 +140,13 @@ def make_folds(
     *,
     data: Data = DEMO,
     recipe: RecipeName = None,
-    overrides: Overrides = UNCHANGED,
+    overrides: Overrides,
     count: Annotated[
         int | None,
-        typer.Option("--folds", metavar="FOLDS", min=2, help="Number of folds; default: as the recipe says."),
+        typer.Option("--folds", metavar="FOLDS", min=2, help="Number of folds; default: as in the recipe."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=2**32 - 1, help="Random seed of the split; default: the recipe's.")
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Random seed of the split; default: as in the recipe.")
     ] = None,
     holdout: Annotated[float | None, typer.Option(help="Hold out this share instead of K folds.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; default: folds/NAME.csv, or NAME-SPLIT.csv.")] = None,
@@ -160,13 +159,13 @@ def make_folds(
     from kit import recipes
     from kit.workflows import folds
 
-    # How to split may be said whole, and of the recipe only the seed is asked then, which is the same in all.
-    said = recipe or ("demo" if count or holdout else None)
-    wanted = recipes.load(recipe_for(data, said), overrides)
+    # With --folds or --holdout only the seed of the recipe matters, which is the same in all recipes.
+    name = recipe or ("demo" if count or holdout else None)
+    loaded = recipes.load(recipe_for(data, name), overrides)
     path, split, made = folds.make_folds(
         Workspace(),
         data,
-        wanted,
+        loaded,
         count=count,
         seed=seed,
         holdout=holdout,
@@ -175,5 +174,5 @@ def make_folds(
         hash_patients=hash_patients,
     )
     say(f"{path}: {'written' if made else 'up to date, nothing to do'}\n{split.counts().to_string()}")
-    for line in folds.describe_extra(Workspace(), data, wanted, split):
+    for line in folds.describe_extra(Workspace(), data, loaded, split):
         say(line)

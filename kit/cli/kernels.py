@@ -5,17 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.app import PANELS, app, verb
+from kit.cli.app import PANELS, Group, app, verb
 from kit.cli.options import (
     DEMO,
-    NO_SOURCES,
-    UNCHANGED,
     CompetitionName,
     Data,
     Overrides,
     RecipeName,
     RunFolder,
-    Source,
+    Sources,
     UserName,
     load_recipe,
     recipe_for,
@@ -26,7 +24,7 @@ from kit.workflows.workspace import Workspace
 if TYPE_CHECKING:
     from kit.run import Run
 
-group = typer.Typer(no_args_is_help=True, help="Build, rehearse and push the offline kernel of a run.")
+group = typer.Typer(cls=Group, no_args_is_help=True, help="Build, rehearse and push the offline kernel of a run.")
 app.add_typer(group, name="kernel", rich_help_panel=PANELS["kernels"])
 
 GIVEN_RUN = {"run": ("recipe", "overrides")}
@@ -46,7 +44,7 @@ def build_kernel(
     *,
     data: Data = DEMO,
     recipe: RecipeName = None,
-    overrides: Overrides = UNCHANGED,
+    overrides: Overrides,
     run: RunFolder = None,
     competition: CompetitionName = None,
     user: UserName = None,
@@ -55,14 +53,14 @@ def build_kernel(
         float | None,
         typer.Option(
             min=0,
-            help="Seconds until images that are left get no mask (default: 30600), or a training pauses (39600).",
+            help="Seconds until the remaining images get no mask (default: 30600), or a training pauses (39600).",
         ),
     ] = None,
     notebook: Annotated[
         bool, typer.Option("--notebook", help="Write a notebook with pictures instead of a script.")
     ] = False,
     train: Annotated[bool, typer.Option("--train", help="Write the kernel that trains the recipe on Kaggle.")] = False,
-    source: Source = NO_SOURCES,
+    source: Sources,
 ) -> None:
     """Write the kernel and the data set that it needs: wheels, weights, recipe, thresholds, manifest."""
     from kit.kaggle import settings
@@ -73,12 +71,12 @@ def build_kernel(
     if train:
         from kit.workflows import train_on_kaggle
 
-        wanted = load_recipe(data, recipe, overrides)
-        order = train_on_kaggle.Order(data, wanted, chosen, source, time_limit)
+        loaded = load_recipe(data, recipe, overrides)
+        order = train_on_kaggle.Order(data, loaded, chosen, source, time_limit)
         built = train_on_kaggle.build(workspace, order, notebook, say)
     else:
-        found = _run(workspace, run, data, recipe, overrides)
-        built = kernel.build(workspace, found, data, chosen, gpu, time_limit, notebook)
+        trained = _run(workspace, run, data, recipe, overrides)
+        built = kernel.build(workspace, trained, data, chosen, gpu, time_limit, notebook)
     say(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
 
 
@@ -92,7 +90,7 @@ def rehearse(
     *,
     data: Data = DEMO,
     recipe: RecipeName = None,
-    overrides: Overrides = UNCHANGED,
+    overrides: Overrides,
     run: RunFolder = None,
     images: Annotated[Path | None, typer.Option(help="A folder of DICOM files instead of the test images.")] = None,
     train: Annotated[
@@ -118,7 +116,7 @@ def push_kernel(
     *,
     data: Data = DEMO,
     recipe: RecipeName = None,
-    overrides: Overrides = UNCHANGED,
+    overrides: Overrides,
     run: RunFolder = None,
     user: UserName = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each request's content and send nothing.")] = False,
@@ -128,17 +126,17 @@ def push_kernel(
     from kit.workflows import kernel
 
     workspace, chosen = Workspace(), settings.load(user=user)
-    found = _run(workspace, run, data, recipe, overrides)
+    trained = _run(workspace, run, data, recipe, overrides)
     if dry_run:
-        print(kernel.push_requests(found, chosen))
+        print(kernel.push_requests(trained, chosen))
     else:
-        variables = f"DATA={data} RECIPE={recipe or found.read_recipe().name}"
+        variables = f"DATA={data} RECIPE={recipe or trained.read_recipe().name}"
         variables += f' SET="{" ".join(overrides)}"' if overrides else ""
-        kernel.push(workspace, found, data, chosen, variables, say)
+        kernel.push(workspace, trained, data, chosen, variables, say)
 
 
 def _run(workspace: Workspace, folder: Path | None, data: Path, recipe: str | None, overrides: list[str]) -> "Run":
-    """The run in that folder, or else the recipe's run on the data."""
+    """Returns the run in the folder, or the recipe's run on the data if no folder is given."""
     from kit.run import Run
     from kit.workflows import kernel
 

@@ -1,4 +1,4 @@
-"""The options that several verbs share."""
+"""Options that several verbs share."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,18 +12,16 @@ if TYPE_CHECKING:
     from kit.recipes.schema import Recipe
 
 DEMO = Path("data/demo")
-UNCHANGED: list[str] = []
-"""A recipe as it is."""
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes, for the shell's completion."""
+    """Returns the names of the recipes, for completion in a shell."""
     from kit import recipes
 
     return recipes.names()
 
 
-# A metavar is the variable of make that an option takes (`kit.cli.make`).
+# A metavar in capitals is the variable of make that sets an option (`kit.cli.make`).
 Data = Annotated[
     Path,
     typer.Option(
@@ -44,6 +42,8 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="SET",
+        default_factory=list,
+        show_default=False,
         help="KEY=VALUE pairs that change the recipe: 'stages.0.epochs=2 seed=1'; may be repeated.",
     ),
 ]
@@ -51,16 +51,20 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Accept label rows without an image.")]
 CompetitionName = Annotated[str | None, typer.Option(help="Name on Kaggle; default: as in kaggle.yaml.")]
 UserName = Annotated[str | None, typer.Option(help="Account on Kaggle; default: as in kaggle.yaml.")]
-Source = Annotated[
+Sources = Annotated[
     list[str],
-    typer.Option("--source", help="OWNER/NAME of a data set on Kaggle with the images to train on; may be repeated."),
+    typer.Option(
+        "--source",
+        default_factory=list,
+        show_default=False,
+        help="OWNER/NAME of a data set on Kaggle with the images to train on; may be repeated.",
+    ),
 ]
-NO_SOURCES: list[str] = []
 RunFolder = Annotated[Path | None, typer.Option(help="The run; default: runs/NAME/RECIPE of the data and the recipe.")]
 
 
 def one_of(*words: str) -> Callable[[typer.CallbackParam, str], str]:
-    """The callback of an option that takes one of some words; others are refused before what goes with them."""
+    """Returns an option callback that accepts only the given words, before anything else is checked."""
 
     def check(option: typer.CallbackParam, word: str) -> str:
         if word not in words:
@@ -71,10 +75,10 @@ def one_of(*words: str) -> Callable[[typer.CallbackParam, str], str]:
 
 
 def recipe_for(data: Path, name: str | None) -> str:
-    """The name of the recipe that a verb goes by: for the demo `demo`, where none is given.
+    """Returns the name of the recipe to use; the default is `demo`, for the demo alone.
 
     Raises:
-        KitError: none is given for other data, for which the demo's sizes are toys.
+        KitError: no recipe is given for other data, for which the demo's image sizes are far too small.
     """
     if name is not None:
         return name
@@ -87,7 +91,7 @@ def recipe_for(data: Path, name: str | None) -> str:
 
 
 def load_recipe(data: Path, name: str | None, overrides: Sequence[str]) -> "Recipe":
-    """The recipe that a verb goes by, see `recipe_for`."""
+    """Loads the recipe to use, see `recipe_for`."""
     from kit import recipes
 
     return recipes.load(recipe_for(data, name), overrides)

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import app, verb
-from kit.cli.options import DEMO, UNCHANGED, Data, Overrides, RecipeName, load_recipe
+from kit.cli.options import DEMO, Data, Overrides, RecipeName, load_recipe
 from kit.cli.spelling import say
 from kit.core.progress import working
 from kit.workflows.workspace import Workspace
 
 
 @verb(app, "report", ["kit report", "kit report --data ../siim --recipe exp5"])
-def write_report(*, data: Data = DEMO, recipe: RecipeName = None, overrides: Overrides = UNCHANGED) -> None:
+def write_report(*, data: Data = DEMO, recipe: RecipeName = None, overrides: Overrides) -> None:
     """Write one self-contained HTML page of a run, its numbers as report.json, and its figures as SVG."""
     with working("loading"):
         from kit.report import surfaces
@@ -46,7 +46,7 @@ def view_images(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Ids of images, or paths of their DICOM files.")],
     data: Data = DEMO,
     recipe: RecipeName = None,
-    overrides: Overrides = UNCHANGED,
+    overrides: Overrides,
     out: Annotated[Path | None, typer.Option(help="Folder of the pictures; default: view/ of the run.")] = None,
 ) -> None:
     """Draw images with their truth and the mask that a run predicts, as PNG."""

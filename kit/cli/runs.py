@@ -8,14 +8,12 @@ import typer
 from kit.cli.app import app, verb
 from kit.cli.options import (
     DEMO,
-    NO_SOURCES,
-    UNCHANGED,
     CompetitionName,
     Data,
     Overrides,
     RecipeName,
     SkipBad,
-    Source,
+    Sources,
     UserName,
     load_recipe,
     one_of,
@@ -35,11 +33,9 @@ from kit.workflows.workspace import Workspace
         "kit train --data ../siim --recipe exp5 --on kaggle --source your-name/siim",
         "kit train --data ../siim --on kaggle --sweep exp4 --sweep exp5",
     ],
-    needs={
-        **dict.fromkeys(
-            ("source", "time_limit", "no_wait", "competition", "user", "predict_only", "sweep"), "on=kaggle"
-        ),
-    },
+    needs=dict.fromkeys(
+        ("source", "time_limit", "no_wait", "competition", "user", "predict_only", "sweep"), "on=kaggle"
+    ),
     excludes={
         "fold": ["jobs"],
         "on=kaggle": ["fold", "jobs", "logger", "skip_bad"],
@@ -50,14 +46,14 @@ def train_all(
     *,
     data: Data = DEMO,
     recipe: RecipeName = None,
-    overrides: Overrides = UNCHANGED,
-    fold: Annotated[int | None, typer.Option(metavar="FOLD", min=0, help="Train this fold alone.")] = None,
+    overrides: Overrides,
+    fold: Annotated[int | None, typer.Option(metavar="FOLD", min=0, help="Train only this fold.")] = None,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Folds to train at the same time, one process each; they share the threads.")
+        int, typer.Option(min=1, help="Number of folds to train at the same time, in processes that share the threads.")
     ] = 1,
     logger: Annotated[
         str | None,
-        typer.Option(help="Send figures and pictures to wandb, too, once its package is installed."),
+        typer.Option(help="Also send figures and pictures to wandb, whose package must be installed."),
     ] = None,
     skip_bad: SkipBad = False,
     on: Annotated[
@@ -65,23 +61,23 @@ def train_all(
         typer.Option(
             metavar="ON",
             callback=one_of("here", "kaggle"),
-            help="Where to train: here, or on kaggle, on its GPUs, session by session.",
+            help="Where to train: here, or kaggle: on Kaggle's GPUs, session by session.",
         ),
     ] = "here",
-    source: Source = NO_SOURCES,
+    source: Sources,
     time_limit: Annotated[
         float | None,
-        typer.Option(min=0, help="Seconds until a session on Kaggle ends; default: 39600. The next one goes on."),
+        typer.Option(min=0, help="Seconds until a session on Kaggle ends and the next one resumes; default: 39600."),
     ] = None,
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Return once a session runs on Kaggle; the same command goes on.")
+        bool, typer.Option("--no-wait", help="Return once a session runs on Kaggle; the same command continues later.")
     ] = False,
     predict_only: Annotated[
         bool,
-        typer.Option("--predict-only", help="Predict the test images on Kaggle with the run that is finished here."),
+        typer.Option("--predict-only", help="Only predict the test images on Kaggle, with the finished run."),
     ] = False,
     sweep: Annotated[
-        list[str] | None, typer.Option(help="Recipe to train on Kaggle; give it again for the next one.")
+        list[str] | None, typer.Option(help="A recipe to train on Kaggle; repeat the option for each recipe.")
     ] = None,
     competition: CompetitionName = None,
     user: UserName = None,
@@ -94,31 +90,30 @@ def train_all(
         from kit.kernel import bundle
 
         chosen = settings.load(competition, user)
-        asked = [recipes.load(one, overrides) for one in sweep or [recipe_for(data, recipe)]]
-        bundle.check_apart([one.name for one in asked])  # before all that takes seconds to import
+        loaded = [recipes.load(name, overrides) for name in sweep or [recipe_for(data, recipe)]]
+        bundle.check_apart([one.name for one in loaded])  # before the imports that take seconds
 
         from kit.report import summary
         from kit.workflows import train_on_kaggle
 
-        orders = [train_on_kaggle.Order(data, one, chosen, source, time_limit, not predict_only) for one in asked]
-        what = "predicted" if predict_only else "trained"
+        orders = [train_on_kaggle.Order(data, one, chosen, source, time_limit, not predict_only) for one in loaded]
+        done = "predicted" if predict_only else "trained"
         for run in train_on_kaggle.train_there(Workspace(), orders, not no_wait, say):
-            say(f"{run.folder}: {what} on Kaggle, nothing left to do\n{summary.describe(run)}")
+            say(f"{run.folder}: {done} on Kaggle, nothing left to do\n{summary.describe(run)}")
         return
     from kit.report import summary
     from kit.workflows.jobs import train_side_by_side
     from kit.workflows.train import Job, train
 
     name = recipe_for(data, recipe)
-    wanted = recipes.load(name, overrides)
-    job = Job(data, wanted, fold, skip_bad, logger)
+    job = Job(data, recipes.load(name, overrides), fold, skip_bad, logger)
     if jobs == 1 or fold is not None:
-        run, done = train(Workspace(), job)
+        run, trained = train(Workspace(), job)
     else:
-        options = ["--data", str(data), "--recipe", name, *(word for one in overrides for word in ("--set", one))]
-        run, done = train_side_by_side(Workspace(), job, options, jobs)
-    # What was trained now has been logged stage by stage.
-    say(summary.outcome(run) if done else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
+        options = ["--data", str(data), "--recipe", name, *(word for pairs in overrides for word in ("--set", pairs))]
+        run, trained = train_side_by_side(Workspace(), job, options, jobs)
+    # The log has already reported each stage that was trained now.
+    say(summary.outcome(run) if trained else f"{run.folder}: trained, nothing to do\n{summary.describe(run)}")
 
 
 @verb(
@@ -132,7 +127,7 @@ def search_thresholds(
     *,
     data: Data = DEMO,
     recipe: RecipeName = None,
-    overrides: Overrides = UNCHANGED,
+    overrides: Overrides,
     maps: Annotated[
         Path | None, typer.Option(help="Probability maps from elsewhere: .npy (N, H, W), uint8 or float.")
     ] = None,
@@ -144,12 +139,13 @@ def search_thresholds(
     folds: Annotated[Path | None, typer.Option(help="Fold file of --maps: image_id, patient_id, fold.")] = None,
     prevalence: Annotated[float | None, typer.Option(help="Expected share of positives, such as 0.22.")] = None,
     draws: Annotated[
-        int, typer.Option(min=0, help="Bootstrap samples, to see how far the best thresholds move: 200.")
+        int,
+        typer.Option(min=0, help="Number of bootstrap samples, such as 200, for the spread of the best thresholds."),
     ] = 0,
 ) -> None:
     """Search the best thresholds of each rule, exactly, on a run's out-of-fold maps or on external maps.
 
-    Which rule a run predicts with stands in its recipe: threshold.rule.
+    The rule that a run predicts with is set by its recipe: threshold.rule.
     """
     from kit.report import surfaces
     from kit.thresholds.search import parse_rules
@@ -161,8 +157,8 @@ def search_thresholds(
         say(surfaces.table(folders))
         verdict = surfaces.verdict(folders.values())
     else:
-        wanted = load_recipe(data, recipe, overrides)
-        explored = thresholds.explore(Workspace(), data, wanted, kinds, prevalence, draws)
+        loaded = load_recipe(data, recipe, overrides)
+        explored = thresholds.explore(Workspace(), data, loaded, kinds, prevalence, draws)
         folders = explored.folders
         row = (
             " (the row “searched” chooses it anew in each fold)" if explored.in_use.name.startswith("searched") else ""
@@ -187,7 +183,7 @@ def predict_images(
     *,
     data: Data = DEMO,
     recipe: RecipeName = None,
-    overrides: Overrides = UNCHANGED,
+    overrides: Overrides,
     images: Annotated[
         Path | None, typer.Option(help="Any folder of images instead of the test set: DICOM files or pictures.")
     ] = None,
@@ -201,11 +197,11 @@ def predict_images(
     """Predict test images with TTA and the chosen rule, and write the submission."""
     from kit.workflows import predict, saving
 
-    wanted, kinds = load_recipe(data, recipe, overrides), saving.kinds_of(save)
+    loaded, kinds = load_recipe(data, recipe, overrides), saving.kinds_of(save)
     path, done = predict.predict(
         Workspace(),
         data,
-        wanted,
+        loaded,
         images=images,
         out=out,
         skip_bad=skip_bad,
@@ -216,12 +212,7 @@ def predict_images(
 
 
 @verb(app, "export", ["kit export --data ../siim --recipe exp5"])
-def export_networks(
-    *,
-    data: Data = DEMO,
-    recipe: RecipeName = None,
-    overrides: Overrides = UNCHANGED,
-) -> None:
+def export_networks(*, data: Data = DEMO, recipe: RecipeName = None, overrides: Overrides) -> None:
     """Write a run as one file, model.safetensors, and its networks as ONNX (opset 17) beside their weights."""
     from kit.workflows import export
 
@@ -233,12 +224,12 @@ def export_networks(
 def print_recipes(
     *,
     name: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Print this one resolved, as YAML.")] = None,
-    overrides: Overrides = UNCHANGED,
+    overrides: Overrides,
 ) -> None:
     """List the recipes, or print one resolved."""
     from kit import recipes
 
     if name is None:
-        say("\n".join(f"{known:14} {recipes.load(known).described}" for known in recipes.names()))
+        say("\n".join(f"{recipe:14} {recipes.load(recipe).described}" for recipe in recipes.names()))
     else:
         print(recipes.load(name, overrides).dump(), end="")

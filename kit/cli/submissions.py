@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import app, verb
-from kit.cli.options import DEMO, UNCHANGED, CompetitionName, Overrides, RecipeName, SkipBad, one_of, recipe_for
+from kit.cli.options import DEMO, CompetitionName, Overrides, RecipeName, SkipBad, one_of, recipe_for
 from kit.cli.spelling import say
 from kit.core.errors import KitError
 from kit.workflows.workspace import Workspace
@@ -25,7 +25,7 @@ def check_file(
 ) -> None:
     """Check a submission file, and list its problems, each with its line.
 
-    Ids are checked against the data or the sample that is given; without either, only the form is checked.
+    Ids are checked against the given data or sample; without either, only the form is checked.
     """
     from kit.competition import submission
     from kit.workflows import validate
@@ -60,7 +60,7 @@ def submit_predictions(
         ),
     ] = None,
     recipe: RecipeName = None,
-    overrides: Overrides = UNCHANGED,
+    overrides: Overrides,
     to: Annotated[
         str, typer.Option(metavar="TO", callback=one_of("local", "kaggle"), help="local or kaggle.")
     ] = "local",
@@ -78,16 +78,16 @@ def submit_predictions(
     from kit.kaggle import settings
     from kit.workflows import submit
 
-    # Nobody sends the demo's masks to Kaggle by leaving out --data.
+    # Leaving out --data must not send the demo's masks to Kaggle.
     if to == "kaggle" and data is None:
         raise KitError("--to kaggle: say with --data which competition's files the submission is for")
     competition_data = data or DEMO
-    # A file from elsewhere is of no recipe: any does.
-    wanted = recipes.load("demo" if file else recipe_for(competition_data, recipe), overrides)
+    # A file from elsewhere has no recipe, and any will do.
+    loaded = recipes.load("demo" if file else recipe_for(competition_data, recipe), overrides)
     outcome = submit.submit(
         Workspace(),
         competition_data,
-        wanted,
+        loaded,
         to,
         file=file,
         kernel=kernel,
@@ -101,7 +101,7 @@ def submit_predictions(
 
 
 def confirm(question: str) -> bool:
-    """Asks a person; where there is none, the answer is no."""
+    """Asks the user; the answer is no where input is not a terminal."""
     return sys.stdin.isatty() and typer.confirm(question)
 
 

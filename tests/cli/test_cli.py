@@ -31,6 +31,7 @@ def test_without_a_verb_it_prints_the_help(kit):
     code, out, _ = kit()
     assert code == 0
     assert "thresholds" in out
+    assert "<bool>" not in out
 
 
 @pytest.mark.parametrize(
