@@ -1,1 +1,1 @@
-"""Figures and pages about runs; reads artefacts only."""
+"""Figures and pages about runs, made from the files of the runs alone."""

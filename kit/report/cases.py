@@ -1,4 +1,4 @@
-"""Every image that a run has predicted out of fold: what it shows, what the map says, what the rule makes of it."""
+"""A table of the images that a run has predicted out of fold: metadata, truth, probability, mask and scores."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,24 +26,25 @@ from kit.thresholds.tables import Histograms
 
 COLUMNS = list(Case.model_fields)
 OUTCOMES = ("found", "misplaced", "missed", "false positive", "kept empty")
-"""What became of an image: of positives the first three, of negatives the last two."""
+"""The first three are outcomes of positive images, the last two of negative ones."""
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Cases:
-    """One row per image, and the counts that all curves are drawn from."""
+    """The table of images, and the pixel counts that all curves are drawn from."""
 
     table: pd.DataFrame
-    """`COLUMNS`, sorted by image_id. Areas are in pixels of a 1024×1024 image, probabilities in [0, 1]."""
+    """One row per image, sorted by image_id, with `COLUMNS`; areas in pixels of a 1024×1024 image, probabilities in
+    [0, 1]. All other attributes are in the order of its rows."""
     counts: Histograms
-    """Pixels of each image at and above every level, in the table's order."""
+    """Number of pixels at and above each level."""
     source: pd.DataFrame
-    """Where each image's map lies, in the table's order: columns file and index."""
+    """Location of each map: columns file and index."""
     weights: np.ndarray
-    """How much each image counts, (N,): 1, or what brings the positives to the recipe's prevalence."""
+    """Weight of each image, (N,): 1, or such that positives have the recipe's prevalence."""
     outlines: list[Outlines]
-    """The borders of each image's mask, in the table's order."""
+    """Borders of each mask."""
 
     @property
     def positive(self) -> np.ndarray:
@@ -51,7 +52,7 @@ class Cases:
         return (self.table.truth_area > 0).to_numpy()
 
     def levels(self, row: int) -> np.ndarray:
-        """The out-of-fold map of a row, uint8 levels (h, w)."""
+        """Reads the out-of-fold map of a row, uint8 levels (h, w)."""
         file, index = self.source.iloc[row]
         return maps.to_levels(maps.read_row(file, index))
 
@@ -60,32 +61,32 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
     """Applies the run's rule to every out-of-fold map. Reads each map and each DICOM header once.
 
     Raises:
-        KitError: the run has no thresholds or no maps yet, or its maps are of other images than the labels.
+        KitError: the run has no thresholds or no maps yet, or a map's image has no labels.
     """
     recipe = run.read_recipe()
     if not run.thresholds.is_file() or not run.predicted_folds():
         raise KitError(f"{run.folder}: is not trained to its thresholds: run `make train` first")
     chosen = thresholds_file.read(run.thresholds)
-    source = pd.DataFrame(_stored(run, recipe.tta), columns=["image_id", "file", "index", "probability"])
+    source = pd.DataFrame(_list_maps(run, tta=recipe.tta), columns=["image_id", "file", "index", "probability"])
     source = source.sort_values("image_id", ignore_index=True)
-    known = split.table.set_index("image_id")
-    # Reports are passed on: a patient is a number there, and folds/NAME.csv alone says whose.
-    known["patient_id"] = [f"P{number + 1:05}" for number in pd.factorize(known.patient_id)[0]]
+    folds = split.table.set_index("image_id")
+    # Reports are passed on, so they replace patient ids by numbers; only folds/NAME.csv tells which is which.
+    folds["patient_id"] = [f"P{number + 1:05}" for number in pd.factorize(folds.patient_id)[0]]
     for image in source.image_id:
-        if image not in competition.labels or image not in known.index:
+        if image not in competition.labels or image not in folds.index:
             raise KitError(
                 f"{source.file[0]}: image {image} is not in {competition.labels_path}: run `make train` again"
             )
     counts, borders = Histograms(len(source)), dict[int, Outlines]()
 
     def row(index: int) -> dict[str, Any]:
-        image, file, place, probability = source.iloc[index]
+        image, file, position, probability = source.iloc[index]
         header, truth = dicom.read_metadata(competition.train[image]), competition.truth(image)
-        levels = maps.upsample(maps.to_levels(maps.read_row(file, place)), truth.shape)
+        levels = maps.upsample(maps.to_levels(maps.read_row(file, position)), truth.shape)
         counts.add(index, levels, truth)
         mask = chosen.rule.mask(levels, probability)
         borders[index] = outlines(mask)
-        area, true = np.count_nonzero(mask), np.count_nonzero(truth)
+        mask_pixels, truth_pixels = np.count_nonzero(mask), np.count_nonzero(truth)
         score, distance = scoring.dice(mask, truth), hausdorff95(mask, truth)
         positive, negative = ("found" if score else "misplaced", "missed"), ("false positive", "kept empty")
         return {
@@ -93,17 +94,17 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
             "age": header.age,
             "view": (header.view_position or UNKNOWN).upper(),
             "image_cm2": None if header.pixel_area is None else header.pixel_area * truth.size / 100,
-            "truth_area": rules.size_of(true, truth.size),
-            "mask_area": rules.size_of(area, truth.size),
+            "truth_area": rules.size_of(truth_pixels, truth.size),
+            "mask_area": rules.size_of(mask_pixels, truth.size),
             "dice": score,
             "hd95": None if distance is None else distance * np.sqrt(FULL_AREA / truth.size),
-            "outcome": (positive if true else negative)[not area],
+            "outcome": (positive if truth_pixels else negative)[not mask_pixels],
         }
 
-    found = list(progress(map_in_order(row, range(len(source))), f"measuring {run.folder.name}", len(source)))
+    rows = list(progress(map_in_order(row, range(len(source))), f"measuring {run.folder.name}", len(source)))
     types = {"age": "Int64", "image_cm2": float, "hd95": float}
-    table = known.loc[source.image_id, ["patient_id", "fold", "stratum"]].reset_index()
-    table = table.join(pd.DataFrame(found).astype(types))
+    table = folds.loc[source.image_id, ["patient_id", "fold", "stratum"]].reset_index()
+    table = table.join(pd.DataFrame(rows).astype(types))
     gated = source.probability.notna().all()
     table["image_probability"] = source.probability if gated else probability_of_finding(counts, table)
     weights = prevalence_weights(counts.truth > 0, chosen.prevalence)
@@ -111,54 +112,56 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
 
 
 def hausdorff95(mask: np.ndarray, truth: np.ndarray) -> float | None:
-    """The 95th percentile of the distances from the border of each of two masks to that of the other, as MedPy has it.
+    """Returns the 95th percentile of the distances between the borders of two masks, in both directions, as in MedPy.
 
     Args:
         mask: bool (H, W).
-        truth: The same.
+        truth: bool (H, W).
 
     Returns:
-        In pixels; None where one is empty.
+        The distance in pixels; None if one of the masks is empty.
     """
     if not (mask.any() and truth.any()):
         return None
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    borders = [
-        one & ~cv2.erode(one.astype(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(bool)
-        for one in (mask, truth)
-    ]
-    to_first, to_second = (
-        cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for border in borders
+    first, second = (
+        area & ~cv2.erode(area.astype(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(bool)
+        for area in (mask, truth)
     )
-    return float(np.percentile(np.concatenate([to_second[borders[0]], to_first[borders[1]]]), 95))
+    to_first, to_second = (
+        cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        for border in (first, second)
+    )
+    return float(np.percentile(np.concatenate([to_second[first], to_first[second]]), 95))
 
 
 def probability_of_finding(counts: Histograms, table: pd.DataFrame) -> np.ndarray:
-    """P(the image has any finding) by the areas of its map, float64 (N,).
+    """Estimates P(the image has any finding) from the areas in its map, float64 (N,).
 
-    The logistic regression of the `expected` rule, fitted for each fold on the images of the others.
+    Uses the logistic regression of the `expected` rule, fitted for each fold on the images of the other folds.
     """
     groups = group_numbers(list(table.fold), list(table.patient_id))
     probability = np.empty(len(groups))
     for group in np.unique(groups):
-        own = groups == group
-        rule = ExpectedSearch(counts).best(np.where(own, 0.0, 1.0) if not own.all() else np.ones(len(own)))
-        probability[own] = rule.p_nonempty(counts.area[:, own], counts.pixels[own])
+        held_out = groups == group
+        weights = np.ones(len(groups)) if held_out.all() else np.where(held_out, 0.0, 1.0)
+        rule = ExpectedSearch(counts).best(weights)
+        probability[held_out] = rule.p_nonempty(counts.area[:, held_out], counts.pixels[held_out])
     return probability
 
 
-def _stored(run: Run, tta: bool) -> Iterator[tuple]:
-    """Image, file and place of each out-of-fold map, and a classifier's probability, NaN where none answered."""
+def _list_maps(run: Run, *, tta: bool) -> Iterator[tuple]:
+    """Yields image, file and index of each out-of-fold map, and the classifier's probability, NaN if there is none."""
     for fold in run.predicted_folds():
         path, classified = run.oof(fold, tta), run.oof(fold, tta, "classify")
         ids = maps.open_maps(path).ids
-        known = read_image_probabilities(classified, len(ids)) if classified.is_file() else np.full(len(ids), np.nan)
+        answers = read_image_probabilities(classified, len(ids)) if classified.is_file() else np.full(len(ids), np.nan)
         for index, image in enumerate(ids):
-            yield image, path, index, known[index]
+            yield image, path, index, answers[index]
 
 
 def image_auc(cases: Cases) -> float | None:
-    """Area under the ROC curve of P(the image has any finding), in [0, 1]; None without positives or negatives."""
+    """Returns the AUC of P(the image has any finding), in [0, 1]; None without positives or negatives."""
     from sklearn.metrics import roc_auc_score
 
     if cases.positive.all() or not cases.positive.any():

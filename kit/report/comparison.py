@@ -1,4 +1,4 @@
-"""Runs compared image by image: paired differences of Dice, who wins where, and how sure that is."""
+"""Comparison of runs image by image: paired differences of Dice with intervals, and which run wins where."""
 
 from itertools import combinations
 from typing import NamedTuple
@@ -12,18 +12,18 @@ from kit.report.figures import Drawn
 from kit.thresholds.cross_validation import interval
 
 EQUAL = 1e-9
-"""Dice that differ by less are equal."""
+"""Dice scores that differ by less count as equal."""
 LISTED = 8
-"""Images that are named on each side."""
+"""Number of images to list for each run."""
 
 
 class Pair(NamedTuple):
-    """Two runs on the images that both have predicted."""
+    """Two runs and the images that both have predicted."""
 
     first: str
     second: str
     table: pd.DataFrame
-    """One row per image: what `cases` tells of it, dice_first, dice_second and difference (second less first)."""
+    """One row per image: the columns of `cases`, dice_first, dice_second and difference (second minus first)."""
     mean: float
     low: float
     high: float
@@ -31,25 +31,28 @@ class Pair(NamedTuple):
 
     @property
     def wins(self) -> tuple[int, int, int]:
-        """Images on which the first is better, both are equal, the second is better."""
+        """Numbers of images that the first run wins, that are equal, and that the second run wins."""
         difference = self.table.difference
         return int((difference < -EQUAL).sum()), int((difference.abs() <= EQUAL).sum()), int((difference > EQUAL).sum())
 
     @property
     def verdict(self) -> str:
-        """Which run is better, or that the images do not tell."""
+        """Which run is better, or that the interval does not decide it."""
         if self.low > 0 or self.high < 0:
             return f"{self.second if self.low > 0 else self.first} is better"
         return "not decided: the interval contains 0"
 
 
 def pairs(tables: dict[str, pd.DataFrame]) -> list[Pair]:
-    """Every two of some runs, in their order.
+    """Pairs each run with each later one.
+
+    Args:
+        tables: Table of cases of each run, by name.
 
     Raises:
         KitError: two runs have no image in common.
     """
-    found = []
+    compared = []
     for first, second in combinations(tables, 2):
         columns = ["image_id", "dice", "mask_area", "outcome", "fold"]
         table = tables[first].merge(tables[second][columns], on="image_id", suffixes=("_first", "_second"))
@@ -57,15 +60,15 @@ def pairs(tables: dict[str, pd.DataFrame]) -> list[Pair]:
             raise KitError(f"{first} and {second} have predicted no image in common: compare runs on the same data")
         table["difference"] = table.dice_second - table.dice_first
         low, high = interval(table.difference.to_numpy(), list(table.patient_id))
-        found.append(Pair(first, second, table, float(table.difference.mean()), low, high))
-    return found
+        compared.append(Pair(first, second, table, float(table.difference.mean()), low, high))
+    return compared
 
 
 def by_group(pair: Pair) -> pd.DataFrame:
-    """The difference in each part of the data but its folds, in which the two may be split otherwise.
+    """Computes the difference in each part of the data; folds are left out, since the runs may be split differently.
 
     Returns:
-        Columns group, part, images, then the mean Dice of each run by its name, and mean, low and high of the
+        Columns group, part, images, the mean Dice of the first and second run, and mean, low and high of the
         difference.
     """
     rows = []
@@ -77,7 +80,7 @@ def by_group(pair: Pair) -> pd.DataFrame:
 
 
 def extremes(pair: Pair) -> pd.DataFrame:
-    """The images on which the two differ most, those that the second run wins first."""
+    """Lists the images on which two runs differ most; images that the second run wins come first."""
     table = pair.table.sort_values(["difference", "image_id"], ascending=[False, True])
     ends = pd.concat([table.head(LISTED), table.tail(LISTED)]).drop_duplicates("image_id")
     columns = ["image_id", "stratum", "truth_area", "dice_first", "dice_second", "difference"]
@@ -85,30 +88,30 @@ def extremes(pair: Pair) -> pd.DataFrame:
 
 
 def named(pair: Pair, table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose columns of the first and the second run have the runs' names."""
+    """Renames the columns of the first and the second run in a table to the runs' names."""
     names = {"first": f"Dice of {pair.first}", "second": f"Dice of {pair.second}", "mean": "difference"}
     return table.rename(columns=names | {f"dice_{which}": names[which] for which in ("first", "second")})
 
 
 def text(pairs: list[Pair]) -> str:
-    """What the comparison finds, for a terminal."""
+    """Formats a comparison for a terminal."""
     lines = []
-    for each in pairs:
-        first, equal, second = each.wins
-        table = each.table
+    for pair in pairs:
+        first, equal, second = pair.wins
+        table = pair.table
         lines += [
-            f"{each.second} against {each.first}, {len(table)} images:",
+            f"{pair.second} against {pair.first}, {len(table)} images:",
             f"  by the rules in use, mean Dice {table.dice_second.mean():.4f} against {table.dice_first.mean():.4f}: "
-            f"{each.mean:+.4f} [{each.low:+.4f}, {each.high:+.4f}], {each.verdict}",
-            f"  {each.second} wins on {second} images, {each.first} on {first}, {equal} are equal",
-            *("  " + line for line in named(each, by_group(each)).round(4).to_string(index=False).splitlines()),
+            f"{pair.mean:+.4f} [{pair.low:+.4f}, {pair.high:+.4f}], {pair.verdict}",
+            f"  {pair.second} wins on {second} images, {pair.first} on {first}, {equal} are equal",
+            *("  " + line for line in named(pair, by_group(pair)).round(4).to_string(index=False).splitlines()),
         ]
     return "\n".join(lines)
 
 
 @figures.figure
 def scatter(axes: Axes, pair: Pair) -> Drawn:
-    """The Dice of each image by both runs."""
+    """Draws the Dice of each image by both runs."""
     axes.plot([0, 1], [0, 1], color=figures.MUTED, linewidth=1, linestyle="--")
     figures.scatter_cases(axes, pair.table.dice_first, pair.table.dice_second, (pair.table.truth_area > 0).to_numpy())
     axes.set(xlabel=f"Dice by {pair.first}", ylabel=f"Dice by {pair.second}", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
@@ -121,13 +124,13 @@ def scatter(axes: Axes, pair: Pair) -> Drawn:
 
 @figures.figure
 def forest(axes: Axes, pair: Pair) -> Drawn:
-    """The difference in each part of the data with its interval."""
+    """Draws the difference in each part of the data with its interval."""
     rows = by_group(pair)
     size = subgroups.draw_intervals(axes, rows, 0)
-    axes.set_xlabel(f"Dice of {pair.second} less that of {pair.first}")
-    sure = rows[(rows.low > 0) | (rows.high < 0)]
-    alt = f"In {len(sure)} of {len(rows)} parts the interval excludes 0."
-    return Drawn(f"{_file(pair)}-parts", "Who wins where", alt, rows, size=size)
+    axes.set_xlabel(f"Dice of {pair.second} minus Dice of {pair.first}")
+    decided = rows[(rows.low > 0) | (rows.high < 0)]
+    alt = f"In {len(decided)} of {len(rows)} parts the interval excludes 0."
+    return Drawn(f"{_file(pair)}-parts", "Which run wins where", alt, rows, size=size)
 
 
 def _file(pair: Pair) -> str:

@@ -1,4 +1,4 @@
-"""How well a run tells positive images, and pixels of the finding, from the others: confusion, ROC, reliability."""
+"""Detection of positive images and foreground pixels: confusion matrix, ROC curves and reliability diagrams."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ BINS = 10
 
 
 def confusion(cases: Cases) -> Confusion:
-    """Images with and without a mask by the run's rule, against positive and negative ones."""
+    """Counts positive and negative images with and without a mask."""
     positive, masked = cases.positive, (cases.table.mask_area > 0).to_numpy()
     found, missed = int((positive & masked).sum()), int((positive & ~masked).sum())
     false, empty = int((~positive & masked).sum()), int((~positive & ~masked).sum())
@@ -31,7 +31,7 @@ def confusion(cases: Cases) -> Confusion:
 
 
 def image_roc(cases: Cases) -> pd.DataFrame:
-    """Columns false_positive_rate and true_positive_rate: of P(the image is positive)."""
+    """Computes the ROC curve of P(the image is positive): columns false_positive_rate and true_positive_rate."""
     from sklearn.metrics import roc_curve
 
     false, true, _ = roc_curve(cases.positive, cases.table.image_probability, drop_intermediate=True)
@@ -39,7 +39,7 @@ def image_roc(cases: Cases) -> pd.DataFrame:
 
 
 def pixel_roc(cases: Cases) -> pd.DataFrame:
-    """The ROC curve of all pixels of all images, exact: a point a level; columns as `image_roc`."""
+    """Computes the exact ROC curve of all pixels of all images, one point per level; columns as in `image_roc`."""
     area, overlap = (counts.sum(axis=1, dtype=np.int64) for counts in (cases.counts.area, cases.counts.overlap))
     outside = area - overlap
     return pd.DataFrame(
@@ -51,13 +51,13 @@ def pixel_roc(cases: Cases) -> pd.DataFrame:
 
 
 def area_under(curve: pd.DataFrame) -> float:
-    """Area under a ROC curve, in [0, 1]."""
+    """Returns the area under a ROC curve, in [0, 1]."""
     return float(np.trapezoid(curve.true_positive_rate, curve.false_positive_rate))
 
 
 @figures.figure
 def roc(axes: Axes, cases: Cases) -> Drawn:
-    """Both ROC curves, where each image stands by its probability, and where the run's rule does."""
+    """Draws both ROC curves with a point for each image, at its probability, and one for the run's rule."""
     curves = {"image": image_roc(cases), "pixel": pixel_roc(cases)}
     axes.plot([0, 1], [0, 1], color=figures.MUTED, linewidth=1, linestyle="--")
     for number, (name, curve) in enumerate(curves.items()):
@@ -79,14 +79,14 @@ def roc(axes: Axes, cases: Cases) -> Drawn:
 
 
 def image_reliability(cases: Cases) -> pd.DataFrame:
-    """Columns predicted, observed, count: P(positive) in bins of as many images each."""
+    """Bins P(the image is positive), with equally many images per bin: columns predicted, observed and count."""
     probability = cases.table.image_probability.to_numpy()
     ranks = np.argsort(np.argsort(probability, kind="stable"), kind="stable")
     return _binned(probability, cases.positive, np.ones(len(ranks)), ranks * BINS // len(ranks))
 
 
 def pixel_reliability(cases: Cases) -> pd.DataFrame:
-    """How many pixels of a probability are foreground, in bins of 0.1; columns as `image_reliability`."""
+    """Computes the share of foreground among the pixels in bins of 0.1; columns as in `image_reliability`."""
     area, overlap = (
         -np.diff(counts.sum(axis=1, dtype=np.int64), append=0) for counts in (cases.counts.area, cases.counts.overlap)
     )
@@ -96,28 +96,28 @@ def pixel_reliability(cases: Cases) -> pd.DataFrame:
 
 @figures.figure
 def reliability(axes: Axes, cases: Cases) -> Drawn:
-    """Observed against predicted, by image and by pixel."""
-    found = {"image": image_reliability(cases), "pixel": pixel_reliability(cases)}
+    """Draws observed shares against predicted probabilities, by image and by pixel."""
+    curves = {"image": image_reliability(cases), "pixel": pixel_reliability(cases)}
     axes.plot([0, 1], [0, 1], color=figures.MUTED, linewidth=1, linestyle="--", label="perfect")
-    for number, (name, bins) in enumerate(found.items()):
+    for number, (name, bins) in enumerate(curves.items()):
         axes.plot(bins.predicted, bins.observed, "o-", color=figures.colour(number), markersize=5, label=name)
     axes.set(xlabel="predicted probability", ylabel="observed share", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="upper left")
     by_image, by_pixel = (
-        np.average((bins.predicted - bins.observed).abs(), weights=bins["count"]) for bins in found.values()
+        np.average((bins.predicted - bins.observed).abs(), weights=bins["count"]) for bins in curves.values()
     )
     alt = f"Mean calibration error {by_image:.3f} by image and {by_pixel:.4f} by pixel."
-    data = pd.concat([bins.assign(of=name) for name, bins in found.items()])
+    data = pd.concat([bins.assign(of=name) for name, bins in curves.items()])
     return Drawn("reliability", "Reliability by image and by pixel", alt, data)
 
 
 def _binned(predicted: np.ndarray, observed: np.ndarray, weights: np.ndarray, bins: np.ndarray) -> pd.DataFrame:
     count = np.bincount(bins, weights, minlength=BINS)
-    there = count > 0
+    filled = count > 0
     means = [
-        np.bincount(bins, weights * values, minlength=BINS)[there] / count[there] for values in (predicted, observed)
+        np.bincount(bins, weights * values, minlength=BINS)[filled] / count[filled] for values in (predicted, observed)
     ]
-    return pd.DataFrame({"predicted": means[0], "observed": means[1], "count": count[there].astype(np.int64)})
+    return pd.DataFrame({"predicted": means[0], "observed": means[1], "count": count[filled].astype(np.int64)})
 
 
 def _share(part: int, rest: int) -> float | None:

@@ -1,4 +1,4 @@
-"""report.json: every number of a run's page, typed; the page is rendered from it."""
+"""Schema of report.json, which holds every number of a run's page; the page is rendered from it."""
 
 from typing import Literal
 
@@ -8,11 +8,11 @@ from kit.core.documents import Document
 from kit.report.figures import Figure
 
 Interval = tuple[float, float] | None
-"""Bounds of a 95 % bootstrap interval over patients; None of a single patient."""
+"""Bounds of a 95 % bootstrap interval over patients; None if there is only one patient."""
 
 
 class Measure(Document):
-    """A figure of the headline, its name and what it means."""
+    """A score of the headline, with its name and its meaning."""
 
     name: str
     value: float | None
@@ -21,26 +21,26 @@ class Measure(Document):
 
 
 class Search(Document):
-    """What the search found for one rule, with or without TTA."""
+    """Result of the threshold search for one rule, with or without TTA."""
 
     rule: str
     tta: bool
     thresholds: str
     nested_dice: float | None
     interval: Interval
-    """95 % interval of the nested Dice."""
+    """Interval of the nested Dice."""
     dice_all_empty: float
     dice_positives: float | None
     negatives_empty: float | None
     apparent_dice: float
     used: bool
-    """Whether the run predicts with it."""
+    """Whether the run predicts with this rule."""
     figures: list[Figure] = Field(default_factory=list)
-    """Drawings of it, where it was searched on the maps that the run predicts with."""
+    """Figures of the search; empty if the search used other maps (with or without TTA) than the run predicts with."""
 
 
 class Part(Document):
-    """Dice of a part of the images, each counted once."""
+    """Scores of a part of the images, each with the same weight."""
 
     group: str
     part: str
@@ -53,7 +53,7 @@ class Part(Document):
 
 
 class Confusion(Document):
-    """Images by truth and by mask, wherever it lies; shares are None of no images."""
+    """Number of images by truth and by whether there is a mask, wherever it lies; rates are None without images."""
 
     found: int
     missed: int
@@ -66,7 +66,7 @@ class Confusion(Document):
 
 
 class TrainedStage(Document):
-    """A stage of a fold."""
+    """A trained stage of a fold."""
 
     fold: int
     stage: int
@@ -80,15 +80,16 @@ class TrainedStage(Document):
 
 
 class Learning(Document):
-    """How one network learned: that of the run, or a member of an ensemble by its name."""
+    """Learning curves and stages of one network."""
 
     member: str
+    """Name of the member of an ensemble; empty for a run with a single network."""
     stages: list[TrainedStage]
     figures: list[Figure]
 
 
 class Submission(Document):
-    """A scored submission of the data set."""
+    """A scored submission for the data set."""
 
     run: str
     destination: str
@@ -98,11 +99,11 @@ class Submission(Document):
     private: float | None
     time: str
     used: bool
-    """Whether it is this run's."""
+    """Whether the submission is from this run."""
 
 
 class Case(Document):
-    """An image; see `kit.report.cases`."""
+    """An image, see `kit.report.cases`."""
 
     image_id: str
     patient_id: str
@@ -112,54 +113,55 @@ class Case(Document):
     age: int | None
     view: str
     image_cm2: float | None
-    """Size of the whole image, where its header has the size of a pixel."""
+    """Area of the whole image; None if its header has no pixel size."""
     truth_area: int
     mask_area: int
     dice: float
     hd95: float | None
-    """See `kit.report.cases.hausdorff95`, in pixels of a 1024×1024 image; None where truth or mask is empty."""
+    """95 % Hausdorff distance in pixels of a 1024×1024 image, see `kit.report.cases.hausdorff95`; None if truth or mask
+    is empty."""
     image_probability: float
     outcome: str
 
 
 class Card(Document):
-    """What the model is for, and what it was made of."""
+    """Model card: intended use, data, recipe and software."""
 
     intended: str
     not_for: str
     licence: str
     overview: dict[str, int]
-    """Numbers of images by what their labels say."""
+    """Number of images by kind of label."""
     breakdown: list[dict[str, str]]
-    """Sex and view by finding."""
+    """Number of images by sex, view and finding."""
     recipe: str
-    """Resolved, as YAML."""
+    """The resolved recipe as YAML."""
     software: dict[str, str]
     machine: dict[str, str]
     hashes: dict[str, str]
 
 
 class Report(Document):
-    """A run's page."""
+    """Content of a run's page."""
 
     schema_version: Literal[1] = 1
     run: str
     """NAME/RECIPE."""
     extra: list[str]
-    """Names of the extra data sets that were trained on."""
+    """Names of the extra data sets used in training."""
     about: str
     measures: list[Measure]
     verdict: str
-    """What the scores do not show, in a sentence; empty where they show that the run is good for something."""
+    """Why the run may be no better than an empty submission; empty if it is better."""
     reason: str
     """Which rule is in use, and why."""
     cases: list[Case]
     smallest_contour: int
-    """Contours of no more pixels of a 1024×1024 image are dropped or filled; 0: none."""
+    """Contours of at most this many pixels of a 1024×1024 image are dropped or filled; 0 keeps all."""
     searches: list[Search]
     parts: list[Part]
     finding: str
-    """What positives show."""
+    """Name of what positive images show."""
     failures: list[Figure]
     confusion: Confusion
     detection: list[Figure]
@@ -169,7 +171,7 @@ class Report(Document):
     card: Card
 
     def figures(self) -> list[Figure]:
-        """All drawings of the page."""
-        of_rules = [figure for search in self.searches for figure in search.figures]
+        """Returns all figures of the page."""
+        surfaces = [figure for search in self.searches for figure in search.figures]
         curves = [figure for network in self.learning for figure in network.figures]
-        return [*of_rules, *self.failures, *self.detection, *curves, *self.leaderboard]
+        return [*surfaces, *self.failures, *self.detection, *curves, *self.leaderboard]

@@ -1,4 +1,4 @@
-"""Figures: drawn by matplotlib, kept as SVG files beside the report, shown in it in its own colours."""
+"""Figures, drawn by matplotlib: SVG files beside the report, embedded in the page in the colours of its theme."""
 
 import functools
 import hashlib
@@ -31,7 +31,7 @@ VARIABLES = {
 """The page's CSS variable for each colour."""
 STYLE = {
     "svg.fonttype": "none",
-    "text.parse_math": False,  # a run may be called anything, "$x$" too
+    "text.parse_math": False,  # a run's name may contain "$x$"
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": INK,
@@ -59,9 +59,9 @@ STYLE = {
     "savefig.facecolor": "none",
 }
 SIZE = (4.7, 3.3)
-"""Inches of a figure: it can be read on a telephone and stands beside others on a wide screen."""
+"""Width and height of a figure in inches: legible on a phone, and several fit side by side on a wide screen."""
 CASES = "cases"
-"""Id of the points of a figure that stand for cases, in the order of its `rows`."""
+"""Id of the SVG group whose points stand for cases, in the order of `Figure.rows`."""
 P = ParamSpec("P")
 
 
@@ -69,14 +69,14 @@ class Figure(Document):
     """A drawing with the numbers behind it."""
 
     name: str
-    """Name of its file, without an ending, and how its ids in a page begin."""
+    """File name without its ending, and prefix of the figure's ids in a page."""
     title: str
     alt: str
-    """What a person who does not see it should know."""
+    """Text alternative for people who cannot see the figure."""
     data: dict[str, list[Any]]
-    """Its numbers, by column."""
+    """The numbers, by column."""
     rows: list[int] | None = None
-    """Rows of the cases that its points stand for, in their order: to choose cases by them."""
+    """Row of the case behind each point, so that points select cases; None if points are no cases."""
     svg: str = Field("", exclude=True, repr=False)
 
     def write(self, folder: Path) -> Path:
@@ -87,7 +87,7 @@ class Figure(Document):
 
     @property
     def inline(self) -> str:
-        """The drawing as part of a page: in its colours, read out by its text, ids its own."""
+        """The SVG for a page: with the colours of the page, a label for screen readers, and ids that are unique."""
         body = self.svg[self.svg.index("<svg") :]
         body = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{self.name}-", body)
         for colour, name in VARIABLES.items():
@@ -100,7 +100,7 @@ class Figure(Document):
 
 
 class Drawn(NamedTuple):
-    """What a function that draws tells of its drawing; see `Figure`."""
+    """Return value of a drawing function, see `Figure`."""
 
     name: str
     title: str
@@ -111,7 +111,7 @@ class Drawn(NamedTuple):
 
 
 def figure(draw: Callable[Concatenate[Axes, P], Drawn]) -> Callable[P, Figure]:
-    """Makes of a function that draws on empty axes one that returns the figure: the same bytes for the same content."""
+    """Turns a function that draws on empty axes into one that returns a `Figure`, with reproducible bytes."""
 
     @functools.wraps(draw)
     def drawn(*arguments: P.args, **options: P.kwargs) -> Figure:
@@ -125,14 +125,14 @@ def figure(draw: Callable[Concatenate[Axes, P], Drawn]) -> Callable[P, Figure]:
             with matplotlib.rc_context({"svg.hashsalt": name}):
                 canvas.savefig(picture, format="svg", metadata={"Date": None, "Creator": None})
         columns = {str(column): plain(data[column]) for column in data}
-        chosen = None if rows is None else [int(row) for row in rows]
-        return Figure(name=name, title=title, alt=alt, data=columns, rows=chosen, svg=picture.getvalue())
+        case_rows = None if rows is None else [int(row) for row in rows]
+        return Figure(name=name, title=title, alt=alt, data=columns, rows=case_rows, svg=picture.getvalue())
 
     return drawn
 
 
 def plain(column: pd.Series) -> list[Any]:
-    """A column as JSON values: what is missing or infinite is None.
+    """Converts a column to JSON values; missing and infinite values become None.
 
     >>> plain(pd.Series([1.5, float("inf"), float("nan")]))
     [1.5, None, None]
@@ -141,30 +141,29 @@ def plain(column: pd.Series) -> list[Any]:
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table as JSON values."""
+    """Converts a table to a list of rows of JSON values."""
     columns = {str(name): plain(table[name]) for name in table}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def safe_name(text: str) -> str:
-    """A text as the name of a file, an id and a part of an address; texts that differ keep different names.
+    """Makes a text safe as a file name, an id and a part of a URL; different texts get different names.
 
     >>> safe_name("exp5-against-exp2"), safe_name('a"b')
     ('exp5-against-exp2', 'a-b-39a01277')
     """
-    plain = re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)
-    return (
-        plain if plain == text else f"{plain}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
-    )
+    safe = re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return text if safe == text else f"{safe}-{digest[:8]}"
 
 
 def scatter_cases(axes: Axes, x: Any, y: Any, positive: np.ndarray) -> None:
-    """One point per case, in the order of `Figure.rows`, positive or negative in colours that a legend tells."""
+    """Draws one point per case, in the order of `Figure.rows`, and legend entries for positives and negatives."""
     axes.scatter(x, y, s=16, c=np.array(SERIES)[positive.astype(int)], alpha=0.55, linewidths=0, gid=CASES)
     for number, name in enumerate(("negative", "positive")):
         axes.scatter([], [], s=16, color=SERIES[number], label=name)
 
 
 def colour(number: int) -> str:
-    """The colour of the n-th series; they repeat."""
+    """Returns the colour of the n-th series; colours repeat."""
     return SERIES[number % len(SERIES)]

@@ -1,4 +1,4 @@
-"""One image as a picture: the radiograph, and beside it the outlines of its truth and of a predicted mask."""
+"""Pictures of a radiograph beside a copy with the outlines of the truth and of predicted masks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,25 +10,25 @@ from PIL import Image, ImageDraw, ImageFont
 from kit.core.files import write_bytes
 
 TRUTH, FOUND, OTHER = (34, 211, 238), (255, 122, 26), (190, 140, 255)
-"""Cyan, orange and violet: apart for every kind of colour vision, on grey."""
+"""Cyan, orange and violet, which everybody can tell apart on grey, whatever their colour vision."""
 SIDE = 640
-"""Pixels a side of each panel."""
+"""Size of each panel in pixels."""
 BAR = 34
-"""Pixels of the line of text below."""
+"""Height of the line of text in pixels."""
 
 Layer = tuple[np.ndarray, tuple[int, int, int], str]
 """A mask, bool (H, W), its colour and its name."""
 Outlines = list[list[int]]
-"""The borders of a mask, each as x, y, x, y, … in thousandths of the image's sides."""
+"""Borders of a mask, each as x, y, x, y, … in thousandths of the image's width and height."""
 
 
 def picture(pixels: np.ndarray, layers: Sequence[Layer], caption: str, side: int = SIDE) -> np.ndarray:
-    """The radiograph alone, and with outlines on it, above a line of text with the colours' names.
+    """Draws the radiograph beside a copy with outlines, above a line of text with a legend.
 
     Args:
-        pixels: uint8 (H, W); other than square images keep their shape.
-        layers: What is outlined, the last on top.
-        side: Pixels of the longer side of each panel.
+        pixels: uint8 (H, W); images that are not square keep their proportions.
+        layers: Masks to outline, the last on top.
+        side: Longer side of each panel in pixels.
 
     Returns:
         uint8 (h + BAR, 2 · w, 3), red, green, blue.
@@ -38,13 +38,13 @@ def picture(pixels: np.ndarray, layers: Sequence[Layer], caption: str, side: int
 
 
 def reduced(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Pixels, uint8 (H, W), as a picture, uint8 (h, w, 3), whose longer side is of this size."""
+    """Resizes pixels, uint8 (H, W), to a picture, uint8 (h, w, 3), with the given longer side."""
     small = cv2.resize(pixels, fitted(pixels.shape, side), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
 
 
 def fitted(shape: tuple[int, ...], side: int) -> tuple[int, int]:
-    """Width and height of an image of this shape (H, W) whose longer side gets this size.
+    """Returns width and height of an image (H, W) after its longer side is resized to `side`.
 
     >>> fitted((2048, 1024), 512)
     (256, 512)
@@ -54,7 +54,7 @@ def fitted(shape: tuple[int, ...], side: int) -> tuple[int, int]:
 
 
 def outlined(plain: np.ndarray, layers: Sequence[Layer]) -> np.ndarray:
-    """A copy of a picture, uint8 (h, w, 3), with each mask outlined and lightly filled."""
+    """Returns a copy of a picture, uint8 (h, w, 3), with each mask outlined and lightly filled."""
     drawn = plain.copy()
     height, width = plain.shape[:2]
     for mask, colour, _ in layers:
@@ -67,25 +67,25 @@ def outlined(plain: np.ndarray, layers: Sequence[Layer]) -> np.ndarray:
 
 
 def outlines(mask: np.ndarray) -> Outlines:
-    """The borders of a mask, bool (H, W), and of its holes.
+    """Returns the borders of a mask, bool (H, W), and of its holes.
 
     >>> outlines(np.zeros((4, 4), bool))
     []
     """
-    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     scale = 1000 / np.array(mask.shape[::-1])
-    smooth = [cv2.approxPolyDP(border, max(mask.shape) / 700, True) for border in found]
+    smooth = [cv2.approxPolyDP(border, max(mask.shape) / 700, closed=True) for border in contours]
     return [np.rint((border[:, 0] + 0.5) * scale).astype(int).ravel().tolist() for border in smooth if len(border) > 2]
 
 
 def write(path: Path, picture: np.ndarray) -> None:
-    """Writes a picture, uint8 (H, W, 3) red, green, blue, or (H, W) grey, as PNG."""
-    ordered = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
-    write_bytes(path, cv2.imencode(".png", ordered)[1].tobytes())
+    """Writes a picture, uint8 (H, W, 3) in RGB or (H, W) in grey, as PNG."""
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    write_bytes(path, cv2.imencode(".png", bgr)[1].tobytes())
 
 
 def with_text(drawn: np.ndarray, layers: Sequence[Layer], caption: str) -> np.ndarray:
-    """A picture, uint8 (h, w, 3), above a line of text, BAR pixels high: a caption, and the layers' names in colour."""
+    """Adds a line of text, BAR pixels high, below a picture, uint8 (h, w, 3): caption and layer names in colour."""
     canvas = Image.fromarray(np.vstack([drawn, np.full((BAR, *drawn.shape[1:]), 24, np.uint8)]))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
     middle = drawn.shape[0] + BAR // 2

@@ -1,4 +1,4 @@
-"""Whether out-of-fold scores foretell the leaderboard: a data set's submissions that were scored."""
+"""The scored submissions of a data set, and how well out-of-fold scores predict the leaderboard."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -15,15 +15,15 @@ from kit.submissions.ledger import Entry
 
 
 def of_run(run: Run, entries: Sequence[Entry]) -> Entry | None:
-    """The scored submission of a run: of its present submission.csv, else the last one scored; None without one."""
+    """Returns the scored entry of the run's submission.csv, or its last scored entry, or None without any."""
     name = f"{run.folder.parent.name}/{run.folder.name}"
-    own = [entry for entry in _scored(entries) if entry.run == name]
+    scored = [entry for entry in _scored(entries) if entry.run == name]
     digest = sha256(run.submission) if run.submission.is_file() else None
-    return next((entry for entry in own if entry.sha256 == digest), own[-1] if own else None)
+    return next((entry for entry in scored if entry.sha256 == digest), scored[-1] if scored else None)
 
 
 def table(entries: Sequence[Entry], name: str, run: str = "") -> list[Submission]:
-    """The scored submissions of a data set, the best private score first."""
+    """Lists the scored submissions of a data set, the best private score first."""
     rows = [
         Submission(
             run=entry.run or entry.file,
@@ -42,31 +42,31 @@ def table(entries: Sequence[Entry], name: str, run: str = "") -> list[Submission
 
 
 def scatters(submissions: Sequence[Submission]) -> list[Figure]:
-    """Nested against public and private Dice, a figure for each destination that has scored two submissions or more."""
+    """Draws nested against public and private Dice for each destination with at least two scored submissions."""
     drawn = []
     for destination, rows in groupby(sorted(submissions, key=lambda row: row.destination), lambda row: row.destination):
-        known = pd.DataFrame([row.model_dump() for row in rows])
+        table = pd.DataFrame([row.model_dump() for row in rows])
         for part in ("public", "private"):
-            both = known.dropna(subset=["nested", part])
-            if len(both) > 1:
-                drawn.append(_scatter(both, destination, part))
+            scored = table.dropna(subset=["nested", part])
+            if len(scored) > 1:
+                drawn.append(_scatter(scored, destination, part))
     return drawn
 
 
 @figures.figure
-def _scatter(axes: Axes, known: pd.DataFrame, destination: str, part: str) -> Drawn:
-    both = pd.concat([known.nested, known[part]])
-    ends = (both.min() - 0.01, both.max() + 0.01)
+def _scatter(axes: Axes, table: pd.DataFrame, destination: str, part: str) -> Drawn:
+    dice = pd.concat([table.nested, table[part]])
+    ends = (dice.min() - 0.01, dice.max() + 0.01)
     axes.plot(ends, ends, color=figures.MUTED, linewidth=1, linestyle="--", label="as promised")
-    for number, rows, size, label in ((0, known[~known.used], 26, None), (1, known[known.used], 52, "this run")):
+    for number, rows, size, label in ((0, table[~table.used], 26, None), (1, table[table.used], 52, "this run")):
         axes.scatter(rows.nested, rows[part], s=size, color=figures.colour(number), linewidths=0, label=label)
     axes.set(xlabel="nested Dice, out of fold", ylabel=f"{part} Dice")
     axes.legend(loc="upper left")
-    gap = (known[part] - known.nested).mean()
+    gap = (table[part] - table.nested).mean()
     side = "above" if gap > 0 else "below"
-    alt = f"{len(known)} submissions; {part} is {abs(gap):.4f} {side} the nested Dice on average."
+    alt = f"{len(table)} submissions; {part} is {abs(gap):.4f} {side} the nested Dice on average."
     name = f"leaderboard-{destination.replace('/', '-')}-{part}"
-    return Drawn(name, f"{part.capitalize()} against nested Dice, {destination}", alt, known[["run", "nested", part]])
+    return Drawn(name, f"{part.capitalize()} against nested Dice, {destination}", alt, table[["run", "nested", part]])
 
 
 def _scored(entries: Sequence[Entry]) -> list[Entry]:

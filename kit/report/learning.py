@@ -1,4 +1,4 @@
-"""How a run learned: losses and validation scores of every stage and fold on one time axis."""
+"""Learning curves: losses and validation scores of every stage and fold on one time axis."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,25 +17,25 @@ MEASURES = {
 
 
 def sections(run: Run, recipe: Recipe) -> list[Learning]:
-    """Curves and times of each network of a run."""
-    found = []
+    """Returns learning curves and training times of each network of a run."""
+    networks = []
     for part in recipe.parts():
-        own, member = run.part(part), part.label if recipe.members else ""
-        table = history(own)
+        part_run, member = run.part(part), part.label if recipe.members else ""
+        table = history(part_run)
         if len(table):
             prefix = f"{member}-" if member else ""
             curves = [curve(table, measure, prefix) for measure in MEASURES]
-            found.append(Learning(member=member, stages=stages(own, part), figures=curves))
-    return found
+            networks.append(Learning(member=member, stages=stages(part_run, part), figures=curves))
+    return networks
 
 
 def history(run: Run) -> pd.DataFrame:
-    """Every epoch of every finished stage of a run without members.
+    """Collects the epochs of all finished stages of a run without members.
 
     Returns:
         The columns of metrics.csv, with fold, stage (from 1) and `minutes` of training. All folds start a stage
-        together, where the slowest has ended the one before. A row whose `weights` are `final` has the time of the
-        last epoch.
+        together, when the slowest fold has finished the previous one. A row whose `weights` are `final` has the time
+        of the last epoch.
     """
     parts, start = [], 0.0
     trained = run.finished_stages()
@@ -51,7 +51,7 @@ def history(run: Run) -> pd.DataFrame:
 
 
 def stages(run: Run, recipe: Recipe) -> list[TrainedStage]:
-    """What each stage of each fold took, and what its final weights score."""
+    """Returns the training time of each stage of each fold, and the validation scores of its final weights."""
     rows = []
     for fold, number in run.finished_stages():
         table, stage = summary.metrics(run, fold, number), recipe.stages[number]
@@ -74,31 +74,31 @@ def stages(run: Run, recipe: Recipe) -> list[TrainedStage]:
 
 @figures.figure
 def curve(axes: Axes, history: pd.DataFrame, measure: str, prefix: str = "") -> Drawn:
-    """One measure against time: one colour per fold, one line per stage, and a diamond where the final weights stand.
+    """Draws a measure against time: one colour per fold, one line per stage, and a diamond for the final weights.
 
-    The axis leaves out values far from the middle half, so that an epoch that went astray does not flatten the others.
+    Outliers are cut off, so that one bad epoch does not flatten the rest of the curve.
     """
-    known = history.dropna(subset=[measure])  # not every epoch is validated
-    for place, (fold, of_fold) in enumerate(known.groupby("fold")):
-        colour = figures.colour(place)
-        for stage, part in of_fold.groupby("stage"):
+    validated = history.dropna(subset=[measure])  # not every epoch is validated
+    for number, (fold, fold_rows) in enumerate(validated.groupby("fold")):
+        colour = figures.colour(number)
+        for stage, part in fold_rows.groupby("stage"):
             epochs = part[part.weights == "epoch"]
-            label = f"fold {fold}" if stage == of_fold.stage.min() else None
+            label = f"fold {fold}" if stage == fold_rows.stage.min() else None
             point = "o" if len(epochs) < 40 else None
             axes.plot(epochs.minutes, epochs[measure], marker=point, markersize=3, color=colour, label=label)
-        final = of_fold[of_fold.weights == "final"] if measure != "loss" else of_fold[:0]
+        final = fold_rows[fold_rows.weights == "final"] if measure != "loss" else fold_rows[:0]
         axes.plot(
             final.minutes, final[measure], "D", color=colour, markersize=7, markeredgecolor=figures.PAPER, zorder=4
         )
     for stage, part in history.groupby("stage"):
         if stage < history.stage.max():
             axes.axvline(part.minutes.max(), color=figures.MUTED, linewidth=1, linestyle=":")
-    low, high = _robust(known[measure])
+    low, high = _robust_range(validated[measure])
     margin = 0.06 * max(high - low, 1e-3)
     axes.set_ylim(max(0, low) - margin, high + margin)
     axes.set(xlabel="minutes of training", xlim=(0, history.minutes.max() * 1.03))
-    last = known[known.weights == "final"].groupby("stage")[measure].mean()
-    values = ", ".join(f"stage {stage} {value:.3f}" for stage, value in last.items())
+    final_means = validated[validated.weights == "final"].groupby("stage")[measure].mean()
+    values = ", ".join(f"stage {stage} {value:.3f}" for stage, value in final_means.items())
     alt = f"With the final weights, mean over the folds: {values}."
     if measure == "loss":
         axes.legend(ncols=2)
@@ -107,8 +107,8 @@ def curve(axes: Axes, history: pd.DataFrame, measure: str, prefix: str = "") -> 
     return Drawn(f"{prefix}learning-{measure.replace('_', '-')}", MEASURES[measure], alt, data)
 
 
-def _robust(values: pd.Series) -> tuple[float, float]:
-    """The range of the values that lie within 1.5 interquartile ranges of the middle half."""
+def _robust_range(values: pd.Series) -> tuple[float, float]:
+    """Returns the range of the values within 1.5 interquartile ranges of the quartiles."""
     lower, upper = values.quantile([0.25, 0.75])
     reach = 1.5 * (upper - lower)
     return max(values.min(), lower - reach), min(values.max(), upper + reach)

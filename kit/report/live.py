@@ -1,9 +1,8 @@
-"""What the page's gallery needs to apply any thresholds in the browser: pictures, small maps, and exact counts.
+"""The data with which the page's gallery applies any thresholds in the browser: pictures, small maps, exact counts.
 
-The Dice of an image under the rules `image`, `triplet` and `expected` follows from how many of its pixels, and how
-many of them foreground, lie at and above each level. These counts are in the page for every image, so the browser's
-figures are those of full size. The masks that it draws are the run's own, and by other thresholds those of maps of
-`MAP_SIDE` pixels a side.
+The Dice of an image under the rules `image`, `triplet` and `expected` follows from the number of its pixels, and of its
+foreground pixels, at and above each level. The page has these counts for every image, so that its scores are exact at
+full size. Masks by the run's own rule are drawn from full size, too, masks by other thresholds from maps of `MAP_SIDE`.
 """
 
 import base64
@@ -29,33 +28,34 @@ from kit.report.subgroups import AREA_BANDS, AREAS
 from kit.run import Run
 
 MAP_SIDE = 128
-"""Pixels a side of the maps in the page."""
+"""Size of the maps in the page, in pixels."""
 PICTURED = 1500
-"""Images with a picture in the page; of more, those with the lowest Dice."""
+"""Maximum number of images with a picture in the page; images with the lowest Dice come first."""
 BUDGET = 6_000_000
-"""Bytes of all pictures together, which decides their size."""
+"""Bytes available for all pictures together, which limits their size."""
 SIDES = {512: 20_000, 384: 12_500, 256: 6_000, 192: 3_900}
-"""Pixels a side that a picture may have, with about the bytes that it then takes."""
+"""Possible sizes of a picture in pixels, each with the approximate number of bytes."""
 QUALITY = 62
-"""Quality of the pictures, as WebP."""
+"""WebP quality of the pictures."""
 
 
 def pack(run: Run, cases: Cases, competition: Competition, other: tuple[str, Cases] | None = None) -> dict[str, Any]:
-    """Everything that the gallery shows and counts, as JSON values.
+    """Collects everything that the gallery shows and counts, as JSON values.
 
     Args:
-        other: Name and cases of a run that this one is compared with.
+        other: Name and cases of a second run, to compare this run with.
     """
     rows = sorted(np.lexsort((~cases.positive, cases.table.dice))[:PICTURED].tolist())
     side = next((side for side, size in SIDES.items() if size * len(rows) <= BUDGET), min(SIDES))
-    names, beside, dice = cases.table.image_id.tolist(), dict[str, Outlines](), pd.Series(dtype=float)
+    names, other_outlines, other_dice = cases.table.image_id.tolist(), dict[str, Outlines](), pd.Series(dtype=float)
     if other is not None:
         table = other[1].table.set_index("image_id")
-        beside, dice = dict(zip(table.index, other[1].outlines, strict=True)), table.dice.reindex(names)
+        other_outlines = dict(zip(table.index, other[1].outlines, strict=True))
+        other_dice = table.dice.reindex(names)
 
     def image(row: int) -> dict[str, Any]:
-        found = _image(cases, competition, row, side)
-        return found | ({"other": beside[names[row]]} if names[row] in beside else {})
+        content = _image(cases, competition, row, side)
+        return content | ({"other": other_outlines[names[row]]} if names[row] in other_outlines else {})
 
     images = list(progress(map_in_order(image, rows), "pictures", len(rows)))
     return {
@@ -72,18 +72,18 @@ def pack(run: Run, cases: Cases, competition: Competition, other: tuple[str, Cas
         "area": _deflated(_packed(cases.counts.area)),
         "overlap": _deflated(_packed(cases.counts.overlap[:, cases.positive])),
         "rules": rule_choices(run, cases),
-        "other": other and {"name": other[0], "dice": figures.plain(dice)},
+        "other": other and {"name": other[0], "dice": figures.plain(other_dice)},
     }
 
 
 def rule_choices(run: Run, cases: Cases) -> list[dict[str, Any]]:
-    """The rules to choose from in the page, the run's own first, each with its best thresholds.
+    """Returns the rules to choose from in the page with their best thresholds, the run's own rule first.
 
-    What the run's own makes of each image is known; counts tell it of the others, but for `component`.
+    The masks by the run's own rule are known. Masks by the other rules follow from counts, except for `component`.
     """
     own, tta = thresholds_file.read(run.thresholds).rule, run.read_recipe().tta
-    files = [run.rule(name, tta) / "thresholds.json" for name in rules.RULES if name not in (own.name, "component")]
-    others = [thresholds_file.read(path).rule for path in files if path.is_file()]
+    paths = [run.rule(name, tta) / "thresholds.json" for name in rules.RULES if name not in (own.name, "component")]
+    others = [thresholds_file.read(path).rule for path in paths if path.is_file()]
     return [_choice(own, cases) | {"exact": True}, *(_choice(rule, cases) for rule in others)]
 
 
@@ -102,7 +102,7 @@ def _choice(rule: Any, cases: Cases) -> dict[str, Any]:
 
 
 def _image(cases: Cases, competition: Competition, row: int, side: int) -> dict[str, Any]:
-    """One image's row and shape, its picture (WebP), its map (deflated bytes), the borders of truth and mask."""
+    """Returns an image's row, aspect ratio, picture (WebP), map (deflated bytes), and outlines of truth and mask."""
     image_id = cases.table.image_id[row]
     pixels = dicom.read(competition.train[image_id]).pixels
     small = cv2.resize(pixels, fitted(pixels.shape, side), interpolation=cv2.INTER_AREA)
@@ -119,7 +119,7 @@ def _image(cases: Cases, competition: Competition, row: int, side: int) -> dict[
 
 
 def _packed(at_least: np.ndarray) -> np.ndarray:
-    """Counts at each level alone, image after image, their four bytes in planes of their own: it packs best.
+    """Converts cumulative counts to counts per level, image after image, in four byte planes, which compress best.
 
     int (256, N) → uint8 (4, N · 256).
     """

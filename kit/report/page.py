@@ -1,4 +1,4 @@
-"""report.json, what a run scores, case by case, where it fails, how it learned, what it is; and one HTML page of it."""
+"""Writes report.json, which has every score, case and figure of a run, and the HTML page rendered from it."""
 
 import json
 from collections.abc import Sequence
@@ -39,17 +39,20 @@ from kit.submissions.ledger import Entry
 
 
 def write(run: Run, competition: Competition, split: Folds, entries: Sequence[Entry]) -> Path:
-    """Writes report.json and report.html into the run's folder, and into report/ every figure as SVG, and cases.csv.
+    """Writes report.json and report.html into the run's folder, and every figure (SVG) and cases.csv into report/.
+
+    Args:
+        entries: The ledger.
 
     Returns:
-        The page.
+        Path of the page.
     """
-    found = cases.measure(run, competition, split)
-    gallery, folder, target = live.pack(run, found, competition), run.folder / "report", run.folder / "report.html"
+    measured = cases.measure(run, competition, split)
+    gallery, folder, target = live.pack(run, measured, competition), run.folder / "report", run.folder / "report.html"
     with working("drawing figures"):
-        report = build(run, found, competition, entries)
+        report = build(run, measured, competition, entries)
         page = render("page.html", report=report, gallery=gallery, files=f"{folder.name}/")
-        write_text(folder / "cases.csv", found.table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+        write_text(folder / "cases.csv", measured.table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
         for figure in report.figures():
             figure.write(folder)
         write_text(run.folder / "report.json", report.model_dump_json())
@@ -57,29 +60,29 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
     return target
 
 
-def build(run: Run, found: Cases, competition: Competition, entries: Sequence[Entry]) -> Report:
-    """Every number of a run's page, and its drawings."""
+def build(run: Run, measured: Cases, competition: Competition, entries: Sequence[Entry]) -> Report:
+    """Computes every number of a run's page and draws its figures."""
     recipe, chosen = run.read_recipe(), thresholds_file.read_measured(run.thresholds)
     name, entry = f"{competition.name}/{recipe.name}", leaderboard.of_run(run, entries)
-    searches = surfaces.searches(run, found)
-    parts = subgroups.breakdown(found.table)
-    both = found.positive.any() and not found.positive.all()
+    searches = surfaces.searches(run, measured)
+    parts = subgroups.breakdown(measured.table)
+    has_both_classes = measured.positive.any() and not measured.positive.all()
     submissions = leaderboard.table(entries, competition.name, name)
     return Report(
         run=name,
         extra=lineage.extra_data(run),
         about=recipe.about,
-        measures=headline.measures(run, found, entry),
-        verdict=scoring.verdict(chosen.content).replace(" (`make report`)", ""),
+        measures=headline.measures(run, measured, entry),
+        verdict=scoring.verdict(chosen.content, "below"),
         reason=headline.reason(run, searches),
-        cases=[Case(**row) for row in figures.records(found.table)],
+        cases=[Case(**row) for row in figures.records(measured.table)],
         smallest_contour=recipe.threshold.smallest_contour,
         searches=searches,
         parts=parts,
-        failures=failures(found, parts),
+        failures=failures(measured, parts),
         finding=competition.finding.name,
-        confusion=detection.confusion(found),
-        detection=[detection.roc(found), detection.reliability(found)] if both else [],
+        confusion=detection.confusion(measured),
+        detection=[detection.roc(measured), detection.reliability(measured)] if has_both_classes else [],
         learning=learning.sections(run, recipe),
         submissions=submissions,
         leaderboard=leaderboard.scatters(submissions),
@@ -88,7 +91,7 @@ def build(run: Run, found: Cases, competition: Competition, entries: Sequence[En
 
 
 def compare(pairs: Sequence[Pair], overview: pd.DataFrame, gallery: dict[str, Any], folder: Path) -> str:
-    """The page of a comparison, its figures written to `folder` as SVG."""
+    """Renders the page of a comparison and writes its figures to `folder` as SVG."""
     sections = []
     for pair in pairs:
         groups, extremes = (
@@ -104,21 +107,21 @@ def compare(pairs: Sequence[Pair], overview: pd.DataFrame, gallery: dict[str, An
     return render("compare.html", **content, files=f"{folder.name}/")
 
 
-def failures(found: Cases, parts: Sequence[Part]) -> list[Figure]:
-    """Where the run fails: the parts of all images, and where there are positives, of these alone."""
-    drawn, positive = [], found.table[found.positive]
-    # Of a few images no part may be large enough to stand beside all of them.
+def failures(measured: Cases, parts: Sequence[Part]) -> list[Figure]:
+    """Draws the Dice of each part of all images and of the positive images, and the Dice by area."""
+    drawn, positive = [], measured.table[measured.positive]
+    # A small set may have no part of more than one image.
     if len(parts) > 1:
         drawn.append(subgroups.forest(parts, "dice-by-part", "All images"))
     if len(positive):
-        if len(of_positives := subgroups.breakdown(positive)) > 1:
-            drawn.append(subgroups.forest(of_positives, "dice-by-part-positives", "Positive images"))
-        drawn.append(subgroups.by_area(found))
+        if len(positive_parts := subgroups.breakdown(positive)) > 1:
+            drawn.append(subgroups.forest(positive_parts, "dice-by-part-positives", "Positive images"))
+        drawn.append(subgroups.by_area(measured))
     return drawn
 
 
 def render(template: str, **content: Any) -> str:
-    """A page from one of the templates in `assets/`, with its style and scripts inside."""
+    """Renders a template of `assets/` with style and scripts embedded."""
     loader = PackageLoader("kit.report", "assets")
     environment = Environment(
         loader=loader,
@@ -137,17 +140,17 @@ def render(template: str, **content: Any) -> str:
 
 
 def embedded(value: Any) -> Markup:
-    """A value as JSON that may stand in a script element: nothing in it ends the element."""
+    """Converts a value to JSON for a script element, with `<` escaped so that no text can end the element."""
     return Markup(json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
 
 
 def columns(rows: Sequence[BaseModel | dict[str, Any]]) -> dict[str, str]:
-    """The headings of a table by the fields of its rows."""
+    """Returns the heading of each column of a table."""
     return {name: name.replace("_", " ") for name in dict(rows[0])}
 
 
 def cell(value: Any) -> str:
-    """A value as a reader takes it in: a score with four digits, nothing as a dash.
+    """Formats a value for a table: scores with four digits, None as a dash.
 
     >>> cell(0.5), cell(None), cell((0.25, 1.0)), cell(123.456), cell(20560.4), cell(True)
     ('0.5000', '–', '0.2500 – 1.0000', '123.5', '20560', 'yes')
@@ -164,7 +167,7 @@ def cell(value: Any) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in per cent, or a dash.
+    """Formats a share in per cent, None as a dash.
 
     >>> share(0.217)
     '21.7 %'

@@ -1,4 +1,4 @@
-"""What a run is made of: recipe, data, software, machine, hashes; and the card that says what its model is for."""
+"""Provenance of a run (recipe, data, software, machine, hashes), and its model card."""
 
 import os
 import platform
@@ -52,20 +52,20 @@ LICENCES = {
     "phantom": "The images are phantoms that the kit draws itself; they fall under its licence, Apache-2.0.",
     "siim": (
         "Pixels: NIH ChestX-ray14, National Institutes of Health Clinical Center, free to use with attribution. Masks: "
-        "SIIM, ACR and STR, under the rules of the challenge. Neither may be passed on with this page's model without "
-        "observing them. This page contains small copies of the images: treat it as the data."
+        "SIIM, ACR and STR, under the rules of the challenge. Passing on either with this page's model must observe "
+        "these terms. This page contains small copies of the images: treat it like the data."
     ),
     "other": (
         "The kit does not know the terms of these images: ask their owner before anything is passed on. This page "
-        "contains small copies of them: treat it as the data."
+        "contains small copies of them: treat it like the data."
     ),
 }
 SIIM = "1.2.276.0.7230010.3.1.4.8323329."
-"""How the ids of all images of the SIIM-ACR challenge begin."""
+"""Prefix of the ids of all images of the SIIM-ACR challenge."""
 
 
 def card(run: Run, competition: Competition) -> Card:
-    """The model card of a run."""
+    """Returns the model card of a run."""
     origin, overview = source(competition), stats.overview(competition)
     return Card(
         intended=INTENDED[origin],
@@ -81,13 +81,13 @@ def card(run: Run, competition: Competition) -> Card:
 
 
 def software() -> dict[str, str]:
-    """The versions that this page was made with, by name."""
+    """Returns the version of each package that makes the page."""
     packages = {name: installed(name) or "not installed" for name in PACKAGES}
     return {"kit": VERSION, "Python": platform.python_version()} | packages
 
 
 def machine() -> dict[str, str]:
-    """The machine that this page was made on."""
+    """Describes the machine that makes the page."""
     return {
         "system": f"{platform.system()} {platform.release()}",
         "processor": platform.processor() or platform.machine(),
@@ -96,20 +96,20 @@ def machine() -> dict[str, str]:
 
 
 def hashes(run: Run) -> dict[str, str]:
-    """SHA-256 of what the run was made from and of what it answers, by name."""
-    found: dict[str, Any] = {}
+    """Returns the SHA-256 of each input and result of a run, by name."""
+    digests: dict[str, Any] = {}
     if run.inputs_path.is_file():
         inputs = lineage.read_inputs(run)
-        found = inputs.model_dump(exclude={"starts", "extra"})
-        found |= {f"extra data {name}": key for name, key in inputs.extra.items()}
+        digests = inputs.model_dump(exclude={"starts", "extra"})
+        digests |= {f"extra data {name}": key for name, key in inputs.extra.items()}
     for path in (run.recipe_path, run.thresholds, run.submission):
         if path.is_file():
-            found[path.name] = sha256(path)
-    return {name: str(value) for name, value in found.items()}
+            digests[path.name] = sha256(path)
+    return {name: str(value) for name, value in digests.items()}
 
 
 def source(competition: Competition) -> str:
-    """Where images come from: the built-in demo by its folder, the challenge by its ids, or from anywhere else."""
+    """Returns where the images come from: `phantom` (the demo), `siim` (the challenge, by its ids) or `other`."""
     if phantom.is_drawn(competition.folder):
         return "phantom"
     return "siim" if all(image.startswith(SIIM) for image in competition.train) else "other"

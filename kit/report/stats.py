@@ -1,4 +1,4 @@
-"""The tables of a data set: the paper's Table 2 (images and masks) and Table 1 (sex × view × finding)."""
+"""Tables of a data set: the paper's Table 2 (images and masks) and Table 1 (sex × view × finding)."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _SEXES = {"F": "Female", "M": "Male"}
 
 
 def overview(competition: Competition) -> pd.Series:
-    """Numbers of images by what their labels say (paper Table 2)."""
+    """Counts images by kind of label (paper Table 2)."""
     strata = pd.Series([labels.stratum(rows) for rows in competition.labels.values()], dtype=str)
     counts = strata.value_counts()
     return pd.Series(
@@ -34,7 +34,7 @@ def overview(competition: Competition) -> pd.Series:
 
 
 def metadata(competition: Competition) -> pd.DataFrame:
-    """Sex and view position of each image, by its DICOM header; files without one are told and left out.
+    """Reads sex and view position from each DICOM header; skips files without a readable header, with a warning.
 
     Returns:
         Columns set (Training, Test), Gender (Female, Male), View Position, positive (None for test images).
@@ -57,15 +57,15 @@ def metadata(competition: Competition) -> pd.DataFrame:
             positive,
         )
 
-    found = list(progress(map_in_order(read, rows), "reading headers", len(rows)))
-    dicom.report_bad([header for header in found if isinstance(header, KitError)], skip_bad=True)
-    known = [header for header in found if not isinstance(header, KitError)]
-    table = pd.DataFrame(known, columns=["set", "Gender", "View Position", "positive"])
+    headers = list(progress(map_in_order(read, rows), "reading headers", len(rows)))
+    dicom.report_bad([header for header in headers if isinstance(header, KitError)], skip_bad=True)
+    readable = [header for header in headers if not isinstance(header, KitError)]
+    table = pd.DataFrame(readable, columns=["set", "Gender", "View Position", "positive"])
     return table.astype({"positive": "boolean"})
 
 
 def breakdown(table: pd.DataFrame, finding: Finding) -> pd.DataFrame:
-    """Images by sex and by view position, with and without finding (paper Table 1); a share in brackets."""
+    """Counts images by sex and by view position, with and without finding, with shares in brackets (paper Table 1)."""
     lines = []
     for name, images in table.groupby("set", sort=False):
         for attribute in ("Gender", "View Position"):
@@ -86,7 +86,7 @@ def breakdown(table: pd.DataFrame, finding: Finding) -> pd.DataFrame:
 
 
 def tables(competition: Competition) -> str:
-    """Both tables as text."""
+    """Formats both tables as text."""
     by_header = breakdown(metadata(competition), competition.finding)
     return f"{overview(competition).to_string()}\n\n{by_header.to_string(index=False)}"
 

@@ -1,4 +1,4 @@
-"""Where a run fails: its Dice in parts of the data, each with its bootstrap interval over patients."""
+"""The Dice of a run in parts of the data, each with a bootstrap interval over patients."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -17,7 +17,7 @@ from kit.thresholds.cross_validation import interval
 AREAS = [1, 2048, 8192, 32768, 2**20 + 1]
 """Bounds of the bands of mask area, in pixels of a 1024×1024 image."""
 AREA_BANDS = ("< 0.2 %", "0.2–0.8 %", "0.8–3 %", "≥ 3 %")
-"""What the bands are called: shares of the image."""
+"""Names of the bands, as shares of the image."""
 AGES = [0, 20, 40, 60, 80, 200]
 AGE_BANDS = ("< 20", "20–39", "40–59", "60–79", "≥ 80")
 GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
@@ -28,20 +28,20 @@ GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "age": lambda table: pd.cut(table.age.astype("Float64"), AGES, right=False, labels=AGE_BANDS),
     "fold": lambda table: table.fold.astype(str),
 }
-"""How the images are parted, by the group's name; an image may be in no part."""
+"""Functions that assign each image to a part of a group, by the group's name; NaN means no part."""
 
 
 def parts(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Group, part and images of each part of each group that has several, in the order of what parts it."""
+    """Yields group, part and images for each part of each group that has at least two parts, in the groups' order."""
     for group, part_of in GROUPS.items():
         column = part_of(table)
         names = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else sorted(column.unique())
-        there = [name for name in names if (column == name).any()]
-        yield from ((group, str(name), table[column == name]) for name in there if len(there) > 1)
+        filled = [name for name in names if (column == name).any()]
+        yield from ((group, str(name), table[column == name]) for name in filled if len(filled) > 1)
 
 
 def mean_interval(table: pd.DataFrame, column: str) -> Interval:
-    """95 % interval of the mean of a column over patients; None of one patient, who tells nothing of others."""
+    """Returns the 95 % interval of a column's mean, over patients; None if there is only one patient."""
     if table.patient_id.nunique() < 2:
         return None
     low, high = interval(table[column].to_numpy(), list(table.patient_id))
@@ -49,7 +49,7 @@ def mean_interval(table: pd.DataFrame, column: str) -> Interval:
 
 
 def breakdown(table: pd.DataFrame) -> list[Part]:
-    """Dice of all images, then of each part of each group."""
+    """Scores all images together, then each part of each group."""
     return [_part(*part) for part in [("all", "all images", table), *parts(table)]]
 
 
@@ -68,30 +68,30 @@ def _part(group: str, part: str, table: pd.DataFrame) -> Part:
 
 
 def draw_intervals(axes: Axes, rows: pd.DataFrame, centre: float) -> tuple[float, float]:
-    """Means with their intervals below each other, a colour a group, beside a line.
+    """Draws means with intervals, one below the other and in one colour per group, beside a vertical line.
 
     Args:
-        rows: Columns group, part, images, mean, low and high; the last two may be missing.
-        centre: Where the line stands.
+        rows: Columns group, part, images, mean, low and high; low and high may be NaN.
+        centre: Position of the line.
 
     Returns:
-        The size that the figure needs.
+        Width and height that the figure needs.
     """
     group = rows.group.ne(rows.group.shift()).cumsum().to_numpy()
-    places = -(np.arange(len(rows)) + 0.6 * (group - 1))
+    heights = -(np.arange(len(rows)) + 0.6 * (group - 1))
     axes.axvline(centre, color=figures.MUTED, linewidth=1, linestyle="--")
-    for place, number, row in zip(places, group, rows.itertuples(), strict=True):
-        axes.hlines(place, row.low, row.high, color=figures.colour(number - 1), linewidth=2.4)
-        axes.plot(row.mean, place, "o", color=figures.colour(number - 1), markersize=6)
-    axes.set_yticks(places, [f"{row.group}: {row.part} ({row.images})" for row in rows.itertuples()])
-    axes.set_ylim(places.min() - 0.7, 0.7)
+    for y, number, row in zip(heights, group, rows.itertuples(), strict=True):
+        axes.hlines(y, row.low, row.high, color=figures.colour(number - 1), linewidth=2.4)
+        axes.plot(row.mean, y, "o", color=figures.colour(number - 1), markersize=6)
+    axes.set_yticks(heights, [f"{row.group}: {row.part} ({row.images})" for row in rows.itertuples()])
+    axes.set_ylim(heights.min() - 0.7, 0.7)
     axes.grid(axis="y", visible=False)
     return 4.7, 0.9 + 0.24 * len(rows)
 
 
 @figures.figure
 def forest(axes: Axes, parts: Sequence[Part], name: str, title: str) -> Drawn:
-    """The Dice of every part with its interval on one scale, beside that of all images."""
+    """Draws the Dice of each part with its interval, and the Dice of all images as a line."""
     whole, *others = parts
     rows = pd.DataFrame([part.model_dump() for part in others]).rename(columns={"dice": "mean"})
     rows["low"], rows["high"] = zip(*(part.interval or (np.nan, np.nan) for part in others), strict=True)
@@ -106,7 +106,7 @@ def forest(axes: Axes, parts: Sequence[Part], name: str, title: str) -> Drawn:
 
 @figures.figure
 def by_area(axes: Axes, cases: Cases) -> Drawn:
-    """Dice of each positive against the area of its truth, with the running median."""
+    """Draws the Dice of each positive image against the area of its truth, with the running median."""
     table = cases.table[cases.positive].sort_values("truth_area")
     share = 100 * table.truth_area / FULL_AREA
     axes.scatter(share, table.dice, s=14, color=figures.colour(0), alpha=0.45, linewidths=0, gid=figures.CASES)

@@ -329,7 +329,7 @@ def test_epochs_without_a_validation_leave_the_line_whole(finished, tmp_path):
 
 def test_an_epoch_that_went_astray_does_not_set_the_axis():
     values = pd.Series([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 900.0])
-    assert learning._robust(values)[1] < 2
+    assert learning._robust_range(values)[1] < 2
 
 
 def test_only_scored_submissions_stand_on_the_leaderboard(finished):
