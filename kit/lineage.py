@@ -1,6 +1,6 @@
-"""What a run was trained as: its recipe and its inputs, which today's must agree with.
+"""What a run was trained with, recipe and inputs, and whether they match today's.
 
-Inputs are the images and labels, the folds, the extra data, and the weights that it started from, each by its content.
+Inputs are hashes of the images and labels, the folds, the extra data and the initial weights.
 """
 
 import re
@@ -19,63 +19,60 @@ from kit.run import Run
 
 _AFTER_TRAINING = {"about", "prevalence", "reported", "source", "tta", "untrained"}
 _AFTER_TRAINING |= {f"threshold.{key}" for key in ("gate", "rule", "smallest_contour", "transfer")}
-_SCORED_BY = ("threshold.binarization", "threshold.removal", "threshold.top", "threshold.candidates")
-"""Keys that a validation's score goes by."""
+_SCORE_KEYS = ("threshold.binarization", "threshold.removal", "threshold.top", "threshold.candidates")
+"""Keys that the scores of validations depend on."""
 
 
 class Inputs(Document):
-    """What `inputs.json` of a run holds."""
+    """Content of the `inputs.json` of a run."""
 
     images: str
     """Hash of all training images and their label rows."""
     folds: str
     """SHA-256 of the fold file."""
     fold_file: Annotated[str, Field(pattern=r"^[^/\x00]+$")]
-    """Its name in `folds/`."""
+    """Name of the fold file in `folds/`."""
     starts: dict[str, str] = Field(default_factory=dict)
-    """SHA-256 of the weights that the folds started from, by what to call them."""
+    """SHA-256 of the initial weights of each fold, by description."""
     extra: dict[str, str] = Field(default_factory=dict)
-    """Hash of each extra data set, by its name: `kit.data.extra.ExtraData.key`."""
+    """Hash of each extra data set (`kit.data.extra.ExtraData.key`), by name."""
 
     def changes(self, other: "Inputs") -> list[str]:
-        """What differs in other inputs, in words; weights and extra data that only one of the two names do not count.
+        """Describes what differs in other inputs.
 
-        So what comes after the training does without the extra data.
+        Weights and extra data count only if both have them: what follows a training does not need the extra data.
         """
-        named = {"images or labels": (self.images, other.images), "folds": (self.folds, other.folds)}
-        for before, after, what in ((self.starts, other.starts, ""), (self.extra, other.extra, "extra data ")):
-            named |= {what + name: (before[name], after[name]) for name in sorted(before.keys() & after.keys())}
-        return [name for name, (before, after) in named.items() if before != after]
+        pairs = {"images or labels": (self.images, other.images), "folds": (self.folds, other.folds)}
+        for before, after, prefix in ((self.starts, other.starts, ""), (self.extra, other.extra, "extra data ")):
+            pairs |= {prefix + name: (before[name], after[name]) for name in sorted(before.keys() & after.keys())}
+        return [name for name, (before, after) in pairs.items() if before != after]
 
 
 def inputs_of(image_keys: Sequence[bytes], fold_file: Path | str) -> Inputs:
-    """What a training on these images and folds is trained on."""
+    """Returns the inputs of a training on these images and folds."""
     fold_file = Path(fold_file)
     return Inputs(images=key_of(*image_keys).hex(), folds=sha256(fold_file), fold_file=fold_file.name)
 
 
 def read_inputs(run: Run) -> Inputs:
-    """What a run was trained on."""
+    """Reads the inputs of a run."""
     remedy = f"it was edited, or is of another version: remove {run.folder} and train again"
     return read_document(run.inputs_path, Inputs, remedy)
 
 
 def extra_data(run: Run) -> list[str]:
-    """Names of the extra data sets that a run was trained on."""
+    """Returns the names of the extra data sets that a run was trained on."""
     return sorted(read_inputs(run).extra) if run.inputs_path.is_file() else []
 
 
-def require_same_recipe(run: Run, wanted: Recipe) -> None:
-    """Checks that a recipe matches the run's.
+def require_same_recipe(run: Run, recipe: Recipe) -> None:
+    """Checks that a recipe would train the same run.
 
     Raises:
-        KitError: there is no run, or they differ in what matters to the training.
+        KitError: there is no run, or a key that affects the training differs.
     """
-    if not run.recipe_path.is_file():
-        raise KitError(f"{run.folder}: is not a run (no recipe.yaml): run `make train` first")
-    before = run.read_recipe()
-    changed = differences(before, wanted, lambda key: may_change(key, before))
-    if changed:
+    trained = run.read_recipe()
+    if changed := differences(trained, recipe, lambda key: may_change(key, trained)):
         raise KitError(
             f"{run.folder}: was trained with other settings ({'; '.join(changed)}): use the same ones, remove "
             f"{run.folder}, or name a new run with SET='name=…'"
@@ -83,7 +80,7 @@ def require_same_recipe(run: Run, wanted: Recipe) -> None:
 
 
 def differences(old: Recipe, new: Recipe, may_differ: Callable[[str], bool]) -> list[str]:
-    """Keys of two recipes that differ, each with both values, but for those that may, such as `threshold.rule`."""
+    """Returns the keys in which two recipes differ, each with both values, except those that `may_differ`."""
     before, after = _flat(old.resolved()), _flat(new.resolved())
     return [
         f"{key}: {before.get(key)} → {after.get(key)}"
@@ -93,13 +90,13 @@ def differences(old: Recipe, new: Recipe, may_differ: Callable[[str], bool]) -> 
 
 
 def may_change(key: str, recipe: Recipe) -> bool:
-    """Whether a key may change in a trained run: nothing that the training left depends on it, or the machine alone.
+    """Whether a key may change in a trained run, because no trained weights depend on it.
 
-    The recipe's own thresholds do where a stage chooses epochs by the score, unless the score has candidates of its
-    own; elsewhere they are metrics alone.
+    Weights depend on the recipe's thresholds if a stage chooses epochs by score. With `threshold.candidates`, the score
+    depends on the candidates instead.
 
     Args:
-        key: Its path, such as `threshold.rule`, or a member's `members.a.threshold.rule`.
+        key: Path of the key, such as `threshold.rule` or, for a member, `members.a.threshold.rule`.
 
     >>> from kit import recipes
     >>> small, sneddy = recipes.load("small"), recipes.load("sneddy")
@@ -109,29 +106,29 @@ def may_change(key: str, recipe: Recipe) -> bool:
     [True, False]
     """
     key = re.sub(r"^members\.[^.]+\.", "", key)
-    if not key.startswith(_SCORED_BY):
+    if not key.startswith(_SCORE_KEYS):
         return key in _AFTER_TRAINING or re.fullmatch(r"stages\.\d+\.(micro_batch|name)", key) is not None
     return not any(
-        stage.goes_by_score and (key.startswith("threshold.candidates") or not part.threshold.candidates)
+        stage.uses_scores and (key.startswith("threshold.candidates") or not part.threshold.candidates)
         for part in recipe.parts()
         for stage in part.stages
     )
 
 
-def check_recipe(run: Run, wanted: Recipe) -> None:
-    """Checks that nothing was trained here by another recipe.
+def check_recipe(run: Run, recipe: Recipe) -> None:
+    """Checks that the run was not trained by another recipe.
 
-    An ensemble may have other members than before, or weigh them otherwise: each is held to its own run's recipe, and
-    the mean of the maps is made again.
+    The members and weights of an ensemble may change: each member is checked against its own run, and the mean of the
+    maps is made again.
     """
-    if _is_begun(run):
+    if _has_begun(run):
         before = run.read_recipe()
-        same = {"weight": before.weight} | ({"members": before.members} if before.members and wanted.members else {})
-        require_same_recipe(run, wanted.model_copy(update=same))
+        same = {"weight": before.weight} | ({"members": before.members} if before.members and recipe.members else {})
+        require_same_recipe(run, recipe.model_copy(update=same))
 
 
 def check_inputs(run: Run, inputs: Inputs) -> None:
-    """Checks that the data and folds are those that the run was trained on."""
+    """Checks that the run was trained on these inputs."""
     if changed := read_inputs(run).changes(inputs):
         raise KitError(
             f"{run.folder}: was trained with other {' and '.join(changed)} than those of today "
@@ -139,29 +136,29 @@ def check_inputs(run: Run, inputs: Inputs) -> None:
         )
 
 
-def begin(run: Run, wanted: Recipe, inputs: Inputs) -> None:
-    """Writes what the run is, or checks it against what it was begun as, once there is an epoch to lose.
+def begin(run: Run, recipe: Recipe, inputs: Inputs) -> None:
+    """Records the recipe and inputs of a run; if an epoch is trained already, checks that they match.
 
     Raises:
-        KitError: another recipe or other data were trained here.
+        KitError: the run was trained with another recipe or on other data.
     """
-    check_recipe(run, wanted)
-    if _is_begun(run):
+    check_recipe(run, recipe)
+    if _has_begun(run):
         check_inputs(run, inputs)
         inputs = inputs.model_copy(update={"starts": read_inputs(run).starts | inputs.starts})
     write_json(run.inputs_path, inputs.model_dump(exclude=None if inputs.extra else {"extra"}))
-    run.record(wanted)
+    run.write_recipe(recipe)
 
 
 def last_weights(run: Run, fold: int, inputs: Inputs) -> Path:
-    """The last weights of a fold, for another recipe to start from.
+    """Returns the last weights of a fold, from which another recipe starts.
 
     Args:
-        run: The other run, which was trained before.
-        inputs: What the run that starts is trained on.
+        run: The run that was trained before.
+        inputs: Inputs of the run that starts.
 
     Raises:
-        KitError: the fold is not trained to its end, or was trained on other data or folds.
+        KitError: the fold is not fully trained, or was trained on other data or folds.
     """
     recipe = run.read_recipe()
     if recipe.members:
@@ -176,7 +173,7 @@ def last_weights(run: Run, fold: int, inputs: Inputs) -> Path:
 
 
 def matching_fold(run: Run, fold: int) -> int:
-    """The fold of a run that a fold of a run on another data set starts from: the same, counted round."""
+    """Returns the fold of `run` from which `fold` of a run on other data starts: the same, modulo the trained folds."""
     last = len(run.read_recipe().stages) - 1
     folds = sorted(number for number, stage in run.finished_stages() if stage == last)
     if not folds:
@@ -184,14 +181,14 @@ def matching_fold(run: Run, fold: int) -> int:
     return folds[fold % len(folds)]
 
 
-def _is_begun(run: Run) -> bool:
-    """Whether there is an epoch to lose, and it is known of what."""
+def _has_begun(run: Run) -> bool:
+    """Whether an epoch is trained, and by which recipe on which inputs is known."""
     begun = any(next(run.folder.rglob(name), None) for name in ("last.ckpt", "weights.safetensors"))
     return begun and run.recipe_path.is_file() and run.inputs_path.is_file()
 
 
 def _flat(value: object, path: str = "") -> dict[str, object]:
-    """The leaves of nested mappings and lists, by their path."""
+    """Returns the leaves of nested mappings and lists, by path."""
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         return {

@@ -75,12 +75,8 @@ class Segmenter(nn.Module):
             self.net.encoder.eval()
         return self
 
-    def freeze_encoder(self, frozen: bool) -> None:
-        """Stops the encoder from learning, or lets it learn again."""
-        self.encoder_frozen = frozen
 
-
-def build(network: Network, pretrained: bool = True) -> Segmenter:
+def build(network: Network, *, pretrained: bool = True) -> Segmenter:
     """Builds the network of a recipe.
 
     Where the environment names a folder of pretrained weights, they are taken from there (`pretrained_name`).

@@ -1,4 +1,4 @@
-"""A run: one recipe on one data set, and where each of its artefacts lies (`runs/NAME/RECIPE/`)."""
+"""A run: one recipe trained on one data set, with the paths of its artefacts (`runs/NAME/RECIPE/`)."""
 
 import re
 from dataclasses import dataclass, field
@@ -12,18 +12,18 @@ from kit.recipes.schema import Recipe
 
 @dataclass(frozen=True)
 class Trained:
-    """All that predicts, whether it lies in a run or in a kernel's bundle."""
+    """Everything needed to predict, from a run or from the bundle of a kernel."""
 
     recipe: Recipe
     weights: dict[str, list[Path]]
-    """Files of the networks to average, by the label of the part of the recipe."""
+    """Files of the networks to average, by label of the recipe's part."""
     thresholds: Path
     stacks: dict[bool, Path] = field(default_factory=dict)
-    """How an ensemble's classifying members are put together, with and without TTA."""
+    """Files that say how the classifying members of an ensemble are stacked, with and without TTA."""
 
 
 class Run:
-    """Paths of a run's artefacts, by its folder."""
+    """Paths of the artefacts in the folder of a run."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -31,9 +31,9 @@ class Run:
         self.inputs_path = self.folder / "inputs.json"  # what it was trained on
         self.thresholds = self.folder / "thresholds.json"  # the rule in use and its parameters
         self.surface = self.folder / "surface.npz"  # mean OOF Dice at each point of that rule's grid
-        self.submission = self.folder / "submission.csv"  # the masks of the test images, as the competition takes them
-        self.model = self.folder / "model.safetensors"  # all that it predicts with as one file, to share
-        self.log = self.folder / "log.txt"  # what the verbs said
+        self.submission = self.folder / "submission.csv"  # masks of the test images, in the competition's format
+        self.model = self.folder / "model.safetensors"  # everything needed to predict, as one file to share
+        self.log = self.folder / "log.txt"  # log of all verbs
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and self.folder == other.folder
@@ -42,106 +42,107 @@ class Run:
         return hash(self.folder)
 
     def stage(self, fold: int, number: int) -> Path:
-        """Folder of stage `number` (from 0; the folder counts from 1) of a fold."""
+        """Folder of a stage of a fold; `number` counts from 0, the name of the folder from 1."""
         return self.folder / f"fold{fold}" / f"stage{number + 1}"
 
     def weights(self, fold: int, number: int) -> Path:
-        """The weights that a stage leaves and the next starts from; of several networks those of the best."""
+        """Weights with which a stage ends and the next stage starts; if there are several networks, the best."""
         return self.stage(fold, number) / "weights.safetensors"
 
     def stage_weights(self, fold: int, number: int) -> list[Path]:
-        """All weights that a stage has left, to average the predictions of."""
-        found = self.stage(fold, number).glob("weights*.safetensors")
-        return sorted(path for path in found if re.fullmatch(r"weights(-\d+)?", path.stem))
+        """Returns the weights of all networks of a stage, whose predictions are averaged."""
+        paths = self.stage(fold, number).glob("weights*.safetensors")
+        return sorted(path for path in paths if re.fullmatch(r"weights(-\d+)?", path.stem))
 
     def final_weights(self, recipe: Recipe) -> list[Path]:
-        """The weights of each trained fold's last stage, one or several a fold.
+        """Returns the weights of the last stage of each trained fold, one or several files per fold.
 
         Raises:
-            KitError: no fold has been trained to its end, or the run is an ensemble.
+            KitError: no fold is fully trained, or the run is an ensemble.
         """
         if recipe.members:
             members = ", ".join(f"{self.folder.name}/{name}" for name in recipe.members)
             raise KitError(f"{self.folder}: is an ensemble: its weights are those of {members}")
         last = f"stage{len(recipe.stages)}"
-        found = [
+        weights = [
             path
             for fold, number in self.finished_stages()
             if number == len(recipe.stages) - 1
             for path in self.stage_weights(fold, number)
         ]
-        if not found:
+        if not weights:
             raise KitError(f"{self.folder}: no fold is trained to the end of {last}: run `make train` first")
         predicted = {path.stem.split("-")[0] for path in self.folder.glob("oof/fold*.npy")}
-        for lacking in sorted(predicted - {path.parents[1].name for path in found}):
-            raise KitError(f"{self.folder / lacking / last}: its weights are missing: run `make train` again")
-        return found
+        for fold_name in sorted(predicted - {path.parents[1].name for path in weights}):
+            raise KitError(f"{self.folder / fold_name / last}: its weights are missing: run `make train` again")
+        return weights
 
     def trained(self, recipe: Recipe) -> Trained:
-        """All that the run predicts with.
+        """Returns everything that the run predicts with.
 
         Raises:
-            KitError: a part is not trained to its end, or no thresholds were chosen.
+            KitError: a part is not fully trained, or no thresholds were chosen.
         """
         weights = {part.label: self.part(part).final_weights(part) for part in recipe.parts()}
         if not is_file_or_raise(self.thresholds):
             raise KitError(f"{self.folder}: is not trained to its thresholds: run `make train` first")
-        return Trained(recipe, weights, self.thresholds, {tta: self.stack(tta) for tta in (True, False)})
+        return Trained(recipe, weights, self.thresholds, {tta: self.stack(tta=tta) for tta in (True, False)})
 
-    def oof(self, fold: int, tta: bool = True, role: str = "segment") -> Path:
-        """Out-of-fold predictions of a fold's validation part: maps, or for `classify` a probability an image."""
-        return self.folder / "oof" / f"fold{fold}{_kind(role)}{_suffix(tta)}.npy"
+    def oof(self, fold: int, *, tta: bool = True, role: str = "segment") -> Path:
+        """Out-of-fold predictions of a fold's validation images: maps, or with `classify` one probability per image."""
+        return self.folder / "oof" / f"fold{fold}{_kind(role)}{_suffix(tta=tta)}.npy"
 
     def predicted_folds(self) -> list[int]:
-        """The folds that have out-of-fold maps, ascending."""
-        found = [path.stem.removeprefix("fold") for path in self.folder.glob("oof/fold*.npy")]
-        return sorted(int(number) for number in found if number.isdecimal())
+        """Returns the folds with out-of-fold maps, ascending."""
+        numbers = [path.stem.removeprefix("fold") for path in self.folder.glob("oof/fold*.npy")]
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
     def is_predicted(self, part: Recipe, fold: int) -> bool:
-        """Whether a part of the recipe, or the recipe itself, has a fold's OOF predictions, with TTA and without."""
-        return all(self.part(part).oof(fold, tta, part.role).is_file() for tta in (True, False))
+        """Whether the OOF predictions of a fold exist, with and without TTA, for a part of the recipe or the whole."""
+        return all(self.part(part).oof(fold, tta=tta, role=part.role).is_file() for tta in (True, False))
 
     def is_trained(self, recipe: Recipe, fold: int) -> bool:
-        """Whether every part of the recipe has a fold's last weights and its OOF predictions."""
+        """Whether every part of the recipe has the last weights and the OOF predictions of a fold."""
         return all(
             self.part(part).weights(fold, len(part.stages) - 1).is_file() and self.is_predicted(part, fold)
             for part in recipe.parts()
         )
 
-    def test(self, tta: bool = True, role: str = "segment") -> Path:
-        """Predictions of the test images: maps, or for `classify` a probability an image."""
-        return self.folder / f"test{_kind(role)}{_suffix(tta)}.npy"
+    def test(self, *, tta: bool = True, role: str = "segment") -> Path:
+        """Predictions of the test images: maps, or with `classify` one probability per image."""
+        return self.folder / f"test{_kind(role)}{_suffix(tta=tta)}.npy"
 
-    def stack(self, tta: bool = True) -> Path:
-        """How an ensemble's classifying members are put together."""
-        return self.folder / f"stack{_suffix(tta)}.json"
+    def stack(self, *, tta: bool = True) -> Path:
+        """File that says how the classifying members of an ensemble are stacked."""
+        return self.folder / f"stack{_suffix(tta=tta)}.json"
 
     def part(self, part: Recipe) -> "Run":
-        """The run of a part of the recipe: a member's lies in a folder of its own, any other is the run itself."""
+        """Returns the run of a part of the recipe: a subfolder for a member, otherwise the run itself."""
         return Run(self.folder / part.label) if "/" in part.name else self
 
-    def rule(self, name: str, tta: bool = True) -> Path:
-        """Folder of what the threshold search found for one rule."""
-        return self.folder / "thresholds" / f"{name}{_suffix(tta)}"
+    def rule(self, name: str, *, tta: bool = True) -> Path:
+        """Folder with the results of the threshold search for one rule."""
+        return self.folder / "thresholds" / f"{name}{_suffix(tta=tta)}"
 
     def finished_stages(self) -> list[tuple[int, int]]:
-        """(fold, stage number) of every stage that is trained to its end, in order."""
-        found = (path.relative_to(self.folder) for path in self.folder.glob("fold*/stage*/weights.safetensors"))
-        named = (re.fullmatch(r"fold(\d+)/stage(\d+)/.*", path.as_posix()) for path in found)  # not a copy of a fold
-        return sorted((int(match[1]), int(match[2]) - 1) for match in named if match)
+        """Returns (fold, stage number) of every fully trained stage, in order."""
+        paths = (path.relative_to(self.folder) for path in self.folder.glob("fold*/stage*/weights.safetensors"))
+        # Other names are copies that a person made.
+        matches = (re.fullmatch(r"fold(\d+)/stage(\d+)/.*", path.as_posix()) for path in paths)
+        return sorted((int(match[1]), int(match[2]) - 1) for match in matches if match)
 
     def read_recipe(self) -> Recipe:
-        """The recipe of the run.
+        """Reads the recipe of the run.
 
         Raises:
-            KitError: the folder holds no run.
+            KitError: the folder is not a run.
         """
         if not is_file_or_raise(self.recipe_path):
-            raise KitError(f"{self.folder}: is not a run (no recipe.yaml): train it first")
+            raise KitError(f"{self.folder}: is not a run (no recipe.yaml): run `make train` first")
         return recipes.load(self.recipe_path)
 
-    def record(self, recipe: Recipe) -> None:
-        """Writes a recipe as the run's, which it is but for keys that are read after the training."""
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Writes the recipe of the run."""
         write_text(self.recipe_path, recipe.dump())
 
 
@@ -149,5 +150,5 @@ def _kind(role: str) -> str:
     return "-image" if role == "classify" else ""
 
 
-def _suffix(tta: bool) -> str:
+def _suffix(*, tta: bool) -> str:
     return "" if tta else "-plain"

@@ -75,14 +75,14 @@ def _results(competition: Competition, run: Run) -> Iterator[tuple[np.ndarray, n
     """Pixels, truth, and the out-of-fold masks by the recipe's rule and by that in use, of some positives."""
     recipe = run.read_recipe()
     own, in_use = rules.fixed(recipe.threshold, gated=recipe.is_gated), thresholds_file.read(run.thresholds).rule
-    folds = {i: fold for fold in run.predicted_folds() for i in maps.read_ids(run.oof(fold, recipe.tta))}
+    folds = {i: fold for fold in run.predicted_folds() for i in maps.read_ids(run.oof(fold, tta=recipe.tta))}
     for image in _spread(competition, [image for image in folds if competition.labels[image]]):
         fixed, chosen = (_mask(competition, run, recipe, rule, folds[image], image) for rule in (own, in_use))
         yield _pixels(competition, image), _truth(competition, image), fixed, chosen
 
 
 def _mask(competition: Competition, run: Run, recipe: Recipe, rule: Rule, fold: int, image: str) -> np.ndarray:
-    paths = run.oof(fold, recipe.tta), run.oof(fold, recipe.tta, "classify")
+    paths = run.oof(fold, tta=recipe.tta), run.oof(fold, tta=recipe.tta, role="classify")
     return dict(stored_masks(rule, *paths, competition.shapes, [image]))[image]
 
 

@@ -155,7 +155,7 @@ class RunScores:
         shape = self.competition.shapes
         truth_of = partial(_truth, labels, shape)
         places = [run.test] if test else [partial(run.oof, fold) for fold in run.predicted_folds()]
-        answers = [place(tta, "classify") for place in places]
+        answers = [place(tta=tta, role="classify") for place in places]
         pairs = zip(files, answers, strict=True)
         return pd.concat([score(rule, file, answer, shape, truth_of) for file, answer in pairs])
 
@@ -185,7 +185,7 @@ class RunScores:
         solution = self._solution if test else None
         if test and solution is None:
             return "no solution.csv"
-        files = [run.test(tta)] if test else [run.oof(fold, tta) for fold in run.predicted_folds()]
+        files = [run.test(tta=tta)] if test else [run.oof(fold, tta=tta) for fold in run.predicted_folds()]
         chosen_on = [name for name in thresholds_file.read(run.thresholds).hashes if FOLD.fullmatch(name)]
         if not all(file.is_file() for file in files) or len(files) < (1 if test else max(1, len(chosen_on))):
             return "not predicted"

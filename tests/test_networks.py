@@ -157,14 +157,14 @@ def test_the_winners_decoders_have_the_widths_of_his(number):
 
 def test_a_frozen_encoder_learns_nothing_and_keeps_its_statistics():
     network = networks.build(SMALL)
-    network.freeze_encoder(True)
+    network.encoder_frozen = True
     network.train()
     before = {name: tensor.clone() for name, tensor in network.net.encoder.state_dict().items()}
     network(torch.rand(2, 1, 32, 32) * 255)[0].mean().backward()
     assert all(parameter.grad is None for parameter in network.net.encoder.parameters())
     assert any(parameter.grad is not None for parameter in network.net.decoder.parameters())
     assert all((before[name] == tensor).all() for name, tensor in network.net.encoder.state_dict().items())
-    network.freeze_encoder(False)
+    network.encoder_frozen = False
     network.train()
     network(torch.rand(2, 1, 32, 32) * 255)[0].mean().backward()
     assert all(parameter.grad is not None for parameter in network.net.encoder.parameters())

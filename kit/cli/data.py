@@ -132,7 +132,7 @@ def print_stats(*, data: Data = DEMO, allow_missing: AllowMissing = False) -> No
 
     workspace = Workspace()
     workspace.draw_demo(data)
-    say(stats.tables(workspace.open_data(data, allow_missing)))
+    say(stats.tables(workspace.open_data(data, allow_missing=allow_missing)))
 
 
 @verb(app, "folds", ["kit folds", "kit folds --data ../siim --folds 5 --seed 1"])

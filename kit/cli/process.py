@@ -21,7 +21,7 @@ from kit.cli import make
 from kit.cli.app import CALL, app
 from kit.cli.spelling import spelled
 from kit.core.distributed import JOB, lost_process
-from kit.core.errors import KitError, of_system
+from kit.core.errors import KitError, from_system
 from kit.core.progress import Console
 
 _KINDS = {"valid integer": "a whole number", "valid number": "a number"}
@@ -55,7 +55,7 @@ def main(program: typer.Typer = app, name: str = "kit") -> None:
     except (KitError, OSError, MemoryError) as error:
         if logger.isEnabledFor(logging.DEBUG):
             logging.getLogger(__name__).debug("where it came from:", exc_info=True)
-        message = str(error if isinstance(error, KitError) else of_system(error))
+        message = str(error if isinstance(error, KitError) else from_system(error))
         print(f"kit: {spelled(message)}", file=sys.stderr)
         code = 2
     except RuntimeError as error:

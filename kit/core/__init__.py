@@ -1,1 +1,1 @@
-"""What every room stands on: errors, files, progress, resumable arrays, processes."""
+"""Foundations of all other packages: errors, files, progress, resumable arrays, processes."""

@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files: read as data alone, written whole."""
+"""Arrays in .npy and .npz files: never unpickled, never half-written."""
 
 import io
 import threading
@@ -12,15 +12,15 @@ from kit.core.errors import KitError, printable
 from kit.core.files import opened, write_bytes
 
 _PARSING = threading.Lock()
-"""Python 3.11 counts the depth of all threads' parsing as one, and may fail where two parse a header at once."""
+"""Python 3.11 counts the parsing depth of all threads together, and may fail if two parse a header at once."""
 
 
 def open_array(path: Path | str, mode: Literal["r", "r+"] = "r") -> np.memmap:
     """Memory-maps the array of a .npy file."""
-    with opened(path):  # refuses what is no file
+    with opened(path):  # raises unless it is a readable file
         pass
     try:
-        with _PARSING, np.errstate(over="ignore"):  # of a shape that cannot be
+        with _PARSING, np.errstate(over="ignore"):  # from an impossible shape
             return np.lib.format.open_memmap(path, mode)
     except Exception as error:  # numpy parses the header as Python
         raise KitError(
@@ -28,30 +28,30 @@ def open_array(path: Path | str, mode: Literal["r", "r+"] = "r") -> np.memmap:
         ) from error
 
 
-def read_arrays(path: Path | str, *wanted: str) -> dict[str, np.ndarray]:
-    """The arrays of a .npz file by their names."""
+def read_arrays(path: Path | str, *required: str) -> dict[str, np.ndarray]:
+    """Reads the arrays of a .npz file, by name, and checks that it has the required ones."""
     remedy = "remove it and run `make thresholds` again"
     try:
         with opened(path) as handle, np.load(handle, allow_pickle=False) as content:
-            found = {name: content[name] for name in content.files}
+            arrays = {name: content[name] for name in content.files}
     except KitError:
         raise
-    except Exception as error:  # of a broken archive, or of an array in it
+    except Exception as error:  # from the archive or from an array in it
         raise KitError(f"{printable(path)}: is not a .npz file of numbers: {remedy}") from error
-    if missing := sorted(set(wanted) - found.keys()):
+    if missing := sorted(set(required) - arrays.keys()):
         raise KitError(f"{printable(path)}: lacks {', '.join(missing)}: {remedy}")
-    return found
+    return arrays
 
 
 def save_array(path: Path | str, array: np.ndarray) -> None:
-    """Writes an array that fits into memory as .npy."""
-    content = io.BytesIO()  # numpy's own writing to a full disk does not say why it fails
+    """Writes an array as .npy, buffered in memory."""
+    content = io.BytesIO()  # numpy itself does not say why writing to a full disk fails
     np.save(content, array, allow_pickle=False)
     write_bytes(path, content.getvalue())
 
 
 def save_arrays(path: Path | str, **arrays: np.ndarray) -> None:
-    """Writes several arrays as one compressed .npz: by the fastest level, for numpy's takes several times as long."""
+    """Writes arrays as one .npz, at the fastest compression level: numpy's default takes several times as long."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():

@@ -1,4 +1,4 @@
-"""Functions that numba compiles, kept for the next process where there is a folder to keep them in."""
+"""Compilation by numba, cached on the disk where possible."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -9,16 +9,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(**options: Any) -> Callable[[F], F]:
-    """Decorates a function that numba compiles when it is first called.
+    """Decorates a function to be compiled by numba at its first call.
 
-    The machine code is kept beside the package or in the user's cache; where neither can be written, as in a container
-    with a read-only file system, each process compiles anew.
+    The machine code is cached beside the package or in the user's cache folder. If neither can be written, as in a
+    container with a read-only file system, each process compiles again.
     """
 
     def decorate(function: F) -> F:
         try:
             return njit(cache=True, **options)(function)
-        except RuntimeError:  # numba found no folder for its cache
+        except RuntimeError:  # numba found no writable cache folder
             return njit(**options)(function)
 
     return decorate

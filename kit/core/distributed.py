@@ -1,4 +1,4 @@
-"""The processes that share a piece of work."""
+"""Processes that share the work of one command."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,32 +7,30 @@ from typing import TypeVar
 T = TypeVar("T")
 
 JOB = "KIT_JOB"
-"""Environment variable of a process that another one started for a part of its work, and that speaks for both."""
+"""Environment variable that marks a worker process: only its parent process reports to the user."""
 PRETRAINED = "KIT_PRETRAINED"
-"""Environment variable: folder of the weights that networks start from, for a machine without internet; see
-`networks.build`."""
+"""Environment variable: folder of pretrained weights, for a machine without internet; see `networks.build`."""
 STAND_INS = "KIT_STAND_INS"
-"""Environment variable: path of a JSON object {SHA-256 of a file here: SHA-256 of the original that it replaces}. So
-what was made from the originals stays current on Kaggle, where the images lie in other files; see
-`store.content_of`."""
+"""Environment variable: path of a JSON object {SHA-256 of a local file: SHA-256 of the original}. Results made from
+the originals stay current on Kaggle, where the images are in other files; see `store.content_of`."""
 
 
 @dataclass(frozen=True)
 class Team:
-    """This process among those that were started together."""
+    """This process and its rank in a group of processes."""
 
     rank: int
     world: int
     barrier: Callable[[], object]
-    """Returns when every process has come to it."""
+    """Blocks until every process of the group has called it."""
 
     @property
     def first(self) -> bool:
-        """Whether this process writes what is written once."""
+        """Whether this process writes the files that the group shares."""
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's part of the items.
+        """Returns the items that this process works on.
 
         >>> Team(1, 3, lambda: None).share("abcdefg")
         'be'
@@ -41,12 +39,12 @@ class Team:
 
 
 def lost_process(error: BaseException) -> bool:
-    """Whether an error says that another process of the team is gone: the libraries say so in words alone.
+    """Whether an error means that another process of the group has died; libraries say so only in the message.
 
     >>> lost_process(RuntimeError("[pair.cc:538] Connection closed by peer [127.0.0.1]:5000"))
     True
     """
-    return any(words in str(error) for words in _LOST)
+    return any(phrase in str(error) for phrase in _LOST)
 
 
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL communicator was aborted")

@@ -1,7 +1,7 @@
 """Errors caused by user input or the machine, each in one line.
 
-Whatever reads a file raises a KitError where it is missing, broken or not what it should be, and whatever writes one
-where that fails: docstrings name only what else is refused.
+Every function that reads a file raises a KitError if the file is missing or broken, and every function that writes one
+if writing fails; docstrings list only other errors.
 """
 
 import errno
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
-_ADVICE = {
+_EXPLANATIONS = {
     errno.ENOSPC: "the disk is full: make room, then run the same command again",
     errno.EDQUOT: "your disk quota is used up: make room, then run the same command again",
     errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows: raise the limit, then run again",
@@ -30,12 +30,12 @@ _ADVICE = {
 class KitError(ValueError):
     """An error caused by user input or the machine: one line of what is wrong, where, and what to do next.
 
-    `cli` prints it without a traceback and exits with 2. Every other exception is a bug of ours.
+    `cli` prints it without a traceback and exits with 2. Any other exception is a bug.
     """
 
 
 def printable(text: object) -> str:
-    r"""The text with undecodable bytes of file names, and control characters, written as escapes.
+    r"""Returns the text with control characters and undecodable bytes of file names escaped.
 
     >>> print(printable("a\udcffb\tc"))
     a\udcffb\tc
@@ -45,7 +45,7 @@ def printable(text: object) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun.
+    """Formats a number with its noun.
 
     >>> counted(1, "image"), counted(0, "image")
     ('1 image', '0 images')
@@ -54,43 +54,43 @@ def counted(number: int, noun: str) -> str:
 
 
 def advice(error: OSError) -> str:
-    """What an error of the operating system means, and what to do about it."""
-    return _ADVICE.get(error.errno or 0) or printable(error.strerror or error)
+    """Explains an error of the operating system, and what to do about it."""
+    return _EXPLANATIONS.get(error.errno or 0) or printable(error.strerror or error)
 
 
 def unwritable(path: Path | str, error: OSError) -> KitError:
-    """The error of a file or folder that cannot be written."""
+    """Returns the error for a file or folder that cannot be written."""
     return KitError(f"{printable(path)}: cannot be written: {advice(error)}")
 
 
 def unreadable(path: Path | str, error: OSError) -> KitError:
-    """The error of a file that cannot be read."""
+    """Returns the error for a file that cannot be read."""
     return KitError(f"{printable(path)}: cannot be read: {advice(error)}")
 
 
 def system_error(error: BaseException) -> OSError | None:
-    """The operating system's error that an exception is, or was raised because of; None where there is none.
+    """Returns the first error of the operating system in an exception's chain of causes, or None.
 
-    Libraries hide it: `torch.save` on a full disk ends in a RuntimeError about its archive.
+    Libraries hide such errors: `torch.save` on a full disk raises a RuntimeError about its archive.
     """
     link: BaseException | None = error
-    while link is not None:  # Python lets no chain lead back to its start
-        if isinstance(link, OSError) and link.errno in _ADVICE:
+    while link is not None:  # Python keeps these chains free of cycles
+        if isinstance(link, OSError) and link.errno in _EXPLANATIONS:
             return link
         link = link.__cause__ or link.__context__
     return None
 
 
-def of_system(error: OSError | MemoryError) -> KitError:
-    """An error of the operating system that nothing else has explained, as one line."""
+def from_system(error: OSError | MemoryError) -> KitError:
+    """Turns an error of the operating system that was not handled anywhere into a KitError."""
     if isinstance(error, MemoryError):
-        return KitError(_ADVICE[errno.ENOMEM])
-    named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-    return KitError(f"{printable(named)}: {advice(error)}" if named else advice(error))
+        return KitError(_EXPLANATIONS[errno.ENOMEM])
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    return KitError(f"{printable(path)}: {advice(error)}" if path else advice(error))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of an error's line: the known word nearest to `word`, or nothing where none is near.
+    """Suggests the known word closest to `word`, as the end of a message; empty if none is close.
 
     >>> did_you_mean("resnet43", ["resnet34", "se_resnext50_32x4d"])
     '; did you mean resnet34?'

@@ -1,6 +1,6 @@
-"""Files that are never half-written, and their identity.
+"""Files that are never half-written, and their hashes.
 
-A reader sees the old file or the new one, whatever happens to the writer: everything is written to a temporary file
+A reader sees either the old or the new file, whatever happens to the writer: content is written to a temporary file
 beside the target, flushed to the disk and renamed over it.
 """
 
@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 
 
 def is_file_or_raise(path: Path | str) -> bool:
-    """Whether a file lies at `path`.
+    """Whether there is a file at `path`.
 
     Raises:
-        KitError: something else than a file has its name, or that cannot be told.
+        KitError: there is something other than a file, or the path cannot be examined.
     """
     try:
         mode = os.stat(path).st_mode
@@ -45,41 +45,37 @@ def is_file_or_raise(path: Path | str) -> bool:
 
 @contextmanager
 def opened(path: Path | str) -> Iterator[io.BufferedReader]:
-    """A file, open for reading.
+    """Opens a file for reading.
 
     Raises:
-        KitError: it is missing, no file, or cannot be read, now or while the block reads it.
+        KitError: the file is missing, is not a file, or cannot be read, now or later in the block.
     """
     try:
         with open(path, "rb") as handle:
             yield handle
     except OSError as error:
-        if error.filename not in (None, os.fspath(path)):  # of another file
+        if error.filename not in (None, os.fspath(path)):  # an error of another file
             raise
         raise unreadable(path, error) from error
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """The content of a file."""
+    """Reads a file."""
     with opened(path) as handle:
         return handle.read()
 
 
 def read_text(path: Path | str) -> str:
-    """The content of a file as text."""
+    """Reads a text file."""
     try:
         return read_bytes(path).decode()
     except UnicodeDecodeError as error:
-        raise KitError(f"{printable(path)}: is not a text ({error}): fetch or write it again") from None
+        raise KitError(f"{printable(path)}: is not UTF-8 text ({error}): fetch or write it again") from None
 
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Names the file or folder that the block writes where the system refuses.
-
-    Raises:
-        KitError: it cannot be written.
-    """
+    """Turns an OSError in the block into a KitError: the file or folder at `path` cannot be written."""
     try:
         yield
     except OSError as error:
@@ -88,20 +84,20 @@ def writing(path: Path | str) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; what was written there takes its place when the block ends well.
+    """Yields a temporary path beside `path`; the file written there replaces `path` when the block succeeds.
 
-    The folder is made when missing, and what a killed writer has left is overwritten. When the block raises, `path` is
-    left as it was.
+    The folder is made if missing, and leftovers of a killed writer are overwritten. If the block raises, `path` stays
+    as it was.
 
     Raises:
-        KitError: something else than a file lies there, or it cannot be written, whichever step fails.
+        KitError: there is something other than a file, or any step of writing fails.
     """
     path = Path(path)
     temporary = _temporary(path)
     try:
         is_file_or_raise(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _held(temporary, temporary.touch):
+        with _claimed(temporary, temporary.touch):
             try:
                 yield temporary
                 with open(temporary, "rb") as handle:
@@ -113,33 +109,33 @@ def replacing(path: Path | str) -> Iterator[Path]:
                 raise
             _sync_folder(path.parent)
     except Exception as error:
-        reason = None if isinstance(error, KitError) else system_error(error)
-        # A file that the block reads has an error of its own.
-        if reason is None or reason.filename not in (None, str(temporary), str(path), str(path.parent)):
+        cause = None if isinstance(error, KitError) else system_error(error)
+        # Errors of files that the block reads pass unchanged.
+        if cause is None or cause.filename not in (None, str(temporary), str(path), str(path.parent)):
             raise
-        raise unwritable(path, reason) from error
+        raise unwritable(path, cause) from error
 
 
 @contextmanager
 def replacing_folder(path: Path | str) -> Iterator[Path]:
-    """Gives a temporary folder beside `path`; it takes the place of the folder `path` when the block ends well."""
+    """Yields a temporary folder beside `path`, which replaces the folder `path` when the block succeeds."""
     path = Path(path)
-    path = path.resolve() if path.is_symlink() else path  # its folder may lie on another disk
+    path = path.resolve() if path.is_symlink() else path  # a link may lead to another disk
     temporary = _temporary(path)
     new, old = temporary / "new", temporary / "old"
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _held(temporary, lambda: temporary.mkdir(exist_ok=True)):
+        with _claimed(temporary, lambda: temporary.mkdir(exist_ok=True)):
             try:
-                for left in temporary.iterdir():  # by a writer that was killed
-                    shutil.rmtree(left)
+                for leftover in temporary.iterdir():  # of a killed writer
+                    shutil.rmtree(leftover)
                 new.mkdir()
                 yield new
                 try:
                     if path.exists():
                         path.rename(old)
                     new.rename(path)
-                except BaseException:  # an interrupt, too: what lies beside goes at the end
+                except BaseException:  # also an interrupt
                     if old.exists() and not path.exists():
                         old.rename(path)
                     raise
@@ -148,18 +144,17 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    """Where what becomes `path` is written."""
     return path.with_name(f".{path.name}.tmp")
 
 
 @contextmanager
-def _held(temporary: Path, make: Callable[[], object]) -> Iterator[None]:
-    """Makes a temporary file or folder, or takes over what a killed writer has left; waits for a living writer."""
+def _claimed(temporary: Path, make: Callable[[], object]) -> Iterator[None]:
+    """Makes and locks a temporary file or folder; takes over a killed writer's, and waits for a running writer."""
     while True:
         make()
         with suppress(FileNotFoundError):  # another writer has renamed or removed it
             handle = os.open(temporary, os.O_RDONLY)
-            with suppress(OSError):  # there are disks that know no locks
+            with suppress(OSError):  # not every file system has locks
                 fcntl.flock(handle, fcntl.LOCK_EX)
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(handle), os.stat(temporary)):
@@ -173,16 +168,16 @@ def _held(temporary: Path, make: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path | str, busy: str | None = None) -> Iterator[None]:
-    """Keeps every other process from `path` while the block runs, by a hidden lock file beside it.
+    """Holds a lock on `path` while the block runs, by a hidden lock file beside it.
 
-    The lock ends with the process, however that ends. On a file system without locks a warning takes its place.
+    A process that dies releases its locks. On a file system without locks, a warning is logged instead.
 
     Args:
-        path: What the block makes.
-        busy: What to say where another process holds it; None: wait for that process to finish.
+        path: File or folder that the block makes.
+        busy: Error message if another process holds the lock; None: wait for that process.
 
     Raises:
-        KitError: another process holds it, or the folder cannot be written.
+        KitError: another process holds the lock, or the folder cannot be written.
     """
     path = Path(path)
     lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
@@ -198,7 +193,7 @@ def locked(path: Path | str, busy: str | None = None) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
             raise unwritable(path, error) from None
-        log.warning("%s: the file system knows no locks: let no two commands run there at once", printable(path.parent))
+        log.warning("%s: the file system has no locks: never run two commands there at once", printable(path.parent))
     try:
         yield
     finally:
@@ -206,59 +201,59 @@ def locked(path: Path | str, busy: str | None = None) -> Iterator[None]:
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
-    """Writes these bytes."""
+    """Writes a file."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Writes `text` as UTF-8 with its line ends as they are."""
+    """Writes a file as UTF-8 text, without changing line ends."""
     write_bytes(path, text.encode())
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Writes a table, as a whole or not at all."""
+    """Writes a table as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     write_text(path, text.getvalue())
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Writes `value` as indented JSON, a final newline included. NaN and infinity are refused."""
+    """Writes a value as indented JSON with a final newline; raises a ValueError for NaN and infinity."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path | str) -> Any:
-    """The value in a JSON file."""
+    """Reads a JSON file."""
     content = read_bytes(path)
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        what = f"{path}: is not JSON ({printable(error)})"
-        raise KitError(f"{what}: remove it and run the command that writes it") from None
+        remedy = "remove it and run the command that writes it"
+        raise KitError(f"{path}: is not JSON ({printable(error)}): {remedy}") from None
 
 
 def copy(source: Path | str, target: Path | str) -> None:
-    """Copies a file's bytes over `target`."""
+    """Copies a file to `target`, replacing any file there."""
     with opened(source) as content, replacing(target) as temporary, open(temporary, "wb") as handle:
         shutil.copyfileobj(content, handle)
 
 
 def set_aside(path: Path) -> None:
-    """Renames a file to `NAME.previous.SUFFIX`, so that a failure does not leave an old answer that looks fresh."""
+    """Renames a file to `NAME.previous.SUFFIX`, so that an old result does not pass for the result of a failed run."""
     if is_file_or_raise(path):
         with writing(path):
             os.replace(path, path.with_name(f"{path.stem}.previous{path.suffix}"))
 
 
 def sha256(path: Path | str) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with opened(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:
-    """Brings a rename to the disk, where the file system can; some know no flushing of folders."""
+    """Flushes a rename to the disk, if the file system can flush folders."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

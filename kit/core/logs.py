@@ -1,4 +1,4 @@
-"""The file that a verb's words are kept in."""
+"""The log file of a run."""
 
 import logging
 import sys
@@ -9,10 +9,10 @@ from kit.core.files import is_file_or_raise, writing
 
 
 class LogFile(logging.FileHandler):
-    """Appends to a log file with the time of each line; reports a disk that refuses, where logging would only print it.
+    """Appends lines to a file, each with its time; raises on write errors, which logging would only print.
 
     Raises:
-        KitError: something else than a file lies there, or it cannot be written, now or by a later line.
+        KitError: the path is not a file, or cannot be written, now or by a later line.
     """
 
     def __init__(self, path: Path) -> None:

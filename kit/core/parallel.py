@@ -1,4 +1,4 @@
-"""Work side by side in threads, in order, with a bounded number of results in memory."""
+"""Work in threads, with results in order and a bounded number of them in memory."""
 
 import itertools
 import os
@@ -15,31 +15,31 @@ R = TypeVar("R")
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> list[str]:
-    """The GPUs that this process may use, each as CUDA_VISIBLE_DEVICES names it alone."""
-    import torch  # takes seconds, and most verbs do without
+    """Returns the GPUs that this process may use, each as a value of CUDA_VISIBLE_DEVICES."""
+    import torch  # takes seconds, and most verbs do not need it
 
-    count, given = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
-    return [name.strip() for name in given.split(",")][:count] if given else [str(number) for number in range(count)]
+    count, visible = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [gpu.strip() for gpu in visible.split(",")][:count] if visible else list(map(str, range(count)))
 
 
 WORKERS = min(8, cores())
-"""Threads; decoding, hashing and array arithmetic release the interpreter's lock."""
+"""Number of threads; decoding, hashing and array arithmetic release the interpreter lock."""
 
 
 def map_in_order(
     function: Callable[[T], R], items: Iterable[T], workers: int = WORKERS, ahead: int | None = None
 ) -> Iterator[R]:
-    """The results of `function` for each item, in order.
+    """Yields the results of `function` for each item, in order.
 
     Args:
-        function: Called from threads. What it raises is raised here, in its turn.
-        items: Taken one at a time, in the caller's thread.
-        ahead: How many items are taken ahead of the caller; None: as many as there are workers.
+        function: Called in threads; its exceptions are raised in place of its results.
+        items: Consumed one at a time, in the caller's thread.
+        ahead: Number of items that are consumed ahead of the caller; default: one for each worker.
 
     >>> list(map_in_order(str.upper, "abc"))
     ['A', 'B', 'C']
@@ -65,29 +65,29 @@ def batches(
     what: str,
     unreadable: Callable[[int, KitError], None],
 ) -> Generator[tuple[list[int], list[Any]]]:
-    """Reads `count` images batch by batch; the next batch is read in threads while the caller works on this one.
+    """Reads images in batches; threads read the next batch while the caller works on the current one.
 
     Args:
-        read: The i-th image; called from threads. It raises a KitError where the image cannot be read.
-        unreadable: Takes the index and the error of an image that cannot be read; it is left out of its batch.
+        read: Reads the image at an index; called in threads. Raises a KitError if the image cannot be read.
+        unreadable: Called with the index and the error of each unreadable image, which is left out of its batch.
 
     Yields:
-        The indices of a batch, and what `read` gives for each.
+        The indices of a batch, and their images.
     """
 
-    def one(index: int) -> tuple[int, Any]:
+    def read_or_error(index: int) -> tuple[int, Any]:
         try:
             return index, read(index)
         except KitError as error:
             return index, error
 
-    items = map_in_order(one, range(count), ahead=batch_size)
+    items = map_in_order(read_or_error, range(count), ahead=batch_size)
     with progress(None, what, count) as bar:
         while batch := list(itertools.islice(items, batch_size)):
             for index, item in batch:
                 if isinstance(item, KitError):
                     unreadable(index, item)
-            found = [(index, item) for index, item in batch if not isinstance(item, KitError)]
-            if found:
-                yield [index for index, _ in found], [item for _, item in found]
+            images = {index: item for index, item in batch if not isinstance(item, KitError)}
+            if images:
+                yield list(images), list(images.values())
             bar.update(len(batch))

@@ -1,17 +1,16 @@
-"""What was made, from what, and whether it is current: the one place that answers "is there anything to do?".
+"""Knows what each artefact was made from and whether it is current: the one place that decides what must be made.
 
-An **array** of rows, such as a cache or the maps of a fold, holds for each row a key of what the row was made from. A
-row whose stored key is the wanted one is done; all others are still to be made. So a killed run resumes where it was,
-and a changed image, label or weight costs its own rows only. While rows are missing the array lies under a hidden name:
-what has the final name is complete. A row's key is written after the row has reached the disk: a machine that loses
-its power loses rows, and never keeps the key of a row that it has lost. A row whose source cannot be read holds zeros,
-and its key says so. Beside `x.npy`, an array of shape (N, ...), lie `x.ids.txt` (an id a line) and `x.keys` (32 bytes
-a row).
+An **array**, such as a cache or the maps of a fold, stores a key with each row: a hash of everything that the row was
+made from. A row is current if its stored key equals the expected key. A killed run therefore resumes where it stopped,
+and a changed image, label or weight only costs its own rows. While rows are missing, the array has a hidden name; an
+array under its final name is complete. A row's key is written after the row has reached the disk, so a power cut may
+lose rows but never leaves the key of a lost row. A row whose source cannot be read holds zeros, and its key is marked.
+Beside `x.npy`, an array of shape (N, ...), are `x.ids.txt` (one id per line) and `x.keys` (32 bytes per row).
 
-A **file** has its inputs, JSON values and mostly hashes, and the hash of its content beside it in `NAME.origin.json`.
+A **file** stores its inputs (JSON values, mostly hashes) and the hash of its content beside it in `NAME.origin.json`.
 
-Inputs and keys hold a version of the code that makes the thing (reader, resizer, quantiser), so that a better maker
-never leaves old results that look fresh.
+Inputs and keys include the version of the code that makes the artefact (reader, resizer, quantiser), so that results of
+older code are never taken for current.
 """
 
 import errno
@@ -48,16 +47,16 @@ log = logging.getLogger(__name__)
 
 KEY_BYTES = 32
 _UNREADABLE = b"\xff" * 8
-"""How the key of an unreadable row begins; a SHA-256 does so once in 2^64."""
-_WAITING_ROWS, _WAITING_SECONDS = 64, 2.0
-"""How much a kill may cost, so that the disk is not waited for at each row."""
+"""First bytes of the key of an unreadable row; one SHA-256 in 2^64 begins like this."""
+_MAX_UNFLUSHED_ROWS, _MAX_UNFLUSHED_SECONDS = 64, 2.0
+"""Work that a kill may cost; to flush each row would be slow."""
 
 Made = Iterable[tuple[int, Sequence[npt.ArrayLike] | KitError]]
-"""Rows as they are made: an index with a row for each array, or with the reason why its source cannot be read."""
+"""Finished rows: each index with one row for each array, or with the error if its source cannot be read."""
 
 
 def key_of(*parts: str | bytes) -> bytes:
-    """The 32-byte key of what a row is made from."""
+    """Returns the 32-byte key of a row that is made from these parts."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -66,9 +65,9 @@ def key_of(*parts: str | bytes) -> bytes:
 
 
 def content_of(path: Path) -> str:
-    """What a file is as a part of a key; one that cannot be read is reported when it is decoded.
+    """Returns the hash of a file's content, for a key; unreadable files are reported later, when they are decoded.
 
-    A file that replaces another one by `distributed.STAND_INS` counts as that one.
+    If `distributed.STAND_INS` says that the file replaces another one, the hash of the original is returned.
     """
     try:
         digest = sha256(path)
@@ -85,72 +84,72 @@ def _stand_ins() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Array:
-    """An array on the disk, and what its rows are to be made from."""
+    """An array on the disk, with the expected key of each row."""
 
     path: Path
     """The .npy file."""
     ids: Sequence[str]
-    """One a row."""
+    """Id of each row."""
     keys: Sequence[bytes]
-    """The wanted 32-byte key of each row, by `key_of`."""
+    """Expected 32-byte key of each row, by `key_of`."""
     shape: tuple[int, ...]
-    """Of one row; () for a number."""
+    """Shape of one row; () for a number."""
     dtype: npt.DTypeLike = np.uint8
 
-    def is_current(self, skip_unreadable: bool = False) -> bool:
-        """Whether every row is there, of that shape and type, made from its key.
+    def is_current(self, *, skip_unreadable: bool = False) -> bool:
+        """Whether the array has this shape and type, and every row its expected key.
 
         Args:
-            skip_unreadable: Whether rows that were recorded as unreadable count as made.
+            skip_unreadable: Accept rows that are marked as unreadable.
         """
-        beside = ids_path(self.path)
+        ids = ids_path(self.path)
         return (
             self._fits(self.path)
-            and bool(_made(open_array(keys_path(self.path)), self._wanted(), skip_unreadable).all())
-            and is_file_or_raise(beside)
-            and read_bytes(beside) == id_lines(self.ids)
+            and bool(_is_made(open_array(keys_path(self.path)), self._keys(), skip_unreadable=skip_unreadable).all())
+            and is_file_or_raise(ids)
+            and read_bytes(ids) == id_lines(self.ids)
         )
 
-    def _wanted(self) -> np.ndarray:
-        """The wanted keys as uint8 (N, 32)."""
+    def _keys(self) -> np.ndarray:
+        """Returns the expected keys as uint8 (N, 32)."""
         return np.frombuffer(b"".join(self.keys), np.uint8).reshape(len(self.keys), KEY_BYTES)
 
     def _fits(self, path: Path) -> bool:
-        """Whether an array of this shape and type lies there, and beside the final name as many keys."""
+        """Whether there is an array of this shape and type at `path`, and as many keys beside the final path."""
         if not (is_file_or_raise(path) and is_file_or_raise(keys_path(self.path))):
             return False
         try:
-            rows, known = open_array(path), open_array(keys_path(self.path))
+            rows, keys = open_array(path), open_array(keys_path(self.path))
         except KitError:
             return False
-        wanted = (len(self.ids), *self.shape), np.dtype(self.dtype), (len(self.ids), KEY_BYTES), np.dtype(np.uint8)
-        return (rows.shape, rows.dtype, known.shape, known.dtype) == wanted
+        expected = (len(self.ids), *self.shape), np.dtype(self.dtype), (len(self.ids), KEY_BYTES), np.dtype(np.uint8)
+        return (rows.shape, rows.dtype, keys.shape, keys.dtype) == expected
 
 
 def fill(
     arrays: Sequence[Array],
     make: Callable[[Sequence[int]], Made],
     team: Team = ALONE,
+    *,
     skip_unreadable: bool = False,
 ) -> tuple[bool, list[KitError]]:
-    """Makes the missing rows of arrays whose rows come from the same sources, one index at a time for all of them.
+    """Makes the missing rows of several arrays that have the same sources.
 
     Args:
-        make: Makes the rows of some indices, ascending; it may make them in any order.
-        team: The processes that share the work; each of them calls this.
-        skip_unreadable: Leave rows alone that were recorded as unreadable; otherwise they are tried again.
+        make: Called with ascending indices; makes the rows of each index for all arrays, in any order.
+        team: Processes that share the work; each of them calls this function.
+        skip_unreadable: Finish the arrays despite unreadable rows, and do not retry rows that are marked as unreadable.
 
     Returns:
-        Whether any row was missing, and why rows could not be made, the same in every process. Unless these are
-        skipped, the arrays stay unfinished where there are any.
+        Whether any row was missing, and the errors of the unreadable rows; both are the same in every process.
     """
-    writers = [_Writer(array, team, skip_unreadable) for array in arrays]
+    writers = [_Writer(array, team, skip_unreadable=skip_unreadable) for array in arrays]
     todo = sorted({int(index) for writer in writers for index in writer.missing()})
     team.barrier()
-    mine = team.share(todo)
+    share = team.share(todo)
     errors: dict[int, KitError] = {}
 
-    def take(made: Made) -> None:
+    def store(made: Made) -> None:
         for index, rows in made:
             if isinstance(rows, KitError):
                 errors[index] = rows
@@ -161,18 +160,18 @@ def fill(
                     writer.put(index, row)
 
     try:
-        if mine:
-            take(make(mine))
-    finally:  # an interrupted process keeps what it has made
+        if share:
+            store(make(share))
+    finally:  # an interrupted process keeps the rows that it has made
         for writer in writers:
             writer.flush()
     team.barrier()
-    unread = sorted({int(index) for writer in writers for index in writer.unreadable()})
-    if elsewhere := sorted(set(unread) & set(todo) - errors.keys()):
-        take(make(elsewhere))  # what another process could not read is read once more for its reason
+    failed = {int(index) for writer in writers for index in writer.unreadable()}
+    if elsewhere := sorted(failed & set(todo) - errors.keys()):
+        store(make(elsewhere))  # rows that another process could not read are tried again, for their errors
         for writer in writers:
             writer.flush()
-    for index in sorted(set(unread) - set(todo)):
+    for index in sorted(failed - set(todo)):
         log.warning("skipping %s: unreadable in an earlier run", arrays[0].ids[index])
     if skip_unreadable or not errors:
         for writer in writers:
@@ -181,50 +180,50 @@ def fill(
 
 
 def keys_path(path: Path) -> Path:
-    """The file that says what the rows of the array at `path` were made from."""
+    """Returns the path of the keys of the array at `path`."""
     return path.with_suffix(".keys")
 
 
 def read_keys(path: Path) -> list[bytes]:
-    """The key of each row of a finished array."""
+    """Reads the key of each row of a finished array."""
     keys = open_array(keys_path(path))
     if keys.dtype != np.uint8 or keys.ndim != 2 or keys.shape[1] != KEY_BYTES:
         raise KitError(f"{keys_path(path)}: does not hold the keys of {path.name}: remove both and run again")
     return [row.tobytes() for row in keys]
 
 
-def unreadable(path: Path) -> np.ndarray:
-    """Which rows of a finished array have a source that could not be read, bool (N,)."""
+def unreadable_rows(path: Path) -> np.ndarray:
+    """Returns which rows of a finished array have an unreadable source, bool (N,)."""
     return _is_marked(open_array(keys_path(path)))
 
 
 @dataclass(frozen=True)
 class File:
-    """A file that is made as a whole, and what it is to be made from."""
+    """A file that is made in one step, with its expected inputs."""
 
     path: Path
     inputs: dict[str, Any]
     """JSON values by name."""
 
     def is_current(self) -> bool:
-        """Whether the file was made from just these inputs and is as it was made."""
+        """Whether the file was made from exactly these inputs and has not changed since."""
         return is_file_or_raise(self.path) and inputs_of(self.path) == self.inputs | {"content": sha256(self.path)}
 
-    def begin(self, keep_previous: bool = False) -> None:
-        """Says that the file is about to be made, unless it is current.
+    def begin(self, *, keep_previous: bool = False) -> None:
+        """Records that the file is about to be made, unless it is current.
 
-        So a kill in between never leaves a file that passes for current, or for one that the user has supplied.
+        A file that a kill leaves behind then passes neither for current nor for one that the user has supplied.
 
         Args:
-            keep_previous: Rename a file that was made from other inputs to `NAME.previous.SUFFIX`.
+            keep_previous: Rename a file with other inputs to `NAME.previous.SUFFIX`.
         """
-        if not self.is_current() and inputs_of(self.path) != self.inputs:  # else it was begun, and interrupted
+        if not self.is_current() and inputs_of(self.path) != self.inputs:  # otherwise it was begun before
             if keep_previous:
                 set_aside(self.path)
             write_json(_inputs_path(self.path), self.inputs)
 
     def build(self, make: Callable[[], object]) -> bool:
-        """Makes the file unless it is current; whether there was anything to do."""
+        """Makes the file unless it is current; returns whether it had to be made."""
         if self.is_current():
             return False
         self.begin()
@@ -234,24 +233,24 @@ class File:
 
 
 def inputs_of(path: Path) -> dict[str, Any]:
-    """What a file was made from, and as `content` its hash once it was complete; empty where nothing is known."""
-    beside = _inputs_path(path)
-    found = read_json(beside) if is_file_or_raise(beside) else {}
-    if not isinstance(found, dict):
-        raise KitError(f"{beside}: is not a mapping of names to values: remove it and run the same command again")
-    return found
+    """Reads the recorded inputs of a file, with the hash of a complete file as `content`; empty without a record."""
+    record = _inputs_path(path)
+    inputs = read_json(record) if is_file_or_raise(record) else {}
+    if not isinstance(inputs, dict):
+        raise KitError(f"{record}: is not a mapping of names to values: remove it and run the same command again")
+    return inputs
 
 
 class _Writer:
-    """An array that is being made by the processes of a team, each of which opens it and makes its own rows."""
+    """Writes rows of an array; each process of a team has a writer for its own rows."""
 
-    def __init__(self, array: Array, team: Team, skip_unreadable: bool) -> None:
-        self._array, self._team, self._skip, self._wanted = array, team, skip_unreadable, array._wanted()
+    def __init__(self, array: Array, team: Team, *, skip_unreadable: bool) -> None:
+        self._array, self._team, self._skip, self._expected = array, team, skip_unreadable, array._keys()
         self._part = array.path.with_name(f".{array.path.name}.part")
-        self._waiting: list[int] = []
+        self._unflushed: list[int] = []
         self._flushed = time.monotonic()
         self._lock = threading.Lock()
-        if team.first and not array.is_current(skip_unreadable):
+        if team.first and not array.is_current(skip_unreadable=skip_unreadable):
             self._start()
         team.barrier()
         begun = is_file_or_raise(self._part)
@@ -259,37 +258,37 @@ class _Writer:
         self._keys = open_array(keys_path(array.path), "r+" if begun else "r")  # (N, 32)
 
     def missing(self) -> np.ndarray:
-        """Indices of the rows that are still to be made, ascending; rows that wait for the disk are among them."""
-        return np.flatnonzero(~_made(self._keys, self._wanted, self._skip))
+        """Returns the indices of the rows that are not made or not flushed yet, ascending."""
+        return np.flatnonzero(~_is_made(self._keys, self._expected, skip_unreadable=self._skip))
 
     def unreadable(self) -> np.ndarray:
-        """Indices of the rows whose source could not be read, ascending."""
-        return np.flatnonzero(_is_marked(self._keys) & _made(self._keys, self._wanted, skip_unreadable=True))
+        """Returns the indices of the rows whose source could not be read, ascending."""
+        return np.flatnonzero(_is_marked(self._keys) & _is_made(self._keys, self._expected, skip_unreadable=True))
 
     def put(self, index: int, row: npt.ArrayLike) -> None:
-        """Stores a row unless it is made already; it counts as made only once all of it is on the disk."""
-        if (self._keys[index] == self._wanted[index]).all():
+        """Writes a row unless it is made already; its key follows when the row is on the disk."""
+        if (self._keys[index] == self._expected[index]).all():
             return
         self._write(index, row)
         with self._lock:
-            self._waiting.append(index)
-            if len(self._waiting) >= _WAITING_ROWS or time.monotonic() - self._flushed > _WAITING_SECONDS:
+            self._unflushed.append(index)
+            if len(self._unflushed) >= _MAX_UNFLUSHED_ROWS or time.monotonic() - self._flushed > _MAX_UNFLUSHED_SECONDS:
                 self._flush()
 
     def put_unreadable(self, index: int) -> None:
-        """Records that the source of a row cannot be read, unless the row is made or recorded already."""
-        if _made(self._keys[index : index + 1], self._wanted[index : index + 1], skip_unreadable=True)[0]:
+        """Marks a row as unreadable unless it is made or marked already."""
+        if _is_made(self._keys[index : index + 1], self._expected[index : index + 1], skip_unreadable=True)[0]:
             return
         self._write(index, 0)
-        self._keys[index] = _mark(self._wanted[index])
+        self._keys[index] = _mark(self._expected[index])
 
     def flush(self) -> None:
-        """Brings every stored row to the disk, then its key."""
+        """Flushes all written rows to the disk, then writes their keys."""
         with self._lock:
             self._flush()
 
     def finish(self) -> None:
-        """Gives the array its final name."""
+        """Moves the array to its final name."""
         self._team.barrier()
         if self._team.first and is_file_or_raise(self._part):
             write_bytes(ids_path(self._array.path), id_lines(self._array.ids))
@@ -298,7 +297,7 @@ class _Writer:
         self._team.barrier()
 
     def _write(self, index: int, row: npt.ArrayLike) -> None:
-        """Writes a row into the file; through a mapping, the system would have to fault in each of its pages."""
+        """Writes a row without the memory map, which would fault in each page first."""
         values = np.empty(self._array.shape, self._array.dtype)
         values[...] = row
         with writing(self._part):
@@ -310,16 +309,16 @@ class _Writer:
                 os.close(handle)
 
     def _flush(self) -> None:
-        if self._waiting:
+        if self._unflushed:
             with writing(self._part), open(self._part, "rb") as handle:
                 os.fsync(handle.fileno())
-                self._keys[self._waiting] = self._wanted[self._waiting]
+                self._keys[self._unflushed] = self._expected[self._unflushed]
                 self._keys.flush()
-            self._waiting.clear()
+            self._unflushed.clear()
         self._flushed = time.monotonic()
 
     def _start(self) -> None:
-        """Brings the array under its hidden name, with no key of a row that is about to be overwritten."""
+        """Moves the array to its hidden name, or makes it, and clears the keys of rows that will be overwritten."""
         array = self._array
         is_file_or_raise(self._part)
         if array._fits(array.path):
@@ -327,17 +326,17 @@ class _Writer:
                 os.replace(array.path, self._part)
         elif not array._fits(self._part):
             array.path.unlink(missing_ok=True)
-            # Written block by block: where the disk is full, writing through a mapping would end the process.
-            save_array(keys_path(array.path), np.zeros_like(self._wanted))
+            # Not through a memory map, which would crash the process on a full disk.
+            save_array(keys_path(array.path), np.zeros_like(self._expected))
             with replacing(self._part) as temporary:
                 np.lib.format.open_memmap(temporary, "w+", np.dtype(array.dtype), (len(array.ids), *array.shape))
         keys = open_array(keys_path(array.path), "r+")
-        keys[~_made(keys, self._wanted, skip_unreadable=True)] = 0
+        keys[~_is_made(keys, self._expected, skip_unreadable=True)] = 0
         keys.flush()
 
 
 def ids_path(path: Path) -> Path:
-    """Where the ids of an array's rows lie."""
+    """Returns the path of the ids of the array at `path`."""
     return path.with_suffix(".ids.txt")
 
 
@@ -346,23 +345,23 @@ def _inputs_path(path: Path) -> Path:
 
 
 def id_lines(ids: Sequence[str]) -> bytes:
-    """Ids as that file holds them, one a line."""
+    """Formats ids as the content of an `.ids.txt` file."""
     return "".join(f"{image_id}\n" for image_id in ids).encode()
 
 
 def _mark(keys: np.ndarray) -> np.ndarray:
-    """Keys (..., 32) as those of unreadable rows."""
+    """Returns keys (..., 32) marked as unreadable."""
     marked = keys.copy()
     marked[..., : len(_UNREADABLE)] = np.frombuffer(_UNREADABLE, np.uint8)
     return marked
 
 
 def _is_marked(keys: np.ndarray) -> np.ndarray:
-    """Which keys (N, 32) are those of unreadable rows, bool (N,)."""
+    """Returns which keys (N, 32) are marked as unreadable, bool (N,)."""
     return (keys[:, : len(_UNREADABLE)] == 255).all(axis=1)
 
 
-def _made(known: np.ndarray, wanted: np.ndarray, skip_unreadable: bool) -> np.ndarray:
-    """Which rows are as wanted by their keys (N, 32), bool (N,)."""
-    made = (known == wanted).all(axis=1)
-    return made | (known == _mark(wanted)).all(axis=1) if skip_unreadable else made
+def _is_made(keys: np.ndarray, expected: np.ndarray, *, skip_unreadable: bool) -> np.ndarray:
+    """Returns which keys (N, 32) are as expected, or marked so if unreadable rows are skipped, bool (N,)."""
+    made = (keys == expected).all(axis=1)
+    return made | (keys == _mark(expected)).all(axis=1) if skip_unreadable else made

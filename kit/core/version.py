@@ -1,4 +1,4 @@
-"""Versions: that of the kit, for every room, and those of what is installed."""
+"""Versions of the kit and of installed packages."""
 
 from importlib import metadata
 
@@ -6,7 +6,7 @@ VERSION = "0.1.0"
 
 
 def installed(name: str) -> str | None:
-    """The version of an installed package; None where there is none."""
+    """Returns the version of a package, or None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

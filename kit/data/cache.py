@@ -87,8 +87,9 @@ def ensure(
     competition: Competition,
     sizes: Iterable[int],
     folder: Path,
-    skip_bad: bool = False,
     team: Team = ALONE,
+    *,
+    skip_bad: bool = False,
     mask_resizing: str = "area",
 ) -> dict[int, Cache]:
     """Makes what is missing of the cache and opens it.
@@ -129,10 +130,10 @@ def ensure(
 
     wanted = [array for pair in arrays.values() for array in pair]
     with locked(folder) if team.first else nullcontext():  # of processes that train a fold each, one makes it
-        _, errors = store.fill(wanted, make, team, skip_bad)
+        _, errors = store.fill(wanted, make, team, skip_unreadable=skip_bad)
     warn_burned_in_text(sorted(burned_in))
     dicom.report_bad(errors, skip_bad)
     return {
-        size: Cache(open_array(images.path), open_array(masks.path), keys, store.unreadable(masks.path))
+        size: Cache(open_array(images.path), open_array(masks.path), keys, store.unreadable_rows(masks.path))
         for size, (images, masks) in arrays.items()
     }

@@ -1,9 +1,9 @@
-"""What is wrong with a data set before a training: every file decoded once, every truth checked against its image."""
+"""Checks a data set before training: decodes every file once and compares each mask with its image."""
 
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -16,28 +16,28 @@ from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 
 _DARK = 6
-"""Grey levels above the darkest that still count as beyond the body: collimated borders are flat but for noise."""
-_ABSENT = "fetch it, or leave it out with --allow-missing (folds) or --skip-bad (import)"
+"""Grey levels above the darkest one that still count as background: collimated borders are flat except for noise."""
+_MISSING = "fetch it, or leave it out with --allow-missing (folds) or --skip-bad (import)"
 _NO_MASK = "has no mask", "it is left out; an image without findings needs an all-black mask"
 _INVERTED = 0.9
-"""Cover from which on a mask looks inverted."""
+"""Share of the image above which a mask looks inverted."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, where, and what next."""
+    """One problem of a data set: where it is, what is wrong, and what to do next."""
 
-    serious: bool
-    """Whether a training refuses it or learns nonsense from it; the others are to be known."""
     image: str
-    """Id; empty where it is none's."""
+    """Image id; empty for a problem of the whole data set."""
     what: str
     next: str
+    serious: bool = field(default=False, kw_only=True)
+    """Whether training refuses the image or would learn nonsense from it; other findings are for information."""
 
     def line(self, images: Sequence[str]) -> str:
-        """What a person reads where the same is wrong with all these images.
+        """Formats the finding for all images that share it.
 
-        >>> print(Finding(False, "", "has no mask", "draw one").line(["a", "b"]))
+        >>> print(Finding("", "has no mask", "draw one").line(["a", "b"]))
         note   2 × has no mask (first: a): draw one
         """
         level, first = "error" if self.serious else "note", images[0] or "-"
@@ -45,29 +45,31 @@ class Finding:
         return printable(f"{level:5}  {what}: {self.next}")
 
 
-def _before_decoding(found: ImageFolder) -> Iterator[Finding]:
-    """What names and tables tell."""
-    for path in found.unpaired:
-        place = str(path.relative_to(found.folder) if path.is_relative_to(found.folder) else path)
-        what = "is a mask without an image of its name"
-        yield Finding(True, place, what, "rename it, remove it, or say how masks' names end with --mask-suffix")
-    for image, texts in found.labels.items():
-        if image not in found.images:
-            yield Finding(True, image, "has label rows, but no file", _ABSENT)
+def _check_tables(folder: ImageFolder) -> Iterator[Finding]:
+    """Yields the findings that need no decoding: names of files and label rows."""
+    for path in folder.unpaired:
+        place = str(path.relative_to(folder.folder) if path.is_relative_to(folder.folder) else path)
+        remedy = "rename it, remove it, or say how masks' names end with --mask-suffix"
+        yield Finding(place, "is a mask without an image of its name", remedy, serious=True)
+    for image, texts in folder.labels.items():
+        if image not in folder.images:
+            yield Finding(image, "has label rows, but no file", _MISSING, serious=True)
         if any(map(is_cut, texts)):
-            yield Finding(True, image, "a row is just as long as a cell of a spreadsheet", "get the file as it was")
-    lacking = ("has no label row", "it is left out of training") if found.labels_path else _NO_MASK
-    yield from (Finding(False, image, *lacking) for image in found.unlabelled)
-    if found.misfit:
-        yield Finding(True, "", *_parted(found.misfit))
+            yield Finding(
+                image, "a row is just as long as a cell of a spreadsheet", "get the file as it was", serious=True
+            )
+    unlabelled = ("has no label row", "it is left out of training") if folder.labels_path else _NO_MASK
+    yield from (Finding(image, *unlabelled) for image in folder.unlabelled)
+    if folder.misfit:
+        yield _error("", folder.misfit)
 
 
 def masks_problem(covers: Sequence[float], label: int | None = None) -> str:
-    """What is wrong with the masks of a data set as a whole, and what to do; empty where nothing is.
+    """Describes a problem of all masks together, with its remedy; empty if there is none.
 
     Args:
-        covers: The share of the image that each mask covers, empty ones included; NaN where it cannot be read.
-        label: The value of mask pictures that is foreground, where one was chosen.
+        covers: Share of the image that each mask covers, 0 for empty masks; NaN for unreadable ones.
+        label: Foreground value in mask pictures, if one was chosen.
 
     >>> masks_problem([0.97, 1.0, 0.99, 0.1])
     '3 of 4 masks cover more than 90 % of their image: they look inverted: draw the finding white on black'
@@ -81,89 +83,88 @@ def masks_problem(covers: Sequence[float], label: int | None = None) -> str:
     return f"{what}: they look inverted: draw the finding white on black"
 
 
-def inspect(found: ImageFolder) -> Iterator[Finding]:
-    """Everything that is wrong, in the order of the images.
-
-    Memory does not grow with them, but for a hash an image.
-    """
-    yield from _before_decoding(found)
-    seen: dict[bytes, str] = {}
+def inspect(folder: ImageFolder) -> Iterator[Finding]:
+    """Yields all findings, in the order of the images; per image, only one hash is kept in memory."""
+    yield from _check_tables(folder)
+    first_by_digest: dict[bytes, str] = {}
     covers: list[float] = []
 
-    def one(image: str) -> tuple[str, bytes | None, float | None, list[Finding]]:
-        return image, *_look(image, found)
+    def check(image: str) -> tuple[str, bytes | None, float | None, list[Finding]]:
+        return image, *_check_image(image, folder)
 
-    bar = progress(map_in_order(one, found.images), "checking", len(found.images))
-    for image, digest, cover, findings in bar:
+    results = progress(map_in_order(check, folder.images), "checking", len(folder.images))
+    for image, digest, cover, findings in results:
         yield from findings
         if cover is not None:
             covers.append(cover)
-        if digest is None:
-            continue
-        if (first := seen.setdefault(digest, image)) != image:
+        if digest is not None and (first := first_by_digest.setdefault(digest, image)) != image:
             yield Finding(
-                False, image, f"has the very pixels of {first}", "give them one patient in patients.csv, or drop one"
+                image, f"has the same pixels as {first}", "give them one patient in patients.csv, or drop one"
             )
-    if problem := masks_problem(covers, found.label):
-        yield Finding(True, "", *_parted(problem))
+    if problem := masks_problem(covers, folder.label):
+        yield _error("", problem)
 
 
-def _look(image: str, source: ImageFolder) -> tuple[bytes | None, float | None, list[Finding]]:
-    """A hash of an image's pixels, None where it cannot be read, the cover of its mask, and what is wrong.
+def _check_image(image: str, folder: ImageFolder) -> tuple[bytes | None, float | None, list[Finding]]:
+    """Returns a hash of the image's pixels, the share of the image that its mask covers, and the findings.
 
-    The cover is None where no mask is known, NaN where it cannot be read.
+    The hash is None if the image cannot be read; the share is None without a mask, NaN if the mask cannot be read.
     """
-    found = []
+    findings = []
     try:
-        wanted = None if source.given_shape is None else shapes.shape_of(source.given_shape, image)
-        radiograph = pictures.read_image(source.images[image], wanted)
+        shape = None if folder.given_shape is None else shapes.shape_of(folder.given_shape, image)
+        radiograph = pictures.read_image(folder.images[image], shape)
     except KitError as error:
-        return None, None, [Finding(True, image, *_parted(str(error)))]
+        return None, None, [_error(image, str(error))]
     pixels = radiograph.pixels
     if radiograph.burned_in:
-        found.append(Finding(False, image, "says BurnedInAnnotation=YES", "look at it before you share it"))
+        findings.append(Finding(image, "says BurnedInAnnotation=YES", "look at it before you share it"))
     if radiograph.doubt:
-        found.append(Finding(False, image, *_parted(radiograph.doubt)))
+        findings.append(Finding(image, *_split_remedy(radiograph.doubt)))
     if radiograph.inverted:
-        found.append(Finding(False, image, "is MONOCHROME1", "nothing: it is inverted when it is read"))
+        findings.append(Finding(image, "is MONOCHROME1", "nothing: it is inverted when it is read"))
     if pixels.min() == pixels.max():
-        found.append(Finding(True, image, "is of one grey level", "fetch it again, or leave it out"))
+        findings.append(Finding(image, "is of one grey level", "fetch it again, or leave it out", serious=True))
     try:
-        mask = source.truth(image)
+        mask = folder.truth(image)
     except KitError as error:
-        return _digest(pixels), math.nan, [*found, Finding(True, image, *_parted(str(error)))]
-    cover = None if mask is None else float(mask.pixels.mean())
-    if mask is not None and mask.note:
-        found.append(Finding(False, image, *_parted(f"its mask {mask.note}")))
-    if mask is not None and cover:
-        if cover > 0.5:
-            found.append(Finding(False, image, f"its mask covers {cover:.0%} of the image", "is the mask inverted?"))
-        elif (outside := beyond_body(pixels, mask.pixels)) > 0.5:
-            found.append(
-                Finding(False, image, f"{outside:.0%} of its mask lies outside the body", "is the mask of this image?")
-            )
-    return _digest(pixels), cover, found
+        return _digest(pixels), math.nan, [*findings, _error(image, str(error))]
+    if mask is None:
+        return _digest(pixels), None, findings
+    cover = float(mask.pixels.mean())
+    if mask.note:
+        findings.append(Finding(image, *_split_remedy(f"its mask {mask.note}")))
+    if cover > 0.5:
+        findings.append(Finding(image, f"its mask covers {cover:.0%} of the image", "is the mask inverted?"))
+    elif cover and (outside := beyond_body(pixels, mask.pixels)) > 0.5:
+        what = f"{outside:.0%} of its mask lies outside the body"
+        findings.append(Finding(image, what, "is the mask of this image?"))
+    return _digest(pixels), cover, findings
 
 
-def _parted(line: str) -> tuple[str, str]:
-    """What is wrong, and what to do, of a line that ends in it."""
-    what, _, advice = line.rpartition(": ")
-    return what or line, advice if what else "fix it, or leave it out"
+def _error(image: str, line: str) -> Finding:
+    return Finding(image, *_split_remedy(line), serious=True)
+
+
+def _split_remedy(line: str) -> tuple[str, str]:
+    """Splits a message at its last colon into the problem and the remedy."""
+    what, _, remedy = line.rpartition(": ")
+    return what or line, remedy if what else "fix it, or leave it out"
 
 
 def beyond_body(pixels: np.ndarray, mask: np.ndarray) -> float:
-    """The share of a mask that lies in the dark that reaches in from the image's border.
+    """Returns the share of a mask that lies in the dark background connected to the image's border.
 
     Args:
         pixels: uint8 (H, W).
-        mask: bool (h, w) of the same shape, or of another size.
+        mask: bool (h, w), not empty; its size may differ from the image's.
 
     Returns:
         In [0, 1].
     """
     side = 256
     small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
-    dark = np.pad((small <= small.min() + _DARK).astype(np.uint8), 1, constant_values=1)  # joined all round
+    dark = np.pad((small <= small.min() + _DARK).astype(np.uint8), 1, constant_values=1)  # one background
     _, components = cv2.connectedComponents(dark, connectivity=4)
     outside = (components == components[0, 0])[1:-1, 1:-1]
     covered = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)

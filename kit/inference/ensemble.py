@@ -10,7 +10,7 @@ from kit.core.distributed import ALONE, Team
 from kit.core.documents import Document, Number, read_document
 from kit.core.errors import KitError
 from kit.core.files import write_json
-from kit.core.store import key_of, read_keys, unreadable
+from kit.core.store import key_of, read_keys, unreadable_rows
 from kit.inference.maps import open_maps, upsample
 
 ROUNDING = 1e-9
@@ -35,7 +35,7 @@ def average(sources: Sequence[Path], target: Path, team: Team = ALONE, weights: 
             raise KitError(f"{member.name}: has other images than {members[0].name}: remove both and predict again")
     shape = max(member.array.shape[1:] for member in members)
     keys = mean_keys([read_keys(source) for source in sources], weights)
-    skipped = np.any([unreadable(source) for source in sources], axis=0)  # (N,)
+    skipped = np.any([unreadable_rows(source) for source in sources], axis=0)  # (N,)
     array = store.Array(target, members[0].ids, keys, shape)
 
     def make(rows: Sequence[int]) -> store.Made:

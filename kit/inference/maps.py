@@ -15,7 +15,7 @@ import numpy as np
 from kit.core.arrays import open_array, save_array
 from kit.core.errors import KitError
 from kit.core.files import is_file_or_raise, read_bytes, write_bytes
-from kit.core.store import id_lines, ids_path, keys_path, unreadable
+from kit.core.store import id_lines, ids_path, keys_path, unreadable_rows
 
 PROBABILITIES = np.arange(256) / 255
 """Probability of each level."""
@@ -68,7 +68,7 @@ def open_maps(path: Path | str) -> Maps:
         )
     if repeated := next((name for name, times in Counter(ids).items() if times > 1), None):
         raise KitError(f"{ids_path(path)}: {repeated} appears twice: give each map its own id")
-    skipped = unreadable(path) if is_file_or_raise(keys_path(path)) else np.zeros(len(array), bool)
+    skipped = unreadable_rows(path) if is_file_or_raise(keys_path(path)) else np.zeros(len(array), bool)
     if len(skipped) != len(array):
         raise KitError(f"{keys_path(path)}: {len(skipped)} keys for {len(array)} maps: run `make train predict`")
     return Maps(ids, array, str(path), named, frozenset(np.array(ids)[skipped].tolist()))

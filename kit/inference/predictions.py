@@ -81,7 +81,7 @@ def row_keys(weights: Sequence[Path], keys: Sequence[bytes]) -> list[bytes]:
     return [key_of(levels.READER, resize.RESIZER, QUANTISER, made_from, key) for key in keys]
 
 
-def files_of(trained: Trained, place: Callable[[bool, str], Path], images: Images) -> list[File]:
+def files_of(trained: Trained, place: Callable[..., Path], images: Images) -> list[File]:
     """Returns the files of a model's predictions, without TTA and with: maps, and probabilities by classifiers.
 
     Args:
@@ -100,7 +100,7 @@ def files_of(trained: Trained, place: Callable[[bool, str], Path], images: Image
             else:
                 stack = sha256(trained.stacks[tta])
                 keys = [key_of(stack, *row) for row in zip(*members, strict=True)]
-            files.append(File(place(tta, role), keys, tta, role))
+            files.append(File(place(tta=tta, role=role), keys, tta, role))
     return files
 
 
@@ -122,7 +122,7 @@ def predict(trained: Trained, files: Sequence[File], images: Images, team: Team,
         else store.Array(file.path, images.ids, file.keys, (), probability)
         for file in files
     ]
-    if all(array.is_current(images.skip_unreadable) for array in arrays):
+    if all(array.is_current(skip_unreadable=images.skip_unreadable) for array in arrays):
         return False
     from kit.inference.model import Model
 
@@ -142,6 +142,6 @@ def predict(trained: Trained, files: Sequence[File], images: Images, team: Team,
                 yield rows[index], [file.row(predicted) for file in files]
         yield from failed
 
-    done, errors = store.fill(arrays, make, team, images.skip_unreadable)
+    done, errors = store.fill(arrays, make, team, skip_unreadable=images.skip_unreadable)
     dicom.report_bad(errors, images.skip_unreadable)
     return done

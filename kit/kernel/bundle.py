@@ -261,13 +261,13 @@ def read_bundle(folder: Path) -> Trained:
     brought = Run(folder)
     listed = read_manifest(folder, Predictors).weights
     weights = {label: [folder / name for name in names] for label, names in listed.items()}
-    stacks = {tta: brought.stack(tta) for tta in (True, False)}
+    stacks = {tta: brought.stack(tta=tta) for tta in (True, False)}
     return Trained(brought.read_recipe(), weights, brought.thresholds, stacks)
 
 
 def check_complete(run: Run) -> list[Path]:
     """What was chosen on the run's OOF predictions: the thresholds, and the stacks where the recipe is gated."""
-    stacks = [run.stack(tta) for tta in (True, False)] if run.read_recipe().is_gated else []
+    stacks = [run.stack(tta=tta) for tta in (True, False)] if run.read_recipe().is_gated else []
     for path in (run.thresholds, *stacks):
         if not path.is_file():
             raise KitError(f"{path}: is missing: choose the thresholds first, with `make train`")
@@ -303,6 +303,6 @@ def check_unchanged(kernel: Kernel) -> None:
 def _made_from(run: Run) -> dict[str, str]:
     """SHA-256 of each of the run's files that a kernel is made from, by its path in the run's folder."""
     weights = [path for paths in run.trained(run.read_recipe()).weights.values() for path in paths]
-    chosen = [path for path in (run.thresholds, run.stack(True), run.stack(False)) if path.is_file()]
+    chosen = [path for path in (run.thresholds, run.stack(tta=True), run.stack(tta=False)) if path.is_file()]
     paths = [*weights, run.recipe_path, *chosen]
     return {path.relative_to(run.folder).as_posix(): files.sha256(path) for path in paths}

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from kit.competition import pictures, submission
-from kit.core.errors import KitError, counted, of_system
+from kit.core.errors import KitError, counted, from_system
 from kit.core.parallel import WORKERS, batches
 from kit.core.version import installed
 from kit.inference import maps, thresholds_file
@@ -83,7 +83,7 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
     try:
         work.run(devices, publish)
     except MemoryError as lack:
-        raise of_system(lack) from lack
+        raise from_system(lack) from lack
     finally:
         publish()
     for reason in work.unread.values():

@@ -143,7 +143,7 @@ def files_of(run: Run) -> list[Path]:
     """
     recipe = run.read_recipe()
     weights = [path for part in recipe.parts() for path in run.part(part).final_weights(part)]
-    beside = [run.recipe_path, run.inputs_path, run.thresholds, run.stack(True), run.stack(False)]
+    beside = [run.recipe_path, run.inputs_path, run.thresholds, run.stack(tta=True), run.stack(tta=False)]
     return [*weights, *filter(Path.is_file, beside)]
 
 

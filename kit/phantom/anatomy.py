@@ -51,7 +51,7 @@ class Chest:
     seed: tuple[int, ...]  # of the small differences between patients
 
     @classmethod
-    def draw(cls, seed: tuple[int, ...], taken: np.random.Generator, female: bool, in_bed: bool) -> "Chest":
+    def draw(cls, seed: tuple[int, ...], taken: np.random.Generator, *, female: bool, in_bed: bool) -> "Chest":
         """A patient, thin to obese: films of the bedridden show wide hearts over high diaphragms.
 
         Args:

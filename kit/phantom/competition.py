@@ -81,7 +81,7 @@ class Case:
     def chest(self) -> Chest:
         """The patient's build, and how it was taken."""
         build = (self.seed, self.split, self.patient.index)
-        return Chest.draw(build, self.stream("taken"), self.person[1], self.anteroposterior)
+        return Chest.draw(build, self.stream("taken"), female=self.person[1], in_bed=self.anteroposterior)
 
     @cached_property
     def regions(self) -> list[Region]:

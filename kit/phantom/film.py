@@ -40,8 +40,10 @@ class Film:
         places = np.split(self._pixels(np.concatenate(lines)), ends[:-1])  # of all at once: they are many and short
         for place, width, level in zip(places, widths, levels, strict=True):
             pixels = width * self.size
-            grey = round(255 * level * min(1.0, pixels))
-            cv2.polylines(layer, [place], False, grey, max(1, round(pixels)), cv2.LINE_AA, _SHIFT)
+            grey, thickness = round(255 * level * min(1.0, pixels)), max(1, round(pixels))
+            cv2.polylines(
+                layer, [place], isClosed=False, color=grey, thickness=thickness, lineType=cv2.LINE_AA, shift=_SHIFT
+            )
         return self._soften(layer, blur)
 
     def mask(self, outline: np.ndarray) -> np.ndarray:
@@ -89,7 +91,7 @@ def _resized(layer: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(layer, (side, side), interpolation=cv2.INTER_LINEAR_EXACT)
 
 
-def curve(points: Sequence[Sequence[float]] | np.ndarray, closed: bool = False, steps: int = 12) -> np.ndarray:
+def curve(points: Sequence[Sequence[float]] | np.ndarray, *, closed: bool = False, steps: int = 12) -> np.ndarray:
     """A smooth line through points (N, 2): a Catmull-Rom spline with `steps` points a piece: (M, 2).
 
     >>> curve([(0, 0), (1, 0), (2, 0)], steps=2)[:, 0].tolist()

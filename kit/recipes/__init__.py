@@ -1,4 +1,4 @@
-"""Recipes: everything a result depends on, but for the data."""
+"""Recipes: everything that a result depends on, except the data."""
 
 from kit.recipes.loading import load, names, parse
 

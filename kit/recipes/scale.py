@@ -1,4 +1,4 @@
-"""A recipe made smaller, or larger: every stage by the same factors, so that the ratios of its stages stay."""
+"""The overrides `scale.…`, which make all stages of a recipe smaller or larger by the same factors."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ class Scale(Section):
     """Factors that make a recipe smaller or larger, keeping the ratios of its stages as far as rounding allows."""
 
     size: Factor = 1.0
-    """Factor of the image size, which is rounded to a multiple of 32 and is at least 32."""
+    """Factor of the image size; sizes are rounded to a multiple of 32."""
     batch_size: Factor = 1.0
     """Factor of the batch size."""
     epochs: Factor = 1.0
-    """Factor of every number of epochs; each stays at least 1."""
+    """Factor of all numbers of epochs; each stays at least 1."""
     learning_rate: Factor = 1.0
     """Factor of the learning rates."""
 
     def stage(self, stage: Stage) -> dict[str, Any]:
-        """A stage in the other size, as a recipe's file says it.
+        """Returns a scaled stage, as in a recipe's file.
 
         >>> stage = Stage(size=512, epochs=70, batch_size=16, keep={"swa": {"last": 3}})
         >>> Scale(size=0.25, epochs=0.1).stage(stage)["keep"]
@@ -27,7 +27,7 @@ class Scale(Section):
         """
         content, epochs = stage.model_dump(mode="json"), self._count(stage.epochs)
         settings = {key: self._settings(content[key], epochs) for key in ("schedule", "early_stopping", "keep")}
-        settings["keep"] = Keep.model_validate(settings["keep"]).model_dump(mode="json")  # of one epoch, no averages
+        settings["keep"] = Keep.model_validate(settings["keep"]).model_dump(mode="json")  # no averages of one epoch
         return (
             content
             | settings
@@ -42,11 +42,10 @@ class Scale(Section):
         )
 
     def _count(self, epochs: int) -> int:
-        """A count of epochs in the other size."""
         return max(1, round(epochs * self.epochs)) if epochs else 0
 
     def _settings(self, value: Any, epochs: int, key: str = "") -> Any:
-        """Settings of a stage that gets so many epochs; of one of their keys, its value."""
+        """Scales the settings of a stage of `epochs` epochs, or the value of one of their keys."""
         if isinstance(value, dict):
             return {name: self._settings(inner, epochs, name) for name, inner in value.items()}
         if key == "to":
@@ -55,9 +54,9 @@ class Scale(Section):
             return self._count(value)
         if key == "periods":
             return [self._count(period) for period in value]
-        if key == "then":  # the rates of as many epochs
+        if key == "then":  # one rate per epoch
             count = min(self._count(len(value)), epochs)
             return [value[number * len(value) // count] * self.learning_rate for number in range(count)]
-        if key == "epochs":  # of `swa` which ones, of `best` how many
+        if key == "epochs":  # a list in `swa`, a number in `best`
             return sorted({self._count(epoch) for epoch in value}) if isinstance(value, list) else min(value, epochs)
         return value

@@ -1,4 +1,4 @@
-"""What all sections of a recipe have in common: strict, frozen, and typed with ranges."""
+"""Base classes and value types of a recipe's sections."""
 
 from typing import Annotated, Any
 
@@ -14,24 +14,24 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """A part of a recipe: frozen, and closed to keys that it does not know."""
+    """A section of a recipe: immutable; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @property
     def idle(self) -> set[str]:
-        """Keys that do nothing beside what others say."""
+        """Keys that have no effect because of the values of others."""
         return set()
 
-    def shown(self) -> dict[str, Any]:
-        """Every key at its value, but for those that do nothing."""
+    def resolved(self) -> dict[str, Any]:
+        """Returns the values of all keys that have an effect."""
         return {key: value for key, value in self.model_dump(mode="json").items() if key not in self.idle}
 
 
 class OneOf(Section):
-    """One of several things, each with settings of its own: `{cosine: {to: 0.00001}}`, or its name alone, `constant`.
+    """A choice with its settings, as in `{cosine: {to: 0.00001}}`, or only its name, as in `constant`.
 
-    Its fields are the things there are to choose from, of which all but one are None.
+    The fields are the options, of which exactly one is not None.
     """
 
     @model_validator(mode="before")
@@ -41,23 +41,23 @@ class OneOf(Section):
 
     @model_validator(mode="after")
     def _is_one(self) -> "OneOf":
-        given = [key for key, settings in self if settings is not None]
-        if len(given) != 1:
-            said = f"not {' and '.join(given)}: replace the whole of it" if given else "and none is given"
-            raise ValueError(f"takes one of {', '.join(type(self).model_fields)}, {said}")
+        chosen = [key for key, settings in self if settings is not None]
+        if len(chosen) != 1:
+            problem = f"not {' and '.join(chosen)}: replace the whole of it" if chosen else "and none is given"
+            raise ValueError(f"takes one of {', '.join(type(self).model_fields)}, {problem}")
         return self
 
     @property
     def chosen_name(self) -> str:
-        """Which one it is."""
+        """Name of the chosen option."""
         return next(key for key, settings in self if settings is not None)
 
     @property
     def chosen(self) -> Section:
-        """The settings of that one."""
+        """Settings of the chosen option."""
         return getattr(self, self.chosen_name)
 
     @model_serializer
-    def _shown(self) -> str | dict[str, Any]:
-        shown = self.chosen.shown()
-        return {self.chosen_name: shown} if shown else self.chosen_name
+    def _shortest(self) -> str | dict[str, Any]:
+        settings = self.chosen.resolved()
+        return {self.chosen_name: settings} if settings else self.chosen_name

@@ -1,4 +1,4 @@
-"""One training at one size: its schedule, its end, and what it leaves."""
+"""The section `stages`: one training at one image size, its schedule, and the weights it ends with."""
 
 from contextlib import suppress
 from typing import Annotated, Any, Literal
@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field
 from kit.recipes.section import Count, Epochs, OneOf, Positive, Section, Weight
 
 Measure = Literal["loss", "dice"]
-"""What judges a validation: its loss, or its score, which is the Dice by the recipe's thresholds or, if there are
+"""Measure of a validation: its loss, or its score, which is the Dice by the recipe's thresholds or, if there are
 `threshold.candidates`, by the best of them."""
 BatchNorm = Literal["recomputed", "averaged"]
 
@@ -19,16 +19,16 @@ class Cosine(Section):
     to: Weight = 0.0
     """The lowest rate."""
     periods: tuple[Epochs, ...] = ()
-    """Number of epochs of each fall; the last number repeats: `[5, 10, 20]` grows, `[5]` stays. None: one fall over the
-    whole stage."""
+    """Number of epochs of each fall; the last number repeats: `[5, 10, 20]` grows, `[5]` stays. Without
+    periods: one fall over the whole stage."""
     restarts: bool = True
-    """Whether the next fall starts at the full rate again; false: the rate rises back in as many epochs."""
+    """Whether each fall starts at the full rate; if false, the rate rises back over as many epochs as it fell."""
     then: tuple[Positive, ...] = ()
     """Rates of the last epochs after the cosine, one per epoch."""
 
     @property
     def idle(self) -> set[str]:
-        """As of `Section`."""
+        """`restarts`, if there is only one fall."""
         return set() if self.periods else {"restarts"}
 
 
@@ -51,7 +51,7 @@ class Plateau(Section):
     to: Weight = 0.0
     """The lowest rate."""
     of: Measure = "loss"
-    """What has to improve: the loss on the validation part, or the score there, which is a Dice."""
+    """What must improve: the validation loss, or the validation score, which is a Dice."""
 
 
 class Constant(Section):
@@ -68,12 +68,12 @@ class Schedule(OneOf):
 
 
 class EarlyStopping(Section):
-    """When a stage ends before its `epochs` are over."""
+    """Ends a stage before its `epochs` are over."""
 
     patience: Epochs
-    """Number of epochs in a row without a better one after which the stage ends."""
+    """Number of epochs in a row without improvement after which the stage ends."""
     of: Measure = "loss"
-    """What has to improve: the loss on the validation part, or the score there, which is a Dice."""
+    """What must improve: the validation loss, or the validation score, which is a Dice."""
 
 
 class Last(Section):
@@ -92,14 +92,14 @@ class Swa(Section):
     over the epochs like the weights (the paper's authors)."""
 
     @model_validator(mode="after")
-    def _says_which(self) -> "Swa":
+    def _names_epochs_once(self) -> "Swa":
         if (self.last is None) == (self.epochs is None):
             raise ValueError("takes one of last, how many epochs, and epochs, which")
         return self
 
     @property
     def idle(self) -> set[str]:
-        """As of `Section`."""
+        """The unused way to name epochs; `batch_norm`, if only one epoch is averaged."""
         several = (self.last or len(set(self.epochs or ()))) > 1
         return {"epochs" if self.epochs is None else "last"} | (set() if several else {"batch_norm"})
 
@@ -110,21 +110,21 @@ class Best(Section):
     epochs: Epochs = 1
     """Number of epochs to keep; of equally good ones, the earlier."""
     of: Measure = "dice"
-    """What makes an epoch better: the score of its validation, which is a Dice, or its loss."""
+    """What ranks epochs: the validation score, which is a Dice, or the validation loss."""
     average: Literal["weights", "predictions"] = "weights"
-    """What is averaged over several epochs: their weights, into one network, or their predictions. The next stage then
-    starts from the best epoch."""
+    """What is averaged over the kept epochs: their weights, giving one network, or their predictions; then the next
+    stage starts from the best epoch."""
     batch_norm: BatchNorm = "recomputed"
-    """Batch norm statistics of averaged weights, as with `swa`."""
+    """Batch norm statistics of averaged weights, as for `swa`."""
 
     @property
     def idle(self) -> set[str]:
-        """As of `Section`."""
+        """`average`, if one epoch is kept; `batch_norm`, if weights are not averaged."""
         return ({"average"} if self.epochs == 1 else set()) | (set() if self.averages_weights else {"batch_norm"})
 
     @property
     def averages_weights(self) -> bool:
-        """Whether one network is made of several epochs'."""
+        """Whether the weights of several epochs are averaged into one network."""
         return self.epochs > 1 and self.average == "weights"
 
 
@@ -134,11 +134,11 @@ class Ema(Section):
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """Decay per step: the average covers about 1 / (1 - decay) steps."""
     batch_norm: BatchNorm = "averaged"
-    """Batch norm statistics, as with `swa`."""
+    """Batch norm statistics, as for `swa`."""
 
 
 class Keep(OneOf):
-    """Which weights a stage ends with."""
+    """Selects the weights that a stage ends with."""
 
     last: Last | None = None
     swa: Swa | None = None
@@ -156,39 +156,38 @@ class Stage(Section):
     epochs: Epochs
     """Number of epochs."""
     batch_size: Annotated[int, Field(ge=1)]
-    """Images per step, of all processes together."""
+    """Images per step, over all processes."""
     micro_batch: Annotated[int, Field(ge=1)] | None = None
-    """Images that a process computes at a time, if the GPU has too little memory for its part of the batch; null: all.
-    Their gradients add up to those of the whole batch, but batch norm normalises each part by itself. `dice_over:
-    batch` then needs a second forward pass. May be changed in a run that was started."""
+    """Images that a process computes at a time, for GPUs with too little memory for the whole batch; null: all. The
+    gradients add up to those of the batch, but batch norm normalises each part separately, and `dice_over: batch` needs
+    a second forward pass. May be changed in a run that was started."""
     learning_rate: Positive = 1e-3
     """The highest rate, from which the schedule starts."""
     schedule: Schedule = Schedule(cosine=Cosine())
-    """How the rate changes: `constant`, or another one with its settings, as in `{cosine: {to: 0.00001}}`."""
+    """How the rate changes, by name or with settings, as in `{cosine: {to: 0.00001}}`."""
     warm_up: Count = 0
-    """Number of first epochs in which the rate rises to `learning_rate`, step by step; the schedule starts after
-    them."""
+    """Number of epochs over which the rate first rises to `learning_rate`, step by step; then the schedule starts."""
     early_stopping: EarlyStopping | None = None
-    """When the stage ends before its `epochs` are over, as in `{patience: 10}`; null: never."""
+    """Ends the stage before its `epochs` are over, as in `{patience: 10}`; null: never."""
     keep: Keep = Keep(last=Last())
-    """Which weights the stage ends with: `last`, or another choice with its settings, as in `{swa: {last: 5}}`."""
+    """The weights that the stage ends with, by name or with settings, as in `{swa: {last: 5}}`."""
     frozen_epochs: Count = 0
-    """Number of first epochs in which the encoder is frozen."""
+    """Number of epochs for which the encoder is frozen at the start."""
     positive_share: float | tuple[float, float] | None = None
-    """Share of positives in an epoch. Two numbers: in the first and in the last epoch, with equal steps between. null:
-    an epoch has every image once."""
+    """Share of positives in an epoch; two numbers are the shares in the first and the last epoch, with equal steps in
+    between; null: every image once per epoch."""
     validate_every: Epochs = 1
-    """Number of epochs from one validation to the next; the last epoch always ends with one."""
+    """Number of epochs between validations; the last epoch is always validated."""
 
     @field_validator("positive_share", mode="wrap")
     @classmethod
     def _one_share_or_two(cls, value: Any, read: ValidatorFunctionWrapHandler) -> float | tuple[float, float] | None:
-        """Refuses in one line what a union would refuse once for each of its types."""
+        """Gives one message where a union would give one for each of its types."""
         with suppress(ValidationError):
-            found = read(value)
-            shares = found if isinstance(found, tuple) else (found,)
-            if found is None or all(0 < share <= 1 for share in shares):
-                return found
+            parsed = read(value)
+            shares = parsed if isinstance(parsed, tuple) else (parsed,)
+            if parsed is None or all(0 < share <= 1 for share in shares):
+                return parsed
         raise ValueError("is a share above 0 and at most 1, or two of them")
 
     @model_validator(mode="after")
@@ -220,11 +219,11 @@ class Stage(Section):
         return self
 
     def validates(self, epoch: int) -> bool:
-        """Whether an epoch, from 0, ends with a validation."""
+        """Whether an epoch (from 0) ends with a validation."""
         return (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.epochs
 
     def positives_in(self, epoch: int) -> float | None:
-        """The share of positives in an epoch, from 0; None: every image comes once.
+        """Returns the share of positives in an epoch (from 0), or None if every image comes once.
 
         >>> falling = Stage(size=64, epochs=3, batch_size=1, positive_share=(0.8, 0.2))
         >>> [falling.positives_in(epoch) for epoch in (0, 1, 2, 3)]
@@ -237,14 +236,14 @@ class Stage(Section):
         return first * (1 - done) + last * done
 
     @property
-    def goes_by_score(self) -> bool:
-        """Whether what the stage leaves depends on the scores of its validations."""
-        judges = (self.keep.best, self.early_stopping, self.schedule.plateau)
-        return any(judge is not None and judge.of == "dice" for judge in judges)
+    def uses_scores(self) -> bool:
+        """Whether the weights that the stage ends with depend on validation scores."""
+        monitors = (self.keep.best, self.early_stopping, self.schedule.plateau)
+        return any(monitor is not None and monitor.of == "dice" for monitor in monitors)
 
     @property
     def swa(self) -> tuple[int, ...]:
-        """The epochs, from 1, whose weights are averaged; none without SWA.
+        """Epochs (from 1) whose weights SWA averages.
 
         >>> Stage(size=256, epochs=100, batch_size=64, keep={"swa": {"last": 3}}).swa
         (98, 99, 100)
@@ -256,17 +255,17 @@ class Stage(Section):
 
     @property
     def averages(self) -> bool:
-        """Whether the weights that it leaves are the mean of several."""
+        """Whether the stage ends with averaged weights."""
         best = self.keep.best
         return len(self.swa) > 1 or (best is not None and best.averages_weights) or self.keep.ema is not None
 
     @property
     def networks(self) -> int:
-        """How many networks it leaves, whose predictions are averaged."""
+        """Number of networks that the stage ends with; their predictions are averaged."""
         best = self.keep.best
         return best.epochs if best is not None and best.average == "predictions" else 1
 
     @property
     def idle(self) -> set[str]:
-        """As of `Section`."""
+        """`name`, if there is none."""
         return {"name"} if self.name is None else set()

@@ -153,7 +153,7 @@ def probability_of_finding(counts: Histograms, table: pd.DataFrame) -> np.ndarra
 def _list_maps(run: Run, *, tta: bool) -> Iterator[tuple]:
     """Yields image, file and index of each out-of-fold map, and the classifier's probability, NaN if there is none."""
     for fold in run.predicted_folds():
-        path, classified = run.oof(fold, tta), run.oof(fold, tta, "classify")
+        path, classified = run.oof(fold, tta=tta), run.oof(fold, tta=tta, role="classify")
         ids = maps.open_maps(path).ids
         answers = read_image_probabilities(classified, len(ids)) if classified.is_file() else np.full(len(ids), np.nan)
         for index, image in enumerate(ids):

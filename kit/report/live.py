@@ -82,7 +82,7 @@ def rule_choices(run: Run, cases: Cases) -> list[dict[str, Any]]:
     The masks by the run's own rule are known. Masks by the other rules follow from counts, except for `component`.
     """
     own, tta = thresholds_file.read(run.thresholds).rule, run.read_recipe().tta
-    paths = [run.rule(name, tta) / "thresholds.json" for name in rules.RULES if name not in (own.name, "component")]
+    paths = [run.rule(name, tta=tta) / "thresholds.json" for name in rules.RULES if name not in (own.name, "component")]
     others = [thresholds_file.read(path).rule for path in paths if path.is_file()]
     return [_choice(own, cases) | {"exact": True}, *(_choice(rule, cases) for rule in others)]
 

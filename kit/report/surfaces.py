@@ -51,7 +51,7 @@ def searches(run: Run, cases: Cases | None = None) -> list[Search]:
     recipe, chosen = run.read_recipe(), read_measured(run.thresholds)
     results = []
     for name, tta in product(sorted(rules.RULES), (True, False)):
-        if (folder := run.rule(name, tta)).joinpath("thresholds.json").is_file():
+        if (folder := run.rule(name, tta=tta)).joinpath("thresholds.json").is_file():
             used = bool(chosen.rules) and name == chosen.rule.name and tta == recipe.tta
             search = read_search(folder, tta=tta, used=used)
             if cases is not None and tta == recipe.tta:

@@ -26,7 +26,7 @@ from kit.core.errors import KitError
 from kit.core.files import write_text
 from kit.core.progress import progress
 from kit.data.augmentation import Augmentation
-from kit.data.dataset import UNKNOWN_MASK, FoldData, Loader, Samples, Threaded
+from kit.data.dataset import UNKNOWN_MASK, FoldData, Loader, Samples, ThreadedLoader
 from kit.data.sampler import batches, drawn, epoch_order, repeats
 from kit.recipes.schema import Recipe
 from kit.recipes.stage import Stage
@@ -83,7 +83,7 @@ class Task:
         """Loader of unaugmented samples."""
         return Loader(Samples(self.data.cache))
 
-    def batches(self, fabric: lightning_fabric.Fabric, epoch: int) -> DataLoader | Threaded:
+    def batches(self, fabric: lightning_fabric.Fabric, epoch: int) -> DataLoader | ThreadedLoader:
         """The augmented batches of this process in an epoch, counted from 0."""
         data, share = self.data, self.stage.positives_in(epoch)
         order = epoch_order(data.positive, share, self.seed, epoch, data.extra, self.recipe.extra_weight)
@@ -156,7 +156,7 @@ def _train_epoch(fabric: lightning_fabric.Fabric, task: Task, state: TrainState,
     """Trains on all batches of an epoch; returns its row of the metrics."""
     stage, recipe, epoch = task.stage, task.recipe, len(state.history)
     state.seed_epoch(epoch)
-    state.network.freeze_encoder(epoch < stage.frozen_epochs)
+    state.network.encoder_frozen = epoch < stage.frozen_epochs
     state.model.train()
     rate = schedules.learning_rate(stage, state.history)
     row: Row = {"epoch": epoch + 1, "weights": "epoch", "learning_rate": rate}
@@ -200,7 +200,7 @@ def _finish(fabric: lightning_fabric.Fabric, task: Task, state: TrainState, hook
     stage, epochs = task.stage, len(state.history)
     # Sets seed and frozen encoder as in an uninterrupted run, in case an earlier process was killed here.
     state.seed_epoch(epochs)
-    state.network.freeze_encoder(stage.frozen_epochs >= epochs)
+    state.network.encoder_frozen = stage.frozen_epochs >= epochs
     row: Row = state.history[-1] | {"weights": "final", "loss": None, "seconds": None}
     batches = task.batches(fabric, epochs)
     final = state.final_networks(progress(batches, f"{task.name}, averaging", unit="step", show=fabric.is_global_zero))

@@ -43,7 +43,7 @@ def make_folds(
     if count is not None and holdout is not None:
         raise KitError(f"--folds {count} --holdout {holdout}: give one of them")
     workspace.draw_demo(data)
-    competition = workspace.open_data(data, allow_missing)
+    competition = workspace.open_data(data, allow_missing=allow_missing)
     splits = competition.folder / folds.SPLITS
     if is_file_or_raise(splits) and not (count is None and holdout is None):
         raise KitError(f"{splits}: says how to split: leave --folds and --holdout out, or remove it")

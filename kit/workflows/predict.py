@@ -153,8 +153,8 @@ def _write_submission(trained: Trained, target: Run, order: Sequence[str], shape
             "rate matching is off, since this is not a whole test set: the rule's own thresholds decide each image"
         )
     encoder = MaskEncoder(chosen.rule, chosen.share if whole else None)
-    inputs = stored_inputs(chosen.rule, target.test(tta), target.test(tta, "classify"), shape)
-    count = len(maps.read_ids(target.test(tta)))
+    inputs = stored_inputs(chosen.rule, target.test(tta=tta), target.test(tta=tta, role="classify"), shape)
+    count = len(maps.read_ids(target.test(tta=tta)))
     for _ in progress(map_in_order(lambda image: encoder.add(*image), inputs), "masks", count):
         pass
     masks = encoder.rle()

@@ -86,7 +86,7 @@ def save(target: Run, paths: dict[str, Path], recipe: Recipe, kinds: Sequence[st
 
     The masks are taken from the submission, where they may depend on the whole test set.
     """
-    predicted, texts = maps.open_maps(target.test(recipe.tta)), submission.read(target.submission)
+    predicted, texts = maps.open_maps(target.test(tta=recipe.tta)), submission.read(target.submission)
     rows = [row for row, image in enumerate(predicted.ids) if image not in predicted.unreadable]
 
     def images() -> Iterator[Predicted]:

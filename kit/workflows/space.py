@@ -55,9 +55,9 @@ def of_training(
         area = part.stages[-1].size ** 2 if part.role == "segment" else 0
         for tta in (True, False):
             if own.folder == run.folder:  # of the test images only the maps of the recipe as a whole are kept
-                found["maps", own.test(tta, part.role)] = tests * area
+                found["maps", own.test(tta=tta, role=part.role)] = tests * area
             for fold in folds:
-                found["maps", own.oof(fold, tta, part.role)] = len(split.validation(fold)) * area
+                found["maps", own.oof(fold, tta=tta, role=part.role)] = len(split.validation(fold)) * area
     return {(kind, path): size for (kind, path), size in found.items() if size and not _is_there(path)}
 
 

@@ -48,7 +48,7 @@ def ensure(opened: OpenRun) -> bool:
             write_json(mark, {"rules": list(RULES)})
 
         done = store.File(mark, _made_from(opened)).build(run_search)
-        opened.run.record(opened.recipe)
+        opened.run.write_recipe(opened.recipe)
         return activate(opened.run, opened.recipe) or done
 
 
@@ -63,9 +63,9 @@ def put_recipes_rule_in_use(run: Run, recipe: Recipe) -> None:
     """
     warn_if_searched_differently(run, recipe)
     chosen, rule = thresholds_file.read(run.thresholds), recipe.threshold.rule
-    other_maps = {run.oof(fold, not recipe.tta).name for fold in run.predicted_folds()}
+    other_maps = {run.oof(fold, tta=not recipe.tta).name for fold in run.predicted_folds()}
     if chosen.asked != rule or other_maps & chosen.hashes.keys():
-        source = run.rule(rule, recipe.tta) / "thresholds.json"
+        source = run.rule(rule, tta=recipe.tta) / "thresholds.json"
         if not source.is_file():
             raise KitError(f"{source}: is missing: run `make train` to find the thresholds of {rule}")
         with locked(run.thresholds):
@@ -74,7 +74,7 @@ def put_recipes_rule_in_use(run: Run, recipe: Recipe) -> None:
     old = run.read_recipe()
     new = old.model_copy(update={"tta": recipe.tta, "threshold": old.threshold.model_copy(update={"rule": rule})})
     if new != old:  # verbs that are given only the run read its recipe
-        run.record(new)
+        run.write_recipe(new)
 
 
 def warn_if_searched_differently(run: Run, recipe: Recipe) -> None:
@@ -137,7 +137,7 @@ def explore(
     asked = thresholds_file.read(run.thresholds).asked
     listed = {*names, SEARCHED} if len(names) > 1 else {*names}
     shown = {title: path for title, path in folders.items() if path.name.removesuffix("-plain") in listed}
-    return Explored(shown, run.rule(asked, recipe.tta), *in_use(run))
+    return Explored(shown, run.rule(asked, tta=recipe.tta), *in_use(run))
 
 
 def explore_arrays(
@@ -192,7 +192,7 @@ def in_use(run: Run) -> tuple[str, str]:
 
 def activate(run: Run, recipe: Recipe) -> bool:
     """Copies the result for the recipe's `threshold.rule` and `tta` to thresholds.json; returns whether it changed."""
-    folder = run.rule(recipe.threshold.rule, recipe.tta)
+    folder = run.rule(recipe.threshold.rule, tta=recipe.tta)
     content = read_bytes(folder / run.thresholds.name)
     if run.thresholds.is_file() and read_bytes(run.thresholds) == content:
         return False
@@ -226,7 +226,7 @@ def search(
     target, run, recipe, competition = Path(target), opened.run, opened.recipe, opened.competition
     folders = {}
     for tta in (True, False):
-        files = [run.oof(fold, tta) for fold in opened.split.numbers]
+        files = [run.oof(fold, tta=tta) for fold in opened.split.numbers]
         stacks = [maps.open_maps(file) for file in files]
         rows = opened.split.table.set_index("image_id").loc[[i for stack in stacks for i in stack.ids]]
         classified = _classifier_files(opened, tta=tta)
@@ -250,7 +250,7 @@ def search(
         if with_fixed:
             results[FIXED] = searched.measure(rules.fixed(recipe.threshold, gated=recipe.is_gated))
         for name, result in results.items():
-            folder = target / run.rule(name, tta).name
+            folder = target / run.rule(name, tta=tta).name
             result.write(folder, recipe.name, hashes)
             folders[_title(name, tta=tta)] = folder
     return folders
@@ -264,17 +264,17 @@ def stack_oof(run: Run, recipe: Recipe, split: Folds) -> None:
     classifiers = recipe.members_that("classify")
     table = split.table.set_index("image_id")
     for tta in (True, False):
-        ids = {fold: maps.read_ids(run.oof(fold, tta)) for fold in split.numbers}
+        ids = {fold: maps.read_ids(run.oof(fold, tta=tta)) for fold in split.numbers}
         rows = table.loc[[image_id for fold_ids in ids.values() for image_id in fold_ids]]
         members = np.concatenate(
-            [_columns([run.part(part).oof(fold, tta, "classify") for part in classifiers]) for fold in ids]
+            [_columns([run.part(part).oof(fold, tta=tta, role="classify") for part in classifiers]) for fold in ids]
         )
         positive = (rows.stratum != "negative").to_numpy()
-        ensemble.fit_stack([part.label for part in classifiers], members, positive).write(run.stack(tta))
+        ensemble.fit_stack([part.label for part in classifiers], members, positive).write(run.stack(tta=tta))
         groups = group_numbers(list(rows.fold), list(rows.patient_id))
         nested = pd.Series(ensemble.nested_probability(members, positive, groups), rows.index)
         for fold, fold_ids in ids.items():
-            maps.save(run.oof(fold, tta, "classify"), fold_ids, nested[list(fold_ids)].to_numpy())
+            maps.save(run.oof(fold, tta=tta, role="classify"), fold_ids, nested[list(fold_ids)].to_numpy())
 
 
 def _columns(paths: list[Path]) -> np.ndarray:
@@ -285,7 +285,11 @@ def _columns(paths: list[Path]) -> np.ndarray:
 def _classifier_files(opened: OpenRun, *, tta: bool) -> list[list[Path]]:
     """Files of the classifying members' out-of-fold probabilities, by fold; empty without such members."""
     run, members = opened.run, opened.recipe.members_that("classify") if opened.recipe.is_gated else ()
-    return [[run.part(part).oof(fold, tta, "classify") for part in members] for fold in opened.split.numbers if members]
+    return [
+        [run.part(part).oof(fold, tta=tta, role="classify") for part in members]
+        for fold in opened.split.numbers
+        if members
+    ]
 
 
 def _made_from(opened: OpenRun) -> dict[str, Any]:
@@ -294,7 +298,7 @@ def _made_from(opened: OpenRun) -> dict[str, Any]:
     numbers = opened.split.numbers
     made_from: dict[str, Any] = {
         "statistics": STATISTICS,
-        "oof": [sha256(keys_path(run.oof(fold, tta))) for fold in numbers for tta in (True, False)],
+        "oof": [sha256(keys_path(run.oof(fold, tta=tta))) for fold in numbers for tta in (True, False)],
         "labels": sha256(opened.competition.labels_path),
         "prevalence": recipe.prevalence,
         "rules": list(RULES),
@@ -308,7 +312,7 @@ def _made_from(opened: OpenRun) -> dict[str, Any]:
 def _folders(run: Run) -> dict[str, Path]:
     """Folder of each result of a run's search, by title."""
     names = (SEARCHED, *RULES, FIXED)
-    return {_title(name, tta=tta): run.rule(name, tta) for tta in (True, False) for name in names}
+    return {_title(name, tta=tta): run.rule(name, tta=tta) for tta in (True, False) for name in names}
 
 
 def _title(name: str, *, tta: bool) -> str:

@@ -170,7 +170,9 @@ def _open(workspace: Workspace, competition: Competition, run: Run, job: Job, pa
     def cache(data: Competition, source: str | None = None) -> dict[int, Cache]:
         parts = [part for part in recipe.parts() if source is None or (part.extra and part.extra.data == source)]
         sizes = {stage.size for part in parts for stage in part.stages}
-        return ensure(data, sizes, workspace.cache(data), job.skip_bad, team, recipe.mask_resizing)
+        return ensure(
+            data, sizes, workspace.cache(data), team, skip_bad=job.skip_bad, mask_resizing=recipe.mask_resizing
+        )
 
     caches = cache(competition)
     extra_caches = {source: cache(data.competition, source) for source, data in extra.items()}
@@ -320,7 +322,7 @@ def _gather(session: Session, run: Run, recipe: Recipe) -> list[bool]:
     session.team.barrier()
     members = [run.part(part) for part in recipe.members_that("segment")]
     return [
-        average([member.oof(fold, tta) for member in members], run.oof(fold, tta), session.team, recipe.weights)
+        average([member.oof(fold, tta=tta) for member in members], run.oof(fold, tta=tta), session.team, recipe.weights)
         for fold in session.folds
         for tta in (True, False)
     ]

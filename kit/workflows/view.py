@@ -69,7 +69,7 @@ def predicted(run: Run, image: str, shape: tuple[int, int]) -> np.ndarray | None
         return rle.decode(rows[image], shape, image)
     recipe, rule = run.read_recipe(), thresholds_file.read(run.thresholds).rule
     for fold in run.predicted_folds():
-        path = run.oof(fold, recipe.tta)
+        path, classified = run.oof(fold, tta=recipe.tta), run.oof(fold, tta=recipe.tta, role="classify")
         if image in maps.read_ids(path):
-            return dict(stored_masks(rule, path, run.oof(fold, recipe.tta, "classify"), shape, [image])).get(image)
+            return dict(stored_masks(rule, path, classified, shape, [image])).get(image)
     return None

@@ -72,7 +72,7 @@ class Workspace:
 
             phantom.write(self.demo)
 
-    def open_data(self, folder: Path | str, allow_missing: bool = True) -> "Competition":
+    def open_data(self, folder: Path | str, *, allow_missing: bool = True) -> "Competition":
         """Opens a competition's folder.
 
         Label rows without an image are an error when folds are made, unless they are allowed there; what comes after
@@ -155,7 +155,7 @@ def check_maps(opened: OpenRun) -> None:
         run = opened.run.part(part)
         for fold in opened.split.numbers:
             weights = run.stage_weights(fold, len(part.stages) - 1)
-            for path in (run.oof(fold, tta, part.role) for tta in (True, False)):
+            for path in (run.oof(fold, tta=tta, role=part.role) for tta in (True, False)):
                 if not (path.is_file() and keys_path(path).is_file() and weights):
                     raise KitError(f"{path}: there are no out-of-fold maps of every fold yet: run `make train` first")
                 ids = maps.read_ids(path)

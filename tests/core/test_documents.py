@@ -21,9 +21,9 @@ def test_a_document_is_read_as_its_model_and_later_keys_are_left_alone(tmp_path)
     ("text", "said"),
     [
         ("", "the file: invalid JSON"),
-        ("[]", "the file: does not hold keys with values"),
+        ("[]", "the file: is not a mapping of keys to values"),
         ("{}", "name: is missing; share: is missing"),
-        ('{"name": 1, "share": 0.5}', "name: is not a text (got 1)"),
+        ('{"name": 1, "share": 0.5}', "name: is not a string (got 1)"),
         ('{"name": "a", "share": "0.5"}', "share: is not a number"),
         ('{"name": "a", "share": 1.01}', "share: must be at most 1 (got 1.01)"),
         ('{"name": "a", "share": 1, "count": 1' + "0" * 3000 + "}", "count: "),

@@ -182,4 +182,4 @@ def test_a_file_system_without_locks_is_worked_on_with_a_warning(tmp_path, monke
     monkeypatch.setattr("fcntl.flock", refuse)
     with locked(tmp_path / f"run{number}" / "x"):
         pass
-    assert "knows no locks" in caplog.text
+    assert "has no locks" in caplog.text

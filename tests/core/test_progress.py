@@ -26,7 +26,7 @@ def clock(monkeypatch):
     monkeypatch.setattr(progress.tqdm, "_time", lambda: now[0], raising=False)
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(progress.Lines, "spoken", now[0])
+    monkeypatch.setattr(progress.Lines, "last_line", now[0])
     return now
 
 
@@ -51,7 +51,7 @@ def test_in_a_log_the_first_line_of_a_program_comes_soon_and_others_after_a_minu
     clock, caplog, monkeypatch
 ):
     caplog.set_level(logging.INFO, "kit")
-    monkeypatch.setattr(progress.Lines, "spoken", clock[0] - progress.LINE + 4)
+    monkeypatch.setattr(progress.Lines, "last_line", clock[0] - progress.LINE + 4)
     go(range(10), clock, 3)
     assert caplog.messages == ["working: 2 of 10, loss 1"]
     go(range(20), clock, 2, what="more")
@@ -156,7 +156,7 @@ def seen(text, read):
 
 
 def test_what_has_no_steps_moves_all_the_same(monkeypatch, clock, caplog):
-    monkeypatch.setattr(progress, "_LOOK", 0.01)
+    monkeypatch.setattr(progress, "_REFRESH", 0.01)
     caplog.set_level(logging.INFO, "kit")
     with progress.working("drawing"):
         clock[0] += 70
@@ -170,7 +170,7 @@ def test_what_has_no_steps_moves_all_the_same(monkeypatch, clock, caplog):
 
 
 def test_an_item_that_takes_long_moves_by_the_second(monkeypatch, clock):
-    monkeypatch.setattr(progress, "_LOOK", 0.01)
+    monkeypatch.setattr(progress, "_REFRESH", 0.01)
     terminal = on_terminal(monkeypatch)
     bar = progress.progress(["first", "second"], "exporting", 2)
     with bar.by_the_second():

@@ -8,7 +8,7 @@ from kit.core import store
 from kit.core.distributed import Team
 from kit.core.errors import KitError
 from kit.core.files import write_text
-from kit.core.store import Array, File, fill, inputs_of, key_of, keys_path, unreadable
+from kit.core.store import Array, File, fill, inputs_of, key_of, keys_path, unreadable_rows
 
 IDS = ["a", "b", "c"]
 
@@ -122,7 +122,7 @@ def test_a_key_reaches_the_disk_after_its_row(tmp_path, monkeypatch):
         flush(mapped)
         order.append(("keys", stored()))
 
-    monkeypatch.setattr(store, "_WAITING_ROWS", 2)
+    monkeypatch.setattr(store, "_MAX_UNFLUSHED_ROWS", 2)
     monkeypatch.setattr(os, "fsync", watched)
     monkeypatch.setattr(np.memmap, "flush", flushed)
     make(array(path, "1", "2", "3"))
@@ -143,7 +143,7 @@ def test_an_unreadable_row_is_recorded_and_tried_again_only_when_asked(tmp_path,
     wanted = array(path, "1", "2", "3")
     assert make(wanted, bad=[1], skip_unreadable=True) == ([0, 1, 2], ["1 is bad"])
     assert np.load(path)[:, 0, 0].tolist() == [1, 0, 3]
-    assert unreadable(path).tolist() == [False, True, False]
+    assert unreadable_rows(path).tolist() == [False, True, False]
     assert wanted.is_current(skip_unreadable=True)
     assert not wanted.is_current()
     assert make(wanted, skip_unreadable=True) == ([], [])
@@ -163,7 +163,7 @@ def test_an_unreadable_row_whose_source_changed_is_made_anew(tmp_path):
     path = tmp_path / "maps.npy"
     make(array(path, "1", "2", "3"), bad=[1], skip_unreadable=True)
     assert make(array(path, "1", "repaired", "3"), skip_unreadable=True) == ([1], [])
-    assert not unreadable(path).any()
+    assert not unreadable_rows(path).any()
 
 
 def test_each_process_of_a_team_tells_all_reasons(tmp_path):

@@ -126,8 +126,8 @@ def test_pretrained_weights_go_along_and_are_found_there(kernel, monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        ("start=other", r"runs/tiny/other: is not a run .*: train it first"),
-        ("start=other start_data=older", r"runs/older/other: is not a run .*: train it first"),
+        ("start=other", r"runs/tiny/other: is not a run .*: run `make train` first"),
+        ("start=other start_data=older", r"runs/older/other: is not a run .*: run `make train` first"),
         ("extra.data=more", r"extra.data=more: data/more is not a folder: name one in data/"),
     ],
 )
@@ -364,7 +364,7 @@ def test_gpus_and_folds_that_are_left_decide_how_a_session_trains(kernel, bundle
 def test_a_run_that_another_starts_from_goes_along(kernel, tmp_path, monkeypatch):
     first, data = recipes.load("small.yaml", "name=first"), layout.open_folder("tiny")
     run = Workspace().run(data, first)
-    run.record(first)
+    run.write_recipe(first)
     inputs = lineage.inputs_of(cache.image_keys(data), "folds/tiny.csv")
     files.write_json(run.inputs_path, inputs.model_dump())
     wanted = recipes.load("small.yaml", "name=second start=first")

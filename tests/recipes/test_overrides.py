@@ -258,7 +258,7 @@ STAGE = "size: 64, epochs: 1, batch_size: 2"
 def test_a_key_that_is_there_twice_is_refused(tmp_path, content):
     path = tmp_path / "mine.yaml"
     path.write_text(content)
-    with pytest.raises(KitError, match=r"mine\.yaml: .*(size|a) is there 2 times"):
+    with pytest.raises(KitError, match=r"mine\.yaml: .*(size|a) appears 2 times"):
         recipes.load(str(path))
 
 

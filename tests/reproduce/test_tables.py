@@ -36,7 +36,7 @@ def runs(phantoms, tmp_path_factory):
                 levels[i][np.roll(rle.union(labels[image_id], phantoms.shape), 3 if tta else 9, axis=1)] = 204
                 if random.random() < 0.5:
                     levels[i, :3, :3] = 230  # 576 pixels of 1024²
-            where = target(0, tta) if target == run.oof else target(tta)
+            where = target(0, tta=tta) if target == run.oof else target(tta=tta)
             maps.save(where, ids, levels)
     write_json(run.thresholds, {"rule": "image", "binarization": 0.75, "removal": 2048})
     return folder
@@ -65,7 +65,7 @@ def count(run_maps, truth, removal=None):
 @pytest.mark.parametrize(("reading", "removal"), [("none", None), ("image", 2048)])
 def test_a_cell_counts_pixels(phantoms, runs, tta, reading, removal):
     expected = count(
-        maps.open_maps(Run(runs / "exp5").oof(0, tta)),
+        maps.open_maps(Run(runs / "exp5").oof(0, tta=tta)),
         lambda image_id: rle.union(phantoms.labels[image_id], phantoms.shape),
         removal,
     )
@@ -86,10 +86,10 @@ def test_mean_precision_is_counted_in_pixels_of_the_network(phantoms, runs, tmp_
     """Maps of half the images' side, where 30 pixels are kept that 2048 of 1024² would not be 30 of."""
     run, found = damaged(runs, tmp_path / "a"), []
     write_text(run.recipe_path, recipes.load("exp5", f"{QUICK} threshold.removal=30").dump())
-    whole = maps.open_maps(run.oof(0, True))
+    whole = maps.open_maps(run.oof(0, tta=True))
     side = phantoms.shape[0] // 2
     halves = np.stack([levels[::2, ::2] for levels in whole])
-    maps.save(run.oof(0, True), whole.ids, halves)
+    maps.save(run.oof(0, tta=True), whole.ids, halves)
     for image_id, levels in zip(whole.ids, halves, strict=True):
         truth = resize_mask(rle.union(phantoms.labels[image_id], phantoms.shape), side, "bilinear")
         predicted = levels >= 192
@@ -102,7 +102,7 @@ def test_mean_precision_is_counted_in_pixels_of_the_network(phantoms, runs, tmp_
 
 def test_public_and_private_are_the_leaderboards(phantoms, runs):
     solution = scoring.read_solution(phantoms.solution_path)
-    stack = maps.open_maps(Run(runs / "exp5").test(True))
+    stack = maps.open_maps(Run(runs / "exp5").test(tta=True))
     rule = RunScores(phantoms, runs)
     rows = {
         image_id: rle.encode(levels >= 192) if np.sum(levels >= 192) * 64 >= 2048 else "-1"
@@ -126,7 +126,7 @@ def damaged(runs, folder):
 
 def test_what_is_not_there_is_told(phantoms, runs, tmp_path):
     run = damaged(runs, tmp_path / "a")
-    run.test(True).unlink()
+    run.test(tta=True).unlink()
     assert RunScores(phantoms, tmp_path / "a").test("exp5", True, "none") == "not predicted"
     write_json(run.thresholds, read_json(run.thresholds) | {"hashes": {"fold0.npy": "", "fold1.npy": ""}})
     assert RunScores(phantoms, tmp_path / "a").validation("exp5", True, "none") == "not predicted"
@@ -281,8 +281,8 @@ def test_table_8_has_a_row_a_training_set(phantoms, runs, tmp_path):
     other = Run(tmp_path / "a" / "exp5@round1")
     shutil.copytree(run.folder, other.folder)
     for tta in (False, True):
-        stack = maps.open_maps(run.test(tta))
-        maps.save(other.test(tta), stack.ids, np.zeros(stack.array.shape, np.uint8))
+        stack = maps.open_maps(run.test(tta=tta))
+        maps.save(other.test(tta=tta), stack.ids, np.zeros(stack.array.shape, np.uint8))
     scored = RunScores(phantoms, tmp_path / "a")
     assert scored.trained_on("exp5") == {"exp5@round1": "round1", "exp5": phantoms.name}
     empty = scored.test("exp5@round1", True, "image", scoring.PUBLIC)

@@ -55,9 +55,9 @@ def outcome(read: Read, path: Path) -> str:
 
 def page() -> str:
     """docs/errors.md; a good file of each kind is read before any is broken."""
-    from kit.core.errors import _ADVICE
+    from kit.core.errors import _EXPLANATIONS
 
-    text = HEADER + "".join(f"| {os.strerror(number)} | {advice} |\n" for number, advice in _ADVICE.items())
+    text = HEADER + "".join(f"| {os.strerror(number)} | {advice} |\n" for number, advice in _EXPLANATIONS.items())
     with tempfile.TemporaryDirectory() as place:
         for name, (good, read, own) in table(Path(place)).items():
             text += f"\n## {name}\n\n| fault | what is said |\n|---|---|\n"

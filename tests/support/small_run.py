@@ -51,6 +51,6 @@ def write(here: Path, content: dict = RECIPE) -> Run:
     if settings.is_gated:
         rule["gate"], labels = 0.5, [part.label for part in settings.members_that("classify")]
         for tta in (True, False):
-            ensemble.Stack(members=labels, weights=[40.0, -60.0], bias=0.1).write(run.stack(tta))
+            ensemble.Stack(members=labels, weights=[40.0, -60.0], bias=0.1).write(run.stack(tta=tta))
     files.write_json(run.thresholds, rule)
     return Run(place)

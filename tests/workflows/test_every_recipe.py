@@ -79,10 +79,10 @@ def test_the_search_promised_what_the_rule_gives(name, data, slow):
     prevalence = wanted.prevalence or np.mean([bool(competition.labels[image_id]) for image_id in ids])
     positives = sum(bool(competition.labels[image_id]) for image_id in ids)
     for fold in (0, 1):
-        stack = maps.open_maps(run.oof(fold, wanted.tta))
+        stack = maps.open_maps(run.oof(fold, tta=wanted.tta))
         presence = [None] * len(stack)
         if wanted.is_gated:
-            presence = np.load(run.oof(fold, wanted.tta, "classify"))
+            presence = np.load(run.oof(fold, tta=wanted.tta, role="classify"))
         truths = [rle.union(competition.labels[image_id], competition.shape) for image_id in stack.ids]
         known = np.array([truth.any() for truth in truths])
         weights.extend(np.where(known, prevalence / positives, (1 - prevalence) / (len(ids) - positives)))
@@ -126,8 +126,8 @@ def test_the_recipes_own_thresholds_can_be_submitted(name, data):
         own.removal,
         own.smallest_contour,
     ]
-    stack = maps.open_maps(run.test(wanted.tta))
-    given = np.load(run.test(wanted.tta, "classify")).tolist() if wanted.is_gated else [None] * len(stack)
+    stack = maps.open_maps(run.test(tta=wanted.tta))
+    given = np.load(run.test(tta=wanted.tta, role="classify")).tolist() if wanted.is_gated else [None] * len(stack)
     for image_id, levels, probability in zip(stack.ids, stack, given, strict=True):
         expected = by_hand(own, maps.upsample(levels, competition.shape), probability)
         if own.smallest_contour:  # what is dropped or filled is small
@@ -142,10 +142,10 @@ def test_an_ensembles_maps_are_the_mean_of_its_segmenting_members(name, data):
     wanted = tiny(name)
     run, _ = train(Workspace(), Job(data, wanted))
     parts = wanted.members_that("segment")
-    members = [np.load(run.part(part).oof(1, False)) for part in parts]
+    members = [np.load(run.part(part).oof(1, tta=False)) for part in parts]
     resized = [[cv2.resize(levels, (64, 64)) for levels in stack] for stack in members]
     mean = np.average(resized, axis=0, weights=[part.weight for part in parts])
-    assert abs(np.load(run.oof(1, False)).astype(int) - mean).max() <= 1
+    assert abs(np.load(run.oof(1, tta=False)).astype(int) - mean).max() <= 1
 
 
 def test_a_shut_gate_empties_an_image_in_prediction_too(data):
@@ -153,7 +153,7 @@ def test_a_shut_gate_empties_an_image_in_prediction_too(data):
     run, _ = train(Workspace(), Job(data, wanted))
     chosen = json.loads(run.thresholds.read_text())
     predict(Workspace(), data, wanted)
-    presence = np.load(run.test(wanted.tta, "classify"))
+    presence = np.load(run.test(tta=wanted.tta, role="classify"))
     gate = float(np.median(presence))
     run.thresholds.write_text(json.dumps(chosen | {"binarization": 0.0, "removal": 0, "gate": gate}))
     submission, _ = predict(Workspace(), data, wanted)

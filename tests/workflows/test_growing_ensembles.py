@@ -44,8 +44,8 @@ def test_a_member_that_is_left_out_leaves_the_mean(pair, tiny_competition):
 
 def _check_mean(run, data, wanted):
     predict(Workspace(), data, wanted)
-    members = [np.load(run.part(part).oof(0, True)).astype(int) for part in wanted.parts()]
-    assert abs(np.load(run.oof(0, True)) - np.mean(members, axis=0)).max() < 1
+    members = [np.load(run.part(part).oof(0, tta=True)).astype(int) for part in wanted.parts()]
+    assert abs(np.load(run.oof(0, tta=True)) - np.mean(members, axis=0)).max() < 1
     assert not train(Workspace(), Job(data, wanted))[1]
 
 

@@ -278,7 +278,7 @@ def test_check_finds_what_is_wrong_and_where(tmp_path, phantoms):
     found = check.check(Workspace(tmp_path), folder)
     wrong = {(row.image, row.serious): row.what for row in found.findings}
     assert "is no PNG, JPEG, TIFF" in wrong["case00", True]
-    assert "very pixels of case01" in wrong["case02", False]
+    assert "same pixels as case01" in wrong["case02", False]
     assert "has no mask" in wrong["case03", False]
     assert "without an image of its name" in wrong["masks/nobody.png", True]
     assert "is 32×48 pixels (height×width), of another proportion than its image of 64×64" in wrong["case04", True]

@@ -69,7 +69,7 @@ def test_a_run_is_predicted_as_it_was_trained(data):
     wanted = tiny("demo", "name=kept")
     run, _ = train(Workspace(), Job(data, wanted))
     path, _ = predict(Workspace(), data, wanted)
-    before = {file: file.read_bytes() for file in (path, run.test(True), run.test(False))}
+    before = {file: file.read_bytes() for file in (path, run.test(tta=True), run.test(tta=False))}
     for other in ("stages.1.size=32", "network.normalisation=imagenet", "seed=3"):
         for verb in (predict, explore):
             with pytest.raises(KitError, match="was trained with other settings"):
@@ -88,9 +88,9 @@ def test_thresholds_are_those_of_the_maps_that_they_are_applied_to(data):
 
 
 def test_a_start_that_cannot_be_is_told(data):
-    with pytest.raises(KitError, match=r"absent.*train it first"):
+    with pytest.raises(KitError, match=r"absent.*run `make train` first"):
         train(Workspace(), Job(data, recipes.load("demo", "name=a start=absent")))
     pair = tiny("exp2", "name=pair members.a.seed=1 members.b.seed=2")
-    Workspace().run(layout.open_folder(data), pair).record(pair)
+    Workspace().run(layout.open_folder(data), pair).write_recipe(pair)
     with pytest.raises(KitError, match=r"pair: is an ensemble: .* start=pair/a"):
         train(Workspace(), Job(data, recipes.load("demo", "name=b start=pair")))
