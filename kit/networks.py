@@ -16,7 +16,7 @@ from kit.core.errors import KitError, did_you_mean
 from kit.core.files import is_file_or_raise, write_bytes
 from kit.recipes.schema import Network
 
-# Mean and standard deviation of grey levels 0…255, one a channel.
+# Mean and standard deviation of grey levels 0…255 in each channel.
 NORMALISATIONS = {
     "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
@@ -25,10 +25,10 @@ NORMALISATIONS = {
 
 
 class Segmenter(nn.Module):
-    """From grey levels to logits, normalisation included, so that it cannot differ between training and kernel.
+    """From grey levels to logits, with the normalisation, so that it cannot differ between training and kernel.
 
     Args:
-        net: A segmentation network of segmentation-models-pytorch with three input channels.
+        net: Network of segmentation-models-pytorch with three input channels.
     """
 
     mean: torch.Tensor
@@ -37,7 +37,7 @@ class Segmenter(nn.Module):
     def __init__(self, net: nn.Module, network: Network) -> None:
         super().__init__()
         self.net: Any = net
-        # Paper, Exp1: an added convolution maps 1 channel to 3. It starts as the plain copy.
+        # Paper, Exp1: an added convolution maps 1 channel to 3, initially by copying.
         self.grey_to_rgb = nn.Conv2d(1, 3, kernel_size=1) if network.channels == 1 else None
         if self.grey_to_rgb is not None:
             nn.init.ones_(self.grey_to_rgb.weight)
@@ -48,13 +48,13 @@ class Segmenter(nn.Module):
         self.encoder_frozen = False
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Logits of the pixels and of the image.
+        """Returns the logits of the pixels and of the image.
 
         Args:
             images: Grey levels 0…255, any dtype, (B, 1, H, W); H and W are multiples of 32.
 
         Returns:
-            Logits of the mask (B, 1, H, W), and of "has pneumothorax" (B,) if the network has an image-level head.
+            Logits of the mask (B, 1, H, W), and of "has pneumothorax" (B,) if the network has an image head.
         """
         grey = images.float()
         if self.grey_to_rgb is None:
@@ -69,7 +69,7 @@ class Segmenter(nn.Module):
         return masks, head(features[-1])[:, 0] if head is not None else None
 
     def train(self, mode: bool = True) -> "Segmenter":
-        """As in torch; a frozen encoder keeps its batch-norm statistics too."""
+        """As in torch, but a frozen encoder also keeps its batch-norm statistics."""
         super().train(mode)
         if self.encoder_frozen:
             self.net.encoder.eval()
@@ -79,13 +79,13 @@ class Segmenter(nn.Module):
 def build(network: Network, *, pretrained: bool = True) -> Segmenter:
     """Builds the network of a recipe.
 
-    Where the environment names a folder of pretrained weights, they are taken from there (`pretrained_name`).
+    If an environment variable names a folder of pretrained weights, they are read from there (`pretrained_name`).
 
     Args:
-        pretrained: Start from `network.encoder_weights`; False where trained weights are loaded right after.
+        pretrained: Start from `network.encoder_weights`; unnecessary if trained weights are loaded afterwards.
 
     Raises:
-        KitError: no such encoder, or its pretrained weights cannot be had.
+        KitError: there is no such encoder, or its pretrained weights are not available.
 
     >>> sum(p.numel() for p in build(Network(encoder_weights=None)).parameters())
     24436369
@@ -98,16 +98,16 @@ def build(network: Network, *, pretrained: bool = True) -> Segmenter:
         options["decoder_attention_type"] = network.attention
     if network.output_stride is not None:
         options["encoder_output_stride"] = network.output_stride
-    if network.architecture.startswith("DeepLab"):  # the runner-up's: whole convolutions, and nothing is dropped
+    if network.architecture.startswith("DeepLab"):  # as the runner-up: full convolutions, no dropout
         options |= {"decoder_aspp_separable": False, "decoder_aspp_dropout": 0.0}
     if network.image_head:
         options["aux_params"] = {"classes": 1, "pooling": "avg", "dropout": network.image_head_dropout}
-    wanted = network.encoder_weights if pretrained else None
-    if wanted and (folder := os.environ.get(PRETRAINED)):
-        wanted = str(Path(folder, pretrained_name(network)))
+    weights = network.encoder_weights if pretrained else None
+    if weights and (folder := os.environ.get(PRETRAINED)):
+        weights = str(Path(folder, pretrained_name(network)))
     make = partial(getattr(smp, network.architecture), network.encoder, **options)
     try:
-        net = make(encoder_weights="imagenet" if wanted == "imagenet" else None)
+        net = make(encoder_weights="imagenet" if weights == "imagenet" else None)
     except KeyError:
         raise KitError(
             f"network.encoder: {network.encoder!r} is not an encoder of segmentation-models-pytorch"
@@ -125,13 +125,13 @@ def build(network: Network, *, pretrained: bool = True) -> Segmenter:
             f"({type(error).__name__}): without internet, give a file (SET='network.encoder_weights=FILE') "
             "or start from random weights (SET='network.encoder_weights=none')"
         ) from error
-    if wanted not in (None, "imagenet"):
-        _load(net.encoder, Path(wanted), "network.encoder_weights", "give a state dict, or a .safetensors file")
+    if weights not in (None, "imagenet"):
+        _load(net.encoder, Path(weights), "network.encoder_weights", "give a state dict, or a .safetensors file")
     return Segmenter(net, network).to(memory_format=torch.channels_last)
 
 
 def pretrained_name(network: Network) -> str:
-    """Name of the file with the weights that a network's encoder starts from, in a folder of several.
+    """Returns the name of the file of an encoder's pretrained weights in a folder of several.
 
     >>> pretrained_name(Network(encoder="resnet34", encoder_weights="imagenet"))
     'pretrained.resnet34.imagenet.safetensors'
@@ -141,12 +141,12 @@ def pretrained_name(network: Network) -> str:
 
 
 def pixel_probabilities(logits: torch.Tensor, image_logits: torch.Tensor | None) -> torch.Tensor:
-    """The probability of each pixel to be foreground, float32.
+    """Returns the foreground probability of each pixel, float32.
 
     Args:
-        logits: Of the masks, (B, 1, H, W).
-        image_logits: Of "has pneumothorax", (B,): the result is the geometric mean of both probabilities; None: that of
-            the pixel alone.
+        logits: Logits of the masks, (B, 1, H, W).
+        image_logits: Logits of "has pneumothorax", (B,): if given, the result is the geometric mean of the
+            probabilities of pixel and image.
 
     Returns:
         (B, 1, H, W) in [0, 1].
@@ -164,7 +164,7 @@ def save_weights(path: Path | str, network: nn.Module) -> None:
 
 
 def load_weights(network: Segmenter, path: Path | str) -> Segmenter:
-    """Loads weights that `save_weights` wrote, of any float precision, and returns the network."""
+    """Loads weights written by `save_weights`, of any float precision, and returns the network."""
     _load(network, Path(path), "weights", "remove it and run `make train` again")
     return network
 
@@ -173,40 +173,40 @@ def _load(module: nn.Module, path: Path, what: str, remedy: str) -> None:
     if not is_file_or_raise(path):
         raise KitError(f"{what}: {path}: there is no such file")
     try:
-        # Weights are data: nothing in them is ever run.
+        # Weights are data: no code in them is ever run.
         state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # pickle's own errors have no common base
         kind = type(error).__name__
         raise KitError(f"{what}: {path}: is damaged, or holds more than weights ({kind}): {remedy}") from error
-    for wrapper in ("state_dict", "model"):  # of a checkpoint that holds more than weights
+    for wrapper in ("state_dict", "model"):  # of checkpoints that hold more than weights
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
-    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
-    if not named or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+    has_names = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not has_names or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise KitError(f"{what}: {path}: holds something else than tensors by name: {remedy}")
-    # timm's encoders stand one level deeper in smp than in their own files.
+    # timm's encoders are one level deeper in smp than in their own files.
     target: nn.Module
     for target in filter(None, (module, getattr(module, "model", None))):
-        if (found := _matching(state, set(target.state_dict()))) is not None:
+        if (tensors := _matching(state, set(target.state_dict()))) is not None:
             break
     try:
-        target.load_state_dict(state if found is None else found, strict=True)
+        target.load_state_dict(state if tensors is None else tensors, strict=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[1:2] or [str(error)]
         raise KitError(f"{what}: {path}: is of another network: {' '.join(reason[0].split())[:160]}") from error
 
 
-def _matching(state: dict[str, torch.Tensor], wanted: set[str]) -> dict[str, torch.Tensor] | None:
-    """The tensors of a file by the names of a network, as makers give them: below one prefix, with another head.
+def _matching(state: dict[str, torch.Tensor], names: set[str]) -> dict[str, torch.Tensor] | None:
+    """Returns the tensors of a file by a network's names, without a common prefix and without a head that it lacks.
 
     Returns:
-        None where some are missing, or where parts of the network have more tensors than it, as those of a deeper one.
+        None if tensors are missing, or if the file has more tensors for a part of the network, as for a deeper one.
     """
-    needed = {name for name in wanted if not name.endswith("num_batches_tracked")}  # older files lack these
-    first, parts = min(needed), {name.partition(".")[0] for name in wanted}
+    needed = {name for name in names if not name.endswith("num_batches_tracked")}  # missing in older files
+    first, parts = min(needed), {name.partition(".")[0] for name in names}
     for prefix in sorted((key.removesuffix(first) for key in state if key.endswith(first)), key=len):
-        below = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
-        extra = below.keys() - wanted
-        if needed <= below.keys() and not any(name.partition(".")[0] in parts for name in extra):
-            return {name: tensor for name, tensor in below.items() if name in wanted}
+        tensors = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+        extra = tensors.keys() - names
+        if needed <= tensors.keys() and not any(name.partition(".")[0] in parts for name in extra):
+            return {name: tensor for name, tensor in tensors.items() if name in names}
     return None

@@ -1,5 +1,5 @@
-"""From a competition folder to the samples of an epoch: folds, cache, augmentation, dataset, sampler."""
+"""Folds, cached images, augmentation and the samples of an epoch."""
 
 import os
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else the import of albumentations asks a server for its newest version
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # otherwise its import asks a server for the newest version

@@ -1,7 +1,7 @@
-"""The paper's augmentation groups (section 4.1, Table 9) and the winners', through albumentations.
+"""The augmentation groups of the paper (section 4.1, Table 9) and of the winners, by albumentations.
 
-The recipe says how strong each is. Where albumentations 2 does something else than its versions of 2019 under the same
-names, `kit.data.distortion` and `kit.data.grey_levels` do what those did.
+The recipe says how strong each group is. For transforms that albumentations changed after 2019, `kit.data.distortion`
+and `kit.data.grey_levels` have the versions of that time.
 """
 
 import random
@@ -88,7 +88,7 @@ def _percent(gamma: tuple[float, float]) -> tuple[float, float]:
     return 100 * gamma[0], 100 * gamma[1]
 
 
-# In the order in which a sample goes through them; the paper's four follow each other as it lists them.
+# In the order of application; the paper's four groups are in the paper's order.
 GROUPS: dict[str, Callable] = {
     "exposure": _exposure,
     "blur": _blur,
@@ -104,41 +104,38 @@ DEFAULTS = Magnitudes()
 
 
 class Augmentation:
-    """Groups of transforms, one after the other.
+    """Applies groups of transforms, one after the other.
 
-    What happens to a sample depends on the seed of the call alone: albumentations' own random state repeats
-    itself in the workers of a data loader, so it is set again before each sample. That state is a transform's, so each
-    thread has transforms of its own. All of them draw from the same generators, one after the other: had each its own
-    of the same seed, as the library would have it, the groups would all come together or not at all.
+    The result depends only on the seed of the call: the random state is set before each sample, since albumentations'
+    own state would repeat in the workers of a data loader. Transforms hold that state, so each thread has its own
+    transforms. All transforms of a thread draw from one generator in turn: with one generator each and the same seed,
+    which is albumentations' way, all groups would be applied together or not at all.
 
     Args:
-        groups: Names of groups; none leaves samples as they are.
-        size: Pixels a side of the samples.
+        groups: Names of groups; without any, samples are returned unchanged.
+        size: Width and height of the samples, in pixels.
     """
 
     def __init__(self, groups: Sequence[str], size: int, magnitudes: Magnitudes = DEFAULTS) -> None:
         self._groups, self._size, self._magnitudes = groups, size, magnitudes
-        self._own = threading.local()
+        self._thread = threading.local()
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """The augmented sample.
+        """Returns the augmented image and mask.
 
         Args:
             image: uint8 (H, W).
             mask: uint8 (H, W), 0 or 1.
-            seed: In [0, 2**32).
+            seed: Random seed in [0, 2**32).
         """
         if not self._groups:
             return image, mask
-        if not hasattr(self._own, "transform"):
-            self._own.transform = self._composed()
-        self._own.transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        sample = self._own.transform(image=image, mask=mask)
+        if not hasattr(self._thread, "transform"):
+            self._thread.transform = self._compose()
+        self._thread.transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        sample = self._thread.transform(image=image, mask=mask)
         return sample["image"], sample["mask"]
 
-    def _composed(self) -> A.Compose:
-        """The chosen groups, in the order of `GROUPS`."""
-        steps = [
-            make(getattr(self._magnitudes, name), self._size) for name, make in GROUPS.items() if name in self._groups
-        ]
-        return A.Compose(steps)
+    def _compose(self) -> A.Compose:
+        chosen = {name: make for name, make in GROUPS.items() if name in self._groups}
+        return A.Compose([make(getattr(self._magnitudes, name), self._size) for name, make in chosen.items()])

@@ -1,7 +1,7 @@
-"""Every training image and mask once, at the size of a stage, as memory-mapped uint8 arrays.
+"""Caches all training images and masks at the size of a stage, as memory-mapped uint8 arrays.
 
-A row is made from the bytes of its DICOM file and its label rows, by one version of the reader and of the resizer; when
-one of them changes, that row is made again.
+The key of a row is a hash of its DICOM file, its label rows, and the versions of reader and resizer; when one of them
+changes, only that row is made again.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,12 +28,12 @@ from kit.data.resize import resize_image, resize_mask
 
 @dataclass(frozen=True)
 class Joined:
-    """The rows of one array behind those of another, neither of them copied."""
+    """The concatenation of two arrays, without a copy."""
 
     first: "np.ndarray | Joined"
     """(M, size, size)."""
     second: "np.ndarray | Joined"
-    """(N, size, size): rows M to M + N."""
+    """(N, size, size)."""
 
     def __len__(self) -> int:
         return len(self.first) + len(self.second)
@@ -44,19 +44,19 @@ class Joined:
 
 @dataclass(frozen=True)
 class Cache:
-    """The training images at one size; row i is the i-th image of the competition's sorted training images."""
+    """All training images at one size, in the order of `Competition.train`."""
 
     images: np.ndarray | Joined
     """uint8 (N, size, size), memory-mapped."""
     masks: np.ndarray | Joined
     """uint8 (N, size, size), 0 or 1, memory-mapped."""
     keys: tuple[bytes, ...]
-    """What each row is of: `image_keys`."""
+    """Key of each row's image, by `image_keys`."""
     bad: np.ndarray
-    """bool (N,): the file could not be read and is left out."""
+    """bool (N,): the file is unreadable, and the image is left out."""
 
     def joined(self, other: "Cache") -> "Cache":
-        """The rows of another data set's cache of the same size behind these."""
+        """Returns this cache followed by that of another data set, at the same size."""
         return Cache(
             Joined(self.images, other.images),
             Joined(self.masks, other.masks),
@@ -66,7 +66,7 @@ class Cache:
 
 
 def image_keys(competition: Competition) -> tuple[bytes, ...]:
-    """What each training image is: the file's content and the image's label rows."""
+    """Returns a hash of each training image's file and label rows."""
 
     def key(image_id: str) -> bytes:
         return key_of(content_of(competition.train[image_id]), *competition.labels[image_id])
@@ -75,7 +75,7 @@ def image_keys(competition: Competition) -> tuple[bytes, ...]:
 
 
 def files(mask_resizing: str) -> tuple[str, str]:
-    """Names of the files of images and of masks, of which every way of making masks smaller has one.
+    """Returns the names of the arrays of images and of masks; each way of resizing masks has its own array.
 
     >>> files("area"), files("bilinear")
     (('images.npy', 'masks.npy'), ('images.npy', 'masks-bilinear.npy'))
@@ -92,20 +92,20 @@ def ensure(
     skip_bad: bool = False,
     mask_resizing: str = "area",
 ) -> dict[int, Cache]:
-    """Makes what is missing of the cache and opens it.
+    """Makes the missing parts of the caches and opens them.
 
     Args:
-        sizes: Pixels a side, one cache each; an image is decoded once for all of them.
+        sizes: Image sizes, in pixels, of one cache each; an image is decoded once for all of them.
 
     Raises:
-        KitError: files that cannot be read, each with its reason; labels that cannot be decoded.
+        KitError: files that cannot be read, each with the reason, or labels that cannot be decoded.
     """
     sizes, keys = sorted(set(sizes)), image_keys(competition)
     ids, paths = list(competition.train), list(competition.train.values())
-    made_from = [key_of(levels.READER, resize.RESIZER, key) for key in keys]
+    row_keys = [key_of(levels.READER, resize.RESIZER, key) for key in keys]
     arrays = {
         size: tuple(
-            store.Array(folder / str(size) / name, ids, made_from, (size, size)) for name in files(mask_resizing)
+            store.Array(folder / str(size) / name, ids, row_keys, (size, size)) for name in files(mask_resizing)
         )
         for size in sizes
     }
@@ -120,17 +120,16 @@ def ensure(
             burned_in.append(ids[index])
         mask = rle.union(competition.labels[ids[index]], image.pixels.shape, ids[index])
         return index, [
-            made
-            for size in sizes
-            for made in (resize_image(image.pixels, size), resize_mask(mask, size, mask_resizing))
+            row for size in sizes for row in (resize_image(image.pixels, size), resize_mask(mask, size, mask_resizing))
         ]
 
     def make(rows: Sequence[int]) -> Iterator[tuple[int, list[np.ndarray] | KitError]]:
         return progress(map_in_order(read, rows), f"caching images at {', '.join(map(str, sizes))} px", len(rows))
 
-    wanted = [array for pair in arrays.values() for array in pair]
-    with locked(folder) if team.first else nullcontext():  # of processes that train a fold each, one makes it
-        _, errors = store.fill(wanted, make, team, skip_unreadable=skip_bad)
+    with locked(folder) if team.first else nullcontext():  # processes that train one fold each wait for the first
+        _, errors = store.fill(
+            [array for pair in arrays.values() for array in pair], make, team, skip_unreadable=skip_bad
+        )
     warn_burned_in_text(sorted(burned_in))
     dicom.report_bad(errors, skip_bad)
     return {

@@ -1,4 +1,4 @@
-"""The samples of a training, as tensors."""
+"""Training samples as tensors, and the loading of batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,28 +13,28 @@ from kit.data.augmentation import Augmentation
 from kit.data.cache import Cache
 
 UNKNOWN_MASK = 255
-"""Every pixel of a mask of which nothing is known but that it is not empty."""
+"""Value of all pixels of a mask that is known to be not empty, but not where."""
 
 
 @dataclass(frozen=True)
 class FoldData:
-    """What one fold trains and validates on, at one size."""
+    """Training and validation images of one fold, at one size."""
 
     cache: Cache
     training: np.ndarray
-    """Row numbers; those of extra data come last."""
+    """Row numbers; extra data come last."""
     validation: np.ndarray
-    """Row numbers, none of extra data."""
+    """Row numbers, without extra data."""
     positive: np.ndarray
-    """bool (len(training),): has pneumothorax."""
+    """bool (len(training),): whether the image has pneumothorax."""
     extra: int = 0
-    """How many of `training` are of extra data."""
+    """Number of training images that are extra data."""
     unknown: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
-    """Row numbers of positives whose mask is not known, only that there is one."""
+    """Row numbers of positives without a known mask."""
 
 
 class Samples(Dataset):
-    """Augmented samples; what sample `index` looks like depends on (seed, epoch, index) alone.
+    """Augmented samples, each of which depends only on (seed, epoch, index).
 
     An item is the image, uint8 (1, size, size), and its mask, uint8 (1, size, size), 0 or 1, or all `UNKNOWN_MASK`.
     """
@@ -52,9 +52,9 @@ class Samples(Dataset):
     def __len__(self) -> int:
         return len(self._cache.images)
 
-    def __getitem__(self, at: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The sample of an (epoch, index)."""
-        epoch, index = at
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the sample of an (epoch, index)."""
+        epoch, index = key
         image, mask = np.array(self._cache.images[index]), np.array(self._cache.masks[index])
         if self._augmentation is not None:
             seed = int(np.random.SeedSequence([self._seed, epoch, int(index)]).generate_state(1)[0])
@@ -69,43 +69,43 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class Loader:
-    """Loads batches of samples in order, ahead of their use; its workers live as long as it does.
+    """Loads batches of samples in order and ahead of their use, with persistent workers.
 
-    Beside a GPU they are processes, which share no interpreter with the step; on a CPU, where they would only take the
-    cores from the network, threads.
+    With a GPU, the workers are processes, so that they do not share the interpreter with the training step. On a CPU,
+    where processes would only take cores from the network, they are threads.
     """
 
     def __init__(self, samples: Samples, workers: int = WORKERS) -> None:
         self._samples, self._workers = samples, workers
-        self._wanted: list[list[tuple[int, int]]] = []
+        self._batches: list[list[tuple[int, int]]] = []
         self._processes: Any = None
 
-    def epoch(self, batches: Sequence[np.ndarray], number: int = 0) -> "DataLoader | Threaded":
-        """The batches of an epoch.
+    def epoch(self, batches: Sequence[np.ndarray], number: int = 0) -> "DataLoader | ThreadedLoader":
+        """Returns the batches of an epoch.
 
         Args:
-            batches: Row numbers of each.
-            number: Of the epoch, from 0.
+            batches: Row numbers of each batch.
+            number: Number of the epoch, from 0.
         """
-        wanted = [[(number, int(row)) for row in rows] for rows in batches]
+        keys = [[(number, int(row)) for row in rows] for rows in batches]
         if not torch.cuda.is_available():
-            return Threaded(self._samples, wanted, self._workers)
-        self._wanted[:] = wanted
+            return ThreadedLoader(self._samples, keys, self._workers)
+        self._batches[:] = keys
         if self._processes is None:
-            rows: Any = self._wanted  # read anew in each epoch; torch names lists of numbers alone, and takes any items
+            rows: Any = self._batches  # read again in each epoch; torch's type only allows numbers, its code any items
             self._processes = DataLoader(
                 self._samples,
                 batch_sampler=rows,
                 num_workers=self._workers,
                 persistent_workers=True,
                 pin_memory=True,
-                multiprocessing_context="fork",  # other ways of starting workers copy the whole cache into each
+                multiprocessing_context="fork",  # other methods copy the whole cache into each worker
             )
         return self._processes
 
 
-class Threaded:
-    """Batches that threads prepare beside the step on the batch before; the same for any number of threads."""
+class ThreadedLoader:
+    """Loads batches in threads during the step on the previous batch; independent of the number of threads."""
 
     def __init__(self, samples: Samples, batches: Sequence[list[tuple[int, int]]], workers: int) -> None:
         self._samples, self._batches, self._workers = samples, batches, workers
@@ -116,8 +116,8 @@ class Threaded:
     def __iter__(self) -> Iterator[Batch]:
         return map_in_order(self._batch, self._batches, self._workers)
 
-    def _batch(self, rows: list[tuple[int, int]]) -> Batch:
-        # Not torch.stack: it would start threads of its own in each of these.
-        columns = zip(*(self._samples[at] for at in rows), strict=True)
+    def _batch(self, keys: list[tuple[int, int]]) -> Batch:
+        # Not torch.stack, which would start its own threads in each of these.
+        columns = zip(*(self._samples[key] for key in keys), strict=True)
         images, masks = (torch.from_numpy(np.stack([item.numpy() for item in column])) for column in columns)
         return images, masks

@@ -1,4 +1,4 @@
-"""The group `distortion`, as albumentations made them in 2019, from maps that cost little to draw."""
+"""The transforms of the group `distortion`, as in albumentations of 2019, with maps that are cheap to compute."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ import numpy as np
 
 
 class _Remapped:
-    """A distortion of the library whose maps are used as they are.
+    """A distortion that applies its maps directly.
 
-    The library would combine both into one map, once for the image and again for the mask.
+    Albumentations would first combine them into one map, once for the image and again for the mask.
     """
 
     interpolation: int
@@ -18,23 +18,23 @@ class _Remapped:
     border_mode: int
 
     def apply(self, img: np.ndarray, map_x: np.ndarray, map_y: np.ndarray, **params: Any) -> np.ndarray:
-        """The image; each pixel is fetched from (map_x, map_y), float32 (H, W) each."""
+        """Returns the image with each pixel taken from (map_x, map_y), float32 (H, W) each."""
         return cv2.remap(img, map_x, map_y, self.interpolation, borderMode=self.border_mode)
 
     def apply_to_mask(self, mask: np.ndarray, map_x: np.ndarray, map_y: np.ndarray, **params: Any) -> np.ndarray:
-        """As `apply`, for a mask."""
+        """Returns the mask, distorted like the image."""
         return cv2.remap(mask, map_x, map_y, self.mask_interpolation, borderMode=self.border_mode)
 
 
 class Grid(_Remapped, A.GridDistortion):
-    """The library's grid distortion."""
+    """Albumentations' grid distortion."""
 
 
 class Optical(_Remapped, A.OpticalDistortion):
-    """The library's optical distortion by the camera's model, whose radius is one sum of a row and a column here."""
+    """Albumentations' optical distortion by the camera model; the squared radius is a sum of a row and a column."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Radial maps: radius r is fetched from r (1 + k r² + k r⁴), half a pixel off, as OpenCV has it."""
+        """Returns radial maps: radius r is taken from r (1 + k r² + k r⁴), half a pixel off, as in OpenCV."""
         height, width = params["shape"][:2]
         k = self.py_random.uniform(*self.distort_limit)
         x, y = (np.arange(side, dtype=np.float32) - (side - 1) / 2 for side in (width, height))
@@ -50,13 +50,13 @@ class Optical(_Remapped, A.OpticalDistortion):
 
 
 class Elastic(_Remapped, A.ElasticTransform):
-    """The elastic transform with the affine part that albumentations had until its version 1.3.
+    """The elastic transform with the affine part that albumentations had until version 1.3.
 
-    Noise smoothed by a Gaussian has no detail finer than sigma: it is drawn every sigma / 3 pixels, and displacements
-    are interpolated in between. Their standard deviation is 1 % smaller than with noise for every pixel.
+    Noise smoothed by a Gaussian has no detail finer than sigma, so noise is drawn every sigma / 3 pixels, and
+    displacements are interpolated. Their standard deviation is 1 % smaller than with noise for every pixel.
 
     Args:
-        affine: Three points around the centre move by up to ± this many pixels.
+        affine: Largest shift of three points around the centre, in pixels.
     """
 
     def __init__(self, affine: float = 0.0, **options: Any) -> None:
@@ -64,12 +64,12 @@ class Elastic(_Remapped, A.ElasticTransform):
         self.affine = affine
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Displacements, then the affine map."""
+        """Returns the maps of the displacements, followed by the affine map."""
         height, width = params["shape"][:2]
-        step = max(1, int(self.sigma / 3))  # pixels from node to node; one node lies beyond each edge
+        step = max(1, int(self.sigma / 3))  # pixels between nodes; one node lies beyond each edge
         rows, columns = (-(-side // step) + 2 for side in (height, width))
         noise = self.random_generator.random((2, rows, columns), np.float32) * 2 - 1
-        # A node stands for step² pixels, whose mean has 1 / step of the deviation.
+        # A node stands for step² pixels, whose mean has 1 / step of their deviation.
         x, y = (
             cv2.GaussianBlur(plane, (0, 0), self.sigma / step, borderType=cv2.BORDER_REPLICATE) * (self.alpha / step)
             for plane in noise
@@ -89,5 +89,5 @@ class Elastic(_Remapped, A.ElasticTransform):
 
 
 def _nodes(count: int, step: int) -> np.ndarray:
-    """Where the nodes lie that `cv2.resize` interpolates between, in pixels; float32 (count,)."""
+    """Returns the positions, in pixels, of the nodes between which `cv2.resize` interpolates; float32 (count,)."""
     return (np.arange(count, dtype=np.float32) - 0.5) * step - 0.5

@@ -1,4 +1,4 @@
-"""Changes of grey levels as albumentations 0.3 made them in 2019, on images of three equal channels."""
+"""Changes of grey levels as in albumentations 0.3 (2019), which saw grey images as three equal channels."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def _tables() -> tuple[np.ndarray, np.ndarray]:
-    """CIELAB's lightness of each grey level, and the grey level of each lightness, uint8 (256,) each, by OpenCV."""
+    """Returns OpenCV's CIELAB lightness of each grey level, and the grey level of each lightness; uint8 (256,) each."""
     levels = np.arange(256, dtype=np.uint8)
     grey = np.stack([levels] * 3, axis=-1)[None]  # (1, 256, 3)
     neutral = np.stack([levels, *[np.full_like(levels, 128)] * 2], axis=-1)[None]
@@ -19,17 +19,17 @@ LIGHTNESS_OF_GREY, GREY_OF_LIGHTNESS = _tables()
 
 
 class Gamma(A.RandomGamma):
-    """The library's random gamma with the exponent 1 / gamma, which later versions have as gamma."""
+    """Albumentations' random gamma with the exponent 1 / gamma; later versions use gamma."""
 
     def apply(self, img: np.ndarray, gamma: float, **params: Any) -> np.ndarray:
-        """The image, uint8 (H, W), its levels of 0…1 raised to 1 / gamma."""
+        """Returns the image, uint8 (H, W), with levels of 0…1 raised to 1 / gamma."""
         return super().apply(img, gamma=1 / gamma, **params)
 
 
 class LightnessClahe(A.CLAHE):
-    """The library's CLAHE as it treats an image of three channels: on the lightness, which is darker than on grey."""
+    """Albumentations' CLAHE for three channels: applied to the lightness, which is darker than the grey level."""
 
     def apply(self, img: np.ndarray, clip_limit: float, **params: Any) -> np.ndarray:
-        """The image, uint8 (H, W), its local contrast raised up to the clip limit."""
+        """Returns the image, uint8 (H, W), with local contrast raised up to the clip limit."""
         equalised = super().apply(cv2.LUT(img, LIGHTNESS_OF_GREY), clip_limit=clip_limit, **params)
         return cv2.LUT(equalised, GREY_OF_LIGHTNESS)

@@ -1,4 +1,4 @@
-"""Whose image each is: folds never share a patient."""
+"""Patient ids of images, so that folds never share a patient."""
 
 import hashlib
 import logging
@@ -11,15 +11,15 @@ from kit.core.errors import KitError
 
 log = logging.getLogger(__name__)
 
-_MANY = 20
-"""Of fewer images, most may be of one patient."""
+_MIN_IMAGES = 20
+"""In a smaller data set, most images may well be of one patient."""
 
 
 def patient_ids(competition: Competition, images: dict[str, Path] | None = None) -> list[str]:
-    """The patient of each image: by patients.csv, else by the DICOM PatientID, else one of its own.
+    """Returns the patient id of each image: by patients.csv, else the DICOM PatientID, else the image's own id.
 
     Args:
-        images: Files of some of its images by id; None: the training images.
+        images: Mapping from ids to paths of test images; default: the training images.
     """
     kind, images = ("training", competition.train) if images is None else ("test", images)
     known = dict(competition.patients or {})
@@ -35,25 +35,25 @@ def patient_ids(competition: Competition, images: dict[str, Path] | None = None)
     for image_id, path in unknown.items():
         try:
             headers[image_id] = dicom.read_metadata(path)
-        except KitError as error:  # the training refuses it, or leaves it out
+        except KitError as error:  # training refuses the image, or leaves it out
             log.warning("%s; it counts as a patient of its own", error)
     warn_burned_in_text([image_id for image_id, header in headers.items() if header.burned_in])
     in_headers = {image_id: header.patient_id for image_id, header in headers.items() if header.patient_id}
-    for patient, times in Counter(in_headers.values()).most_common(1):
-        if len(images) >= _MANY and times > len(images) / 2:
+    for patient, count in Counter(in_headers.values()).most_common(1):
+        if len(images) >= _MIN_IMAGES and count > len(images) / 2:
             log.warning(
                 "%d of %d images have one PatientID, as anonymisers write it: it tells no patient, and each of these "
                 "images counts as a patient of its own; patients.csv (ImageId,PatientId) says who is who",
-                times,
+                count,
                 len(images),
             )
-            in_headers = {image_id: own for image_id, own in in_headers.items() if own != patient}
+            in_headers = {image_id: other for image_id, other in in_headers.items() if other != patient}
     known |= in_headers
     return [known.get(image_id, image_id) for image_id in images]
 
 
 def warn_burned_in_text(ids: list[str]) -> None:
-    """Warns of images whose headers say that text is part of the picture: no tool that blanks headers removes it."""
+    """Warns of images whose headers report text in the pixels, which tools that blank headers do not remove."""
     if ids:
         log.warning(
             "%d images say BurnedInAnnotation=YES (first: %s): look at them before you share them or pictures of them",
@@ -63,10 +63,10 @@ def warn_burned_in_text(ids: list[str]) -> None:
 
 
 def pseudonym(patient: str) -> str:
-    """16 hexadecimal digits in the place of a patient's id.
+    """Returns 16 hexadecimal digits that stand for a patient id.
 
-    The same id always gives the same digits: who has a list of ids can find them out. It keeps names and numbers from
-    being read, not from being looked up.
+    The same id always gives the same digits, so whoever has a list of ids can look them up. This hides names and
+    numbers only from reading.
 
     >>> pseudonym("p1")
     'f388bebeadfa43ce'

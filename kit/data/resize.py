@@ -1,4 +1,4 @@
-"""Images and masks at the size of a stage: one way for training, prediction and kernels."""
+"""Resizing of images and masks, in the same way for training, prediction and kernels."""
 
 import math
 
@@ -6,29 +6,27 @@ import cv2
 import numpy as np
 
 RESIZER = "1"
-"""Version of resizing, part of the key of cached rows and of maps. Raise it whenever `resize_image` or `resize_mask`
-gives other pixels than before."""
+"""Version of resizing, part of the keys of cached rows and maps. Raise it whenever `resize_image` or `resize_mask`
+gives different pixels."""
 
 
 def resize_image(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The radiograph at `size` pixels a side, each the mean of what it covers. uint8 (H, W) → uint8 (size, size)."""
+    """Resizes a radiograph by averaging the area of each new pixel. uint8 (H, W) → uint8 (size, size)."""
     return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def resize_mask(mask: np.ndarray, size: int, how: str = "area") -> np.ndarray:
-    """The mask at `size` pixels a side.
-
-    A component that would vanish keeps the pixels that it covers most.
+    """Resizes a mask; a component that would vanish keeps the pixels of which it covers most.
 
     Args:
         mask: bool (H, W).
-        size: Pixels a side.
-        how: `area`: foreground where at least half of a pixel is covered; `bilinear`: where bilinear interpolation
-            gives more than nothing, as the paper's authors do (generator.py of Ens4B-UNet); `touched`: where any of a
-            pixel is covered. Masks grow by both.
+        size: New width and height, in pixels.
+        how: What makes a pixel foreground. `area`: at least half of it is covered; `bilinear`: bilinear interpolation
+            is above 0, as in the code of the paper's authors (generator.py of Ens4B-UNet); `touched`: any of it is
+            covered. `bilinear` and `touched` enlarge masks.
 
     Returns:
-        bool (size, size); it has foreground wherever each component of `mask` lies.
+        bool (size, size), with foreground in the place of each component of `mask`.
 
     >>> speck = np.zeros((1024, 1024), bool)
     >>> speck[500, 500] = True
@@ -38,7 +36,7 @@ def resize_mask(mask: np.ndarray, size: int, how: str = "area") -> np.ndarray:
     small = np.zeros((size, size), bool)
     if mask.any():
         (tall, low), (wide, across) = (_around(np.asarray(mask.any(axis=axis)), size) for axis in (1, 0))
-        if how != "area" and size > min(mask.shape):  # an enlarged pixel reaches into its neighbours
+        if how != "area" and size > min(mask.shape):  # enlarged pixels reach into their neighbours
             tall = low = wide = across = slice(None)
         part = small[low, across]
         part[:] = _resized(np.ascontiguousarray(mask[tall, wide]), part.shape, how)
@@ -46,11 +44,11 @@ def resize_mask(mask: np.ndarray, size: int, how: str = "area") -> np.ndarray:
 
 
 def _around(filled: np.ndarray, size: int) -> tuple[slice, slice]:
-    """The part of a side that everything filled lies in, before and after resizing, by borders that fall on borders.
+    """Returns the slice of everything filled, before and after resizing; its borders are whole pixels in both.
 
     Args:
-        filled: bool (H,), some of it true.
-        size: What H becomes.
+        filled: bool (H,), not all false.
+        size: Length after resizing.
     """
     common = math.gcd(len(filled), size)
     touched = np.flatnonzero(filled.reshape(common, -1).any(axis=1))
@@ -60,14 +58,14 @@ def _around(filled: np.ndarray, size: int) -> tuple[slice, slice]:
 
 
 def _resized(mask: np.ndarray, shape: tuple[int, int], how: str) -> np.ndarray:
-    """`resize_mask` of a mask that is not empty, bool (H, W), to bool (h, w)."""
+    """Does the work of `resize_mask` for a mask that is not empty. bool (H, W) → bool (h, w)."""
     if how == "bilinear":
         small = cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_LINEAR) > 0
     else:
         coverage = _coverage(mask, shape)
         small = coverage > 0 if how == "touched" else coverage >= 0.5
     count, components = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
-    if count == 2 and small.any():  # the one component
+    if count == 2 and small.any():  # the only component is there
         return small
     for component in range(1, count):
         covered = _coverage(components == component, shape)
@@ -77,5 +75,5 @@ def _resized(mask: np.ndarray, shape: tuple[int, int], how: str) -> np.ndarray:
 
 
 def _coverage(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The share of each pixel that is foreground. bool (H, W) → float32 (h, w) in [0, 1]."""
+    """Returns the share of each new pixel that is foreground. bool (H, W) → float32 (h, w) in [0, 1]."""
     return cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""The order of an epoch: which images, in which order, as a function of the seed and the epoch alone."""
+"""The images of an epoch and their order, as a function of only the seed and the epoch."""
 
 import math
 
@@ -7,21 +7,21 @@ import numpy as np
 from kit.core.errors import KitError
 
 _LEAST = 0.1
-"""An epoch with a `positive_share` has at least this share of the images."""
+"""Minimal length of an epoch with a `positive_share`, as a share of all images."""
 _ROUNDING = 1e-9
-"""How far a product of shares and counts may lie above the whole number that it is meant to be."""
+"""Tolerance for products of shares and counts that should be whole numbers."""
 
 
 def drawn(positive: np.ndarray, extra: int, weight: float, seed: int, epoch: int) -> np.ndarray:
-    """The images that an epoch is made of: all of the data set itself, and a share of the extra ones.
+    """Draws the images of an epoch: all of the main data set, and a share of the extra data.
 
-    The share is of extra positives and negatives alike, rounded up, so that every epoch has as many.
+    The same share of extra positives and of extra negatives is drawn, rounded up, so that all epochs are equally long.
 
     Args:
         positive: bool (N,), whether an image has pneumothorax.
-        extra: How many of the images are extra ones, the last.
-        weight: The share, in (0, 1].
-        epoch: From 0.
+        extra: Number of extra images, which come last.
+        weight: Share of the extra images, in (0, 1].
+        epoch: Number of the epoch, from 0.
 
     Returns:
         int (M,), ascending, values in [0, N).
@@ -31,29 +31,28 @@ def drawn(positive: np.ndarray, extra: int, weight: float, seed: int, epoch: int
     """
     if not extra or weight == 1:
         return np.arange(len(positive))
-    own, [random] = len(positive) - extra, np.random.default_rng([seed, epoch]).spawn(1)
-    kinds = [own + np.flatnonzero(kind) for kind in (positive[own:], ~positive[own:])]
+    main, [random] = len(positive) - extra, np.random.default_rng([seed, epoch]).spawn(1)
+    kinds = [main + np.flatnonzero(kind) for kind in (positive[main:], ~positive[main:])]
     chosen = [random.choice(kind, math.ceil(weight * len(kind) - _ROUNDING), replace=False) for kind in kinds]
-    return np.concatenate([np.arange(own), np.sort(np.concatenate(chosen))])
+    return np.concatenate([np.arange(main), np.sort(np.concatenate(chosen))])
 
 
 def epoch_order(
     positive: np.ndarray, share: float | None, seed: int, epoch: int, extra: int = 0, weight: float = 1.0
 ) -> np.ndarray:
-    """Row numbers of one epoch, shuffled.
+    """Returns the row numbers of one epoch, shuffled.
 
-    Without a share every image comes once. With one, positives make up that share of the epoch: every positive
-    comes once, and so many negatives are drawn as the share asks for. Where there are too few of either kind for
-    that, images come several times, none of them once more before all of their kind have come (`repeats` says so):
-    negatives where the share asks for more than there are, positives where the epoch would be shorter than a tenth of
-    all images. Where one kind is missing altogether, every image comes once.
+    Without a share, every image comes once. With a share, every positive comes once, and as many negatives are drawn
+    as the share requires. Images are repeated (see `repeats`) if there are too few: negatives if the share requires
+    more than there are, positives if the epoch would be shorter than a tenth of all images. No image comes again
+    before all others of its kind have come. If there are no positives or no negatives, every image comes once.
 
     Args:
         positive: bool (N,), whether an image has pneumothorax.
-        share: In (0, 1], or None.
-        epoch: From 0.
-        extra: How many of the images are extra ones, the last.
-        weight: Share of these that is `drawn`; the others are left out of all that is said above.
+        share: Share of positives in (0, 1], or None.
+        epoch: Number of the epoch, from 0.
+        extra: Number of extra images, which come last.
+        weight: Share of the extra images that is `drawn`; the rest is left out of the epoch.
 
     Returns:
         int (M,), values in [0, N).
@@ -73,50 +72,50 @@ def epoch_order(
 
 
 def repeats(positive: np.ndarray, share: float | None) -> str:
-    """What an epoch has to show several times, in words; empty where every image comes at most once.
+    """Describes which images an epoch repeats; empty if every image comes at most once.
 
     >>> repeats(np.arange(500) < 498, 0.5)
     '2 negatives are too few for positive_share 0.5: in an epoch of 996 images each comes about 249 times'
     """
-    there = int(positive.sum()), int((~positive).sum())
-    counts = _counts(*there, share)
+    existing = int(positive.sum()), int((~positive).sum())
+    counts = _counts(*existing, share)
     if counts is None:
-        kind = "negative" if there[0] else "positive"
+        kind = "negative" if existing[0] else "positive"
         return "" if share is None else f"no image is {kind}: positive_share {share:g} has no effect"
-    for kind, have, count in zip(("positives", "negatives"), there, counts, strict=True):
-        if count > have:
+    for kind, number, count in zip(("positives", "negatives"), existing, counts, strict=True):
+        if count > number:
             return (
-                f"{have} {kind} are too few for positive_share {share:g}: in an epoch of {sum(counts)} images each "
-                f"comes about {count / have:.3g} times"
+                f"{number} {kind} are too few for positive_share {share:g}: in an epoch of {sum(counts)} images each "
+                f"comes about {count / number:.3g} times"
             )
     return ""
 
 
 def _counts(positives: int, negatives: int, share: float | None) -> tuple[int, int] | None:
-    """How many of each kind an epoch has; None: every image once."""
+    """Returns the numbers of positives and negatives in an epoch, or None if every image comes once."""
     if share is None or not positives or (not negatives and share < 1):
         return None
-    wanted = max(positives, math.ceil(share * _LEAST * (positives + negatives) - _ROUNDING))
-    return wanted, round(wanted * (1 - share) / share)
+    count = max(positives, math.ceil(share * _LEAST * (positives + negatives) - _ROUNDING))
+    return count, round(count * (1 - share) / share)
 
 
 def _draw(random: np.random.Generator, rows: np.ndarray, count: int) -> np.ndarray:
-    """So many of the rows, none once more before all have come."""
+    """Draws `count` rows; none is repeated before all have been drawn."""
     rounds = max(0, -(-count // len(rows)) - 1) if count else 0
     return np.concatenate([np.tile(rows, rounds), random.choice(rows, count - rounds * len(rows), replace=False)])
 
 
 def batches(order: np.ndarray, batch_size: int, rank: int = 0, world: int = 1) -> list[np.ndarray]:
-    """Cuts an epoch into the batches of one process.
+    """Returns the batches of one process.
 
-    Steps are cut from the whole order first, then shared out, so that a step is made of the same images however
-    many processes there are. A last step that is not full is left out; if it is the only one, it is made of as
-    many images as can be shared evenly.
+    The whole order is first cut into steps, and each step is then divided among the processes, so that a step has the
+    same images for any number of processes. A last step that is not full is left out; if it is the only one, it has as
+    many images as can be divided evenly.
 
     Args:
         order: int (M,).
-        batch_size: Images a step, over all processes.
-        world: Number of processes; it divides `batch_size`.
+        batch_size: Images per step, over all processes.
+        world: Number of processes, a divisor of `batch_size`.
 
     Raises:
         KitError: there are fewer images than processes.

@@ -1,4 +1,4 @@
-"""The built-in demo competition: phantom chest X-rays, drawn."""
+"""The built-in demo competition: drawn phantoms of chest X-rays."""
 
 from kit.phantom.competition import is_drawn, write
 

@@ -1,6 +1,6 @@
-"""The built-in competition: phantom chest X-rays with labels and a solution, in the layout of round 1.
+"""Writes the built-in competition: phantoms of chest X-rays with labels and a solution, in the layout of round 1.
 
-Image k of a seed depends on the seed, the split and k alone, whatever else is made beside it.
+An image depends only on the seed, the split and its index.
 """
 
 import uuid
@@ -27,33 +27,33 @@ from kit.phantom.findings import Region, draw_regions
 from kit.phantom.radiograph import expose
 
 _BLOCK = (0,) * 14 + (1,) * 3 + (2,)
-"""How many regions the images of a block have, in a drawn order: 22 % are positive, a quarter of them twice."""
-_MARK = "phantom.json"  # tells a demo from somebody's data
+"""Numbers of regions of the images of a block, before shuffling: 22 % are positive, a quarter of these have two."""
+_MARK = "phantom.json"  # marks the folder of a demo
 _SPLITS = ("train", "test")
 _UID = "1.2.276.0.7230010.3.1.{kind}.8323329.{number}.1517875{second:03d}.{last:06d}"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One image of the phantom competition: its label and header, and what it is drawn from."""
+    """One image of the phantom competition: label, header, and everything that it is drawn from."""
 
     seed: int
     split: int  # 0 = training, 1 = test
     index: int
 
     def stream(self, purpose: str) -> np.random.Generator:
-        """The random numbers of one purpose, the same whatever else was drawn."""
+        """Returns the random generator of one purpose, independent of everything else that is drawn."""
         return stream((self.seed, self.split, self.index), purpose)
 
     @cached_property
     def patient(self) -> "Case":
-        """The first image of the same patient: now and then the image before this one shows the same chest."""
+        """First image of the same patient; now and then, an image shows the same chest as the image before it."""
         again = self.index > 0 and self.stream("again").random() < 0.12
         return Case(self.seed, self.split, self.index - 1).patient if again else self
 
     @cached_property
     def person(self) -> tuple[str, bool, int]:
-        """The patient's id, whether female, and age in years."""
+        """Patient id, whether female, and age in years."""
         rng = self.patient.stream("person")
         return (
             str(uuid.UUID(bytes=rng.bytes(16), version=4)),
@@ -63,60 +63,60 @@ class Case:
 
     @cached_property
     def anteroposterior(self) -> bool:
-        """Whether taken from the front, as of a patient in bed."""
+        """Whether the image is taken from the front, as of a patient in bed."""
         return bool(self.stream("view").random() < 0.4)
 
     @cached_property
     def uids(self) -> tuple[str, str, str]:
-        """The ids of image, series and study."""
+        """UIDs of image, series and study."""
         rng, number = self.stream("ids"), 1000 + 2 * self.index + self.split
         second, last = int(rng.integers(160, 300)), int(rng.integers(100_000, 1_000_000))
         image, series, study = (
-            _UID.format(kind=kind, number=number, second=second, last=last - below)
-            for kind, below in ((4, 0), (3, 2), (2, 1))
+            _UID.format(kind=kind, number=number, second=second, last=last - offset)
+            for kind, offset in ((4, 0), (3, 2), (2, 1))
         )
         return image, series, study
 
     @cached_property
     def chest(self) -> Chest:
-        """The patient's build, and how it was taken."""
+        """The patient's build, breath and position."""
         build = (self.seed, self.split, self.patient.index)
         return Chest.draw(build, self.stream("taken"), female=self.person[1], in_bed=self.anteroposterior)
 
     @cached_property
     def regions(self) -> list[Region]:
-        """The pneumothorax, empty for a negative."""
+        """Regions of pneumothorax; none for a negative."""
         block, place = divmod(self.index, len(_BLOCK))
         count = int(stream((self.seed, self.split, block), "block").permutation(_BLOCK)[place])
         return draw_regions(self.chest, count, self.stream("regions"))
 
     @cached_property
     def pose(self) -> np.ndarray:
-        """Where the patient stands or lies on the film, turned, moved and scaled: (2, 3), in sides."""
+        """Affine map from the body to the film, in sides of the film: (2, 3)."""
         rng = self.stream("pose")
         turn, scale, centre = rng.normal(0, 0.04), rng.uniform(0.9, 1.12), np.array([0.5, 0.5])
         turned = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         return np.column_stack((turned, centre - turned @ centre + rng.normal(0, 0.012, 2)))
 
     def masks(self, size: int) -> list[np.ndarray]:
-        """One mask a region: bool (size, size)."""
+        """Draws the mask of each region: bool (size, size)."""
         film = Film(size, self.pose)
         inside = [film.mask(lung(self.chest, side)) for side in SIDES if self.regions]
         return [film.mask(region.outline) & np.logical_or(*inside) for region in self.regions]
 
     def pixels(self, size: int) -> np.ndarray:
-        """The radiograph: uint8 (size, size)."""
+        """Draws the radiograph: uint8 (size, size)."""
         return expose(self.chest, self.regions, self.pose, size, self.stream("film"))
 
 
 def write(folder: Path | str, train: int = 240, test: int = 100, size: int = 1024, seed: int = 0) -> None:
     """Writes a competition folder of phantoms: DICOM files, labels, a sample submission and the solution.
 
-    An earlier phantom folder is replaced; the folder is there as a whole or not at all.
+    An earlier phantom folder is replaced. The folder is complete or does not exist.
 
     Args:
-        folder: where; missing, empty, or an earlier phantom folder.
-        seed: other seeds give other patients.
+        folder: Missing, empty, or an earlier phantom folder.
+        seed: Seed of the patients.
 
     Raises:
         KitError: the folder holds something else, or cannot be written.
@@ -156,12 +156,12 @@ def _fill(folder: Path, settings: dict[str, int]) -> None:
 
 
 def is_drawn(folder: Path) -> bool:
-    """Whether a competition's folder was drawn by the kit."""
+    """Whether the folder is a phantom competition."""
     return (folder / _MARK).is_file()
 
 
 def header(case: Case, pixels: np.ndarray) -> Dataset:
-    """The DICOM file of a radiograph, uint8 (size, size), with the competition's tags (the paper's Figure 3)."""
+    """Returns the DICOM file of a radiograph, uint8 (size, size), with the competition's tags (paper, Figure 3)."""
     image, series, study = case.uids
     patient, female, age = case.person
     view = "AP" if case.anteroposterior else "PA"

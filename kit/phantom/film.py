@@ -1,9 +1,9 @@
-"""Drawing on a film: shapes of the body, in coordinates of the body, become layers of pixels.
+"""Draws shapes, in coordinates of the body, as layers of pixels.
 
-A body's coordinates run from (0, 0) at the film's top left corner to (1, 1) at its bottom right; a pose moves, turns
-and scales them. Lengths are in sides of the film. Everything is drawn, blurred and resized in 8 or 16 bit integers,
-which OpenCV computes alike on every processor, and only added and multiplied in floats, which IEEE 754 fixes: so a
-seed gives the same bytes everywhere.
+Coordinates of the body run from (0, 0) at the film's top left corner to (1, 1) at its bottom right corner; a pose
+moves, turns and scales them. Lengths are in sides of the film. Drawing, blurring and resizing use 8 or 16 bit integers,
+which OpenCV computes alike on every processor; floats are only added and multiplied, which IEEE 754 defines exactly. A
+seed therefore gives the same bytes everywhere.
 """
 
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ import cv2
 import numpy as np
 
 _SHIFT = 4  # cv2 takes coordinates in sixteenths of a pixel
-_RANGE = 4.0  # of the floats that are kept as 16 bits
+_RANGE = 4.0  # of floats stored in 16 bits
 
 
 @dataclass(frozen=True)
 class Film:
-    """A square film of `size` pixels and the pose that carries the body onto it: (2, 3), in sides."""
+    """A square film of `size` pixels, and the affine map from the body to it: (2, 3), in sides."""
 
     size: int
     pose: np.ndarray
 
     def fill(self, outlines: Sequence[np.ndarray], blur: float) -> np.ndarray:
-        """The union of closed outlines, each (N, 2), softened by `blur`: float32 (size, size) in [0, 1]."""
+        """Draws the union of closed outlines, each (N, 2), blurred: float32 (size, size) in [0, 1]."""
         grid = self._grid(blur)
         layer = np.zeros((grid.size, grid.size), np.uint8)
         for outline in outlines:
@@ -34,38 +34,38 @@ class Film:
     def stroke(
         self, lines: Sequence[np.ndarray], widths: Sequence[float], levels: Sequence[float], blur: float
     ) -> np.ndarray:
-        """Open lines, each (N, 2), softened by `blur`, those thinner than a pixel fainter instead: as `fill`."""
+        """Draws open lines, each (N, 2), blurred; lines thinner than a pixel are fainter: float32 (size, size)."""
         layer = np.zeros((self.size, self.size), np.uint8)
         ends = np.cumsum([len(line) for line in lines])
-        places = np.split(self._pixels(np.concatenate(lines)), ends[:-1])  # of all at once: they are many and short
-        for place, width, level in zip(places, widths, levels, strict=True):
+        points = np.split(self._pixels(np.concatenate(lines)), ends[:-1])  # all at once: lines are many and short
+        for line, width, level in zip(points, widths, levels, strict=True):
             pixels = width * self.size
             grey, thickness = round(255 * level * min(1.0, pixels)), max(1, round(pixels))
             cv2.polylines(
-                layer, [place], isClosed=False, color=grey, thickness=thickness, lineType=cv2.LINE_AA, shift=_SHIFT
+                layer, [line], isClosed=False, color=grey, thickness=thickness, lineType=cv2.LINE_AA, shift=_SHIFT
             )
         return self._soften(layer, blur)
 
     def mask(self, outline: np.ndarray) -> np.ndarray:
-        """The pixels inside a closed outline (N, 2): bool (size, size)."""
+        """Returns the pixels inside a closed outline (N, 2): bool (size, size)."""
         layer = np.zeros((self.size, self.size), np.uint8)
         cv2.fillPoly(layer, [self._pixels(outline)], 1, cv2.LINE_8, _SHIFT)
         return layer.astype(bool)
 
     def grain(self, rng: np.random.Generator, coarseness: float) -> np.ndarray:
-        """Noise of deviation about 1, with grains `coarseness` wide: float32 (size, size)."""
+        """Draws noise of deviation about 1, with grains of width `coarseness`: float32 (size, size)."""
         side = self._grid(coarseness).size
         field = self._soften(rng.integers(0, 1 << 16, (side, side), np.uint16), coarseness) - np.float32(0.5)
         return field * np.float32(12**0.5 * max(1.0, 2 * np.pi**0.5 * coarseness * side))  # undoes the averaging
 
     def smooth(self, layer: np.ndarray, blur: float) -> np.ndarray:
-        """A square layer of floats in [0, 4), blurred, at this film's size: float32 (size, size)."""
+        """Blurs a square layer of floats in [0, 4) and resizes it to this film: float32 (size, size)."""
         levels = np.round(layer.clip(0, _RANGE) * np.float32(65535 / _RANGE)).astype(np.uint16)
         side = min(len(levels), self._grid(blur).size)
         return self._soften(_resized(levels, side), blur) * np.float32(_RANGE)
 
     def _soften(self, layer: np.ndarray, blur: float) -> np.ndarray:
-        """A square layer of 8 or 16 bits, blurred by a deviation of `blur`: float32 (size, size) in [0, 1]."""
+        """Blurs a square layer of 8 or 16 bits by a deviation of `blur`: float32 (size, size) in [0, 1]."""
         if len(layer) < self.size and layer.dtype == np.uint8:
             layer = layer.astype(np.uint16) * 257  # enough levels for a smooth slope
         if blur * len(layer) > 0.3:
@@ -74,7 +74,7 @@ class Film:
         return layer.astype(np.float32) * np.float32(1 / np.iinfo(layer.dtype).max)
 
     def _grid(self, blur: float) -> "Film":
-        """The coarsest grid that a blur leaves nothing finer than: blurring there costs little."""
+        """Returns the coarsest film that loses no detail after a blur, to make the blur cheap."""
         size = self.size
         while blur * size > 4 and size % 2 == 0:
             size //= 2
@@ -92,14 +92,14 @@ def _resized(layer: np.ndarray, side: int) -> np.ndarray:
 
 
 def curve(points: Sequence[Sequence[float]] | np.ndarray, *, closed: bool = False, steps: int = 12) -> np.ndarray:
-    """A smooth line through points (N, 2): a Catmull-Rom spline with `steps` points a piece: (M, 2).
+    """Returns a Catmull-Rom spline through points (N, 2), with `steps` points per piece: (M, 2).
 
     >>> curve([(0, 0), (1, 0), (2, 0)], steps=2)[:, 0].tolist()
     [0.0, 0.4375, 1.0, 1.5625, 2.0]
     """
     points = np.asarray(points, float)
-    around = np.pad(points, ((1, 2), (0, 0)), "wrap") if closed else np.pad(points, ((1, 1), (0, 0)), "edge")
-    a, b, c, d = (around[k : len(around) - 3 + k, None] for k in range(4))
+    padded = np.pad(points, ((1, 2), (0, 0)), "wrap") if closed else np.pad(points, ((1, 1), (0, 0)), "edge")
+    a, b, c, d = (padded[k : len(padded) - 3 + k, None] for k in range(4))
     t = np.arange(steps)[:, None] / steps
     pieces = b + t * ((c - a) + t * ((2 * a - 5 * b + 4 * c - d) + t * (3 * (b - c) + d - a))) / 2
     line = pieces.reshape(-1, 2)
@@ -107,13 +107,13 @@ def curve(points: Sequence[Sequence[float]] | np.ndarray, *, closed: bool = Fals
 
 
 def ellipse(centre: np.ndarray, radii: tuple[float, float]) -> np.ndarray:
-    """The outline of an ellipse: (48, 2)."""
+    """Returns the outline of an ellipse: (48, 2)."""
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     return centre + np.stack((radii[0] * np.cos(angle), radii[1] * np.sin(angle)), 1)
 
 
 def edges(line: np.ndarray, width: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both sides of a line (N, 2) that is `width` wide, one number or one for each point."""
+    """Returns both edges of a line (N, 2); `width` is a number, or one number per point."""
     along = np.gradient(line, axis=0)
     along /= np.maximum(np.hypot(*along.T)[:, None], 1e-9)
     across = np.stack((-along[:, 1], along[:, 0]), 1) * np.broadcast_to(width, len(line))[:, None] / 2
@@ -121,13 +121,13 @@ def edges(line: np.ndarray, width: float | np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def band(line: np.ndarray, width: float | np.ndarray) -> np.ndarray:
-    """The closed outline of a line (N, 2) that is `width` wide: (2 N, 2)."""
-    one, other = edges(line, width)
-    return np.vstack((one, other[::-1]))
+    """Returns the closed outline of a line (N, 2) of some width: (2 N, 2)."""
+    left, right = edges(line, width)
+    return np.vstack((left, right[::-1]))
 
 
 def area(outline: np.ndarray) -> float:
-    """The area inside a closed outline (N, 2), in squares of the side.
+    """Returns the area inside a closed outline (N, 2), in squared sides of the film.
 
     >>> area(np.array([(0, 0), (1, 0), (1, 0.5), (0, 0.5)]))
     0.5

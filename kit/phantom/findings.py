@@ -1,4 +1,4 @@
-"""A phantom's pneumothorax: where the lung has left the wall of the chest."""
+"""The pneumothorax of a phantom: regions where the lung has detached from the chest wall."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ _PLACES = (  # apical, lateral, whole
     ((APEX + 1.0, APEX + 2.5), (ANGLE - 1.5, ANGLE - 0.2), (0.025, 0.06)),
     ((APEX - 2.5, APEX - 1.0), (ANGLE - 1.0, ANGLE - 0.1), (0.05, 0.12)),
 )
-"""Where along a lung's outline the air stands, and how much: from and to a corner, each drawn between two bounds, and
-a share of the film."""
+"""Bounds of the first corner of a lung's outline with air beside it, of the last corner, and of the air's share of the
+film."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,16 @@ class Region:
     """One pocket of air between the chest wall and the lung, in body coordinates."""
 
     outline: np.ndarray  # (N, 2), closed
-    pleura: np.ndarray  # (M, 2), the part of the outline that is the lung's edge
+    pleura: np.ndarray  # (M, 2), part of the outline: the edge of the lung
 
 
 def draw_regions(chest: Chest, count: int, rng: np.random.Generator) -> list[Region]:
-    """The regions of a patient's pneumothorax: none, one, or one a lung."""
+    """Draws the regions of a pneumothorax: none, one, or one per lung."""
     return [_region(chest, side, rng) for side in rng.permutation(SIDES).tolist()[:count]]
 
 
 def _region(chest: Chest, side: int, rng: np.random.Generator) -> Region:
-    """A rim along a part of the wall, from where the lung has shrunk toward the hilum."""
+    """Draws a rim along a part of the wall, from which the lung has shrunk toward the hilum."""
     start, end, share = _PLACES[rng.integers(len(_PLACES))]
     first, last, size = round(rng.uniform(*start) * STEPS), round(rng.uniform(*end) * STEPS), rng.uniform(*share)
     wall = lung(chest, side)[first : last + 1]
@@ -47,7 +47,7 @@ def _region(chest: Chest, side: int, rng: np.random.Generator) -> Region:
 
 
 def _rounded(line: np.ndarray) -> np.ndarray:
-    """A line (N, 2) without the wall's corners, which a lung that has left it does not keep; its ends stay."""
+    """Smooths a line (N, 2) except at its ends, since a detached lung does not keep the corners of the wall."""
     window = np.hanning(2 * STEPS + 3)[1:-1]
     padded = np.pad(line, ((STEPS, STEPS), (0, 0)), "reflect", reflect_type="odd")
     return np.stack([np.convolve(axis, window / window.sum(), "valid") for axis in padded.T], 1)

@@ -1,4 +1,4 @@
-"""The verb `folds`: from a data set to its fold file."""
+"""The verb `folds`: makes the fold file of a data set."""
 
 import logging
 from pathlib import Path
@@ -27,18 +27,18 @@ def make_folds(
     allow_missing: bool = False,
     hash_patients: bool = False,
 ) -> tuple[Path, Folds, bool]:
-    """Makes the fold file of a data set; what is not said is as in the recipe.
+    """Makes the fold file of a data set; the recipe has the defaults of all options.
 
-    A fold file that the user supplied or edited is never overwritten, and no split takes another's place.
+    Neither a file that the user supplied or edited nor the file of another split is ever overwritten.
 
     Args:
-        out: File to write; None: `folds/NAME.csv`, or `folds/NAME-SPLIT.csv` where that is another split's.
+        out: File to write; default: `folds/NAME.csv`, or `folds/NAME-SPLIT.csv` if that has another split.
 
     Returns:
-        The file, the folds, and whether they were made now.
+        The file, the folds, and whether the file is new.
 
     Raises:
-        KitError: the options contradict each other, or the file is the user's own.
+        KitError: the options contradict each other, or the user supplied the file.
     """
     if count is not None and holdout is not None:
         raise KitError(f"--folds {count} --holdout {holdout}: give one of them")
@@ -48,19 +48,19 @@ def make_folds(
     if is_file_or_raise(splits) and not (count is None and holdout is None):
         raise KitError(f"{splits}: says how to split: leave --folds and --holdout out, or remove it")
     first = workspace.folds / f"{competition.name}.csv"
-    nothing_asked = count is None and holdout is None and seed is None and out is None
-    if nothing_asked and first.is_file() and folds.is_user_supplied(first):
+    no_options = count is None and holdout is None and seed is None and out is None
+    if no_options and first.is_file() and folds.is_user_supplied(first):
         return first, folds.read(first, competition), False
     if count is None and holdout is None:
         holdout = recipe.folds.holdout
     split = Split(count or recipe.folds.count, holdout, recipe.folds.seed if seed is None else seed, hash_patients)
     path = Path(out) if out else folds.file_of(workspace.folds, competition.name, split)
-    made_from = folds.provenance(competition, split)
+    inputs = folds.provenance(competition, split)
     if path.is_file():
         if folds.is_user_supplied(path):
-            why = "was not written by `make folds`, or was edited since, and is kept"
-            raise KitError(f"{path}: {why}: remove it or give --out")
-        if inputs_of(path).items() >= (made_from | {"content": sha256(path)}).items():
+            problem = "was not written by `make folds`, or was edited since, and is kept"
+            raise KitError(f"{path}: {problem}: remove it or give --out")
+        if inputs_of(path).items() >= (inputs | {"content": sha256(path)}).items():
             return path, folds.read(path, competition), False
         _check_owner(workspace, path, competition.folder)
     if competition.unlabelled:
@@ -71,20 +71,20 @@ def make_folds(
             len(competition.unlabelled) + len(competition.train),
             competition.unlabelled[0],
         )
-    made = folds.make(competition, split)
-    folds.write(path, made, made_from | {"data": str(competition.folder.resolve())})
-    return path, made, True
+    result = folds.make(competition, split)
+    folds.write(path, result, inputs | {"data": str(competition.folder.resolve())})
+    return path, result, True
 
 
 def describe_extra(workspace: Workspace, data: Path | str, recipe: Recipe, split: Folds) -> list[str]:
-    """What a training leaves out of each extra data set of a recipe, a line each."""
+    """Describes what a training leaves out of each extra data set of a recipe, one line each."""
     if not any(part.extra for part in recipe.parts()):
         return []
     return [str(extra) for extra in open_extra(workspace, workspace.open_data(data), recipe, split).values()]
 
 
 def _check_owner(workspace: Workspace, path: Path, folder: Path) -> None:
-    """Refuse to overwrite the folds of another data set whose folder has the same name."""
+    """Refuses to overwrite the folds of another data set whose folder has the same name."""
     other = Path(inputs_of(path).get("data") or folder)
     if other.resolve() != folder.resolve() and other.is_dir():
         raise KitError(f"{path}: are the folds of {other}, a data set of the same name: rename one of the folders")

@@ -1,4 +1,4 @@
-"""What a training takes on disk, told before it starts: caches, weights and checkpoints, maps."""
+"""Disk space of a training, estimated before it starts: caches, weights and checkpoints, maps."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _KINDS = ("cache", "weights and checkpoints", "maps")
 Sizes = dict[tuple[str, Path], int]
-"""Bytes by kind and file."""
+"""Sizes in bytes, by kind and file."""
 
 
 def of_training(
@@ -33,45 +33,45 @@ def of_training(
     folds: Sequence[int],
     extra: Mapping[str, ExtraData],
 ) -> Sizes:
-    """The files that are still missing of a run up to its submission, with their sizes."""
-    found: Sizes = {}
+    """Returns the files that a run still needs up to its submission, with their sizes."""
+    sizes: Sizes = {}
     tests = len(competition.test)
     for part in recipe.parts():
-        own, one = run.part(part), _bytes_of_weights(part.network)
+        part_run, weight_bytes = run.part(part), _bytes_of_weights(part.network)
         for data in (competition, *([extra[part.extra.data].competition] if part.extra else [])):
             for size in {stage.size for stage in part.stages}:
                 for name in cache_files(recipe.mask_resizing):
-                    found["cache", workspace.cache(data) / str(size) / name] = len(data.train) * size**2
+                    sizes["cache", workspace.cache(data) / str(size) / name] = len(data.train) * size**2
         for fold in folds:
             for number, stage in enumerate(part.stages):
-                if own.weights(fold, number).is_file():
+                if part_run.weights(fold, number).is_file():
                     continue
-                found[_KINDS[1], own.weights(fold, number)] = one * stage.networks
-                # One at a time, and the next checkpoint is written beside the last one.
-                at = _KINDS[1], run.folder / "last.ckpt"
-                found[at] = max(found.get(at, 0), 2 * one * _states(stage))
-    owners = [(run.part(part), part) for part in recipe.parts()] + ([(run, recipe)] if recipe.members else [])
-    for own, part in owners:
+                sizes[_KINDS[1], part_run.weights(fold, number)] = weight_bytes * stage.networks
+                # One stage has checkpoints at a time, and the next one is written beside the last one.
+                checkpoint = _KINDS[1], run.folder / "last.ckpt"
+                sizes[checkpoint] = max(sizes.get(checkpoint, 0), 2 * weight_bytes * _networks_in_checkpoint(stage))
+    predicted = [(run.part(part), part) for part in recipe.parts()] + ([(run, recipe)] if recipe.members else [])
+    for part_run, part in predicted:
         area = part.stages[-1].size ** 2 if part.role == "segment" else 0
         for tta in (True, False):
-            if own.folder == run.folder:  # of the test images only the maps of the recipe as a whole are kept
-                found["maps", own.test(tta=tta, role=part.role)] = tests * area
+            if part_run.folder == run.folder:  # members have no maps of test images
+                sizes["maps", part_run.test(tta=tta, role=part.role)] = tests * area
             for fold in folds:
-                found["maps", own.oof(fold, tta=tta, role=part.role)] = len(split.validation(fold)) * area
-    return {(kind, path): size for (kind, path), size in found.items() if size and not _is_there(path)}
+                sizes["maps", part_run.oof(fold, tta=tta, role=part.role)] = len(split.validation(fold)) * area
+    return {(kind, path): size for (kind, path), size in sizes.items() if size and not _is_there(path)}
 
 
-def kept(wanted: Sizes) -> int:
-    """Bytes of what a training leaves for good: all but the cache."""
-    return sum(size for (kind, _), size in wanted.items() if kind != "cache")
+def kept(sizes: Sizes) -> int:
+    """Returns the bytes of everything that stays after a training: all but the cache."""
+    return sum(size for (kind, _), size in sizes.items() if kind != "cache")
 
 
-def check(wanted: Sizes) -> None:
-    """Says what a training will take, and refuses where the disk has less."""
-    if not wanted:
+def check(sizes: Sizes) -> None:
+    """Logs the disk space that a training needs, and raises if there is less."""
+    if not sizes:
         return
     kinds, disks, folders = Counter[str](), Counter[int](), dict[int, Path]()
-    for (kind, path), size in wanted.items():
+    for (kind, path), size in sizes.items():
         folder = next(parent for parent in path.absolute().parents if parent.is_dir())
         disk = os.stat(folder).st_dev
         folders.setdefault(disk, folder)
@@ -99,8 +99,8 @@ def _bytes_of_weights(network: Network) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
 
 
-def _states(stage: Stage) -> int:
-    """What a checkpoint holds, in networks: itself, Adam's two means, an average, the best so far."""
+def _networks_in_checkpoint(stage: Stage) -> int:
+    """Returns the size of a checkpoint in networks: the network, Adam's two means, an average, the best so far."""
     keep = stage.keep
     return 3 + (keep.swa is not None or keep.ema is not None) + (keep.best.epochs if keep.best else 0)
 
@@ -110,7 +110,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _text(size: float) -> str:
-    """Bytes as a person says it.
+    """Formats a number of bytes.
 
     >>> _text(391e6), _text(15.2e9)
     ('391 MB', '15.2 GB')

@@ -1,6 +1,6 @@
-"""Where things lie: the one object that knows the folders of data, folds, runs, caches and submissions.
+"""The layout of the working folder: data, folds, runs, caches and submissions.
 
-What reads images is loaded where it is needed, so that a verb which needs none, such as `scores`, starts at once.
+Modules that read images are imported where they are needed, so that verbs without images, such as `scores`, start fast.
 """
 
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder with everything of the kit in it; by default the working folder.
+    """A folder with all files of the kit, by default the working folder.
 
     >>> Workspace().runs
     PosixPath('runs')
@@ -37,36 +37,36 @@ class Workspace:
 
     @property
     def demo(self) -> Path:
-        """The built-in competition, see `draw_demo`."""
+        """Folder of the built-in demo competition, see `draw_demo`."""
         return self.root / "data" / "demo"
 
     @property
     def folds(self) -> Path:
-        """Fold files."""
+        """Folder of the fold files."""
         return self.root / "folds"
 
     @property
     def runs(self) -> Path:
-        """Runs, in a folder a data set."""
+        """Folder of the runs, with one folder per data set."""
         return self.root / "runs"
 
     @property
     def submissions(self) -> Path:
-        """Submissions worth keeping, in a folder a data set, and the ledger."""
+        """Folder of the ledger, and of submissions worth keeping, with one folder per data set."""
         return self.root / "submissions"
 
     @property
     def ledger(self) -> Path:
-        """What was submitted where."""
+        """File that records all submissions."""
         return self.submissions / "ledger.jsonl"
 
     @property
     def predictions(self) -> Path:
-        """Predictions of other folders than the test images."""
+        """Folder of the predictions of images other than the test images."""
         return self.root / "predictions"
 
     def draw_demo(self, folder: Path | str) -> None:
-        """Draws the built-in demo where it is the folder and is missing: for verbs that a newcomer may begin with."""
+        """Draws the built-in demo if `folder` is its folder and is missing, for verbs with which newcomers begin."""
         if Path(folder) == self.demo and not self.demo.exists():
             from kit import phantom
 
@@ -75,8 +75,8 @@ class Workspace:
     def open_data(self, folder: Path | str, *, allow_missing: bool = True) -> "Competition":
         """Opens a competition's folder.
 
-        Label rows without an image are an error when folds are made, unless they are allowed there; what comes after
-        goes by the fold file, which names the images.
+        Label rows without an image are an error only when folds are made; later verbs take the images from the fold
+        file.
         """
         from kit.competition import layout
 
@@ -85,17 +85,17 @@ class Workspace:
         return layout.open_folder(folder, allow_missing)
 
     def run(self, competition: "Competition", recipe: "Recipe | str") -> "Run":
-        """The run of a recipe, or of that name, on a data set."""
+        """Returns the run of a recipe, or of the run's name, on a data set."""
         from kit.run import Run
 
         return Run(self.runs / competition.name / (recipe if isinstance(recipe, str) else recipe.name))
 
     def cache(self, competition: "Competition") -> Path:
-        """Folder of a data set's decoded training images."""
+        """Returns the folder of a data set's cached training images."""
         return self.root / "data" / "cache" / competition.name
 
     def fold_file(self, competition: "Competition", recipe: "Recipe") -> Path:
-        """The fold file that a recipe trains on: its split's, see `folds.file_of`, else the user's own `NAME.csv`."""
+        """Returns the fold file of a recipe's split (`folds.file_of`), else the user's own `NAME.csv`."""
         from kit.data import folds
 
         split = folds.Split(recipe.folds.count, recipe.folds.holdout, recipe.folds.seed)
@@ -104,49 +104,48 @@ class Workspace:
             return path
         if first.is_file() and folds.is_user_supplied(first):
             return first
-        there = f" ({first} has {folds.made_as(first)})" if first.is_file() else ""
+        other = f" ({first} has {folds.split_of(first)})" if first.is_file() else ""
         raise KitError(
-            f"{path}: there are no folds yet of {recipe.name}, {split}{there}: run `make folds` with this recipe first"
+            f"{path}: there are no folds yet of {recipe.name}, {split}{other}: run `make folds` with this recipe first"
         )
 
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A trained run with its data, checked to be what it was trained as."""
+    """A trained run and its data, after checking that the run was trained on the data."""
 
     run: "Run"
     recipe: "Recipe"
     competition: "Competition"
     split: "Folds"
     image_keys: tuple[bytes, ...]
-    """What each training image and its label rows are by their content."""
+    """Hash of each training image and its label rows."""
 
 
-def open_run(workspace: Workspace, data: Path | str, wanted: "Recipe", run: "Run | None" = None) -> OpenRun:
-    """Opens the run of a recipe on a data set, for any verb that follows a training.
+def open_run(workspace: Workspace, data: Path | str, recipe: "Recipe", run: "Run | None" = None) -> OpenRun:
+    """Opens the run of a recipe on a data set, for verbs that follow a training.
 
     Args:
-        run: The run; None: that of the recipe on the data.
+        run: Default: the recipe's run on the data.
 
     Raises:
-        KitError: there is no such run, or its recipe, data, folds or weights are no longer those that it was trained
-            with; it says which.
+        KitError: there is no such run, or the recipe, data or folds differ from those that it was trained with.
     """
     from kit import lineage
     from kit.data import cache, folds
 
     competition = workspace.open_data(data)
-    run = run or workspace.run(competition, wanted)
-    lineage.require_same_recipe(run, wanted)
+    run = run or workspace.run(competition, recipe)
+    lineage.require_same_recipe(run, recipe)
     path = workspace.folds / lineage.read_inputs(run).fold_file
     split = folds.read(path, competition)
     keys = cache.image_keys(competition)
     lineage.check_inputs(run, lineage.inputs_of(keys, path))
-    return OpenRun(run, wanted, competition, split, keys)
+    return OpenRun(run, recipe, competition, split, keys)
 
 
 def check_maps(opened: OpenRun) -> None:
-    """Check that the run's out-of-fold predictions are those of its weights, its images and today's quantiser."""
+    """Checks that the out-of-fold predictions were made from the run's weights and images by today's quantiser."""
     from kit.core.store import keys_path, read_keys
     from kit.inference import maps, predictions
 
@@ -169,7 +168,7 @@ def check_maps(opened: OpenRun) -> None:
 
 @contextmanager
 def logged(run: "Run") -> Iterator[None]:
-    """What is logged in the block goes to the run's log.txt too."""
+    """Also writes log messages of the block to the run's log.txt."""
     handler = LogFile(run.log)
     logging.getLogger("kit").addHandler(handler)
     try:
@@ -180,7 +179,7 @@ def logged(run: "Run") -> Iterator[None]:
 
 
 def record(run: "Run", result: str) -> None:
-    """Writes what a verb will print, its result, to the run's log.txt."""
+    """Writes the printed result of a verb to the run's log.txt, too."""
     handler = LogFile(run.log)
     handler.emit(logging.makeLogRecord({"msg": result}))
     handler.close()

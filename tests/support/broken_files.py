@@ -165,7 +165,7 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
         ),
         "folds/NAME.origin.json": (
             json.dumps(made).encode(),
-            lambda path: folds.made_as(path.with_name("NAME.csv")),
+            lambda path: folds.split_of(path.with_name("NAME.csv")),
             {"a list": b"[1]"},
         ),
         "recipe.yaml": (
