@@ -46,8 +46,8 @@ def impatient(monkeypatch):
     from kit.submissions import kaggle
 
     monkeypatch.setattr(retry, "WAITS", (0.01,) * 4)
-    monkeypatch.setattr(acting, "CATCH_UP", 0.3)
-    monkeypatch.setattr(acting, "PAUSE", 0.05)
+    monkeypatch.setattr(acting, "CATCH_UP", 0.1)
+    monkeypatch.setattr(acting, "PAUSE", 0.02)
     monkeypatch.setattr(kaggle, "POLL", 0.01)
 
 

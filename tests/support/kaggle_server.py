@@ -5,6 +5,7 @@ kernels have versions with an output each, scores need not be numbers, and error
 """
 
 import json
+import math
 import socket
 import sys
 import threading
@@ -36,8 +37,10 @@ class Fault:
     hook: Callable[[], None] | None = None
     acted: bool = False
     """For an HTTP status, a page or a hook: whether the server does what it is asked for all the same."""
-    outage: float = 0.0
-    """Seconds that the whole site is away afterwards."""
+    outage: bool = False
+    """Whether the whole site is away afterwards, until it is `back`."""
+    unlisted: bool = False
+    """Whether lists do not show what is done from this request on, until the site is `back`."""
 
 
 class Kaggle(ThreadingHTTPServer):
@@ -73,7 +76,7 @@ class Kaggle(ThreadingHTTPServer):
         self.stall = 1.0
         self.lag = 0.0
         """Seconds until a list shows what is done from now on."""
-        self.away_until = 0.0
+        self.away = False
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -86,6 +89,13 @@ class Kaggle(ThreadingHTTPServer):
     def visible(self, things: list[dict]) -> list[dict]:
         """Those that lists show already; each tells by `at` from when on."""
         return [one for one in things if one.get("at", 0.0) <= time.monotonic()]
+
+    def back(self) -> None:
+        """Ends an outage; lists show what was done."""
+        self.away, self.lag = False, 0.0
+        for thing in [*self.submissions, *(version for versions in self.kernels.values() for version in versions)]:
+            thing["at"] = 0.0
+        self.dataset_times = {name: [0.0] * len(times) for name, times in self.dataset_times.items()}
 
     def fault_at(self, method: str) -> Fault | None:
         with self.lock:
@@ -175,12 +185,14 @@ class Handler(Answers, BaseHTTPRequestHandler):
         self.answer("GET", get)
 
     def answer(self, method: str, act: Callable[[], Reply], fault: Fault | None = None) -> None:
-        if time.monotonic() < self.server.away_until:
+        if self.server.away:
             self.hang_up()
             return
         fault = fault or self.server.fault_at(method)
         if fault and fault.outage:
-            self.server.away_until = time.monotonic() + fault.outage
+            self.server.away = True
+        if fault and fault.unlisted:
+            self.server.lag = math.inf
         kind = fault.kind if fault else None
         if isinstance(kind, int):
             if fault.acted:

@@ -125,7 +125,7 @@ def test_a_command_that_is_killed_at_any_request_goes_on(site, monkeypatch):
 @pytest.mark.parametrize("nth", [1, 2])
 def test_a_command_that_is_killed_as_it_saves_a_version_saves_it_once(site, monkeypatch, nth, acted):
     """Also where Kaggle's lists lag behind."""
-    site.lag = 0.2
+    site.lag = 0.1
     count = []
 
     def fault_at(method):
@@ -134,7 +134,7 @@ def test_a_command_that_is_killed_as_it_saves_a_version_saves_it_once(site, monk
             return Fault(method, "lost", acted=acted) if acted else Fault(method, 503)
         return None
 
-    monkeypatch.setattr(acting, "CATCH_UP", 1.0)
+    monkeypatch.setattr(acting, "CATCH_UP", 0.4)
     site.fault_at = fault_at
     go_on()
     assert_trained(site)
@@ -142,7 +142,7 @@ def test_a_command_that_is_killed_as_it_saves_a_version_saves_it_once(site, monk
 
 def test_a_version_that_kaggle_does_not_list_yet_is_not_saved_again(site):
     assert train(patient=False) is None
-    site.kernels[SLUG][0]["at"] = time.monotonic() + 0.2
+    site.kernels[SLUG][0]["at"] = time.monotonic() + 0.05
     assert train(patient=False) is None
     assert sessions(site) == [1]
     site.kernels.clear()
