@@ -12,10 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from kit.core import store
 from kit.core.arrays import open_array, save_array
+from kit.core.distributed import ALONE, Team
 from kit.core.errors import KitError
 from kit.core.files import is_file_or_raise, read_bytes, write_bytes
-from kit.core.store import id_lines, ids_path, keys_path, unreadable_rows
+from kit.core.store import id_lines, ids_path, key_of, keys_path, read_keys, unreadable_rows
 
 PROBABILITIES = np.arange(256) / 255
 """Probability of each level."""
@@ -159,3 +161,67 @@ def upsample(levels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if levels.shape == tuple(shape):
         return levels
     return cv2.resize(levels, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def write_mean(
+    sources: Sequence[Path], target: Path, team: Team = ALONE, weights: Sequence[float] | None = None
+) -> bool:
+    """Makes the missing mean maps of an ensemble, at the size of its largest maps; returns whether any was missing.
+
+    Args:
+        sources: Maps of the same images by each member, .npy (N, h, w) uint8.
+        weights: Weight of each member; equal by default.
+
+    Raises:
+        KitError: the files are of different images.
+    """
+    members = [open_maps(source) for source in sources]
+    for member in members[1:]:
+        if member.ids != members[0].ids:
+            raise KitError(f"{member.name}: has other images than {members[0].name}: remove both and predict again")
+    shape = max(member.array.shape[1:] for member in members)
+    keys = mean_keys([read_keys(source) for source in sources], weights)
+    skipped = np.any([unreadable_rows(source) for source in sources], axis=0)  # (N,)
+    array = store.Array(target, members[0].ids, keys, shape)
+
+    def make(rows: Sequence[int]) -> store.Made:
+        for index in rows:
+            if skipped[index]:
+                yield index, KitError(f"{members[0].ids[index]}: could not be predicted")
+            else:
+                yield index, [mean_map([member[index] for member in members], weights)]
+
+    done, _ = store.fill([array], make, team, skip_unreadable=True)
+    return done
+
+
+def mean_keys(keys: Sequence[Sequence[bytes]], weights: Sequence[float] | None = None) -> list[bytes]:
+    """Returns the store key of each image's mean map, from the keys of each member's maps."""
+    prefix = [] if weights is None else [repr(list(weights))]
+    return [key_of(*prefix, *parts) for parts in zip(*keys, strict=True)]
+
+
+def mean_map(maps: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
+    """Returns the mean of several maps of one image, uint8 (h, w) each, at the size of the largest.
+
+    The mean is rounded down, like all levels (`to_levels`).
+
+    Args:
+        weights: Weight of each map; equal by default.
+
+    >>> mean_map([np.array([[10, 20]], np.uint8), np.array([[11, 30]], np.uint8)])
+    array([[10, 25]], dtype=uint8)
+    >>> mean_map([np.array([[10, 20]], np.uint8), np.array([[11, 30]], np.uint8)], [0.6, 0.2])
+    array([[10, 22]], dtype=uint8)
+    """
+    shape = max(levels.shape for levels in maps)
+    enlarged = [upsample(levels, shape) for levels in maps]
+    if weights is None:
+        total = np.stack(enlarged).sum(axis=0, dtype=np.uint32)
+        return (total // len(enlarged)).astype(np.uint8)
+    weighted = np.tensordot(np.asarray(weights, np.float64), np.stack(enlarged), axes=1)
+    return np.floor(weighted / sum(weights) + _MEAN_ROUNDING).astype(np.uint8)
+
+
+_MEAN_ROUNDING = 1e-9
+"""An upper bound of the rounding error of a weighted mean, so that a mean that is a whole level keeps it."""

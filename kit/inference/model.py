@@ -23,7 +23,7 @@ from kit.core.files import write_bytes, write_text
 from kit.data.resize import resize_image
 from kit.inference import ensemble, model_file, thresholds_file
 from kit.inference.ensemble import Stack
-from kit.inference.maps import PROBABILITIES, to_levels, upsample
+from kit.inference.maps import PROBABILITIES, mean_map, to_levels, upsample
 from kit.inference.rules import Rule
 from kit.recipes.schema import Recipe
 from kit.run import Run, Trained
@@ -233,7 +233,7 @@ class Model:
             by_role[part.role].append(answer)
         maps = [to_levels(answer) for answer in by_role["segment"]]
         means = (
-            (ensemble.mean(levels, self.recipe.weights) for levels in zip(*maps, strict=True))
+            (mean_map(levels, self.recipe.weights) for levels in zip(*maps, strict=True))
             if maps
             else repeat(np.empty((0, 0), np.uint8))
         )

@@ -16,8 +16,7 @@ from kit.core.files import sha256
 from kit.core.parallel import batches, map_in_order
 from kit.core.store import content_of, key_of
 from kit.data import resize
-from kit.inference import ensemble
-from kit.inference.maps import QUANTISER
+from kit.inference.maps import QUANTISER, mean_keys
 from kit.run import Trained
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
@@ -96,7 +95,7 @@ def files_of(trained: Trained, place: Callable[..., Path], images: Images) -> li
             if not recipe.members:
                 keys = members[0]
             elif role == "segment":
-                keys = ensemble.mean_keys(members, recipe.weights)
+                keys = mean_keys(members, recipe.weights)
             else:
                 stack = sha256(trained.stacks[tta])
                 keys = [key_of(stack, *row) for row in zip(*members, strict=True)]

@@ -3,6 +3,8 @@
 Searching and choosing are separate. The search fills `thresholds/NAME/` of the run, with and without TTA: NAME is a
 rule, `searched` for the best of them, or `fixed` for the recipe's own thresholds. The recipe's `threshold.rule` names
 the one that is copied to thresholds.json, which `predict` reads. Exploring with other options changes none of that.
+
+The search takes a second to import and is imported where it is needed, since `predict` does without.
 """
 
 import logging
@@ -23,13 +25,11 @@ from kit.data.folds import Folds
 from kit.inference import ensemble, maps, rules, thresholds_file
 from kit.recipes.schema import Recipe
 from kit.run import Run
-from kit.thresholds.cross_validation import group_numbers
-from kit.thresholds.external import open_masks, read_folds
-from kit.thresholds.search import RULES, ThresholdSearch
 from kit.workflows.workspace import OpenRun, Workspace, check_maps, logged, open_run
 
 log = logging.getLogger(__name__)
 
+RULES = tuple(rules.RULES)
 SEARCHED, FIXED = "searched", "fixed"
 """Values of `threshold.rule`: the best rule of the search, or the recipe's own thresholds."""
 STATISTICS = 2
@@ -164,6 +164,9 @@ def explore_arrays(
     Raises:
         KitError: a file is not given or is invalid.
     """
+    from kit.thresholds.external import open_masks, read_folds
+    from kit.thresholds.search import ThresholdSearch
+
     if maps_path is None or masks_path is None or out is None:
         raise KitError("thresholds of external maps: give --maps, --masks and --out together")
     opened, masks = maps.open_maps(maps_path), open_masks(masks_path)
@@ -223,6 +226,8 @@ def search(
     Returns:
         Folder of each result, by title.
     """
+    from kit.thresholds.search import ThresholdSearch
+
     target, run, recipe, competition = Path(target), opened.run, opened.recipe, opened.competition
     folders = {}
     for tta in (True, False):
@@ -261,6 +266,8 @@ def stack_oof(run: Run, recipe: Recipe, split: Folds) -> None:
 
     Writes the stack, and P(pneumothorax) of each image by a stack that is fitted without the image's fold.
     """
+    from kit.thresholds.cross_validation import group_numbers
+
     classifiers = recipe.members_that("classify")
     table = split.table.set_index("image_id")
     for tta in (True, False):

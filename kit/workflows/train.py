@@ -24,13 +24,13 @@ from kit.data.cache import Cache, ensure
 from kit.data.extra import ExtraData
 from kit.data.folds import Folds, read, read_table
 from kit.inference import predictions
-from kit.inference.ensemble import average
+from kit.inference.maps import write_mean
 from kit.inference.predictions import Images
 from kit.lineage import Inputs
 from kit.recipes.schema import Recipe
 from kit.report import summary
 from kit.run import Run, Trained
-from kit.workflows import space
+from kit.workflows import space, thresholds
 from kit.workflows.extra import open_extra
 from kit.workflows.workspace import OpenRun, Workspace, logged, record
 
@@ -133,8 +133,6 @@ def train(workspace: Workspace, job: Job) -> tuple[Run, bool]:
     if job.fold is not None and job.fold not in split.numbers:
         raise KitError(f"--fold {job.fold}: the folds of {path} are {', '.join(map(str, split.numbers))}")
     session = _open(workspace, competition, run, job, path, split)
-    from kit.workflows import thresholds  # slow to import, as scikit-learn is
-
     done = [any(_train_part(session, run.part(part), part)) for part in recipe.parts()]
     with logged(run):
         if recipe.members:
@@ -322,7 +320,9 @@ def _gather(session: Session, run: Run, recipe: Recipe) -> list[bool]:
     session.team.barrier()
     members = [run.part(part) for part in recipe.members_that("segment")]
     return [
-        average([member.oof(fold, tta=tta) for member in members], run.oof(fold, tta=tta), session.team, recipe.weights)
+        write_mean(
+            [member.oof(fold, tta=tta) for member in members], run.oof(fold, tta=tta), session.team, recipe.weights
+        )
         for fold in session.folds
         for tta in (True, False)
     ]

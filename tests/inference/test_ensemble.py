@@ -59,21 +59,21 @@ def member(path, size, ids=("x", "y"), version="1"):
 
 def test_maps_are_averaged_at_the_largest_size_and_made_once(tmp_path):
     (one, small), (two, large) = member(tmp_path / "a.npy", 16), member(tmp_path / "b.npy", 32)
-    assert ensemble.average([one, two], tmp_path / "mean.npy")
+    assert maps.write_mean([one, two], tmp_path / "mean.npy")
     mean = maps.open_maps(tmp_path / "mean.npy")
     assert mean.ids == ("x", "y")
     for i in range(2):
         expected = (maps.upsample(np.array(small[i]), (32, 32)).astype(float) + large[i]) / 2
         assert abs(mean[i] - expected).max() <= 0.5
-    assert not ensemble.average([one, two], tmp_path / "mean.npy")
+    assert not maps.write_mean([one, two], tmp_path / "mean.npy")
     member(one, 16, version="2")
-    assert ensemble.average([one, two], tmp_path / "mean.npy")
+    assert maps.write_mean([one, two], tmp_path / "mean.npy")
 
 
 def test_maps_of_other_images_are_refused(tmp_path):
     sources = [member(tmp_path / "a.npy", 16)[0], member(tmp_path / "b.npy", 16, ("x", "z"))[0]]
     with pytest.raises(KitError, match=r"b\.npy: has other images"):
-        ensemble.average(sources, tmp_path / "mean.npy")
+        maps.write_mean(sources, tmp_path / "mean.npy")
 
 
 def test_members_count_as_their_weights_say():
@@ -81,7 +81,7 @@ def test_members_count_as_their_weights_say():
     stacks = random.integers(0, 256, (3, 5, 8, 8), np.uint8)
     weights = (0.4, 0.2, 0.15)
     for index in range(5):
-        found = ensemble.mean(stacks[:, index], weights)
+        found = maps.mean_map(stacks[:, index], weights)
         for place in np.ndindex(8, 8):
             exact = sum(
                 Fraction(str(w)) * int(v) for w, v in zip(weights, stacks[(slice(None), index, *place)], strict=True)
