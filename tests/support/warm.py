@@ -16,7 +16,7 @@ from numba.core.registry import cpu_target
 
 import kit.cli
 import kit.inference.model
-import kit.thresholds.components
+import kit.thresholds.search
 import kit.training.fit
 import kit.workflows.export
 import kit.workflows.folds
