@@ -106,7 +106,7 @@ def read_measured(path: Path | str) -> Thresholds:
     Raises:
         KitError: as `read`, or the file holds a rule without its scores, or those of an earlier version.
     """
-    found = read(path)
-    if missing := [name for name in _MEASURED if name not in found.model_fields_set]:
+    thresholds = read(path)
+    if missing := [name for name in _MEASURED if name not in thresholds.model_fields_set]:
         raise KitError(f"{path}: lacks {', '.join(missing)}: {REMEDY}")
-    return found
+    return thresholds

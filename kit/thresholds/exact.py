@@ -143,7 +143,7 @@ class LevelSearch(Generic[L]):
         removal = self.removal
         if removal is None:
             steps = (self.tables.steps(*[level] * len(self.axes)) for level in range(256))
-            sizes = np.unique(np.concatenate([np.unique(some.size) for some in steps]))
+            sizes = np.unique(np.concatenate([np.unique(level_steps.size) for level_steps in steps]))
             removal = np.array([0, *sizes, FULL_AREA + 1]) if len(sizes) < len(GRID) else GRID
             removal = np.union1d(removal, [rule.removal])
         return Surface(PROBABILITIES, removal, self.mean_dice(weights, removal))

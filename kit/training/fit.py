@@ -110,7 +110,7 @@ def fit(
     first, last = (repeats(positive, stage.positives_in(epoch)) for epoch in (0, stage.epochs - 1))
     if few := first or last:
         log.warning("%s: %s", task.name, few)
-    work = pixels(task.recipe, task.number, data.positive, data.extra)
+    work = pixels_per_epoch(task.recipe, task.number, data.positive, data.extra)
     clock = clock or EtaEstimator(stage.epochs * work)
     clock.begin(stage.epochs, work)
     hooks = list(hooks) if fabric.is_global_zero else []
@@ -138,7 +138,7 @@ def fit(
     clock.end()
 
 
-def pixels(recipe: Recipe, number: int, positive: np.ndarray, extra: int = 0) -> int:
+def pixels_per_epoch(recipe: Recipe, number: int, positive: np.ndarray, extra: int = 0) -> int:
     """Returns the number of pixels that an epoch of a stage computes.
 
     Args:

@@ -89,13 +89,13 @@ def warn_if_searched_differently(run: Run, recipe: Recipe) -> None:
     else:
         settings["threshold.transfer"] = ("none" if chosen.share is None else "share", recipe.threshold.transfer)
         settings["threshold.smallest_contour"] = (chosen.rule.smallest_contour, recipe.threshold.smallest_contour)
-    for key, (before, now) in settings.items():
-        if before != now:
+    for key, (old, new) in settings.items():
+        if old != new:
             log.warning(
                 "%s: was searched with %s=%s, not %s: `make thresholds` with the same SET searches again",
                 run.thresholds,
                 key,
-                *("null" if value is None else value for value in (before, now)),
+                *("null" if value is None else value for value in (old, new)),
             )
 
 

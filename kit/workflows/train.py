@@ -136,7 +136,7 @@ def train(workspace: Workspace, job: Job) -> tuple[Run, bool]:
     done = [any(_train_part(session, run.part(part), part)) for part in recipe.parts()]
     with logged(run):
         if recipe.members:
-            done += _gather(session, run, recipe)
+            done += _average_members(session, run, recipe)
         # The search needs the predictions of every fold; of several processes, the last one to finish runs it.
         if session.team.first and recipe.role == "segment" and _is_predicted(run, recipe, session.split):
             if recipe.is_gated:
@@ -197,7 +197,7 @@ def _clock(
 ) -> "EtaEstimator":
     """Estimates the time of all unfinished stages."""
     from kit.training.eta import EtaEstimator
-    from kit.training.fit import pixels
+    from kit.training.fit import pixels_per_epoch
 
     def pixels_of(part: Recipe, fold: int, number: int) -> int:
         positive = split.positive[split.training(fold, part.folds.train_share, part.seed)]
@@ -205,7 +205,7 @@ def _clock(
         if part.extra is not None:
             data = extra[part.extra.data]
             extra_positive = data.positive[data.rows(fold)]
-        return pixels(part, number, np.concatenate([positive, extra_positive]), len(extra_positive))
+        return pixels_per_epoch(part, number, np.concatenate([positive, extra_positive]), len(extra_positive))
 
     remaining = [
         (stage.epochs, pixels_of(part, fold, number))
@@ -233,7 +233,7 @@ def _train_part(session: Session, run: Run, recipe: Recipe) -> list[bool]:
     starts: dict[int, Path | None] = dict.fromkeys(session.folds)
     inputs = session.inputs_of(recipe)
     if recipe.start is not None:
-        paths = {fold: _start(session, recipe, fold) for fold in session.folds}
+        paths = {fold: _starting_weights(session, recipe, fold) for fold in session.folds}
         hashes = {f"weights of fold {fold} of {recipe.start}": sha256(path) for fold, path in paths.items()}
         starts, inputs = {**paths}, inputs.model_copy(update={"starts": hashes})
     if session.team.first:
@@ -249,7 +249,7 @@ def _train_part(session: Session, run: Run, recipe: Recipe) -> list[bool]:
     return done
 
 
-def _start(session: Session, recipe: Recipe, fold: int) -> Path:
+def _starting_weights(session: Session, recipe: Recipe, fold: int) -> Path:
     """Returns the starting weights of a fold, for a recipe with a `start`."""
     start = str(recipe.start)
     if recipe.start_data is None:
@@ -313,7 +313,7 @@ def _predict_fold(session: Session, run: Run, recipe: Recipe, fold: int) -> bool
     return predictions.predict(trained, files, images, session.team, f"fold {fold} OOF maps")
 
 
-def _gather(session: Session, run: Run, recipe: Recipe) -> list[bool]:
+def _average_members(session: Session, run: Run, recipe: Recipe) -> list[bool]:
     """Averages the segmenting members' maps of each fold, with and without TTA; returns whether each was missing."""
     if session.team.first:
         lineage.begin(run, recipe, session.inputs_of(recipe))
