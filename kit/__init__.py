@@ -1,14 +1,14 @@
 """The solution kit for pneumothorax segmentation in chest X-rays (SIIM-ACR challenge).
 
-What a notebook wants of it is loaded when it is first used, so that `import kit` costs nothing:
+Functions for notebooks are imported at their first use, so that `import kit` is fast:
 
-    kit.open_data(folder)                images, labels and truth of a competition's folder
-    kit.rle                              masks as text and back: `encode`, `decode`
-    kit.folds                            `make`, `read` and `write` folds that share no patient
-    kit.train(data, recipe)              a trained model; `data/demo` and `demo` to begin with
-    kit.load(run).predict(images)        probability and mask of one image or many, arrays or DICOM files
-    kit.choose_thresholds(maps, masks)   the best thresholds of a rule, and what they are worth
-    kit.validate(file, against)          the problems of a submission
+    kit.open_data(folder)                images, labels and ground truth of a competition's folder
+    kit.rle                              run-length encoding of masks: `encode`, `decode`
+    kit.folds                            `make`, `read` and `write` folds that never share a patient
+    kit.train(data, recipe)              trains a model; start with `data/demo` and `demo`
+    kit.load(run).predict(images)        probability and mask of one or several images, arrays or DICOM files
+    kit.choose_thresholds(maps, masks)   the best thresholds of a rule, and their score
+    kit.validate(file, against)          lists the problems of a submission
 """
 
 from importlib import import_module
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "choose_thresholds", "folds", "load", "open_data", "rle", "train", "validate"]
 
-_PLACES = {
+_LOCATIONS = {
     "rle": ("kit.competition.rle", None),
     "open_data": ("kit.competition.layout", "open_folder"),
     "folds": ("kit.data.folds", None),
@@ -36,16 +36,16 @@ _PLACES = {
     "train": ("kit.workflows.notebook", "train"),
     "validate": ("kit.workflows.validate", "validate"),
 }
-"""The module of each, and its name there."""
+"""Module of each attribute, and its name there; None for the module itself."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _LOCATIONS:
         raise AttributeError(f"module 'kit' has no attribute {name!r}")
-    module, attribute = _PLACES[name]
-    found = import_module(module)
-    return found if attribute is None else getattr(found, attribute)
+    module, attribute = _LOCATIONS[name]
+    loaded = import_module(module)
+    return loaded if attribute is None else getattr(loaded, attribute)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PLACES})
+    return sorted({*globals(), *_LOCATIONS})

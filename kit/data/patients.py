@@ -22,17 +22,17 @@ def patient_ids(competition: Competition, images: dict[str, Path] | None = None)
         images: Mapping from ids to paths of test images; default: the training images.
     """
     kind, images = ("training", competition.train) if images is None else ("test", images)
-    known = dict(competition.patients or {})
-    unknown = {image_id: path for image_id, path in images.items() if image_id not in known}
-    if known and unknown:
+    patients = dict(competition.patients or {})
+    missing = {image_id: path for image_id, path in images.items() if image_id not in patients}
+    if patients and missing:
         log.warning(
             "patients.csv: %d of %d %s images have no row there: PatientID of their DICOM files groups them",
-            len(unknown),
+            len(missing),
             len(images),
             kind,
         )
     headers = {}
-    for image_id, path in unknown.items():
+    for image_id, path in missing.items():
         try:
             headers[image_id] = dicom.read_metadata(path)
         except KitError as error:  # training refuses the image, or leaves it out
@@ -48,8 +48,8 @@ def patient_ids(competition: Competition, images: dict[str, Path] | None = None)
                 len(images),
             )
             in_headers = {image_id: other for image_id, other in in_headers.items() if other != patient}
-    known |= in_headers
-    return [known.get(image_id, image_id) for image_id in images]
+    patients |= in_headers
+    return [patients.get(image_id, image_id) for image_id in images]
 
 
 def warn_burned_in_text(ids: list[str]) -> None:

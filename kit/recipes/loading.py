@@ -116,7 +116,7 @@ def _read(name: str, folder: Path = Path(), extended_by: tuple[str, ...] = ()) -
         choices = f"hoose one of {', '.join(names())}, or the path of a .yaml file"
         raise KitError(f"{prefix}{path}: there is no such recipe{f'{suggestion} C' if suggestion else ': c'}{choices}")
     if path in extended_by:
-        raise KitError(f"{prefix}{path} extends it in turn: let one of them stand alone")
+        raise KitError(f"{prefix}{path} extends it in turn: remove extends: from one of them")
     text = read_text(file) if isinstance(file, Path) else file.read_text("utf-8")
     content = load_yaml(text, path)
     if not isinstance(content, dict):
