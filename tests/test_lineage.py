@@ -11,7 +11,7 @@ INPUTS = Inputs(images="a", folds="b", fold_file="c.csv", starts={"weights of fo
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of the recipe `demo` whose first stage is trained in folds 0 and 3, and the second in fold 3 alone."""
+    """A run of the recipe `demo` with the first stage trained in folds 0 and 3, and the last stage only in fold 3."""
     found = Run(tmp_path / "demo")
     lineage.begin(found, recipes.load("demo"), INPUTS)
     last = len(recipes.load("demo").stages) - 1
@@ -20,13 +20,13 @@ def run(tmp_path):
     return found
 
 
-def test_what_a_run_was_begun_as_can_be_read(run):
+def test_recipe_and_inputs_of_a_run_can_be_read(run):
     assert lineage.read_inputs(run) == INPUTS
     assert run.read_recipe() == recipes.load("demo")
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "differences"),
     [
         ({}, []),
         ({"fold_file": "other.csv"}, []),
@@ -36,24 +36,24 @@ def test_what_a_run_was_begun_as_can_be_read(run):
         ({"starts": {"weights of fold 1": "x"}}, []),
     ],
 )
-def test_inputs_tell_what_has_changed(changed, told):
-    assert INPUTS.changes(INPUTS.model_copy(update=changed)) == told
+def test_changed_inputs_are_listed(changed, differences):
+    assert INPUTS.changes(INPUTS.model_copy(update=changed)) == differences
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "key"),
     [
         ('{"images": "a", "folds": "b", "fold_file": "../c.csv"}', "fold_file"),
         ('{"images": "a", "folds": "b", "fold_file": "c.csv", "starts": {"x": 1}}', "starts.x"),
     ],
 )
-def test_inputs_that_were_edited_are_told_by_their_key(run, text, told):
+def test_edited_inputs_are_refused_with_their_key(run, text, key):
     write_text(run.inputs_path, text)
-    with pytest.raises(KitError, match=rf"inputs\.json: {told}: .*: remove .*demo and train again"):
+    with pytest.raises(KitError, match=rf"inputs\.json: {key}: .*: remove .*demo and train again"):
         lineage.read_inputs(run)
 
 
-def test_other_settings_are_refused_and_those_read_after_the_training_are_not(run):
+def test_only_settings_that_affect_training_are_refused(run):
     with pytest.raises(KitError, match=r"other settings \(.*seed"):
         lineage.require_same_recipe(run, recipes.load("demo", "seed=5"))
     with pytest.raises(KitError, match="other settings"):
@@ -76,7 +76,7 @@ SCORED = (
 @pytest.mark.parametrize(
     "trained", ["", f"{EVERY} stages.0.schedule=plateau", f"{EVERY} stages.0.keep={{best: {{of: loss}}}}", *SCORED]
 )
-def test_thresholds_may_change_where_no_epoch_was_chosen_by_them(tmp_path, trained):
+def test_thresholds_may_change_if_no_epoch_was_chosen_by_them(tmp_path, trained):
     run = Run(tmp_path / "demo")
     lineage.begin(run, recipes.load("demo", trained), INPUTS)
     write_text(run.weights(0, 0), "")
@@ -90,7 +90,7 @@ def test_thresholds_may_change_where_no_epoch_was_chosen_by_them(tmp_path, train
             lineage.require_same_recipe(run, wanted)
 
 
-def test_a_score_with_candidates_of_its_own_leaves_the_thresholds_free(tmp_path):
+def test_thresholds_may_change_if_the_score_has_candidates(tmp_path):
     run, trained = Run(tmp_path / "demo"), f"{SCORED[0]} threshold.candidates=[[0.7,99,0.4]]"
     lineage.begin(run, recipes.load("demo", trained), INPUTS)
     write_text(run.weights(0, 0), "")
@@ -99,8 +99,8 @@ def test_a_score_with_candidates_of_its_own_leaves_the_thresholds_free(tmp_path)
         lineage.require_same_recipe(run, recipes.load("demo", trained.replace("99", "98")))
 
 
-def test_members_may_be_weighed_otherwise_by_a_training_alone(tmp_path):
-    """It makes the mean of the maps again; what comes after goes by that mean."""
+def test_only_a_training_may_change_the_weights_of_members(tmp_path):
+    """It makes the mean of the maps again, which later verbs use."""
     whole, heavier = (recipes.load("demo", f"members.a.seed=1 members.b.weight={weight}") for weight in (2, 3))
     run = Run(tmp_path / "demo")
     for part in (whole, *whole.parts()):
@@ -137,7 +137,7 @@ def test_weights_to_start_from_are_those_of_a_finished_fold(run):
         lineage.last_weights(run, 3, INPUTS.model_copy(update={"folds": "x"}))
 
 
-def test_folds_of_another_data_set_are_counted_round_those_that_are_finished(run):
+def test_folds_start_from_finished_folds_of_another_data_set_in_turn(run):
     assert [lineage.matching_fold(run, fold) for fold in range(3)] == [3, 3, 3]
     run.weights(0, len(run.read_recipe().stages) - 1).parent.mkdir(parents=True, exist_ok=True)
     write_text(run.weights(0, len(run.read_recipe().stages) - 1), "")

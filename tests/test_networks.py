@@ -17,7 +17,7 @@ ARCHITECTURES = get_args(Network.model_fields["architecture"].annotation)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_network_gives_a_logit_a_pixel_and_an_image_learns_and_comes_back_from_its_file(architecture, tmp_path):
+def test_every_network_gives_logits_learns_and_is_saved_and_loaded(architecture, tmp_path):
     channels = (16, 16, 8, 8, 8) if architecture.startswith("Unet") or architecture == "MAnet" else None
     settings = SMALL.model_copy(update={"architecture": architecture, "decoder_channels": channels, "image_head": True})
     network = networks.build(Network.model_validate(settings.model_dump()))
@@ -110,7 +110,7 @@ def test_the_heads_of_small_keep_the_dropout_that_they_were_trained_with():
 
 
 def slow_aspp(features, weights):
-    """Atrous spatial pyramid pooling of DeepLabV3+ at stride 8 by its definition, before the projection."""
+    """Atrous spatial pyramid pooling of DeepLabV3+ at stride 8 by definition, before the projection."""
     _, _, height, width = features.shape
     branches = [torch.nn.functional.conv2d(features, weights[0])]
     for rate, kernel in zip((12, 24, 36), weights[1:4], strict=True):
@@ -142,7 +142,7 @@ def test_the_runner_up_s_deeplab_has_whole_atrous_convolutions():
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_the_winners_decoders_have_the_widths_of_his(number):
+def test_the_winners_decoders_have_the_published_widths(number):
     part = recipes.load("sneddy", "network.encoder_weights=none").parts()[number]
     seen = []
     with torch.device("meta"):  # shapes alone
@@ -172,7 +172,7 @@ def test_a_frozen_encoder_learns_nothing_and_keeps_its_statistics():
 
 @pytest.fixture(scope="module")
 def small():
-    """A network whose weights no file takes the place of."""
+    """A network with random weights."""
     return networks.build(SMALL)
 
 
@@ -190,7 +190,7 @@ def test_a_pickle_with_code_is_never_run(small, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (7, "holds something else than tensors by name"),
         ({"state_dict": {"a": torch.zeros(2)}, "epoch": 3}, "is of another network"),
@@ -199,26 +199,26 @@ def test_a_pickle_with_code_is_never_run(small, tmp_path, capsys):
         ({}, "is of another network"),
     ],
 )
-def test_files_that_hold_something_else_than_tensors_by_name(small, tmp_path, content, said):
+def test_files_without_named_tensors_are_refused(small, tmp_path, content, message):
     path = tmp_path / "weights.pth"
     torch.save(content, path)
-    with pytest.raises(KitError, match=said):
+    with pytest.raises(KitError, match=message):
         networks.load_weights(small, path)
 
 
-def test_a_network_that_cannot_be_is_not_taken_for_a_lack_of_internet():
+def test_an_impossible_network_is_not_reported_as_missing_internet():
     with pytest.raises(KitError, match=r"^network: Unet with resnet18 cannot be built: .*depth"):
         networks.build(Network(encoder="resnet18", decoder_channels=(32, 16, 16, 8, 8, 8)))
 
 
-def test_an_encoder_that_is_none_is_refused():
+def test_an_unknown_encoder_is_refused():
     with pytest.raises(KitError, match=r"network\.encoder"):
         networks.build(Network(encoder="resnet9000"))
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "model.encoder."])
-def test_encoder_weights_as_their_makers_give_them(tmp_path, prefix):
-    """Below a prefix, with a head that the encoder lacks and other parts beside it, in a checkpoint."""
+def test_encoder_weights_are_loaded_as_published(tmp_path, prefix):
+    """In a checkpoint, below a prefix, with other parts and a head that the encoder lacks."""
     source = networks.build(SMALL).net.encoder.state_dict()
     given = {**source, "fc.weight": torch.zeros(3, 512)}
     given = {f"{prefix}{name}": tensor for name, tensor in given.items() if not name.endswith("num_batches_tracked")}
@@ -227,14 +227,14 @@ def test_encoder_weights_as_their_makers_give_them(tmp_path, prefix):
     assert all((network.net.encoder.state_dict()[name] == source[name]).all() for name in source)
 
 
-def test_a_deeper_network_of_the_same_shapes_is_another_one(tmp_path):
+def test_weights_of_a_deeper_network_are_refused(tmp_path):
     deeper = networks.build(SMALL.model_copy(update={"encoder": "resnet34"})).net.encoder
     torch.save(deeper.state_dict(), tmp_path / "encoder.pth")
     with pytest.raises(KitError, match="another network"):
         networks.build(SMALL.model_copy(update={"encoder_weights": str(tmp_path / "encoder.pth")}))
 
 
-def test_timms_own_file_of_an_encoder(tmp_path):
+def test_an_encoder_file_of_timm_is_loaded(tmp_path):
     given = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     torch.save(given, tmp_path / "encoder.pth")
     network = networks.build(

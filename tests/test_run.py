@@ -1,4 +1,4 @@
-"""Where a run's files are looked for."""
+"""Paths of a run's files."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from kit.run import Run
 
 @pytest.fixture
 def run(tmp_path):
-    """Two folds of two stages, and copies that somebody has put beside them."""
+    """Two folds of two stages, and copies made by a person."""
     names = ["fold0/stage1", "fold0/stage2", "fold1/stage1", "fold1/stage2", "fold0-old/stage2", "fold1/stage2 (copy)"]
     for name in names:
         write_text(tmp_path / name / "weights.safetensors", "")
@@ -18,7 +18,7 @@ def run(tmp_path):
     return Run(tmp_path)
 
 
-def test_a_copy_of_a_fold_or_of_weights_is_no_network_of_the_run(run):
+def test_copies_of_folds_or_weights_are_ignored(run):
     assert run.finished_stages() == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert [path.relative_to(run.folder).as_posix() for path in run.final_weights(recipes.load("exp5"))] == [
         "fold0/stage2/weights-2.safetensors",

@@ -22,8 +22,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(not GLIBC, reason="only glibc is told")
-def test_kept_memory_is_not_faulted_in_again():
+@pytest.mark.skipif(not GLIBC, reason="only for glibc")
+def test_freed_memory_is_reused_without_page_faults():
     def faults(mode: str) -> int:
         return int(subprocess.run([sys.executable, "-c", FAULTS, mode], check=True, capture_output=True).stdout)
 

@@ -26,6 +26,6 @@ def test_arrays_are_read_as_they_were_written(tmp_path):
         "[1, 2]",
     ],
 )
-def test_headers_of_arrays_that_cannot_be(tmp_path, header):
+def test_headers_of_impossible_arrays_are_refused(tmp_path, header):
     with pytest.raises(KitError, match=r"a\.npy: is not a \.npy file of numbers"):
         open_array(npy(tmp_path / "a.npy", header))

@@ -1,4 +1,4 @@
-"""What numba compiles works where nothing can be kept of it."""
+"""Compiled functions work without a writable cache."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_without_a_folder_to_write_it_compiles_each_time(tmp_path):
+def test_without_a_writable_cache_each_process_compiles(tmp_path):
     for name in ("__pycache__", "home"):
         (tmp_path / name).touch()  # files, below which nobody can write, not even root
     script = tmp_path / "script.py"

@@ -67,7 +67,7 @@ def test_a_lock_keeps_others_out_or_waiting_and_ends_with_its_block(tmp_path):
         pass
 
 
-def test_what_a_killed_writer_left_is_taken_over(tmp_path):
+def test_leftovers_of_a_killed_writer_are_overwritten(tmp_path):
     (tmp_path / ".a.txt.tmp").write_text("half of something long")
     write_text(tmp_path / "a.txt", "new")
     (tmp_path / ".demo.tmp" / "new").mkdir(parents=True)
@@ -76,8 +76,8 @@ def test_what_a_killed_writer_left_is_taken_over(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "demo"}
 
 
-def test_writers_of_one_file_come_one_after_the_other(tmp_path):
-    """Each in turn finds its own content in the temporary file, and a whole one of another in the file."""
+def test_writers_of_one_file_take_turns(tmp_path):
+    """Each writer finds its own content in the temporary file, and complete content in the file."""
     target = tmp_path / "a.txt"
 
     def write(number):
@@ -123,7 +123,7 @@ def test_an_interrupt_between_two_renames_leaves_the_old_folder(tmp_path, monkey
     assert [path.name for path in tmp_path.rglob("*")] == ["demo", "a"]
 
 
-def test_a_link_to_a_folder_stays_one(tmp_path):
+def test_a_link_to_a_folder_stays_a_link(tmp_path):
     (tmp_path / "large").mkdir()
     (tmp_path / "demo").symlink_to(tmp_path / "large")
     with replacing_folder(tmp_path / "demo") as new:
@@ -133,14 +133,14 @@ def test_a_link_to_a_folder_stays_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "message"),
     [
         (errno.ENOSPC, "the disk is full"),
         (errno.EROFS, "read-only"),
     ],
 )
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_failing_disk_is_one_line_and_the_old_file_stays(tmp_path, monkeypatch, number, said, step):
+def test_a_failing_disk_is_one_line_and_the_old_file_stays(tmp_path, monkeypatch, number, message, step):
     target = tmp_path / "a.txt"
     write_text(target, "old")
 
@@ -149,13 +149,13 @@ def test_a_failing_disk_is_one_line_and_the_old_file_stays(tmp_path, monkeypatch
 
     with monkeypatch.context() as patched:
         patched.setattr(os, step, fail)
-        with pytest.raises(KitError, match=rf"a\.txt: cannot be written: .*{said}"):
+        with pytest.raises(KitError, match=rf"a\.txt: cannot be written: .*{message}"):
             write_text(target, "new")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_an_error_hidden_in_a_librarys_own_is_told(tmp_path):
+def test_an_error_hidden_by_a_library_is_reported(tmp_path):
     with pytest.raises(KitError, match="the disk is full"), replacing(tmp_path / "a"):
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -175,7 +175,7 @@ def test_sha256_of_a_known_text(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
-def test_a_file_system_without_locks_is_worked_on_with_a_warning(tmp_path, monkeypatch, caplog, number):
+def test_a_file_system_without_locks_only_gives_a_warning(tmp_path, monkeypatch, caplog, number):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 

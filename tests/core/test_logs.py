@@ -17,13 +17,13 @@ def logger(tmp_path):
     handler.close()
 
 
-def test_lines_are_kept_with_their_time_and_names_that_are_no_text(logger, tmp_path):
+def test_lines_are_logged_with_their_time_even_with_undecodable_names(logger, tmp_path):
     # Not by the logger: pytest keeps its lines, and workers cannot send this one.
     logger.handlers[0].handle(logging.makeLogRecord({"msg": "a\udcff"}))
     assert (tmp_path / "run" / "log.txt").read_text().endswith(" a\\udcff\n")
 
 
-def test_a_full_disk_is_told_by_the_line_that_it_refuses(logger, monkeypatch):
+def test_a_full_disk_raises_at_the_line_that_it_refuses(logger, monkeypatch):
     def fail(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -32,7 +32,7 @@ def test_a_full_disk_is_told_by_the_line_that_it_refuses(logger, monkeypatch):
         logger.warning("a")
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_a_path_that_is_not_a_file_is_refused(tmp_path):
     (tmp_path / "log.txt").mkdir()
     with pytest.raises(KitError, match=r"log\.txt: is not a file"):
         LogFile(tmp_path / "log.txt")

@@ -1,4 +1,4 @@
-"""What is said while a person waits: a bar on a terminal, lines in a log, and log lines beside a bar."""
+"""Bars on a terminal, lines in a log, and log lines above a bar."""
 
 import io
 import logging
@@ -11,7 +11,7 @@ from kit.core import progress
 
 
 def on_terminal(monkeypatch):
-    """Puts a terminal in the place of stderr; not a fixture, as pytest puts its own there before each test."""
+    """Replaces stderr by a terminal; not a fixture, since pytest replaces stderr before each test."""
     stream = io.StringIO()
     stream.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", stream)
@@ -21,7 +21,7 @@ def on_terminal(monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A time that passes as the test says."""
+    """Time that the test controls."""
     now = [1000.0]
     monkeypatch.setattr(progress.tqdm, "_time", lambda: now[0], raising=False)
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
@@ -61,7 +61,7 @@ def test_in_a_log_the_first_line_of_a_program_comes_soon_and_others_after_a_minu
     assert len(caplog.messages) == 2
 
 
-def test_what_is_quick_says_nothing_in_a_log(clock, caplog, capsys):
+def test_quick_work_logs_nothing(clock, caplog, capsys):
     caplog.set_level(logging.INFO, "kit")
     go(range(10), clock, 1)
     assert caplog.messages == []
@@ -96,14 +96,14 @@ def test_a_bar_of_80_columns_has_title_count_and_note_whole(monkeypatch, clock):
     assert line.endswith(" 9/10, 2 s left, loss 8")
 
 
-def test_a_terminal_that_tells_no_width_has_the_same_bar(monkeypatch, clock):
+def test_a_terminal_without_a_known_width_has_the_same_bar(monkeypatch, clock):
     terminal = on_terminal(monkeypatch)
     monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda stream: (0, 0))
     go(range(10), clock, 2)
     assert terminal.getvalue().split("\r")[-4].endswith(" 9/10, 2 s left, loss 8")
 
 
-def test_where_there_is_no_room_the_estimate_goes_then_the_title_s_beginning(monkeypatch, clock):
+def test_without_room_the_estimate_is_dropped_then_the_start_of_the_title(monkeypatch, clock):
     terminal = on_terminal(monkeypatch)
     monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda stream: (80, 24))
     bar = progress.progress(range(533), "classify-b3 fold 0 stage 1 (256 px) epoch 3/100", unit="step")
@@ -117,7 +117,7 @@ def test_where_there_is_no_room_the_estimate_goes_then_the_title_s_beginning(mon
         assert line.endswith("/533, loss 0.4210, about 3 h 10 min of training left")
 
 
-def test_the_first_items_are_no_ground_for_an_estimate(clock, caplog):
+def test_the_first_items_give_no_estimate(clock, caplog):
     caplog.set_level(logging.INFO, "kit")
     go(range(4), clock, 70)
     assert caplog.messages[:3] == [
@@ -142,7 +142,7 @@ def test_a_log_line_stands_whole_above_the_bar(monkeypatch, clock):
     assert "\ra line\n" in terminal.getvalue()
 
 
-def test_a_warning_is_printed_once_and_a_line_as_often_as_it_is_said(capsys):
+def test_a_repeated_warning_is_printed_once_and_other_lines_each_time(capsys):
     console = progress.Console()
     for level in (logging.WARNING, logging.INFO):
         for _ in range(2):
@@ -151,11 +151,11 @@ def test_a_warning_is_printed_once_and_a_line_as_often_as_it_is_said(capsys):
 
 
 def seen(text, read):
-    """Waits until a text is there, which another thread writes."""
+    """Waits until another thread has written a text."""
     return any(text in read() or time.sleep(0.01) for _ in range(2000))
 
 
-def test_what_has_no_steps_moves_all_the_same(monkeypatch, clock, caplog):
+def test_work_without_steps_shows_the_time(monkeypatch, clock, caplog):
     monkeypatch.setattr(progress, "_REFRESH", 0.01)
     caplog.set_level(logging.INFO, "kit")
     with progress.working("drawing"):
@@ -169,7 +169,7 @@ def test_what_has_no_steps_moves_all_the_same(monkeypatch, clock, caplog):
     assert terminal.getvalue().rpartition("so far")[2].split("\r")[-2].strip() == ""
 
 
-def test_an_item_that_takes_long_moves_by_the_second(monkeypatch, clock):
+def test_a_long_item_refreshes_the_bar_every_second(monkeypatch, clock):
     monkeypatch.setattr(progress, "_REFRESH", 0.01)
     terminal = on_terminal(monkeypatch)
     bar = progress.progress(["first", "second"], "exporting", 2)
@@ -180,7 +180,7 @@ def test_an_item_that_takes_long_moves_by_the_second(monkeypatch, clock):
     assert terminal.getvalue().split("\r")[-2].strip() == ""
 
 
-def test_nothing_is_drawn_where_another_process_speaks(monkeypatch, clock):
+def test_nothing_is_drawn_if_another_process_reports(monkeypatch, clock):
     terminal = on_terminal(monkeypatch)
     assert list(progress.progress(range(3), "working", show=False)) == [0, 1, 2]
     assert terminal.getvalue() == ""

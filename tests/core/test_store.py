@@ -18,7 +18,7 @@ def array(path, *contents, shape=(2, 2), dtype=np.uint8, ids=IDS):
 
 
 def make(*arrays, value=lambda index: index + 1, bad=(), stop=None, **options):
-    """Fills the arrays with `value` of each index; which indices were asked for, and the errors."""
+    """Fills the arrays with `value` of each index; returns the requested indices and the errors."""
     asked = []
 
     def rows(indices):
@@ -36,7 +36,7 @@ def make(*arrays, value=lambda index: index + 1, bad=(), stop=None, **options):
     return asked, [str(error) for error in errors]
 
 
-def test_a_killed_run_goes_on_and_what_has_the_final_name_is_complete(tmp_path):
+def test_a_killed_run_resumes_and_only_complete_arrays_have_the_final_name(tmp_path):
     path = tmp_path / "new" / "maps.npy"
     wanted = array(path, "1", "2", "3")
     with pytest.raises(KeyboardInterrupt):
@@ -63,7 +63,7 @@ def test_rows_of_numbers_keep_their_type_and_another_type_is_made_anew(tmp_path)
     assert make(array(tmp_path / "p.npy", "1", "2", "3", shape=(), dtype=np.float64))[0] == [0, 1, 2]
 
 
-def test_a_changed_key_costs_its_own_row_only(tmp_path):
+def test_a_changed_key_only_costs_its_row(tmp_path):
     path = tmp_path / "maps.npy"
     make(array(path, "1", "2", "3"))
     assert not array(path, "1", "x", "3").is_current()
@@ -94,13 +94,13 @@ def test_other_ids_are_written_again(tmp_path):
     assert renamed.is_current()
 
 
-def test_keys_tell_parts_apart():
+def test_keys_separate_their_parts():
     assert key_of("ab", "c") != key_of("a", "bc")
     assert len(key_of("a")) == 32
 
 
-def test_what_is_mapped_for_writing_has_its_blocks(tmp_path):
-    """Else a full disk would end the process at an assignment."""
+def test_a_new_array_has_all_its_blocks_on_the_disk(tmp_path):
+    """Otherwise a full disk would crash the process at an assignment."""
     with pytest.raises(KeyboardInterrupt):
         make(array(tmp_path / "maps.npy", *map(str, range(300))), stop=0)
     keys = os.stat(keys_path(tmp_path / "maps.npy"))
@@ -130,7 +130,7 @@ def test_a_key_reaches_the_disk_after_its_row(tmp_path, monkeypatch):
     assert rows[-4:] == [(".maps.npy.part", 0), ("keys", 2), (".maps.npy.part", 2), ("keys", 3)]
 
 
-def test_a_row_about_to_be_overwritten_has_no_key_of_what_it_was(tmp_path):
+def test_a_row_about_to_be_overwritten_has_no_key(tmp_path):
     path = tmp_path / "maps.npy"
     make(array(path, "1", "2", "3"))
     with pytest.raises(KeyboardInterrupt):
@@ -166,8 +166,8 @@ def test_an_unreadable_row_whose_source_changed_is_made_anew(tmp_path):
     assert not unreadable_rows(path).any()
 
 
-def test_each_process_of_a_team_tells_all_reasons(tmp_path):
-    """The other process has made its share by the time that this one comes to a barrier."""
+def test_each_process_of_a_team_returns_all_errors(tmp_path):
+    """The other process has made its share when this one reaches a barrier."""
     path, wanted = tmp_path / "maps.npy", array(tmp_path / "maps.npy", "1", "2", "3")
     waits = []
 
@@ -214,7 +214,7 @@ def test_a_failure_while_a_file_is_made_leaves_it_unfinished(tmp_path):
     assert File(path, {"b": 2}).build(lambda: None)
 
 
-def test_what_was_made_from_other_inputs_is_kept_once(tmp_path):
+def test_a_file_with_other_inputs_is_kept_once_as_previous(tmp_path):
     path, kept = tmp_path / "a.csv", tmp_path / "a.previous.csv"
     File(path, {"b": 1}).build(lambda: write_text(path, "1"))
     for _ in range(2):  # as after a kill

@@ -30,14 +30,14 @@ def sample(size=64):
 
 @pytest.mark.parametrize("groups", GROUPS, ids="+".join)
 class TestGroups:
-    def test_shapes_types_and_values_stay(self, groups):
+    def test_shapes_types_and_values_are_kept(self, groups):
         for seed in range(20):
             image, mask = Augmentation(groups, 64)(*sample(), seed)
             assert image.shape == mask.shape == (64, 64)
             assert image.dtype == mask.dtype == np.uint8
             assert set(np.unique(mask)) <= {0, 1}
 
-    def test_a_sample_depends_on_its_seed_alone(self, groups):
+    def test_a_sample_depends_only_on_its_seed(self, groups):
         first, second = Augmentation(groups, 64), Augmentation(groups, 64)
         for seed in (5, 3, 9):
             second(*sample(), seed + 100)
@@ -58,7 +58,7 @@ def test_a1_is_the_horizontal_flip_of_both():
 
 
 @pytest.mark.parametrize("warp", ["distortion", "crop"])
-def test_whether_one_group_comes_tells_nothing_about_another(warp):
+def test_groups_are_applied_independently(warp):
     image, mask = np.full((64, 64), 100, np.uint8), np.zeros((64, 64), np.uint8)
     mask[12:52, 6:26] = 1
     halves = Magnitudes(
@@ -74,13 +74,13 @@ def test_whether_one_group_comes_tells_nothing_about_another(warp):
     assert np.corrcoef(np.transpose(seen)) == pytest.approx(np.eye(3), abs=0.15)
 
 
-def test_no_group_changes_nothing():
+def test_without_groups_nothing_changes():
     image, mask = sample()
     assert Augmentation((), 64)(image, mask, 1)[0] is image
 
 
 class WithProcess(Samples):
-    """The first pixel of an image is its epoch, the next two are the process that has loaded it."""
+    """The first pixel of an image is its epoch, the next two are the process that loaded it."""
 
     def __getitem__(self, at):
         image, mask = super().__getitem__(at)
@@ -88,7 +88,7 @@ class WithProcess(Samples):
         return image, mask
 
 
-def test_beside_a_gpu_processes_load_the_same_and_live_as_long_as_the_loader(monkeypatch):
+def test_with_a_gpu_persistent_processes_load_the_same(monkeypatch):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, 64, 64), np.uint8)
     cache = Cache(images, images // 200, (b"",) * 40, np.zeros(40, bool))
@@ -126,7 +126,7 @@ def test_any_number_of_threads_gives_the_same_batches(workers):
     assert not torch.equal(found[0][0], samples[2, rows[0]][0])
 
 
-def test_a_sample_that_cannot_be_made_is_raised_where_its_batch_is_used():
+def test_an_error_of_a_sample_is_raised_where_its_batch_is_used():
     cache = Cache(*np.zeros((2, 4, 64, 64), np.uint8), (b"",) * 4, np.zeros(4, bool))
     batches = iter(Loader(Samples(cache), 2).epoch([np.array([0, 1]), np.array([9])]))
     assert next(batches)[0].shape == (2, 1, 64, 64)
@@ -136,11 +136,11 @@ def test_a_sample_that_cannot_be_made_is_raised_where_its_batch_is_used():
 
 SIZE = 256
 INSIDE = slice(64, SIZE - 64)
-"""Far enough from the edges that nothing there was mirrored."""
+"""Pixels too far from the edges to be mirrored."""
 
 
 def places(transform, seed):
-    """Where each pixel of a transformed image comes from, (x, y), by sending ramps of coordinates through it."""
+    """Origin (x, y) of each pixel of a transformed image, found by transforming ramps of coordinates."""
     y, x = np.indices((SIZE, SIZE)).astype(np.float32)
     transform.set_random_seed(seed)
     sent = transform(image=np.stack([x, y, x], axis=-1))["image"]
@@ -148,17 +148,17 @@ def places(transform, seed):
 
 
 def one_of(group, number):
-    """A single transform of a group that takes one of several, always applied."""
+    """One transform of a group of alternatives, always applied."""
     return augmentation.A.Compose([group.transforms[number]])
 
 
 def moved(transform, seeds):
-    """Displacements in x of the inner pixels over some samples."""
+    """Displacements in x of the inner pixels in several samples."""
     x = np.arange(SIZE)[INSIDE]
     return np.stack([places(transform, seed)[0][INSIDE, INSIDE] - x for seed in seeds])
 
 
-def test_the_elastic_transform_moves_pixels_as_far_as_that_of_2019():
+def test_the_elastic_transform_moves_pixels_as_far_as_in_2019():
     random = np.random.default_rng(0)
     slow = [120 * gaussian_filter(random.uniform(-1, 1, (SIZE, SIZE)), 6)[INSIDE, INSIDE] for _ in range(20)]
     elastic = one_of(augmentation._distortion(Distortion(elastic_affine=0), SIZE), 0)
@@ -169,8 +169,8 @@ def test_the_elastic_transform_moves_pixels_as_far_as_that_of_2019():
     assert 3.3 < moved(with_affine, range(20)).std() < 4.5
 
 
-def test_the_affine_part_of_the_elastic_transform_is_that_of_2019():
-    """Three points move by up to 3.6 px each; the image goes with them."""
+def test_the_affine_part_of_the_elastic_transform_is_as_in_2019():
+    """Three points move by up to 3.6 px each, and the image with them."""
     only_affine = one_of(augmentation._distortion(Distortion(elastic_alpha=0), SIZE), 0)
     random, spread = np.random.default_rng(0), []
     _y, x = np.indices((SIZE, SIZE)).astype(np.float32)
@@ -187,7 +187,7 @@ def test_the_affine_part_of_the_elastic_transform_is_that_of_2019():
 
 @pytest.mark.parametrize("sigma", [1, 4, 6, 13])
 def test_elastic_displacements_of_any_deviation_end_where_the_image_ends(sigma):
-    """Without noise, between nodes of any distance, each pixel stays in its place."""
+    """Without noise, each pixel stays in place for any distance of nodes."""
     still = one_of(augmentation._distortion(Distortion(elastic_alpha=0, elastic_sigma=sigma, elastic_affine=0), 70), 0)
     image, mask = sample(70)
     found = still(image=image, mask=mask)
@@ -196,7 +196,7 @@ def test_elastic_displacements_of_any_deviation_end_where_the_image_ends(sigma):
 
 
 @pytest.mark.parametrize(("number", "theirs"), [(1, "GridDistortion"), (2, "OpticalDistortion")])
-def test_grid_and_optical_distortion_are_the_library_s(number, theirs):
+def test_grid_and_optical_distortion_are_albumentations(number, theirs):
     ours = augmentation._distortion(Distortion(), SIZE).transforms[number]
     limits = {"distort_limit": ours.distort_limit} | ({"normalized": False} if number == 1 else {})
     transforms = [ours, getattr(augmentation.A, theirs)(**limits, border_mode=augmentation.REFLECT, p=1)]
@@ -212,7 +212,7 @@ def test_grid_and_optical_distortion_are_the_library_s(number, theirs):
 
 
 def slow_grid(random):
-    """Grid distortion of 2019: each of five steps is stretched on its own, and nothing brings the end back."""
+    """Grid distortion of 2019: each of five steps is stretched independently, without correction at the end."""
     column, previous, step = np.zeros(SIZE), 0.0, SIZE // 5
     for i, start in enumerate(range(0, SIZE, step)):
         stop = min(start + step, SIZE)
@@ -229,7 +229,7 @@ def test_grid_distortion_is_not_normalised():
     assert moved(grid, range(60)).std() == pytest.approx(slow, rel=0.25)
 
 
-def test_optical_distortion_is_radial_with_up_to_two():
+def test_optical_distortion_is_radial_with_a_coefficient_up_to_two():
     optical, found = one_of(augmentation._distortion(Distortion(), SIZE), 2), []
     y, x = (np.indices((SIZE, SIZE)) - SIZE / 2) / SIZE
     square = x**2 + y**2
@@ -247,7 +247,7 @@ MIDDLE = slice(112, 144)
 
 
 def linear(transform, seed):
-    """The matrix and the shift by which the places of the inner pixels follow from their own."""
+    """Matrix and shift of the affine map of the inner pixels."""
     sent = np.stack(places(transform, seed), axis=-1)[MIDDLE, MIDDLE].reshape(-1, 2)
     y, x = np.indices((SIZE, SIZE))[:, MIDDLE, MIDDLE].reshape(2, -1)
     own = np.stack([x - 127.5, y - 127.5, np.ones_like(x)], axis=-1)
@@ -279,7 +279,7 @@ def test_a_crop_is_at_least_as_high_as_its_smallest_share():
 
 
 @pytest.mark.parametrize("name", ["exposure", "blur", "light"])
-def test_what_changes_grey_levels_leaves_the_mask_alone(name):
+def test_changes_of_grey_levels_do_not_change_the_mask(name):
     image, mask = sample()
     results = [Augmentation((name,), 64)(image, mask, seed) for seed in range(30)]
     assert all((found == mask).all() for _, found in results)
@@ -294,7 +294,7 @@ def test_what_changes_grey_levels_leaves_the_mask_alone(name):
         Magnitudes(flip=Flip(probability=0)),
     ],
 )
-def test_a_group_comes_as_often_as_its_probability(magnitudes):
+def test_a_group_is_applied_with_its_probability(magnitudes):
     image, mask = sample()
     changed = [(Augmentation(("flip",), 64, magnitudes)(image, mask, seed)[0] != image).any() for seed in range(200)]
     assert np.mean(changed) == pytest.approx(magnitudes.flip.probability, abs=0.1)

@@ -14,7 +14,7 @@ from kit.data.resize import resize_image, resize_mask
 
 @pytest.fixture
 def few(phantoms, tmp_path):
-    """Eight of the phantoms, positives among them, in a folder of their own."""
+    """Folder of eight phantoms, some of them positive."""
     ids = sorted(phantoms.train, key=lambda image_id: (not phantoms.labels[image_id], image_id))[:4]
     ids = sorted(ids + [image_id for image_id in phantoms.train if not phantoms.labels[image_id]][:4])
     paths = {}
@@ -27,7 +27,7 @@ def few(phantoms, tmp_path):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """Paths in the order in which they are decoded."""
+    """Paths in the order of decoding."""
     seen, read = [], dicom.read
     monkeypatch.setattr(dicom, "read", lambda path, *rest: (seen.append(path), read(path, *rest))[1])
     return seen
@@ -43,7 +43,7 @@ def test_each_row_is_the_resized_image_and_mask(few, tmp_path):
         assert not cached.bad.any()
 
 
-def test_masks_that_are_made_smaller_in_another_way_lie_beside_each_other(few, tmp_path, reads):
+def test_each_way_of_resizing_masks_has_its_own_file(few, tmp_path, reads):
     area, bilinear = (
         cache.ensure(few, [32], tmp_path / "cache", mask_resizing=how)[32].masks for how in ("area", "bilinear")
     )
@@ -63,7 +63,7 @@ def test_an_image_is_decoded_once_for_all_sizes_and_never_again(few, tmp_path, r
     assert len(reads) == len(few.train)
 
 
-def test_a_changed_image_or_label_is_made_anew_alone(few, tmp_path, reads):
+def test_only_a_changed_image_or_label_is_made_again(few, tmp_path, reads):
     cache.ensure(few, [32], tmp_path / "cache")
     first, second, third, *_ = few.train
     shutil.copy(few.train[second], few.train[first])
@@ -76,7 +76,7 @@ def test_a_changed_image_or_label_is_made_anew_alone(few, tmp_path, reads):
 
 
 @pytest.mark.parametrize("maker", [(levels, "READER"), (resize, "RESIZER")])
-def test_rows_of_another_version_are_made_anew(few, tmp_path, reads, monkeypatch, maker):
+def test_rows_of_another_version_are_made_again(few, tmp_path, reads, monkeypatch, maker):
     before = cache.ensure(few, [32], tmp_path / "cache")[32]
     reads.clear()
     monkeypatch.setattr(*maker, "a better one")
@@ -84,7 +84,7 @@ def test_rows_of_another_version_are_made_anew(few, tmp_path, reads, monkeypatch
     assert sorted(reads) == sorted(few.train.values())
 
 
-def test_of_two_that_want_a_cache_at_once_one_makes_it(few, tmp_path, reads):
+def test_one_of_two_processes_makes_the_cache(few, tmp_path, reads):
     with ThreadPoolExecutor() as pool:
         jobs = [pool.submit(cache.ensure, few, [32], tmp_path / "cache") for _ in range(2)]
         first, second = (job.result()[32] for job in jobs)
@@ -95,7 +95,7 @@ def test_of_two_that_want_a_cache_at_once_one_makes_it(few, tmp_path, reads):
         assert (made.masks == whole.masks).all()
 
 
-def test_all_bad_files_are_told_and_skipped_on_request(few, tmp_path, caplog):
+def test_all_unreadable_files_are_listed_or_skipped_on_request(few, tmp_path, caplog):
     paths = list(few.train.values())
     paths[0].write_bytes(b"")
     paths[3].write_bytes(paths[3].read_bytes()[:2000])
@@ -114,7 +114,7 @@ def test_malformed_labels_name_the_image(few, tmp_path):
         cache.ensure(dataclasses.replace(few, labels=few.labels | {image_id: ("1 2 3",)}), [32], tmp_path / "cache")
 
 
-def test_text_in_the_picture_is_told(few, tmp_path, caplog):
+def test_text_in_the_picture_gives_a_warning(few, tmp_path, caplog):
     with dicom.ignore_invalid_values():
         write_dicom(next(iter(few.train.values())), np.zeros((128, 128), np.uint8), BurnedInAnnotation="YES")
     cache.ensure(few, [32], tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""Extra data: what of it may train which fold, so that no patient trains a network and validates it."""
+"""Extra data: which images may train which fold, so that no patient both trains and validates a network."""
 
 import dataclasses
 from pathlib import Path
@@ -16,7 +16,7 @@ from kit.recipes.schema import Extra
 
 
 def data_set(name: str, patients: dict[str, str], positive: tuple[str, ...], test: tuple[str, ...] = ()) -> Competition:
-    """A data set of images that nobody opens."""
+    """A data set whose images are never opened."""
     train = {image: Path(image) for image in sorted(patients) if image not in test}
     return Competition(
         folder=Path(name),
@@ -42,14 +42,14 @@ def own():
 
 @pytest.fixture
 def more():
-    """Images of eight patients of `own`, of one of its test images, of four others, and one of its own images."""
+    """Images of eight patients of `own`, of one patient of its test images, of four other patients, and a duplicate."""
     images = {f"b{number:02}": f"p{number}" for number in range(8)}
     images |= {"b90": "p91", "a05": "somebody"} | {f"c{number}": f"q{number // 2}" for number in range(8)}
     return data_set("more", images, ("b00", "b03", "b90", "c1", "c5"))
 
 
 @pytest.mark.parametrize("split", [Split(3), Split(4, seed=5), Split(holdout=0.25), Split(3, hash_patients=True)])
-def test_no_patient_trains_and_validates_or_is_in_the_test_set(own, more, split):
+def test_no_extra_patient_is_validated_or_tested(own, more, split):
     made = folds.make(own, split)
     extra, ids = keep_apart(more, own, made), list(more.train)
     for fold in made.numbers:
@@ -76,7 +76,7 @@ def test_one_line_says_what_is_left_out(own, more):
     )
 
 
-def test_the_key_is_of_ids_labels_patients_pixels_and_of_who_is_kept_apart(own, more):
+def test_the_key_depends_on_ids_labels_patients_pixels_and_folds(own, more):
     made, keys = folds.make(own, Split(2)), tuple(bytes([row]) for row in range(len(more.train)))
 
     def key(data=more, image_keys=keys, beside=own):
@@ -93,7 +93,7 @@ def test_the_key_is_of_ids_labels_patients_pixels_and_of_who_is_kept_apart(own, 
 
 
 @pytest.mark.parametrize("labels", ["masks", "image"])
-def test_its_rows_train_behind_those_of_the_data_set_itself(own, more, labels):
+def test_extra_rows_come_after_those_of_the_main_data_set(own, more, labels):
     made = folds.make(own, Split(2))
     extra = keep_apart(more, own, made)
 

@@ -16,7 +16,7 @@ from kit.workflows.workspace import Workspace
 
 @pytest.fixture
 def crowd(phantoms):
-    """300 images of 120 patients; only labels and patients are looked at."""
+    """300 images of 120 patients; only labels and patients are used."""
     random = np.random.default_rng(0)
     ids = [f"i{number:03d}" for number in range(300)]
     rows = random.choice(["", "a", "a b"], 300, p=[0.7, 0.2, 0.1])
@@ -40,7 +40,7 @@ def test_no_patient_is_in_two_folds_and_strata_are_even(crowd):
         assert counts.loc[stratum].max() - counts.loc[stratum].min() <= 0.1 * counts.loc[stratum].sum() + 3
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_other_folds(crowd, tmp_path):
+def test_the_seed_alone_decides_the_folds(crowd, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         folds.write(tmp_path / f"{name}.csv", folds.make(crowd, Split(seed=seed)), {})
     a, b, c = ((tmp_path / f"{name}.csv").read_bytes() for name in "abc")
@@ -48,7 +48,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_other_folds(crowd, tmp_p
     assert a.startswith(b"image_id,patient_id,stratum,fold\n")
 
 
-def test_a_share_of_the_training_images_is_of_each_stratum_and_part_of_a_larger_share(crowd):
+def test_a_train_share_is_stratified_and_part_of_any_larger_share(crowd):
     split = folds.make(crowd, Split(count=3))
     for fold in split.numbers:
         whole, half, quarter = (split.training(fold, share, seed=1) for share in (1, 0.5, 0.25))
@@ -69,7 +69,7 @@ def test_a_holdout_share_validates_one_network(crowd, share):
     assert not set(split.table.patient_id[split.training(0)]) & set(split.table.patient_id[split.validation(0)])
 
 
-def test_dicom_tells_the_patient_where_no_table_does(phantoms):
+def test_patients_come_from_dicom_without_a_table(phantoms):
     split = folds.make(phantoms, Split(count=2))
     assert split.table.patient_id.nunique() < len(split.table)
     assert (split.table.groupby("patient_id").fold.nunique() == 1).all()
@@ -104,7 +104,7 @@ def test_hashed_patients_make_the_same_folds_and_name_nobody(crowd, tmp_path):
 
 
 class TestFiles:
-    """A split names its file, whatever else lies in the folder."""
+    """The name of a fold file depends only on the split."""
 
     @pytest.fixture
     def place(self, phantoms, tmp_path):
@@ -127,7 +127,7 @@ class TestFiles:
             ("folds.holdout=0.1", "d-holdout10.csv"),
         ],
     )
-    def test_the_one_that_is_asked_for_is_taken_and_no_other(self, place, overrides, name):
+    def test_the_requested_split_is_used(self, place, overrides, name):
         folder, fold_file = place
         assert fold_file(overrides) == name
         for path in folder.glob("*.csv"):
@@ -138,14 +138,14 @@ class TestFiles:
         with pytest.raises(KitError, match="run `make folds` with this recipe first"):
             fold_file(overrides)
 
-    def test_no_other_split_is_taken_for_it(self, place):
+    def test_another_split_is_not_used_instead(self, place):
         with pytest.raises(
             KitError, match=r"d-5fold\.csv: there are no folds yet of demo, 5 folds \(.*d\.csv has 2 folds\)"
         ):
             place[1]("folds.count=5")
 
     @pytest.mark.parametrize("edit", [True, False])
-    def test_a_first_file_of_the_users_own_is_honoured(self, place, edit):
+    def test_a_users_own_first_file_is_used(self, place, edit):
         folder, fold_file = place
         first = folder / "d.csv"
         if edit:
@@ -165,7 +165,7 @@ class TestSizes:
         patients = dict(zip(images, owners, strict=True))
         return dataclasses.replace(crowd, train=train, labels=known, patients=patients)
 
-    def test_few_patients_make_unequal_folds_which_is_told(self, crowd, caplog):
+    def test_unequal_folds_of_few_patients_give_a_warning(self, crowd, caplog):
         folds.make(self.few_patients(crowd, 30, 10), Split(2))
         assert "folds of " in caplog.text
         assert "of 2 patients, one has 30 of the 40 images" in caplog.text
@@ -189,7 +189,7 @@ class TestSizes:
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_a_kill_leaves_what_is_made_again_to_the_byte(phantoms, tmp_path, monkeypatch, again):
+def test_after_a_kill_the_same_bytes_are_made(phantoms, tmp_path, monkeypatch, again):
     def make(workspace, count=None):
         return make_folds(workspace, phantoms.folder, recipes.load("demo"), count=count)
 

@@ -1,4 +1,4 @@
-"""Contrast, gamma, brightness and CLAHE against slow versions of what albumentations 0.3 computed in 2019."""
+"""Contrast, gamma, brightness and CLAHE, compared with slow versions of albumentations 0.3."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ SIDE = 64
 
 
 def radiograph():
-    """Grey levels 40 to 180, darker than the middle as radiographs are, smooth with some noise."""
+    """Grey levels 40 to 180, rather dark like radiographs, smooth with some noise."""
     random = np.random.default_rng(3)
     y, x = np.indices((SIDE, SIDE)) / SIDE
     levels = 60 + 70 * x * y + 40 * np.sin(5 * x) ** 2 + random.normal(0, 4, (SIDE, SIDE))
@@ -18,7 +18,7 @@ def radiograph():
 
 
 def truncated(levels):
-    """As NumPy's astype("uint8") after clipping, which 2019 did."""
+    """As in 2019: clipping, then NumPy's astype("uint8")."""
     return np.clip(levels, 0, 255).astype(np.uint8)
 
 
@@ -35,7 +35,7 @@ def slow_gamma(image, gamma):
 
 
 def samples(transform, image, count=80):
-    """What a transform that is always applied makes of an image, over some seeds."""
+    """Results of a transform, always applied, for several seeds."""
     always = augmentation.A.Compose([transform])
     for seed in range(count):
         always.set_random_seed(seed)
@@ -43,7 +43,7 @@ def samples(transform, image, count=80):
 
 
 def near(found, wanted):
-    """Within the rounding of a grey level."""
+    """Equal up to the rounding of a grey level."""
     return np.abs(found.astype(int) - wanted).max() <= 1
 
 
@@ -76,7 +76,7 @@ def test_brightness_moves_by_a_share_of_the_mean(light):
     assert [min(shares), max(shares)] == pytest.approx([-0.2, 0.2], abs=0.03)
 
 
-def test_the_library_s_own_meanings_are_keys():
+def test_keys_choose_the_meanings_of_albumentations_2():
     image = np.full((SIDE, SIDE), 102, np.uint8)
     newer = Light(contrast=0, gamma=(0.5, 2), gamma_is_exponent=True, brightness=0.1, brightness_by_max=True)
     _, gamma, brightness = augmentation._light(newer, SIDE).transforms
@@ -88,7 +88,7 @@ def test_the_library_s_own_meanings_are_keys():
 
 
 def test_the_runner_up_s_gamma_darkens():
-    """Of exponents between 1 / 0.6 and 1 / 1.2 most lie above 1."""
+    """Most exponents between 1 / 1.2 and 1 / 0.6 are above 1."""
     image = radiograph()
     gamma = augmentation._exposure(Exposure(), SIDE).transforms[0]
     means = [found.mean() for found in samples(gamma, image)]
@@ -106,7 +106,7 @@ def test_brightness_with_contrast_is_relative_to_the_mean():
 
 
 def slow_clahe(levels, limit, tiles=4):
-    """Contrast-limited adaptive histogram equalisation by its definition, tile by tile and pixel by pixel."""
+    """Contrast-limited adaptive histogram equalisation by definition, tile by tile and pixel by pixel."""
     side = len(levels) // tiles
     area, curves = side * side, np.zeros((tiles, tiles, 256))
     for row in range(tiles):
@@ -135,7 +135,7 @@ def slow_clahe(levels, limit, tiles=4):
 
 
 def lightness(grey):
-    """CIELAB's L of a grey level of sRGB, as 0…255."""
+    """CIELAB's L of a grey level of sRGB, in 0…255."""
     share = grey / 255
     linear = share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
     return 2.55 * (116 * linear ** (1 / 3) - 16 if linear > 0.008856 else 903.3 * linear)

@@ -1,4 +1,4 @@
-"""Whose image each is: by the table, the header, or nobody else's."""
+"""Patient ids by the table, by the header, or one per image."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from kit.data import patients
 
 
 def with_header(phantoms, tmp_path, **elements):
-    """Four images whose headers say so."""
+    """Four images with patient ids in their headers."""
     paths = {}
     for number in range(4):
         with dicom.ignore_invalid_values():
@@ -31,7 +31,7 @@ def test_an_image_without_a_readable_header_is_a_patient_of_its_own(phantoms, tm
     assert "i1.dcm: is not a DICOM file" in caplog.text
 
 
-def test_one_word_in_all_headers_tells_no_patient(phantoms, tmp_path, caplog):
+def test_one_patient_id_in_most_headers_is_ignored(phantoms, tmp_path, caplog):
     some = with_header(phantoms, tmp_path, PatientID="ANONYMOUS")
     many = {f"i{number}": some.train[f"i{number % 4}"] for number in range(20)}
     same = dataclasses.replace(some, train=many, labels=dict.fromkeys(many, ()))

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from kit.data.resize import resize_image, resize_mask
 
 
-def test_an_image_is_the_mean_of_what_each_pixel_covers():
+def test_each_pixel_of_an_image_is_the_mean_of_its_area():
     pixels = np.random.default_rng(0).integers(0, 256, (256, 256), np.uint8)
     expected = pixels.reshape(64, 4, 64, 4).mean(axis=(1, 3))
     assert np.abs(resize_image(pixels, 64) - expected).max() <= 0.5 + 1e-6
 
 
-def test_a_mask_is_where_at_least_half_is_covered():
+def test_a_pixel_is_foreground_if_at_least_half_is_covered():
     mask = cv2.circle(np.zeros((256, 256), np.uint8), (100, 120), 60, 1, -1).astype(bool)
     covered = mask.reshape(64, 4, 64, 4).mean(axis=(1, 3))
     assert (resize_mask(mask, 64) == (covered >= 0.5)).all()
@@ -21,7 +21,7 @@ def test_a_mask_is_where_at_least_half_is_covered():
 
 @pytest.mark.parametrize("size", [64, 96, 104, 100, 300])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_what_lies_around_a_mask_does_not_count(size, order):
+def test_the_surroundings_of_a_mask_do_not_matter(size, order):
     mask = cv2.circle(np.zeros((256, 256), np.uint8), (70, 190), 40, 1, -1).astype(bool)
     whole = cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) >= 0.5
     assert (resize_mask(np.array(mask, order=order), size) == whole).all()

@@ -8,7 +8,7 @@ from kit.data.sampler import batches, drawn, epoch_order, repeats
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0.05, 0.95), st.integers(0, 5))
-def test_positives_make_up_their_share_and_each_comes(positives, negatives, share, epoch):
+def test_positives_have_their_share_and_each_is_shown(positives, negatives, share, epoch):
     positive = np.arange(positives + negatives) < positives
     order = epoch_order(positive, share, 7, epoch)
     assert abs(positive[order].sum() - share * len(order)) <= 1
@@ -21,7 +21,7 @@ def test_positives_make_up_their_share_and_each_comes(positives, negatives, shar
 
 
 def old_order(positive, share, seed, epoch):
-    """Where there are enough of both kinds: every positive, and negatives without replacement."""
+    """With enough of both kinds: every positive, and negatives without replacement."""
     random = np.random.default_rng([seed, epoch])
     positives, negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
     negatives = random.choice(negatives, round(len(positives) * (1 - share) / share), replace=False)
@@ -29,14 +29,14 @@ def old_order(positive, share, seed, epoch):
 
 
 @given(st.integers(10, 50), st.sampled_from([0.4, 0.45, 0.5, 0.8]), st.integers(0, 5))
-def test_the_order_of_ordinary_sets_stays_what_it_was(positives, share, epoch):
+def test_the_order_without_repeats_is_as_before(positives, share, epoch):
     positive = np.arange(125) % 125 < positives
     assert (epoch_order(positive, share, 3, epoch) == old_order(positive, share, 3, epoch)).all()
     assert repeats(positive, share) == ""
 
 
 @pytest.mark.parametrize(
-    ("positives", "negatives", "least", "told"),
+    ("positives", "negatives", "least", "message"),
     [
         (498, 2, 498, "2 negatives are too few for positive_share 0.5: in an epoch of 996 images each comes about 249"),
         (2, 498, 50, "2 positives are too few for positive_share 0.5: in an epoch of 50 images each comes about 12.5"),
@@ -44,12 +44,12 @@ def test_the_order_of_ordinary_sets_stays_what_it_was(positives, share, epoch):
         (0, 500, 500, "no image is positive: positive_share 0.5 has no effect"),
     ],
 )
-def test_few_of_a_kind_come_several_times_and_it_is_told(positives, negatives, least, told):
+def test_too_few_of_a_kind_are_repeated_and_reported(positives, negatives, least, message):
     positive = np.arange(positives + negatives) < positives
     order = epoch_order(positive, 0.5, 0, 0)
     assert len(order) >= least
     assert set(order[positive[order]]) == set(range(positives))
-    assert repeats(positive, 0.5).startswith(told)
+    assert repeats(positive, 0.5).startswith(message)
 
 
 def test_without_a_share_every_image_comes_once():
@@ -57,7 +57,7 @@ def test_without_a_share_every_image_comes_once():
     assert sorted(order.tolist()) == list(range(50))
 
 
-def test_an_order_depends_on_seed_and_epoch_alone():
+def test_an_order_depends_only_on_seed_and_epoch():
     positive = np.arange(100) < 30
     assert (epoch_order(positive, 0.5, 1, 2) == epoch_order(positive, 0.5, 1, 2)).all()
     assert set(epoch_order(positive, 0.5, 1, 2)) != set(epoch_order(positive, 0.5, 1, 3))
@@ -87,7 +87,7 @@ def test_fewer_images_than_processes_are_one_line(order):
         batches(order, 8, 0, 2)
 
 
-def test_a_share_of_one_leaves_the_positives_alone():
+def test_a_share_of_one_shows_only_positives():
     positive = np.arange(50) % 5 == 0
     assert sorted(epoch_order(positive, 1.0, seed=0, epoch=0)) == np.flatnonzero(positive).tolist()
 
@@ -110,7 +110,7 @@ class TestExtra:
             assert set(np.flatnonzero(positive)) & set(rows.tolist()) <= set(order.tolist())
             assert abs(positive[order].sum() - share * len(order)) <= 1
 
-    def test_what_is_drawn_depends_on_seed_and_epoch_and_every_image_comes_in_the_end(self):
+    def test_draws_depend_on_seed_and_epoch_and_every_image_is_drawn_eventually(self):
         positive = np.arange(60) % 3 == 0
         seen = [set(drawn(positive, 40, 0.25, seed, epoch)) for seed in (1, 2) for epoch in range(20)]
         assert seen[0] == set(drawn(positive, 40, 0.25, 1, 0))
@@ -118,7 +118,7 @@ class TestExtra:
         assert seen[0] != seen[20]
         assert len(set.union(*seen[:20])) == 60
 
-    def test_without_a_share_to_draw_an_epoch_is_that_of_one_data_set(self):
+    def test_with_all_extra_images_an_epoch_is_that_of_one_data_set(self):
         positive = np.arange(50) % 4 == 0
         for share in (None, 0.4):
             assert (epoch_order(positive, share, 1, 2, 20, 1.0) == epoch_order(positive, share, 1, 2)).all()

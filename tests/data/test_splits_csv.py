@@ -1,4 +1,4 @@
-"""A split that comes with the data is used as it is, and never in part."""
+"""A split that comes with the data is used as a whole."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from kit.workflows.workspace import Workspace
 
 @pytest.fixture
 def data(phantoms, tmp_path):
-    """A data set of the phantoms' images, to put a splits.csv into."""
+    """A data set of phantoms for a splits.csv."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     for path in phantoms.folder.iterdir():
@@ -22,7 +22,7 @@ def data(phantoms, tmp_path):
 
 
 def by_patient(data):
-    """A fold for each image, the same for all of a patient: as its id's last digit is odd."""
+    """A fold for each image, by whether the last digit of the patient id is odd."""
     table = folds.make(data, Split(5)).table
     return {
         image: int(patient[-1], 16) % 2 - (patient[0] < "2")
@@ -34,7 +34,7 @@ def write(data, given):
     (data.folder / "splits.csv").write_text("ImageId,Fold\n" + "".join(f"{k},{v}\n" for k, v in given.items()))
 
 
-def test_it_is_used_whatever_the_recipe_asks(data, tmp_path):
+def test_the_split_of_the_data_overrides_the_recipe(data, tmp_path):
     given = by_patient(data)
     write(data, given)
     for recipe in ("demo", "exp5"):
@@ -62,7 +62,7 @@ def test_a_changed_split_is_taken_up(data, tmp_path):
         (lambda given: given.update(dict.fromkeys(given, 1)), "all images are in fold 1"),
     ],
 )
-def test_what_no_split_can_be_is_told(data, change, reason):
+def test_an_invalid_split_is_refused(data, change, reason):
     given = by_patient(data)
     change(given)
     write(data, given)

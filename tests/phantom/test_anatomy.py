@@ -20,7 +20,7 @@ def test_patients_differ_in_build_breath_and_turn(cases):
     assert spread(case.pixels(64).mean() for case in cases[:30]) > 30
 
 
-def test_lungs_are_dark_and_of_a_lungs_size(cases):
+def test_lungs_are_dark_and_of_realistic_size(cases):
     for case in [case for case in cases[:30] if not case.regions]:
         assert all(0.06 < area(lung(case.chest, side)) < 0.25 for side in SIDES)
         film, pixels = Film(128, case.pose), case.pixels(128).astype(float)

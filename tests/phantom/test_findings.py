@@ -37,7 +37,7 @@ def test_masks_lie_inside_a_lung_along_its_wall(positives):
 
 
 def test_the_rim_is_dark_and_bare(positives):
-    """Against the same film of the same chest with the lung at the wall, which differs nowhere else."""
+    """Compared with the same film of the same chest without a pneumothorax, which is equal elsewhere."""
     for case in positives[:16]:
         sick = case.pixels(256).astype(float)
         well = expose(case.chest, [], case.pose, 256, case.stream("film")).astype(float)

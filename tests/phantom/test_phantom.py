@@ -150,7 +150,7 @@ def test_any_size_shows_the_same_chest(size):
     assert np.corrcoef(small[0].ravel(), small[1].ravel())[0, 1] > 0.95
 
 
-def test_a_strangers_folder_is_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_not_replaced(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "train-rle.csv").write_text("mine")

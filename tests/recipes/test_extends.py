@@ -8,7 +8,7 @@ from kit.core.errors import KitError
 STAGE = "{size: 64, epochs: 2, batch_size: 2}"
 
 
-def test_a_recipe_takes_what_it_does_not_say_from_a_file_beside_it(tmp_path):
+def test_a_recipe_inherits_missing_keys_from_a_file_beside_it(tmp_path):
     (tmp_path / "deeper").mkdir()
     (tmp_path / "deeper" / "base.yaml").write_text(
         f"about: base\nseed: 5\nloss: {{dice: 2, focal: 1}}\nstages: [{STAGE}, {STAGE}]\nmembers: {{a: {{}}}}"
@@ -23,7 +23,7 @@ def test_a_recipe_takes_what_it_does_not_say_from_a_file_beside_it(tmp_path):
     assert "extends" not in mine.dump()
 
 
-def test_an_ensemble_of_seeds_is_its_recipe_but_for_the_seed():
+def test_an_ensemble_of_seeds_differs_from_its_recipe_only_by_the_seed():
     large, members = recipes.load("large"), recipes.load("large-ensemble").parts()
     assert [part.seed for part in members] == [0, 1, 2]
     for part in members:
@@ -31,7 +31,7 @@ def test_an_ensemble_of_seeds_is_its_recipe_but_for_the_seed():
 
 
 @pytest.mark.parametrize(
-    ("extends", "told"),
+    ("extends", "message"),
     [
         ("exp55", r"mine\.yaml: extends: recipe exp55: there is no such recipe; did you mean exp5\?"),
         ("other.yaml", r"mine\.yaml: extends: .*other\.yaml: there is no such recipe"),
@@ -41,10 +41,10 @@ def test_an_ensemble_of_seeds_is_its_recipe_but_for_the_seed():
         ("broken.yaml", r"broken\.yaml: is not YAML"),
     ],
 )
-def test_what_cannot_be_extended_is_told(extends, told, tmp_path):
+def test_what_cannot_be_extended_is_refused(extends, message, tmp_path):
     (tmp_path / "mine.yaml").write_text(f"extends: {extends}\nstages: [{STAGE}]")
     (tmp_path / "circle.yaml").write_text("extends: mine.yaml")
     (tmp_path / "broken.yaml").write_text("a: [")
-    with pytest.raises(KitError, match=told) as refused:
+    with pytest.raises(KitError, match=message) as refused:
         recipes.load(str(tmp_path / "mine.yaml"))
     assert "\n" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Values given over those of a recipe: where they reach, how stages are scaled, and what is refused."""
+"""Overrides of a recipe: what they reach, how stages are scaled, and what is refused."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_an_override_of_a_stage_reaches_every_member_that_has_it(caplog):
     assert "stages.1.keep.swa.last: lowered to 1, as its epochs are" in caplog.text
 
 
-def test_members_that_an_override_does_not_reach_are_told(caplog):
+def test_members_that_an_override_does_not_reach_are_listed(caplog):
     before, found = stages_of("sneddy", ""), stages_of("sneddy", "stages.4.epochs=2")
     assert found["r50"] == before["r50"]
     assert "stages.4.epochs=2 does not reach r50, which have no such stage" in caplog.text
@@ -60,7 +60,7 @@ def test_an_override_by_name_reaches_that_stage_in_every_member_that_has_it(capl
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ("stages.0.swa_epochs=2", "stages.0.swa_epochs: is of an earlier version: write keep: {swa: {last: …}} now"),
         ("stages.1.final_learning_rate=1e-4", "is of an earlier version: write schedule: {cosine: {to: …}} now"),
@@ -68,14 +68,14 @@ def test_an_override_by_name_reaches_that_stage_in_every_member_that_has_it(capl
         ("stages.0.passes_on=weights", "stages.0.passes_on: is of an earlier version: leave it out"),
     ],
 )
-def test_an_earlier_versions_keys_are_refused_with_what_to_write_now(overrides, told):
+def test_an_earlier_versions_keys_are_refused_with_what_to_write_now(overrides, message):
     with pytest.raises(KitError) as refused:
         recipes.load("exp5", overrides)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_a_member_with_a_shorter_list_is_told(caplog):
+def test_a_member_with_fewer_stages_is_listed(caplog):
     pair = "threshold.candidates=[[0.7,1,0.3],[0.7,2,0.3]] members.a.threshold.candidates=[[0.7,3,0.3]]"
     recipes.load("demo", f"{pair} threshold.candidates.1.1=5")
     assert "threshold.candidates.1.1=5 does not reach a: try members.a.threshold" in caplog.text
@@ -96,7 +96,7 @@ def test_the_winners_second_round_is_the_last_stage_of_all_four_members():
 
 
 @pytest.mark.parametrize("gamma", ["[0,0]", "[-1,1]", "[1.2,0.8]", "[.nan,1]", "[1]"])
-def test_a_range_that_cannot_be_is_refused(gamma):
+def test_an_impossible_range_is_refused(gamma):
     with pytest.raises(KitError, match=r"magnitudes\.light\.gamma"):
         recipes.load("exp5", f"magnitudes.light.gamma={gamma}")
     assert recipes.load("exp5", "magnitudes.light.gamma=[0.9,0.9]").magnitudes.light.gamma == (0.9, 0.9)
@@ -127,7 +127,7 @@ def test_scaling_reaches_the_stages_of_members_and_comes_before_other_values():
 
 
 @pytest.mark.parametrize("size", [0.001, 0.3, 1.7])
-def test_scaled_sizes_are_those_that_a_network_takes(size):
+def test_scaled_sizes_are_valid_for_a_network(size):
     for stage in recipes.load("exp5", f"scale.size={size} scale.batch_size={size} scale.epochs={size}").stages:
         assert Stage.model_validate(stage.model_dump()) == stage
 
@@ -234,7 +234,7 @@ def test_impossible_values_are_refused_with_their_key(overrides, place):
     assert "\n" not in str(refused.value)
 
 
-def test_unknown_recipes_and_files_that_are_none(tmp_path):
+def test_unknown_recipes_and_invalid_files_are_refused(tmp_path):
     with pytest.raises(KitError, match="exp5"):
         recipes.load("exp99")
     for content in ("[1, 2]", "a: [", "", "name: x", "seed: 2020-13-45", "[" * 3000):
@@ -255,20 +255,20 @@ STAGE = "size: 64, epochs: 1, batch_size: 2"
 @pytest.mark.parametrize(
     "content", [f"stages: [{{{STAGE}, size: 32}}]", f"stages: [{{{STAGE}}}]\nmembers: {{a: {{}}, a: {{seed: 1}}}}"]
 )
-def test_a_key_that_is_there_twice_is_refused(tmp_path, content):
+def test_a_duplicate_key_is_refused(tmp_path, content):
     path = tmp_path / "mine.yaml"
     path.write_text(content)
     with pytest.raises(KitError, match=r"mine\.yaml: .*(size|a) appears 2 times"):
         recipes.load(str(path))
 
 
-def test_merged_keys_are_no_keys_twice(tmp_path):
+def test_merged_keys_are_not_duplicates(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(f"stages: [&first {{{STAGE}}}, &second {{<<: *first, size: 96}}, {{<<: *second, epochs: 2}}]")
     assert [(stage.size, stage.epochs) for stage in recipes.load(str(path)).stages] == [(64, 1), (96, 1), (96, 2)]
 
 
-def test_a_recipe_of_ones_own_is_named_after_its_file(tmp_path):
+def test_a_users_recipe_is_named_after_its_file(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("stages: [{size: 64, epochs: 1, batch_size: 2}]")
     assert recipes.load(str(path)).name == "mine"

@@ -1,4 +1,4 @@
-"""What the recipes of the kit say, against the paper, the winners' code and each other."""
+"""The recipes of the kit, compared with the paper, the winners' code and each other."""
 
 import math
 import os
@@ -14,7 +14,7 @@ from kit.training import schedules
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_every_recipe_loads_and_its_dump_is_itself(name, tmp_path):
+def test_every_recipe_loads_and_its_dump_loads_as_the_same(name, tmp_path):
     loaded = recipes.load(name)
     assert loaded.name == name
     assert loaded.about
@@ -36,14 +36,14 @@ def test_every_recipe_loads_and_its_dump_is_itself(name, tmp_path):
         ("resnet18", "stages.0.keep.best.average=predictions"),
     ],
 )
-def test_a_resolved_recipe_shows_no_key_that_does_nothing(name, key):
+def test_a_resolved_recipe_has_no_key_without_effect(name, key):
     plain, changed = recipes.load(name), recipes.load(name, key)
     assert plain != changed
     assert plain.dump() == changed.dump()
     assert differences(plain, changed, lambda key: False) == []
 
 
-def test_a_resolved_recipe_shows_what_any_member_uses():
+def test_a_resolved_recipe_has_keys_that_any_member_uses():
     x5 = recipes.load("x5").resolved()
     assert list(x5["magnitudes"]) == ["flip", "affine", "exposure", "blur"]
     assert {"dice_areas", "dice_over"} <= x5["loss"].keys()
@@ -51,7 +51,7 @@ def test_a_resolved_recipe_shows_what_any_member_uses():
     assert list(x5["stages"][0]["keep"]["swa"]) == ["epochs", "batch_norm"]
 
 
-def test_exp5_is_the_papers():
+def test_exp5_is_as_in_the_paper():
     exp5 = recipes.load("exp5")
     first, second = exp5.stages
     assert (first.size, first.epochs, first.batch_size, first.keep.swa.last) == (256, 100, 64, 5)
@@ -95,7 +95,7 @@ def test_the_papers_table_4(name, stages, binarization, holdout):
 
 @pytest.mark.parametrize("name", ["exp2", "exp3", "exp4", "exp5"])
 def test_the_epochs_that_swa_averages_differ(name):
-    """The cosine ends at 1e-5, so that the last epochs take steps of at least that."""
+    """The cosine ends at 1e-5, the smallest rate of the last epochs."""
     for stage in recipes.load(name).stages:
         rates = [schedules.learning_rate(stage, [{}] * (epoch - 1)) for epoch in stage.swa]
         assert (stage.learning_rate, stage.schedule.cosine.to) == (1e-3, 1e-5)
@@ -192,7 +192,7 @@ def test_the_runner_up_classifies_with_three_networks_and_segments_with_five():
 
 
 def runner_ups_rates(epochs, lowest):
-    """The rates that the published scheduler gives: its own reset leaves the period at 5, whatever T_mult says."""
+    """Rates of the published scheduler, whose reset ignores T_mult and keeps the period at 5."""
     rates = [lowest + (5e-4 - lowest) * (1 + math.cos(math.pi * (epoch % 5) / 5)) / 2 for epoch in range(epochs - 4)]
     return [*rates, 1e-5, 1e-5, 5e-6, 5e-6]
 
@@ -216,7 +216,7 @@ def test_the_light_system_is_a_segmenter_of_positives_behind_a_classifier():
     assert {(p.stages[0].learning_rate, p.stages[0].schedule.cosine.to) for p in (segment, classify)} == {(5e-4, 5e-5)}
 
 
-def test_an_ensemble_goes_on_from_another_data_sets_member_by_member():
+def test_each_member_starts_from_its_namesake_on_another_data_set():
     parts = recipes.load("sneddy", "start=sneddy start_data=round1").parts()
     assert {(part.start, part.start_data) for part in parts} == {(f"sneddy/{part.label}", "round1") for part in parts}
     assert recipes.load("exp5", "start=exp5 start_data=round1").start == "exp5"
@@ -246,7 +246,7 @@ class TestExtra:
     HEAD = "network.image_head=true loss.image=0.3 "
 
     @pytest.mark.parametrize("name", ["exp5", "small-ensemble"])
-    def test_a_recipe_without_extra_data_is_resolved_as_ever(self, name):
+    def test_a_recipe_without_extra_data_has_no_such_key(self, name):
         loaded = recipes.load(name)
         assert "extra" not in loaded.dump()
         assert recipes.load(name, "extra=null").dump() == loaded.dump()
@@ -260,7 +260,7 @@ class TestExtra:
                 extra = recipes.load(start, f"extra.data=more extra.weight=0.5{more}").extra
                 assert (extra.data, extra.labels, extra.weight) == ("more", "masks", 0.5)
 
-    def test_members_may_have_none_or_others(self, caplog):
+    def test_members_may_have_no_or_other_extra_data(self, caplog):
         loaded = recipes.load("x5", "extra.data=more members.b3.extra=null")
         found = {part.label: part.extra and part.extra.data for part in loaded.parts()}
         assert found.pop("b3") is None
@@ -270,7 +270,7 @@ class TestExtra:
         assert "extra.data=more does not reach b3" in caplog.text
 
     @pytest.mark.parametrize(
-        ("overrides", "told"),
+        ("overrides", "message"),
         [
             ("extra.weight=0.5", "extra.data: is missing"),
             ("extra.data=more extra.weight=0", "extra.weight"),
@@ -283,14 +283,14 @@ class TestExtra:
             ),
         ],
     )
-    def test_what_makes_no_sense_is_refused_in_a_line(self, overrides, told):
-        with pytest.raises(KitError, match=told) as error:
+    def test_invalid_values_are_refused_in_one_line(self, overrides, message):
+        with pytest.raises(KitError, match=message) as error:
             recipes.load("exp5", overrides)
         assert "\n" not in str(error.value)
         assert recipes.load("exp5", self.HEAD + "extra.data=more extra.labels=image").extra.labels == "image"
 
 
-def test_a_group_may_have_the_papers_name_wherever_a_recipe_says_it(tmp_path):
+def test_groups_may_have_the_papers_names_everywhere(tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "extends: small\naugmentation: [A3, affine]\nmagnitudes: {A2: {contrast: 0.1}}\n"
     )

@@ -1,4 +1,4 @@
-"""The systems of others, against their authors' code and what is known of them."""
+"""Recipes of published systems, compared with their authors' code and descriptions."""
 
 from kit import recipes
 

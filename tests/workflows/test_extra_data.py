@@ -1,4 +1,4 @@
-"""Extra data from folds to a run: what is left out, what a run says that it is made from, and what it needs later."""
+"""Extra data from folds to a run: images left out, recorded inputs, and later verbs."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ COUNT = 12
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A data set, and another one without a test part, two of whose images are of patients of the first."""
+    """A data set, and another one without test images, which has images of two patients of the first."""
     folder = pristine(tmp_path_factory.mktemp("extra"), RECIPE)
     more = folder / "data/more"
     phantom.write(more, train=COUNT, test=1, size=64, seed=5)
@@ -48,7 +48,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def split(place):
-    """The folds of the data set; then the other one gets two of its patients, of either part."""
+    """Folds of the data set; then the other data set gets two of its patients, one from each part."""
     data = layout.open_folder(place / "tiny")
     _, made, _ = make_folds(Workspace(place), place / "tiny", recipe(place))
     owners = dict(zip(data.train, patients.patient_ids(data), strict=True))
@@ -63,7 +63,7 @@ def recipe(place, overrides=""):
     return recipes.load(place / "small.yaml", overrides)
 
 
-def test_a_set_without_a_test_part_is_one(place):
+def test_a_data_set_without_test_images_can_be_extra_data(place):
     workspace = Workspace(place)
     checked = check(workspace, place / "data/more")
     assert f"{COUNT} training and 0 test images" in checked.about
@@ -105,7 +105,7 @@ def test_from_folds_to_a_run(place, split, caplog):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ("none", "extra.data=none: data/none is not a folder: name one in data/"),
         ("./none", "extra.data=./none: none is not a folder"),
@@ -113,14 +113,14 @@ def test_from_folds_to_a_run(place, split, caplog):
         ("{place}/other/more", "another data set of this training is called more, too"),
     ],
 )
-def test_what_cannot_be_extra_data_is_one_line(place, split, monkeypatch, given, told):
+def test_invalid_extra_data_are_refused_in_one_line(place, split, monkeypatch, given, message):
     monkeypatch.chdir(place)
     if given.endswith("other/more"):
         shutil.copytree(place / "data/more", place / "other/more")
     wanted = recipe(place, f"members.b.extra={{data: {given.format(place=place)}}}")
     with pytest.raises(KitError) as error:
         open_extra(Workspace(), layout.open_folder(place / "tiny"), wanted, split)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -1,4 +1,4 @@
-"""What a training takes on disk is told, is what it then takes, and is refused where the disk has less."""
+"""The disk space of a training is estimated correctly, and too little is refused."""
 
 import shutil
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ TRAIN = [*command("train"), "--fold", "0"]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with a trained run, and what was told of it before."""
+    """A folder with a trained run, and the estimate from before the training."""
     folder = pristine(tmp_path_factory.mktemp("space") / "work")
     assert run(folder, command("folds")).code == 0
     before = wanted(folder)
@@ -40,17 +40,17 @@ def wanted(folder: Path, numbers: Sequence[int] = (0,)) -> space.Sizes:
     return space.of_training(workspace, data, run, recipe, split, numbers, {})
 
 
-def test_each_file_is_about_as_large_as_was_told(trained):
+def test_each_file_is_about_as_large_as_estimated(trained):
     folder, before = trained
     there = {path: size for (_, path), size in before.items() if path.is_file()}
-    [told] = [size for (_, path), size in before.items() if path.name == "last.ckpt"]
-    there |= dict.fromkeys(folder.rglob("last.ckpt"), told / 2)  # the next one lies beside it for a moment
+    [estimated] = [size for (_, path), size in before.items() if path.name == "last.ckpt"]
+    there |= dict.fromkeys(folder.rglob("last.ckpt"), estimated / 2)  # the next one lies beside it for a moment
     assert {"images.npy", "masks.npy", "fold0.npy", "weights.safetensors", "last.ckpt"} <= {p.name for p in there}
     for path, size in there.items():
         assert path.stat().st_size == pytest.approx(size, rel=0.15), path
 
 
-def test_what_is_there_is_not_told_again_and_checkpoints_go(trained):
+def test_existing_files_are_not_counted_and_checkpoints_are_removed(trained):
     folder, _ = trained
     assert {path.name for _, path in wanted(folder)} == {"test.npy", "test-plain.npy"}
     ended = run(folder, TRAIN)
@@ -70,7 +70,7 @@ def test_a_disk_without_room_is_refused_in_a_line(trained, monkeypatch):
         space.check(before)
 
 
-def test_one_checkpoint_at_a_time_is_told(trained, tmp_path):
+def test_one_checkpoint_at_a_time_is_counted(trained, tmp_path):
     folder, _ = trained
     copy = shutil.copytree(folder, tmp_path / "work", ignore=shutil.ignore_patterns("runs"))
     one, both = (
