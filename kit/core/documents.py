@@ -101,7 +101,7 @@ def load_yaml(text: str, where: Path | str) -> Any:
     raise KitError(f"{where}: is not YAML: {reason}")
 
 
-def reason(problem: Any) -> str:
+def explain(problem: Any) -> str:
     """Explains one error of pydantic in plain words."""
     context = problem.get("ctx", {}).items()
     limits = {key: int(value) if isinstance(value, float) and value.is_integer() else value for key, value in context}
@@ -115,7 +115,7 @@ def format_errors(
     error: ValidationError,
     inside: tuple[str, ...] = (),
     whole: str = "the file",
-    reason: Callable[[Any], str] = reason,
+    describe: Callable[[Any], str] = explain,
 ) -> str:
     """Lists the first five errors of a validation, each as the path of the key and the reason.
 
@@ -123,12 +123,12 @@ def format_errors(
         error: Errors of a list are left out if one of its items has an error.
         inside: Path of the validated value.
         whole: What to call the validated value itself.
-        reason: Explains one error.
+        describe: Explains one error.
     """
     errors = error.errors(include_url=False)
     paths = [problem["loc"] for problem in errors]
     problems = [
-        f"{'.'.join(map(str, (*inside, *path))) or whole}: {reason(problem)}"
+        f"{'.'.join(map(str, (*inside, *path))) or whole}: {describe(problem)}"
         for path, problem in zip(paths, errors, strict=True)
         if not any(len(other) > len(path) and other[: len(path)] == path for other in paths)
     ]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from kit.core.documents import format_errors, load_yaml, reason
+from kit.core.documents import explain, format_errors, load_yaml
 from kit.core.errors import KitError, did_you_mean
 from kit.core.files import is_file_or_raise, read_text
 from kit.recipes.overrides import limit_counts, override, owners_of_stages, split_pairs, unreached_members
@@ -161,14 +161,14 @@ def _validated(kind: type[S], content: dict[str, Any], path: str, inside: tuple[
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise KitError(f"{path}: {format_errors(error, inside, 'the recipe', _reason)}") from None
+        raise KitError(f"{path}: {format_errors(error, inside, 'the recipe', _explain)}") from None
 
 
 def _folder() -> Any:
     return resources.files("kit.recipes")
 
 
-def _reason(problem: Any) -> str:
+def _explain(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         key = str(problem["loc"][-1])
         if key == "scale":
@@ -179,4 +179,4 @@ def _reason(problem: Any) -> str:
     if problem["type"] == "string_pattern_mismatch":
         message = "is not a name: use letters, digits, - and _, a letter or digit first"
         problem = problem | {"type": "value_error", "msg": message}
-    return reason(problem)
+    return explain(problem)
