@@ -12,14 +12,14 @@ from kit.recipes.schema import Recipe
 
 @dataclass(frozen=True)
 class Trained:
-    """Everything needed to predict, from a run or from the bundle of a kernel."""
+    """The files of a run that predict."""
 
     recipe: Recipe
     weights: dict[str, list[Path]]
     """Files of the networks to average, by label of the recipe's part."""
     thresholds: Path
     stacks: dict[bool, Path] = field(default_factory=dict)
-    """Files that say how the classifying members of an ensemble are stacked, with and without TTA."""
+    """Files that say how the classifying members of an ensemble are stacked, with TTA (True) and without."""
 
 
 class Run:
@@ -78,15 +78,16 @@ class Run:
         return weights
 
     def trained(self, recipe: Recipe) -> Trained:
-        """Returns everything that the run predicts with.
+        """Returns the files that the run predicts with.
 
         Raises:
             KitError: a part is not fully trained, or no thresholds were chosen.
         """
         weights = {part.label: self.part(part).final_weights(part) for part in recipe.parts()}
-        if not is_file_or_raise(self.thresholds):
+        stacks = {tta: self.stack(tta=tta) for tta in (True, False)} if recipe.is_gated else {}
+        if not all(map(is_file_or_raise, (self.thresholds, *stacks.values()))):
             raise KitError(f"{self.folder}: is not trained to its thresholds: run `make train` first")
-        return Trained(recipe, weights, self.thresholds, {tta: self.stack(tta=tta) for tta in (True, False)})
+        return Trained(recipe, weights, self.thresholds, stacks)
 
     def oof(self, fold: int, *, tta: bool = True, role: str = "segment") -> Path:
         """Out-of-fold predictions of a fold's validation images: maps, or with `classify` one probability per image."""

@@ -62,7 +62,7 @@ def build_kernel(
     train: Annotated[bool, typer.Option("--train", help="Write the kernel that trains the recipe on Kaggle.")] = False,
     source: Sources,
 ) -> None:
-    """Write the kernel and the data set that it needs: wheels, weights, recipe, thresholds, manifest."""
+    """Write the kernel and the data set that it needs: wheels, model file, manifest."""
     from kit.kaggle import settings
     from kit.workflows import kernel
 
@@ -76,7 +76,7 @@ def build_kernel(
         built = train_on_kaggle.build(workspace, order, notebook, say)
     else:
         trained = _run(workspace, run, data, recipe, overrides)
-        built = kernel.build(workspace, trained, data, chosen, gpu, time_limit, notebook)
+        built = kernel.build(workspace, trained, data, chosen, gpu=gpu, time_limit=time_limit, notebook=notebook)
     say(f"{built.folder}: the kernel\n{built.bundle}: its files, {built.megabytes():.1f} MB")
 
 

@@ -91,7 +91,7 @@ def train_all(
 
         chosen = settings.load(competition, user)
         loaded = [recipes.load(name, overrides) for name in sweep or [recipe_for(data, recipe)]]
-        bundle.check_apart([one.name for one in loaded])  # before the imports that take seconds
+        bundle.require_distinct([one.name for one in loaded])  # before the imports that take seconds
 
         from kit.report import summary
         from kit.workflows import train_on_kaggle

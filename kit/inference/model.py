@@ -3,8 +3,9 @@
 Every prediction passes here: in a notebook, of test images, out of fold, and in a kernel.
 """
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
@@ -103,25 +104,25 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Model:
-    """All that a recipe predicts with. Each mask depends on its own image alone.
+    """Everything that a trained recipe predicts with. `predict` decides the mask of each image by that image alone.
 
-    Where a run lets a whole test set decide how many images get a mask (`threshold.transfer`), that is left to those
-    who have the whole set.
+    Where `threshold.transfer` is `share`, the number of masks in a whole test set is fixed instead: a caller that has
+    the whole set passes `share` to `MaskEncoder`.
     """
 
     recipe: Recipe
     models: dict[str, list[nn.Module]]
     """Networks to average, by the label of the part of the recipe that they belong to."""
     rule: Rule | None
-    """From a map to a mask; None where no thresholds were chosen yet."""
-    stack: Stack | None = None
-    """Stacks the classifying members' answers with TTA."""
-    plain_stack: Stack | None = None
-    """Stacks their answers without TTA."""
+    """Turns a map into a mask; None if no thresholds were chosen yet."""
+    share: float | None = None
+    """Share of the images of a whole test set that get a mask; None: the rule's own thresholds decide."""
+    stacks: Mapping[bool, Stack] = field(default_factory=dict)
+    """Stacks of the classifiers' probabilities, with TTA (True) and without; empty without several classifiers."""
     mirrored: bool = True
-    """Whether a recipe with TTA has it; False: its answers are those without."""
+    """Whether TTA is used where the recipe asks for it."""
     half: bool = True
-    """On a GPU computes in the recipe's precision; False: in 32 bits."""
+    """Whether a GPU computes in the recipe's precision; if false, in 32 bits."""
 
     def __repr__(self) -> str:
         """The recipe, and what predicts."""
@@ -134,46 +135,51 @@ class Model:
         cls,
         run: Trained | Run | Path | str,
         device: torch.device | str | None = None,
+        *,
         maps_only: bool = False,
     ) -> "Model":
         """Loads a trained run, or a model file.
 
         Args:
-            run: Its folder, such as `runs/demo/demo`, or what lies in it; or a file that `save` has written.
-            device: Where torch computes; None: the GPU of this process, else the CPU.
-            maps_only: Without its rule, which may not have been chosen yet.
+            run: Path to the run's folder, such as `runs/demo/demo`, or the run itself; or path to a file written by
+                `save`.
+            device: Device to compute on; default: the GPU of this process, else the CPU.
+            maps_only: Leave out the rule, which may not have been chosen yet.
 
         Raises:
             KitError: the folder holds no run, the run lacks its thresholds, or a file of it is missing or broken.
         """
         if isinstance(run, Path | str) and Path(run).suffix == ".safetensors":
-            found = model_file.read(Path(run), _device(device))
-            return cls(found.recipe, found.networks, found.rule, found.stacks.get("tta"), found.stacks.get("plain"))
+            allocator.keep_freed_memory()
+            return cls(*model_file.read(Path(run), _device(device)))
         if isinstance(run, Path | str):
             run = Run(Path(run))
         trained = run.trained(run.read_recipe()) if isinstance(run, Run) else run
         recipe = trained.recipe
         models = {part.label: load_networks(part, trained.weights[part.label], device) for part in recipe.parts()}
-        rule = None if maps_only else thresholds_file.read(trained.thresholds).rule
+        chosen = None if maps_only else thresholds_file.read(trained.thresholds)
+        rule, share = (chosen.rule, chosen.share) if chosen else (None, None)
         classifiers = [part.label for part in recipe.members_that("classify")]
-        if not recipe.is_gated:
-            return cls(recipe, models, rule)
-        stack, plain = (ensemble.read_stack(trained.stacks[tta], classifiers) for tta in (True, False))
-        return cls(recipe, models, rule, stack, plain)
+        stacks = {tta: ensemble.read_stack(path, classifiers) for tta, path in trained.stacks.items()}
+        return cls(recipe, models, rule, share, stacks)
 
     def save(self, path: Path | str) -> None:
-        """Writes the whole model as one .safetensors file, which `load` opens: networks, recipe, rule and stacks.
+        """Writes the whole model as one .safetensors file, which `load` opens.
 
         Raises:
-            KitError: the name ends otherwise, the model has no rule yet, or the file cannot be written.
+            KitError: the name has another ending, the model has no rule yet, or the file cannot be written.
         """
         if Path(path).suffix != ".safetensors":
             raise KitError(f"{printable(path)}: end the name of a model file with .safetensors")
         if self.rule is None:
             raise KitError(f"{printable(path)}: the model has no rule yet: choose one first, with `make thresholds`")
-        stacks = {"tta": self.stack, "plain": self.plain_stack}
-        present = {name: stack for name, stack in stacks.items() if stack is not None}
-        model_file.write(Path(path), model_file.Content(self.recipe, self.models, self.rule, present))
+        content = model_file.Content(self.recipe, self.models, self.rule, self.share, self.stacks)
+        model_file.write(Path(path), content)
+
+    def to(self, device: torch.device) -> "Model":
+        """A copy of the model on another device; the networks are copied one at a time."""
+        copies = {label: [copy.deepcopy(one).to(device) for one in models] for label, models in self.models.items()}
+        return replace(self, models=copies)
 
     @property
     def sizes(self) -> set[int]:
@@ -237,8 +243,7 @@ class Model:
             if maps
             else repeat(np.empty((0, 0), np.uint8))
         )
-        stack = self.stack if tta else self.plain_stack
-        if stack is not None:
+        if stack := self.stacks.get(tta):
             stacked = stack.probability(np.stack(by_role["classify"], axis=1))
             return map(Map, means, map(float, stacked))
         return map(Map, means, map(float, by_role["classify"][0]) if not maps else repeat(None, len(answers[0])))

@@ -1,4 +1,4 @@
-"""An offline kernel: the code that Kaggle runs, and the flat data set with everything that the code needs."""
+"""An offline kernel: the code that Kaggle runs, and a flat data set with everything that the code needs."""
 
 import hashlib
 import re
@@ -14,57 +14,58 @@ from kit.core.documents import Document, Sha256, read_document
 from kit.core.errors import KitError
 from kit.core.progress import working
 from kit.kernel import code, kaggle_image, metadata, wheels
-from kit.run import Run, Trained
+from kit.run import Run
 
 KERNELS, BUNDLES = Path("kernels"), Path("build/kernel")
+MODEL = "model.safetensors"
+"""File name of the model in the bundle of a kernel that predicts."""
 TIME_LIMIT = 8.5 * 3600
 """Seconds; Kaggle ends a session after nine hours."""
 LARGEST_CODE = 10**6
-"""Bytes of a script or a notebook that Kaggle takes."""
+"""Kaggle's limit on the size of a script or notebook, in bytes."""
+_REMEDY = "run `make kernel` again"
 
 
 class Manifest(Document):
-    """What manifest.json of any kernel holds."""
+    """Content of the manifest.json of any kernel."""
 
     kernel: str
     run: str
     """`NAME/RECIPE`."""
     files: dict[str, Sha256] = Field(default_factory=dict)
-    """Of the bundle, all but the manifest itself."""
+    """SHA-256 of each file in the bundle except the manifest, by file name."""
 
 
-class Predictors(Manifest):
-    """What that of a kernel that predicts holds."""
+class ModelManifest(Manifest):
+    """Content of the manifest.json of a kernel that predicts."""
 
-    model_config = ConfigDict(extra="forbid")  # one of an earlier version may have other weights
+    model_config = ConfigDict(extra="forbid")  # a bundle of an earlier version has other files than a model
 
-    weights: dict[str, list[str]]
-    """Names of the files of each network's folds, by its member's name."""
     made_from: dict[str, Sha256]
-    """Files of the run, by their path in its folder."""
+    """SHA-256 of each file of the run that the model is made from, by its path in the run's folder."""
 
 
 M = TypeVar("M", bound=Manifest)
 
 
 def read_manifest(folder: Path, kind: type[M]) -> M:
-    """The manifest of a bundle, here or on Kaggle.
+    """Reads the manifest of a bundle.
 
     Raises:
-        KitError: it is missing, or is not what a build writes.
+        KitError: the manifest is missing, or is not what a build writes.
     """
-    return read_document(folder / "manifest.json", kind, "run `make kernel` again")
+    return read_document(folder / "manifest.json", kind, _REMEDY)
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """Where a kernel's parts lie, and what they are called on Kaggle."""
+    """The paths of a kernel's parts, and their names on Kaggle."""
 
     slug: str
 
     @property
     def folder(self) -> Path:
-        """The code and its metadata."""
+        """Folder of the code and its metadata."""
         return KERNELS / self.slug
 
     @property
@@ -79,17 +80,17 @@ class Kernel:
 
     @property
     def code(self) -> Path:
-        """The one file that Kaggle runs: the notebook, if that was built."""
+        """The file that Kaggle runs: the notebook if there is one, else the script."""
         return self.notebook if self.notebook.is_file() else self.script
 
     @property
     def name(self) -> str:
-        """Its name on Kaggle, which does not turn a script into a notebook: one of each may be pushed."""
+        """The kernel's name on Kaggle. A notebook has its own, since Kaggle cannot turn a script into a notebook."""
         return f"{self.slug}-nb" if self.notebook.is_file() else self.slug
 
     @property
     def metadata(self) -> Path:
-        """What Kaggle is told about the kernel."""
+        """The kernel-metadata.json."""
         return self.folder / "kernel-metadata.json"
 
     @property
@@ -99,7 +100,7 @@ class Kernel:
 
     @property
     def bundle(self) -> Path:
-        """Content of the data set."""
+        """Folder with the files of the data set."""
         return BUNDLES / self.slug
 
     def megabytes(self) -> float:
@@ -113,26 +114,26 @@ class Kernel:
 
     @property
     def journal(self) -> Path:
-        """Which acts of a push were begun and are not known to have ended."""
+        """Record of the uploads and saves that were begun and are not known to have ended."""
         return BUNDLES / f"{self.slug}.acts.json"
 
     @property
     def manifest(self) -> Path:
-        """SHA-256 of each of its files, and of the run's files that they were made from."""
+        """The manifest.json of the bundle."""
         return self.bundle / "manifest.json"
 
     @property
     def pushed(self) -> Path:
-        """Number of the newest version that is known to have been saved."""
+        """File with the number of the newest version that is known to have been saved on Kaggle."""
         return BUNDLES / f"{self.name}.version.json"
 
 
 _LONGEST = 44
-"""Characters of a kernel's name: that of its data set has six more, and Kaggle allows 50."""
+"""Maximum length of a slug: the name of the data set is six characters longer, and Kaggle allows 50."""
 
 
 def kernel_of(run: Run, purpose: str = "") -> Kernel:
-    """The kernel of a run, named `kit-NAME-RECIPE`, for a purpose beside predicting `kit-NAME-RECIPE-PURPOSE`.
+    """Returns the kernel of a run, named `kit-NAME-RECIPE`, or `kit-NAME-RECIPE-PURPOSE` if it does not just predict.
 
     >>> kernel_of(Run(Path("runs/siim/my_exp5"))).slug
     'kit-siim-my-exp5'
@@ -144,25 +145,25 @@ def kernel_of(run: Run, purpose: str = "") -> Kernel:
     return Kernel(slug)
 
 
-def check_apart(names: Sequence[str]) -> None:
-    """Refuses names of recipes of which two would be one run, or one kernel.
+def require_distinct(recipes: Sequence[str]) -> None:
+    """Refuses recipe names of which two would share a run or a kernel.
 
     Raises:
-        KitError: there are such two.
+        KitError: two names would.
     """
-    taken: dict[str, str] = {}
-    for name in names:
+    recipe_of: dict[str, str] = {}
+    for name in recipes:
         slug = kernel_of(Run(Path("data", name))).slug
-        if slug in taken:
-            which = (
-                f"{name} is there twice" if taken[slug] == name else f"{taken[slug]} and {name} are one kernel's name"
-            )
-            raise KitError(f"--sweep: {which}: name each run of its own, with `name: …` in its recipe")
-        taken[slug] = name
+        if slug in recipe_of:
+            other = recipe_of[slug]
+            problem = f"{name} is there twice" if other == name else f"{other} and {name} are one kernel's name"
+            raise KitError(f"--sweep: {problem}: name each run of its own, with `name: …` in its recipe")
+        recipe_of[slug] = name
 
 
 def build(
     run: Run,
+    *,
     competition: str = metadata.COMPETITION,
     user: str = metadata.ACCOUNT,
     gpu: bool = False,
@@ -172,30 +173,25 @@ def build(
     """Writes a run's kernel and bundle, replacing older ones.
 
     Args:
-        competition: Its name on Kaggle.
+        competition: Name of the competition on Kaggle.
         time_limit: Seconds after which the kernel leaves the remaining images empty.
 
     Raises:
         KitError: the run is not complete, or a needed package is missing.
     """
-    chosen = check_complete(run)
-    recipe, kernel = run.read_recipe(), kernel_of(run)
+    from kit.inference.model import Model  # it loads torch, which takes seconds
 
-    def fill(folder: Path) -> Predictors:
-        listed: dict[str, list[str]] = {}
-        for member, paths in run.trained(recipe).weights.items():
-            listed[member] = [f"{member}.{path.parents[1].name}{path.name.removeprefix('weights')}" for path in paths]
-            for path, name in zip(paths, listed[member], strict=True):
-                files.copy(path, folder / name)
-        for path in (run.recipe_path, *chosen):
-            files.copy(path, folder / path.name)
-        name = "/".join(run.folder.parts[-2:])
-        return Predictors(kernel=kernel.slug, run=name, weights=listed, made_from=_made_from(run))
+    kernel, trained = kernel_of(run), run.trained(run.read_recipe())
+
+    def fill(folder: Path) -> ModelManifest:
+        made_from = _hash_sources(run)  # before they are read: a later change makes the kernel stale
+        Model.load(trained, "cpu").save(folder / MODEL)
+        return ModelManifest(kernel=kernel.slug, run="/".join(run.folder.parts[-2:]), made_from=made_from)
 
     assemble(kernel, fill, kaggle_image.BROUGHT)
     blanks = {"slug-of-the-competition": competition}
     text = code.script("predict", kernel.dataset, files.sha256(kernel.manifest), time_limit, **blanks)
-    write_code(kernel, text, user, gpu, notebook, [competition])
+    write_code(kernel, text, user=user, gpu=gpu, notebook=notebook, competitions=[competition])
     return kernel
 
 
@@ -203,8 +199,8 @@ def assemble(kernel: Kernel, fill: Callable[[Path], Manifest], packages: Sequenc
     """Writes a kernel's bundle, replacing an older one.
 
     Args:
-        fill: Writes its own files into a folder, and gives the manifest without them.
-        packages: Those that Kaggle's image lacks.
+        fill: Writes the kernel's own files into a folder, and returns the manifest without `files`.
+        packages: Packages to include, since Kaggle's image lacks them.
 
     Raises:
         KitError: a package cannot go to Kaggle.
@@ -214,7 +210,7 @@ def assemble(kernel: Kernel, fill: Callable[[Path], Manifest], packages: Sequenc
         with working("bundling"):
             for name in packages:
                 wheels.write_installed(fresh, name)
-            # The name of one file tells all the content, so that a list of names tells whether Kaggle has this bundle.
+            # The wheel's name identifies the whole content: file names alone show whether Kaggle has this bundle.
             content = [*sorted(fresh.iterdir()), *wheels.sources().values()]
             wheels.write_kit(fresh, hashlib.sha256("".join(map(files.sha256, content)).encode()).hexdigest()[:12])
             hashes = {path.name: files.sha256(path) for path in sorted(fresh.iterdir())}
@@ -224,6 +220,7 @@ def assemble(kernel: Kernel, fill: Callable[[Path], Manifest], packages: Sequenc
 def write_code(
     kernel: Kernel,
     text: str,
+    *,
     user: str,
     gpu: bool,
     notebook: bool,
@@ -231,15 +228,15 @@ def write_code(
     datasets: Sequence[str] = (),
     resumes: bool = False,
 ) -> None:
-    """Writes a kernel's script, or the notebook made of it, and its metadata.
+    """Writes a kernel's script, or the notebook made from the script, and its metadata.
 
     Args:
-        competitions: Names of those whose data it gets.
-        datasets: Each `OWNER/NAME` that it gets beside its own.
-        resumes: It gets the output of its version before.
+        competitions: Names of the competitions to attach.
+        datasets: Further data sets to attach, each as `OWNER/NAME`.
+        resumes: Whether to attach the output of the kernel's previous version.
 
     Raises:
-        KitError: it is larger than Kaggle takes.
+        KitError: the code is larger than Kaggle takes.
     """
     target, other = (kernel.notebook, kernel.script) if notebook else (kernel.script, kernel.notebook)
     text = code.notebook(text, kernel.slug) if notebook else text
@@ -247,62 +244,44 @@ def write_code(
         raise KitError(f"{target}: is larger than the {LARGEST_CODE} bytes that Kaggle takes")
     other.unlink(missing_ok=True)
     files.write_text(target, text)
-    inputs, before = [f"{user}/{kernel.dataset}", *datasets], [f"{user}/{kernel.name}"] if resumes else []
-    about = metadata.make(kernel.name, target.name, user, gpu, inputs, competitions, before)
+    about = metadata.make(
+        kernel.name,
+        target.name,
+        user,
+        gpu=gpu,
+        datasets=[f"{user}/{kernel.dataset}", *datasets],
+        competitions=competitions,
+        kernels=[f"{user}/{kernel.name}"] if resumes else [],
+    )
     files.write_json(kernel.metadata, about.model_dump())
 
 
-def read_bundle(folder: Path) -> Trained:
-    """All that a bundle predicts with, here or on Kaggle.
-
-    Raises:
-        KitError: a file is missing.
-    """
-    brought = Run(folder)
-    listed = read_manifest(folder, Predictors).weights
-    weights = {label: [folder / name for name in names] for label, names in listed.items()}
-    stacks = {tta: brought.stack(tta=tta) for tta in (True, False)}
-    return Trained(brought.read_recipe(), weights, brought.thresholds, stacks)
-
-
-def check_complete(run: Run) -> list[Path]:
-    """What was chosen on the run's OOF predictions: the thresholds, and the stacks where the recipe is gated."""
-    stacks = [run.stack(tta=tta) for tta in (True, False)] if run.read_recipe().is_gated else []
-    for path in (run.thresholds, *stacks):
-        if not path.is_file():
-            raise KitError(f"{path}: is missing: choose the thresholds first, with `make train`")
-    return [run.thresholds, *stacks]
-
-
 def check_current(run: Run, kernel: Kernel) -> None:
-    """Refuses a kernel whose bundle was changed, or whose run was changed, since it was built.
-
-    A run that is not on this machine is not asked.
-    """
-    manifest, again = read_manifest(kernel.bundle, Predictors), "run `make kernel` again"
+    """Refuses a kernel whose bundle, or whose run if that is on this machine, has changed since the build."""
+    built = read_manifest(kernel.bundle, ModelManifest).made_from
     check_unchanged(kernel)
     if run.folder.is_dir():
-        now, then = _made_from(run), manifest.made_from
-        if changed := [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)]:
-            raise KitError(f"{run.folder / changed[0]}: was changed after the kernel was built: {again}")
+        hashes = _hash_sources(run)
+        if changed := [name for name in sorted({*hashes, *built}) if hashes.get(name) != built.get(name)]:
+            raise KitError(f"{run.folder / changed[0]}: was changed after the kernel was built: {_REMEDY}")
 
 
 def check_unchanged(kernel: Kernel) -> None:
-    """Refuses a kernel whose bundle was changed since it was built."""
-    manifest, again = read_manifest(kernel.bundle, Manifest), "run `make kernel` again"
+    """Refuses a kernel whose bundle has changed since the build."""
+    manifest = read_manifest(kernel.bundle, Manifest)
     if files.sha256(kernel.manifest) not in files.read_text(kernel.code):
-        raise KitError(f"{kernel.code}: belongs to another bundle than {kernel.bundle}: {again}")
-    there = {path.name for path in kernel.bundle.iterdir()} - {kernel.manifest.name}
+        raise KitError(f"{kernel.code}: belongs to another bundle than {kernel.bundle}: {_REMEDY}")
+    existing = {path.name for path in kernel.bundle.iterdir()} - {kernel.manifest.name}
     for name, expected in manifest.files.items():
-        if name not in there or files.sha256(kernel.bundle / name) != expected:
-            raise KitError(f"{kernel.bundle / name}: is not as it was built: {again}")
-    if extra := there - manifest.files.keys():
-        raise KitError(f"{kernel.bundle / min(extra)}: is no file of the kernel: {again}")
+        if name not in existing or files.sha256(kernel.bundle / name) != expected:
+            raise KitError(f"{kernel.bundle / name}: is not as it was built: {_REMEDY}")
+    if extra := existing - manifest.files.keys():
+        raise KitError(f"{kernel.bundle / min(extra)}: is no file of the kernel: {_REMEDY}")
 
 
-def _made_from(run: Run) -> dict[str, str]:
-    """SHA-256 of each of the run's files that a kernel is made from, by its path in the run's folder."""
-    weights = [path for paths in run.trained(run.read_recipe()).weights.values() for path in paths]
-    chosen = [path for path in (run.thresholds, run.stack(tta=True), run.stack(tta=False)) if path.is_file()]
-    paths = [*weights, run.recipe_path, *chosen]
+def _hash_sources(run: Run) -> dict[str, str]:
+    """Returns the SHA-256 of each file of the run that its model is made from, by its path in the run's folder."""
+    trained = run.trained(run.read_recipe())
+    weights = [path for paths in trained.weights.values() for path in paths]
+    paths = [*weights, run.recipe_path, trained.thresholds, *trained.stacks.values()]
     return {path.relative_to(run.folder).as_posix(): files.sha256(path) for path in paths}

@@ -1,4 +1,4 @@
-"""What Kaggle is told about a kernel: kernel-metadata.json, written and checked."""
+"""A kernel's settings on Kaggle: kernel-metadata.json, written and checked."""
 
 import re
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from kit.core.errors import KitError
 from kit.core.files import read_text
 
 ACCOUNT = "your-account"
-"""Stands for the owner until one is known; a push puts the real one there."""
+"""Placeholder for the owner's account, which a push replaces."""
 COMPETITION = "siim-acr-pneumothorax-segmentation"
 GPU = "NvidiaTeslaT4"
-"""The machine to ask for: the default one for a GPU is a P100, which the image's CUDA libraries do not serve."""
+"""The machine to request: Kaggle's default GPU is a P100, which the image's CUDA libraries do not support."""
 
 
 class Metadata(Document):
-    """What kernel-metadata.json holds; Kaggle would pass over a misspelt key in silence."""
+    """Content of kernel-metadata.json. Unknown keys are refused, since Kaggle silently ignores misspelt ones."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,17 +44,18 @@ def make(
     slug: str,
     code_file: str,
     user: str,
+    *,
     gpu: bool,
     datasets: Sequence[str],
     competitions: Sequence[str],
     kernels: Sequence[str] = (),
 ) -> Metadata:
-    """The metadata of a kernel. Kaggle's default for the internet is yes, so that it is always said.
+    """Makes the metadata of a kernel. `enable_internet` is always written, since Kaggle's default is true.
 
     Args:
-        datasets: Each `OWNER/NAME` that it gets; the first is its own.
-        competitions: Names of those whose data it gets.
-        kernels: Each `OWNER/NAME` whose last output it gets.
+        datasets: Data sets to attach, each as `OWNER/NAME`; the first is the kernel's own.
+        competitions: Names of the competitions to attach.
+        kernels: Kernels whose last output to attach, each as `OWNER/NAME`.
     """
     return Metadata(
         id=f"{user}/{slug}",
@@ -66,7 +67,7 @@ def make(
         enable_gpu=gpu,
         enable_tpu=False,
         machine_shape=GPU if gpu else "",
-        docker_image_pinning_type="original",  # The image of the first version, for all that follow.
+        docker_image_pinning_type="original",  # all versions run on the image of the first
         enable_internet=False,
         dataset_sources=list(datasets),
         competition_sources=list(competitions),
@@ -76,32 +77,41 @@ def make(
 
 
 def read(path: Path) -> Metadata:
-    """The content of a kernel-metadata.json.
+    """Reads a kernel-metadata.json.
 
     Raises:
-        KitError: a key is missing or unknown, or holds something else.
+        KitError: a key is missing or unknown, or has a value of another type.
     """
     return read_document(path, Metadata, "build the kernel again")
 
 
 def check(path: Path, dataset: str, code: Path) -> Metadata:
-    """The metadata of a kernel, if it is private, offline, and gets the inputs that its code looks for.
+    """Reads a kernel's metadata and checks that the kernel is private, offline, and has the inputs that its code reads.
 
     Args:
-        path: Of the file.
-        dataset: Name of its own data set.
-        code: Its script or notebook.
+        path: Path to the kernel-metadata.json.
+        dataset: Name of the kernel's own data set.
+        code: The kernel's script or notebook.
+
+    Raises:
+        KitError: it is not.
     """
     about = read(path)
     owner, _, slug = about.id.partition("/")
-    own = [f"{owner}/{dataset}", *about.dataset_sources[1:]]
-    wanted = make(slug, code.name, owner, about.enable_gpu, own, about.competition_sources)
+    expected = make(
+        slug,
+        code.name,
+        owner,
+        gpu=about.enable_gpu,
+        datasets=[f"{owner}/{dataset}", *about.dataset_sources[1:]],
+        competitions=about.competition_sources,
+    )
     for key in ("enable_internet", "is_private", "code_file", "kernel_type", "dataset_sources"):
-        found, expected = getattr(about, key), getattr(wanted, key)
-        if found != expected:
-            raise KitError(f"{path}: {key} is {found!r}, not {expected!r}: build the kernel again")
-    looked_for = re.search(r'COMPETITION = \\?"([^"\\]*)', read_text(code))  # a notebook's quotes are escaped
-    if looked_for and about.competition_sources[:1] != [looked_for[1]]:
+        value, right = getattr(about, key), getattr(expected, key)
+        if value != right:
+            raise KitError(f"{path}: {key} is {value!r}, not {right!r}: build the kernel again")
+    match = re.search(r'COMPETITION = \\?"([^"\\]*)', read_text(code))  # a notebook's quotes are escaped
+    if match and about.competition_sources[:1] != [match[1]]:
         raise KitError(
             f"{path}: competition_sources is {about.competition_sources}, which is not what {code.name} looks for:"
             " correct competition in kaggle.yaml and build the kernel again"

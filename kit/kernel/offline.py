@@ -1,8 +1,8 @@
-"""What a kernel runs on Kaggle: from test images and a bundle to a valid submission, without a network.
+"""A kernel's work on Kaggle: from test images and a bundle to a valid submission, without internet.
 
-There is a submission before this begins, all empty; here it fills. Whatever goes wrong with an image, there is a row
-for it, and what was found of the others is written. Where the time would not do for all images, some are predicted
-with fewer folds, then without TTA.
+The script has already written a submission with empty masks; this module fills it. Every image keeps its row whatever
+goes wrong with it, and the masks of all other images are still written. If there is too little time for all images,
+some are predicted with fewer folds, then without TTA.
 """
 
 import contextlib
@@ -26,43 +26,42 @@ from kit.competition import pictures, submission
 from kit.core.errors import KitError, counted, from_system
 from kit.core.parallel import WORKERS, batches
 from kit.core.version import installed
-from kit.inference import maps, thresholds_file
+from kit.inference import maps
 from kit.inference.masks import MaskEncoder
 from kit.inference.model import Map, Model
 from kit.kernel import inputs
-from kit.kernel.bundle import read_bundle
-from kit.run import Trained
+from kit.kernel.bundle import MODEL
 
 log = logging.getLogger(__name__)
 
 PACKAGES = ("kit", "torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "pydicom", "safetensors")
 EVERY = 60.0
-"""Seconds between two writings of the submission."""
+"""Seconds between two writes of the submission."""
 MORE = 4
-"""Images at once on a GPU to begin with, as a multiple of the training's, which had gradients to keep."""
+"""Initial batch size on a GPU, as a multiple of the training's batch size: prediction keeps no gradients."""
 CPU = torch.device("cpu")
 NO_SHAPE = (0, 0)
-"""Of an image that was not read, whose mask must be empty."""
+"""Shape of an image that was not read: only an empty mask is valid for it."""
 clock = time.monotonic
 
 Image = Mapping[int, np.ndarray]
-"""An image at each size that the networks take, uint8 (size, size)."""
+"""An image at each input size of the networks, uint8 (size, size)."""
 
 
 def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
-    """Predicts the test images with the bundle's networks and rule, and fills the submission.
+    """Predicts the test images with the bundle's model, and fills the submission.
 
     Args:
         bundle: Folder of the verified bundle.
         competition: Folder of the competition's files, unpacked or as archives.
-        output: The submission, which names the images.
-        deadline: When to stop predicting, by `time.monotonic()`; images that are left get an empty mask.
+        output: The submission, which lists the images.
+        deadline: When to stop predicting, by `time.monotonic()`; the remaining images get an empty mask.
 
     Raises:
-        KitError: there are no test images, some could be read and not be predicted, or there is no memory to read
-            them; the submission is valid all the same, and holds what was found of the others.
+        KitError: there are no test images, some were read but could not be predicted, or reading them ran out of
+            memory; the submission is valid even then, and holds the masks of all other images.
     """
-    begin = clock()
+    start = clock()
     log.info("python %s, %s", sys.version.split()[0], ", ".join(f"{name} {installed(name)}" for name in PACKAGES))
     devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())] or [CPU]
     names = [torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu" for device in devices]
@@ -74,7 +73,7 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
         raise KitError(
             f"{competition}: none of {counted(len(ids), 'image')} is there: attach the competition to the kernel"
         )
-    work = _Work(read_bundle(bundle), paths, deadline)
+    work = _Work(Model.load(bundle / MODEL, CPU), paths, deadline)
 
     def publish() -> None:
         masks = work.masks.rle()
@@ -95,7 +94,7 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
         log.warning("left empty, no such file: %s", " ".join(absent))
     submission.check(output, ids, dict.fromkeys(ids, NO_SHAPE) | work.shapes)
     filled = sum(mask != "-1" for mask in work.masks.rle().values())
-    log.info("%s: %s, %d with a mask, in %.0f s", output, counted(len(ids), "row"), filled, clock() - begin)
+    log.info("%s: %s, %d with a mask, in %.0f s", output, counted(len(ids), "row"), filled, clock() - start)
     if work.failed:
         name, error = next(iter(work.failed.items()))
         raise KitError(
@@ -106,28 +105,31 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
 
 @dataclass
 class _Work:
-    """Images on their way through all devices to masks, and what became of each."""
+    """The test images, shared among all devices, and the result of each."""
 
-    trained: Trained
+    model: Model
+    """The whole model on the CPU; each GPU gets a copy."""
     paths: dict[str, Path]
     deadline: float
     shapes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """(H, W) of each image that was read."""
     unread: dict[str, KitError] = field(default_factory=dict)
-    """Why an image could not be read."""
+    """Error of each image that could not be read."""
     failed: dict[str, Exception] = field(default_factory=dict)
-    """Why an image that was read has no answer."""
+    """Error of each image that was read but could not be predicted."""
 
     def __post_init__(self) -> None:
-        self._model = Model(self.trained.recipe, {}, None)  # for what needs no networks: each device loads its own
-        found = thresholds_file.read(self.trained.thresholds)
+        assert self.model.rule is not None, "a model file has a rule"
         # The hidden test set comes as a whole, so that a share of its images can be given masks.
-        self.masks = MaskEncoder(found.rule, found.share)
-        self._models = functools.cache(functools.partial(variants, self.trained))
+        self.masks = MaskEncoder(self.model.rule, self.model.share)
+        self._variants = functools.cache(self._variants_on)
+
+    def _variants_on(self, device: torch.device) -> list[Model]:
+        return variants(self.model if device == CPU else self.model.to(device))
 
     def run(self, devices: Sequence[torch.device], publish: Callable[[], None]) -> None:
-        """Predicts until all is done or time is up; `publish` is called every minute."""
-        most = self._model.batch_size * (MORE if devices[0].type == "cuda" else 1)
+        """Predicts until all images are done or time is up, and calls `publish` every minute."""
+        most = self.model.batch_size * (MORE if devices[0].type == "cuda" else 1)
         ids, lock = list(self.paths), threading.Lock()
         read_ahead = batches(
             len(ids),
@@ -142,79 +144,79 @@ class _Work:
                 indices, images = next(read_ahead, ([], []))
             return ([ids[index] for index in indices], images) if indices else None
 
-        def left() -> float:
+        def remaining() -> float:
             return (len(ids) - len(self.masks) - len(self.unread) - len(self.failed)) / len(devices)
 
         with contextlib.closing(read_ahead), ThreadPoolExecutor(WORKERS) as pool, ThreadPoolExecutor() as workers:
-            begun = [workers.submit(self._serve, rungs(device, most), take, left, pool) for device in devices]
-            while wait(begun, EVERY).not_done:
+            running = [workers.submit(self._serve, rungs(device, most), take, remaining, pool) for device in devices]
+            while wait(running, EVERY).not_done:
                 publish()
-        for worker in begun:
+        for worker in running:
             worker.result()
 
     def _serve(
         self,
         ladder: list["Rung"],
         take: Callable[[], tuple[list[str], list[Image]] | None],
-        left: Callable[[], float],
+        remaining: Callable[[], float],
         pool: ThreadPoolExecutor,
     ) -> None:
-        """Predicts batches on one device, as fast as the images that are left ask for."""
-        pace, begun = Pace(efforts(self.trained)), clock()
+        """Predicts batches on one device, each with as many networks as the time for the remaining images allows."""
+        pace, start = Pace([effort(model) for model in variants(self.model)]), clock()
         pending: list[Future[None]] = []
         while clock() <= self.deadline and (batch := take()) is not None:
             names, images = batch
-            level = pace.choose(left(), self.deadline - clock())
+            level = pace.choose(remaining(), self.deadline - clock())
 
-            def answer(rung: Rung, some: Sequence[Image], level: int = level) -> list[Map]:
-                return list(replace(self._models(rung.device)[level], half=rung.half).inputs(some))
+            def answer(rung: Rung, images: Sequence[Image], level: int = level) -> list[Map]:
+                return list(replace(self._variants(rung.device)[level], half=rung.half).inputs(images))
 
             answers = answer_all(ladder, answer, images)
-            wait(pending)  # no more than one batch's maps wait to be made masks
-            pending = [pool.submit(self._finish, name, found) for name, found in zip(names, answers, strict=True)]
-            pace.add((clock() - begun) / len(images), level)
-            begun = clock()
+            wait(pending)  # the maps of at most one batch wait to become masks
+            pending = [pool.submit(self._finish, name, result) for name, result in zip(names, answers, strict=True)]
+            pace.add((clock() - start) / len(images), level)
+            start = clock()
         wait(pending)
 
     def _read(self, name: str) -> Image:
-        """An image of any size and kind."""
+        """Reads an image of any size and file type, and resizes it for the networks."""
         try:
             pixels = pictures.read_image(self.paths[name]).pixels
             self.shapes[name] = pixels.shape
-            return self._model.resized(pixels)
+            return self.model.resized(pixels)
         except (KitError, MemoryError):
             raise
         except Exception as error:
             raise KitError(f"{self.paths[name]}: cannot be read ({type(error).__name__}: {error})") from error
 
-    def _finish(self, name: str, found: Map | Exception) -> None:
-        """From an image's map to its mask at its own size."""
+    def _finish(self, name: str, result: Map | Exception) -> None:
+        """Turns an image's map into its mask, at the image's own size."""
         try:
-            if isinstance(found, Exception):
-                raise found
-            levels, probability = found
+            if isinstance(result, Exception):
+                raise result
+            levels, probability = result
             self.masks.add(name, maps.upsample(levels, self.shapes[name]), probability)
         except Exception as error:
             self.failed[name] = error
 
 
 class Rung(NamedTuple):
-    """A way to predict some images."""
+    """A way to predict images: device, precision and batch size."""
 
     device: torch.device
-    half: bool
-    """In the recipe's precision; False: in 32 bits."""
     images: int
-    """At once."""
+    """Maximum batch size."""
+    half: bool = True
+    """Whether to compute in the recipe's precision; if false, in 32 bits."""
 
     def __str__(self) -> str:
         return f"{self.images} at once, {'' if self.half else '32 bits, '}{self.device}"
 
 
 def rungs(device: torch.device, most: int) -> list[Rung]:
-    """The ways to predict on a device, from the fastest to the safest: fewer at once, in 32 bits, on the CPU.
+    """Lists the ways to predict on a device, from the fastest to the safest: smaller batches, 32 bits, the CPU.
 
-    An image that fails alone on the CPU is tried there once more: not every fault comes back.
+    On a machine without a GPU, an image that fails alone is tried once more: not every fault is permanent.
 
     >>> [str(rung) for rung in rungs(torch.device("cuda", 0), 4)]
     ['4 at once, cuda:0', '2 at once, cuda:0', '1 at once, cuda:0', '1 at once, 32 bits, cuda:0', '1 at once, cpu']
@@ -222,49 +224,49 @@ def rungs(device: torch.device, most: int) -> list[Rung]:
     sizes = [most]
     while sizes[-1] > 1:
         sizes.append(sizes[-1] // 2)
-    safer = [Rung(device, False, 1)] if device.type == "cuda" else []
-    return [*(Rung(device, True, size) for size in sizes), *safer, Rung(CPU, True, 1)]
+    safer = [Rung(device, 1, half=False)] if device.type == "cuda" else []
+    return [*(Rung(device, size) for size in sizes), *safer, Rung(CPU, 1)]
 
 
 def answer_all(
     ladder: list[Rung], answer: Callable[[Rung, Sequence[Image]], Sequence[Map]], images: Sequence[Image]
 ) -> list[Map | Exception]:
-    """For each image what the first rung gives that copes with it, or the error of the last.
+    """Predicts a batch: returns each image's map by the first rung that works for the image, or the last rung's error.
 
     Args:
-        ladder: The ways to try; a rung for which the memory does not do is taken off it.
-        answer: The answers for some images by a rung, all or none.
-        images: A batch.
+        ladder: The rungs to try, in order; a rung that runs out of memory is removed.
+        answer: Predicts images by a rung, and raises if any of them fails.
+        images: The batch.
     """
-    found: dict[int, Map] = {}
+    answers: dict[int, Map] = {}
     errors: dict[int, Exception] = {}
     for rung, safer in zip(tuple(ladder), [*ladder[1:], None], strict=True):
-        todo = [index for index in range(len(images)) if index not in found]
-        if safer and safer[:2] == rung[:2] and len(todo) <= safer.images < rung.images:
-            continue  # the next one does the same
+        todo = [index for index in range(len(images)) if index not in answers]
+        if safer and (safer.device, safer.half) == (rung.device, rung.half) and len(todo) <= safer.images < rung.images:
+            continue  # the next rung would predict the same batch in the same way
         for start in range(0, len(todo), rung.images):
-            some = todo[start : start + rung.images]
+            part = todo[start : start + rung.images]
             try:
-                found |= zip(some, answer(rung, [images[index] for index in some]), strict=True)
+                answers |= zip(part, answer(rung, [images[index] for index in part]), strict=True)
             except Exception as error:
-                log.warning("%s, %s: %s: %s", counted(len(some), "image"), rung, type(error).__name__, error)
-                errors |= dict.fromkeys(some, error)
+                log.warning("%s, %s: %s: %s", counted(len(part), "image"), rung, type(error).__name__, error)
+                errors |= dict.fromkeys(part, error)
                 if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) and safer:
                     ladder.remove(rung)
                     with contextlib.suppress(RuntimeError):
                         torch.cuda.empty_cache()
                     break
-    return [found[index] if index in found else errors[index] for index in range(len(images))]
+    return [answers[index] if index in answers else errors[index] for index in range(len(images))]
 
 
 class Pace:
-    """How much effort the time that is left allows an image.
+    """Chooses how many forward passes an image gets, so that all images are predicted in time.
 
-    The first batch does not count: it pays for what is loaded and chosen once. Of the others the median of the last
-    ten does, so that neither a slow one nor a slow hour is remembered.
+    The first batch is not timed, since it includes one-off costs. The estimate is the median of the last ten batches,
+    so that neither a slow batch nor a slow spell counts for long.
 
     Args:
-        efforts: Of the levels, falling: how often an image goes through a network.
+        efforts: Forward passes per image at each level, descending.
     """
 
     def __init__(self, efforts: Sequence[int]) -> None:
@@ -273,18 +275,23 @@ class Pace:
         self._level = 0
 
     def add(self, seconds: float, level: int) -> None:
-        """Takes the seconds of an image in a batch."""
+        """Records the seconds per image of a batch."""
         if self._units is None:
             self._units = deque(maxlen=10)
         else:
             self._units.append(seconds / self._efforts[level])
 
     def choose(self, images: float, seconds: float) -> int:
-        """The level for the next batch: the first by which the images that are left are done in time, or the last."""
+        """Returns the level for the next batch: the first at which the remaining images fit into the time, or the last.
+
+        Args:
+            images: Number of images that remain for this device.
+            seconds: Time that remains.
+        """
         if not self._units:
             return 0
         unit, last = statistics.median(self._units), len(self._efforts) - 1
-        fitting = (level for level, effort in enumerate(self._efforts) if unit * effort * images <= seconds)
+        fitting = (level for level, passes in enumerate(self._efforts) if unit * passes * images <= seconds)
         level = next(fitting, last)
         if level != self._level:
             log.warning(
@@ -298,22 +305,15 @@ class Pace:
         return level
 
 
-def efforts(trained: Trained) -> list[int]:
-    """How often an image goes through a network, for each of `variants`."""
-    counts = list(map(len, trained.weights.values()))
-    found = [sum(min(count, folds) for count in counts) for folds in range(max(counts), 0, -1)]
-    return [*(2 * effort for effort in found), found[-1]] if trained.recipe.tta else found
+def effort(model: Model) -> int:
+    """Counts the forward passes per image."""
+    return sum(map(len, model.models.values())) * (2 if model.recipe.tta and model.mirrored else 1)
 
 
-def variants(trained: Trained, device: torch.device) -> list[Model]:
-    """The whole model on a device, and what is left of it with ever fewer folds, and at last without TTA.
-
-    Raises:
-        KitError: a file of the bundle is broken.
-    """
-    whole = Model.load(trained, device)
-    cut = [
-        replace(whole, models={name: models[:folds] for name, models in whole.models.items()})
-        for folds in range(max(map(len, whole.models.values())), 0, -1)
+def variants(model: Model) -> list[Model]:
+    """Lists the whole model, then the model with fewer and fewer folds, and last without TTA; all share networks."""
+    fewer = [
+        replace(model, models={label: networks[:folds] for label, networks in model.models.items()})
+        for folds in range(max(map(len, model.models.values())), 0, -1)
     ]
-    return [*cut, replace(cut[-1], mirrored=False)] if whole.recipe.tta else cut
+    return [*fewer, replace(fewer[-1], mirrored=False)] if model.recipe.tta else fewer

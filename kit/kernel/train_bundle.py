@@ -131,7 +131,16 @@ def build(
     bundle.assemble(kernel, fill, kaggle_image.BROUGHT_TO_TRAIN)
     text = code.script("train", kernel.dataset, files.sha256(kernel.manifest), time_limit)
     text = text.replace("SESSION = 1", f"SESSION = {session}")
-    bundle.write_code(kernel, text, user, True, notebook, competitions, datasets, session > 1)
+    bundle.write_code(
+        kernel,
+        text,
+        user=user,
+        gpu=True,
+        notebook=notebook,
+        competitions=competitions,
+        datasets=datasets,
+        resumes=session > 1,
+    )
     return kernel
 
 

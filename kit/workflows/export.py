@@ -30,9 +30,9 @@ def export(workspace: Workspace, data: Path | str, recipe: Recipe) -> list[Path]
     check_maps(opened)
     made_from = {
         "weights": {label: [sha256(path) for path in paths] for label, paths in trained.weights.items()},
-        "chosen": [sha256(path) for path in (trained.thresholds, *trained.stacks.values()) if path.is_file()],
+        "chosen": [sha256(path) for path in (trained.thresholds, *trained.stacks.values())],
         "recipe": recipe.dump(),
-        "format": model_file.FORMAT,
+        "format": [model_file.FORMAT, *model_file.Content._fields],
     }
     whole = opened.run.model
     store.File(whole, made_from).build(lambda: Model.load(trained, "cpu").save(whole))

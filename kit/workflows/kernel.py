@@ -40,7 +40,8 @@ def build(
     workspace: Workspace,
     run: Run,
     data: Path | str,
-    chosen: Settings,
+    settings: Settings,
+    *,
     gpu: bool,
     time_limit: float | None,
     notebook: bool,
@@ -56,16 +57,20 @@ def build(
     if run.folder.resolve().parent.name != Path(data).resolve().name:
         raise KitError(f"{run.folder}: is not a run on {data}: give its data with --data")
     recipe = run.read_recipe()
-    bundle.check_complete(run)
     run.trained(recipe)
     opened = open_run(workspace, data, recipe, run)
     check_maps(opened)
     competition = opened.competition
     for extra in lineage.extra_data(run):
         log.info("trained on %s and on the extra data %s", competition.name, extra)
-    name, user = chosen.competition or metadata.COMPETITION, chosen.user or metadata.ACCOUNT
-    limit = bundle.TIME_LIMIT if time_limit is None else time_limit
-    return bundle.build(run, name, user, gpu, limit, notebook)
+    return bundle.build(
+        run,
+        competition=settings.competition or metadata.COMPETITION,
+        user=settings.user or metadata.ACCOUNT,
+        gpu=gpu,
+        time_limit=bundle.TIME_LIMIT if time_limit is None else time_limit,
+        notebook=notebook,
+    )
 
 
 def check(workspace: Workspace, run: Run, data: Path | str, images: Path | str | None, say: Say) -> None:
@@ -81,12 +86,13 @@ def check(workspace: Workspace, run: Run, data: Path | str, images: Path | str |
     competition = workspace.open_data(data)
     paths = image_files.find(images, pictures_too=False) if images else competition.test
     order = tuple(paths) if images else competition.sample_ids
-    some = max(part.stages[-1].batch_size for part in run.read_recipe().parts())
+    recipe = run.read_recipe()
+    some = max(part.stages[-1].batch_size for part in recipe.parts())
 
     def predict(paths: dict[str, Path], ids: Sequence[str]) -> dict[str, str]:
         with tempfile.TemporaryDirectory(prefix="kit-reference-") as folder:
-            trained, target, shapes = bundle.read_bundle(kernel.bundle), Run(Path(folder)), pictures.shapes_of(paths)
-            predict_files(trained, paths, ids, target, shapes, skip_bad=True, whole=True)
+            target, shapes = Run(Path(folder)), pictures.shapes_of(paths)
+            predict_files(run.trained(recipe), paths, ids, target, shapes, skip_bad=True, whole=True)
             return submission.read(target.submission)
 
     rehearsal.rehearse(kernel, paths, order, predict, some, environment.image(say), say)

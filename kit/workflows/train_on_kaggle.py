@@ -111,7 +111,7 @@ def _work(workspace: Workspace, order: Order) -> Work:
             )
         return Work(run, recipe, competition, fold_file, starts, extra)
     check_maps(open_run(workspace, order.data, recipe))
-    bundle.check_complete(run)
+    run.trained(recipe)
     thresholds.put_recipes_rule_in_use(run, recipe)
     if not competition.test:
         raise KitError(f"{competition.folder}: has no test images: nothing can be predicted")

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import kit
+from kit.core import files
 from kit.core.errors import KitError
 from kit.inference import model_file
 
@@ -20,7 +21,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
 def saved(tmp_path_factory):
     """A gated ensemble of two sizes: its model, and its model file."""
     folder = tmp_path_factory.mktemp("model")
-    model = kit.load(folder / small_run.write(folder, small_run.ENSEMBLE).folder)
+    run = folder / small_run.write(folder, small_run.ENSEMBLE).folder
+    files.write_json(run / "thresholds.json", files.read_json(run / "thresholds.json") | {"share": 0.25})
+    model = kit.load(run)
     model.save(folder / "model.safetensors")
     return model, folder / "model.safetensors"
 
@@ -30,6 +33,7 @@ def test_a_file_predicts_what_its_run_predicts(saved):
     again = kit.load(path)
     assert again.recipe == model.recipe
     assert again.rule == model.rule
+    assert again.share == model.share == 0.25
     assert repr(again) == repr(model)
     for one, two in zip(model.predict(IMAGES), again.predict(IMAGES), strict=True):
         assert np.array_equal(one.probability, two.probability)
@@ -37,6 +41,16 @@ def test_a_file_predicts_what_its_run_predicts(saved):
     inputs = [model.resized(image) for image in IMAGES]
     for one, two in zip(model.answers(inputs), again.answers(inputs), strict=True):  # the stack without TTA, too
         assert one[0].image_probability == two[0].image_probability
+
+
+def test_a_file_without_a_share_opens(saved, tmp_path):
+    """Files of earlier versions have none."""
+    with safe_open(saved[1], "pt") as opened:
+        header = json.loads(opened.metadata()[model_file.KEY])
+    del header["share"]
+    save_file(load_file(saved[1]), tmp_path / "old.safetensors", {model_file.KEY: json.dumps(header)})
+    old = kit.load(tmp_path / "old.safetensors")
+    assert (old.share, old.rule, old.stacks) == (None, saved[0].rule, saved[0].stacks)
 
 
 def test_the_header_is_readable_without_the_kit(saved):

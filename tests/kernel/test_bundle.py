@@ -8,12 +8,14 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import segmentation_models_pytorch
 import small_run
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import kit
 from kit.core import files
 from kit.core.errors import KitError
 from kit.kernel import bundle, kaggle_image, wheels
@@ -26,11 +28,8 @@ def test_a_bundle_is_flat_and_its_manifest_tells_every_file(kernel):
     kinds = sorted(re.sub(r"-0[0-9a-f]{12}-", "-TAG-", name) for name in paths)
     assert kinds == [
         "kit-0.1.0-TAG-py3-none-any.whl",
-        "recipe.yaml",
+        "model.safetensors",
         "segmentation_models_pytorch-0.6.0-py3-none-any.whl",
-        "small.fold0.safetensors",
-        "small.fold1.safetensors",
-        "thresholds.json",
     ]
 
 
@@ -58,16 +57,23 @@ def test_the_same_run_gives_the_same_bundle_and_another_one_other_names(kernel, 
     assert len(names - set(files.read_json(kernel.manifest)["files"])) == 1
 
 
+def test_a_bundle_opens_as_a_model(kernel, images):
+    model, run = kit.load(kernel.bundle / bundle.MODEL), kit.load("runs/tiny/small")
+    assert repr(model) == repr(run)
+    pairs = zip(model.predict(list(images.values())), run.predict(list(images.values())), strict=True)
+    assert all(np.array_equal(one.probability, two.probability) and one.rle == two.rle for one, two in pairs)
+
+
 def test_a_bundle_of_an_earlier_version_is_built_again(kernel):
     files.write_json(kernel.manifest, files.read_json(kernel.manifest) | {"half": True})
     with pytest.raises(KitError, match=r"manifest\.json: half: .*: run `make kernel` again"):
-        bundle.read_bundle(kernel.bundle)
+        bundle.check_current(small_run.Run(Path("runs/tiny/small")), kernel)
 
 
 def test_a_run_without_thresholds_is_refused(here):
     run = small_run.Run(Path("runs/tiny/small"))
     run.thresholds.unlink()
-    with pytest.raises(KitError, match="choose the thresholds first"):
+    with pytest.raises(KitError, match="is not trained to its thresholds: run `make train` first"):
         bundle.build(run)
 
 

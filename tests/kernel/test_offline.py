@@ -1,8 +1,8 @@
 """The script that runs on Kaggle: whatever is there, a submission comes of it."""
 
-import dataclasses
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,17 +121,18 @@ def test_a_slow_spell_takes_nothing_away_for_good(caplog):
 @pytest.mark.parametrize("tta", [True, False])
 def test_a_variant_costs_what_is_said_of_it(here, tta):
     run = small_run.write(here, small_run.ENSEMBLE)
-    trained = dataclasses.replace(
-        run.trained(run.read_recipe()), recipe=run.read_recipe().model_copy(update={"tta": tta})
-    )
+    whole = Model.load(run)
+    whole = replace(whole, recipe=whole.recipe.model_copy(update={"tta": tta}))
     image, passes = {size: np.zeros((size, size), np.uint8) for size in (32, 64)}, []
-    variants = offline.variants(trained, offline.CPU)
-    for network in {network for networks in variants[0].models.values() for network in networks}:
+    for network in {network for networks in whole.models.values() for network in networks}:
         network.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
-    for effort, lighter in zip(offline.efforts(trained), variants, strict=True):
+    efforts = []
+    for lighter in offline.variants(whole):
         passes.clear()
         list(lighter.inputs([image]))
-        assert effort == sum(passes)
+        efforts.append(offline.effort(lighter))
+        assert efforts[-1] == sum(passes)
+    assert efforts == ([16, 8, 4] if tta else [8, 4])
 
 
 def test_without_the_mirror_images_the_answer_is_that_without_tta(here):
@@ -272,11 +273,11 @@ def test_two_devices_share_the_work(kernel, mount, whole, monkeypatch):
     used = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "T4")
-    load = Model.load
-    monkeypatch.setattr(Model, "load", lambda trained, device: used.append(str(device)) or load(trained, offline.CPU))
+    monkeypatch.setattr(Model, "to", lambda model, device: used.append(str(device)) or model)
     monkeypatch.setattr(offline, "MORE", 1)
     assert run_offline(kernel, mount) == whole
     assert set(used) <= {"cuda:0", "cuda:1"}
+    assert len(used) == len(set(used))
 
 
 # Where the images are, and of what kind
@@ -395,15 +396,26 @@ def test_an_ensembles_kernel_predicts_what_the_kit_does(here, images):
     gate = float(np.median([presence for _, presence in inputs]))
     files.write_json(run.thresholds, files.read_json(run.thresholds) | {"gate": gate + 1e-3})
     kernel = bundle.build(run, competition="siim")
-    names = {path.name for path in kernel.bundle.glob("*.safetensors")}
-    assert names == {f"{name}.fold{fold}.safetensors" for name in ("a", "b", "first", "second") for fold in (0, 1)}
     rehearsal.lay_out(here / "mount", kernel, "siim", list(images), images, LAYOUTS[0])
     rows = run_offline(kernel, here / "mount" / "siim")
     assert sum(text == "-1" for text in rows.values()) == 3
-    target = small_run.Run(here / "reference")
-    trained = bundle.read_bundle(kernel.bundle)
+    assert rows == predicted(run, images, here / "reference")
+
+
+def predicted(run, images, folder):
+    """What `kit predict` writes for the images."""
+    target = small_run.Run(folder)
+    trained = run.trained(run.read_recipe())
     predict_files(trained, images, tuple(images), target, small_run.SHAPE, skip_bad=True, whole=True)
-    assert rows == submission.read(target.submission)
+    return submission.read(target.submission)
+
+
+def test_a_kernel_gives_masks_to_the_share_of_the_test_set_that_the_thresholds_say(here, mount, images):
+    run = small_run.Run(Path("runs/tiny/small"))
+    files.write_json(run.thresholds, files.read_json(run.thresholds) | {"removal": 2**20, "share": 0.4})
+    rows = run_offline(bundle.build(run, competition="siim"), mount)
+    assert sum(text != "-1" for text in rows.values()) == 2
+    assert rows == predicted(run, images, here / "reference")
 
 
 def test_a_mount_without_the_images_is_told(kernel, tmp_path):

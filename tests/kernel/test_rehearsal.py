@@ -82,7 +82,7 @@ def test_a_wheel_that_was_never_bundled_fails(kernel, images, tmp_path):
 
 
 def test_a_changed_file_fails(kernel, images, tmp_path):
-    name = "small.fold1.safetensors"
+    name = "model.safetensors"
     content = bytearray((kernel.bundle / name).read_bytes())
     content[-1] ^= 1
     (kernel.bundle / name).write_bytes(content)
@@ -127,7 +127,7 @@ def test_a_path_of_this_machine_fails(isolated, kernel, images, here, tmp_path_f
         play(kernel, images, tmp_path_factory.mktemp("sandbox"))
 
 
-@pytest.mark.parametrize(("victim", "hidden"), [("thresholds.json", False), ("*.dcm", True)])
+@pytest.mark.parametrize(("victim", "hidden"), [("model.safetensors", False), ("*.dcm", True)])
 def test_a_kernel_that_writes_into_its_inputs_fails_and_changes_nothing(
     isolated, kernel, images, here, tmp_path, victim, hidden
 ):

@@ -452,7 +452,7 @@ def test_a_run_that_is_not_finished_predicts_nothing_and_what_to_do_is_said(kern
     lineage.begin(run, wanted, lineage.inputs_of(cache.image_keys(data), "folds/tiny.csv"))
     assert told().endswith("there are no out-of-fold maps of every fold yet: run `make train` first")
     monkeypatch.setattr(train_on_kaggle, "check_maps", lambda opened: None)
-    assert told() == "runs/tiny/small/thresholds.json: is missing: choose the thresholds first, with `make train`"
+    assert told() == "runs/tiny/small: no fold is trained to the end of stage1: run `make train` first"
 
 
 @pytest.fixture(scope="module")

@@ -103,9 +103,11 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
     ).read_bytes()
     resume(folder / "last.ckpt").save()
     nan = float("nan")
-    about = metadata.make("kit-a", "kit-a.py", "ada", False, ["ada/kit-a-files"], ["siim"]).model_dump()
+    about = metadata.make(
+        "kit-a", "kit-a.py", "ada", gpu=False, datasets=["ada/kit-a-files"], competitions=["siim"]
+    ).model_dump()
     session_left = {"run": "siim/exp5", "number": 1, "state": "cut", "files": {}}
-    content = {"kernel": "kit-a", "run": "a/b", "weights": {"a": ["a.fold0"]}, "files": {}, "made_from": {}}
+    content = {"kernel": "kit-a", "run": "a/b", "files": {}, "made_from": {}}
     made = {"labels": "0" * 64, "folds": 5, "holdout": None, "seed": 0}
     built = {"time": "2026-11-24T12:00:00Z", "event": "built", "sha256": "0" * 64, "file": "a.csv"}
     return {
@@ -271,8 +273,9 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
         ),
         "manifest.json": (
             json.dumps(content).encode(),
-            lambda path: bundle.read_manifest(path.parent, bundle.Predictors),
-            documents({"weights": []}, {"shape": [64, 64]}, {"files": {"a": "b"}}, **content) | {"a list": b"[]"},
+            lambda path: bundle.read_manifest(path.parent, bundle.ModelManifest),
+            documents({"made_from": []}, {"weights": {}}, {"shape": [64, 64]}, {"files": {"a": "b"}}, **content)
+            | {"a list": b"[]"},
         ),
         "session.json": (
             json.dumps(session_left).encode(),

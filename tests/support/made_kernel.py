@@ -16,12 +16,17 @@ def write(content: str = "trained") -> bundle.Kernel:
     files.write_text(kernel.bundle / "fold0.safetensors", f"{content:20}" * 1000)
     files.write_text(kernel.bundle / f"kit-0.1.0-0{content}-py3-none-any.whl", "wheel")
     listed = {path.name: files.sha256(path) for path in kernel.bundle.iterdir()}
-    manifest = bundle.Predictors(kernel=kernel.slug, run="lungs/exp5", weights={}, files=listed, made_from={})
+    manifest = bundle.ModelManifest(kernel=kernel.slug, run="lungs/exp5", files=listed, made_from={})
     files.write_json(kernel.manifest, manifest.model_dump(mode="json"))
     blanks = {"slug-of-the-competition": "siim"}
     text = code.script("predict", kernel.dataset, files.sha256(kernel.manifest), 60.0, **blanks)
-    bundle.write_code(kernel, text, "ada", False, False, ["siim"])
+    write_code(kernel, text)
     return kernel
+
+
+def write_code(kernel: bundle.Kernel, text: str, *, gpu: bool = False, notebook: bool = False) -> None:
+    """Writes code and metadata of a kernel of ada's for the competition siim."""
+    bundle.write_code(kernel, text, user="ada", gpu=gpu, notebook=notebook, competitions=["siim"])
 
 
 def main() -> None:

@@ -122,7 +122,8 @@ def made(number: int, content: str = "recipe") -> bundle.Kernel:
     files.write_json(kernel.manifest, manifest.model_dump(mode="json"))
     text = code.script("train", kernel.dataset, files.sha256(kernel.manifest), 60.0)
     text = text.replace("SESSION = 1", f"SESSION = {number}")
-    bundle.write_code(kernel, text, "ada", True, False, [], ["ada/lungs"], number > 1)
+    inputs = {"competitions": [], "datasets": ["ada/lungs"]}
+    bundle.write_code(kernel, text, user="ada", gpu=True, notebook=False, resumes=number > 1, **inputs)
     return kernel
 
 

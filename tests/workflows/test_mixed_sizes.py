@@ -74,7 +74,8 @@ def test_from_folds_to_a_score_every_mask_has_the_size_of_its_image(brought, mon
     for name, text in submission.read(path).items():
         rle.decode(text, data.sizes[name], name)
     monkeypatch.chdir(brought)
-    built = kernel.build(workspace, workspace.run(data, recipe), folder, Settings(), False, 60.0, False)
+    run = workspace.run(data, recipe)
+    built = kernel.build(workspace, run, folder, Settings(), gpu=False, time_limit=60.0, notebook=False)
     submission.write(brought / "kernel.csv", [(name, "-1") for name in data.sample_ids])
     offline.run(built.bundle, folder, brought / "kernel.csv", time.monotonic() + 1000)
     assert submission.read(brought / "kernel.csv") == submission.read(path)

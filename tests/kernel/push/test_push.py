@@ -65,14 +65,14 @@ def test_metadata_that_was_changed_is_a_new_version(site, go, kernel, change):
 
 
 def test_a_gpu_is_asked_for_by_its_machine(site, go, kernel):
-    bundle.write_code(kernel, kernel.script.read_text(), "ada", True, False, ["siim"])
+    made_kernel.write_code(kernel, kernel.script.read_text(), gpu=True)
     go()
     (saved,) = site.kernels[KERNEL]
     assert (saved["machineShape"], saved["dockerImagePinningType"]) == ("NvidiaTeslaT4", "original")
 
 
 def test_a_notebook_is_pushed_as_one_and_found_again(site, go, kernel):
-    bundle.write_code(kernel, kernel.script.read_text(), "ada", False, True, ["siim"])
+    made_kernel.write_code(kernel, kernel.script.read_text(), notebook=True)
     site.faults = [Fault("SaveKernel", "lost")]
     go()
     (saved,) = site.kernels[f"{KERNEL}-nb"]
@@ -83,7 +83,7 @@ def test_a_notebook_is_pushed_as_one_and_found_again(site, go, kernel):
 
 def test_a_notebook_after_a_script_is_another_kernel_on_the_same_files(site, go, kernel):
     go()
-    bundle.write_code(kernel, kernel.script.read_text(), "ada", False, True, ["siim"])
+    made_kernel.write_code(kernel, kernel.script.read_text(), notebook=True)
     go()
     assert {name: len(versions) for name, versions in site.kernels.items()} == {KERNEL: 1, f"{KERNEL}-nb": 1}
     assert len(site.datasets[DATASET]) == 1
