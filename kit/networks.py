@@ -68,7 +68,7 @@ class Segmenter(nn.Module):
         head = self.net.classification_head
         return masks, head(features[-1])[:, 0] if head is not None else None
 
-    def train(self, mode: bool = True) -> "Segmenter":
+    def train(self, mode: bool = True) -> "Segmenter":  # noqa: FBT001, FBT002  as torch calls it
         """As in torch, but a frozen encoder also keeps its batch-norm statistics."""
         super().train(mode)
         if self.encoder_frozen:
