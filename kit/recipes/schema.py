@@ -130,7 +130,7 @@ class Optimizer(Section):
     @model_validator(mode="after")
     def _only_sgd_has_momentum(self) -> "Optimizer":
         if self.momentum and self.name != "sgd":
-            raise ValueError(f"momentum belongs to sgd, and {self.name} has its own: leave it out")
+            raise ValueError(f"momentum is only for sgd; {self.name} has its own: leave it out")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs momentum")
         return self
@@ -278,7 +278,7 @@ class Recipe(Section):
     def _names_differ(cls, value: tuple[Stage, ...]) -> tuple[Stage, ...]:
         names = [stage.name for stage in value if stage.name is not None]
         if duplicates := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"two of them are called {min(duplicates)}")
+            raise ValueError(f"two stages are called {min(duplicates)}")
         return value
 
     @field_validator("members")
@@ -300,7 +300,7 @@ class Recipe(Section):
         if self.start_data is not None and self.start is None:
             raise ValueError("start_data needs start: name the run that it starts from")
         if self.start == self.name and self.start_data is None:
-            raise ValueError("start is the recipe itself: name another")
+            raise ValueError("start is the recipe itself: name another recipe")
         if self.network.architecture == "PAN" and any(stage.size < 128 for stage in self.stages):
             raise ValueError("network.architecture=PAN needs stages of a size of 128 or more")
         if self.role == "classify" and not self.network.image_head:

@@ -43,7 +43,7 @@ class OneOf(Section):
     def _is_one(self) -> "OneOf":
         chosen = [key for key, settings in self if settings is not None]
         if len(chosen) != 1:
-            problem = f"not {' and '.join(chosen)}: replace the whole of it" if chosen else "and none is given"
+            problem = f"not {' and '.join(chosen)}: replace the whole value" if chosen else "and none is given"
             raise ValueError(f"takes one of {', '.join(type(self).model_fields)}, {problem}")
         return self
 

@@ -19,8 +19,8 @@ class Cosine(Section):
     to: Weight = 0.0
     """The lowest rate."""
     periods: tuple[Epochs, ...] = ()
-    """Number of epochs of each fall; the last number repeats: `[5, 10, 20]` grows, `[5]` stays. Without
-    periods: one fall over the whole stage."""
+    """Number of epochs of each fall; the last number repeats: `[5, 10, 20]` grows, `[5]` stays. Without periods:
+    one fall over the whole stage."""
     restarts: bool = True
     """Whether each fall starts at the full rate; if false, the rate rises back over as many epochs as it fell."""
     then: tuple[Positive, ...] = ()
@@ -94,7 +94,7 @@ class Swa(Section):
     @model_validator(mode="after")
     def _names_epochs_once(self) -> "Swa":
         if (self.last is None) == (self.epochs is None):
-            raise ValueError("takes one of last, how many epochs, and epochs, which")
+            raise ValueError("takes either last, the number of epochs, or epochs, a list of them")
         return self
 
     @property
@@ -188,7 +188,7 @@ class Stage(Section):
             shares = parsed if isinstance(parsed, tuple) else (parsed,)
             if parsed is None or all(0 < share <= 1 for share in shares):
                 return parsed
-        raise ValueError("is a share above 0 and at most 1, or two of them")
+        raise ValueError("must be a share above 0 and at most 1, or two such shares")
 
     @model_validator(mode="after")
     def _epochs_suffice(self) -> "Stage":
@@ -213,9 +213,7 @@ class Stage(Section):
         if self.keep.swa and self.early_stopping:
             raise ValueError("early_stopping may end the stage before the epochs of keep.swa: use keep.best with it")
         if self.validate_every > 1 and (self.keep.best or self.early_stopping or self.schedule.plateau):
-            raise ValueError(
-                "validate_every is 1 with keep.best, early_stopping or a plateau: they go by every epoch's validation"
-            )
+            raise ValueError("validate_every must be 1 with keep.best, early_stopping or schedule.plateau")
         return self
 
     def validates(self, epoch: int) -> bool:
