@@ -44,15 +44,13 @@ def make_folds(
         raise KitError(f"--folds {count} --holdout {holdout}: give one of them")
     workspace.draw_demo(data)
     competition = workspace.open_data(data, allow_missing=allow_missing)
-    splits = competition.folder / folds.SPLITS
-    if is_file_or_raise(splits) and not (count is None and holdout is None):
+    splits, by_recipe = competition.folder / folds.SPLITS, count is None and holdout is None
+    if is_file_or_raise(splits) and not by_recipe:
         raise KitError(f"{splits}: says how to split: leave --folds and --holdout out, or remove it")
     first = workspace.folds / f"{competition.name}.csv"
-    no_options = count is None and holdout is None and seed is None and out is None
-    if no_options and first.is_file() and folds.is_user_supplied(first):
+    if by_recipe and seed is None and out is None and first.is_file() and folds.is_user_supplied(first):
         return first, folds.read(first, competition), False
-    if count is None and holdout is None:
-        holdout = recipe.folds.holdout
+    holdout = recipe.folds.holdout if by_recipe else holdout
     split = Split(count or recipe.folds.count, holdout, recipe.folds.seed if seed is None else seed, hash_patients)
     path = Path(out) if out else folds.file_of(workspace.folds, competition.name, split)
     inputs = folds.provenance(competition, split)

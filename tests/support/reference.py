@@ -1,8 +1,8 @@
-"""What is generated of docs/: reference/verbs.md, reference/recipe-keys.md and notebooks/kaggle-train.ipynb.
+"""Generates docs/reference/verbs.md, docs/reference/recipe-keys.md and docs/notebooks/kaggle-train.ipynb.
 
     python tests/support/reference.py
 
-writes them; a test holds them against the command line, the schema and the kernel's code of today.
+writes them; a test compares them with the current command line, schema and kernel code.
 """
 
 import ast
@@ -19,14 +19,14 @@ from typer.core import TyperGroup, TyperOption
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
 
-from kit.cli import app  # noqa: E402  a script finds the kit beside it
+from kit.cli import app  # noqa: E402  a script needs the path of the kit first
 from kit.kernel import code, train_bundle  # noqa: E402
 from kit.recipes import magnitudes, scale, schema, stage  # noqa: E402
 from kit.recipes.section import OneOf  # noqa: E402
 
 DOCS = ROOT / "docs"
 GUIDES = {"extra": "more-data.md"}
-"""Pages of docs/how-to that say more of a section."""
+"""How-to guides for sections."""
 
 
 def verbs() -> str:
@@ -42,11 +42,11 @@ def verbs() -> str:
 
 
 def _commands(group: TyperGroup, before: str = "kit") -> list:
-    found = []
+    commands = []
     for name, command in group.commands.items():
         nested = isinstance(command, TyperGroup)
-        found += _commands(command, f"{before} {name}") if nested else [(f"{before} {name}", command)]
-    return found
+        commands += _commands(command, f"{before} {name}") if nested else [(f"{before} {name}", command)]
+    return commands
 
 
 def _verb(name: str, command: typer.core.TyperCommand) -> str:
@@ -60,9 +60,9 @@ def _verb(name: str, command: typer.core.TyperCommand) -> str:
             if option
             else f"`{parameter.metavar or parameter.name.upper()}`"
         )
-        given = parameter.default
-        unsaid = given is None or given is False or given in ("", []) or callable(given)
-        default = "" if unsaid else f"`{given}`"
+        value = parameter.default
+        is_empty = value is None or value is False or value in ("", []) or callable(value)
+        default = "" if is_empty else f"`{value}`"
         lines.append(f"| {names} | {(parameter.help or '').replace('|', chr(92) + '|')} | {default} |\n")
     table = "\n| option | | default |\n|---|---|---|\n" + "".join(lines) if lines else ""
     _, *examples = command.epilog.split("\n\n")
@@ -101,15 +101,15 @@ def recipe_keys() -> str:
 
 
 def _choices_of(key: str, model: type[OneOf]) -> list[tuple[str, str, type[BaseModel]]]:
-    """The sections of what there is to choose from, but for what has no settings."""
+    """The sections of the options that have settings."""
     kinds = [(name, get_args(field.annotation)[0]) for name, field in model.model_fields.items()]
     return [(f"stages: {key}: {name}", f"stages.0.{key}.{name}.", kind) for name, kind in kinds if kind.model_fields]
 
 
 def _section(title: str, before: str, model: type[BaseModel]) -> str:
-    told, rows = _docstrings(model), []
+    descriptions, rows = _docstrings(model), []
     if issubclass(model, OneOf):
-        told |= {
+        descriptions |= {
             name: inspect.cleandoc(get_args(field.annotation)[0].__doc__ or "").partition("\n\n")[0].replace("\n", " ")
             for name, field in model.model_fields.items()
         }
@@ -125,22 +125,22 @@ def _section(title: str, before: str, model: type[BaseModel]) -> str:
             default = "(its section below)"
         else:
             default = f"`{_plain(value)}`" if value != "" else ""
-        said = " ".join(filter(None, (_choices(field.annotation), told.get(name, ""))))
-        rows.append(f"| `{before}{name}` | {default} | {said.replace('|', chr(92) + '|')} |\n")
+        meaning = " ".join(filter(None, (_choices(field.annotation), descriptions.get(name, ""))))
+        rows.append(f"| `{before}{name}` | {default} | {meaning.replace('|', chr(92) + '|')} |\n")
     about = inspect.cleandoc(model.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
     about += f" See [{GUIDES[title]}](../how-to/{GUIDES[title]})." if title in GUIDES else ""
     return f"\n## {title}\n\n{about}\n\n| key | default | |\n|---|---|---|\n" + "".join(rows)
 
 
 def _choices(kind: Any) -> str:
-    """The values that a key can have, where its type lists them; empty where it does not.
+    """The values that a key can have, if its type lists them, otherwise an empty string.
 
     >>> _choices(Literal[8, 16] | None), _choices(tuple[Literal["flip", "light"], ...]), _choices(int | None)
     ('One of `8`, `16`, `null`.', 'Any of `flip`, `light`.', '')
     """
     several = get_origin(kind) is tuple
     types = get_args(kind) if several or get_origin(kind) in (Union, UnionType) else (kind,)
-    literals = [value for one in types if get_origin(one) is Literal for value in get_args(one)]
+    literals = [value for option in types if get_origin(option) is Literal for value in get_args(option)]
     if not literals:
         return ""
     listed = ", ".join(f"`{_plain(value)}`" for value in (*literals, *([None] if type(None) in types else [])))
@@ -148,26 +148,26 @@ def _choices(kind: Any) -> str:
 
 
 def _plain(value: object) -> str:
-    """A default as YAML would have it."""
+    """A default in YAML."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(list(value)).replace("'", "") if isinstance(value, tuple) else str(value)
 
 
 def _docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """The string below each field, as a line."""
+    """The docstring of each field, as one line."""
     [definition] = ast.parse(inspect.getsource(model)).body
-    found, name = {}, ""
+    docstrings, name = {}, ""
     for node in definition.body:
         if isinstance(node, ast.AnnAssign):
             name = node.target.id
         elif name and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            found[name], name = " ".join(str(node.value.value).split()), ""
-    return found
+            docstrings[name], name = " ".join(str(node.value.value).split()), ""
+    return docstrings
 
 
 def notebook() -> str:
-    """The one that trains, as `kit kernel build --train --notebook` writes it, but for any build in place of one."""
+    """The training notebook, as by `kit kernel build --train --notebook`, but for any build."""
     text = code.script("train", "kit-NAME-RECIPE-train-files", "", train_bundle.TIME_LIMIT)
     return code.notebook(text, "Train on Kaggle or Colab")
 
