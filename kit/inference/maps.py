@@ -164,7 +164,7 @@ def upsample(levels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def write_mean(
-    sources: Sequence[Path], target: Path, team: Team = ALONE, weights: Sequence[float] | None = None
+    sources: Sequence[Path], target: Path | str, team: Team = ALONE, weights: Sequence[float] | None = None
 ) -> bool:
     """Makes the missing mean maps of an ensemble, at the size of its largest maps; returns whether any was missing.
 
@@ -182,7 +182,7 @@ def write_mean(
     shape = max(member.array.shape[1:] for member in members)
     keys = mean_keys([read_keys(source) for source in sources], weights)
     skipped = np.any([unreadable_rows(source) for source in sources], axis=0)  # (N,)
-    array = store.Array(target, members[0].ids, keys, shape)
+    array = store.Array(Path(target), members[0].ids, keys, shape)
 
     def make(rows: Sequence[int]) -> store.Made:
         for index in rows:
