@@ -52,7 +52,7 @@ def _train(study: str, data: Path, overrides: list[str]) -> None:
 
 @verb(app, "experiments", ["python -m reproduce experiments --data ../siim"])
 def train_experiments(*, data: Data = DEMO, overrides: Overrides) -> None:
-    """Train and predict `exp1` to `exp5`; what is done is passed over, what was interrupted goes on."""
+    """Train and predict `exp1` to `exp5`; finished runs are skipped, interrupted ones resume."""
     _train("experiments", data, overrides)
 
 
@@ -64,7 +64,7 @@ def train_study(*, data: Data = DEMO, overrides: Overrides) -> None:
 
 @verb(app, "claims", ["python -m reproduce claims"])
 def train_claims(*, data: Data = DEMO, overrides: Overrides) -> None:
-    """Train and predict what the paper's claims are held against: five kinds of training with three seeds each."""
+    """Train and predict the runs that test the paper's claims: five kinds of training with three seeds each."""
     _train("claims", data, overrides)
 
 
@@ -76,7 +76,7 @@ def train_learning_curve(
     overrides: Overrides,
     jobs: Annotated[int, typer.Option(min=1, help="Train up to this many folds at a time.")] = 1,
 ) -> None:
-    """Train a recipe on 25, 50 and 100 % of the images with three seeds each, and print what more images bring."""
+    """Train a recipe on 25, 50 and 100 % of the images with three seeds each, and print the out-of-fold scores."""
     from reproduce import curve
 
     measured = curve.train_curve(Workspace(), data, recipe_for(data, recipe), overrides, jobs)

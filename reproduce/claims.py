@@ -1,4 +1,4 @@
-"""Whether the paper's claims hold on runs of one's own: differences of Dice with intervals, and races to a score."""
+"""Tests of the paper's claims on a data set's own runs: differences of Dice with intervals, and races to a score."""
 
 import re
 from collections.abc import Sequence
@@ -11,28 +11,20 @@ from scipy import stats
 from kit.report import summary
 from kit.thresholds.cross_validation import interval
 from reproduce import paper
-from reproduce.scores import RunScores
+from reproduce.scores import RunScores, Variant
 from reproduce.studies import DEEPER, HALF, LOW, ONE, TWO
 
 EXPERIMENTS = tuple(paper.TABLE_6)
 
 
-class Variant(NamedTuple):
-    """A run and how its maps become masks."""
-
-    name: str
-    tta: bool = True
-    reading: str = "image"
-
-
 def pairs(scored: RunScores) -> dict[str, list[tuple[Variant, Variant]]]:
-    """What is compared with what, by the claim (paper section 6)."""
+    """Lists the pairs to compare for each claim (paper section 6), the one that should be better first."""
     study = scored.studies()
 
     def against(groups: tuple[str, ...], others: tuple[str, ...]) -> list[tuple[Variant, Variant]]:
-        one, other = study.get(groups, ""), study.get(others, "")
+        first, second = study.get(groups, ""), study.get(others, "")
         return [
-            (Variant(one, tta, reading), Variant(other, tta, reading))
+            (Variant(first, tta, reading), Variant(second, tta, reading))
             for tta in (False, True)
             for reading in ("none", "image")
         ]
@@ -63,28 +55,28 @@ def pairs(scored: RunScores) -> dict[str, list[tuple[Variant, Variant]]]:
     }
 
 
-def seeds(scored: RunScores, one: str, other: str) -> list[tuple[Variant, Variant]]:
-    """Two of the trainings of `make claims` against each other, a pair a seed."""
-    found = [re.fullmatch(rf"claims-{one}-(\d+)", name) for name in scored.recipes()]
-    return [(Variant(match[0]), Variant(f"claims-{other}-{match[1]}")) for match in found if match]
+def seeds(scored: RunScores, first: str, second: str) -> list[tuple[Variant, Variant]]:
+    """Pairs the runs of two arms of `make claims`, one pair per seed."""
+    matches = [re.fullmatch(rf"claims-{first}-(\d+)", name) for name in scored.recipes()]
+    return [(Variant(match[0]), Variant(f"claims-{second}-{match[1]}")) for match in matches if match]
 
 
 class Difference(NamedTuple):
-    """A difference of Dice: with the claimed thing less without it."""
+    """The gain in Dice by what a claim is about."""
 
     pairs: int
-    """How many were compared; an image's difference is their mean."""
+    """Number of pairs that were compared; the difference of an image is the mean over the pairs."""
     mean: float
     low: float
     high: float
-    """Bounds of the 95 % bootstrap interval, patients drawn with all their images."""
+    """Bounds of the 95 % bootstrap interval over patients."""
     least: float
     most: float
-    """The means of the single pairs lie between these two."""
+    """Smallest and largest mean of a single pair."""
 
     @property
     def verdict(self) -> str:
-        """What the interval says of the claim where no pair says the contrary, which would be luck with a seed."""
+        """Whether the claim holds by the interval; undecided if a single pair contradicts it, by luck with a seed."""
         if self.low > 0 and self.least > 0:
             return "holds"
         return "does not hold" if self.high < 0 and self.most < 0 else "not decided"
@@ -94,41 +86,41 @@ class Difference(NamedTuple):
         return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]{each}"
 
 
-def difference(scored: RunScores, pairs: list[tuple[Variant, Variant]], test: bool) -> Difference | None:
-    """The mean difference over the images and the pairs that exist; None where no pair does.
+def difference(scored: RunScores, pairs: list[tuple[Variant, Variant]], *, test: bool) -> Difference | None:
+    """Computes the mean difference over images and existing pairs; None if no pair exists.
 
     Args:
         scored: The runs of a data set.
-        pairs: With the claimed thing, and without.
-        test: On the test images, each a patient of its own, instead of the validation images.
+        pairs: Pairs of a run that has what the claim is about and a run that lacks it.
+        test: Compare test images, each of which counts as a patient, instead of validation images.
     """
-    found = [(scored.dice(*one, test=test), scored.dice(*other, test=test)) for one, other in pairs]
-    gains = [one - other for one, other in found if not isinstance(one, str) and not isinstance(other, str)]
+    dice = [(scored.dice(first, test=test), scored.dice(second, test=test)) for first, second in pairs]
+    gains = [one - other for one, other in dice if not isinstance(one, str) and not isinstance(other, str)]
     if not gains:
         return None
-    # Runs may have been validated on other folds; an image counts with the runs that it is in.
+    # Runs may have different validation images; each image counts with the runs that have it.
     gain = pd.concat(gains, axis=1).mean(axis=1).dropna()
     if gain.empty:
         return None
     patients = gain.index if test else gain.index.map(scored.patients)
     low, high = interval(gain.to_numpy(), list(patients))
-    each = [float(one.mean()) for one in gains]
-    return Difference(len(gains), float(gain.mean()), low, high, min(each), max(each))
+    means = [float(pair_gain.mean()) for pair_gain in gains]
+    return Difference(len(gains), float(gain.mean()), low, high, min(means), max(means))
 
 
 class Averaged(NamedTuple):
-    """A stage's validation IoU at the end of its last epoch, and of the weights that it was left with."""
+    """A stage's mean validation IoU over folds, after its last epoch and with its final weights."""
 
     run: str
     stage: int
     size: int
     last: float
     final: float | None
-    """None where weights are not averaged."""
+    """None if the stage does not average weights."""
 
 
 def averaged(scored: RunScores) -> list[Averaged]:
-    """Every trained stage of every run, means over its folds."""
+    """Measures every trained stage of every run."""
     rows = []
     for name, recipe in scored.recipes().items():
         for part in recipe.parts():
@@ -144,47 +136,47 @@ def averaged(scored: RunScores) -> list[Averaged]:
 
 
 class Spent(NamedTuple):
-    """What a training had spent at the end of the first epoch with the score."""
+    """What a training had spent when an epoch first reached a score."""
 
     epochs: int
     compute: float
-    """Epochs at the final size; one of half the pixels a side counts a quarter."""
+    """Epochs at the final size; an epoch at half the height and width counts a quarter."""
     seconds: float
 
 
 class Race(NamedTuple):
-    """The two trainings of a seed."""
+    """The race of a seed's two-stage training against its one-stage training."""
 
     name: str
-    """Name of the run in two stages."""
+    """Name of the two-stage run."""
     score: float
-    """Validation Dice that both reach: the lower one of their two best."""
+    """Validation Dice that both reach: the lower one of their best scores."""
     two: Spent
     one: Spent
 
 
 def races(scored: RunScores) -> list[Race]:
-    """The seeds of which both trainings are finished."""
-    found = []
+    """Returns the race of each seed whose two trainings are finished."""
+    finished = []
     for first, second in seeds(scored, TWO, ONE):
         curves = [curve(scored, variant.name) for variant in (first, second)]
         if all(len(table) for table in curves):
             score = min(table.dice.max() for table in curves)
-            found.append(Race(first.name, float(score), *(spent(table, score) for table in curves)))
-    return found
+            finished.append(Race(first.name, float(score), *(spent(table, score) for table in curves)))
+    return finished
 
 
 def curve(scored: RunScores, name: str) -> pd.DataFrame:
-    """Every epoch of a run's first fold: columns `dice`, and `compute` and `seconds` up to its end.
+    """Returns the epochs of a run's first fold: Dice at the stage's size, and cumulative `compute` and `seconds`.
 
-    Empty where a stage is missing. Each Dice is taken at the size of its stage.
+    The table is empty if a stage is missing.
     """
     run, recipe = scored.run(name), scored.recipes().get(name)
     if recipe is None:
         return pd.DataFrame()
-    done = run.finished_stages()
-    fold = min((fold for fold, _ in done), default=0)
-    if any((fold, number) not in done for number in range(len(recipe.stages))):
+    finished = run.finished_stages()
+    fold = min((fold for fold, _ in finished), default=0)
+    if any((fold, number) not in finished for number in range(len(recipe.stages))):
         return pd.DataFrame()
     parts = []
     for number, stage in enumerate(recipe.stages):
@@ -196,15 +188,15 @@ def curve(scored: RunScores, name: str) -> pd.DataFrame:
 
 
 def spent(table: pd.DataFrame, score: float) -> Spent:
-    """What a training had spent when it first had a score."""
+    """Returns what a training had spent when it first reached a score."""
     at = int(np.argmax(table.dice.to_numpy() >= score))
     return Spent(at + 1, float(table.compute[at]), float(table.seconds[at]))
 
 
 def ratio(values: Sequence[float]) -> tuple[float, float, float]:
-    """The geometric mean of some ratios with its 95 % interval, Student's over their logarithms.
+    """Returns the geometric mean of ratios with its 95 % interval by Student's t of the logarithms.
 
-    The bounds of a single one are 0 and infinity.
+    The bounds for a single ratio are 0 and infinity.
 
     >>> [round(bound, 2) for bound in ratio([0.5, 1.0, 2.0])]
     [1.0, 0.18, 5.59]

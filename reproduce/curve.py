@@ -1,4 +1,4 @@
-"""A learning curve: what a recipe scores out of fold with a quarter, half and all of its training images."""
+"""A learning curve: out-of-fold scores of a recipe with a quarter, half and all of its training images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ SHARES = (0.25, 0.5, 1.0)
 
 
 def trainings(recipe: str, overrides: Sequence[str]) -> dict[float, list[Training]]:
-    """A training a seed, by the share of the images; each takes as many steps, so a smaller share comes more often.
+    """Returns a training per seed for each share of the images; epochs are scaled to the same number of steps.
 
     >>> trainings("demo", ["stages=[{size: 32, epochs: 3, batch_size: 8}]"])[0.25][2].overrides
     'name=demo-curve-25-2 seed=2 folds.train_share=0.25 stages.0.epochs=12'
@@ -37,36 +37,35 @@ def trainings(recipe: str, overrides: Sequence[str]) -> dict[float, list[Trainin
 def train_curve(
     workspace: Workspace, data: Path | str, recipe: str, overrides: Sequence[str], jobs: int = 1
 ) -> pd.DataFrame:
-    """Trains what is missing of a recipe's learning curve, and measures all of it out of fold.
+    """Trains the missing runs of a recipe's learning curve and measures all runs out of fold.
 
     Args:
-        workspace: Where things lie.
+        workspace: The workspace of the runs.
         data: The competition's folder.
-        recipe: Its name or file.
-        overrides: KEY=VALUE pairs over it.
-        jobs: Folds to train at a time.
+        recipe: Name or file of the recipe.
+        overrides: KEY=VALUE pairs that change the recipe.
+        jobs: Number of folds to train at the same time.
 
     Returns:
-        A row a training: share, seed, how many images and positives a fold's network has learned from (mean over
-        folds), nested Dice, what an empty submission scores, Dice on positives, share of the negatives that stay
-        empty, and the image AUC.
+        One row per training: share, seed, images and positives that a fold's network learned from (mean over folds),
+        nested Dice, all-empty Dice, Dice on positives, share of negatives kept empty, and image AUC.
 
     Raises:
-        KitError: as the verbs `folds` and `train`.
+        KitError: as in the verbs `folds` and `train`.
     """
     rows = []
-    for share, drawn in trainings(recipe, overrides).items():
-        for training in drawn:
-            given = [*overrides, training.overrides]
-            one = recipes.load(recipe, given)
-            folds.make_folds(workspace, data, one)
-            options = ["--data", str(data), "--recipe", recipe, *(word for pair in given for word in ("--set", pair))]
-            run, _ = train_side_by_side(workspace, train.Job(data, one), options, jobs)
-            rows.append({"share": share, "seed": one.seed} | _measured(workspace, data, one, run))
+    for share, seeds in trainings(recipe, overrides).items():
+        for training in seeds:
+            pairs = [*overrides, training.overrides]
+            loaded = recipes.load(recipe, pairs)
+            folds.make_folds(workspace, data, loaded)
+            options = ["--data", str(data), "--recipe", recipe, *(word for pair in pairs for word in ("--set", pair))]
+            run, _ = train_side_by_side(workspace, train.Job(data, loaded), options, jobs)
+            rows.append({"share": share, "seed": loaded.seed} | _measure(workspace, data, loaded, run))
     return pd.DataFrame(rows)
 
 
-def _measured(workspace: Workspace, data: Path | str, recipe: Recipe, run: Run) -> dict[str, float]:
+def _measure(workspace: Workspace, data: Path | str, recipe: Recipe, run: Run) -> dict[str, float]:
     opened = open_run(workspace, data, recipe, run)
     split, found = opened.split, thresholds_file.read_measured(run.thresholds)
     learned = [split.training(fold, recipe.folds.train_share, recipe.seed) for fold in split.numbers]
@@ -79,10 +78,10 @@ def _measured(workspace: Workspace, data: Path | str, recipe: Recipe, run: Run) 
 
 
 def table(measured: pd.DataFrame) -> str:
-    """The curve as Markdown: a row a share, the mean over seeds with the lowest and the highest.
+    """Formats the curve as Markdown: one row per share, with mean and range over the seeds.
 
     Args:
-        measured: As of `train_curve`.
+        measured: The result of `train_curve`.
     """
     lines = [
         "| share | images | positives | nested Dice | all empty | Dice on positives | negatives empty | image AUC |",

@@ -1,4 +1,4 @@
-"""The paper's Figures 3 to 8 from one's own data: a header, RLE by example, positives, the method, blocks, results."""
+"""The paper's Figures 3 to 8 from one's own data: DICOM header, RLE example, positives, method, blocks and results."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,24 +26,24 @@ from kit.workflows.workspace import Workspace
 from reproduce import network
 
 SHOWN = 4
-"""Images of Figures 5 and 8."""
+"""Number of images in Figures 5 and 8."""
 SIDE = 360
-"""Pixels a side of each radiograph."""
+"""Size of each radiograph in pixels."""
 LINE = 0.135
-"""Inches of a line of text in a box."""
+"""Height of a line of text in a box, in inches."""
 EXAMPLE = np.array([[0, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 1, 1, 0, 1], [0, 0, 0, 0, 1]], bool)
 """The mask of Figure 4."""
 
 
 def draw(workspace: Workspace, data: Path | str, recipe: Recipe, out: Path | str | None = None) -> list[Path]:
-    """Draws Figures 3 to 7, and Figure 8 where the recipe has a run with out-of-fold maps.
+    """Draws Figures 3 to 7, and Figure 8 if the recipe has a run with thresholds.
 
     Args:
-        recipe: Whose method is drawn.
-        out: Folder of the figures; None: figures/ of the run.
+        recipe: The recipe whose method is drawn.
+        out: Folder of the figures; default: figures/ of the run.
 
     Returns:
-        The pictures: drawings as SVG, radiographs as PNG.
+        Paths of the figures: drawings as SVG, radiographs as PNG.
 
     Raises:
         KitError: there are no training images, or none is positive.
@@ -72,7 +72,7 @@ def draw(workspace: Workspace, data: Path | str, recipe: Recipe, out: Path | str
 
 
 def _results(competition: Competition, run: Run) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Pixels, truth, and the out-of-fold masks by the recipe's rule and by that in use, of some positives."""
+    """Yields pixels, truth, and out-of-fold masks by the recipe's rule and by the rule in use, of a few positives."""
     recipe = run.read_recipe()
     own, in_use = rules.fixed(recipe.threshold, gated=recipe.is_gated), thresholds_file.read(run.thresholds).rule
     folds = {i: fold for fold in run.predicted_folds() for i in maps.read_ids(run.oof(fold, tta=recipe.tta))}
@@ -87,11 +87,11 @@ def _mask(competition: Competition, run: Run, recipe: Recipe, rule: Rule, fold: 
 
 
 def _spread(competition: Competition, images: list[str]) -> list[str]:
-    """A few images, from the largest pneumothorax to the smallest, whatever a run makes of them."""
+    """Chooses a few images from the largest pneumothorax to the smallest, evenly spaced by rank."""
     if not images:
         return []
     ordered = sorted(images, key=lambda image: (-_truth(competition, image).sum(), image))
-    return [ordered[place] for place in sorted({round(at * (len(ordered) - 1) / (SHOWN - 1)) for at in range(SHOWN)})]
+    return [ordered[rank] for rank in sorted({round(n * (len(ordered) - 1) / (SHOWN - 1)) for n in range(SHOWN)})]
 
 
 def _pixels(competition: Competition, image: str) -> np.ndarray:
@@ -103,25 +103,25 @@ def _truth(competition: Competition, image: str) -> np.ndarray:
 
 
 def elements(path: Path | str) -> list[tuple[str, str, str]]:
-    """The data elements of a header in the file's order: tag, name and value.
+    """Lists tag, name and value of the data elements of a header, in the file's order.
 
-    Names, dates and free text, which could tell who somebody is, are left out.
+    Names, dates and free text are left out, since they could identify a person.
 
     Raises:
         KitError: the file is missing or is not DICOM.
     """
-    dicom.read_metadata(path)  # refuses what is none
-    found = []
+    dicom.read_metadata(path)  # raises if the file is not DICOM
+    rows = []
     with dicom.ignore_invalid_values():
         for element in pydicom.dcmread(path, stop_before_pixels=True):
-            told = element.VR not in ("PN", "LO", "SH", "ST", "LT", "UT", "DA", "TM", "DT", "SQ", "OB", "OW", "UN")
-            found.append((str(element.tag), element.name, str(element.value) if told else "left out"))
-    return found
+            private = element.VR in ("PN", "LO", "SH", "ST", "LT", "UT", "DA", "TM", "DT", "SQ", "OB", "OW", "UN")
+            rows.append((str(element.tag), element.name, "left out" if private else str(element.value)))
+    return rows
 
 
 @figures.figure
 def header(axes: Axes, path: Path) -> Drawn:
-    """Figure 3: the data elements of an image's DICOM file."""
+    """Draws Figure 3: the data elements of an image's DICOM file."""
     data = pd.DataFrame(elements(path), columns=["tag", "name", "value"])
     axes.set_axis_off()
     for row, (tag, name, value) in enumerate(data.itertuples(index=False)):
@@ -134,7 +134,7 @@ def header(axes: Axes, path: Path) -> Drawn:
 
 @figures.figure
 def run_lengths(axes: Axes) -> Drawn:
-    """Figure 4: a small mask, its pixels numbered down the columns, and its run-length encoding."""
+    """Draws Figure 4: a small mask with its pixels numbered down the columns, and its run-length encoding."""
     text = rle.encode(EXAMPLE)
     starts, ends = rle.runs(text, EXAMPLE.size)
     axes.imshow(EXAMPLE, cmap="Blues", vmin=0, vmax=1.6)
@@ -146,27 +146,27 @@ def run_lengths(axes: Axes) -> Drawn:
     axes.grid(color=GRID)
     axes.set_axisbelow(False)
     gaps = starts - np.append(0, ends[:-1])
-    told = [
-        f"{gap} {end - start}:  pass over {gap}, then {end - start} pixels, {start} to {end - 1}"
+    lines = [
+        f"{gap} {end - start}:  skip {gap}, then {end - start} pixels, {start} to {end - 1}"
         for gap, start, end in zip(gaps, starts, ends, strict=True)
     ]
-    axes.set_xlabel("\n".join(told), loc="left", family="monospace", fontsize=8.5, color=INK)
+    axes.set_xlabel("\n".join(lines), loc="left", family="monospace", fontsize=8.5, color=INK)
     data = pd.DataFrame({"start": starts, "length": ends - starts})
-    spoken = ", ".join(f"{length} from pixel {start}" for start, length in data.itertuples(index=False))
-    alt = f"Pixels are counted down the columns from 0. Runs: {spoken}. Each gap counts from the end of the run before."
+    runs = ", ".join(f"{length} from pixel {start}" for start, length in data.itertuples(index=False))
+    alt = f"Pixels are counted down the columns from 0. Runs: {runs}. Each gap counts from the end of the run before."
     return Drawn("figure-4", f"EncodedPixels: {text}", alt, data, size=(4.7, 4.5))
 
 
 @figures.figure
 def method(axes: Axes, recipe: Recipe) -> Drawn:
-    """Figure 6: the way from an image to a mask, as a recipe goes it; members of an ensemble side by side."""
+    """Draws Figure 6: the steps of a recipe from an image to a mask, with members of an ensemble side by side."""
     columns = []
     for part in recipe.parts():
         name = f"{part.label}: " if recipe.members else ""
-        built = f"{part.network.architecture} with {part.network.encoder}"
-        column = [f"{name}{built}" + (", classifies" if part.role == "classify" else "")]
+        network_name = f"{part.network.architecture} with {part.network.encoder}"
+        column = [f"{name}{network_name}" + (", classifies" if part.role == "classify" else "")]
         for number, stage in enumerate(part.stages, 1):
-            column.append(f"stage {number}: {stage.size}×{stage.size}, {stage.epochs} epochs" + _left(stage))
+            column.append(f"stage {number}: {stage.size}×{stage.size}, {stage.epochs} epochs" + _kept_weights(stage))
         columns.append(column)
     rows = [
         [["DICOM image", "augmentation: " + (", ".join(recipe.augmentation) or "none")]],
@@ -185,8 +185,8 @@ def method(axes: Axes, recipe: Recipe) -> Drawn:
     return Drawn("figure-6", f"The method of {recipe.name}", alt, data, size=size)
 
 
-def _left(stage: Stage) -> str:
-    """What a stage leaves, where it is not the last epoch."""
+def _kept_weights(stage: Stage) -> str:
+    """Describes the weights that a stage keeps; empty for those of the last epoch."""
     if stage.swa:
         return f", SWA of {len(stage.swa)}"
     if stage.keep.ema is not None:
@@ -197,52 +197,53 @@ def _left(stage: Stage) -> str:
 
 @figures.figure
 def blocks(axes: Axes, recipe: Recipe) -> Drawn:
-    """Figure 7: the blocks of a recipe's network, with the shape of what each step gives.
+    """Draws Figure 7: the blocks of a recipe's network, with the output shape of each step.
 
     Args:
-        recipe: Of an ensemble the first segmenting member is drawn.
+        recipe: For an ensemble, the first segmenting member is drawn.
     """
     part = next(part for part in recipe.parts() if part.role == "segment")
-    found = network.blocks(part)
-    columns = [
-        [block.title, block.steps[0].given, *(f"{step.text}\n{step.shape}" for step in block.steps)] for block in found
-    ]
+    network_blocks = network.blocks(part)
+    columns, summaries = [], []
+    for title, steps in network_blocks:
+        columns.append([title, steps[0].input_shape, *(f"{step.text}\n{step.output_shape}" for step in steps)])
+        summaries.append(f"{title}: {steps[0].input_shape} to {steps[-1].output_shape}")
     size = _flow(axes, [columns], 3.4, 0.6)
-    alt = "; ".join(f"{block.title}: {block.steps[0].given} to {block.steps[-1].shape}" for block in found) + "."
-    rows = [[block.title, step.text, step.shape] for block in found for step in block.steps]
+    alt = "; ".join(summaries) + "."
+    rows = [[title, step.text, step.output_shape] for title, steps in network_blocks for step in steps]
     data = pd.DataFrame(rows, columns=["block", "step", "shape"])
     return Drawn("figure-7", f"The blocks of {part.network.encoder}", alt, data, size=size)
 
 
 def _flow(axes: Axes, rows: Sequence[Sequence[Sequence[str]]], width: float, height: float) -> tuple[float, float]:
-    """Boxes below each other, arrows between them.
+    """Draws a flow chart of boxes with arrows between them.
 
     Args:
-        rows: Of columns of texts that stand side by side; all columns of a row lead to all of the next.
-        width: Inches of a column.
-        height: Inches from one box to the next.
+        rows: Rows of columns of texts; every column of a row leads to every column of the next row.
+        width: Width of a column in inches.
+        height: Distance from one box to the next in inches.
 
     Returns:
-        The size that the figure needs.
+        Width and height that the figure needs.
     """
     middle = max(2.6, width * max(map(len, rows)) / 2)
     ends: list[tuple[float, float]] = []
     y = 0.0
     for columns in rows:
         above, ends = ends, []
-        for place, column in enumerate(columns):
-            x = middle + width * (place - (len(columns) - 1) / 2)
+        for index, column in enumerate(columns):
+            x = middle + width * (index - (len(columns) - 1) / 2)
             last = above
             for number, step in enumerate(column):
                 text = re.sub(": | with |, ", "\n", step, count=3) if re.search(r" with |stage \d", step) else step
                 half = LINE * (text.count("\n") + 1) / 2 + 0.09
-                here = y - number * height
+                centre = y - number * height
                 for end in last:
                     arrow = {"arrowstyle": "->", "color": MUTED, "shrinkA": 0, "shrinkB": 0}
-                    axes.annotate("", (x, here + half), end, arrowprops=arrow)
+                    axes.annotate("", (x, centre + half), end, arrowprops=arrow)
                 box = {"boxstyle": "round,pad=0.45", "facecolor": PAPER, "edgecolor": MUTED}
-                axes.text(x, here, text, ha="center", va="center", fontsize=8, bbox=box)
-                last = [(x, here - half)]
+                axes.text(x, centre, text, ha="center", va="center", fontsize=8, bbox=box)
+                last = [(x, centre - half)]
             ends += last
         y -= height * max(map(len, columns))
     axes.set_axis_off()
@@ -251,7 +252,7 @@ def _flow(axes: Axes, rows: Sequence[Sequence[Sequence[str]]], width: float, hei
 
 
 def positives(images: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Figure 5: radiographs with pneumothorax, outlined, two a row.
+    """Draws Figure 5: radiographs beside copies with the outlined pneumothorax, one below the other.
 
     Args:
         images: Pixels, uint8 (H, W), and truth, bool (H, W).
@@ -264,7 +265,7 @@ def positives(images: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 
 
 def results(images: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], searched: str) -> np.ndarray:
-    """Figure 8: a radiograph a row: plain, with the truth, with the masks by the recipe's own rule and by that in use.
+    """Draws Figure 8, per row a radiograph: plain, with the truth, with masks by the recipe's rule and the rule in use.
 
     Args:
         images: Pixels, uint8 (H, W), then truth and both masks, bool (H, W).
@@ -286,6 +287,6 @@ def results(images: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
 
 
 def _stacked(tiles: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures below each other, the narrower ones filled up with black."""
+    """Stacks pictures vertically, padding narrower ones with black."""
     width = max(tile.shape[1] for tile in tiles)
     return np.vstack([np.pad(tile, ((0, 0), (0, width - tile.shape[1]), (0, 0))) for tile in tiles])

@@ -1,8 +1,8 @@
-"""The figure that the paper's Tables 5, 7 and 10 call IoU: mean precision over ten thresholds of IoU.
+"""Mean precision over ten thresholds of IoU, which the paper's Tables 5, 7 and 10 call IoU.
 
-Its first author's code (metric_loss.py of github.com/Ayat-Abedalla/Ens4B-UNet) asks of each image which of 0.50, 0.55,
-…, 0.95 its IoU is above, and takes the share of them. It goes by the masks at the size of the network, and counts R-TH
-in the pixels of the network, where the submitted masks of the same code count it in those of the 1024×1024 image.
+The code of the paper's first author (metric_loss.py of github.com/Ayat-Abedalla/Ens4B-UNet) computes for each image the
+share of the thresholds 0.50, 0.55, …, 0.95 that its IoU exceeds. It compares masks at the size of the network and
+counts R-TH in pixels of the network, whereas for submissions the same code counts R-TH in pixels of 1024×1024.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from kit.recipes.schema import Recipe
 
 
 def mean_precision(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """The share of the thresholds 0.50, 0.55, …, 0.95 that the IoU of two masks is above; 1 where both are empty.
+    """Returns the share of the thresholds 0.50, 0.55, …, 0.95 that the IoU of two masks exceeds; 1 if both are empty.
 
     Args:
         predicted: bool (H, W).
@@ -46,24 +46,23 @@ def mean_precision(predicted: np.ndarray, truth: np.ndarray) -> float:
 
 
 def of_maps(maps_path: Path, labels: Labels, shape: Shape, recipe: Recipe, removal: int) -> pd.Series:
-    """The mean precision of each image of some stored maps, by id, at the maps' own size and by the recipe's B-TH.
+    """Computes the mean precision of each image of stored maps, by id, at the maps' own size and by the recipe's B-TH.
 
     Args:
-        maps_path: Levels, (N, S, S).
+        maps_path: Path to the maps, uint8 levels (N, S, S).
         labels: RLE texts of each image's regions.
-        shape: (H, W) of the images, or of each.
-        removal: A mask with fewer pixels of the map is emptied.
+        shape: (H, W) of all images or of each image.
+        removal: Masks with fewer pixels of the map become empty.
     """
-    maps, lowest = open_maps(maps_path), level_of(recipe.threshold.binarization)
+    maps, threshold = open_maps(maps_path), level_of(recipe.threshold.binarization)
 
-    def one(index: int) -> tuple[str, float]:
-        image_id, predicted = maps.ids[index], maps[index] >= lowest
+    def score(index: int) -> tuple[str, float]:
+        image_id, predicted = maps.ids[index], maps[index] >= threshold
         truth = rle.union(labels[image_id], shapes.shape_of(shape, image_id), image_id)
         if np.count_nonzero(predicted) < removal:
             predicted = np.zeros_like(predicted)
         return image_id, mean_precision(predicted, resize_mask(truth, len(predicted), recipe.mask_resizing))
 
-    found: Iterator[tuple[str, float]] = map_in_order(
-        one, [i for i, name in enumerate(maps.ids) if name not in maps.unreadable]
-    )
-    return pd.Series(dict(found), dtype=float)
+    readable = [index for index, image_id in enumerate(maps.ids) if image_id not in maps.unreadable]
+    scores: Iterator[tuple[str, float]] = map_in_order(score, readable)
+    return pd.Series(dict(scores), dtype=float)

@@ -1,4 +1,4 @@
-"""What a network is made of and how long it takes: Table 3, the blocks of Figure 7, parameters, an epoch, a sample."""
+"""Structure and speed of a network: the layers of Table 3, the blocks of Figure 7, parameters, times."""
 
 import time
 from collections import Counter
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 SAMPLES = 100
-"""Images whose prediction is timed, as in the paper."""
+"""Number of images whose prediction is timed, as in the paper."""
 ACTIVATIONS = {"ReLU", "ReLU6", "SiLU", "Swish", "Hardswish", "Sigmoid", "GELU", "Hardsigmoid", "LeakyReLU"}
-"""Names of modules that are shown by them. What is added comes before one that ends a block."""
+"""Class names of activations, which are shown by name; a skip connection is added before an activation at the end."""
 
 
 def _run(recipe: Recipe, watch: Any) -> None:
-    """Runs a recipe's network at the size of its last stage, for shapes alone.
+    """Runs a recipe's network at the size of its last stage, on shapes alone.
 
     Args:
-        recipe: Without members.
-        watch: Called with the network beforehand, to put hooks on it.
+        recipe: A recipe without members.
+        watch: Called with the network first, to register hooks.
     """
     import torch
 
@@ -42,11 +42,11 @@ def _run(recipe: Recipe, watch: Any) -> None:
 
 
 def layers(recipe: Recipe) -> list[tuple[str, str, str]]:
-    """The layers of a U-Net with a ResNet, as the paper's Table 3 lists them, from the network itself.
+    """Lists the layers of a U-Net with a ResNet as in the paper's Table 3, from the network itself.
 
     Returns:
-        Name, output size and filters of each; of a decoder's block the filters that come in and go out. An empty
-        list for networks whose parts have other names.
+        Name, output size and filters of each layer, for a decoder block the input and output filters. The list is
+        empty for other networks.
     """
     shapes: dict[str, tuple[str, str]] = {}
 
@@ -59,10 +59,10 @@ def layers(recipe: Recipe) -> list[tuple[str, str, str]]:
     def watch(net: Any) -> None:
         if recipe.network.architecture != "Unet" or not hasattr(net.encoder, "layer4"):
             return
-        named = {"Conv1": net.encoder.relu, "MaxPool": net.encoder.maxpool}
-        named |= {f"Encoder{i}": getattr(net.encoder, f"layer{i}") for i in range(1, 5)}
-        named |= {f"Decoder{i}": block for i, block in enumerate(net.decoder.blocks, 1)}
-        for name, module in (named | {"Conv2": net.segmentation_head}).items():
+        modules = {"Conv1": net.encoder.relu, "MaxPool": net.encoder.maxpool}
+        modules |= {f"Encoder{i}": getattr(net.encoder, f"layer{i}") for i in range(1, 5)}
+        modules |= {f"Decoder{i}": block for i, block in enumerate(net.decoder.blocks, 1)}
+        for name, module in (modules | {"Conv2": net.segmentation_head}).items():
             module.register_forward_hook(partial(note, name))
 
     _run(recipe, watch)
@@ -71,29 +71,28 @@ def layers(recipe: Recipe) -> list[tuple[str, str, str]]:
 
 
 class Step(NamedTuple):
-    """What one module of a block does."""
+    """One module of a block."""
 
     text: str
-    given: str
-    """Shape of what comes in: height × width × channels."""
-    shape: str
-    """Shape of what it gives."""
+    input_shape: str
+    """Height × width × channels."""
+    output_shape: str
 
 
 class Block(NamedTuple):
-    """A part of a network that it repeats."""
+    """A building block that a network repeats."""
 
     title: str
     steps: list[Step]
-    """What goes around them is a step of its own, where it is added; its text begins with a plus."""
+    """The modules in order, and the skip connection as a step of its own, whose text begins with a plus."""
 
 
 def blocks(recipe: Recipe) -> list[Block]:
-    """Blocks of a recipe's network at the size of its last stage.
+    """Returns blocks of a recipe's network at the size of its last stage.
 
     Returns:
-        Of the encoder the first block that changes its input's shape and the first that keeps it, as far as there are
-        such; and the first block of a U-Net's decoder.
+        The first block of the encoder that changes the shape of its input, the first that keeps it, and the first
+        block of a U-Net's decoder, as far as they exist.
     """
     encoder: list[Block] = []
     decoder: list[Block] = []
@@ -105,14 +104,14 @@ def blocks(recipe: Recipe) -> list[Block]:
             _watch(net.decoder.blocks[0], decoder)
 
     _run(recipe, watch)
-    changing = [block for block in encoder if block.steps[0].given != block.steps[-1].shape]
-    keeping = [block for block in encoder if block.steps[0].given == block.steps[-1].shape]
-    named = {"encoder, to another shape": changing, "encoder, same shape": keeping, "decoder": decoder}
-    return [found[0]._replace(title=f"{title}: {found[0].title}") for title, found in named.items() if found]
+    changing = [block for block in encoder if block.steps[0].input_shape != block.steps[-1].output_shape]
+    keeping = [block for block in encoder if block not in changing]
+    kinds = {"encoder, to another shape": changing, "encoder, same shape": keeping, "decoder": decoder}
+    return [kind[0]._replace(title=f"{title}: {kind[0].title}") for title, kind in kinds.items() if kind]
 
 
 def _repeated(encoder: "nn.Module") -> "list[nn.Module]":
-    """The blocks that the encoder is made of: modules of the class that holds most of its convolutions."""
+    """Returns the encoder's building blocks: the modules of the repeated class that holds most of its convolutions."""
     from torch import nn
 
     parts = [part for part in encoder.modules() if part is not encoder]
@@ -130,43 +129,44 @@ def _repeated(encoder: "nn.Module") -> "list[nn.Module]":
 
 
 def _watch(block: "nn.Module", seen: list[Block]) -> None:
-    """Notes what a block does when it is called next."""
+    """Registers hooks that add the block to `seen` when it is called."""
     steps: list[Step] = []
-    around: list[Step] = []
+    skip: list[Step] = []
 
-    def step(text: str, aside: bool, module: "nn.Module", inputs: Any, output: "torch.Tensor") -> None:
-        (around if aside else steps).append(Step(text, _shape(inputs[0]), _shape(output)))
+    def note_step(path: list[Step], text: str, module: "nn.Module", inputs: Any, output: "torch.Tensor") -> None:
+        path.append(Step(text, _shape(inputs[0]), _shape(output)))
 
-    def end(module: "nn.Module", inputs: Any, named: dict[str, Any], output: "torch.Tensor") -> None:
-        given = _shape(next(iter([*inputs, *named.values()])))
-        seen.append(Block(type(module).__name__, _in_order(steps, around, given, _shape(output))))
+    def note_block(module: "nn.Module", inputs: Any, named: dict[str, Any], output: "torch.Tensor") -> None:
+        shape = _shape(next(iter([*inputs, *named.values()])))
+        seen.append(Block(type(module).__name__, _in_order(steps, skip, shape, _shape(output))))
 
     for name, module in block.named_modules():
         if text := _text(module):
-            module.register_forward_hook(partial(step, text, name.startswith("downsample")))
-    block.register_forward_hook(end, with_kwargs=True)
+            path = skip if name.startswith("downsample") else steps
+            module.register_forward_hook(partial(note_step, path, text))
+    block.register_forward_hook(note_block, with_kwargs=True)
 
 
-def _in_order(steps: list[Step], around: list[Step], given: str, shape: str) -> list[Step]:
-    """The steps of a block, with what it does before them, and with what goes around them where that is added."""
-    entering, found = steps[0].given, [*steps]
-    if around or given == shape:
-        place = len(found) - (found[-1].text in ACTIVATIONS)
-        found.insert(place, Step(f"+ {', '.join(step.text for step in around) or 'input'}", given, shape))
-    # A decoder's block enlarges, and joins what the encoder has of that size.
-    return found if entering == given else [*_joining(given, entering), *found]
+def _in_order(steps: list[Step], skip: list[Step], input_shape: str, output_shape: str) -> list[Step]:
+    """Adds to a block's steps its skip connection and, for a decoder block, up-sampling and concatenation."""
+    first_input, ordered = steps[0].input_shape, [*steps]
+    if skip or input_shape == output_shape:
+        position = len(ordered) - (ordered[-1].text in ACTIVATIONS)
+        text = f"+ {', '.join(step.text for step in skip) or 'input'}"
+        ordered.insert(position, Step(text, input_shape, output_shape))
+    return ordered if first_input == input_shape else [*_up_sampling(input_shape, first_input), *ordered]
 
 
-def _joining(given: str, entering: str) -> Iterator[Step]:
-    channels, joined = (int(shape.split("×")[2]) for shape in (given, entering))
-    enlarged = f"{entering.rpartition('×')[0]}×{channels}"
-    yield Step("up-sampling 2×2", given, enlarged)
+def _up_sampling(input_shape: str, output_shape: str) -> Iterator[Step]:
+    channels, joined = (int(shape.split("×")[2]) for shape in (input_shape, output_shape))
+    enlarged = f"{output_shape.rpartition('×')[0]}×{channels}"
+    yield Step("up-sampling 2×2", input_shape, enlarged)
     if joined > channels:
-        yield Step(f"with {joined - channels} of the encoder", enlarged, entering)
+        yield Step(f"with {joined - channels} of the encoder", enlarged, output_shape)
 
 
 def _text(module: "nn.Module") -> str:
-    """What a module is called in the figure; empty for what is not shown."""
+    """Names a module in the figure; empty for modules that are not shown."""
     from torch import nn
 
     if isinstance(module, nn.Conv2d):
@@ -185,26 +185,26 @@ def _shape(tensor: "torch.Tensor") -> str:
 
 
 def parameters(recipe: Recipe) -> int:
-    """Number of trainable parameters."""
+    """Returns the number of trainable parameters."""
     from kit import networks
 
     return sum(weights.numel() for weights in networks.build(recipe.network, pretrained=False).parameters())
 
 
 def minutes_an_epoch(run: Run, number: int) -> float | None:
-    """Mean time of an epoch of a stage, over the folds that are trained; None where none is."""
+    """Returns the mean time of an epoch of a stage over the trained folds; None if no fold is trained."""
     folds = [fold for fold, stage in run.finished_stages() if stage == number]
     seconds = [summary.metrics(run, fold, number).seconds.dropna().to_numpy() for fold in folds]
     return float(np.concatenate(seconds).mean()) / 60 if seconds else None
 
 
 def milliseconds(run: Run, recipe: Recipe, paths: list[Path]) -> float:
-    """Mean time from a DICOM file to its RLE text by one network with TTA, an image at a time.
+    """Measures the mean time from a DICOM file to its RLE text by one network with TTA, one image at a time.
 
     Args:
-        run: With weights and thresholds.
-        recipe: Of the run; without members.
-        paths: The first of them is predicted once more beforehand.
+        run: A run with weights and thresholds.
+        recipe: Recipe of the run, without members.
+        paths: Paths of the images; the first one is predicted once more beforehand, as a warm-up.
     """
     from kit.inference.model import Model
 
@@ -218,7 +218,7 @@ def milliseconds(run: Run, recipe: Recipe, paths: list[Path]) -> float:
 
 
 def device() -> str:
-    """What this machine computes on."""
+    """Describes the device that this machine computes on."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"a CPU, {torch.get_num_threads()} threads"

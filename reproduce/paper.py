@@ -1,4 +1,4 @@
-"""The figures that the paper prints, table by table, for comparison with those of a run."""
+"""The figures printed in the paper, table by table, for comparison with a run."""
 
 # (Dataset, Attribute, Value, Pneumothorax, Healthy, Total)
 TABLE_1 = [
@@ -29,8 +29,8 @@ TABLE_2 = {
     "Number of cases has multiple masks in training set": (624, 624),
 }
 MASKS = (11_582, 12_954)
-"""Label rows of the training set: a mask a region, and one row for each healthy image."""
-# Name: (output size, filters; of a decoder's block the filters that come in and go out)
+"""Number of label rows of the training set: one per region, and one for each healthy image."""
+# Name: (output size, filters; for a decoder block the input and output filters)
 TABLE_3 = {
     "Input": ("512×512", ""),
     "Conv1": ("256×256", "64"),
@@ -48,7 +48,7 @@ TABLE_3 = {
 }
 PARAMETERS = 24.4e6
 MINUTES = (4, 8)
-"""An epoch of Exp5's two stages, on a Titan Xp."""
+"""Minutes per epoch of Exp5's two stages, on a Titan Xp."""
 # Group: technique
 TABLE_9 = {
     "A1": "Horizontal Flip",
@@ -91,4 +91,4 @@ TABLE_11 = {
     "exp5": ("2ST-UNet", "U-Net", 512, 0.8356),
 }
 MILLISECONDS = 25.6
-"""Mean prediction time a sample over 100 repetitions, on a Titan Xp."""
+"""Mean prediction time per sample over 100 repetitions, on a Titan Xp."""

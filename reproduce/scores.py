@@ -1,4 +1,4 @@
-"""What a run reaches: the mean Dice and IoU of its maps under a rule, as the cells of tables need them."""
+"""Mean Dice and IoU of runs under the paper's readings of its thresholds, as cells of tables."""
 
 import re
 from collections.abc import Callable
@@ -30,8 +30,17 @@ READINGS = ("none", "image", "component")
 """Readings of the paper's R-TH: not applied, to the whole mask (section 5.1), to each component (section 4.3)."""
 
 
+class Variant(NamedTuple):
+    """A run, and how its maps become masks."""
+
+    name: str
+    tta: bool = True
+    reading: str = "image"
+    """One of `READINGS`, by the thresholds of the recipe, or `chosen` for the run's own rule."""
+
+
 class Score(NamedTuple):
-    """Means over some images, each in [0, 1]."""
+    """Means over images, each in [0, 1]."""
 
     dice: float
     iou: float
@@ -44,29 +53,29 @@ def score(
     shape: Shape,
     truth: Callable[[str], np.ndarray],
 ) -> pd.Series:
-    """Dice of each image of some maps under a rule, by id, at full size.
+    """Computes the Dice of each image in a file of maps under a rule, by id, at full size.
 
     Args:
-        maps_path: Levels.
-        image_probabilities_path: For a gated rule, P(the image has any pneumothorax).
-        shape: (H, W) of the images, or of each.
-        truth: The mask of an image, bool (H, W).
+        maps_path: Path to the maps, uint8 levels.
+        image_probabilities_path: Path to P(the image has any pneumothorax), for a gated rule.
+        shape: (H, W) of all images or of each image.
+        truth: Returns the true mask of an image, bool (H, W).
     """
-    found = stored_masks(rule, maps_path, image_probabilities_path, shape)
-    dice = {image_id: scoring.dice(mask, truth(image_id)) for image_id, mask in progress(found, "scoring")}
+    masks = stored_masks(rule, maps_path, image_probabilities_path, shape)
+    dice = {image_id: scoring.dice(mask, truth(image_id)) for image_id, mask in progress(masks, "scoring")}
     return pd.Series(dice, dtype=float)
 
 
 NO_RUN = "no run"
 FOLD = re.compile(r"fold\d+(-plain)?\.npy")
-"""Name of a fold's OOF maps."""
+"""File name of a fold's out-of-fold maps."""
 
 
 class RunScores:
-    """The runs of a data set, scored cell by cell; what cannot be scored has a word that says why instead.
+    """Scores of a data set's runs, cell by cell; a cell that cannot be scored is a text with the reason.
 
     Args:
-        runs: Folder of its runs.
+        runs: Folder of the runs.
     """
 
     def __init__(self, competition: Competition, runs: Path) -> None:
@@ -74,39 +83,39 @@ class RunScores:
         self.dice = cache(self.dice)  # type: ignore[method-assign]
 
     def recipes(self) -> dict[str, Recipe]:
-        """The recipe of each run, by the run's name."""
+        """Reads the recipe of each run, by the run's name."""
         return {path.parent.name: Run(path.parent).read_recipe() for path in sorted(self.runs.glob("*/recipe.yaml"))}
 
     def studies(self) -> dict[tuple[str, ...], str]:
-        """The runs of the augmentation study, by their groups as the paper calls them."""
-        called = {name: group for group, name in PAPER.items()}
+        """Returns the run of each set of augmentation groups, by the paper's names of the groups."""
+        paper_names = {name: group for group, name in PAPER.items()}
         return {
-            tuple(sorted(called.get(group, group) for group in recipe.augmentation)): name
+            tuple(sorted(paper_names.get(group, group) for group in recipe.augmentation)): name
             for name, recipe in self.recipes().items()
             if name.startswith("augmentation")
         }
 
     def trained_on(self, name: str) -> dict[str, str]:
-        """Runs of a recipe that have predicted these test images, by name: on which data set each was trained."""
+        """Returns the training data set of each run of a recipe that predicted these test images, by the run's name."""
         others = {path.parent.name for path in self.runs.glob(f"{name}@*/recipe.yaml")}
         return {other: other.partition("@")[2] for other in sorted(others)} | {name: self.competition.name}
 
     def rule(self, name: str) -> str:
-        """The rule in use of a run, in words: how it came to be, and its name."""
-        found = thresholds_file.read(self.run(name).thresholds)
-        return f"{'fixed' if found.asked == 'fixed' else 'searched'} rule {found.rule.name}"
+        """Describes the rule that a run uses: searched or fixed, and its name."""
+        thresholds = thresholds_file.read(self.run(name).thresholds)
+        return f"{'fixed' if thresholds.asked == 'fixed' else 'searched'} rule {thresholds.rule.name}"
 
     def splits(self) -> list[list[str]]:
-        """The runs, those that were made on the same folds together."""
-        found: dict[str, list[str]] = {}
+        """Groups the names of the runs by the folds that they were trained on."""
+        by_folds: dict[str, list[str]] = {}
         for name in self.recipes():
             run = self.run(name)
             if run.inputs_path.is_file():
-                found.setdefault(lineage.read_inputs(run).folds, []).append(name)
-        return list(found.values())
+                by_folds.setdefault(lineage.read_inputs(run).folds, []).append(name)
+        return list(by_folds.values())
 
     def run(self, name: str) -> Run:
-        """The run of that name, whether it is there or not."""
+        """Returns the run of a name, whether it exists or not."""
         return Run(self.runs / name)
 
     @cached_property
@@ -114,20 +123,17 @@ class RunScores:
         """The patient of each training image."""
         return dict(zip(self.competition.train, patients.patient_ids(self.competition), strict=True))
 
-    def validation(self, name: str, tta: bool, reading: str) -> Score | str:
-        """Mean scores of a run's OOF maps, by the thresholds of its recipe."""
-        return _mean(self.dice(name, tta, reading, test=False))
+    def validation(self, variant: Variant) -> Score | str:
+        """Returns the mean scores of a run's out-of-fold maps."""
+        return _mean(self.dice(variant, test=False))
 
-    def test(self, name: str, tta: bool, reading: str, usage: str | None = None) -> Score | str:
-        """Mean scores of a run's test maps; of one part of the leaderboard only where `usage` names it.
+    def test(self, variant: Variant, usage: str | None = None) -> Score | str:
+        """Returns the mean scores of a run's test maps.
 
         Args:
-            name: Of the run.
-            tta: With the mirrored images.
-            reading: One of `READINGS`, by the thresholds of its recipe; `chosen`: the run's own rule.
-            usage: `public`, `private` or None.
+            usage: `public` or `private` for one part of the leaderboard; None for both.
         """
-        dice = self.dice(name, tta, reading, test=True)
+        dice = self.dice(variant, test=True)
         if isinstance(dice, str):
             return dice
         usages = (usage,) if usage else (scoring.PUBLIC, scoring.PRIVATE)
@@ -137,64 +143,61 @@ class RunScores:
 
     @property
     def all_public(self) -> bool:
-        """Whether the leaderboard shows the score of all test images, as in round 1."""
+        """Whether all test images are on the public leaderboard, as in round 1."""
         return self._solution is not None and scoring.PRIVATE not in self._solution.usage.values()
 
-    def dice(self, name: str, tta: bool, reading: str, test: bool) -> pd.Series | str:
-        """Dice of each image that a run has predicted, by id; of the test images, or else of its OOF maps.
+    def dice(self, variant: Variant, *, test: bool) -> pd.Series | str:
+        """Computes the Dice of each predicted image, by id: of the test maps, or of the out-of-fold maps.
 
         Raises:
-            KitError: the maps are of other images than the labels or the solution.
+            KitError: a map's image is not in the labels or the solution.
         """
-        files = self._maps(name, tta, test)
+        files = self._files(variant, test=test)
         if isinstance(files, str):
             return files
-        run, solution = self.run(name), self._solution if test else None
-        rule = thresholds_file.read(run.thresholds).rule if reading == "chosen" else _rule(run.read_recipe(), reading)
-        labels = solution.masks if solution else self.competition.labels
-        shape = self.competition.shapes
-        truth_of = partial(_truth, labels, shape)
-        places = [run.test] if test else [partial(run.oof, fold) for fold in run.predicted_folds()]
-        answers = [place(tta=tta, role="classify") for place in places]
-        pairs = zip(files, answers, strict=True)
-        return pd.concat([score(rule, file, answer, shape, truth_of) for file, answer in pairs])
+        run, solution = self.run(variant.name), self._solution if test else None
+        chosen = variant.reading == "chosen"
+        rule = thresholds_file.read(run.thresholds).rule if chosen else _rule(run.read_recipe(), variant.reading)
+        labels, shape = solution.masks if solution else self.competition.labels, self.competition.shapes
+        truth = partial(_truth, labels, shape)
+        return pd.concat([score(rule, maps, probabilities, shape, truth) for maps, probabilities in files])
 
-    def mean_precision(self, name: str, tta: bool, reading: str) -> float | str:
-        """What the paper calls IoU, of a run's OOF maps, by the thresholds of its recipe.
+    def mean_precision(self, variant: Variant) -> float | str:
+        """Computes what the paper calls IoU on a run's out-of-fold maps, with R-TH in pixels of the network.
 
         Args:
-            name: Of the run.
-            tta: With the mirrored images.
-            reading: `none` or `image`, with R-TH in pixels of the network.
+            variant: Its reading is `none` or `image`.
         """
-        files = self._maps(name, tta, test=False)
+        files = self._files(variant, test=False)
         if isinstance(files, str):
             return files
-        recipe, labels, shape = self.run(name).read_recipe(), self.competition.labels, self.competition.shapes
-        removal = 0 if reading == "none" else recipe.threshold.removal
-        return float(pd.concat([mean_precision.of_maps(file, labels, shape, recipe, removal) for file in files]).mean())
+        recipe, labels, shape = self.run(variant.name).read_recipe(), self.competition.labels, self.competition.shapes
+        removal = 0 if variant.reading == "none" else recipe.threshold.removal
+        parts = [mean_precision.of_maps(maps, labels, shape, recipe, removal) for maps, _ in files]
+        return float(pd.concat(parts).mean())
 
-    def _maps(self, name: str, tta: bool, test: bool) -> list[Path] | str:
-        """The files of a run's test maps, or else of its OOF maps, all of images with a known truth."""
-        run = self.run(name)
-        if not name or not run.recipe_path.is_file():
+    def _files(self, variant: Variant, *, test: bool) -> list[tuple[Path, Path]] | str:
+        """Lists the files of maps to score, each with its classifiers' probabilities; all images have a known truth."""
+        run = self.run(variant.name)
+        if not variant.name or not run.recipe_path.is_file():
             return NO_RUN
-        # The thresholds are chosen when the last fold has its maps.
+        # The thresholds are chosen once the last fold has its maps.
         if not run.thresholds.is_file():
             return "not trained to the end"
         solution = self._solution if test else None
         if test and solution is None:
             return "no solution.csv"
-        files = [run.test(tta=tta)] if test else [run.oof(fold, tta=tta) for fold in run.predicted_folds()]
+        paths = [run.test] if test else [partial(run.oof, fold) for fold in run.predicted_folds()]
+        files = [(path(tta=variant.tta), path(tta=variant.tta, role="classify")) for path in paths]
         chosen_on = [name for name in thresholds_file.read(run.thresholds).hashes if FOLD.fullmatch(name)]
-        if not all(file.is_file() for file in files) or len(files) < (1 if test else max(1, len(chosen_on))):
+        if not all(maps.is_file() for maps, _ in files) or len(files) < (1 if test else max(1, len(chosen_on))):
             return "not predicted"
         labels = solution.masks if solution else self.competition.labels
         truth = self.competition.solution_path if test else self.competition.labels_path
-        for file in files:
-            strange = [image_id for image_id in read_ids(file) if image_id not in labels]
-            if strange:
-                raise KitError(f"{file}: image {strange[0]} is not in {truth}: run `make train predict` again")
+        for maps, _ in files:
+            unknown = [image_id for image_id in read_ids(maps) if image_id not in labels]
+            if unknown:
+                raise KitError(f"{maps}: image {unknown[0]} is not in {truth}: run `make train predict` again")
         return files
 
     @cached_property
@@ -208,11 +211,11 @@ def _truth(labels: Labels, shape: Shape, image_id: str) -> np.ndarray:
 
 
 def _rule(recipe: Recipe, reading: str) -> Rule:
-    """The rule of a recipe's thresholds."""
+    """Returns a recipe's own thresholds as a rule."""
     kind = ComponentRule if reading == "component" else ImageRule
     return kind(recipe.threshold.binarization, 0 if reading == "none" else recipe.threshold.removal)
 
 
 def _mean(dice: pd.Series | str) -> Score | str:
-    """Means over images; for each image IoU = Dice / (2 - Dice)."""
+    """Averages over images; the IoU of an image is Dice / (2 - Dice)."""
     return dice if isinstance(dice, str) else Score(float(dice.mean()), float((dice / (2 - dice)).mean()))

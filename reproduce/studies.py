@@ -1,4 +1,4 @@
-"""The trainings of the paper's tables and claims: a recipe each, with what is changed of it."""
+"""The trainings behind the paper's tables and claims, each a recipe with overrides."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,8 +10,8 @@ from kit.workflows.workspace import Workspace
 from reproduce import paper
 
 TWO, ONE, LOW, HALF, DEEPER = "two-stages", "one-stage", "low-resolution", "half-data", "deeper-encoder"
-"""What is trained for the claims: two sizes after each other, the last of them alone, the first of them alone, and both
-on half of the images; and both with a deeper encoder. All but the last take as many steps over as many pixels."""
+"""Trainings for the claims: two sizes one after the other, only the larger size, only the smaller size, both sizes with
+half of the images, and both sizes with a deeper encoder. All but the last process the same number of pixels."""
 _EPOCHS = "stages.0.epochs={} stages.1.epochs={}"
 _ALONE = (
     "stages=[{{size: {}, epochs: {}, batch_size: 8, learning_rate: 0.001, keep: {{swa: {{last: 2}}}}, "
@@ -24,12 +24,12 @@ ARMS = {
     HALF: f"{_EPOCHS.format(16, 6)} folds.holdout=0.75",
     DEEPER: f"{_EPOCHS.format(8, 3)} network.encoder=resnet50",
 }
-"""How each differs from the recipe `demo`, whose two stages are of 32 and 64 pixels a side."""
+"""Overrides of each arm over the recipe `demo`, which trains at 32×32 and then at 64×64."""
 SEEDS = (0, 1, 2)
 
 
 class Training(NamedTuple):
-    """A run that a study needs."""
+    """A recipe and overrides for a run of a study."""
 
     recipe: str
     overrides: str = ""
@@ -50,18 +50,18 @@ STUDIES: dict[str, list[Training]] = {
     "study": [_augmented(groups) for groups in paper.TABLE_10],
     "claims": [_claim(arm, seed) for seed in SEEDS for arm in ARMS],
 }
-"""By the verb that trains them: Tables 5 to 8 and 11, Table 10, and the claims of the abstract and sections 6 and 7."""
+"""Trainings by verb: for Tables 5 to 8 and 11, Table 10, and the claims in the abstract and in sections 6 and 7."""
 
 
 def train_all(workspace: Workspace, data: Path | str, trainings: Iterable[Training], overrides: Sequence[str]) -> None:
-    """Makes the folds of each training, trains it and predicts the test images; what is done is passed over.
+    """Makes the folds of each training, trains it and predicts the test images; finished steps are skipped.
 
     Args:
-        trainings: Of `STUDIES`.
-        overrides: KEY=VALUE pairs over every recipe, after its own.
+        trainings: A value of `STUDIES`.
+        overrides: KEY=VALUE pairs for every recipe, applied after the training's own.
 
     Raises:
-        KitError: as the verbs `folds`, `train` and `predict`.
+        KitError: as in the verbs `folds`, `train` and `predict`.
     """
     for training in trainings:
         recipe = recipes.load(training.recipe, [training.overrides, *overrides])

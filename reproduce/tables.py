@@ -1,4 +1,4 @@
-"""The paper's tables in its own layout, as Markdown: its figures, and beside them those of the runs that exist."""
+"""The paper's tables as Markdown, in its own layout, with the figures of one's own runs beside the paper's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from kit.recipes.magnitudes import PAPER
 from kit.recipes.schema import Recipe
 from kit.report import stats
 from reproduce import claims, network, paper
-from reproduce.scores import NO_RUN, READINGS, RunScores, Score
+from reproduce.scores import NO_RUN, READINGS, RunScores, Score, Variant
 
 EXPERIMENTS = claims.EXPERIMENTS
 MASKS, NEGATIVES = "Number of masks in training set", "Number of negative cases in training set"
-"""The paper counts the row of a negative as a mask."""
+"""Keys of the data set's overview. The paper counts the label row of a negative image as a mask."""
 ROUND_1 = (
     "Round 1's leaderboard showed the score of all test images, and has no private part unless solution.csv names one; "
     "the paper's two columns are those of round 2, 1 % and 99 % of its images."
@@ -25,7 +25,7 @@ TICK = {False: "✗", True: "✓"}
 
 
 def fill(scored: RunScores) -> str:
-    """All tables of a data set, from the runs on it."""
+    """Fills all tables from the runs on a data set."""
     competition, here = scored.competition, scored.competition.name
     sections = {
         f"Table 1: sex and view position ({here} below the paper's)": _table_1(competition),
@@ -58,8 +58,8 @@ def fill(scored: RunScores) -> str:
     splits = scored.splits()
     if len(splits) > 1:
         introduction += (
-            "\n\nNot all runs were made on the same folds. Validation figures are of the same images within a group "
-            f"alone: {'; '.join(', '.join(names) for names in splits)}."
+            "\n\nNot all runs were made on the same folds. Validation figures can only be compared within a group: "
+            f"{'; '.join(', '.join(names) for names in splits)}."
         )
     return "\n\n".join([introduction, *(f"## {title}\n\n{body}" for title, body in sections.items())]) + "\n"
 
@@ -86,8 +86,8 @@ def _table_2(competition: Competition) -> str:
         "Number of cases has multiple masks in training set",
     )
     for share, part in (("Single masks among positives", single), ("Multiple masks among positives", multiple)):
-        known = [f"{paper.TABLE_2[part][i] / paper.TABLE_2[positive][i]:.2%}" for i in (0, 1)]
-        rows.append([share, *known, f"{ours[part] / ours[positive]:.2%}" if ours[positive] else "-"])
+        published = [f"{paper.TABLE_2[part][i] / paper.TABLE_2[positive][i]:.2%}" for i in (0, 1)]
+        rows.append([share, *published, f"{ours[part] / ours[positive]:.2%}" if ours[positive] else "-"])
     return markdown(["Attribute", "paper, Round-1", "paper, Round-2", competition.name], rows)
 
 
@@ -105,15 +105,15 @@ def _table_9() -> str:
 
 
 def _listed(magnitudes: dict[str, Any]) -> str:
-    """Magnitudes in a cell; a switch that is off says nothing."""
+    """Formats magnitudes for a cell, without switches that are off."""
     return ", ".join(f"{name} {value}" for name, value in magnitudes.items() if value is not False)
 
 
 def _table_4(scored: RunScores) -> str:
-    known, rows = scored.recipes(), []
+    run_recipes, rows = scored.recipes(), []
     for name in EXPERIMENTS:
-        whole = recipes.load(name)
-        stages = [*(recipes.load(whole.start).stages if whole.start else ()), *whole.stages]
+        recipe = recipes.load(name)
+        stages = [*(recipes.load(recipe.start).stages if recipe.start else ()), *recipe.stages]
         by_size = {stage.size: stage for stage in stages}
         settings = [
             cell
@@ -125,34 +125,34 @@ def _table_4(scored: RunScores) -> str:
             [
                 name,
                 swa,
-                whole.threshold.binarization,
-                whole.network.channels,
+                recipe.threshold.binarization,
+                recipe.network.channels,
                 *settings,
-                _ran(scored, name, known.get(name)),
+                _run_settings(scored, name, run_recipes.get(name)),
             ]
         )
     header = ["Experiment", "SWA", "B-TH", "Channels", "256×256 batch size", "epochs", "512×512 batch size", "epochs"]
     return markdown([*header, f"{scored.competition.name}: as it was run"], rows)
 
 
-def _ran(scored: RunScores, name: str, run: Recipe | None) -> str:
-    """The same settings of a run, and how many images validated it, in a cell."""
-    if run is None:
+def _run_settings(scored: RunScores, name: str, recipe: Recipe | None) -> str:
+    """Formats the same settings of a run, and the number of its validation images, for a cell."""
+    if recipe is None:
         return NO_RUN
-    stages = [f"{s.size}×{s.size}: batch {s.batch_size}, {s.epochs} epochs, SWA {len(s.swa)}" for s in run.stages]
-    threshold = run.threshold
-    rule = f"B-TH {threshold.binarization}, R-TH {threshold.removal}"
-    validated = scored.dice(name, True, "image", test=False)
-    images = validated if isinstance(validated, str) else f"{len(validated)} images validated"
-    return "; ".join([*stages, rule, f"{run.network.channels} × grey, {run.network.encoder}", images])
+    stages = [f"{s.size}×{s.size}: batch {s.batch_size}, {s.epochs} epochs, SWA {len(s.swa)}" for s in recipe.stages]
+    rule = f"B-TH {recipe.threshold.binarization}, R-TH {recipe.threshold.removal}"
+    dice = scored.dice(Variant(name), test=False)
+    images = dice if isinstance(dice, str) else f"{len(dice)} images validated"
+    return "; ".join([*stages, rule, f"{recipe.network.channels} × grey, {recipe.network.encoder}", images])
 
 
 def _table_5(scored: RunScores) -> str:
     rows = []
     for name, figures in paper.TABLE_5.items():
-        precise = [_precision(scored, name, tta, removed) for tta in (False, True) for removed in (False, True)]
-        cells = [scored.validation(name, tta, reading) for tta in (False, True) for reading in READINGS]
-        rows.append([name, *map(_four, figures), *precise, *map(_iou, cells)])
+        variants = [Variant(name, tta, reading) for tta in (False, True) for reading in READINGS]
+        precise = [_precision(scored, variant) for variant in variants if variant.reading != "component"]
+        cells = [_iou(scored.validation(variant)) for variant in variants]
+        rows.append([name, *map(_four, figures), *precise, *cells])
     ttas = "without TTA", "with TTA"
     ours = [f"mean precision, {tta}, R-TH {reading}" for tta in ttas for reading in ("none", "image")]
     ours += [f"IoU, {tta}, R-TH {reading}" for tta in ttas for reading in READINGS]
@@ -161,7 +161,7 @@ def _table_5(scored: RunScores) -> str:
 
 def _table_6(scored: RunScores) -> str:
     rows = [
-        [name, _four(figure), *(_dice(scored.test(name, True, reading)) for reading in READINGS)]
+        [name, _four(figure), *(_dice(scored.test(Variant(name, reading=reading))) for reading in READINGS)]
         for name, figure in paper.TABLE_6.items()
     ]
     return markdown(["Experiment", "paper", *_here(scored, [f"R-TH {reading}" for reading in READINGS])], rows)
@@ -170,9 +170,9 @@ def _table_6(scored: RunScores) -> str:
 def _table_7(scored: RunScores) -> str:
     rows = []
     for (tta, removed), figure in paper.TABLE_7.items():
-        readings = ("image", "component") if removed else ("none", "none")
-        ours = [_iou(scored.validation("exp5", tta, reading)) for reading in readings]
-        rows.append([TICK[tta], TICK[removed], _four(figure), _precision(scored, "exp5", tta, removed), *ours])
+        variants = _variants("exp5", tta=tta, removed=removed)
+        ours = [_precision(scored, variants[0]), *(_iou(scored.validation(variant)) for variant in variants)]
+        rows.append([TICK[tta], TICK[removed], _four(figure), *ours])
     header = ["mean precision", "IoU, image", "IoU, component"]
     return markdown(["TTA", "R-TH", "paper", *_here(scored, header)], rows)
 
@@ -185,7 +185,8 @@ def _table_8(scored: RunScores) -> str:
     for name, train_set in scored.trained_on("exp5").items():
         for reading in ("image", "component"):
             for tta in (False, True):
-                parts = [scored.test(name, tta, reading, usage) for usage in (scoring.PUBLIC, scoring.PRIVATE)]
+                variant = Variant(name, tta, reading)
+                parts = [scored.test(variant, usage) for usage in (scoring.PUBLIC, scoring.PRIVATE)]
                 rows.append([train_set, TICK[tta], reading, *map(_dice, parts)])
     table = markdown(["Train set", "TTA", "R-TH", "Public", "Private"], rows)
     return f"{table}\n\n{ROUND_1}" if scored.all_public else table
@@ -197,12 +198,11 @@ def _table_10(scored: RunScores) -> str:
         for (tta, removed), (iou, dice) in zip(
             ((False, False), (True, False), (False, True), (True, True)), figures, strict=True
         ):
-            readings = ("image", "component") if removed else ("none", "none")
-            name = runs.get(groups, "")
-            validation = [_iou(scored.validation(name, tta, reading)) for reading in readings]
-            test = [_dice(scored.test(name, tta, reading)) for reading in readings]
+            variants = _variants(runs.get(groups, ""), tta=tta, removed=removed)
+            validation = [_iou(scored.validation(variant)) for variant in variants]
+            test = [_dice(scored.test(variant)) for variant in variants]
             label = " + ".join(groups) or "Non-Augmentation"
-            precise = _precision(scored, name, tta, removed)
+            precise = _precision(scored, variants[0])
             rows.append([label, TICK[tta], TICK[removed], _four(iou), precise, *validation, _four(dice), *test])
     header = ["Augmentation group", "TTA", "R-TH", "validation: paper"]
     header += _here(scored, ["mean precision", "IoU, image", "IoU, component"])
@@ -211,12 +211,12 @@ def _table_10(scored: RunScores) -> str:
 
 
 def _table_11(scored: RunScores) -> str:
-    known, rows = scored.recipes(), []
+    run_recipes, rows = scored.recipes(), []
     for name, (team, architecture, size, dice) in paper.TABLE_11.items():
-        run, ours = known.get(name), NO_RUN
-        if run is not None:
-            cell = scored.test(name, run.tta, "chosen", scoring.PRIVATE)
-            side = max(part.stages[-1].size for part in run.parts())
+        recipe, ours = run_recipes.get(name), NO_RUN
+        if recipe is not None:
+            cell = scored.test(Variant(name, recipe.tta, "chosen"), scoring.PRIVATE)
+            side = max(part.stages[-1].size for part in recipe.parts())
             rule = "" if isinstance(cell, str) else f" ({side}×{side}, {scored.rule(name)})"
             ours = f"{_dice(cell)}{rule}"
         rows.append([team, architecture, f"{size}×{size}", _four(dice), ours])
@@ -236,11 +236,11 @@ def _time(scored: RunScores) -> str:
         where = f"minutes an epoch, stage {number + 1}"
         rows.append([where, f"{minutes} on a Titan Xp", NO_RUN if ours is None else f"{ours:.2f} on {machine}"])
     paths = list((competition.test or competition.train).values())[: network.SAMPLES]
-    whole = NO_RUN
+    sample = NO_RUN
     if recipe is not None and run.finished_stages() and run.thresholds.is_file():
-        size, found = recipe.stages[-1].size, network.milliseconds(run, recipe, paths)
-        whole = f"{found:.1f} at {size}×{size} on {machine}, mean of {len(paths)} images"
-    rows.append(["milliseconds a sample", f"{paper.MILLISECONDS} at 512×512 on a Titan Xp", whole])
+        size, time = recipe.stages[-1].size, network.milliseconds(run, recipe, paths)
+        sample = f"{time:.1f} at {size}×{size} on {machine}, mean of {len(paths)} images"
+    rows.append(["milliseconds a sample", f"{paper.MILLISECONDS} at 512×512 on a Titan Xp", sample])
     return markdown(["", "paper", competition.name], rows)
 
 
@@ -248,9 +248,14 @@ def _here(scored: RunScores, columns: Sequence[str]) -> list[str]:
     return [f"{scored.competition.name}: {column}" for column in columns]
 
 
-def _precision(scored: RunScores, name: str, tta: bool, removed: bool) -> str:
-    found = scored.mean_precision(name, tta, "image" if removed else "none")
-    return found if isinstance(found, str) else _four(found)
+def _variants(name: str, *, tta: bool, removed: bool) -> list[Variant]:
+    """Returns both readings of a row of the paper, which leaves open what R-TH removes."""
+    return [Variant(name, tta, reading if removed else "none") for reading in ("image", "component")]
+
+
+def _precision(scored: RunScores, variant: Variant) -> str:
+    precision = scored.mean_precision(variant)
+    return precision if isinstance(precision, str) else _four(precision)
 
 
 def _iou(cell: Score | str) -> str:
@@ -266,7 +271,7 @@ def _four(figure: float) -> str:
 
 
 def stages(scored: RunScores) -> str:
-    """Every stage of every run: its last epoch, and the weights that it leaves."""
+    """Lists the IoU of every stage of every run after its last epoch and with its final weights."""
     rows = [
         [stage.run, stage.stage, stage.size, f"{stage.last:.4f}", "-" if stage.final is None else f"{stage.final:.4f}"]
         for stage in claims.averaged(scored)
@@ -275,10 +280,10 @@ def stages(scored: RunScores) -> str:
 
 
 def differences(scored: RunScores) -> str:
-    """Each claim with its difference of Dice on validation and on test images."""
+    """Lists each claim with its difference of Dice on validation and on test images."""
     rows = []
     for claim, pairs in claims.pairs(scored).items():
-        parts = [claims.difference(scored, pairs, test) for test in (False, True)]
+        parts = [claims.difference(scored, pairs, test=test) for test in (False, True)]
         cells = [cell for part in parts for cell in ((NO_RUN, None) if part is None else (str(part), part.verdict))]
         rows.append([claim, max((part.pairs for part in parts if part), default=0), *cells])
     gains = [s.final - s.last for s in claims.averaged(scored) if s.run in claims.EXPERIMENTS and s.final is not None]
@@ -286,17 +291,17 @@ def differences(scored: RunScores) -> str:
     averaged = [f"{np.mean(gains):+.4f} IoU", better] if gains else [NO_RUN, None]
     rows.append(["SWA helps, against the last epoch", len(gains), *averaged, "-", None])
     text = (
-        "A claim holds where the interval over patients is above 0 and each of the pairs compared, which are "
-        "experiments, readings or seeds, agrees."
+        "A claim holds if the interval over patients is above 0 and each of the compared pairs (experiments, readings "
+        "or seeds) agrees."
     )
     header = ["Claim", "Compared", "validation images", "verdict", "test images", "verdict"]
     return f"{text}\n\n{markdown(header, rows)}"
 
 
 def races(scored: RunScores) -> str:
-    """What two stages, and one at the final size, spend until both have the same validation Dice."""
-    found = claims.races(scored)
-    if not found:
+    """Compares what two stages and one stage at the final size spend until both reach the same validation Dice."""
+    finished = claims.races(scored)
+    if not finished:
         return "No run: `make claims` trains them."
     rows: list[list[str | None]] = [
         [
@@ -307,17 +312,17 @@ def races(scored: RunScores) -> str:
                 for spent in (race.two, race.one)
             ),
         ]
-        for race in found
+        for race in finished
     ]
     for what in ("compute", "seconds"):
-        mean, low, high = claims.ratio([getattr(race.two, what) / getattr(race.one, what) for race in found])
+        mean, low, high = claims.ratio([getattr(race.two, what) / getattr(race.one, what) for race in finished])
         verdict = "holds" if high < 1 else "does not hold" if low > 1 else "not decided"
         rows.append([f"two stages faster, by {what}", None, f"{mean:.2f} times [{low:.2f}, {high:.2f}]", verdict])
     return markdown(["Run", "validation Dice that both reach", "two stages", "one stage"], rows)
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """A Markdown table; None is an empty cell.
+    """Formats a Markdown table; None is an empty cell.
 
     >>> print(markdown(["a", "b"], [[1, None]]))
     | a | b |

@@ -1,4 +1,4 @@
-"""The verb `compare`: runs on the same data compared image by image, as text and as a page."""
+"""The verb `compare`: a comparison of runs on the same data, image by image, as text and as a page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,44 +22,44 @@ def compare(
     """Compares the out-of-fold masks of two or more runs, each by its own rule.
 
     Args:
-        names: Of the runs on it, or paths of their folders.
-        out: The page to write; None: runs/NAME/compare-RUN-RUN.html.
+        names: Names of the runs, or paths of their folders.
+        out: Path of the page; default: runs/NAME/compare-RUN-RUN.html.
 
     Returns:
-        What was found, as text, and the page.
+        The comparison as text, and the path of the page.
 
     Raises:
-        KitError: fewer than two runs, one that is not there or not trained, or no image in common.
+        KitError: there are fewer than two runs, a run is missing or not trained, or two runs have no image in common.
     """
     competition = workspace.open_data(data)
-    place = workspace.runs / competition.name
-    runs = {Path(name).name: Run(Path(name) if Path(name).is_dir() else place / name) for name in names}
+    folder = workspace.runs / competition.name
+    runs = {Path(name).name: Run(Path(name) if Path(name).is_dir() else folder / name) for name in names}
     if len(runs) < 2:
         raise KitError("give two or more different runs, such as `kit compare exp2 exp5`")
     for run in runs.values():
         if not run.recipe_path.is_file():
-            there = ", ".join(sorted(path.parent.name for path in place.glob("*/recipe.yaml"))) or "none"
-            raise KitError(f"{run.folder}: is not a run (no recipe.yaml); runs on {competition.name}: {there}")
+            others = ", ".join(sorted(path.parent.name for path in folder.glob("*/recipe.yaml"))) or "none"
+            raise KitError(f"{run.folder}: is not a run (no recipe.yaml); runs on {competition.name}: {others}")
     opened = {name: open_run(workspace, data, run.read_recipe(), run) for name, run in runs.items()}
-    for one in opened.values():
-        check_maps(one)
-    measured = {name: cases.measure(one.run, competition, one.split) for name, one in opened.items()}
+    for opened_run in opened.values():
+        check_maps(opened_run)
+    measured = {name: cases.measure(run, competition, opened[name].split) for name, run in runs.items()}
     with working("comparing"):
-        pairs = comparison.pairs({name: found.table for name, found in measured.items()})
+        pairs = comparison.pairs({name: run_cases.table for name, run_cases in measured.items()})
     chosen = {name: thresholds_file.read_measured(run.thresholds).content for name, run in runs.items()}
-    overview = pd.DataFrame([_row(name, chosen[name], found) for name, found in measured.items()]).round(4)
-    target = Path(out) if out else place / f"compare-{'-'.join(runs)}.html"
-    (first, found), (second, others) = list(measured.items())[:2]
-    gallery = live.pack(runs[first], found, competition, (second, others))
+    overview = pd.DataFrame([_row(name, chosen[name], run_cases) for name, run_cases in measured.items()]).round(4)
+    target = Path(out) if out else folder / f"compare-{'-'.join(runs)}.html"
+    first, second = list(runs)[:2]
+    gallery = live.pack(runs[first], measured[first], competition, (second, measured[second]))
     with working("drawing figures"):
         write_text(target, page.compare(pairs, overview, gallery, target.with_suffix("")))
-    headlines = [f"{name}: {summary.headline(found)}" for name, found in chosen.items()]
+    headlines = [f"{name}: {summary.headline(scores)}" for name, scores in chosen.items()]
     return "\n".join([*headlines, comparison.text(pairs)]), target
 
 
-def _row(name: str, chosen: dict[str, Any], found: Cases) -> dict[str, Any]:
-    """A run's line of the overview: what is nested first."""
+def _row(name: str, chosen: dict[str, Any], run_cases: Cases) -> dict[str, Any]:
+    """Returns a run's row of the overview, nested Dice first."""
     low, high = chosen["interval"] or (None, None)
     nested = {"run": name, "nested Dice": chosen["nested_dice"], "from": low, "to": high}
     scores = {heading: chosen[key] for key, heading in thresholds_file.MEASURES.items() if key != "interval"}
-    return nested | scores | {"image AUC": cases.image_auc(found)}
+    return nested | scores | {"image AUC": cases.image_auc(run_cases)}

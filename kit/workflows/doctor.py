@@ -1,4 +1,4 @@
-"""The verb `doctor`: whether this machine can do what the kit asks of it, and what to do where it cannot."""
+"""The verb `doctor`: checks of the machine that the kit runs on, with advice."""
 
 import os
 import platform
@@ -20,19 +20,19 @@ _PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "lig
 _NEEDED_DISK, _NEEDED_MEMORY = 20 * GIB, 4 * GIB
 _WEIGHTS, _KAGGLE = "huggingface.co", "www.kaggle.com"
 INPUT, DRIVE = Path("/kaggle/input"), Path("/content/drive/MyDrive")
-"""Where Kaggle mounts what is attached to a notebook, and where Colab has the drive."""
+"""Folder of a notebook's attached data on Kaggle, and of the mounted drive on Colab."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     found: str
     advice: str = ""
-    """What to do; empty where it is well."""
+    """What to do; empty if all is well."""
     serious: bool = False
-    """Whether the kit cannot work so."""
+    """Whether the kit cannot work with this."""
 
     def __str__(self) -> str:
         level = "error" if self.serious else "note" if self.advice else "ok"
@@ -40,15 +40,15 @@ class Check:
 
 
 def examine(workspace: Workspace, reach: Callable[[str], bool] | None = None) -> Iterator[Check]:
-    """Looks at the machine; nothing is written, and no secret is shown.
+    """Checks the machine; writes nothing and shows no secret.
 
     Args:
-        workspace: Whose disk counts.
-        reach: Whether a host can be reached; None: one attempt of three seconds.
+        workspace: The disk of this workspace is checked.
+        reach: Tells whether a host can be reached; default: one attempt of three seconds.
     """
-    version = ".".join(map(str, sys.version_info[:3]))
-    new_enough = sys.version_info >= (3, 11)
-    yield Check("python", f"{version} on {platform.system()} {platform.machine()}", *_bad(new_enough, "install 3.11"))
+    version, old = ".".join(map(str, sys.version_info[:3])), sys.version_info < (3, 11)
+    system = f"{version} on {platform.system()} {platform.machine()}"
+    yield Check("python", system, "install 3.11" if old else "", serious=old)
     yield _packages()
     yield _decoders()
     yield _device()
@@ -61,32 +61,25 @@ def examine(workspace: Workspace, reach: Callable[[str], bool] | None = None) ->
     yield from _mounts()
     answers = {host: (reach or _reachable)(host) for host in (_WEIGHTS, _KAGGLE)}
     reached = [host for host, answered in answers.items() if answered]
-    advice = "" if reached else "downloads and Kaggle need one; all else works without"
+    advice = "" if reached else "only downloads and Kaggle need it"
     yield Check("internet", f"{' and '.join(reached)} can be reached" if reached else "none", advice)
-    yield _encoder_weights(answers[_WEIGHTS])
+    yield _encoder_weights(reachable=answers[_WEIGHTS])
     yield _kaggle()
 
 
-def _bad(good: bool, advice: str) -> tuple[str, bool]:
-    return ("", False) if good else (advice, True)
-
-
 def _packages() -> Check:
-    """The versions in use, and whether they are those that the kit is pinned to."""
+    """Compares the installed versions with the pinned ones."""
     found = {name: installed(name) for name in _PACKAGES}
     missing = [name for name, version in found.items() if version is None]
     listed = ", ".join(f"{name} {version}" for name, version in found.items() if version)
     if missing:
-        return Check("packages", listed, f"{', '.join(missing)} missing: pip install -r requirements.txt", True)
-    pins = Path(__file__).parents[2] / "requirements.txt"
-    wanted = dict(line.split("==") for line in pins.read_text().split() if "==" in line) if pins.is_file() else {}
-    other = [f"{name} {wanted[name]}" for name in _PACKAGES if name in wanted and wanted[name] != _plain(found[name])]
+        advice = f"{', '.join(missing)} missing: pip install -r requirements.txt"
+        return Check("packages", listed, advice, serious=True)
+    path = Path(__file__).parents[2] / "requirements.txt"
+    pins = dict(line.split("==") for line in path.read_text().split() if "==" in line) if path.is_file() else {}
+    plain = {name: (version or "").partition("+")[0] for name, version in found.items()}  # without `+cu130`
+    other = [f"{name} {pins[name]}" for name in _PACKAGES if pins.get(name, plain[name]) != plain[name]]
     return Check("packages", listed, f"requirements.txt has {', '.join(other)}" if other else "")
-
-
-def _plain(version: str | None) -> str:
-    """A version without what a build adds to it, as `+cu130`."""
-    return (version or "").partition("+")[0]
 
 
 def _decoders() -> Check:
@@ -94,14 +87,14 @@ def _decoders() -> Check:
     from pydicom.uid import JPEG2000, JPEGBaseline8Bit, RLELossless
 
     kinds = {"JPEG": JPEGBaseline8Bit, "JPEG 2000": JPEG2000, "RLE": RLELossless}
-    able = [name for name, syntax in kinds.items() if get_decoder(syntax).is_available]
-    missing = [name for name in kinds if name not in able]
+    available = [name for name, syntax in kinds.items() if get_decoder(syntax).is_available]
+    missing = [name for name in kinds if name not in available]
     advice = f"{', '.join(missing)} cannot be decoded: pip install -r requirements.txt" if missing else ""
-    return Check("DICOM decoders", ", ".join(able), advice)
+    return Check("DICOM decoders", ", ".join(available), advice)
 
 
 def _device() -> Check:
-    """The GPUs, each by one real operation: some are there whose first operation fails."""
+    """Runs one operation on each GPU, since it may fail on a GPU that torch lists."""
     import torch
 
     if not torch.cuda.is_available():
@@ -120,9 +113,10 @@ def _device() -> Check:
             right = float((ones @ ones).sum()) == 64**3
         except RuntimeError as error:
             problem = f"the first operation of GPU {number} fails ({str(error).splitlines()[0]})"
-            return Check("GPU", found, f"{problem}: install a torch that is built for it", True)
+            return Check("GPU", found, f"{problem}: install a torch that is built for it", serious=True)
         if not right:
-            return Check("GPU", found, f"GPU {number} computes 64 × 64 wrongly: try another one, or driver", True)
+            advice = f"GPU {number} computes wrong results: try another GPU or driver"
+            return Check("GPU", found, advice, serious=True)
     return Check("GPU", f"{found}; an operation on each is right")
 
 
@@ -137,7 +131,7 @@ def _threads() -> Check:
 
 
 def _memory() -> Check:
-    """What is free of the memory, by the kernel's account and the limit of the container."""
+    """Reads the free memory, as far as the limit of the container allows it."""
     table = Path("/proc/meminfo")
     if not table.is_file():
         return Check("memory", "not known on this system")
@@ -152,23 +146,22 @@ def _memory() -> Check:
 
 
 def _mounts() -> Iterator[Check]:
-    """What is attached to a notebook of Kaggle's, and whether Colab has the drive, on their machines alone."""
+    """Lists the data attached to a notebook on Kaggle, and whether the drive is mounted on Colab."""
     if INPUT.is_dir():
-        places = [path for form in ("*", "datasets/*/*", "competitions/*") for path in sorted(INPUT.glob(form))]
-        inputs = [path for path in places if path.parent != INPUT or path.name not in ("datasets", "competitions")]
+        paths = [path for form in ("*", "datasets/*/*", "competitions/*") for path in sorted(INPUT.glob(form))]
+        inputs = [path for path in paths if path.parent != INPUT or path.name not in ("datasets", "competitions")]
         listed = ", ".join(path.relative_to(INPUT).as_posix() for path in inputs)
         yield Check("mounts", f"{INPUT}: {listed or 'empty'}", "" if inputs else "attach the images (Add Input)")
     if DRIVE.parents[1].is_dir():
-        there = DRIVE.is_dir()
-        advice = "" if there else "google.colab.drive.mount('/content/drive') in a cell mounts it"
-        yield Check("mounts", f"{DRIVE}: {'there' if there else 'not mounted'}", advice)
+        mounted = DRIVE.is_dir()
+        advice = "" if mounted else "google.colab.drive.mount('/content/drive') in a cell mounts it"
+        yield Check("mounts", f"{DRIVE}: {'mounted' if mounted else 'not mounted'}", advice)
 
 
-def _encoder_weights(reachable: bool) -> Check:
+def _encoder_weights(*, reachable: bool) -> Check:
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    kept = sorted(home.glob("hub/models--*resnet34*"))
-    if kept:
-        return Check("encoder weights", f"ResNet-34 is in {kept[0].parent}")
+    if cached := sorted(home.glob("hub/models--*resnet34*")):
+        return Check("encoder weights", f"ResNet-34 is in {cached[0].parent}")
     if reachable:
         return Check("encoder weights", f"not here yet, {_WEIGHTS} answers: the first training fetches them")
     advice = 'give a file, SET="network.encoder_weights=FILE" (the recipe demo needs none)'
@@ -184,15 +177,15 @@ def _reachable(host: str) -> bool:
 
 
 def _kaggle() -> Check:
-    """Whether there are credentials; never what they are."""
-    places = credentials.found()
-    if not places:
+    """Looks for credentials, without showing or using them."""
+    paths = credentials.found()
+    if not paths:
         return Check("Kaggle", "no credentials", f"to submit there, {credentials.HOW}")
     advice = "".join(f"other users can read it: chmod 600 {path}" for path in credentials.readable_by_others()[:1])
-    return Check("Kaggle", f"credentials in {places[0]} (not shown, not tried)", advice)
+    return Check("Kaggle", f"credentials in {paths[0]} (not shown, not tried)", advice)
 
 
-def refuse(signs: list[Check]) -> None:
-    """Ends the verb where the kit cannot work."""
-    if serious := [sign.what for sign in signs if sign.serious]:
+def refuse(checks: list[Check]) -> None:
+    """Raises an error if the kit cannot work on this machine."""
+    if serious := [check.what for check in checks if check.serious]:
         raise KitError(f"this machine cannot run the kit: {', '.join(serious)}: see the lines above")

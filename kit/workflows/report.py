@@ -1,4 +1,4 @@
-"""The verb `report`: one HTML page of a run, and every figure of it as a file."""
+"""The verb `report`: an HTML page of a run, and each of its figures as a file."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ def report(workspace: Workspace, data: Path | str, recipe: Recipe) -> Path:
     """Writes the page of a recipe's run on a data set and returns its path.
 
     Raises:
-        KitError: the run is not trained to its thresholds, is no longer what it was trained as, or lacks a file that
-            the page shows.
+        KitError: the run has no thresholds yet, its data or recipe have changed since the training, or a file is
+            missing.
     """
     opened = open_run(workspace, data, recipe)
     set_aside(opened.run.folder / "report.html")

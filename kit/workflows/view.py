@@ -1,4 +1,4 @@
-"""The verb `view`: images with their truth and what a run makes of them, as pictures."""
+"""The verb `view`: pictures of images with their truth and the masks of a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,15 +19,15 @@ from kit.workflows.workspace import Workspace
 def view(
     workspace: Workspace, data: Path | str, recipe: Recipe, images: Sequence[str], out: Path | str | None = None
 ) -> list[Path]:
-    """Draws training images with their out-of-fold masks, test images with the masks of the submission.
+    """Draws training images with their out-of-fold masks, and test images with the masks of the submission.
 
     Args:
-        recipe: Of the run; where it has no map of an image, the truth is drawn alone.
-        images: Ids, or paths of DICOM files that are named so.
-        out: Folder of the pictures; None: view/ of the run.
+        recipe: Recipe of the run; images that the run has not predicted are drawn with their truth alone.
+        images: Ids, or paths of DICOM files named by their id.
+        out: Folder of the pictures; default: view/ of the run.
 
     Returns:
-        The pictures, one an image.
+        Path of the picture of each image.
     """
     competition = workspace.open_data(data)
     run = workspace.run(competition, recipe)
@@ -39,29 +39,23 @@ def view(
             tables = " and ".join(path.name for path in (competition.labels_path, competition.sample_path) if path)
             how = f"give an id of {tables}, or the path of its DICOM file"
             raise KitError(f"{image}: is no image of {competition.folder}: {how}{did_you_mean(image, files)}")
-        radiograph = dicom.read(files[image])
-        known = image in truths
-        truth = rle.union(truths.get(image, ()), radiograph.pixels.shape, image)
-        found = predicted(run, image, radiograph.pixels.shape)
-        layers = [
-            (mask, *style)
-            for mask, style in ((truth if known else None, (TRUTH, "truth")), (found, (FOUND, "mask")))
-            if mask is not None
-        ]
-        caption = image
-        if known and found is not None:
-            caption = f"Dice {scoring.dice(found, truth):.3f} · {image}"
+        pixels = dicom.read(files[image]).pixels
+        truth = rle.union(truths[image], pixels.shape, image) if image in truths else None
+        mask = predicted(run, image, pixels.shape)
+        layers = [] if truth is None else [(truth, TRUTH, "truth")]
+        layers += [] if mask is None else [(mask, FOUND, "mask")]
+        dice = "" if truth is None or mask is None else f"Dice {scoring.dice(mask, truth):.3f} · "
         target = (Path(out) if out else run.folder / "view") / f"{image}.png"
-        gallery.write(target, gallery.picture(radiograph.pixels, layers, caption))
+        gallery.write(target, gallery.picture(pixels, layers, f"{dice}{image}"))
         written.append(target)
     return written
 
 
 def predicted(run: Run, image: str, shape: tuple[int, int]) -> np.ndarray | None:
-    """The run's mask of an image, bool (H, W); None where it has none.
+    """Returns the run's mask of an image, bool (H, W); None if there is none.
 
-    That of a test image is the submission's, where how many images get one may depend on all of them; that of a
-    training image is made of its out-of-fold map by the rule's own thresholds.
+    The mask of a test image is read from the submission, since the number of masks may depend on all images. The mask
+    of a training image comes from its out-of-fold map by the rule's own thresholds.
     """
     if not run.thresholds.is_file():
         return None

@@ -9,12 +9,12 @@ from reproduce import figures, network
 
 
 def spoken(block):
-    return [f"{step.text} {step.shape}" for step in block.steps]
+    return [f"{step.text} {step.output_shape}" for step in block.steps]
 
 
 def test_the_papers_network_has_the_blocks_of_its_figure_7():
     first, same, decoder = network.blocks(recipes.load("exp5"))
-    assert first.steps[0].given == same.steps[0].given == "128×128×64"
+    assert first.steps[0].input_shape == same.steps[0].input_shape == "128×128×64"
     assert spoken(first) == [
         "convolution 3×3, stride 2 64×64×128",
         "batch normalisation 64×64×128",
@@ -26,7 +26,7 @@ def test_the_papers_network_has_the_blocks_of_its_figure_7():
     ]
     assert spoken(same)[5:] == ["+ input 128×128×64", "ReLU 128×128×64"]
     # Table 3's Decoder1: from the 512 of Encoder4 and the 256 of Encoder3, 768 in all, to 256 at 32×32.
-    assert decoder.steps[0].given == "16×16×512"
+    assert decoder.steps[0].input_shape == "16×16×512"
     assert spoken(decoder) == [
         "up-sampling 2×2 32×32×512",
         "with 256 of the encoder 32×32×768",
@@ -66,4 +66,4 @@ def test_blocks_of_a_single_pixel_keep_their_steps():
     """Of 32 pixels a side one is left in the last block, and its steps are not those on an image's mean."""
     small = "network.encoder=tu-test_resnet network.encoder_weights=none stages.1.size=32"
     *_, decoder = network.blocks(recipes.load("exp5", small))
-    assert decoder.steps[0].given == "1×1×96"
+    assert decoder.steps[0].input_shape == "1×1×96"

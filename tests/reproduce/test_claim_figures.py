@@ -23,8 +23,8 @@ class Made:
     def studies(self):
         return {}
 
-    def dice(self, name, tta, reading, test):
-        return NO_RUN if test else self.found.get(name, NO_RUN)
+    def dice(self, variant, test):
+        return NO_RUN if test else self.found.get(variant.name, NO_RUN)
 
 
 def curve(*points):
@@ -61,7 +61,7 @@ def test_each_claim_that_has_runs_is_drawn(made, monkeypatch, tmp_path):
     assert found["mean"].tolist() == pytest.approx([np.mean(gains)])
     monkeypatch.setattr(claims, "races", lambda scored: [])
     assert claim_figures.write(made, tmp_path) == [tmp_path / "claims-overview.svg"]
-    assert claim_figures.overview(found).alt == "In 1 of 1 the interval leaves 0 out."
+    assert claim_figures.overview(found).alt == "In 1 of 1 the interval excludes 0."
 
 
 def test_a_race_has_the_epochs_of_both_trainings(monkeypatch):

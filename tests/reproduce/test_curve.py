@@ -32,7 +32,7 @@ def test_the_table_has_the_mean_and_the_spread_of_each_share(tmp_path, monkeypat
     }  # fmt: skip
     monkeypatch.setattr(
         curve,
-        "_measured",
+        "_measure",
         lambda place, data, recipe, run: {
             **scores,
             "nested_dice": 0.8 + recipe.folds.train_share / 100 + recipe.seed / 1000,

@@ -16,7 +16,7 @@ from kit.data.resize import resize_mask
 from kit.inference import maps
 from kit.run import Run
 from reproduce import claims, network, paper, tables
-from reproduce.scores import RunScores
+from reproduce.scores import RunScores, Variant
 
 QUICK = "network.encoder=resnet18 network.decoder_channels=[8,8,8,8,8] stages.0.size=32 stages.1.size=32"
 
@@ -69,7 +69,7 @@ def test_a_cell_counts_pixels(phantoms, runs, tta, reading, removal):
         lambda image_id: rle.union(phantoms.labels[image_id], phantoms.shape),
         removal,
     )
-    assert RunScores(phantoms, runs).validation("exp5", tta, reading) == pytest.approx(expected)
+    assert RunScores(phantoms, runs).validation(Variant("exp5", tta, reading)) == pytest.approx(expected)
 
 
 def authors_metric(truth, predicted):
@@ -95,8 +95,8 @@ def test_mean_precision_is_counted_in_pixels_of_the_network(phantoms, runs, tmp_
         predicted = levels >= 192
         found.append(authors_metric(truth, predicted & (predicted.sum() >= removal)))
     scored = RunScores(phantoms, tmp_path / "a")
-    assert scored.mean_precision("exp5", True, reading) == pytest.approx(np.mean(found))
-    assert scored.mean_precision("exp4", True, reading) == "no run"
+    assert scored.mean_precision(Variant("exp5", True, reading)) == pytest.approx(np.mean(found))
+    assert scored.mean_precision(Variant("exp4", True, reading)) == "no run"
     assert len(set(found)) > 3
 
 
@@ -109,14 +109,14 @@ def test_public_and_private_are_the_leaderboards(phantoms, runs):
         for image_id, levels in zip(stack.ids, stack, strict=True)
     }
     scores = scoring.score(rows, solution, phantoms.shape)
-    assert rule.test("exp5", True, "image", scoring.PUBLIC).dice == pytest.approx(scores.public)
-    assert rule.test("exp5", True, "image", scoring.PRIVATE).dice == pytest.approx(scores.private)
-    assert rule.test("exp5", True, "chosen", scoring.PRIVATE) == rule.test("exp5", True, "image", scoring.PRIVATE)
+    assert rule.test(Variant("exp5"), scoring.PUBLIC).dice == pytest.approx(scores.public)
+    assert rule.test(Variant("exp5"), scoring.PRIVATE).dice == pytest.approx(scores.private)
+    assert rule.test(Variant("exp5", True, "chosen"), scoring.PRIVATE) == rule.test(Variant("exp5"), scoring.PRIVATE)
 
 
 def test_what_has_no_run_has_no_figure(phantoms, runs):
     scored = RunScores(phantoms, runs)
-    assert scored.validation("exp1", True, "none") == scored.test("exp1", True, "none") == "no run"
+    assert scored.validation(Variant("exp1", True, "none")) == scored.test(Variant("exp1", True, "none")) == "no run"
 
 
 def damaged(runs, folder):
@@ -127,16 +127,16 @@ def damaged(runs, folder):
 def test_what_is_not_there_is_told(phantoms, runs, tmp_path):
     run = damaged(runs, tmp_path / "a")
     run.test(tta=True).unlink()
-    assert RunScores(phantoms, tmp_path / "a").test("exp5", True, "none") == "not predicted"
+    assert RunScores(phantoms, tmp_path / "a").test(Variant("exp5", True, "none")) == "not predicted"
     write_json(run.thresholds, read_json(run.thresholds) | {"hashes": {"fold0.npy": "", "fold1.npy": ""}})
-    assert RunScores(phantoms, tmp_path / "a").validation("exp5", True, "none") == "not predicted"
+    assert RunScores(phantoms, tmp_path / "a").validation(Variant("exp5", True, "none")) == "not predicted"
     run.thresholds.unlink()
-    assert RunScores(phantoms, tmp_path / "a").validation("exp5", True, "none") == "not trained to the end"
+    assert RunScores(phantoms, tmp_path / "a").validation(Variant("exp5", True, "none")) == "not trained to the end"
     unlabelled = dataclasses.replace(phantoms, solution_path=None)
-    assert RunScores(unlabelled, runs).test("exp5", True, "none") == "no solution.csv"
+    assert RunScores(unlabelled, runs).test(Variant("exp5", True, "none")) == "no solution.csv"
     (tmp_path / "s.csv").write_text(phantoms.solution_path.read_text().replace("Private", "Public"))
     public = dataclasses.replace(phantoms, solution_path=tmp_path / "s.csv")
-    assert RunScores(public, runs).test("exp5", True, "none", scoring.PRIVATE) == "no private images"
+    assert RunScores(public, runs).test(Variant("exp5", True, "none"), scoring.PRIVATE) == "no private images"
 
 
 def test_maps_of_other_images_are_refused(phantoms, runs, tmp_path):
@@ -145,11 +145,11 @@ def test_maps_of_other_images_are_refused(phantoms, runs, tmp_path):
         phantoms, labels={key: rows for key, rows in phantoms.labels.items() if key != image_id}
     )
     with pytest.raises(KitError, match=r"is not in .*train-rle"):
-        RunScores(fewer, runs).validation("exp5", True, "none")
+        RunScores(fewer, runs).validation(Variant("exp5", True, "none"))
     run = damaged(runs, tmp_path / "a")
     run.oof(0).with_suffix(".ids.txt").unlink()
     with pytest.raises(KitError, match=r"fold0\.ids\.txt: cannot be read"):
-        RunScores(phantoms, tmp_path / "a").validation("exp5", True, "none")
+        RunScores(phantoms, tmp_path / "a").validation(Variant("exp5", True, "none"))
 
 
 COLUMNS = "epoch,weights,loss,validation_loss,iou,dice,seconds\n"
@@ -184,7 +184,7 @@ def test_the_document_has_the_papers_layout_and_figures(phantoms, runs, text):
         assert f"## Table {number}:" in text
     for block in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
         assert len({line.count("|") for line in block.strip().splitlines()}) == 1
-    cell = RunScores(phantoms, runs).validation("exp5", True, "component")
+    cell = RunScores(phantoms, runs).validation(Variant("exp5", True, "component"))
     assert "| exp5 | 0.7638 | 0.7822 |" in text
     assert f"{cell.iou:.4f} |" in text
     assert "| exp1 | 0.7242 | 0.7395 | no run |" in text
@@ -207,14 +207,14 @@ def test_runs_on_other_folds_are_told(phantoms, runs, tmp_path):
         run = Run(tmp_path / name)
         write_text(run.recipe_path, recipes.load(name, "network.encoder=resnet18").dump())
         write_json(run.inputs_path, {"images": "", "folds": split, "fold_file": f"{split}.csv"})
-    assert "within a group alone: exp1; exp2, exp4." in tables.fill(RunScores(phantoms, tmp_path))
+    assert "within a group: exp1; exp2, exp4." in tables.fill(RunScores(phantoms, tmp_path))
     shutil.rmtree(tmp_path / "exp1")
     assert "same folds" not in tables.fill(RunScores(phantoms, tmp_path))
 
 
 def test_a_claim_is_the_paired_difference_of_images(phantoms, runs):
     scored = RunScores(phantoms, runs)
-    gain = scored.dice("exp5", True, "image", test=False) - scored.dice("exp5", False, "image", test=False)
+    gain = scored.dice(Variant("exp5"), test=False) - scored.dice(Variant("exp5", False), test=False)
     found = claims.difference(scored, claims.pairs(scored)["TTA helps"], test=False)
     assert found.pairs == 1
     assert found.mean == pytest.approx(gain.mean())
@@ -285,7 +285,7 @@ def test_table_8_has_a_row_a_training_set(phantoms, runs, tmp_path):
         maps.save(other.test(tta=tta), stack.ids, np.zeros(stack.array.shape, np.uint8))
     scored = RunScores(phantoms, tmp_path / "a")
     assert scored.trained_on("exp5") == {"exp5@round1": "round1", "exp5": phantoms.name}
-    empty = scored.test("exp5@round1", True, "image", scoring.PUBLIC)
+    empty = scored.test(Variant("exp5@round1"), scoring.PUBLIC)
     rows = re.findall(
         rf"\| (round1|{phantoms.name}) \| ✓ \| image \| (\S+) \| (\S+) \|",
         tables.fill(RunScores(phantoms, tmp_path / "a")),
@@ -303,8 +303,8 @@ def test_round_1s_leaderboard_shows_the_whole_test_set(phantoms, runs, text, tmp
     )
     assert phantoms.labels_path.name == "train-rle.csv"
     whole = dataclasses.replace(phantoms, solution_path=tmp_path / "solution.csv")
-    every = RunScores(phantoms, runs).test("exp5", True, "image")
-    assert RunScores(whole, runs).test("exp5", True, "image", scoring.PUBLIC) == every
+    every = RunScores(phantoms, runs).test(Variant("exp5"))
+    assert RunScores(whole, runs).test(Variant("exp5"), scoring.PUBLIC) == every
     shown = tables.fill(RunScores(whole, runs))
     assert f"| {phantoms.name} | ✓ | image | {every.dice:.4f} | no private images |" in shown
     assert tables.ROUND_1 in shown
@@ -333,9 +333,9 @@ def test_out_of_fold_maps_go_with_out_of_fold_answers(phantoms, runs, monkeypatc
         return pd.Series(dtype=float)
 
     monkeypatch.setattr("reproduce.scores.score", noting)
-    RunScores(phantoms, runs).dice("exp5", True, "image", test=False)
+    RunScores(phantoms, runs).dice(Variant("exp5"), test=False)
     assert asked
     assert all(answers == file.replace(".npy", "-image.npy") for file, answers in asked)
     asked.clear()
-    RunScores(phantoms, runs).dice("exp5", True, "image", test=True)
+    RunScores(phantoms, runs).dice(Variant("exp5"), test=True)
     assert asked == [("test.npy", "test-image.npy")]

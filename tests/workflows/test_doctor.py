@@ -1,4 +1,4 @@
-"""What is said of a machine, and that no secret is."""
+"""What `doctor` says about a machine, and that it shows no secret."""
 
 import pytest
 import torch
@@ -8,12 +8,12 @@ from kit.workflows import doctor
 from kit.workflows.workspace import Workspace
 
 
-def signs(tmp_path, reach=lambda host: False):
+def checks(tmp_path, reach=lambda host: False):
     return {sign.what: sign for sign in doctor.examine(Workspace(tmp_path), reach)}
 
 
-def test_every_part_of_the_machine_is_looked_at(tmp_path):
-    found = signs(tmp_path)
+def test_every_part_of_the_machine_is_checked(tmp_path):
+    found = checks(tmp_path)
     assert list(found) == [
         "python", "packages", "DICOM decoders", "GPU", "threads", "memory", "disk", "internet", "encoder weights",
         "Kaggle",
@@ -21,35 +21,35 @@ def test_every_part_of_the_machine_is_looked_at(tmp_path):
     assert f"torch {torch.__version__.partition('+')[0]}" in found["packages"].found
     assert found["DICOM decoders"].found == "JPEG, JPEG 2000, RLE"
     assert found["internet"].found == "none"
-    assert signs(tmp_path, lambda host: "kaggle" in host)["internet"].found == "www.kaggle.com can be reached"
+    assert checks(tmp_path, lambda host: "kaggle" in host)["internet"].found == "www.kaggle.com can be reached"
     doctor.refuse(list(found.values()))
 
 
-def test_a_token_is_told_and_not_shown(tmp_path, home, monkeypatch):
+def test_a_token_is_reported_but_not_shown(tmp_path, home, monkeypatch):
     monkeypatch.delenv("KAGGLE_API_TOKEN", raising=False)
-    assert "no credentials" in str(signs(tmp_path)["Kaggle"])
+    assert "no credentials" in str(checks(tmp_path)["Kaggle"])
     (home / ".kaggle").mkdir(exist_ok=True)
     token = home / ".kaggle/access_token"
     token.write_text("KGAT_secret")
     token.chmod(0o644)
-    told = str(signs(tmp_path)["Kaggle"])
+    told = str(checks(tmp_path)["Kaggle"])
     assert str(token) in told
     assert "chmod 600" in told
     assert "secret" not in told
 
 
-def test_what_notebooks_have_mounted_is_told_there(tmp_path, monkeypatch):
+def test_mounted_data_and_drives_are_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "INPUT", tmp_path / "input")
     monkeypatch.setattr(doctor, "DRIVE", tmp_path / "content/drive/MyDrive")
     (tmp_path / "input").mkdir()
-    assert "attach the images" in signs(tmp_path)["mounts"].advice
+    assert "attach the images" in checks(tmp_path)["mounts"].advice
     for place in ("siim", "datasets/ada/lungs", "competitions/siim"):
         (tmp_path / "input" / place).mkdir(parents=True)
-    assert signs(tmp_path)["mounts"].found.endswith(": siim, datasets/ada/lungs, competitions/siim")
+    assert checks(tmp_path)["mounts"].found.endswith(": siim, datasets/ada/lungs, competitions/siim")
     (tmp_path / "content").mkdir()
-    assert "drive.mount" in signs(tmp_path)["mounts"].advice
+    assert "drive.mount" in checks(tmp_path)["mounts"].advice
     (tmp_path / "content/drive/MyDrive").mkdir(parents=True)
-    assert signs(tmp_path)["mounts"].found.endswith("MyDrive: there")
+    assert checks(tmp_path)["mounts"].found.endswith("MyDrive: mounted")
 
 
 @pytest.mark.parametrize("broken", ["cuda:0", "cuda:1"])
@@ -69,12 +69,12 @@ def test_a_gpu_whose_first_operation_fails_is_an_error(tmp_path, monkeypatch, br
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla P100")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: Properties)
     monkeypatch.setattr(torch, "ones", ones)
-    found = signs(tmp_path)
+    found = checks(tmp_path)
     assert f"GPU {broken[-1]} fails (CUDA error: no kernel image is available)" in found["GPU"].advice
     with pytest.raises(KitError, match="cannot run the kit: GPU"):
         doctor.refuse(list(found.values()))
 
 
-def test_other_versions_than_the_pinned_ones_are_told(tmp_path, monkeypatch):
+def test_versions_other_than_the_pinned_ones_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "installed", lambda name: "0.1")
-    assert "requirements.txt has torch" in signs(tmp_path)["packages"].advice
+    assert "requirements.txt has torch" in checks(tmp_path)["packages"].advice
