@@ -246,7 +246,7 @@ class Recipe(Section):
     """Another data set to train on; null: none."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
-    """Precision of the arithmetic; `auto`: bf16-mixed on a GPU, 16-mixed on one without it, 32-true on a CPU."""
+    """Arithmetic precision; `auto`: bf16-mixed on a GPU that has it, 16-mixed on other GPUs, 32-true on a CPU."""
     tta: bool = True
     """Averages the prediction with that of the mirrored image (paper section 4.3)."""
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
