@@ -163,12 +163,12 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
         }
         self._image_probability = None if image_probability is None else np.asarray(image_probability, np.float64)
         self._stacked: dict[frozenset[int], np.ndarray] = {}
+        fitters = {
+            name: RuleFitter(self._search_without(name), self._images, match_positive_rate=self.match_positive_rate)
+            for name in self.rules
+        }
         with progress(self.rules, "searching", len(self.rules), unit="rule").by_the_second() as bar:
-            fitters = {
-                name: RuleFitter(self._search_without(name), self._images, match_positive_rate=self.match_positive_rate)
-                for name in bar
-            }
-        self.results_ = {name: self._result(fitter) for name, fitter in fitters.items()}
+            self.results_ = {name: self._result(fitters[name]) for name in bar}
         every = list(fitters.values())
         self.best_ = self.results_[cross_validation.select(every).fit().rule.name]
         if len(every) > 1:
