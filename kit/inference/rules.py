@@ -257,7 +257,7 @@ def parameters(rule: Rule) -> dict[str, Any]:
 class _Named(Document):
     """The key that names the rule; all other keys are its parameters."""
 
-    rule: Literal["image", "component", "triplet", "expected"]
+    rule: Literal[tuple(RULES)]  # type: ignore[valid-type]  # known when this runs
 
 
 def parse(content: bytes, path: Path | str) -> Rule:
