@@ -128,8 +128,7 @@ class Run:
     def finished_stages(self) -> list[tuple[int, int]]:
         """Returns (fold, stage number) of every fully trained stage, in order."""
         paths = (path.relative_to(self.folder) for path in self.folder.glob("fold*/stage*/weights.safetensors"))
-        # Other names are copies that a person made.
-        matches = (re.fullmatch(r"fold(\d+)/stage(\d+)/.*", path.as_posix()) for path in paths)
+        matches = (re.fullmatch(r"fold(\d+)/stage(\d+)/.*", path.as_posix()) for path in paths)  # no copies of folds
         return sorted((int(match[1]), int(match[2]) - 1) for match in matches if match)
 
     def read_recipe(self) -> Recipe:

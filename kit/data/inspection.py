@@ -92,8 +92,7 @@ def inspect(folder: ImageFolder) -> Iterator[Finding]:
     def check(image: str) -> tuple[str, bytes | None, float | None, list[Finding]]:
         return image, *_check_image(image, folder)
 
-    results = progress(map_in_order(check, folder.images), "checking", len(folder.images))
-    for image, digest, cover, findings in results:
+    for image, digest, cover, findings in progress(map_in_order(check, folder.images), "checking", len(folder.images)):
         yield from findings
         if cover is not None:
             covers.append(cover)

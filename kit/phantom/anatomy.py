@@ -29,9 +29,7 @@ APEX, ANGLE = 7, 14
 STEPS = 12  # points of an outline per corner
 _BACK, _CORE, _FRONT = -0.8, 0.25, 1.0  # depths of the spine, the heart and the breast bone
 
-_WALL = np.array(
-    [(-0.1, 0.3), (0.0, 0.42), *((v, u + 0.015) for u, v in _SIDE[1:]), (1.6, 0.98)]
-)  # of the wall, (v, u)
+_WALL = np.array([(-0.1, 0.3), (0.0, 0.42), *((v, u + 0.015) for u, v in _SIDE[1:]), (1.6, 0.98)])  # in (v, u)
 
 
 def stream(seed: tuple[int, ...], purpose: str) -> np.random.Generator:

@@ -1,9 +1,8 @@
 """Draws shapes, in coordinates of the body, as layers of pixels.
 
 Coordinates of the body run from (0, 0) at the film's top left corner to (1, 1) at its bottom right corner; a pose
-moves, turns and scales them. Lengths are in sides of the film. Drawing, blurring and resizing use 8 or 16 bit integers,
-which OpenCV computes alike on every processor; floats are only added and multiplied, which IEEE 754 defines exactly. A
-seed therefore gives the same bytes everywhere.
+moves, turns and scales them. Lengths are in sides of the film. A seed gives the same bytes on every processor: drawing,
+blurring and resizing use 8 or 16 bit integers, and floats are only added and multiplied, as IEEE 754 defines exactly.
 """
 
 from collections.abc import Sequence
@@ -40,10 +39,9 @@ class Film:
         points = np.split(self._pixels(np.concatenate(lines)), ends[:-1])  # all at once: lines are many and short
         for line, width, level in zip(points, widths, levels, strict=True):
             pixels = width * self.size
-            grey, thickness = round(255 * level * min(1.0, pixels)), max(1, round(pixels))
-            cv2.polylines(
-                layer, [line], isClosed=False, color=grey, thickness=thickness, lineType=cv2.LINE_AA, shift=_SHIFT
-            )
+            grey = round(255 * level * min(1.0, pixels))
+            style = {"thickness": max(1, round(pixels)), "lineType": cv2.LINE_AA, "shift": _SHIFT}
+            cv2.polylines(layer, [line], isClosed=False, color=grey, **style)
         return self._soften(layer, blur)
 
     def mask(self, outline: np.ndarray) -> np.ndarray:
