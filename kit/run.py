@@ -35,12 +35,6 @@ class Run:
         self.model = self.folder / "model.safetensors"  # everything needed to predict, as one file to share
         self.log = self.folder / "log.txt"  # log of all verbs
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Run) and self.folder == other.folder
-
-    def __hash__(self) -> int:
-        return hash(self.folder)
-
     def stage(self, fold: int, number: int) -> Path:
         """Folder of a stage of a fold; `number` counts from 0, the name of the folder from 1."""
         return self.folder / f"fold{fold}" / f"stage{number + 1}"
@@ -91,7 +85,7 @@ class Run:
 
     def oof(self, fold: int, *, tta: bool = True, role: str = "segment") -> Path:
         """Out-of-fold predictions of a fold's validation images: maps, or with `classify` one probability per image."""
-        return self.folder / "oof" / f"fold{fold}{_kind(role)}{_suffix(tta=tta)}.npy"
+        return self.folder / "oof" / f"fold{fold}{_suffix(tta=tta, role=role)}.npy"
 
     def predicted_folds(self) -> list[int]:
         """Returns the folds with out-of-fold maps, ascending."""
@@ -111,7 +105,7 @@ class Run:
 
     def test(self, *, tta: bool = True, role: str = "segment") -> Path:
         """Predictions of the test images: maps, or with `classify` one probability per image."""
-        return self.folder / f"test{_kind(role)}{_suffix(tta=tta)}.npy"
+        return self.folder / f"test{_suffix(tta=tta, role=role)}.npy"
 
     def stack(self, *, tta: bool = True) -> Path:
         """File that says how the classifying members of an ensemble are stacked."""
@@ -146,9 +140,5 @@ class Run:
         write_text(self.recipe_path, recipe.dump())
 
 
-def _kind(role: str) -> str:
-    return "-image" if role == "classify" else ""
-
-
-def _suffix(*, tta: bool) -> str:
-    return "" if tta else "-plain"
+def _suffix(*, tta: bool, role: str = "segment") -> str:
+    return ("-image" if role == "classify" else "") + ("" if tta else "-plain")

@@ -17,7 +17,7 @@ def describe(run: Run) -> str:
     lines = []
     for part in run.read_recipe().parts():
         part_run = run.part(part)
-        member = f"{part.label} " if part_run != run else ""
+        member = f"{part.label} " if part_run is not run else ""
         lines += [f"{member}{stage(part_run, fold, number)}" for fold, number in part_run.finished_stages()]
     return "\n".join([*lines, *([outcome(run)] if run.thresholds.is_file() else [])])
 

@@ -22,48 +22,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class Workspace:
-    """A folder with all files of the kit, by default the working folder.
+    """Paths in a folder with all files of the kit, by default the working folder.
 
     >>> Workspace().runs
     PosixPath('runs')
     """
 
-    root: Path = Path()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "root", Path(self.root))
-
-    @property
-    def demo(self) -> Path:
-        """Folder of the built-in demo competition, see `draw_demo`."""
-        return self.root / "data" / "demo"
-
-    @property
-    def folds(self) -> Path:
-        """Folder of the fold files."""
-        return self.root / "folds"
-
-    @property
-    def runs(self) -> Path:
-        """Folder of the runs, with one folder per data set."""
-        return self.root / "runs"
-
-    @property
-    def submissions(self) -> Path:
-        """Folder of the ledger, and of submissions worth keeping, with one folder per data set."""
-        return self.root / "submissions"
-
-    @property
-    def ledger(self) -> Path:
-        """File that records all submissions."""
-        return self.submissions / "ledger.jsonl"
-
-    @property
-    def predictions(self) -> Path:
-        """Folder of the predictions of images other than the test images."""
-        return self.root / "predictions"
+    def __init__(self, root: Path | str = "") -> None:
+        self.root = Path(root)
+        self.demo = self.root / "data" / "demo"  # the built-in competition, see `draw_demo`
+        self.folds = self.root / "folds"  # fold files
+        self.runs = self.root / "runs"  # runs, with one folder per data set
+        self.submissions = self.root / "submissions"  # submissions worth keeping, with one folder per data set
+        self.ledger = self.submissions / "ledger.jsonl"  # record of all submissions
+        self.predictions = self.root / "predictions"  # predictions of images other than the test images
 
     def draw_demo(self, folder: Path | str) -> None:
         """Draws the built-in demo if `folder` is its folder and is missing, for verbs with which newcomers begin."""
