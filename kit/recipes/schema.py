@@ -173,8 +173,8 @@ class Extra(Section):
     """Meaning of its label rows: `masks`, or `image` if they only say whether there is any pneumothorax. Then positives
     train only the image head; negatives, whose masks are known to be empty, train both outputs."""
     weight: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of its images, of both positives and negatives, that each epoch draws anew. `positive_share` applies to the
-    drawn images and the main data set together."""
+    """Share of its images, of both positives and negatives, drawn anew in every epoch of every fold, stage and member.
+    `positive_share` applies to the drawn images and the main data set together."""
 
 
 class Threshold(Section):
