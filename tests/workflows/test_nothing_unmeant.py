@@ -98,7 +98,7 @@ class TestRule:
     def test_exploring_leaves_the_choice_alone(self, place):
         workspace, data, run = place
         before = run.thresholds.read_bytes()
-        for options in ({}, {"kinds": ("image",)}, {"draws": 2}, {"prevalence": 0.4}):
+        for options in ({}, {"names": ("image",)}, {"draws": 2}, {"prevalence": 0.4}):
             explored = explore(workspace, data, recipe(), **options)
             assert run.thresholds.read_bytes() == before
             assert explored.why == "which has the best nested Dice"
