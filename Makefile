@@ -2,10 +2,10 @@
 #   make folds train submit                                      the built-in demo
 #   make folds train submit DATA=../siim RECIPE=exp5             the competition
 #   make train RECIPE=exp5 SET="stages.0.epochs=2 seed=1"        any value of a recipe
-# All variables are handed on (kit/cli/make.py): the kit knows which verb takes what, and refuses what none of the call
-# takes.
+# All variables are passed on (kit/cli/make.py): the kit knows which verb takes which, and refuses those that no verb of
+# the call takes.
 
-# A spinning OpenMP thread takes the core that another one needs.
+# A spinning OpenMP thread takes the core that another thread needs.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 PYTHON    ?= python3
@@ -13,11 +13,11 @@ BIN       := .venv/bin
 KIT       := $(BIN)/python -m kit
 REPRODUCE := $(BIN)/python -m reproduce
 
-# Verbs that are not the kit's, each with the variables that it takes.
+# Verbs outside the kit, each with the variables that it takes.
 OTHERS := experiments:DATA,SET,ARGS study:DATA,SET,ARGS claims:DATA,SET,ARGS curve:DATA,RECIPE,SET,ARGS \
           tables:DATA,ARGS figures:DATA,RECIPE,SET,ARGS test:ARGS test-fast:ARGS coverage:ARGS bench:ARGS bench-gpu: help: lint: docs: clean:
 
-# Of the command line alone: what the environment has by these names is not meant.
+# Variables count on the command line only, not in the environment.
 ARGS   :=
 GOALS  := $(filter-out .venv/%,$(or $(MAKECMDGOALS),help))
 VERBS  := $(filter-out $(foreach other,$(OTHERS),$(firstword $(subst :, ,$(other)))),$(GOALS))
@@ -31,11 +31,11 @@ CALL    = --make '$(GOALS)' '$(OTHERS)' $@ \
 .PHONY: $(GOALS) checked
 .NOTPARALLEL:
 
-# The verbs of the kit that are asked for; before any other verb the whole call is checked.
+# The kit's verbs of the call; before any other verb the whole call is checked.
 $(VERBS) checked: .venv/ready
 	@$(KIT) $(CALL)
 
-# What the paper reports, from trained runs: of a clone, not of the package.
+# The paper's results from trained runs, which only a clone has, not the package.
 experiments study claims curve tables figures: .venv/ready
 	@$(REPRODUCE) $(CALL)
 
@@ -62,7 +62,7 @@ bench: .venv/dev checked
 bench-gpu: .venv/dev checked
 	@$(BIN)/python -m tests.bench.gpu
 
-# A worker that dies ends the run, which names its test: a new one in its place waits for ever at times.
+# A worker that dies ends the run with the name of its test: a replacement worker sometimes waits for ever.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test: .venv/dev checked
@@ -84,7 +84,7 @@ lint: .venv/dev checked
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-# The drawn demo and what was made of it; a data set of somebody's own, be it called demo too, is left alone.
+# Removes the drawn demo and its results, but not a user's data set that is called demo.
 clean: $(if $(wildcard .venv/ready),checked)
 	@if grep -qs 'drawn, of nobody' data/demo/phantom.json; then rm -rf data/cache/demo runs/demo data/demo; fi
 	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage

@@ -39,13 +39,6 @@ class Variant(NamedTuple):
     """One of `READINGS`, by the thresholds of the recipe, or `chosen` for the run's own rule."""
 
 
-class Score(NamedTuple):
-    """Means over images, each in [0, 1]."""
-
-    dice: float
-    iou: float
-
-
 def score(
     rule: Rule,
     maps_path: Path,
@@ -123,12 +116,13 @@ class RunScores:
         """The patient of each training image."""
         return dict(zip(self.competition.train, patients.patient_ids(self.competition), strict=True))
 
-    def validation(self, variant: Variant) -> Score | str:
-        """Returns the mean scores of a run's out-of-fold maps."""
-        return _mean(self.dice(variant, test=False))
+    def validation_iou(self, variant: Variant) -> float | str:
+        """Returns the mean IoU of a run's out-of-fold maps; the IoU of an image is Dice / (2 - Dice)."""
+        dice = self.dice(variant, test=False)
+        return dice if isinstance(dice, str) else float((dice / (2 - dice)).mean())
 
-    def test(self, variant: Variant, usage: str | None = None) -> Score | str:
-        """Returns the mean scores of a run's test maps.
+    def test_dice(self, variant: Variant, usage: str | None = None) -> float | str:
+        """Returns the mean Dice of a run's test maps.
 
         Args:
             usage: `public` or `private` for one part of the leaderboard; None for both.
@@ -139,7 +133,7 @@ class RunScores:
         usages = (usage,) if usage else (scoring.PUBLIC, scoring.PRIVATE)
         usage_of = self._solution.usage if self._solution else {}
         counted = dice[[usage_of[image_id] in usages for image_id in dice.index]]
-        return _mean(counted if len(counted) else f"no {usage or 'public or private'} images")
+        return float(counted.mean()) if len(counted) else f"no {usage or 'public or private'} images"
 
     @property
     def all_public(self) -> bool:
@@ -214,8 +208,3 @@ def _rule(recipe: Recipe, reading: str) -> Rule:
     """Returns a recipe's own thresholds as a rule."""
     kind = ComponentRule if reading == "component" else ImageRule
     return kind(recipe.threshold.binarization, 0 if reading == "none" else recipe.threshold.removal)
-
-
-def _mean(dice: pd.Series | str) -> Score | str:
-    """Averages over images; the IoU of an image is Dice / (2 - Dice)."""
-    return dice if isinstance(dice, str) else Score(float(dice.mean()), float((dice / (2 - dice)).mean()))

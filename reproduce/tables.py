@@ -12,7 +12,7 @@ from kit.recipes.magnitudes import PAPER
 from kit.recipes.schema import Recipe
 from kit.report import stats
 from reproduce import claims, network, paper
-from reproduce.scores import NO_RUN, READINGS, RunScores, Score, Variant
+from reproduce.scores import NO_RUN, READINGS, RunScores, Variant
 
 EXPERIMENTS = claims.EXPERIMENTS
 MASKS, NEGATIVES = "Number of masks in training set", "Number of negative cases in training set"
@@ -150,9 +150,8 @@ def _table_5(scored: RunScores) -> str:
     rows = []
     for name, figures in paper.TABLE_5.items():
         variants = [Variant(name, tta, reading) for tta in (False, True) for reading in READINGS]
-        precise = [_precision(scored, variant) for variant in variants if variant.reading != "component"]
-        cells = [_iou(scored.validation(variant)) for variant in variants]
-        rows.append([name, *map(_four, figures), *precise, *cells])
+        precision = [scored.mean_precision(variant) for variant in variants if variant.reading != "component"]
+        rows.append([name, *map(_four, [*figures, *precision, *map(scored.validation_iou, variants)])])
     ttas = "without TTA", "with TTA"
     ours = [f"mean precision, {tta}, R-TH {reading}" for tta in ttas for reading in ("none", "image")]
     ours += [f"IoU, {tta}, R-TH {reading}" for tta in ttas for reading in READINGS]
@@ -161,7 +160,7 @@ def _table_5(scored: RunScores) -> str:
 
 def _table_6(scored: RunScores) -> str:
     rows = [
-        [name, _four(figure), *(_dice(scored.test(Variant(name, reading=reading))) for reading in READINGS)]
+        [name, _four(figure), *(_four(scored.test_dice(Variant(name, reading=reading))) for reading in READINGS)]
         for name, figure in paper.TABLE_6.items()
     ]
     return markdown(["Experiment", "paper", *_here(scored, [f"R-TH {reading}" for reading in READINGS])], rows)
@@ -171,8 +170,8 @@ def _table_7(scored: RunScores) -> str:
     rows = []
     for (tta, removed), figure in paper.TABLE_7.items():
         variants = _variants("exp5", tta=tta, removed=removed)
-        ours = [_precision(scored, variants[0]), *(_iou(scored.validation(variant)) for variant in variants)]
-        rows.append([TICK[tta], TICK[removed], _four(figure), *ours])
+        ours = [scored.mean_precision(variants[0]), *map(scored.validation_iou, variants)]
+        rows.append([TICK[tta], TICK[removed], *map(_four, [figure, *ours])])
     header = ["mean precision", "IoU, image", "IoU, component"]
     return markdown(["TTA", "R-TH", "paper", *_here(scored, header)], rows)
 
@@ -186,8 +185,8 @@ def _table_8(scored: RunScores) -> str:
         for reading in ("image", "component"):
             for tta in (False, True):
                 variant = Variant(name, tta, reading)
-                parts = [scored.test(variant, usage) for usage in (scoring.PUBLIC, scoring.PRIVATE)]
-                rows.append([train_set, TICK[tta], reading, *map(_dice, parts)])
+                parts = [scored.test_dice(variant, usage) for usage in (scoring.PUBLIC, scoring.PRIVATE)]
+                rows.append([train_set, TICK[tta], reading, *map(_four, parts)])
     table = markdown(["Train set", "TTA", "R-TH", "Public", "Private"], rows)
     return f"{table}\n\n{ROUND_1}" if scored.all_public else table
 
@@ -199,11 +198,10 @@ def _table_10(scored: RunScores) -> str:
             ((False, False), (True, False), (False, True), (True, True)), figures, strict=True
         ):
             variants = _variants(runs.get(groups, ""), tta=tta, removed=removed)
-            validation = [_iou(scored.validation(variant)) for variant in variants]
-            test = [_dice(scored.test(variant)) for variant in variants]
+            validation = [iou, scored.mean_precision(variants[0]), *map(scored.validation_iou, variants)]
+            test = [dice, *map(scored.test_dice, variants)]
             label = " + ".join(groups) or "Non-Augmentation"
-            precise = _precision(scored, variants[0])
-            rows.append([label, TICK[tta], TICK[removed], _four(iou), precise, *validation, _four(dice), *test])
+            rows.append([label, TICK[tta], TICK[removed], *map(_four, [*validation, *test])])
     header = ["Augmentation group", "TTA", "R-TH", "validation: paper"]
     header += _here(scored, ["mean precision", "IoU, image", "IoU, component"])
     header += ["test Dice: paper", *_here(scored, ["test Dice, image", "test Dice, component"])]
@@ -215,10 +213,10 @@ def _table_11(scored: RunScores) -> str:
     for name, (team, architecture, size, dice) in paper.TABLE_11.items():
         recipe, ours = run_recipes.get(name), NO_RUN
         if recipe is not None:
-            cell = scored.test(Variant(name, recipe.tta, "chosen"), scoring.PRIVATE)
+            cell = scored.test_dice(Variant(name, recipe.tta, "chosen"), scoring.PRIVATE)
             side = max(part.stages[-1].size for part in recipe.parts())
             rule = "" if isinstance(cell, str) else f" ({side}×{side}, {scored.rule(name)})"
-            ours = f"{_dice(cell)}{rule}"
+            ours = f"{_four(cell)}{rule}"
         rows.append([team, architecture, f"{size}×{size}", _four(dice), ours])
     header = ["Team", "Model", "Image size", "paper", f"{scored.competition.name}, by the rule in use"]
     return markdown(header, rows)
@@ -253,21 +251,9 @@ def _variants(name: str, *, tta: bool, removed: bool) -> list[Variant]:
     return [Variant(name, tta, reading if removed else "none") for reading in ("image", "component")]
 
 
-def _precision(scored: RunScores, variant: Variant) -> str:
-    precision = scored.mean_precision(variant)
-    return precision if isinstance(precision, str) else _four(precision)
-
-
-def _iou(cell: Score | str) -> str:
-    return cell if isinstance(cell, str) else _four(cell.iou)
-
-
-def _dice(cell: Score | str) -> str:
-    return cell if isinstance(cell, str) else _four(cell.dice)
-
-
-def _four(figure: float) -> str:
-    return f"{figure:.4f}"
+def _four(figure: float | str) -> str:
+    """Formats a score with four digits; a text says why there is no score."""
+    return figure if isinstance(figure, str) else f"{figure:.4f}"
 
 
 def stages(scored: RunScores) -> str:

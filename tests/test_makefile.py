@@ -1,4 +1,4 @@
-"""What make is asked for comes to the kit's verbs, each with what it takes; what none takes is refused."""
+"""make passes each verb of the kit the variables and options that it takes, and refuses those that none takes."""
 
 import re
 import shutil
@@ -23,10 +23,10 @@ def place(tmp_path_factory):
     return ready_folder(tmp_path_factory.mktemp("make"))
 
 
-def test_every_verb_is_one_of_make_and_in_its_page():
+def test_every_verb_is_in_make_and_on_its_page():
     commands = {verb.name for verb in (*app.registered_commands, *app.registered_groups)}
     table = (MAKEFILE.parent / "docs/reference/make.md").read_text().partition("\n## ")[0]
-    told = {
+    documented = {
         name
         for line in table.splitlines()
         if line.startswith("| `")
@@ -39,11 +39,11 @@ def test_every_verb_is_one_of_make_and_in_its_page():
     }
     assert set(OTHERS) == rules - {"checked"}
     assert not commands & set(OTHERS)
-    assert commands <= told <= commands | set(OTHERS) | set(make.SPELLINGS)
+    assert commands <= documented <= commands | set(OTHERS) | set(make.SPELLINGS)
 
 
 @pytest.mark.parametrize("verb", [verb.name for verb in reproduced.app.registered_commands])
-def test_make_knows_what_a_verb_takes_that_reproduces_the_paper(verb):
+def test_make_lists_the_variables_of_the_verbs_of_reproduce(verb):
     command = typer.main.get_command(reproduced.app).commands[verb]
     assert set(OTHERS[verb].split(",")) - {"ARGS"} == set(make.variables(command))
 
@@ -60,7 +60,7 @@ def called(place, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("verb", ["experiments", "study", "claims", "curve"])
-def test_what_reproduces_the_paper_is_no_part_of_the_package(called, verb):
+def test_verbs_of_reproduce_get_their_variables(called, verb):
     code, calls, _ = called(verb, "DATA=x", "SET=seed=1 a='b c'")
     assert (code, calls) == (0, [[verb, "--data", "x", "--set", "seed=1 a='b c'"]])
 
@@ -94,12 +94,12 @@ def test_what_reproduces_the_paper_is_no_part_of_the_package(called, verb):
         (["kernel", "kernel-check", "push"], [["kernel", "build"], ["kernel", "check"], ["kernel", "push"]]),
     ],
 )
-def test_a_verb_gets_what_is_given(called, given, wanted):
+def test_a_verb_gets_its_variables(called, given, wanted):
     code, calls, errors = called(*given)
     assert (code, calls, errors) == (0, wanted, "")
 
 
-def test_of_several_verbs_each_gets_what_it_takes(called):
+def test_each_of_several_verbs_gets_its_variables(called):
     code, calls, _ = called("folds", "train", "submit", "RECIPE=exp5", "TO=local", "FOLDS=2")
     assert code == 0
     assert calls == [
@@ -137,7 +137,7 @@ def test_of_several_verbs_each_gets_what_it_takes(called):
         (["train", "RECIPE="], "RECIPE= is empty"),
     ],
 )
-def test_what_no_verb_takes_is_an_error_before_anything_runs(called, given, complaint):
+def test_a_variable_that_no_verb_takes_is_an_error_before_anything_runs(called, given, complaint):
     code, calls, errors = called(*given)
     assert (code, calls) == (2, [])
     assert complaint in errors
@@ -151,7 +151,7 @@ def test_the_environment_changes_nothing_and_is_warned_about(called):
     assert "FOLDS" not in errors
 
 
-def test_clean_takes_the_drawn_demo_and_leaves_real_data_alone(called, place):
+def test_clean_removes_the_drawn_demo_and_keeps_real_data(called, place):
     folders = [place / folder / name for folder in ("data", "data/cache", "runs") for name in ("demo", "siim")]
     for folder in folders:
         folder.mkdir(parents=True)

@@ -35,16 +35,15 @@ class Cases:
     """The table of images, and the pixel counts that all curves are drawn from."""
 
     table: pd.DataFrame
-    """One row per image, sorted by image_id, with `COLUMNS`; areas in pixels of a 1024×1024 image, probabilities in
-    [0, 1]. All other attributes are in the order of its rows."""
+    """`COLUMNS` of each image, sorted by image_id; areas in pixels of a 1024×1024 image, probabilities in [0, 1]."""
     counts: Histograms
-    """Number of pixels at and above each level."""
+    """Number of pixels of each image at and above each level, in the table's order."""
     source: pd.DataFrame
-    """Location of each map: columns file and index."""
+    """Location of each image's map, in the table's order: columns file and index."""
     weights: np.ndarray
     """Weight of each image, (N,): 1, or such that positives have the recipe's prevalence."""
     outlines: list[Outlines]
-    """Borders of each mask."""
+    """Borders of each image's mask, in the table's order."""
 
     @property
     def positive(self) -> np.ndarray:
@@ -128,11 +127,11 @@ def hausdorff95(mask: np.ndarray, truth: np.ndarray) -> float | None:
         area & ~cv2.erode(area.astype(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(bool)
         for area in (mask, truth)
     )
-    to_first, to_second = (
-        cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        for border in (first, second)
-    )
-    return float(np.percentile(np.concatenate([to_second[first], to_first[second]]), 95))
+    distances = [
+        cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[other]
+        for border, other in ((second, first), (first, second))
+    ]
+    return float(np.percentile(np.concatenate(distances), 95))
 
 
 def probability_of_finding(counts: Histograms, table: pd.DataFrame) -> np.ndarray:
@@ -144,8 +143,7 @@ def probability_of_finding(counts: Histograms, table: pd.DataFrame) -> np.ndarra
     probability = np.empty(len(groups))
     for group in np.unique(groups):
         held_out = groups == group
-        weights = np.ones(len(groups)) if held_out.all() else np.where(held_out, 0.0, 1.0)
-        rule = ExpectedSearch(counts).best(weights)
+        rule = ExpectedSearch(counts).best(np.ones(len(groups)) if held_out.all() else np.where(held_out, 0.0, 1.0))
         probability[held_out] = rule.p_nonempty(counts.area[:, held_out], counts.pixels[held_out])
     return probability
 

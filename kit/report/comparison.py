@@ -44,10 +44,7 @@ class Pair(NamedTuple):
 
 
 def pairs(tables: dict[str, pd.DataFrame]) -> list[Pair]:
-    """Pairs each run with each later one.
-
-    Args:
-        tables: Table of cases of each run, by name.
+    """Pairs each run with each later one, by their tables of cases.
 
     Raises:
         KitError: two runs have no image in common.

@@ -80,10 +80,9 @@ class TrainedStage(Document):
 
 
 class Learning(Document):
-    """Learning curves and stages of one network."""
+    """Learning curves and stages of one network; `member` is the ensemble member's name, or empty."""
 
     member: str
-    """Name of the member of an ensemble; empty for a run with a single network."""
     stages: list[TrainedStage]
     figures: list[Figure]
 
@@ -118,8 +117,7 @@ class Case(Document):
     mask_area: int
     dice: float
     hd95: float | None
-    """95 % Hausdorff distance in pixels of a 1024×1024 image, see `kit.report.cases.hausdorff95`; None if truth or mask
-    is empty."""
+    """See `kit.report.cases.hausdorff95`; in pixels of a 1024×1024 image, None if truth or mask is empty."""
     image_probability: float
     outcome: str
 

@@ -1,7 +1,6 @@
 """The scored submissions of a data set, and how well out-of-fold scores predict the leaderboard."""
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -43,11 +42,11 @@ def table(entries: Sequence[Entry], name: str, run: str = "") -> list[Submission
 
 def scatters(submissions: Sequence[Submission]) -> list[Figure]:
     """Draws nested against public and private Dice for each destination with at least two scored submissions."""
+    table = pd.DataFrame([row.model_dump() for row in submissions], columns=list(Submission.model_fields))
     drawn = []
-    for destination, rows in groupby(sorted(submissions, key=lambda row: row.destination), lambda row: row.destination):
-        table = pd.DataFrame([row.model_dump() for row in rows])
+    for destination, rows in table.groupby("destination"):
         for part in ("public", "private"):
-            scored = table.dropna(subset=["nested", part])
+            scored = rows.dropna(subset=["nested", part])
             if len(scored) > 1:
                 drawn.append(_scatter(scored, destination, part))
     return drawn

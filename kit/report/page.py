@@ -41,9 +41,6 @@ from kit.submissions.ledger import Entry
 def write(run: Run, competition: Competition, split: Folds, entries: Sequence[Entry]) -> Path:
     """Writes report.json and report.html into the run's folder, and every figure (SVG) and cases.csv into report/.
 
-    Args:
-        entries: The ledger.
-
     Returns:
         Path of the page.
     """
@@ -123,13 +120,8 @@ def failures(measured: Cases, parts: Sequence[Part]) -> list[Figure]:
 def render(template: str, **content: Any) -> str:
     """Renders a template of `assets/` with style and scripts embedded."""
     loader = PackageLoader("kit.report", "assets")
-    environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.loader = loader
     environment.filters |= {"cell": cell, "share": share, "embedded": embedded}
 
     def asset(name: str) -> Markup:

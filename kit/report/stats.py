@@ -50,12 +50,8 @@ def metadata(competition: Competition) -> pd.DataFrame:
             header = dicom.read_metadata(path)
         except KitError as error:
             return error
-        return (
-            name,
-            _SEXES.get(header.sex or "", "unknown"),
-            header.view_position.upper() if header.view_position else "unknown",
-            positive,
-        )
+        view = header.view_position.upper() if header.view_position else "unknown"
+        return name, _SEXES.get(header.sex or "", "unknown"), view, positive
 
     headers = list(progress(map_in_order(read, rows), "reading headers", len(rows)))
     dicom.report_bad([header for header in headers if isinstance(header, KitError)], skip_bad=True)

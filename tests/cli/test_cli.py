@@ -1,4 +1,4 @@
-"""The command line: versions, levels of output, mistyped words, and what a signal ends in."""
+"""The command line: version, levels of output, mistyped words, and signals."""
 
 import errno
 import logging
@@ -20,7 +20,7 @@ def test_version(kit):
     assert kit("--version") == (0, f"kit {package.__version__}\n", "")
 
 
-def test_what_make_hands_on_is_run(kit):
+def test_a_call_from_make_is_run(kit):
     code, out, _ = kit("--make", "recipes lint", "lint:", "recipes", "RECIPE=demo", "SET=seed=7", "--", "--quiet")
     assert code == 0
     assert "\nseed: 7\n" in out
@@ -88,7 +88,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(kit, arguments, complaint):
         (["download", "--dataset", "a/b", "--competition", "c"], "--competition: does nothing with --dataset"),
     ],
 )
-def test_an_option_that_nothing_would_take_is_refused(kit, arguments, said, tmp_path):
+def test_an_option_without_an_effect_is_refused(kit, arguments, said, tmp_path):
     code, out, errors = kit(*arguments)
     assert (code, out) == (2, "")
     assert errors.startswith(f"kit: {said}")
@@ -152,7 +152,9 @@ def test_a_verb_that_follows_a_training_draws_no_demo(kit, verb, tmp_path, monke
         ("recipes", {"a.yaml": "a.yaml"}, "see `kit recipes exp5`", "see `make recipes RECIPE=exp5`"),
     ],
 )
-def test_commands_and_options_are_spelled_as_the_caller_does(kit, tmp_path, phantoms, verb, given, by_kit, by_make):
+def test_commands_and_options_are_spelled_as_the_caller_types_them(
+    kit, tmp_path, phantoms, verb, given, by_kit, by_make
+):
     (tmp_path / "own").mkdir()
     (tmp_path / "tiny").symlink_to(phantoms.folder)
     (tmp_path / "a.yaml").write_text("[]")
@@ -161,7 +163,7 @@ def test_commands_and_options_are_spelled_as_the_caller_does(kit, tmp_path, phan
     assert by_make in kit("--make", verb, "", verb, "--", *words)[2]
 
 
-def test_the_command_that_is_next_works_word_for_word(kit, phantoms):
+def test_the_next_command_works_word_for_word(kit, phantoms):
     for arguments in (["check", phantoms.folder], ["--make", "check", "", "check", f"DATA={phantoms.folder}"]):
         (told,) = kit(*arguments)[1].strip().rpartition("next: ")[2:]
         first = told.partition(" && ")[0].split()
@@ -185,7 +187,7 @@ class TestValidate:
         assert out.startswith("mine.csv: valid\nchecked: its form alone, ")
         assert not (tmp_path / "data").exists()
 
-    def test_it_says_what_it_holds_the_file_against(self, kit):
+    def test_it_says_what_it_compares_the_file_with(self, kit):
         code, out, _ = kit("validate", "mine.csv", "--sample", "sample.csv")
         assert code == 2
         assert out.endswith("\nchecked: form and ids, against sample.csv\n")
@@ -237,14 +239,14 @@ def test_verbose_shows_where_an_error_came_from(kit, caplog):
     assert "Traceback" in caplog.text
 
 
-def test_processes_but_the_first_are_silent(kit, monkeypatch):
+def test_all_processes_but_the_first_are_silent(kit, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     code, out, _ = kit("recipes", "--verbose")
     assert (code, out) == (0, "")
     assert logging.getLogger("kit").level == logging.CRITICAL
 
 
-def test_it_is_ready_for_completion_in_a_shell(tmp_path):
+def test_a_shell_can_complete_options(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "kit"],
         env=HERE | {"_KIT_COMPLETE": "complete_bash", "COMP_WORDS": "kit recipes --s", "COMP_CWORD": "2"},
@@ -275,7 +277,7 @@ def test_a_signal_says_how_to_resume(number, code, word, tmp_path):
     assert errors == f"\nkit: {word}: run the same command to resume\n"
 
 
-def test_what_a_library_raises_on_its_way_out_hides_no_signal():
+def test_an_exception_during_cleanup_hides_no_signal():
     with pytest.raises(SystemExit) as ended, stoppable():
         try:
             signal.raise_signal(signal.SIGTERM)

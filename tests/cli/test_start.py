@@ -1,4 +1,4 @@
-"""A verb that computes nothing starts at once: it loads none of the libraries that take a second or more."""
+"""A verb that computes nothing starts at once, without the libraries that take a second or more to load."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ REFUSED = [
     "report --data tiny --recipe demo",
     "compare a b --data tiny",
 ]
-"""What folders tell to be impossible: a run or its folds are not there."""
+"""Calls that must fail, since a run or its folds are missing."""
 SCRIPT = """
 import sys
 from kit.cli import main

@@ -1,4 +1,4 @@
-"""A finished run made by hand: maps that resemble the truth, all four rules searched on them, curves of two stages."""
+"""A finished run made by hand: maps that resemble the truth, a search of all four rules, and curves of two stages."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ METRICS = "epoch,weights,learning_rate,loss,validation_loss,iou,dice,seconds\n"
 
 @dataclass(frozen=True)
 class Finished:
-    """A run with all that a report needs."""
+    """A run with everything that a report needs."""
 
     run: Run
     competition: Competition
@@ -74,7 +74,7 @@ def finished(phantoms, tmp_path_factory) -> Finished:
     run = Run(tmp_path_factory.mktemp("runs") / phantoms.name / "mine")
     split = folds.make(phantoms, folds.Split(2))
     finish(run, phantoms, split, seed=0)
-    told = [
+    scored = [
         ("a", "local/tiny", f"{phantoms.name}/mine", 0.79, (0.7, 0.85), 0.8, 0.81, 0.7),
         ("b", "local/tiny", f"{phantoms.name}/other", 0.69, (0.6, 0.75), 0.7, 0.7, 0.6),
         ("c", "local/tiny", f"{phantoms.name}/waiting", 0.9, None, None, None, None),
@@ -82,7 +82,7 @@ def finished(phantoms, tmp_path_factory) -> Finished:
     ]
     names = ("sha256", "destination", "run", "nested_dice", "interval", "apparent_dice", "public", "private")
     entries = [
-        Entry(event="scored", file=f"{values[0]}.csv", **dict(zip(names, values, strict=True))) for values in told
+        Entry(event="scored", file=f"{values[0]}.csv", **dict(zip(names, values, strict=True))) for values in scored
     ]
     with pytest.MonkeyPatch.context() as patch:
         measured, built = (_remembered(patch, *of) for of in ((cases, "measure"), (page, "build")))
@@ -91,10 +91,10 @@ def finished(phantoms, tmp_path_factory) -> Finished:
 
 
 def _remembered(patch: pytest.MonkeyPatch, module: ModuleType, name: str) -> list:
-    """What a function will have returned."""
-    found, real = [], getattr(module, name)
-    patch.setattr(module, name, lambda *given: found.append(real(*given)) or found[-1])
-    return found
+    """Collects the return values of a function."""
+    results, real = [], getattr(module, name)
+    patch.setattr(module, name, lambda *arguments: results.append(real(*arguments)) or results[-1])
+    return results
 
 
 @pytest.fixture(scope="session")

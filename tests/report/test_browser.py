@@ -1,4 +1,4 @@
-"""The page in a real browser, driven as a person does it: at three widths, light and dark, by mouse and by keyboard."""
+"""The page in a real browser, used like by a person: at three widths, light and dark, by mouse and by keyboard."""
 
 import json
 import re
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium that keeps a log of its console and of all requests."""
+    """Headless Chromium that logs its console and all requests."""
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
@@ -46,7 +46,7 @@ def browser():
 
 @pytest.fixture
 def show(browser, finished):
-    """Opens the page at a width and in a theme and waits until its gallery stands."""
+    """Opens the page at a width and in a theme, and waits until its gallery is ready."""
 
     def opened(width=1280, theme="light", page=finished.page):
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -62,7 +62,7 @@ def show(browser, finished):
 
 
 def wait(holds, seconds=60):
-    """Until something holds; a machine may be slow."""
+    """Waits until a condition holds; a machine may be slow."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "waited in vain"
@@ -74,14 +74,14 @@ def find(browser, selector):
 
 
 def tiles(browser, name):
-    """Of each tile in order one of its data attributes."""
+    """Returns a data attribute of each tile, in order."""
     return browser.execute_script(
         f"return [...document.querySelectorAll('#tiles li')].map((tile) => tile.dataset.{name})"
     )
 
 
 def masks(browser):
-    """Painted pixels of each tile's mask."""
+    """Returns the number of painted pixels of each tile's mask."""
     script = "return [...document.querySelectorAll('#tiles canvas')].map((canvas) => Number(canvas.dataset.pixels))"
     return browser.execute_script(script)
 
@@ -91,7 +91,7 @@ def total(browser, place=0):
 
 
 def slide(browser, name, *keys):
-    """Moves a slider by keyboard and leaves it, which is when the gallery is sorted anew."""
+    """Moves a slider by keyboard and leaves it, upon which the gallery is sorted again."""
     find(browser, f"#{name}").send_keys(*keys)
 
 
@@ -187,7 +187,7 @@ def test_sliders_change_masks_and_scores(show, finished):
 
 
 def test_scores_in_the_page_are_those_of_full_size(show, finished):
-    """Every image's Dice by thresholds at random, as the page's script counts it and as the rules do on the maps."""
+    """Compares every image's Dice by random thresholds in the page's script with the rules applied to the maps."""
     browser, random = show(), np.random.default_rng(0)
     script = """
         const [rule, done] = arguments;
@@ -248,7 +248,7 @@ def test_the_run_s_own_masks_are_drawn_as_they_are(show, finished):
 
 
 def test_a_page_with_any_rule_in_use_opens(show, finished, tmp_path):
-    """Each rule is put first in the page's data, as that of the run is."""
+    """Each rule is put first in the page's data, like the rule of the run."""
     text = finished.page.read_text()
     [content] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     data, page = json.loads(content), tmp_path / "report.html"

@@ -1,4 +1,4 @@
-"""The page and its files without a browser: what is in them, and that the figures are those of the run."""
+"""The page and its files without a browser: their content, and that the scores are those of the run."""
 
 import dataclasses
 import re
@@ -38,7 +38,7 @@ from kit.workflows import view
 
 
 def test_a_row_of_the_cases_counts_pixels(finished):
-    """Against sets of pixels, for every image."""
+    """Compares every image with sets of pixels."""
     rule, table = thresholds_file.read(finished.run.thresholds).rule, finished.cases.table.set_index("image_id")
     shape, pixels = finished.competition.shape, np.prod(finished.competition.shape)
     seen = 0
@@ -73,13 +73,13 @@ def test_the_size_of_an_image_is_that_of_its_pixels_on_the_film(finished):
     assert finished.cases.table.image_cm2.tolist() == pytest.approx([side**2] * 40)
 
 
-def test_cases_csv_has_a_row_an_image(finished):
+def test_cases_csv_has_a_row_per_image(finished):
     table = pd.read_csv(finished.page.parent / "report/cases.csv", dtype={"image_id": str})
     assert list(table.columns) == cases.COLUMNS
     assert table.image_id.tolist() == sorted(finished.competition.train)
 
 
-def test_no_patient_s_id_leaves_the_folds(finished):
+def test_no_patient_id_is_in_a_report(finished):
     folder, patients = finished.page.parent, set(finished.split.table.patient_id)
     for path in (finished.page, *folder.glob("report/*.csv")):
         assert not [patient for patient in patients if patient in path.read_text()]
@@ -134,7 +134,7 @@ def test_each_case_of_a_figure_has_its_point(finished, name):
 
 
 class Outline(HTMLParser):
-    """Ids, headings, landmarks, and what is fetched or unnamed."""
+    """Collects ids, headings, landmarks, links and pictures without a name."""
 
     def __init__(self):
         super().__init__()
@@ -169,7 +169,7 @@ def test_the_page_is_one_file_with_headings_landmarks_and_names(finished):
     assert order == sorted(order)
 
 
-def test_the_headline_says_where_a_share_of_masks_counts(finished, tmp_path):
+def test_the_headline_explains_a_share_of_masks(finished, tmp_path):
     run = Run(shutil.copytree(finished.run.folder, tmp_path / "run"))
     searches = finished.report.searches
     assert "evidence" not in headline.reason(run, searches)
@@ -179,7 +179,7 @@ def test_the_headline_says_where_a_share_of_masks_counts(finished, tmp_path):
     assert "the 12.5% of the images with the most evidence get a mask" in told
 
 
-def test_a_test_image_is_viewed_with_the_mask_that_is_submitted(finished, tmp_path):
+def test_a_test_image_is_viewed_with_its_submitted_mask(finished, tmp_path):
     run, shape = Run(shutil.copytree(finished.run.folder, tmp_path / "run")), finished.competition.shape
     first, second = finished.competition.sample_ids[:2]
     assert not view.predicted(run, first, shape).any()
@@ -194,7 +194,7 @@ def test_a_test_image_is_viewed_with_the_mask_that_is_submitted(finished, tmp_pa
 SECTIONS = ("headline", "cases", "thresholds", "failures", "learning", "leaderboard", "provenance")
 
 
-def test_the_headline_says_what_a_score_is_held_against(finished):
+def test_the_headline_compares_scores(finished):
     found = {measure.name: measure.value for measure in finished.report.measures}
     assert (found["Public"], found["Private"]) == (0.81, 0.7)
     assert found["Nested Dice"] == read_measured(finished.run.thresholds).content["nested_dice"]
@@ -202,14 +202,14 @@ def test_the_headline_says_what_a_score_is_held_against(finished):
 
 
 def test_text_from_outside_cannot_leave_its_place(finished, tmp_path):
-    """A run may be called anything, and so may an image."""
+    """Runs and images may have any name."""
     assert "<" not in page.embedded({"id": "</script><script>alert(1)</script>"})
     assert "&lt;b&gt;" in page.render("compare.html", runs=[{"run": "<b>"}] * 2, pairs=[], gallery={"other": None})
 
 
 @pytest.mark.parametrize("name", ['"><script>alert(1)</script>', "$x_{$", r"\1 #?%", "ein Läuf"])
 def test_a_run_of_any_name_can_be_compared(finished, tmp_path, name):
-    """Neither as an id of the page, nor as a formula of the figures, nor as a name of their files."""
+    """The name breaks no id of the page, no text of the figures and no file name."""
     pairs = comparison.pairs({"a": finished.cases.table, name: finished.cases.table})
     overview = pd.DataFrame([{"run": run, "dice": 0.5} for run in ("a", name)])
     gallery = {"other": {"name": name}}
@@ -222,8 +222,8 @@ def test_a_run_of_any_name_can_be_compared(finished, tmp_path, name):
     assert f"Dice by {name}" in ET.parse(next((tmp_path / "page").glob("*-images*.svg"))).getroot().itertext()
 
 
-def test_the_distance_of_outlines_is_that_of_their_pixels(finished):
-    """Against the distances of all pairs of border pixels."""
+def test_hausdorff95_is_that_of_border_pixels(finished):
+    """Compares with the distances of all pairs of border pixels."""
     from scipy.ndimage import binary_erosion
     from scipy.spatial.distance import cdist
 
@@ -271,7 +271,7 @@ def test_confusion_counts_images(finished):
 
 
 def test_pixel_curves_are_those_of_all_pixels(finished):
-    """Against scikit-learn on every pixel."""
+    """Compares with scikit-learn on every pixel."""
     from sklearn.metrics import roc_auc_score
 
     levels, truth = [], []
@@ -287,7 +287,7 @@ def test_pixel_curves_are_those_of_all_pixels(finished):
     assert bins["count"].sum() == levels.size
 
 
-def test_image_reliability_has_bins_of_as_many_images(finished):
+def test_image_reliability_has_equally_filled_bins(finished):
     bins = detection.image_reliability(finished.cases)
     assert bins["count"].sum() == 40
     assert bins["count"].nunique() == 1
@@ -295,7 +295,7 @@ def test_image_reliability_has_bins_of_as_many_images(finished):
     assert np.average(bins.observed, weights=bins["count"]) == pytest.approx(finished.cases.positive.mean())
 
 
-def test_groups_part_the_images(finished):
+def test_each_group_partitions_the_images(finished):
     table = pd.DataFrame([part.model_dump() for part in subgroups.breakdown(finished.cases.table)])
     whole = table.iloc[0]
     for group in ("stratum", "sex", "view", "fold"):
@@ -307,7 +307,7 @@ def test_groups_part_the_images(finished):
     assert all(low <= dice <= high for (low, high), dice in zip(known.interval, known.dice, strict=True))
 
 
-def test_the_time_of_a_stage_starts_where_the_slowest_fold_ended(finished):
+def test_a_stage_starts_when_the_slowest_fold_has_finished_the_previous_one(finished):
     history = learning.history(finished.run)
     assert history.groupby("stage").minutes.agg(["min", "max"]).to_numpy() * 60 == pytest.approx(
         np.array([[1, 6], [7, 12]])
@@ -316,7 +316,7 @@ def test_the_time_of_a_stage_starts_where_the_slowest_fold_ended(finished):
     assert (first.epochs, first.seconds) == (3, 6)
 
 
-def test_epochs_without_a_validation_leave_the_line_whole(finished, tmp_path):
+def test_epochs_without_a_validation_do_not_interrupt_the_line(finished, tmp_path):
     run = Run(shutil.copytree(finished.run.folder, tmp_path / "run"))
     for path in run.folder.glob("fold*/stage1/metrics.csv"):
         table = pd.read_csv(path)
@@ -327,12 +327,12 @@ def test_epochs_without_a_validation_leave_the_line_whole(finished, tmp_path):
     assert any(len(re.findall(r"L ", path)) == 1 for path in paths)  # from the second epoch to the third
 
 
-def test_an_epoch_that_went_astray_does_not_set_the_axis():
+def test_an_outlier_does_not_set_the_axis():
     values = pd.Series([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 900.0])
     assert learning._robust_range(values)[1] < 2
 
 
-def test_only_scored_submissions_stand_on_the_leaderboard(finished):
+def test_the_leaderboard_has_scored_submissions_only(finished):
     table = leaderboard.table(finished.entries, "tiny", "tiny/mine")  # not those of the same recipe on other data
     assert [(row.run, row.used) for row in table] == [("tiny/mine", True), ("tiny/other", False)]
     assert leaderboard.scatters(table[:1]) == []
@@ -342,7 +342,7 @@ def test_only_scored_submissions_stand_on_the_leaderboard(finished):
     assert leaderboard.of_run(finished.run, finished.entries).sha256 == "a"
 
 
-def test_a_rule_of_the_recipe_s_own_is_none_that_was_searched(finished, tmp_path):
+def test_thresholds_of_the_recipe_are_not_listed_as_searched(finished, tmp_path):
     run = Run(shutil.copytree(finished.run.folder, tmp_path / "run"))
     own = read_json(run.rule("image") / "thresholds.json") | {"binarization": 0.75, "removal": 2048, "rules": []}
     write_json(run.rule("fixed") / "thresholds.json", own)
@@ -357,14 +357,14 @@ def test_a_rule_of_the_recipe_s_own_is_none_that_was_searched(finished, tmp_path
     assert {other["name"] for other in others} == {"triplet", "expected"}
 
 
-def test_an_older_submission_s_score_is_told_as_one(finished, tmp_path):
+def test_the_score_of_an_earlier_submission_is_marked(finished, tmp_path):
     run, entry = Run(shutil.copytree(finished.run.folder, tmp_path / "run")), finished.entries[0]
     run.submission.write_text(run.submission.read_text() + "another,-1\n")
     [note] = {one.note for one in headline.measures(run, finished.cases, entry) if one.name in ("Public", "Private")}
     assert note.endswith("of an earlier submission")
 
 
-def test_the_terms_of_images_are_told_where_they_are_known(finished):
+def test_the_licence_of_the_images_depends_on_their_source(finished):
     drawn = finished.competition
     siim, others = (
         dataclasses.replace(drawn, folder=Path("/elsewhere"), train={image: Path("a.dcm")})
@@ -374,7 +374,7 @@ def test_the_terms_of_images_are_told_where_they_are_known(finished):
     assert "phantoms" in finished.report.card.licence
 
 
-def test_of_one_patient_no_difference_is_sure(finished):
+def test_a_single_patient_has_no_interval(finished):
     table = finished.cases.table
     better = table.assign(dice=(table.dice + 0.1).clip(upper=1))
     [pair] = comparison.pairs({"a": table, "b": better})
@@ -384,7 +384,7 @@ def test_of_one_patient_no_difference_is_sure(finished):
     assert parts.loc[("sex", "M")].low <= parts.loc[("sex", "M")]["mean"]
 
 
-def test_the_rules_of_the_page_are_those_behind_gate_and_cleaning(finished, tmp_path):
+def test_the_rules_of_the_page_keep_their_gate(finished, tmp_path):
     run = Run(tmp_path / "run")
     shutil.copytree(finished.run.folder, run.folder)
     plain = live.rule_choices(run, finished.cases)

@@ -1,4 +1,4 @@
-"""A run that is no better than an empty submission says so where its verbs end."""
+"""The last line of a verb says if a run is no better than an empty submission."""
 
 import pytest
 

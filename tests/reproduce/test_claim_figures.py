@@ -31,9 +31,9 @@ def curve(*points):
     return pd.DataFrame(points, columns=["dice", "seconds"])
 
 
-def test_a_training_stands_at_its_last_finished_epoch():
-    one, other = curve((0.2, 1), (0.6, 3), (0.5, 9)), curve((0.4, 2), (0.8, 5))
-    seconds, low, mean, high = claim_figures.spread([one, other])
+def test_a_training_counts_with_its_last_finished_epoch():
+    first, second = curve((0.2, 1), (0.6, 3), (0.5, 9)), curve((0.4, 2), (0.8, 5))
+    seconds, low, mean, high = claim_figures.spread([first, second])
     assert seconds.tolist() == [2, 3, 5, 9]
     assert low.tolist() == [0.2, 0.4, 0.6, 0.5]
     assert high.tolist() == [0.4, 0.6, 0.8, 0.8]

@@ -14,13 +14,13 @@ ONE = "stages=[{size: 128, epochs: 3, batch_size: 8}]"
 
 
 def trained(runs, name, stages, more=""):
-    """A run of the demo's recipe whose stages had these validation Dice and seconds."""
+    """Writes a run of the demo's recipe with the given validation Dice and seconds of each epoch."""
     run = Run(runs / name)
     write_text(run.recipe_path, recipes.load("demo", f"name={name} {more}").dump())
     for number, epochs in enumerate(stages):
         write_text(run.weights(0, number), "")
         rows = [f"{at},epoch,1,1,0.5,{dice},{seconds}" for at, (dice, seconds) in enumerate(epochs, 1)]
-        rows.append(f"{len(epochs)},final,,1,0.5,0.99,")  # the averaged weights take no part
+        rows.append(f"{len(epochs)},final,,1,0.5,0.99,")  # the averaged weights do not count
         head = "epoch,weights,loss,validation_loss,iou,dice,seconds"
         write_text(run.stage(0, number) / "metrics.csv", "\n".join([head, *rows, ""]))
 

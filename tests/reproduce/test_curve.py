@@ -1,4 +1,4 @@
-"""The learning curve: what it trains, and what it says of it."""
+"""The learning curve: its trainings and its table."""
 
 import pandas as pd
 import pytest
@@ -7,7 +7,7 @@ from kit import recipes
 from reproduce import curve
 
 
-def test_each_share_takes_as_many_steps_and_differs_in_nothing_else():
+def test_each_share_takes_the_same_number_of_steps_and_differs_in_nothing_else():
     given = ["stages=[{size: 64, epochs: 3, batch_size: 4, learning_rate: 0.001}]"]
     found = curve.trainings("small", given)
     for share, drawn in found.items():

@@ -26,7 +26,7 @@ def test_the_example_of_rle_can_be_checked_by_hand():
     assert (rle.decode("4 3 2 2 7 2", figures.EXAMPLE.shape) == figures.EXAMPLE).all()
 
 
-def test_a_header_tells_nothing_of_who_somebody_is(phantoms, tmp_path):
+def test_a_header_does_not_identify_a_person(phantoms, tmp_path):
     dataset = pydicom.dcmread(next(iter(phantoms.train.values())))
     dataset.PatientName, dataset.PatientBirthDate, dataset.PatientSex = "Doe^Jane", "19600101", "F"
     dataset.save_as(tmp_path / "a.dcm")

@@ -1,4 +1,4 @@
-"""What is trained for the paper's tables and claims."""
+"""The trainings for the paper's tables and claims."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_the_claims_spend_the_same_compute_with_each_seed():
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_each_training_is_split_trained_and_predicted_with_what_is_given_after_its_own(study, monkeypatch, tmp_path):
+def test_each_training_is_split_trained_and_predicted_with_given_overrides_last(study, monkeypatch, tmp_path):
     called = []
     monkeypatch.setattr(studies.train, "train", lambda place, job: called.append(("train", job.data, job.recipe)))
     for module, name in ((studies.folds, "make_folds"), (studies.predict, "predict")):

@@ -1,4 +1,4 @@
-"""The tables against a run made by hand, whose every figure can be counted."""
+"""The tables against a run made by hand, whose scores can all be counted."""
 
 import dataclasses
 import re
@@ -23,7 +23,7 @@ QUICK = "network.encoder=resnet18 network.decoder_channels=[8,8,8,8,8] stages.0.
 
 @pytest.fixture(scope="module")
 def runs(phantoms, tmp_path_factory):
-    """A run of exp5 whose maps are the truth, shifted: 0.8 inside, and a speck of 0.9 in every second image."""
+    """A run of exp5 whose maps are the shifted truth: 0.8 inside, and a speck of 0.9 in about every second image."""
     folder = tmp_path_factory.mktemp("runs")
     run, random = Run(folder / "exp5"), np.random.default_rng(0)
     write_text(run.recipe_path, recipes.load("exp5", QUICK).dump())
@@ -44,12 +44,12 @@ def runs(phantoms, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def text(phantoms, runs):
-    """The document of that run."""
+    """The tables of the run."""
     return tables.fill(RunScores(phantoms, runs))
 
 
 def count(run_maps, truth, removal=None):
-    """Dice and IoU by sets of pixels; masks below `removal` pixels of 1024² emptied."""
+    """Computes Dice and IoU by sets of pixels; masks below `removal` pixels of 1024² are emptied."""
     dice, iou = [], []
     for image_id, levels in zip(run_maps.ids, run_maps, strict=True):
         predicted = set(np.flatnonzero(levels >= 0.75 * 255))
@@ -69,11 +69,12 @@ def test_a_cell_counts_pixels(phantoms, runs, tta, reading, removal):
         lambda image_id: rle.union(phantoms.labels[image_id], phantoms.shape),
         removal,
     )
-    assert RunScores(phantoms, runs).validation(Variant("exp5", tta, reading)) == pytest.approx(expected)
+    scored, variant = RunScores(phantoms, runs), Variant("exp5", tta, reading)
+    assert (scored.dice(variant, test=False).mean(), scored.validation_iou(variant)) == pytest.approx(expected)
 
 
 def authors_metric(truth, predicted):
-    """What the paper's first author computes of one image, threshold by threshold and pixel by pixel."""
+    """Computes the metric of the paper's first author for one image, threshold by threshold and pixel by pixel."""
     true, found = (set(np.flatnonzero(mask)) for mask in (truth, predicted))
     if not true and not found:
         return 1.0
@@ -83,7 +84,7 @@ def authors_metric(truth, predicted):
 
 @pytest.mark.parametrize(("reading", "removal"), [("none", 0), ("image", 30)])
 def test_mean_precision_is_counted_in_pixels_of_the_network(phantoms, runs, tmp_path, reading, removal):
-    """Maps of half the images' side, where 30 pixels are kept that 2048 of 1024² would not be 30 of."""
+    """The maps have half the height and width of the images, and 30 pixels of them are not 30 pixels of 1024²."""
     run, found = damaged(runs, tmp_path / "a"), []
     write_text(run.recipe_path, recipes.load("exp5", f"{QUICK} threshold.removal=30").dump())
     whole = maps.open_maps(run.oof(0, tta=True))
@@ -100,7 +101,7 @@ def test_mean_precision_is_counted_in_pixels_of_the_network(phantoms, runs, tmp_
     assert len(set(found)) > 3
 
 
-def test_public_and_private_are_the_leaderboards(phantoms, runs):
+def test_public_and_private_scores_are_those_of_the_leaderboard(phantoms, runs):
     solution = scoring.read_solution(phantoms.solution_path)
     stack = maps.open_maps(Run(runs / "exp5").test(tta=True))
     rule = RunScores(phantoms, runs)
@@ -109,14 +110,15 @@ def test_public_and_private_are_the_leaderboards(phantoms, runs):
         for image_id, levels in zip(stack.ids, stack, strict=True)
     }
     scores = scoring.score(rows, solution, phantoms.shape)
-    assert rule.test(Variant("exp5"), scoring.PUBLIC).dice == pytest.approx(scores.public)
-    assert rule.test(Variant("exp5"), scoring.PRIVATE).dice == pytest.approx(scores.private)
-    assert rule.test(Variant("exp5", True, "chosen"), scoring.PRIVATE) == rule.test(Variant("exp5"), scoring.PRIVATE)
+    assert rule.test_dice(Variant("exp5"), scoring.PUBLIC) == pytest.approx(scores.public)
+    assert rule.test_dice(Variant("exp5"), scoring.PRIVATE) == pytest.approx(scores.private)
+    chosen = Variant("exp5", True, "chosen")
+    assert rule.test_dice(chosen, scoring.PRIVATE) == rule.test_dice(Variant("exp5"), scoring.PRIVATE)
 
 
-def test_what_has_no_run_has_no_figure(phantoms, runs):
+def test_a_missing_run_has_no_score(phantoms, runs):
     scored = RunScores(phantoms, runs)
-    assert scored.validation(Variant("exp1", True, "none")) == scored.test(Variant("exp1", True, "none")) == "no run"
+    assert scored.validation_iou(Variant("exp1")) == scored.test_dice(Variant("exp1")) == "no run"
 
 
 def damaged(runs, folder):
@@ -124,19 +126,19 @@ def damaged(runs, folder):
     return Run(folder / "exp5")
 
 
-def test_what_is_not_there_is_told(phantoms, runs, tmp_path):
+def test_a_missing_score_has_a_reason(phantoms, runs, tmp_path):
     run = damaged(runs, tmp_path / "a")
     run.test(tta=True).unlink()
-    assert RunScores(phantoms, tmp_path / "a").test(Variant("exp5", True, "none")) == "not predicted"
+    assert RunScores(phantoms, tmp_path / "a").test_dice(Variant("exp5", True, "none")) == "not predicted"
     write_json(run.thresholds, read_json(run.thresholds) | {"hashes": {"fold0.npy": "", "fold1.npy": ""}})
-    assert RunScores(phantoms, tmp_path / "a").validation(Variant("exp5", True, "none")) == "not predicted"
+    assert RunScores(phantoms, tmp_path / "a").validation_iou(Variant("exp5", True, "none")) == "not predicted"
     run.thresholds.unlink()
-    assert RunScores(phantoms, tmp_path / "a").validation(Variant("exp5", True, "none")) == "not trained to the end"
+    assert RunScores(phantoms, tmp_path / "a").validation_iou(Variant("exp5", True, "none")) == "not trained to the end"
     unlabelled = dataclasses.replace(phantoms, solution_path=None)
-    assert RunScores(unlabelled, runs).test(Variant("exp5", True, "none")) == "no solution.csv"
+    assert RunScores(unlabelled, runs).test_dice(Variant("exp5", True, "none")) == "no solution.csv"
     (tmp_path / "s.csv").write_text(phantoms.solution_path.read_text().replace("Private", "Public"))
     public = dataclasses.replace(phantoms, solution_path=tmp_path / "s.csv")
-    assert RunScores(public, runs).test(Variant("exp5", True, "none"), scoring.PRIVATE) == "no private images"
+    assert RunScores(public, runs).test_dice(Variant("exp5", True, "none"), scoring.PRIVATE) == "no private images"
 
 
 def test_maps_of_other_images_are_refused(phantoms, runs, tmp_path):
@@ -145,11 +147,11 @@ def test_maps_of_other_images_are_refused(phantoms, runs, tmp_path):
         phantoms, labels={key: rows for key, rows in phantoms.labels.items() if key != image_id}
     )
     with pytest.raises(KitError, match=r"is not in .*train-rle"):
-        RunScores(fewer, runs).validation(Variant("exp5", True, "none"))
+        RunScores(fewer, runs).validation_iou(Variant("exp5", True, "none"))
     run = damaged(runs, tmp_path / "a")
     run.oof(0).with_suffix(".ids.txt").unlink()
     with pytest.raises(KitError, match=r"fold0\.ids\.txt: cannot be read"):
-        RunScores(phantoms, tmp_path / "a").validation(Variant("exp5", True, "none"))
+        RunScores(phantoms, tmp_path / "a").validation_iou(Variant("exp5", True, "none"))
 
 
 COLUMNS = "epoch,weights,loss,validation_loss,iou,dice,seconds\n"
@@ -184,9 +186,9 @@ def test_the_document_has_the_papers_layout_and_figures(phantoms, runs, text):
         assert f"## Table {number}:" in text
     for block in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
         assert len({line.count("|") for line in block.strip().splitlines()}) == 1
-    cell = RunScores(phantoms, runs).validation(Variant("exp5", True, "component"))
+    cell = RunScores(phantoms, runs).validation_iou(Variant("exp5", True, "component"))
     assert "| exp5 | 0.7638 | 0.7822 |" in text
-    assert f"{cell.iou:.4f} |" in text
+    assert f"{cell:.4f} |" in text
     assert "| exp1 | 0.7242 | 0.7395 | no run |" in text
     for figures in (paper.TABLE_6.values(), paper.TABLE_7.values(), (row[3] for row in paper.TABLE_11.values())):
         assert all(f"| {figure:.4f} |" in text for figure in figures)
@@ -202,7 +204,7 @@ def test_the_document_has_the_papers_layout_and_figures(phantoms, runs, text):
     assert f"| Number of masks in training set | 11,582 | 12,954 | {rows:,} |" in text
 
 
-def test_runs_on_other_folds_are_told(phantoms, runs, tmp_path):
+def test_runs_on_different_folds_are_listed(phantoms, runs, tmp_path):
     for name, split in (("exp1", "a"), ("exp2", "b"), ("exp4", "b")):
         run = Run(tmp_path / name)
         write_text(run.recipe_path, recipes.load(name, "network.encoder=resnet18").dump())
@@ -212,7 +214,7 @@ def test_runs_on_other_folds_are_told(phantoms, runs, tmp_path):
     assert "same folds" not in tables.fill(RunScores(phantoms, tmp_path))
 
 
-def test_a_claim_is_the_paired_difference_of_images(phantoms, runs):
+def test_a_claim_is_a_difference_paired_by_image(phantoms, runs):
     scored = RunScores(phantoms, runs)
     gain = scored.dice(Variant("exp5"), test=False) - scored.dice(Variant("exp5", False), test=False)
     found = claims.difference(scored, claims.pairs(scored)["TTA helps"], test=False)
@@ -251,7 +253,7 @@ def test_verdicts():
     bounds = (0.1, 0.2, 0.1, 0.2), (-0.2, -0.1, -0.2, -0.1), (-0.1, 0.1, 0.0, 0.0)
     verdicts = [claims.Difference(3, 0.0, *these).verdict for these in bounds]
     assert verdicts == ["holds", "does not hold", "not decided"]
-    # One seed of three says the contrary.
+    # One seed of three contradicts the others.
     assert claims.Difference(3, 0.15, 0.1, 0.2, -0.1, 0.4).verdict == "not decided"
     assert claims.Difference(3, -0.15, -0.2, -0.1, -0.4, 0.1).verdict == "not decided"
     assert str(claims.Difference(3, 0.1, 0.05, 0.2, 0.0, 0.3)) == "+0.1000 [+0.0500, +0.2000]; each +0.0000 to +0.3000"
@@ -263,7 +265,7 @@ def test_claims_without_their_runs_say_so(phantoms, runs, text):
     assert "| Two stages beat one: exp3 against exp2 | 0 | no run |  | no run |  |" in text
 
 
-def test_table_11_says_by_which_rule(phantoms, runs, text, tmp_path):
+def test_table_11_names_the_rule(phantoms, runs, text, tmp_path):
     run = damaged(runs, tmp_path / "a")
     assert ", searched rule image) |" in text
     write_json(run.thresholds, read_json(run.thresholds) | {"rules": []})
@@ -276,7 +278,7 @@ def test_table_3_is_the_network_itself():
     assert round(network.parameters(recipes.load("exp5")) / 1e6, 1) == 24.4
 
 
-def test_table_8_has_a_row_a_training_set(phantoms, runs, tmp_path):
+def test_table_8_has_a_row_per_training_set(phantoms, runs, tmp_path):
     run = damaged(runs, tmp_path / "a")
     other = Run(tmp_path / "a" / "exp5@round1")
     shutil.copytree(run.folder, other.folder)
@@ -285,17 +287,17 @@ def test_table_8_has_a_row_a_training_set(phantoms, runs, tmp_path):
         maps.save(other.test(tta=tta), stack.ids, np.zeros(stack.array.shape, np.uint8))
     scored = RunScores(phantoms, tmp_path / "a")
     assert scored.trained_on("exp5") == {"exp5@round1": "round1", "exp5": phantoms.name}
-    empty = scored.test(Variant("exp5@round1"), scoring.PUBLIC)
+    empty = scored.test_dice(Variant("exp5@round1"), scoring.PUBLIC)
     rows = re.findall(
         rf"\| (round1|{phantoms.name}) \| ✓ \| image \| (\S+) \| (\S+) \|",
         tables.fill(RunScores(phantoms, tmp_path / "a")),
     )
     assert [name for name, *_ in rows] == ["round1", phantoms.name]
-    assert rows[0][1] == f"{empty.dice:.4f}"
+    assert rows[0][1] == f"{empty:.4f}"
 
 
 def test_round_1s_leaderboard_shows_the_whole_test_set(phantoms, runs, text, tmp_path):
-    """A solution without Usage: all is public."""
+    """With a solution without Usage all images are public."""
     texts = scoring.read_solution(phantoms.solution_path).masks
     write_text(
         tmp_path / "solution.csv",
@@ -303,10 +305,10 @@ def test_round_1s_leaderboard_shows_the_whole_test_set(phantoms, runs, text, tmp
     )
     assert phantoms.labels_path.name == "train-rle.csv"
     whole = dataclasses.replace(phantoms, solution_path=tmp_path / "solution.csv")
-    every = RunScores(phantoms, runs).test(Variant("exp5"))
-    assert RunScores(whole, runs).test(Variant("exp5"), scoring.PUBLIC) == every
+    every = RunScores(phantoms, runs).test_dice(Variant("exp5"))
+    assert RunScores(whole, runs).test_dice(Variant("exp5"), scoring.PUBLIC) == every
     shown = tables.fill(RunScores(whole, runs))
-    assert f"| {phantoms.name} | ✓ | image | {every.dice:.4f} | no private images |" in shown
+    assert f"| {phantoms.name} | ✓ | image | {every:.4f} | no private images |" in shown
     assert tables.ROUND_1 in shown
     assert tables.ROUND_1 not in text
     solution = scoring.read_solution(whole.solution_path)
@@ -325,7 +327,7 @@ def test_minutes_an_epoch_are_the_mean_over_folds(phantoms, runs, tmp_path):
 
 
 def test_out_of_fold_maps_go_with_out_of_fold_answers(phantoms, runs, monkeypatch):
-    """Of classifiers, behind whose gate a rule may be; those of the test set are of other images."""
+    """The rule may be gated by classifiers, whose answers for the test set are for other images."""
     asked = []
 
     def noting(rule, file, answers, shape, truth):

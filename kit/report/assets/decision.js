@@ -1,5 +1,5 @@
 "use strict";
-// What a rule makes of every image of the page: the run's own as it is known, others by counts.
+// Areas and Dice of every image under a rule: known for the run's own rule, counted for others.
 class Decision {
   constructor(data, counts) {
     Object.assign(this, { data, counts, rule: { ...data.rules[0] } });
@@ -7,7 +7,7 @@ class Decision {
     this.area = new Float64Array(counts.length);
     this.maps = new Map();
     this.decide();
-    this.totals(); // notes what the run's own rule scores
+    this.totals(); // stores the score of the run's own rule
   }
 
   decide() {
@@ -29,7 +29,7 @@ class Decision {
     return cutOf(this.rule, this.counts, this.data.cases.image_probability, row);
   }
 
-  // The small map of an image, a promise of a Uint8Array.
+  // Small map of an image, as a promise of a Uint8Array.
   mapOf(image) {
     if (!this.maps.has(image.row)) this.maps.set(image.row, inflated(image.map));
     return this.maps.get(image.row);
@@ -40,7 +40,7 @@ class Decision {
     return this.area[row] ? "false positive" : "kept empty";
   }
 
-  // Names and values of what the rule scores on all images.
+  // Names and values of the rule's scores on all images.
   totals() {
     const { area, counts, data, dice } = this;
     let sum = 0, weight = 0, positives = 0, found = 0, empty = 0, masked = 0;
@@ -67,7 +67,7 @@ class Decision {
     return `${((100 * area) / this.data.pixels[row]).toFixed(2)} %`;
   }
 
-  // The same with square centimetres, where the size of a pixel is known.
+  // Adds square centimetres if the size of a pixel is known.
   extent(row, area) {
     const whole = this.data.cases.image_cm2[row];
     const cm2 = whole ? ` (${((whole * area) / this.data.pixels[row]).toFixed(1)} cm²)` : "";
@@ -78,14 +78,14 @@ class Decision {
     return this.dice[row].toFixed(3);
   }
 
-  // The Dice of the run that this one is compared with; nothing where there is none.
+  // Dice of the second run of a comparison; empty without a second run.
   otherScore(row) {
     const { other } = this.data;
     const dice = other?.dice[row];
     return dice === undefined ? "" : `${other.name} ${dice === null ? "–" : dice.toFixed(3)}`;
   }
 
-  // How far the outlines of the run's own mask and of the truth lie apart; nothing once a threshold has been moved.
+  // Hausdorff distance between the run's own mask and the truth; empty once a threshold has been moved.
   distance(row) {
     const { hd95, image_cm2 } = this.data.cases;
     if (!this.rule.exact || hd95[row] === null) return "";

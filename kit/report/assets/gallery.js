@@ -1,6 +1,5 @@
 "use strict";
-// The gallery: tiles that are sorted and filtered, the sliders that decide anew what is shown, and the address that
-// leads back to it.
+// The gallery: tiles that can be sorted and filtered, sliders for the thresholds, and an address that restores the view.
 (async () => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const element = (id) => document.getElementById(id);
@@ -17,7 +16,7 @@
   const PAGE = 48;
   let shown = [];
   let visible = 0;
-  let picked = null; // rows that were chosen in a figure
+  let picked = null; // rows selected in a figure
   let ready = false;
   const viewer = new Viewer(decision, () => shown, remember, (image) => {
     const tile = tiles.get(image.row);
@@ -109,7 +108,7 @@
     remember();
   }
 
-  // Shows the images of some rows of a figure alone, or all again.
+  // Shows only the images of the given rows of a figure, or all images again.
   function pick(rows, title) {
     picked = rows && new Set(rows);
     element("picked").hidden = !rows;
@@ -134,7 +133,7 @@
     try {
       history.replaceState(null, "", `#${state}`);
     } catch {
-      // a page from the disk may not be allowed to
+      // may be forbidden for a page from the disk
     }
   }
 
@@ -142,7 +141,7 @@
     const state = new URLSearchParams(location.hash.slice(1));
     for (const name of [...filters, "sort", "search"]) {
       if (state.has(name)) element(name).value = state.get(name);
-      if (element(name).selectedIndex < 0) element(name).selectedIndex = 0; // a value that is none of this page
+      if (element(name).selectedIndex < 0) element(name).selectedIndex = 0; // a value that this page lacks
     }
     const rule = ruleOf(state.get("rule"));
     if (rule?.level !== undefined || rule?.cut) {
@@ -172,12 +171,12 @@
   });
 
   // ---- controls ---------------------------------------------------------------------------------------------------
-  // R-TH on a scale that is fine where thresholds are small: 0 … 2^20 + 1 pixels over 0 … 2000.
+  // R-TH on a logarithmic scale: 0 … 2^20 + 1 pixels over 0 … 2000.
   const removalOf = (place) => Math.round(2 ** ((place / 2000) * Math.log2(data.fullArea + 2)) - 1);
   const placeOf = (removal) => Math.round((Math.log2(removal + 1) / Math.log2(data.fullArea + 2)) * 2000);
 
   const ruleOf = (name) => known.find((rule) => rule.name === name);
-  // A rule whose thresholds cannot be moved shows those of another one: moving them chooses it.
+  // A rule without movable thresholds shows those of the rule `image`; moving them selects that rule.
   const movable = (name) =>
     name !== "gate" && decision.rule.level === undefined ? ruleOf("image") ?? decision.rule : decision.rule;
 

@@ -3,7 +3,7 @@
 const FOUND = [255, 122, 26];
 const COLOURS = { truth: "#22d3ee", found: `rgb(${FOUND})`, other: "#be8cff" };
 
-// Draws layers of an image (prediction, probability, truth, the mask of another run) on a canvas of `side` pixels.
+// Draws layers of an image (prediction, probability, truth, the other run's mask) on a canvas of `side` pixels.
 async function paint(canvas, decision, image, layers, side) {
   const { data, rule } = decision;
   const map = await decision.mapOf(image);
@@ -50,7 +50,7 @@ function heat(context, side, levels) {
   context.putImageData(picture, 0, 0);
 }
 
-// The borders of a mask, with what lies inside an odd number of them where it is filled.
+// Draws the borders of a mask, filled by the even-odd rule if `filled`.
 function outline(context, side, borders, colour, filled = false) {
   const path = new Path2D();
   for (const border of borders) {

@@ -1,8 +1,8 @@
 "use strict";
-// Figures whose points stand for cases: a click on a point, or a drag over some, chooses their images.
-const NEAR = 14; // pixels from a click to the point that it means
+// Figures whose points are cases: a click on a point, or a drag over several, selects their images.
+const NEAR = 14; // maximum distance of a click from a point in pixels
 
-// `choose` takes rows of the cases and the figure's title.
+// `choose` is called with rows of the cases and the figure's title.
 function bindPoints(figure, choose) {
   const rows = figure.dataset.rows.split(" ").map(Number);
   const svg = figure.querySelector("svg");

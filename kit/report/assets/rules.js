@@ -1,5 +1,5 @@
 "use strict";
-// The decision rules of kit/inference/rules.py over the page's counts: exact, of all but `component`.
+// The decision rules of kit/inference/rules.py on the page's counts: exact for all rules but `component`.
 
 const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
@@ -23,7 +23,7 @@ class Counts {
   constructor(data, area, overlap) {
     Object.assign(this, { area, overlap, truth: data.truth, pixels: data.pixels, fullArea: data.fullArea });
     this.length = data.truth.length;
-    let place = 0; // overlaps are kept of positives alone
+    let place = 0; // only positives have overlaps
     this.place = data.truth.map((pixels) => (pixels ? place++ : -1));
   }
   static async of(data) {
@@ -36,7 +36,7 @@ class Counts {
   overlapAt(row, level) {
     return level > 255 || this.place[row] < 0 ? 0 : this.overlap[this.place[row] * 256 + level];
   }
-  // An area of an image in pixels of a 1024×1024 image.
+  // Converts an area to pixels of a 1024×1024 image.
   size(row, area) {
     return Math.floor((area * this.fullArea) / this.pixels[row]);
   }
@@ -44,7 +44,7 @@ class Counts {
 
 const diceOf = (area, overlap, truth) => (area + truth ? (2 * overlap) / (area + truth) : 1);
 
-// What a rule makes of an image by counts alone: the level at which its map is cut, 256 for an empty mask.
+// Level at which a rule cuts an image's map, from counts alone; 256 for an empty mask.
 function cutOf(rule, counts, probability, row) {
   if (rule.gate !== undefined && probability[row] < rule.gate) return 256;
   if (rule.cut) return rule.cut[row];
@@ -52,7 +52,7 @@ function cutOf(rule, counts, probability, row) {
   return counts.size(row, counts.areaAt(row, sure)) >= rule.removal ? rule.level : 256;
 }
 
-// A square map at another size, bilinear as OpenCV does it.
+// Resizes a square map bilinearly, as OpenCV does.
 function enlarged(map, side, wanted) {
   if (side === wanted) return map;
   const large = new Uint8Array(wanted * wanted);

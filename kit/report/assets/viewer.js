@@ -1,8 +1,8 @@
 "use strict";
-// The dialog with an image, its truth, its mask and its probabilities side by side, moved and enlarged together.
+// The dialog that shows an image, its truth, mask and probabilities side by side, with common pan and zoom.
 class Viewer {
-  // `shown` gives the images that the gallery has, in order; `moved` is called with another one or none open, `leave`
-  // with the one that was open last.
+  // `shown` returns the images of the gallery in order; `moved` is called when another image or none is open, `leave`
+  // with the last open image.
   constructor(decision, shown, moved, leave) {
     Object.assign(this, { decision, shown, moved, open: null, box: document.getElementById("viewer") });
     const on = (id, act) => document.getElementById(id).addEventListener("click", act);
@@ -60,7 +60,7 @@ class Viewer {
     this.place(Math.min(16, Math.max(1, this.scale * by)), this.x * by, this.y * by);
   }
 
-  // Enlarges all panes and moves them by shares of their sides, as far as the image reaches.
+  // Zooms and pans all panes, in shares of their width and height, within the bounds of the image.
   place(scale, x, y) {
     const most = (scale - 1) / 2;
     const within = (value) => Math.min(most, Math.max(-most, value));
@@ -105,7 +105,7 @@ class Viewer {
       picture.src = `data:image/webp;base64,${image.picture}`;
       picture.alt = `Radiograph ${image.id}`;
       await paint(canvas, decision, image, layer === "prediction" ? ["prediction", "truth", "other"] : [layer], 512);
-      if (this.open !== image) return; // another one was asked for meanwhile
+      if (this.open !== image) return; // another image was opened meanwhile
       canvas.setAttribute("aria-label", `${layer} of ${decision.describe(image)}`);
     }
   }
