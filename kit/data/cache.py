@@ -131,7 +131,7 @@ def ensure(
             [array for pair in arrays.values() for array in pair], make, team, skip_unreadable=skip_bad
         )
     warn_burned_in_text(sorted(burned_in))
-    dicom.report_bad(errors, skip_bad)
+    dicom.report_bad(errors, skip_bad=skip_bad)
     return {
         size: Cache(open_array(images.path), open_array(masks.path), keys, store.unreadable_rows(masks.path))
         for size, (images, masks) in arrays.items()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kit.competition import shapes
-from kit.competition.rle import encode
+from kit.competition.rle import EMPTY, encode
 from kit.competition.shapes import Shape
 from kit.core.arrays import open_array
 from kit.core.errors import KitError
@@ -57,7 +57,7 @@ class MaskEncoder:
             return texts
         evidence = np.array([self._evidence[image_id] for image_id in texts])
         chosen = rank_quantiles(evidence) <= self._share
-        return {image_id: text if keep else "-1" for (image_id, text), keep in zip(texts.items(), chosen, strict=True)}
+        return {image_id: text if keep else EMPTY for (image_id, text), keep in zip(texts.items(), chosen, strict=True)}
 
 
 def rank_quantiles(evidence: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

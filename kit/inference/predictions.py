@@ -142,5 +142,5 @@ def predict(trained: Trained, files: Sequence[File], images: Images, team: Team,
         yield from failed
 
     done, errors = store.fill(arrays, make, team, skip_unreadable=images.skip_unreadable)
-    dicom.report_bad(errors, images.skip_unreadable)
+    dicom.report_bad(errors, skip_bad=images.skip_unreadable)
     return done

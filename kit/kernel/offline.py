@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from kit.competition import pictures, submission
+from kit.competition import pictures, rle, submission
 from kit.core.errors import KitError, counted, from_system
 from kit.core.parallel import WORKERS, batches
 from kit.core.version import installed
@@ -77,7 +77,7 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
 
     def publish() -> None:
         masks = work.masks.rle()
-        submission.write(output, [(name, masks.get(name, "-1")) for name in ids])
+        submission.write(output, [(name, masks.get(name, rle.EMPTY)) for name in ids])
 
     try:
         work.run(devices, publish)
@@ -93,7 +93,7 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
     if absent := [name for name in ids if name not in paths]:
         log.warning("left empty, no such file: %s", " ".join(absent))
     submission.check(output, ids, dict.fromkeys(ids, NO_SHAPE) | work.shapes)
-    filled = sum(mask != "-1" for mask in work.masks.rle().values())
+    filled = sum(mask != rle.EMPTY for mask in work.masks.rle().values())
     log.info("%s: %s, %d with a mask, in %.0f s", output, counted(len(ids), "row"), filled, clock() - start)
     if work.failed:
         name, error = next(iter(work.failed.items()))

@@ -200,7 +200,7 @@ def lay_out(
     sources = {path.name: path for path in sorted(kernel.bundle.iterdir())}
     files = {f"{name}{path.suffix if pictures.is_picture(path) else '.dcm'}": path for name, path in images.items()}
     place.mkdir(parents=True)
-    submission.write(place / "stage_2_sample_submission.csv", [(name, "-1") for name in ids])
+    submission.write(place / "stage_2_sample_submission.csv", [(name, rle.EMPTY) for name in ids])
     if layout.archived:
         _pack(dataset / "archive.zip", sources)
         _pack(place / "stage_2_images.zip", files)

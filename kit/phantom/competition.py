@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
-from kit.competition import dicom, rle, scoring
+from kit.competition import dicom, rle, scoring, submission
 from kit.core.errors import KitError
 from kit.core.files import replacing_folder, write_csv, write_json
 from kit.core.parallel import cores
@@ -137,7 +137,7 @@ def _fill(folder: Path, settings: dict[str, int]) -> None:
         target = folder / f"dicom-images-{_SPLITS[case.split]}" / study / series / f"{image}.dcm"
         target.parent.mkdir(parents=True)
         pydicom.dcmwrite(target, header(case, case.pixels(size)), enforce_file_format=True)
-        return [rle.encode(mask) for mask in case.masks(size)] or ["-1"]
+        return [rle.encode(mask) for mask in case.masks(size)] or [rle.EMPTY]
 
     with ThreadPoolExecutor(cores()) as pool:
         saved = pool.map(save, training + tests)
@@ -149,7 +149,7 @@ def _fill(folder: Path, settings: dict[str, int]) -> None:
     write_csv(folder / "train-rle.csv", ("ImageId", " EncodedPixels"), rows)
     usage = dict(zip(tests, scoring.usage([bool(case.regions) for case in tests]), strict=True))
     tests.sort(key=lambda case: case.uids)
-    write_csv(folder / "sample_submission.csv", ("ImageId", "EncodedPixels"), [(case.uids[0], "-1") for case in tests])
+    submission.write(folder / "sample_submission.csv", [(case.uids[0], rle.EMPTY) for case in tests])
     truth = [(case.uids[0], text, usage[case]) for case in tests for text in labels[case]]
     write_csv(folder / "solution.csv", ("ImageId", "EncodedPixels", "Usage"), truth)
     write_json(folder / _MARK, {"about": "phantom chest X-rays: drawn, of nobody", **settings})

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kit.competition import submission
+from kit.competition import rle, submission
 from kit.core.files import sha256
 from kit.inference import thresholds_file
 from kit.inference.thresholds_file import Thresholds
@@ -54,7 +54,7 @@ def test_share(run: Run) -> float | None:
     if not run.submission.is_file():
         return None
     masks = submission.read(run.submission)
-    return sum(mask != "-1" for mask in masks.values()) / len(masks)
+    return sum(mask != rle.EMPTY for mask in masks.values()) / len(masks)
 
 
 def reason(run: Run, searches: Sequence[Search]) -> str:

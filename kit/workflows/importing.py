@@ -139,7 +139,7 @@ def _fill(new: Path, found: ImageFolder, skip_bad: bool) -> None:
         (new / name).mkdir()
     wanted = [*found.train, *found.test]
     errors = [error for error in progress(map_in_order(one, wanted), "importing", len(wanted)) if error]
-    report_bad(errors, skip_bad)
+    report_bad(errors, skip_bad=skip_bad)
     if problem := masks_problem(covers, found.label):
         raise KitError(f"{found.folder}: {problem}")
     for note, noted in notes.items():

@@ -15,7 +15,7 @@ from pydicom.data import get_testdata_files
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
-from kit.competition import dicom, jpeg
+from kit.competition import dicom
 from kit.core.errors import KitError
 
 with warnings.catch_warnings():
@@ -112,7 +112,7 @@ def test_whole_pictures_are_never_taken_for_broken_ones(height, width, seed, kin
         pixels[height // 2 :] = 0
     stream = cv2.imencode(".jpg", pixels)[1].tobytes()
     expected = cv2.imdecode(np.frombuffer(stream, np.uint8), cv2.IMREAD_GRAYSCALE)
-    assert (jpeg.decode(stream, pixels.shape) == expected).all()
+    assert (dicom.decode_jpeg(stream, pixels.shape) == expected).all()
 
 
 @pytest.mark.parametrize("name", ["NumberOfFrames", "WindowCenter"])
@@ -141,7 +141,7 @@ def test_mutated_files_are_read_or_refused(tmp_path):
 @pytest.mark.parametrize("behind", [b"\xff", b"\r\n", b"\0", b"\0\xff\0", b"\xff\xda and more"])
 def test_bytes_behind_a_jpegs_end_mark_change_nothing(behind):
     stream = cv2.imencode(".jpg", SMOOTH)[1].tobytes()
-    assert (jpeg.decode(stream + behind, SMOOTH.shape) == jpeg.decode(stream, SMOOTH.shape)).all()
+    assert (dicom.decode_jpeg(stream + behind, SMOOTH.shape) == dicom.decode_jpeg(stream, SMOOTH.shape)).all()
 
 
 def test_a_jpeg_without_its_end_mark_is_read_where_it_is_whole():
@@ -150,13 +150,13 @@ def test_a_jpeg_without_its_end_mark_is_read_where_it_is_whole():
     for seed in range(8):
         pixels = np.random.default_rng(seed).integers(0, 256, (40, 48)).astype(np.uint8)
         stream = cv2.imencode(".jpg", pixels)[1].tobytes()
-        whole = jpeg.decode(stream, pixels.shape)
+        whole = dicom.decode_jpeg(stream, pixels.shape)
         for end in (stream[:-2], stream[:-2] + b"\0"):
-            assert (jpeg.decode(end, pixels.shape) == whole).all()
+            assert (dicom.decode_jpeg(end, pixels.shape) == whole).all()
         for cut in range(3, 80):
             try:
-                found = jpeg.decode(stream[:-cut], pixels.shape)
-            except jpeg.Undecodable:
+                found = dicom.decode_jpeg(stream[:-cut], pixels.shape)
+            except dicom.Undecodable:
                 continue
             read += 1
             assert (found == whole).all()

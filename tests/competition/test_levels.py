@@ -61,7 +61,7 @@ def test_windows_that_are_none_leave_the_full_range_or_the_next_one(tmp_path, wi
 
 
 def test_a_window_beside_the_pixels_is_said_once_and_not_used(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(dicom, "_TOLD", set())
+    monkeypatch.setattr(dicom, "_LOGGED_DOUBTS", set())
     with caplog.at_level(logging.WARNING, "kit"):
         films = [read(tmp_path, RAMP + 12000, stored=16, WindowCenter=3174, WindowWidth=2426) for _ in range(3)]
     assert np.abs(films[0].pixels - FULL).max() <= 1

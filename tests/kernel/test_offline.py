@@ -11,7 +11,7 @@ import small_run
 import torch
 from PIL import Image
 
-from kit.competition import dicom, jpeg, layout, rle, scoring, submission
+from kit.competition import dicom, layout, rle, scoring, submission
 from kit.core import files
 from kit.core.errors import KitError
 from kit.data.resize import resize_image
@@ -240,7 +240,7 @@ def test_an_image_that_nothing_predicts_is_empty_and_ends_the_run(kernel, mount,
 
 def test_without_memory_to_read_an_image_the_run_stops(kernel, mount, monkeypatch, caplog):
     """The memory says nothing of the image, which is not called unreadable."""
-    real, read = jpeg.Image.open, []
+    real, read = dicom.Image.open, []
 
     def run_out(*arguments, **named):
         read.append(1)
@@ -248,7 +248,7 @@ def test_without_memory_to_read_an_image_the_run_stops(kernel, mount, monkeypatc
             raise MemoryError
         return real(*arguments, **named)
 
-    monkeypatch.setattr(jpeg.Image, "open", run_out)
+    monkeypatch.setattr(dicom.Image, "open", run_out)
     with pytest.raises(KitError, match=r"^the machine is out of memory: free some, then run again$"):
         run_offline(kernel, mount)
     assert "left empty" not in caplog.text
