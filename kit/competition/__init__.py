@@ -1,1 +1,1 @@
-"""What the competition gives and takes: RLE, DICOM, labels, layouts, scores, submissions, phantoms."""
+"""The competition's formats and rules: RLE, DICOM, labels, folder layouts, scores, submissions."""

@@ -1,4 +1,4 @@
-"""A grey image as the DICOM file that the competition would hold, lossless."""
+"""Writes grey images as DICOM files like the competition's, lossless."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ from kit.competition import dicom
 from kit.competition.dicom import Radiograph
 
 _SMALLEST_SIDE = 32
-"""Pixels that the encoder's six resolutions need."""
+"""Pixels per side that the encoder's six resolutions need."""
 
 
-def write(path: Path | str, image_id: str, image: Radiograph, compress: bool = True) -> None:
-    """Writes an image as JPEG 2000, its grey levels as they are; the same image gives the same bytes.
+def write(path: Path | str, image_id: str, image: Radiograph, *, compress: bool = True) -> None:
+    """Writes an image as lossless JPEG 2000; the same image gives the same bytes.
 
-    An image with a side too small for it is not compressed.
+    An image with a side too small for the encoder is written uncompressed.
 
     Args:
-        image_id: What its UIDs are made from.
-        image: Pixels and what is known of the patient; what is not known is left empty.
-        compress: Else it is written as it is, for which nothing but pydicom is needed.
+        image_id: Id from which the UIDs are derived.
+        image: Pixels and metadata; unknown metadata are written empty.
+        compress: If false, the image is written uncompressed, which needs no library besides pydicom.
     """
     data = Dataset()
     data.file_meta = FileMetaDataset()
@@ -33,9 +33,9 @@ def write(path: Path | str, image_id: str, image: Radiograph, compress: bool = T
     )
     data.StudyDate = data.StudyTime = data.AccessionNumber = data.ReferringPhysicianName = data.StudyID = ""
     data.Modality, data.ConversionType = "CR", "WSD"
-    patient = (image.patient_id or "").replace("\\", "/")  # a backslash parts two values
+    patient = (image.patient_id or "").replace("\\", "/")  # a backslash would separate two values
     if not patient.isascii():
-        data.SpecificCharacterSet = "ISO_IR 192"  # else any letter beyond would be a question mark
+        data.SpecificCharacterSet = "ISO_IR 192"  # UTF-8; by default, other letters would become question marks
     data.PatientName = data.PatientID = patient
     data.PatientBirthDate, data.PatientSex, data.ViewPosition = "", image.sex or "", image.view_position or ""
     data.SeriesNumber, data.InstanceNumber, data.PatientOrientation = "1", "1", ""

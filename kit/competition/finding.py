@@ -1,4 +1,4 @@
-"""What the masks of a data set show: its name for pages and tables, and its code for DICOM segmentations."""
+"""The finding that a data set's masks show: its name for reports, and its code for DICOM segmentations."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,20 +10,20 @@ from kit.core.errors import KitError
 from kit.core.files import is_file_or_raise, read_json, read_text
 
 NAME = "finding.yaml"
-"""Beside the labels of a data set; without it masks show pneumothorax."""
+"""File beside a data set's labels; without it, masks show pneumothorax."""
 
 
 class Finding(Document):
-    """What finding.yaml holds."""
+    """Content of finding.yaml."""
 
     name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f\\]{1,64}$")]
-    """In the singular, such as `nodule`; at most 64 characters, as in a DICOM file."""
+    """Singular, such as `nodule`; at most 64 characters, as in a DICOM file."""
     code: Annotated[int, Field(gt=0)] | None = None
-    """SNOMED CT; None: not known."""
+    """SNOMED CT code; None if unknown."""
 
     @property
     def title(self) -> str:
-        """The name as a heading begins."""
+        """The name with a capital letter."""
         return self.name[0].upper() + self.name[1:]
 
     def __str__(self) -> str:
@@ -35,11 +35,7 @@ UNKNOWN = Finding(name="finding")
 
 
 def read(path: Path | str) -> Finding:
-    """What a finding.yaml says.
-
-    Raises:
-        KitError: it cannot be read, or holds something else.
-    """
+    """Reads a finding.yaml."""
     text, remedy = read_text(path), "write `name:` and, if you know it, the SNOMED CT `code:`"
     try:
         return Finding.model_validate(load_yaml(text, path))
@@ -49,11 +45,11 @@ def read(path: Path | str) -> Finding:
         raise KitError(f"{error}: {remedy}") from None
 
 
-def of_nnunet(path: Path | str, label: int | None = None) -> Finding | None:
-    """What nnU-Net's dataset.json calls the foreground; None where it names none, or several.
+def from_nnunet(path: Path | str, label: int | None = None) -> Finding | None:
+    """Reads the foreground class from nnU-Net's dataset.json; None if there is none, or several.
 
     Args:
-        label: The value of the masks that is foreground, where one was chosen.
+        label: Mask value of the foreground, if one was chosen.
     """
     if not is_file_or_raise(path):
         return None
@@ -62,8 +58,8 @@ def of_nnunet(path: Path | str, label: int | None = None) -> Finding | None:
     # {"effusion": 1}, or {"1": "effusion"} in nnU-Net's first version.
     pairs = [(str(name), value) for name, value in (labels.items() if isinstance(labels, dict) else ())]
     pairs = [(str(value), name) if name.isdecimal() else (name, value) for name, value in pairs]
-    named = [name for name, value in pairs if (str(value) == str(label) if label else str(value) != "0")]
+    names = [name for name, value in pairs if (str(value) == str(label) if label else str(value) != "0")]
     try:
-        return Finding(name=named[0]) if len(named) == 1 else None
+        return Finding(name=names[0]) if len(names) == 1 else None
     except ValidationError:
         return None

@@ -1,8 +1,8 @@
-"""Which files below a folder are images, and what each is called.
+"""Finds the image files below a folder and gives each an id.
 
-An image is a file that ends as a picture or DICOM file, or begins as a DICOM file, but for DICOM's classes without
-pixels: reports, DICOMDIR, segmentations. What begins with "." or "@", and `__MACOSX`, is passed over. Its id is the
-file's name without such an ending, in Unicode's composed form (NFC), in which tables write names that macOS decomposes.
+An image is a file with the ending of a picture or DICOM file, or with DICOM's first bytes, except DICOM classes without
+pixels: reports, DICOMDIR, segmentations. Names that begin with "." or "@", and `__MACOSX`, are skipped. The id is the
+file name without the ending, in composed Unicode (NFC), since tables use it even where macOS decomposes file names.
 """
 
 import logging
@@ -16,89 +16,89 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kit.competition import dicom, pictures
-from kit.core.errors import KitError, printable, unreadable
+from kit.core.errors import KitError, counted, printable, unreadable
 from kit.core.files import opened, sha256
 
 log = logging.getLogger(__name__)
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
-_UNREAD = (".webp", ".heic", ".jp2", ".nii", ".nii.gz", ".nrrd", ".mha", ".npy", ".dcm.gz")
-"""Images of kinds that are not read: counted, so that none vanishes without a word."""
+_UNSUPPORTED = (".webp", ".heic", ".jp2", ".nii", ".nii.gz", ".nrrd", ".mha", ".npy", ".dcm.gz")
+"""Endings of images that cannot be read; they are counted, so that none is dropped silently."""
 _IMAGES = re.compile("images?|imgs?")
 _MASKS = re.compile("masks?|labels?|seg|segmentations?|truth|groundtruth")
 _BEGINNING = 4096
-"""Bytes that hold the identifiers of a DICOM file."""
+"""Number of bytes that include the identifiers of a DICOM file."""
 _AFFIX = re.compile(r"(?:mask|seg)[_-](.+)|(.+)[_-](?:masks?|seg|segmentation)(?:[_-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file and where it lies."""
+    """An image file and its place below the searched folder."""
 
     path: Path
     folders: tuple[str, ...]
-    """Names of the folders on the way to it, from the one that was searched on."""
+    """Names of the folders between the searched folder and the file, outermost first."""
 
     @property
     def stem(self) -> str:
-        """Its name without the ending; without nnU-Net's number of the channel in a folder of nnU-Net's."""
+        """File name without the ending, and without the channel number in an image folder of nnU-Net."""
         stem = without_ending(self.path.name)
         in_nnunet = self.folders and re.fullmatch("images(Tr|Ts|Val)", self.folders[-1])
         return stem.removesuffix("_0000") if in_nnunet else stem
 
     @property
     def in_masks(self) -> bool:
-        """Whether it lies among masks by the names of its folders: the nearest that speaks of one kind alone counts."""
+        """Whether the folder names mark the file as a mask; the innermost that names exactly one kind decides."""
         return _kind_of(self.folders, _IMAGES, _MASKS) == 1
 
     @property
     def in_test(self) -> bool:
-        """Whether it lies among test images by the names of its folders, as `in_masks`."""
+        """Whether the folder names mark the file as a test image; decided as in `in_masks`."""
         if "stage_2_images" in self.folders or any(folder.endswith("Ts") for folder in self.folders):
             return True
         return _kind_of(self.folders, re.compile("train.*"), re.compile("test.*")) == 1
 
     @property
-    def place(self) -> tuple[str, ...]:
-        """What tells it from files of its name in other folders: folders that speak of images or masks do not."""
+    def id_folders(self) -> tuple[str, ...]:
+        """Folder names that tell files of one name apart: all but those that mark images or masks."""
         return tuple(_composed(folder) for folder in self.folders if _kind_of((folder,), _IMAGES, _MASKS) is None)
 
 
 def _kind_of(folders: Sequence[str], *kinds: re.Pattern[str]) -> int | None:
-    """Which of several kinds of word stands in the last folder that has words of just one kind; None: in none."""
+    """Returns the index of the one kind that the innermost unambiguous folder names; None if no folder does."""
     for folder in reversed(folders):
-        # "trainMasks", "png_masks", "masks2": words of any writing.
+        # Splits "trainMasks", "png_masks" and "masks2" into words.
         words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", folder)]
-        said = [number for number, kind in enumerate(kinds) if any(map(kind.fullmatch, words))]
-        if len(said) == 1:
-            return said[0]
+        matches = [number for number, kind in enumerate(kinds) if any(map(kind.fullmatch, words))]
+        if len(matches) == 1:
+            return matches[0]
     return None
 
 
 def search(*folders: Path | str, pictures_too: bool = True) -> tuple[list[ImageFile], Counter[str]]:
-    """The image files below folders, and how many files of which kinds are images that nothing reads."""
-    found: list[ImageFile] = []
+    """Finds the image files below folders, and counts by kind the image files that cannot be read."""
+    images: list[ImageFile] = []
     left_out: Counter[str] = Counter()
     for folder in map(Path, folders):
         for path in walk(folder):
             name = path.name.lower()
             if pictures.is_picture(path):
                 if pictures_too:
-                    found.append(ImageFile(path, path.relative_to(folder).parts[:-1]))
+                    images.append(ImageFile(path, path.relative_to(folder).parts[:-1]))
                 continue
-            if ending := next((ending for ending in _UNREAD if name.endswith(ending)), None):
+            if ending := next((ending for ending in _UNSUPPORTED if name.endswith(ending)), None):
                 left_out[f"{ending} files"] += 1
                 continue
             holds_image = dicom.holds_image(path)
             if holds_image is False:
                 left_out["DICOM files without an image"] += 1
-            elif holds_image or name.endswith(DICOM_ENDINGS):  # a torn one is reported when it is decoded
-                found.append(ImageFile(path, path.relative_to(folder).parts[:-1]))
-    return found, left_out
+            elif holds_image or name.endswith(DICOM_ENDINGS):  # a truncated file is reported on decoding
+                images.append(ImageFile(path, path.relative_to(folder).parts[:-1]))
+    return images, left_out
 
 
-def find(folder: Path | str, pictures_too: bool = True) -> dict[str, Path]:
-    """The images below a folder by id, sorted; masks beside them do not count, and a warning tells what is left out.
+def find(folder: Path | str, *, pictures_too: bool = True) -> dict[str, Path]:
+    """Finds the images below a folder by id, sorted. Masks are ignored; a warning counts all files left out.
 
     Raises:
         KitError: as `find_with_masks`.
@@ -110,19 +110,19 @@ def find(folder: Path | str, pictures_too: bool = True) -> dict[str, Path]:
 
 
 def find_with_masks(
-    folder: Path | str, masks: Path | str | None = None, suffix: str | None = None, pictures_too: bool = True
+    folder: Path | str, masks: Path | str | None = None, suffix: str | None = None, *, pictures_too: bool = True
 ) -> tuple[dict[str, ImageFile], list[ImageFile], Counter[str]]:
-    """The images below a folder by id, sorted; the masks, see `split_masks`; and how much of what is left out.
+    """Finds the images below a folder by id (sorted), the masks (see `split_masks`), and counts of files left out.
 
-    Ids of files of one name in several folders are made of folder and name.
+    The id of a file whose name occurs in several folders includes the folder names.
 
     Args:
-        masks: A folder in which all are masks, in it or elsewhere; None: names tell masks.
-        suffix: What the names of masks end with, beside the image's; None: names tell masks.
+        masks: Folder that holds only masks, inside `folder` or elsewhere; if None, masks are told by their names.
+        suffix: Ending of the masks' names after the image's name; if None, masks are told by their names.
 
     Raises:
-        KitError: there are no images, two have one id, or a name that no CSV file of ids can hold; or a folder cannot
-            be listed.
+        KitError: there are no images, two have the same id, an id cannot stand in a CSV file, or a folder cannot be
+            listed.
     """
     files, left_out = search(folder, pictures_too=pictures_too)
     if masks is not None and not Path(masks).resolve().is_relative_to(Path(folder).resolve()):
@@ -136,45 +136,48 @@ def find_with_masks(
         but = f" but {len(in_masks)} that its folders' names call masks (--masks FOLDER says which are)"
         what = f"DICOM file{' or picture' if pictures_too else ''}{but if in_masks else ''}"
         raise KitError(f"{folder}: holds no {what}: give a folder with images")
-    return name(in_images, left_out), in_masks, left_out
+    return _assign_ids(in_images, left_out), in_masks, left_out
 
 
 def find_dicoms(*folders: Path | str) -> dict[str, Path]:
-    """All DICOM images below the folders of a competition by id, sorted.
+    """Finds all DICOM images below the folders of a competition by id, sorted.
 
     Raises:
-        KitError: two files have one name, or one that no CSV file of ids can hold; a folder cannot be listed.
+        KitError: two have the same id, an id cannot stand in a CSV file, or a folder cannot be listed.
     """
-    named = name(*search(*folders, pictures_too=False), by_place=False)
-    return {image_id: file.path for image_id, file in named.items()}
+    images = _assign_ids(*search(*folders, pictures_too=False), with_folders=False)
+    return {image_id: file.path for image_id, file in images.items()}
 
 
-def name(files: Iterable[ImageFile], left_out: Counter[str], by_place: bool = True) -> dict[str, ImageFile]:
-    """Image files by id, sorted by it; copies of one file are counted in `left_out`."""
+def _assign_ids(
+    files: Iterable[ImageFile], left_out: Counter[str], *, with_folders: bool = True
+) -> dict[str, ImageFile]:
+    """Returns image files by id, sorted; adds the number of duplicate files to `left_out`."""
     by_stem: dict[str, list[ImageFile]] = {}
     for file in files:
-        stem = file.stem  # no table of ids holds control characters and what is not UTF-8, or spaces around
+        stem = file.stem  # tables of ids hold no control characters, invalid UTF-8 or surrounding spaces
         if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in stem) or stem != stem.strip() or not stem:
             raise KitError(f"{printable(file.path)}: the name cannot stand in a table: rename the file")
         by_stem.setdefault(stem, []).append(file)
-    named: dict[str, ImageFile] = {}
+    images: dict[str, ImageFile] = {}
     for stem, files_of_stem in by_stem.items():
-        alike = _without_copies(files_of_stem)
-        left_out["copies of other images"] += len(files_of_stem) - len(alike)
-        for file in alike:
-            image_id = "-".join((*file.place, stem)) if by_place and len(alike) > 1 else stem
-            if (other := named.setdefault(image_id, file)) is not file:
+        unique = _without_copies(files_of_stem)
+        left_out["copies of other images"] += len(files_of_stem) - len(unique)
+        for file in unique:
+            ambiguous = with_folders and len(unique) > 1
+            image_id = "-".join((*file.id_folders, stem)) if ambiguous else stem
+            if (other := images.setdefault(image_id, file)) is not file:
                 raise KitError(
                     f"{printable(file.path)}: has the name of another image, {printable(other.path)}: "
                     "rename one of them"
                 )
-    return dict(sorted(named.items()))
+    return dict(sorted(images.items()))
 
 
 def _without_copies(files: Sequence[ImageFile]) -> list[ImageFile]:
-    """Files of one name without those that hold, byte for byte, what an earlier one does.
+    """Drops files that equal an earlier file byte for byte.
 
-    A PACS gives the images of thousands of patients one name, so whole files are compared only where they begin alike.
+    A PACS uses one file name for thousands of patients, so whole files are read only if their beginnings are equal.
     """
     if len(files) == 1:
         return list(files)
@@ -182,41 +185,41 @@ def _without_copies(files: Sequence[ImageFile]) -> list[ImageFile]:
     for file in files:
         with opened(file.path) as handle:
             beginnings.append((os.fstat(handle.fileno()).st_size, handle.read(_BEGINNING)))
-    times = Counter(beginnings)
+    counts = Counter(beginnings)
     kept: dict[tuple[object, str], ImageFile] = {}
     for file, beginning in zip(files, beginnings, strict=True):
-        kept.setdefault((beginning, sha256(file.path) if times[beginning] > 1 else ""), file)
+        kept.setdefault((beginning, sha256(file.path) if counts[beginning] > 1 else ""), file)
     return list(kept.values())
 
 
 def warn_left_out(left_out: Mapping[str, int]) -> None:
-    """One warning of all files that look like a part of the data and are not used."""
+    """Logs in one warning how many files look like data and are not used."""
     counts = [f"{count} {kind}" for kind, count in sorted(left_out.items()) if count]
     if counts:
         log.warning("left out: %s", ", ".join(counts))
 
 
 def walk(folder: Path | str) -> Iterator[Path]:
-    """All files below a folder in the order of their names; none below one that does not exist.
+    """Yields all files below a folder, ordered by name; none if the folder does not exist.
 
-    Links to folders are followed, each folder once, so that links in a circle end; a folder's own place counts before
-    a link to it. Files and folders that begin with "." or "@", and `__MACOSX`, are not the user's.
+    Links to folders are followed, and each folder is visited once, so circular links end; a folder is visited at its
+    real place rather than through a link. Names that begin with "." or "@", and `__MACOSX`, are skipped.
     """
     seen: set[tuple[int, int]] = set()
     links: list[str] = []
 
-    def below(place: str) -> Iterator[Path]:
+    def visit(path: str) -> Iterator[Path]:
         try:
-            about = os.stat(place)
-            if (about.st_dev, about.st_ino) in seen:
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) in seen:
                 return
-            seen.add((about.st_dev, about.st_ino))
-            with os.scandir(place) as listed:
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(path) as listed:
                 entries = sorted(listed, key=lambda entry: entry.name)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise unreadable(place, error) from None
+            raise unreadable(path, error) from None
         for entry in entries:
             if entry.name.startswith((".", "@")) or entry.name == "__MACOSX":
                 continue
@@ -225,15 +228,15 @@ def walk(folder: Path | str) -> Iterator[Path]:
             elif entry.is_symlink():
                 links.append(entry.path)
             else:
-                yield from below(entry.path)
+                yield from visit(entry.path)
 
-    yield from below(str(folder))
+    yield from visit(str(folder))
     while links:
-        yield from below(links.pop(0))
+        yield from visit(links.pop(0))
 
 
 def without_ending(text: str) -> str:
-    """A name without the ending of an image file, in composed Unicode.
+    """Returns a name without the ending of an image file, in composed Unicode.
 
     >>> without_ending("case0.PNG"), without_ending("1.2.840.dcm"), without_ending("1.2.840")
     ('case0', '1.2.840', '1.2.840')
@@ -243,40 +246,40 @@ def without_ending(text: str) -> str:
 
 
 def match(names: Iterable[str], images: Container[str], source: Path | str) -> dict[str, str]:
-    """The image that each name of a table means: names may have the file's ending, or folders before it.
+    """Maps each name in a table to the image that it means; names may have the file's ending, or leading folders.
 
     Returns:
-        By name; one that means no image, or an image that another name means too, stands for itself.
+        Image by name; a name that means no image, or the same image as another name, maps to itself.
     """
-    meant, spelled = {}, {}
-    for given in dict.fromkeys(names):
-        parts = [part for part in re.split(r"[/\\]", without_ending(given)) if part]
-        spellings = given, _composed(given), without_ending(given), *("-".join(parts[at:]) for at in range(len(parts)))
-        meant[given] = next((spelling for spelling in spellings if spelling in images), given)
-        if meant[given] != given:
-            spelled[given] = meant[given]
-    times = Counter(meant.values())
-    for given, image in [*spelled.items()]:
-        if times[image] > 1:
-            meant[given] = given
-            del spelled[given]
-    if spelled:
-        first = next(iter(spelled))
-        log.info("%s: %d ids are written otherwise: %s is taken for %s", source, len(spelled), first, spelled[first])
+    meant, respelled = {}, {}
+    for text in dict.fromkeys(names):
+        parts = [part for part in re.split(r"[/\\]", without_ending(text)) if part]
+        spellings = text, _composed(text), without_ending(text), *("-".join(parts[at:]) for at in range(len(parts)))
+        meant[text] = next((spelling for spelling in spellings if spelling in images), text)
+        if meant[text] != text:
+            respelled[text] = meant[text]
+    counts = Counter(meant.values())
+    for text, image in [*respelled.items()]:
+        if counts[image] > 1:
+            meant[text] = text
+            del respelled[text]
+    if respelled:
+        count, (text, image) = counted(len(respelled), "id"), next(iter(respelled.items()))
+        log.info("%s: %s spelt unlike the files: %s is taken for %s", source, count, text, image)
     return meant
 
 
 def split_masks(
     files: Sequence[ImageFile], masks: Path | str | None, suffix: str | None
 ) -> tuple[list[ImageFile], list[ImageFile]]:
-    """Images and masks apart.
+    """Splits image files into images and masks.
 
-    A mask lies in a folder that says so, or in `masks`, or is called as an image with `_mask`, `_seg` or `mask_`. Where
-    `masks` is given, folders on the way to a mask are those below it.
+    A mask lies in `masks` or in a folder whose name says so, or is named as an image with `_mask`, `_seg` or `mask_`.
+    If `masks` is given, the folders of its files begin below it.
 
     Args:
-        masks: A folder in which all are masks; it may be any folder's name.
-        suffix: What the names of masks end with, beside the image's.
+        masks: Folder that holds only masks, whatever its name.
+        suffix: Ending of the masks' names after the image's name.
     """
     stems = {file.stem for file in files}
 
@@ -287,19 +290,22 @@ def split_masks(
             return file.stem.endswith(suffix)
         return file.in_masks or without_affix(file.stem) in stems - {file.stem}
 
-    found = [file for file in files if is_mask(file)]
+    mask_files = [file for file in files if is_mask(file)]
     if masks is not None:
-        found = [replace(file, folders=file.path.relative_to(masks).parts[:-1]) for file in found]
-    return [file for file in files if not is_mask(file)], found
+        mask_files = [replace(file, folders=file.path.relative_to(masks).parts[:-1]) for file in mask_files]
+    return [file for file in files if not is_mask(file)], mask_files
 
 
 def pair(
     images: Mapping[str, ImageFile], masks: Iterable[ImageFile], suffix: str | None
 ) -> tuple[dict[str, Path], list[Path]]:
-    """The mask of each image, and masks of none.
+    """Finds the image of each mask.
 
-    A mask's name is that of one image, or the id of one; where several images have it, the folders decide: those on the
-    way to the mask end as those on the way to the image do, or the other way round.
+    A mask has the name of its image, or the image's id. If several images have that name, the folders decide: the
+    mask's folders must end with the image's folders, or the other way round.
+
+    Returns:
+        The mask of each image, and the masks without an image.
 
     Raises:
         KitError: an image has two masks.
@@ -307,17 +313,17 @@ def pair(
     by_stem: dict[str, list[str]] = {}
     for image_id, file in images.items():
         by_stem.setdefault(file.stem, []).append(image_id)
-    places = {image_id: file.place for image_id, file in images.items()}
+    folders = {image_id: file.id_folders for image_id, file in images.items()}
 
     def image_of(mask: ImageFile) -> str | None:
-        own = mask.stem.removesuffix(suffix or "")
-        for stem in dict.fromkeys((own, without_affix(own))):
-            alike = by_stem.get(stem, [stem] if stem in images else [])
-            if len(alike) > 1:
-                common = {image_id: _agreement(places[image_id], mask.place) for image_id in alike}
-                alike = [image_id for image_id in alike if common[image_id] == max(common.values()) > 0]
-            if len(alike) == 1:
-                return alike[0]
+        name = mask.stem.removesuffix(suffix or "")
+        for stem in dict.fromkeys((name, without_affix(name))):
+            candidates = by_stem.get(stem, [stem] if stem in images else [])
+            if len(candidates) > 1:
+                common = {image: _common_ending(folders[image], mask.id_folders) for image in candidates}
+                candidates = [image for image in candidates if common[image] == max(common.values()) > 0]
+            if len(candidates) == 1:
+                return candidates[0]
         return None
 
     paired: dict[str, Path] = {}
@@ -334,11 +340,11 @@ def pair(
     return paired, unpaired
 
 
-def _agreement(first: tuple[str, ...], second: tuple[str, ...]) -> float:
-    """How many folders two ways have in common at their ends, 0 where neither is the end of the other.
+def _common_ending(first: tuple[str, ...], second: tuple[str, ...]) -> float:
+    """Returns the number of folders that two paths share at their ends, 0 unless one path ends with the other.
 
-    >>> _agreement(("DICOM", "P1", "S1"), ("P1", "S1")), _agreement(("P2", "S1"), ("P1", "S1")), _agreement((), ())
-    (2, 0, inf)
+    >>> [_common_ending(a, b) for a, b in [(("D", "P1", "S1"), ("P1", "S1")), (("P2", "S1"), ("P1", "S1")), ((), ())]]
+    [2, 0, inf]
     """
     length = min(len(first), len(second))
     if first == second:
@@ -347,13 +353,13 @@ def _agreement(first: tuple[str, ...], second: tuple[str, ...]) -> float:
 
 
 def without_affix(stem: str) -> str:
-    """The name of the image of a mask, whatever marks the mask's.
+    """Returns the image's name from that of a mask, which may have a prefix or suffix.
 
     >>> [without_affix(stem) for stem in ("a_mask", "a-seg", "mask_a", "a")]
     ['a', 'a', 'a', 'a']
     """
-    found = _AFFIX.fullmatch(stem)
-    return (found[1] or found[2]) if found else stem
+    match = _AFFIX.fullmatch(stem)
+    return (match[1] or match[2]) if match else stem
 
 
 def _composed(text: str) -> str:

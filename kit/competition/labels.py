@@ -1,8 +1,8 @@
 """The label file: one row per region of interest, `ImageId,EncodedPixels`.
 
-Files of this competition have come with a byte-order mark, without a header, with CRLF and without a last line end,
-with spaces before the second column's name and values, and with negative images on two rows. Spreadsheets save tables
-with semicolons or tabs and in UTF-16, cut what is longer than a cell, and turn ids into numbers.
+Copies of the competition's file have a byte-order mark, no header, CRLF, no final newline, spaces before the second
+column's name and values, or two rows for a negative image. Spreadsheets save tables with semicolons or tabs and in
+UTF-16, truncate long cells, and turn ids into numbers.
 """
 
 import csv
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.competition.rle import EMPTY
-from kit.core.errors import KitError
+from kit.core.errors import KitError, counted
 from kit.core.files import read_bytes
 
 log = logging.getLogger(__name__)
@@ -22,29 +22,28 @@ log = logging.getLogger(__name__)
 STRATA = ("negative", "single", "multiple")
 COLUMNS = ("ImageId", "EncodedPixels")
 
-# A ragged mask of a large image is longer than the 131,072 characters that Python allows a field.
+# The mask of a large image with ragged edges exceeds Python's default limit of 131,072 characters per field.
 csv.field_size_limit(2**31 - 1)
 
 _CELL = 32_767
-"""Characters that a cell of a spreadsheet holds; the rest of a longer row is gone."""
+"""Most characters in a spreadsheet's cell; longer rows are truncated."""
 
 Labels = dict[str, tuple[str, ...]]
-"""RLE texts of each image's regions; an image without any is negative."""
+"""RLE texts of each image's regions; a negative image has none."""
 
 
 def read(path: Path | str) -> Labels:
-    """The regions of each image, in the file's order.
+    """Reads the regions of each image, in the file's order.
 
-    A row that appears twice counts once, and `-1` beside a region says nothing more. The texts themselves are
-    checked when they are decoded.
+    Repeated rows count once, and `-1` beside a region is ignored. The RLE texts are checked when they are decoded.
 
     Raises:
         KitError: the file cannot be read, a row has other than two fields or no id, or there are no rows.
     """
-    found = group((image_id, text) for _, (image_id, text) in rows(path))
-    if cut := [image for image, texts in found.items() if any(map(is_cut, texts))]:
+    regions = group((image_id, text) for _, (image_id, text) in rows(path))
+    if cut := [image for image, texts in regions.items() if any(map(is_cut, texts))]:
         log.warning("%s: %d rows %s (first: %s)", path, len(cut), CUT, cut[0])
-    return found
+    return regions
 
 
 CUT = (
@@ -53,42 +52,41 @@ CUT = (
 
 
 def is_cut(text: str) -> bool:
-    """Whether a text has just as many characters as a cell of a spreadsheet, perhaps but for a space before it."""
+    """Whether a text is as long as a spreadsheet's cell, with or without a leading space."""
     return len(text) in (_CELL, _CELL - 1)
 
 
 def rows(path: Path | str, columns: tuple[str, ...] = COLUMNS) -> list[tuple[int, tuple[str, ...]]]:
-    """The rows with their line numbers, without the header if there is one; blank rows are left out, spaces stripped.
+    """Returns the rows with their line numbers, without header and blank rows; surrounding spaces are stripped.
 
     Raises:
         KitError: the file cannot be read, a row has another number of fields or no id, or there are no rows.
     """
     names, reader = {column.lower() for column in columns}, _reader(path)
-    found: list[tuple[int, tuple[str, ...]]] = []
+    table: list[tuple[int, tuple[str, ...]]] = []
     try:
         for fields in reader:
-            values, here = tuple(field.strip() for field in fields), f"{path}:{reader.line_num}"
+            values, where = tuple(field.strip() for field in fields), f"{path}:{reader.line_num}"
             if values == columns or not any(values):
                 continue
-            if not found and names & {value.lower() for value in values}:
-                raise KitError(f"{here}: header is {','.join(values)[:80]}: {','.join(columns)} is wanted")
+            if not table and names & {value.lower() for value in values}:
+                raise KitError(f"{where}: header is {','.join(values)[:80]}: {','.join(columns)} is wanted")
             if len(values) != len(columns):
-                count = "1 field" if len(values) == 1 else f"{len(values)} fields"
-                raise KitError(f"{here}: {count}: {','.join(columns)} is wanted")
+                raise KitError(f"{where}: {counted(len(values), 'field')}: {','.join(columns)} is wanted")
             if not values[0]:
-                raise KitError(f"{here}: the first of {','.join(columns)} is empty")
+                raise KitError(f"{where}: the first of {','.join(columns)} is empty")
             if re.fullmatch(r"\d([.,]\d+)?E\+\d+", values[0]):
-                raise KitError(f"{here}: {values[0]} is a spreadsheet's number in place of an id: export ids as text")
-            found.append((reader.line_num, values))
+                raise KitError(f"{where}: {values[0]} is a spreadsheet's number in place of an id: export ids as text")
+            table.append((reader.line_num, values))
     except csv.Error as error:
         raise KitError(f"{path}:{reader.line_num}: is not a CSV file of {','.join(columns)} ({error})") from None
-    if not found:
+    if not table:
         raise KitError(f"{path}: has no rows of {','.join(columns)}: is it the right file?")
-    return found
+    return table
 
 
 def header(path: Path | str) -> tuple[str, ...]:
-    """The fields of the first row, spaces stripped."""
+    """Returns the fields of the first row; surrounding spaces are stripped."""
     try:
         return tuple(field.strip() for field in next(_reader(path), ()))
     except csv.Error as error:
@@ -96,7 +94,7 @@ def header(path: Path | str) -> tuple[str, ...]:
 
 
 def _reader(path: Path | str) -> Any:
-    """Reads a table in UTF-8, or in UTF-16 with a byte-order mark, with commas, semicolons or tabs."""
+    """Opens a table in UTF-8, or in UTF-16 with a byte-order mark, separated by commas, semicolons or tabs."""
     content = read_bytes(path)
     try:
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
@@ -109,17 +107,17 @@ def _reader(path: Path | str) -> Any:
 
 
 def group(pairs: Iterable[tuple[str, str]]) -> Labels:
-    """Collects pairs of image id and RLE text by image."""
-    found: dict[str, dict[str, None]] = {}
+    """Groups pairs of image id and RLE text by image."""
+    regions: dict[str, dict[str, None]] = {}
     for image_id, text in pairs:
-        regions = found.setdefault(image_id, {})
+        texts = regions.setdefault(image_id, {})
         if text not in ("", EMPTY):
-            regions[text] = None
-    return {image_id: tuple(regions) for image_id, regions in found.items()}
+            texts[text] = None
+    return {image_id: tuple(texts) for image_id, texts in regions.items()}
 
 
 def stratum(regions: tuple[str, ...]) -> str:
-    """`negative`, `single` or `multiple`, by the number of regions.
+    """Returns `negative`, `single` or `multiple`, by the number of regions.
 
     >>> stratum(()), stratum(("3 4",)), stratum(("3 4", "9 9"))
     ('negative', 'single', 'multiple')

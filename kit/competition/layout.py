@@ -1,6 +1,6 @@
-"""A competition's folder: which layout it has, and what of it is training, test and truth.
+"""The competition's folder: its layout, images, labels and ground truth.
 
-Layouts, recognised by what is in the folder:
+A layout is recognised by its label file:
 
     round 2    stage_2_train.csv; training images in dicom-images-train/ and dicom-images-test/ (those of round 1),
                test images in stage_2_images/, their ids in stage_2_sample_submission.csv
@@ -8,12 +8,12 @@ Layouts, recognised by what is in the folder:
                their ids in sample_submission.csv
     sample     train-rle-sample.csv beside its DICOM files, which are all training images
 
-In each, patients.csv (`ImageId,PatientId`), finding.yaml, sizes.csv and solution.csv may stand beside the labels, and
-parts may be missing.
+Each may have patients.csv (`ImageId,PatientId`), finding.yaml, sizes.csv and solution.csv beside the labels, and may
+lack images.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Container, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,59 +31,59 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class Competition:
-    """What a competition's folder holds."""
+    """Content of a competition's folder."""
 
     folder: Path
     name: str
     """The folder's base name."""
     train: dict[str, Path]
-    """Images with labels, sorted by id."""
+    """Path of each image with labels, sorted by id."""
     test: dict[str, Path]
-    """Sorted by id."""
+    """Path of each test image, sorted by id."""
     unlabelled: tuple[str, ...]
-    """Training images without a label row, which are left out."""
+    """Ids of training images without a label row, which are not used."""
     labels: labels.Labels
-    """The regions of each image of `train`, in the same order."""
+    """Regions of each image in `train`, in the same order."""
     labels_path: Path
     patients: dict[str, str] | None
-    """Patient of each image by patients.csv, if there is one."""
+    """Patient of each image in patients.csv; None without that file."""
     sample_path: Path | None
     sample_ids: tuple[str, ...]
-    """Ids that a submission answers, in the sample submission's order; else those of the test images."""
+    """Ids that a submission must contain, in the sample submission's order; without a sample, all test images."""
     solution_path: Path | None
     shape: tuple[int, int]
-    """(height, width) of the images; where they differ in size, the most common one, at which truth and maps are
+    """(height, width) of the images; if sizes differ, the most common size, at which ground truth and maps are
     compared."""
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """(height, width) of each image, where they differ."""
+    """(height, width) of each image if sizes differ; else empty."""
     finding: Finding = finding.PNEUMOTHORAX
     """What the masks show."""
 
     @property
     def shapes(self) -> Shape:
-        """(height, width) of all images, or of each."""
+        """(height, width) of all images, or of each image by id."""
         return self.sizes or self.shape
 
     def truth(self, image_id: str) -> np.ndarray:
-        """The mask of a training image, bool of `shape`."""
-        own = shapes.shape_of(self.shapes, image_id)
-        return shapes.resized(rle.union(self.labels[image_id], own, image_id), self.shape)
+        """Returns the ground-truth mask of a training image, bool of `shape`."""
+        size = shapes.shape_of(self.shapes, image_id)
+        return shapes.resized(rle.union(self.labels[image_id], size, image_id), self.shape)
 
     def __repr__(self) -> str:
         positive, (height, width) = sum(map(bool, self.labels.values())), self.shape
         size = "several sizes" if self.sizes else f"{width}×{height}"
-        files = (self.labels_path, self.folder / "patients.csv" if self.patients else None, self.sample_path)
-        there = [path.name for path in (*files, self.solution_path) if path]
+        paths = (self.labels_path, self.folder / "patients.csv" if self.patients else None, self.sample_path)
+        names = [path.name for path in (*paths, self.solution_path) if path]
         return (
             f"{self.name}: {len(self.train)} training images, {positive} with {self.finding.name}; "
-            f"{len(self.test)} test images; {size}\n{self.folder}: {', '.join(there)}; "
+            f"{len(self.test)} test images; {size}\n{self.folder}: {', '.join(names)}; "
             f"{len(self.unlabelled)} images without a label left out"
         )
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of what a kind of competition's folder holds."""
+    """File and folder names of one layout of a competition's folder."""
 
     name: str
     labels: str
@@ -105,19 +105,19 @@ LAYOUTS = (
 )
 
 
-def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
-    """Finds out what a competition's folder holds.
+def open_folder(folder: Path | str, *, allow_missing: bool = False) -> Competition:
+    """Opens a competition's folder.
 
     Args:
-        allow_missing: Leave out label rows without an image instead of raising.
+        allow_missing: Ignore label rows without an image instead of raising.
 
     Raises:
-        KitError: no layout fits, label rows or sample ids have no image, or a file is malformed.
+        KitError: no layout matches, label rows or sample ids have no image, or a file is malformed.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise KitError(f"{folder}: is not a folder: give the competition's folder")
-    layout = next((layout for layout in LAYOUTS if is_file_or_raise(folder / layout.labels)), None)
+    layout = find_layout(folder)
     if layout is None:
         for inside in sorted(folder.iterdir()):
             if any((inside / known.labels).is_file() for known in LAYOUTS):
@@ -127,39 +127,38 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
         raise KitError(f"{folder}: is not a competition's folder; looked for {wanted}; {how}")
     labels_path = folder / layout.labels
     images, test = find_dicoms(folder, layout)
-    rows = labels.read(labels_path)
-    meant = image_files.match(rows, images, labels_path)
-    regions = {meant[given]: texts for given, texts in rows.items()}
+    regions = read_labels(labels_path, images)
     missing = sorted(regions.keys() - images.keys())
     if missing and not allow_missing:
         raise KitError(
             f"{labels_path}: {len(missing)} of {len(regions)} labelled images have no DICOM file in "
-            f"{' or '.join(layout.train)} ({_some(missing)}), where there are {_some(list(images)) or 'none'}: fetch "
+            f"{' or '.join(layout.train)} ({_first(missing)}), where there are {_first(list(images)) or 'none'}: fetch "
             "them (docs/how-to/competition.md names mirrors; Kaggle's files of round 2 hold the test images alone), "
             f"bring in other formats with `kit import {folder} --out data/NAME`, or use --allow-missing"
         )
     train = {image_id: path for image_id, path in images.items() if image_id in regions}
     if not train:
         raise KitError(f"{folder}: no image in {' or '.join(layout.train)} has a row in {layout.labels}")
-    sizes_path = _there(folder / shapes.NAME)
+    sizes_path = _if_exists(folder / shapes.NAME)
     sizes = shapes.read(sizes_path) if sizes_path else {}
     shape = usual_shape(list(train.values()))
     for image_id in train:
-        for text in regions[image_id]:  # a file that was cut in the middle of a row is reported at once
-            own = shapes.shape_of(sizes or shape, image_id)
+        for text in regions[image_id]:  # reports a file that was truncated within a row at once
+            size = shapes.shape_of(sizes or shape, image_id)
             try:
-                rle.runs(text, own[0] * own[1], image_id)
+                rle.runs(text, size[0] * size[1], image_id)
             except KitError as error:
-                raise broken_row(labels_path, error, [text], own) from None
-    sample_path = _there(folder / layout.sample) if layout.sample else None
-    # Round 1's sample repeats an id for each mask of the truth; a submission answers it once.
+                raise broken_row(labels_path, error, [text], size) from None
+    sample_path = _if_exists(folder / layout.sample) if layout.sample else None
+    # Round 1's sample repeats an id for each region of the ground truth; a submission contains each id once.
     sample_ids = tuple(labels.read(sample_path)) if sample_path else tuple(test)
     meant = image_files.match(sample_ids, test, sample_path or folder)
-    test |= {given: test.pop(image) for given, image in meant.items() if given not in test and image in test}
+    test |= {name: test.pop(image) for name, image in meant.items() if name not in test and image in test}
     absent = sorted(set(sample_ids) - test.keys())
     if absent and test:
-        raise KitError(f"{sample_path}: {len(absent)} ids have no image in {layout.test} ({_some(absent)}): fetch them")
-    patients_path, finding_path = _there(folder / "patients.csv"), _there(folder / finding.NAME)
+        problem = f"{len(absent)} ids have no image in {layout.test} ({_first(absent)})"
+        raise KitError(f"{sample_path}: {problem}: fetch them")
+    patients_path, finding_path = _if_exists(folder / "patients.csv"), _if_exists(folder / finding.NAME)
     return Competition(
         folder=folder,
         name=folder.resolve().name,
@@ -171,22 +170,34 @@ def open_folder(folder: Path | str, allow_missing: bool = False) -> Competition:
         patients=read_patients(patients_path, images.keys() | test.keys()) if patients_path else None,
         sample_path=sample_path,
         sample_ids=sample_ids,
-        solution_path=_there(folder / "solution.csv"),
+        solution_path=_if_exists(folder / "solution.csv"),
         shape=shape,
         sizes=sizes,
         finding=finding.read(finding_path) if finding_path else finding.PNEUMOTHORAX,
     )
 
 
+def find_layout(folder: Path) -> Layout | None:
+    """Returns the layout whose label file is in the folder, the later round's first; None without a label file."""
+    return next((layout for layout in LAYOUTS if is_file_or_raise(folder / layout.labels)), None)
+
+
 def find_dicoms(folder: Path | str, layout: Layout) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Training and test images of a competition's folder by id, sorted."""
-    places = (layout.train, (layout.test,) if layout.test else ())
-    train, test = (image_files.find_dicoms(*(Path(folder) / part for part in parts)) for parts in places)
+    """Finds the training and test images of a competition's folder by id, sorted."""
+    parts = (layout.train, (layout.test,) if layout.test else ())
+    train, test = (image_files.find_dicoms(*(Path(folder) / name for name in names)) for names in parts)
     return train, test
 
 
+def read_labels(path: Path, images: Container[str]) -> labels.Labels:
+    """Reads a label file and replaces each id by that of the image that it means, see `image_files.match`."""
+    rows = labels.read(path)
+    meant = image_files.match(rows, images, path)
+    return {meant[name]: texts for name, texts in rows.items()}
+
+
 def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
-    """The patient of each image.
+    """Reads the patient of each image.
 
     Raises:
         KitError: the file is malformed, names none of the images, or an image has two patients.
@@ -194,8 +205,8 @@ def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
     table = labels.rows(path, PATIENT_COLUMNS)
     meant = image_files.match([image for _, (image, _) in table], images, path)
     patients: dict[str, str] = {}
-    for line, (given, patient) in table:
-        image = meant[given]
+    for line, (name, patient) in table:
+        image = meant[name]
         if not patient:
             raise KitError(f"{path}:{line}: {image} has no patient: name one, or leave the row out")
         if patients.setdefault(image, patient) != patient:
@@ -207,7 +218,7 @@ def read_patients(path: Path | str, images: Set[str]) -> dict[str, str]:
 
 
 def broken_row(path: Path | str, error: KitError, texts: Iterable[str], shape: tuple[int, int]) -> KitError:
-    """What to do about rows of a file that cannot be decoded, or one of them, as gaps on an image of (H, W)."""
+    """Returns the error and remedy for label rows that cannot be decoded as gaps on an image of (H, W)."""
     if any(row_format.is_absolute(text, shape[0] * shape[1]) for text in texts):
         return KitError(
             f"{path}: {error}: this looks like absolute starts, where each gap counts from the run before: "
@@ -217,15 +228,15 @@ def broken_row(path: Path | str, error: KitError, texts: Iterable[str], shape: t
 
 
 def usual_shape(paths: list[Path]) -> tuple[int, int]:
-    """The most common size among up to nine headers, evenly spaced; files without one do not count."""
-    some = paths[:: max(1, len(paths) // 9)][:9]
-    found = Counter(pictures.shapes_of({str(path): path for path in some}).values())
-    return found.most_common(1)[0][0] if found else dicom.read_metadata(some[0]).shape
+    """Returns the most common size in up to nine evenly spaced headers, ignoring files without a header."""
+    sample = paths[:: max(1, len(paths) // 9)][:9]
+    counts = Counter(pictures.shapes_of({str(path): path for path in sample}).values())
+    return counts.most_common(1)[0][0] if counts else dicom.read_metadata(sample[0]).shape
 
 
-def _there(path: Path) -> Path | None:
+def _if_exists(path: Path) -> Path | None:
     return path if is_file_or_raise(path) else None
 
 
-def _some(ids: list[str]) -> str:
+def _first(ids: list[str]) -> str:
     return ", ".join(ids[:_LISTED]) + (", …" if len(ids) > _LISTED else "")

@@ -1,7 +1,7 @@
-"""Grey levels of 8 bits from whatever depth a DICOM file stores.
+"""8-bit grey levels from DICOM pixels of any depth.
 
-Headers of deep films often say what is not so of their pixels: depths, windows and tables are held against the pixels
-themselves. The order of steps and the formulas are those of DICOM PS3.3 C.11.1 and C.11.2.
+Headers of deep images often contradict their pixels, so depth, windows and lookup tables are checked against the
+pixels. The order of steps and the formulas are those of DICOM PS3.3 C.11.1 and C.11.2.
 """
 
 import math
@@ -12,22 +12,23 @@ import pydicom
 from pydicom.pixels import pixel_array
 
 READER = "5"
-"""Version of reading, part of the key of whatever is stored of an image or a mask picture: cached rows, maps, imports.
-Raise it whenever `dicom`, `jpeg`, `levels` or `pictures` gives other pixels for a file than before, or any at all."""
+"""Version of the image reader, part of the key of everything stored that depends on an image or mask picture: cached
+rows, maps, imports. Raise it whenever `dicom`, `levels` or `pictures` reads other pixels from a file than before, or
+reads a file that it refused."""
 
 _MOST_CLIPPED = 0.95
-"""Share of the pixels between the darkest and the brightest that a window may make black or white."""
+"""Largest share of the pixels between the darkest and the brightest that a window may turn black or white."""
 
 
 def scaled(dataset: pydicom.Dataset, depth: int | None = None) -> tuple[np.ndarray, str]:
-    """Grey levels as 8 bits: as they are, or deeper ones by the file's table or window, else by their full range.
+    """Returns grey levels of 8 bits; deeper levels are scaled by the file's table or window, else by their full range.
 
     Args:
-        depth: Bits a pixel by the compressed stream itself, where it says so.
+        depth: Bits per pixel declared by the compressed stream itself; None if it declares none.
 
     Returns:
-        uint8 (H, W), not yet inverted where the image is MONOCHROME1, and what of the header was not believed, a
-        sentence that is empty where all was. Padding becomes what is black after the inversion.
+        uint8 (H, W), MONOCHROME1 not yet inverted, and which header value was ignored as implausible, one sentence or
+        empty. Padding gets the level that is black after the inversion.
     """
     stored = _stored(dataset, depth)
     padding = _padding(stored, dataset)
@@ -36,17 +37,17 @@ def scaled(dataset: pydicom.Dataset, depth: int | None = None) -> tuple[np.ndarr
         levels = stored.astype(np.uint8)
     else:
         values = _rescaled(stored, dataset)
-        shown, doubt = _shown(values, values[~padding], dataset)
+        shown, doubt = _brightness(values, values[~padding], dataset)
         levels = np.rint(shown * 255).astype(np.uint8)
     levels[padding] = 255 if dataset.PhotometricInterpretation == "MONOCHROME1" else 0
     return levels, doubt
 
 
 def _stored(dataset: pydicom.Dataset, depth: int | None) -> np.ndarray:
-    """The stored values (H, W) without what else lies in the bits above BitsStored, such as an overlay.
+    """Returns the stored values (H, W) without foreign data in the bits above BitsStored, such as an overlay.
 
-    A stream that says a depth between BitsStored and BitsAllocated is right, since nobody codes it by chance. Otherwise
-    the picture is smoother without these bits where something else is in them, and with them where they are its own.
+    A stream that declares a depth between BitsStored and BitsAllocated is believed, since no encoder does so by chance.
+    Otherwise the smoother picture wins: foreign data make a picture rougher, and so does removing its own bits.
     """
     stored = pixel_array(dataset, correct_unused_bits=False)
     bits, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
@@ -58,58 +59,58 @@ def _stored(dataset: pydicom.Dataset, depth: int | None) -> np.ndarray:
 
 
 def _roughness(values: np.ndarray) -> float:
-    """The sum of the steps from each pixel to the next and to the one below."""
+    """Returns the sum of absolute differences between neighbouring pixels."""
     steps = (np.diff(values.astype(np.float64), axis=axis) for axis in (0, 1))
     return sum(float(np.abs(step).sum()) for step in steps)
 
 
 def _padding(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
-    """Which pixels only fill the rectangle up, bool (H, W)."""
+    """Returns which pixels only pad the image to a rectangle, bool (H, W)."""
     ends = _numbers(dataset, "PixelPaddingValue")[:1]
     if not ends:
         return np.zeros(stored.shape, bool)
     ends += _numbers(dataset, "PixelPaddingRangeLimit")[:1]
-    if int(dataset.PixelRepresentation):  # the value may be written without its sign
+    if int(dataset.PixelRepresentation):  # signed pixels, but the value may be written unsigned
         half = 2 ** (int(dataset.BitsAllocated) - 1)
         ends = [(end + half) % (2 * half) - half for end in ends]
     return (stored >= min(ends)) & (stored <= max(ends))
 
 
 def _rescaled(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
-    """Values after the modality's table or slope, float64 (H, W); as they are where there is none or it is flat."""
+    """Applies the modality's lookup table or slope and intercept, float64 (H, W); a slope of 0 counts as 1."""
     values = stored.astype(np.float64)
     for item in dataset.get("ModalityLUTSequence") or ():
-        if (found := _looked_up(values, item)) is not None:
-            return found
+        if (looked_up := _look_up(values, item)) is not None:
+            return looked_up
     slope, intercept = (_numbers(dataset, name) for name in ("RescaleSlope", "RescaleIntercept"))
     return values * ((slope and slope[0]) or 1) + (intercept[0] if intercept else 0)
 
 
-def _shown(values: np.ndarray, counted: np.ndarray, dataset: pydicom.Dataset) -> tuple[np.ndarray, str]:
-    """Brightness in [0, 1] by the first table or window that fits the pixels, else by their full range.
+def _brightness(values: np.ndarray, image_values: np.ndarray, dataset: pydicom.Dataset) -> tuple[np.ndarray, str]:
+    """Returns brightness in [0, 1] by the first table or window that fits the pixels, else by their full range.
 
     Args:
         values: float64 (H, W).
-        counted: Those that are no padding.
+        image_values: The values outside the padding, (P,).
     """
-    low, high = (counted.min(), counted.max()) if counted.size else (0.0, 0.0)
+    low, high = (image_values.min(), image_values.max()) if image_values.size else (0.0, 0.0)
     between = (values > low) & (values < high)
     doubt = ""
     for shown in _presentations(values, dataset):
         clipped = (shown <= 1 / 510) | (shown >= 1 - 1 / 510)
         if low == high or not between.any() or clipped[between].mean() <= _MOST_CLIPPED:
             return shown, ""
-        doubt = "its window lies beside its pixels: shown by their full range"
+        doubt = "its window does not cover its pixels: shown by their full range"
     return np.clip((values - low) / max(high - low, 1e-9), 0, 1), doubt
 
 
 def _presentations(values: np.ndarray, dataset: pydicom.Dataset) -> Iterator[np.ndarray]:
-    """Brightness in [0, 1] by each valid table, then by each valid window, in the file's order."""
+    """Yields brightness in [0, 1] by each valid lookup table, then by each valid window, in the file's order."""
     for item in dataset.get("VOILUTSequence") or ():
-        found = _looked_up(values, item)
-        # What bits a table says it has is often not what its entries need: the largest one is white.
-        if found is not None and (brightest := _entries(item).max()) > 0:
-            yield found / brightest
+        looked_up = _look_up(values, item)
+        # The depth that a table declares is often not that of its entries, so the largest entry is white.
+        if looked_up is not None and (brightest := _entries(item).max()) > 0:
+            yield looked_up / brightest
     function = str(dataset.get("VOILUTFunction") or "LINEAR")
     for centre, width in zip(_numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth"), strict=False):
         if not (math.isfinite(centre) and 0 < width < math.inf):
@@ -122,8 +123,8 @@ def _presentations(values: np.ndarray, dataset: pydicom.Dataset) -> Iterator[np.
             yield np.clip((values - centre) / width + 0.5, 0, 1)
 
 
-def _looked_up(values: np.ndarray, item: pydicom.Dataset) -> np.ndarray | None:
-    """What a table makes of values, float64 (H, W); None where it holds nothing."""
+def _look_up(values: np.ndarray, item: pydicom.Dataset) -> np.ndarray | None:
+    """Applies a lookup table to values, float64 (H, W); None if the table is empty."""
     entries, first = _entries(item), _numbers(item, "LUTDescriptor")[1:2]
     if not (entries.size and first):
         return None
@@ -131,15 +132,15 @@ def _looked_up(values: np.ndarray, item: pydicom.Dataset) -> np.ndarray | None:
 
 
 def _entries(item: pydicom.Dataset) -> np.ndarray:
-    data, said = item.get("LUTData"), _numbers(item, "LUTDescriptor")[:1]
+    data, declared = item.get("LUTData"), _numbers(item, "LUTDescriptor")[:1]
     if not isinstance(data, bytes):
         return np.atleast_1d(np.asarray([] if data is None else data, np.int64))
-    one_byte = said == [len(data)]
+    one_byte = declared == [len(data)]
     return np.frombuffer(data[: len(data) // 2 * 2] if not one_byte else data, np.uint8 if one_byte else "<u2")
 
 
 def _numbers(dataset: pydicom.Dataset, name: str) -> list[float]:
-    """The values of an element, which may be missing, empty, one or several."""
+    """Returns the values of an element that may be missing, empty, single or multiple."""
     value = dataset.get(name)
-    several = isinstance(value, pydicom.multival.MultiValue | list | tuple)
-    return [float(one) for one in (value if several else [value]) if one not in (None, "")]
+    multiple = isinstance(value, pydicom.multival.MultiValue | list | tuple)
+    return [float(number) for number in (value if multiple else [value]) if number not in (None, "")]

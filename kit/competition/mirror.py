@@ -1,13 +1,13 @@
-"""Folders that are no competition's: the mirrors that people have, and their own images and masks.
+"""Folders in no competition's layout: mirrors of the data, and the user's own images and masks.
 
-What a folder holds is recognised by endings and names (`image_files`):
+Files are recognised by endings and names (`image_files`):
 
     images     DICOM files and pictures, anywhere below the folder
-    masks      files whose nearest telling folder says "mask", "label" or "seg" (not "image"), or that are called as
-               an image with `_mask`, `-mask`, `_seg` or `mask_`
-    labels     a file of RLE rows by one of the names of the competition, in place of masks
-    test       images whose nearest telling folder says "test" (not "train"), or of stage_2_images/ and nnU-Net's
-               imagesTs/, that have no label row
+    masks      files whose innermost unambiguous folder says "mask", "label" or "seg" (not "image"), or that are named
+               as an image with `_mask`, `-mask`, `_seg` or `mask_`
+    labels     a file of RLE rows under one of the competition's names, instead of masks
+    test       images without a label row whose innermost unambiguous folder says "test" (not "train"), or in
+               stage_2_images/ or nnU-Net's imagesTs/
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from kit.competition import image_files, labels, layout, pictures, rle, row_format, shapes
+from kit.competition import image_files, layout, pictures, rle, row_format, shapes
 from kit.competition.labels import Labels
 from kit.competition.pictures import Mask
 from kit.competition.row_format import RowFormat
@@ -27,101 +27,101 @@ from kit.core.files import is_file_or_raise
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """What such a folder holds."""
+    """A folder of images and their ground truth."""
 
     folder: Path
     images: dict[str, Path]
-    """Sorted by id."""
+    """Path of each image, sorted by id."""
     masks: dict[str, Path]
-    """Mask pictures by the image's id."""
+    """Path of the mask picture by image."""
     unpaired: tuple[Path, ...]
-    """Mask pictures that have no image of their name."""
+    """Mask pictures without an image of the same name."""
     labels_path: Path | None
     labels: Labels
-    """RLE rows by image, where they are in a file; some may have no image."""
+    """RLE rows by image, if they are in a file; an image may have no file."""
     in_test: frozenset[str]
-    """Images that lie where test images lie."""
-    asked: RowFormat | None = None
-    """What the user says that rows mean; None: it is guessed."""
+    """Images in folders named for test images."""
+    given_format: RowFormat | None = None
+    """Format of the label rows according to the user; if None, it is guessed."""
     label: int | None = None
-    """The value of mask pictures that is foreground; None: what `pictures.read_mask` takes for it."""
+    """Foreground value of mask pictures; if None, `pictures.read_mask` decides."""
     given_shape: Shape | None = None
-    """(height, width) that all images must have, or each; None: their headers say it."""
+    """(height, width) that all images must have, or each image by id; if None, the headers decide."""
 
     @property
     def known(self) -> frozenset[str]:
-        """Images whose truth is there."""
+        """Images with ground truth."""
         return frozenset(self.images) & (self.labels.keys() | self.masks.keys())
 
     @property
     def test(self) -> tuple[str, ...]:
-        """Test images, sorted; the truth of some may be known. A label row makes a training image."""
+        """Test images, sorted; some may have ground truth. An image with a label row is a training image."""
         return tuple(image for image in self.images if image in self.in_test and image not in self.labels)
 
     @property
     def train(self) -> tuple[str, ...]:
         """Training images, sorted."""
-        test = set(self.test)
-        return tuple(image for image in self.images if image in self.known and image not in test)
+        train = self.known.difference(self.test)
+        return tuple(image for image in self.images if image in train)
 
     @property
     def unlabelled(self) -> tuple[str, ...]:
-        """Images without a truth outside of the test images, sorted."""
-        test = set(self.test)
-        return tuple(image for image in self.images if image not in self.known and image not in test)
+        """Images without ground truth that are not test images, sorted."""
+        used = self.known.union(self.test)
+        return tuple(image for image in self.images if image not in used)
 
     @cached_property
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """(height, width) of each image that can be read."""
+        """(height, width) of each readable image."""
         if isinstance(self.given_shape, Mapping):
             return dict(self.given_shape)
         if self.given_shape is not None:
             return dict.fromkeys(self.images, self.given_shape)
-        found = pictures.shapes_of(self.images)
-        if not found:
-            pictures.shape_of(next(iter(self.images.values())))  # says what is wrong with it
-        return found
+        sizes = pictures.shapes_of(self.images)
+        if not sizes:
+            pictures.shape_of(next(iter(self.images.values())))  # raises what is wrong with the file
+        return sizes
 
     @cached_property
     def format(self) -> RowFormat:
-        """What rows mean."""
-        return self.asked or row_format.guess(self.labels, self.sizes)
+        """Format of the label rows."""
+        return self.given_format or row_format.guess(self.labels, self.sizes)
 
     @cached_property
     def misfit(self) -> str:
-        """What is wrong where the rows cannot mean that; empty where nothing tells."""
+        """Why the rows cannot be in `format`; empty if nothing speaks against it."""
         return row_format.misfit(self.format, self.labels, self.sizes)
 
     def shape_of(self, image: str) -> tuple[int, int]:
-        """(height, width) that the truth of an image is given at: its own but where the rows are of other images."""
+        """Returns the (height, width) of an image's ground truth: the image's own, unless the rows are of others."""
         return (self.format.shape if self.labels else None) or self.sizes.get(image, rle.SHAPE)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The most common (height, width) that truth is given at."""
+        """Most common (height, width) of the ground truth."""
         return Counter(map(self.shape_of, self.sizes)).most_common(1)[0][0]
 
     def truth(self, image: str) -> Mask | None:
-        """The mask of an image, of `shape_of`; None where it is not known.
+        """Returns the mask of an image, of `shape_of`; None if it is unknown.
 
         Raises:
-            KitError: it cannot be read, or is of another proportion than its image.
+            KitError: the mask cannot be read, or its aspect ratio differs from the image's.
         """
         shape = self.shape_of(image)
         if image in self.masks:
             path = self.masks[image]
-            found = pictures.read_mask(path, self.label)
-            if not shapes.are_proportional(found.pixels.shape, shape):
-                sizes = ["×".join(map(str, size)) for size in (found.pixels.shape, shape)]
+            mask = pictures.read_mask(path, self.label)
+            if not shapes.are_proportional(mask.pixels.shape, shape):
+                sizes = ["×".join(map(str, size)) for size in (mask.pixels.shape, shape)]
                 raise KitError(
                     f"{printable(path)}: is {sizes[0]} pixels (height×width), of another proportion than "
                     f"its image of {sizes[1]}: export the mask again"
                 )
-            if found.pixels.shape == shape:
-                return found
-            note = found.note or "is of another size: resized to its image"
-            regions = None if found.regions is None else shapes.resized(found.regions, shape)
-            return Mask(shapes.resized(found.pixels, shape), note, regions)
+            if mask.pixels.shape == shape:
+                return mask
+            note = mask.note or "is of another size: resized to its image"
+            regions = None if mask.regions is None else shapes.resized(mask.regions, shape)
+            return Mask(shapes.resized(mask.pixels, shape), note, regions)
         if image not in self.labels:
             return None
         try:
@@ -130,11 +130,10 @@ class ImageFolder:
             raise layout.broken_row(self.labels_path or self.folder, error, self.labels[image], shape) from None
 
     def __str__(self) -> str:
-        """What was found, as a line."""
         kinds = Counter(_kind(path) for path in self.images.values())
-        found = " and ".join(f"{count} {kind} images" for kind, count in sorted(kinds.items()))
+        images = " and ".join(f"{count} {kind} images" for kind, count in sorted(kinds.items()))
         truth = f"rows of {self.labels_path.name}" if self.labels_path else f"{len(self.masks)} mask images"
-        parts = [f"{found} with {truth}", f"{len(self.train)} to train", f"{len(self.test)} to test"]
+        parts = [f"{images} with {truth}", f"{len(self.train)} to train", f"{len(self.test)} to test"]
         if self.labels and self.format != RowFormat():
             parts.append(f"rows taken for {self.format} (--rle says otherwise)")
         return f"{self.folder}: " + ", ".join(parts)
@@ -147,59 +146,58 @@ def recognise(
     rle_format: str | None = None,
     label: int | None = None,
 ) -> ImageFolder:
-    """Finds out what a folder of images and their truth holds.
+    """Recognises the images in a folder and their ground truth.
 
     Args:
-        masks: A folder in which all pictures are masks, in it or elsewhere; None: names tell masks.
-        mask_suffix: What the names of masks end with, beside the image's; None: names tell masks.
-        rle_format: What label rows mean, see `row_format.parse`; None: it is guessed.
-        label: The value of mask pictures that is foreground, see `Mirror.label`.
+        masks: Folder that holds only masks, inside `folder` or elsewhere; if None, masks are told by their names.
+        mask_suffix: Ending of the masks' names after the image's name; if None, masks are told by their names.
+        rle_format: Format of the label rows, see `row_format.parse`; if None, it is guessed.
+        label: Foreground value of mask pictures, see `ImageFolder.label`.
 
     Raises:
-        KitError: there are no images, no truth of any, or two files of one name.
+        KitError: there are no images, none has ground truth, or two have the same id.
     """
     folder, masks = Path(folder), None if masks is None else Path(masks)
     for place in filter(None, (folder, masks)):
         if not place.is_dir():
             raise KitError(f"{place}: is not a folder: give one with images and their masks")
-    asked = row_format.parse(rle_format) if rle_format else None
-    named, in_masks, left_out = image_files.find_with_masks(folder, masks, mask_suffix)
-    images = {image: file.path for image, file in named.items()}
+    given_format = row_format.parse(rle_format) if rle_format else None
+    files, in_masks, left_out = image_files.find_with_masks(folder, masks, mask_suffix)
+    images = {image: file.path for image, file in files.items()}
     labels_path = find_labels(folder)
     truth: Labels = {}
     if labels_path:
-        rows = labels.read(labels_path)
-        meant = image_files.match(rows, images, labels_path)
-        truth = {meant[given]: texts for given, texts in rows.items()}
+        truth = layout.read_labels(labels_path, images)
         left_out[f"mask files (the rows of {labels_path.name} are used)"] += len(in_masks)
         in_masks = []
-    paired, unpaired = image_files.pair(named, in_masks, mask_suffix)
+    paired, unpaired = image_files.pair(files, in_masks, mask_suffix)
     left_out["masks without an image of their name"] += len(unpaired)
-    found = ImageFolder(
+    recognised = ImageFolder(
         folder=folder,
         images=images,
         masks=paired,
         labels_path=labels_path,
         labels=truth,
         unpaired=tuple(unpaired),
-        in_test=frozenset(image for image, file in named.items() if file.in_test),
-        asked=asked,
+        in_test=frozenset(image for image, file in files.items() if file.in_test),
+        given_format=given_format,
         label=label,
     )
     image_files.warn_left_out(left_out)
-    if not found.train:
-        wanted = f"masks/{next(iter(images))}.png" if not labels_path else f"a row in {labels_path}"
-        say = "" if labels_path else "; --masks FOLDER and --mask-suffix say where they are"
-        raise KitError(f"{folder}: none of its {len(images)} images has a mask to train on: {wanted} would be one{say}")
-    return found
+    if not recognised.train:
+        example = f"masks/{next(iter(images))}.png" if not labels_path else f"a row in {labels_path}"
+        how = "" if labels_path else "; --masks FOLDER and --mask-suffix say where they are"
+        problem = f"none of its {len(images)} images has a mask to train on"
+        raise KitError(f"{folder}: {problem}: {example} would be one{how}")
+    return recognised
 
 
 def find_labels(folder: Path | str) -> Path | None:
-    """The label file of a competition's layout, in a folder or below it, the round's that is later first."""
+    """Returns the competition's label file in a folder or below it, the later round's first; None if there is none."""
     folder = Path(folder)
-    found = list(image_files.walk(folder))
+    paths = list(image_files.walk(folder))
     for known in layout.LAYOUTS:
-        for path in (folder / known.labels, *(path for path in found if path.name == known.labels)):
+        for path in (folder / known.labels, *(path for path in paths if path.name == known.labels)):
             if is_file_or_raise(path):
                 return path
     return None
@@ -207,5 +205,4 @@ def find_labels(folder: Path | str) -> Path | None:
 
 def _kind(path: Path) -> str:
     ending = path.suffix.lower()
-    short = {".jpg": "JPEG", ".tif": "TIFF"}
-    return short.get(ending, ending[1:].upper()) if pictures.is_picture(path) else "DICOM"
+    return {".jpg": "JPEG", ".tif": "TIFF"}.get(ending, ending[1:].upper()) if pictures.is_picture(path) else "DICOM"

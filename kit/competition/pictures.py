@@ -1,6 +1,6 @@
-"""Picture files: grey radiographs and masks, as the mirrors of the competition and people's own data hold them.
+"""Picture files: grey radiographs and masks, from mirrors of the competition and people's own data.
 
-A picture is upright as its EXIF orientation says, since that is how annotators saw it.
+Pictures are turned upright by their EXIF orientation, as annotators saw them.
 """
 
 import re
@@ -21,25 +21,27 @@ from kit.core.files import opened
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 _FEW = 20
-"""The most levels or colours of a mask that was drawn, not resized or compressed."""
-_DARK = 32
-"""Levels of a JPEG that its compression makes of black."""
+"""Most levels or colours of a mask that was drawn and not resized or compressed."""
+_JPEG_NOISE = 32
+"""Range of grey levels that JPEG compression makes of a flat area."""
+_INDEX_0 = 256
+"""Label of a palette's index 0 if its colour is not black; larger than any index."""
 _ORIENTATION = 0x0112
 
 
 def is_picture(path: Path | str) -> bool:
-    """Whether a file's name ends as that of a picture that is read: PNG, JPEG, TIFF, BMP or GIF."""
+    """Whether a file name has the ending of a readable picture: PNG, JPEG, TIFF, BMP or GIF."""
     return Path(path).suffix.lower() in ENDINGS
 
 
 def read_image(path: Path | str, shape: tuple[int, int] | None = None) -> Radiograph:
-    """Reads an image of either kind: a picture by its ending, everything else as DICOM.
+    """Reads an image: a picture if its name ends as one, any other file as DICOM.
 
     Args:
-        shape: (height, width) that it must have; None: any.
+        shape: (height, width) that the image must have; None accepts any.
 
     Raises:
-        KitError: it cannot be read, or is of another size.
+        KitError: the file cannot be read, or the image is of another size.
     """
     if is_picture(path):
         pixels = read(path)
@@ -54,7 +56,7 @@ def read_image(path: Path | str, shape: tuple[int, int] | None = None) -> Radiog
 
 
 def resized(image: Radiograph, shape: tuple[int, int]) -> Radiograph:
-    """An image at another (height, width): made smaller by area, larger linearly."""
+    """Resizes an image to (height, width): by area if it becomes smaller, linearly if larger."""
     if image.pixels.shape == shape:
         return image
     smaller = image.pixels.shape[0] > shape[0]
@@ -63,14 +65,14 @@ def resized(image: Radiograph, shape: tuple[int, int]) -> Radiograph:
 
 
 def read(path: Path | str) -> np.ndarray:
-    """The grey levels of a picture, uint8 (H, W).
+    """Returns the grey levels of a picture, uint8 (H, W).
 
     Colours become their luminance, transparency is dropped, and 16 bits are scaled to 8 by the file's own range.
 
     Raises:
-        KitError: the file is missing, broken, too large, or no single picture.
+        KitError: the file is missing, broken, too large, or holds several pictures.
     """
-    picture = _decoded(path)
+    picture, _ = _open(path, decode=True)
     if picture.mode.startswith(("I", "F")):
         values = np.nan_to_num(np.asarray(picture, np.float64))
         low, high = values.min(), values.max()
@@ -79,57 +81,57 @@ def read(path: Path | str) -> np.ndarray:
 
 
 def luminance(pixels: np.ndarray) -> np.ndarray:
-    """The grey levels of a colour picture: uint8 (H, W, 3) of red, green, blue, or with alpha behind → uint8 (H, W)."""
+    """Returns the grey levels of a colour picture: uint8 (H, W, 3) of RGB or (H, W, 4) of RGBA → uint8 (H, W)."""
     colours = np.ascontiguousarray(pixels[..., :3])
     return np.array(Image.fromarray(colours).convert("L"))
 
 
 class Mask(NamedTuple):
-    """What a picture of a mask holds."""
+    """A mask as read from a picture."""
 
     pixels: np.ndarray
     """bool (H, W)."""
     note: str = ""
-    """What is to be known of the picture, a colon, and how it is read."""
+    """What is unusual about the picture, a colon, and how it is read; empty if nothing is."""
     regions: np.ndarray | None = None
-    """int (H, W): the number of each pixel's region, 0 for none; None where regions are components."""
+    """int (H, W): number of each pixel's region, 0 for none; None if the regions are connected components."""
 
 
 def read_mask(path: Path | str, label: int | None = None) -> Mask:
-    """The mask that a picture holds, whatever it was drawn with: foreground on a black or transparent background.
+    """Reads a mask from a picture, however it was drawn: foreground on a black or transparent background.
 
-    Where the opaque part of a picture with transparency is of one colour, that part is the mask. A palette's indices
-    are labels, but for those that are black. Few small values, such as 1, 2, 3, each are a region. Where there are more
+    If the opaque part of a picture with transparency has one colour, that part is the mask. Indices of a palette are
+    labels, except those of black. If there are few small values, such as 1, 2, 3, each is a region. If there are more
     than two levels, as after JPEG or a resize, the brighter half is the mask.
 
     Args:
-        label: Foreground is just this value, a grey level or an index of the palette; None: as above.
+        label: Only value that is foreground, a grey level or an index of the palette; if None, as above.
 
     Raises:
-        KitError: as `read`, or it cannot be told which part is the mask, or a JPEG is asked for a value, which it does
-            not keep.
+        KitError: as `read`; it is unclear which part is the mask; or `label` is given for a JPEG, which does not
+            preserve values.
     """
-    picture = _decoded(path)
+    picture, _ = _open(path, decode=True)
     if label is not None:
         if _is_lossy(picture):
             raise KitError(f"{printable(path)}: is a JPEG, whose values are not exact: export the masks as PNG")
         exact = picture.mode == "P" or picture.mode.startswith(("I", "F"))
         return Mask(np.asarray(picture if exact else picture.convert("L")) == label)
     try:
-        return _foreground(_levels(picture), _is_lossy(picture))
-    except ValueError as error:  # what makes it ambiguous, and what to do
+        return _foreground(_levels(picture), lossy=_is_lossy(picture))
+    except ValueError as error:  # says what is ambiguous, and what to do
         raise KitError(f"{printable(path)}: {error}") from None
 
 
 def shape_of(path: Path | str) -> tuple[int, int]:
-    """(height, width) of an image of either kind, by its header alone."""
+    """Returns the (height, width) of a picture or DICOM file by its header alone."""
     if not is_picture(Path(path)):
         return dicom.read_metadata(path).shape
-    return _opened(path, decode=False)[1]
+    return _open(path, decode=False)[1]
 
 
 def shapes_of(paths: Mapping[str, Path]) -> dict[str, tuple[int, int]]:
-    """(H, W) of each image by its header; unreadable ones are left out here and reported when they are decoded."""
+    """Returns the (height, width) of each image by its header; unreadable images are omitted, and reported later."""
     shapes = {}
     for image_id, path in paths.items():
         with suppress(KitError):
@@ -137,12 +139,8 @@ def shapes_of(paths: Mapping[str, Path]) -> dict[str, tuple[int, int]]:
     return shapes
 
 
-def _decoded(path: Path | str) -> Image.Image:
-    return _opened(path, decode=True)[0]
-
-
-def _opened(path: Path | str, decode: bool) -> tuple[Image.Image, tuple[int, int]]:
-    """A picture, decoded and turned upright or not, and its upright (height, width)."""
+def _open(path: Path | str, *, decode: bool) -> tuple[Image.Image, tuple[int, int]]:
+    """Opens a picture and returns it with its upright (height, width); if `decode`, it is read and turned upright."""
     with opened(path) as handle:
         try:
             picture = Image.open(handle, formats=_FORMATS)
@@ -156,13 +154,13 @@ def _opened(path: Path | str, decode: bool) -> tuple[Image.Image, tuple[int, int
             elif (
                 width != height and picture.format != "TIFF" and picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
             ):
-                width, height = height, width  # Pillow says TIFF's upright size by itself
-        except (KitError, MemoryError):  # the second says nothing of the file
+                width, height = height, width  # for TIFF, Pillow gives the upright size itself
+        except (KitError, MemoryError):  # running out of memory is no fault of the file
             raise
-        except Image.DecompressionBombError as error:  # found before Pillow tells the size
+        except Image.DecompressionBombError as error:  # raised before the size is known
             count = int(re.findall(r"\d+", str(error))[0])
             raise KitError(f"{printable(path)}: is {count:,} pixels: {dicom.TOO_LARGE}") from None
-        except Exception as error:  # Pillow's readers raise what their parts raise: OSError, SyntaxError, struct.error
+        except Exception as error:  # Pillow's readers raise many types: OSError, SyntaxError, struct.error
             raise KitError(
                 f"{printable(path)}: is no PNG, JPEG, TIFF, BMP or GIF file, or is cut ({type(error).__name__}): "
                 "fetch it again"
@@ -175,10 +173,10 @@ def _is_lossy(picture: Image.Image) -> bool:
 
 
 def _levels(picture: Image.Image) -> np.ndarray:
-    """How bright each pixel of a mask is, or which label it has; 0 where it is black or transparent, (H, W).
+    """Returns the brightness or the label of each pixel of a mask, (H, W); 0 where it is black or transparent.
 
     Raises:
-        ValueError: it cannot be told what is background.
+        ValueError: it is unclear which part is background.
     """
     if picture.mode.startswith(("I", "F")):
         return np.maximum(np.nan_to_num(np.asarray(picture)), 0)
@@ -198,25 +196,25 @@ def _levels(picture: Image.Image) -> np.ndarray:
         return brightest
     if used[0] != 0:
         raise ValueError(f"has {len(used)} colours, none of them black: export the mask white on black")
-    if picture.mode == "P":  # its indices are the labels
+    if picture.mode == "P":  # the palette's indices are the labels
         indices = np.asarray(picture).astype(np.int32)
-        return np.where(ids == 0, 0, np.where(indices == 0, 256, indices))
+        return np.where(ids == 0, 0, np.where(indices == 0, _INDEX_0, indices))
     if len(used) > 2:
         raise ValueError(f"has {len(used)} colours, as of several classes: export one class, white on black")
     return brightest
 
 
-def _foreground(levels: np.ndarray, lossy: bool) -> Mask:
-    """The mask of levels (H, W) of 0 and more.
+def _foreground(levels: np.ndarray, *, lossy: bool) -> Mask:
+    """Returns the mask in levels ≥ 0, (H, W).
 
     Raises:
-        ValueError: it cannot be told which levels are foreground.
+        ValueError: it is unclear which levels are foreground.
     """
     used = np.unique(levels)
     low, high, drawn = used[0], used[-1], not lossy and len(used) <= _FEW
-    if lossy and 0 < high < _DARK:
-        return Mask(levels < 0, f"is a JPEG with no level above {high}: it counts as all black")
-    if high > 0 and (low == high or (lossy and high - low < _DARK)) and high not in (255, 65535):
+    if lossy and 0 < high < _JPEG_NOISE:
+        return Mask(np.zeros(levels.shape, bool), f"is a JPEG with no level above {high}: it counts as all black")
+    if high > 0 and (low == high or (lossy and high - low < _JPEG_NOISE)) and high not in (255, 65535):
         raise ValueError(f"has no level but {high:g}: draw the mask white on black")
     if low == high or (drawn and low == 0 and len(used) == 2):
         return Mask(levels > 0)
@@ -233,7 +231,7 @@ def _foreground(levels: np.ndarray, lossy: bool) -> Mask:
 
 
 def _has_areas_between(levels: np.ndarray, used: np.ndarray) -> bool:
-    """Whether a level between the darkest and the brightest fills an area, not only edges as after a resize."""
+    """Whether a level between the darkest and the brightest fills an area, instead of edges alone as after a resize."""
     square = np.ones((3, 3), np.uint8)
     return any(cv2.erode((levels == level).astype(np.uint8), square).any() for level in used[1:-1])
 

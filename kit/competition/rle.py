@@ -1,6 +1,6 @@
-"""The competition's run-length encoding: column-major pairs `gap length`, each gap counted from the last run's end.
+"""The competition's run-length encoding: pairs `gap length` down the columns, each gap counted from the last run's end.
 
-`-1` or an empty text is no mask. Pixels run down the columns, the columns from left to right.
+`-1` or an empty text means no mask. Pixels run down the columns, and the columns from left to right.
 """
 
 import re
@@ -13,11 +13,11 @@ from kit.core.errors import KitError
 
 EMPTY = "-1"
 SHAPE = (1024, 1024)
-_NUMBER = re.compile(r"([+-]?)0*(\d{1,18})\d*", re.ASCII)  # 18 digits tell that a number leaves any image
+_NUMBER = re.compile(r"([+-]?)0*(\d{1,18})\d*", re.ASCII)  # 18 digits suffice: such a number exceeds any image
 
 
 def decode(text: str, shape: tuple[int, int] = SHAPE, image: str | None = None) -> np.ndarray:
-    """The mask of one text.
+    """Decodes one RLE text to a mask.
 
     Args:
         text: Pairs `gap length` separated by white space; `-1` or empty for no mask.
@@ -37,17 +37,17 @@ def decode(text: str, shape: tuple[int, int] = SHAPE, image: str | None = None) 
     flat = np.zeros(shape[0] * shape[1], bool)  # column after column
     starts, ends = runs(text, len(flat), image)
     if len(starts):
-        # Gap after gap and run after run, from the first run on: each value as often as it has pixels.
+        # The pixels of each run and gap in turn, from the first run on.
         borders = np.stack([starts, ends], axis=1).ravel()
         flat[starts[0] : ends[-1]] = np.repeat(np.arange(len(borders) - 1) % 2 == 0, np.diff(borders))
     return flat.reshape(shape[1], shape[0]).T
 
 
 def encode(mask: np.ndarray) -> str:
-    """The text of a mask, `-1` for an empty one; `decode` gives the mask back.
+    """Encodes a mask as RLE text, `-1` if it is empty; the inverse of `decode`.
 
     Args:
-        mask: (height, width), bool or numbers that are 0 outside the mask.
+        mask: (height, width), bool or numbers; nonzero is foreground.
 
     >>> encode(np.array([[0, 0], [1, 0], [1, 1]]))
     '1 2 2 1'
@@ -59,7 +59,7 @@ def encode(mask: np.ndarray) -> str:
         mask = mask != 0
     height, width = mask.shape
     pixels = mask.view(np.uint8)
-    if mask.flags.f_contiguous and width % 8 == 0:  # eight columns at once, of which eight pixels at once
+    if mask.flags.f_contiguous and width % 8 == 0:  # eight columns at a time, eight pixels per word
         step, groups = 8, pixels.T.reshape(width // 8, 8 * height).view(np.uint64)
         touched = np.flatnonzero(np.bitwise_or.reduce(groups, axis=1))
     else:
@@ -73,7 +73,7 @@ def encode(mask: np.ndarray) -> str:
 
 
 def _edges(flat: np.ndarray) -> np.ndarray:
-    """Where pixels differ from the one before; beyond both ends lies background.
+    """Returns where pixels differ from the previous one; beyond both ends lies background.
 
     Args:
         flat: uint8 (P,), 0 or 1.
@@ -85,19 +85,19 @@ def _edges(flat: np.ndarray) -> np.ndarray:
     edge = np.empty(last // 8 * 8 + 8, np.uint8)
     edge[0], edge[last], edge[last + 1 :] = flat[0], flat[-1], 0
     np.bitwise_xor(flat[1:], flat[:-1], out=edge[1:last])
-    # Nearly all are 0, so they are searched eight at a time.
+    # Nearly all values are 0, so they are searched eight at a time.
     words = edge.view(np.uint64)
     found = np.flatnonzero(words != 0)
-    inside = np.flatnonzero(words[found].view(bool))  # of the bytes of these words
+    inside = np.flatnonzero(words[found].view(bool))  # bytes within the words found
     return 8 * found[inside >> 3] + (inside & 7)
 
 
 _WORDS = np.array([f"{number} " for number in range(2048)], "S8").view(np.uint64)
-"""Each number as text and a space, in eight bytes, with NULs behind."""
+"""Each number as text followed by a space, in eight bytes padded with NULs."""
 
 
 def _text(edges: np.ndarray) -> str:
-    """The first edge and each one's distance from the one before as text, with a space between; int64 (N,), N > 1."""
+    """Returns the first edge and the distances between neighbouring edges, separated by spaces; int64 (N,), N > 1."""
     steps = edges[1:] - edges[:-1]
     try:
         text = _WORDS[steps].tobytes().translate(None, b"\0").decode()
@@ -107,24 +107,24 @@ def _text(edges: np.ndarray) -> str:
 
 
 def union(rows: Iterable[str], shape: tuple[int, int] = SHAPE, image: str | None = None) -> np.ndarray:
-    """The mask of an image: the union of its rows, which may overlap. bool (height, width)."""
-    mask = np.zeros(shape, bool, order="F")  # as `decode` gives them
+    """Decodes all rows of an image, which may overlap, to the union of their masks, bool (height, width)."""
+    mask = np.zeros(shape, bool, order="F")  # the memory order of `decode`
     for row in rows:
         mask |= decode(row, shape, image)
     return mask
 
 
 def area(text: str, shape: tuple[int, int] = SHAPE, image: str | None = None) -> int:
-    """Number of pixels of a mask, without drawing it."""
+    """Returns the number of pixels of a mask without decoding it to an image."""
     starts, ends = runs(text, shape[0] * shape[1], image)
     return int((ends - starts).sum())
 
 
 def runs(text: str, pixels: int, image: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """First and past-the-last pixel of each run, column-major; both int64 (K,), ascending.
+    """Returns the first and the past-the-last pixel of each run, column-major; both int64 (K,), ascending.
 
     Args:
-        pixels: Of the whole image.
+        pixels: Number of pixels in the image.
     """
     where = f"image {image}: " if image else ""
     if not isinstance(text, str):
@@ -132,8 +132,8 @@ def runs(text: str, pixels: int, image: str | None = None) -> tuple[np.ndarray, 
     if text.strip() in ("", EMPTY):
         return np.empty(0, np.int64), np.empty(0, np.int64)
     if text.isascii() and text.replace(" ", "").isdigit():
-        values = np.fromstring(text, np.int64, sep=" ")  # what is too large becomes the largest number there is
-        # Numbers that are each within the image cannot overflow their sum.
+        values = np.fromstring(text, np.int64, sep=" ")  # a number that is too large becomes the largest int64
+        # If each number is within the image, their sum cannot overflow.
         if len(values) % 2 == 0 and values[1::2].all() and values.max() <= pixels:
             borders = np.cumsum(values)
             if borders[-1] <= pixels:
@@ -142,25 +142,25 @@ def runs(text: str, pixels: int, image: str | None = None) -> tuple[np.ndarray, 
 
 
 def _walk(text: str, pixels: int, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """`runs` pair by pair: names the first wrong one, and reads other white space and signs."""
+    """Parses a text pair by pair, as `runs`: names the first malformed pair, and accepts signs and any white space."""
     words, place = text.split(), 0
     borders: list[int] = []
     for start in range(0, len(words), 2):
-        here = f"{where}RLE pair {start // 2 + 1}:"
+        where_pair = f"{where}RLE pair {start // 2 + 1}:"
         pair = []
         for word in words[start : start + 2]:
             if not (number := _NUMBER.fullmatch(word)):
-                raise KitError(f"{here} {word!r} is not a whole number of pixels")
+                raise KitError(f"{where_pair} {word!r} is not a whole number of pixels")
             pair.append(int("".join(number.groups())))
         if len(pair) < 2:
-            raise KitError(f"{here} has a gap but no length ({len(words)} numbers, an odd count)")
+            raise KitError(f"{where_pair} has a gap but no length ({len(words)} numbers, an odd count)")
         gap, length = pair
         if gap < 0:
-            raise KitError(f"{here} the gap {gap} is negative: runs overlap")
+            raise KitError(f"{where_pair} the gap {gap} is negative: runs overlap")
         if length <= 0:
-            raise KitError(f"{here} the length {length} is not positive")
+            raise KitError(f"{where_pair} the length {length} is not positive")
         borders += place + gap, place + gap + length
         place = borders[-1]
         if place > pixels:
-            raise KitError(f"{here} runs past the last pixel ({place} of {pixels} pixels)")
+            raise KitError(f"{where_pair} runs past the last pixel ({place} of {pixels} pixels)")
     return np.array(borders[::2], np.int64), np.array(borders[1::2], np.int64)

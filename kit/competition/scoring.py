@@ -16,35 +16,35 @@ from kit.core.errors import KitError
 
 PUBLIC, PRIVATE, IGNORED = "public", "private", "ignored"
 FULL_AREA = 1024 * 1024
-"""Pixels of the competition's images; areas are counted in them whatever the size of a map."""
+"""Pixels of the competition's images; areas are counted at this size whatever the size of a map."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """The truth of a test set."""
+    """Ground truth of a test set."""
 
     masks: Labels
     """RLE texts of each image's regions."""
     usage: dict[str, str]
-    """`public`, `private` or `ignored`, of each image."""
+    """Part of the leaderboard of each image: `public`, `private` or `ignored`."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a submission scores."""
+    """Scores of a submission."""
 
     public: float | None
-    """Mean Dice in [0, 1]; None where the part has no images."""
+    """Mean Dice in [0, 1]; None if the part has no images."""
     private: float | None
     images: dict[str, float]
-    """Dice of each image that counts."""
+    """Dice of each image in either part."""
 
 
 def dice(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """2 |X ∩ Y| / (|X| + |Y|) of two masks (paper equation 5); 1 where both are empty.
+    """Returns 2 |X ∩ Y| / (|X| + |Y|) of two masks (paper equation 5), 1 if both are empty.
 
     Args:
-        predicted: (H, W), bool or any numbers; what is not 0 is foreground.
+        predicted: (H, W), bool or numbers; nonzero is foreground.
         truth: As `predicted`, of the same shape.
 
     Raises:
@@ -63,54 +63,54 @@ def dice(predicted: np.ndarray, truth: np.ndarray) -> float:
 
 
 def read_solution(path: Path | str) -> Solution:
-    """Reads `ImageId,EncodedPixels,Usage`, several rows an image as in the labels; without Usage all is public.
+    """Reads `ImageId,EncodedPixels,Usage`, several rows per image as in the labels; without Usage all are public.
 
     Raises:
-        KitError: the file is malformed, or an image is on both sides.
+        KitError: the file is malformed, or an image belongs to two parts.
     """
     columns = COLUMNS if len(header(path)) == len(COLUMNS) else (*COLUMNS, "Usage")
     table = rows(path, columns)
     usage: dict[str, str] = {}
-    for line, (image_id, _, *given) in table:
-        part = given[0].lower() if given else PUBLIC
+    for line, (image_id, _, *optional) in table:
+        part = optional[0].lower() if optional else PUBLIC
         if part not in (PUBLIC, PRIVATE, IGNORED):
-            raise KitError(f"{path}:{line}: Usage is {given[0]!r}: Public or Private is wanted")
+            raise KitError(f"{path}:{line}: Usage is {optional[0]!r}: Public or Private is wanted")
         if usage.setdefault(image_id, part) != part:
             raise KitError(f"{path}:{line}: image {image_id} is both {usage[image_id]} and {part}: keep one")
     return Solution(group((image_id, text) for _, (image_id, text, *_) in table), usage)
 
 
-def usage(positive: Sequence[bool]) -> list[str]:
-    """Which part of a leaderboard each test image counts for: of both kinds the 1st, 4th and 7th of ten are public.
+def assign_usage(positive: Sequence[bool]) -> list[str]:
+    """Assigns test images to the leaderboard's parts: of ten positives or negatives, the 1st, 4th and 7th are public.
 
-    >>> usage([True, False, False, True])
+    >>> assign_usage([True, False, False, True])
     ['Public', 'Public', 'Private', 'Private']
     """
-    seen = {True: itertools.count(), False: itertools.count()}
-    return ["Public" if next(seen[kind]) % 10 in (0, 3, 6) else "Private" for kind in positive]
+    numbers = {True: itertools.count(), False: itertools.count()}
+    return ["Public" if next(numbers[kind]) % 10 in (0, 3, 6) else "Private" for kind in positive]
 
 
 def score(submission: Mapping[str, str], solution: Solution, shape: Shape = rle.SHAPE) -> Scores:
-    """Scores RLE texts against the truth.
+    """Scores RLE texts against the ground truth.
 
     Args:
         submission: RLE text of each image.
-        shape: (height, width) of the images, or of each.
+        shape: (height, width) of all images, or of each image by id.
 
     Raises:
         KitError: an image is missing from the submission or from the solution, or a text of either is malformed.
     """
-    counted = [image_id for image_id, part in solution.usage.items() if part != IGNORED]
-    missing = [image_id for image_id in counted if image_id not in submission]
+    scored = [image_id for image_id, part in solution.usage.items() if part != IGNORED]
+    missing = [image_id for image_id in scored if image_id not in submission]
     if missing:
         raise KitError(f"the submission lacks {len(missing)} of the solution's images, as {missing[0]}: add their rows")
-    strange = [image_id for image_id in submission if image_id not in solution.usage]
-    if strange:
+    unknown = [image_id for image_id in submission if image_id not in solution.usage]
+    if unknown:
         raise KitError(
-            f"the solution lacks {len(strange)} of the submission's images, as {strange[0]}: add their truth"
+            f"the solution lacks {len(unknown)} of the submission's images, as {unknown[0]}: add their truth"
         )
-    for image_id in counted:
-        for text in solution.masks[image_id]:  # where the submission is empty nobody would look at it
+    for image_id in scored:
+        for text in solution.masks[image_id]:  # `_image_dice` does not decode the truth of an empty prediction
             try:
                 rle.runs(text, math.prod(shapes.shape_of(shape, image_id)), image_id)
             except KitError as error:
@@ -119,10 +119,10 @@ def score(submission: Mapping[str, str], solution: Solution, shape: Shape = rle.
         image_id: _image_dice(
             submission[image_id], solution.masks[image_id], shapes.shape_of(shape, image_id), image_id
         )
-        for image_id in counted
+        for image_id in scored
     }
     public, private = (
-        _mean([images[image_id] for image_id in counted if solution.usage[image_id] == part])
+        _mean([images[image_id] for image_id in scored if solution.usage[image_id] == part])
         for part in (PUBLIC, PRIVATE)
     )
     return Scores(public, private, images)
@@ -130,7 +130,7 @@ def score(submission: Mapping[str, str], solution: Solution, shape: Shape = rle.
 
 def _image_dice(text: str, truth: tuple[str, ...], shape: tuple[int, int], image_id: str) -> float:
     empty = not rle.area(text, shape, image_id)
-    if empty or not truth:  # most images: nothing needs to be drawn
+    if empty or not truth:  # most images: no mask has to be decoded
         return float(empty and not truth)
     return dice(rle.decode(text, shape, image_id), rle.union(truth, shape, image_id))
 
@@ -140,10 +140,10 @@ def _mean(values: list[float]) -> float | None:
 
 
 def format_dice(figures: Mapping[str, Any]) -> str:
-    """A mean Dice, with the figures beside it without which it says little.
+    """Formats a mean Dice with the scores that put it into perspective.
 
     Args:
-        figures: `dice`; `dice_positives` and `dice_all_empty`, that of predicting nothing, where they are known.
+        figures: `dice`; optionally `dice_positives`, and `dice_all_empty`, the Dice of predicting nothing.
 
     >>> format_dice({"dice": 0.775, "dice_positives": 0.145, "dice_all_empty": 0.7778})
     '0.7750 (positives 0.1450, all empty 0.7778)'
@@ -151,18 +151,18 @@ def format_dice(figures: Mapping[str, Any]) -> str:
     '0.7750'
     """
     names = {"positives": "dice_positives", "all empty": "dice_all_empty"}
-    known = {text: figures.get(key) for text, key in names.items()}
-    beside = ", ".join(f"{text} {value:.4f}" for text, value in known.items() if value is not None and value == value)
-    return f"{figures['dice']:.4f}" + (f" ({beside})" if beside else "")
+    scores = {text: figures.get(key) for text, key in names.items()}
+    details = ", ".join(f"{text} {value:.4f}" for text, value in scores.items() if value is not None and value == value)
+    return f"{figures['dice']:.4f}" + (f" ({details})" if details else "")
 
 
 def verdict(figures: Mapping[str, Any], page: Path | str | None = None) -> str:
-    """What to do about a run that is no better than an empty submission, in a line; empty for a run that is.
+    """Advises on a run that is no better than an empty submission, in one line; empty for a better run.
 
     Args:
-        figures: `nested_dice`, `interval` (its 95 % interval) and `dice_all_empty`, as in thresholds.json. Where one
-            is missing or None there is nothing to say.
-        page: The run's report, where it was just made.
+        figures: `nested_dice`, `interval` (its 95 % interval) and `dice_all_empty`, as in thresholds.json; if one is
+            missing or None, there is no verdict.
+        page: The run's report, if it was just made.
 
     >>> verdict({"nested_dice": 0.4267, "interval": [0.36, 0.49], "dice_all_empty": 0.5})
     'no better than an empty submission, which scores 0.5000 on the same images: see what it misses (`make report`), \

@@ -1,4 +1,4 @@
-"""A mask as a DICOM segmentation object, which viewers of hospitals lay over its image. Needs the extra `seg`."""
+"""Writes masks as DICOM segmentation objects, which hospital viewers overlay on the image. Needs the extra `seg`."""
 
 import importlib
 from pathlib import Path
@@ -14,15 +14,13 @@ from kit.core.errors import KitError, printable
 from kit.core.files import opened, replacing
 from kit.core.version import VERSION
 
-_TYPE_2 = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
-    *("AccessionNumber", "ReferringPhysicianName"),
-)
-"""Elements that a file has to have and that may be empty; anonymisers drop them."""
+_PATIENT_ELEMENTS = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
+_STUDY_ELEMENTS = ("StudyID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName")
+"""Elements that must be present but may be empty (type 2); anonymisers drop them."""
 
 
 def library() -> ModuleType:
-    """The optional package that writes segmentation objects."""
+    """Imports highdicom, the optional package that writes segmentation objects."""
     try:
         return importlib.import_module("highdicom")
     except ImportError:
@@ -32,18 +30,18 @@ def library() -> ModuleType:
 
 
 def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str, finding: Finding) -> None:
-    """Writes a mask as a binary segmentation of one segment that refers to its image; an empty one, too.
+    """Writes a mask, which may be empty, as a binary segmentation with one segment that refers to its image.
 
     Args:
-        image: The DICOM file that was segmented; patient and study are its own.
+        image: The DICOM file that was segmented, whose patient and study are copied.
         mask: bool (H, W) of the image's size.
-        recipe: Which system made it, for the algorithm's identification.
-        finding: What the mask shows; without a code it is some abnormal structure.
+        recipe: Recipe that predicted the mask, for the algorithm's identification.
+        finding: Finding that the mask shows; without a code it becomes a morphologically abnormal structure.
 
     Raises:
-        KitError: highdicom is not installed, or the image is no DICOM file that one can refer to.
+        KitError: highdicom is not installed, or the image is no DICOM file that a segmentation can refer to.
     """
-    from pydicom.sr.codedict import codes  # which takes a third of a second of every verb that predicts
+    from pydicom.sr.codedict import codes  # takes a third of a second, which every predicting verb would pay
     from pydicom.sr.coding import Code
 
     highdicom = library()
@@ -63,11 +61,11 @@ def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str, fi
     )
     with opened(image) as handle, dicom.ignore_invalid_values():
         source = pydicom.dcmread(handle)
-        for name in _TYPE_2:
+        for name in (*_PATIENT_ELEMENTS, *_STUDY_ELEMENTS):
             if name not in source:
                 setattr(source, name, "")
         try:
-            made = highdicom.seg.Segmentation(
+            segmentation = highdicom.seg.Segmentation(
                 source_images=[source],
                 pixel_array=mask.astype(np.uint8)[None],
                 segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
@@ -88,4 +86,4 @@ def write(path: Path | str, image: Path | str, mask: np.ndarray, recipe: str, fi
                 f"{printable(image)}: lacks what a segmentation object must refer to ({reason}): use png"
             ) from error
         with replacing(path) as temporary:
-            made.save_as(temporary, enforce_file_format=True)
+            segmentation.save_as(temporary, enforce_file_format=True)

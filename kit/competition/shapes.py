@@ -1,4 +1,4 @@
-"""Sizes of images: one for all of a data set, or each image its own (`sizes.csv`, `ImageId,Height,Width`)."""
+"""Sizes of images: one size for a whole data set, or one per image (`sizes.csv`, `ImageId,Height,Width`)."""
 
 import re
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from kit.competition import labels
 from kit.core.errors import KitError
 
 Shape = tuple[int, int] | Mapping[str, tuple[int, int]]
-"""(H, W) of all images, or of each by its id."""
+"""(H, W) of all images, or of each image by id."""
 NAME = "sizes.csv"
 COLUMNS = ("ImageId", "Height", "Width")
 
 
 def shape_of(shape: Shape, image_id: str) -> tuple[int, int]:
-    """(H, W) of an image.
+    """Returns the (H, W) of an image.
 
     Raises:
-        KitError: each image has its own, and this one has none.
+        KitError: there is one size per image, but none for this image.
 
     >>> shape_of((4, 6), "a"), shape_of({"a": (2, 3)}, "a")
     ((4, 6), (2, 3))
@@ -33,7 +33,7 @@ def shape_of(shape: Shape, image_id: str) -> tuple[int, int]:
 
 
 def are_proportional(shape: tuple[int, ...], other: tuple[int, int]) -> bool:
-    """Whether one size is the other enlarged or reduced, but for rounding.
+    """Whether two sizes have the same aspect ratio, up to rounding.
 
     >>> are_proportional((60, 80), (30, 40)), are_proportional((80, 60), (60, 80))
     (True, False)
@@ -42,17 +42,17 @@ def are_proportional(shape: tuple[int, ...], other: tuple[int, int]) -> bool:
 
 
 def resized(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A mask, bool or numbers of regions, at another (height, width), by the nearest pixel."""
+    """Resizes a mask of bool or region numbers to (height, width) by the nearest pixel."""
     if mask.shape == shape:
         return mask
     return cv2.resize(mask.astype(np.int32), shape[::-1], interpolation=cv2.INTER_NEAREST).astype(mask.dtype)
 
 
 def read(path: Path | str) -> dict[str, tuple[int, int]]:
-    """(H, W) of each image by a `sizes.csv`."""
-    found = {}
+    """Reads the (H, W) of each image from a `sizes.csv`."""
+    sizes = {}
     for line, (image, *sides) in labels.rows(path, COLUMNS):
         if not all(re.fullmatch("0*[1-9][0-9]{0,4}", side) for side in sides):
             raise KitError(f"{path}:{line}: {image} is {'×'.join(sides)}: give its height and width in pixels")
-        found[image] = int(sides[0]), int(sides[1])
-    return found
+        sizes[image] = int(sides[0]), int(sides[1])
+    return sizes

@@ -1,4 +1,4 @@
-"""Submission files: `ImageId,EncodedPixels`, one row per image, `-1` for no mask. Written, read, and checked."""
+"""Writes, reads and checks submission files: `ImageId,EncodedPixels`, one row per image, `-1` for no mask."""
 
 import csv
 import io
@@ -9,22 +9,22 @@ from pathlib import Path
 from kit.competition import rle, shapes
 from kit.competition.labels import COLUMNS, rows
 from kit.competition.shapes import Shape
-from kit.core.errors import KitError, printable
+from kit.core.errors import KitError, counted, printable
 from kit.core.files import read_bytes, write_csv
 
 HEADER = ",".join(COLUMNS)
 _SHOWN = 20
-"""Problems that are told of a file."""
+"""Most problems to list for a file."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a submission, and where."""
+    """A problem of a submission file."""
 
     line: int
-    """Counted from 1; 0 for the file as a whole."""
+    """Line number from 1; 0 for the whole file."""
     image: str
-    """Empty where no image is concerned."""
+    """Image id; empty if the problem concerns no single image."""
     reason: str
 
     def __str__(self) -> str:
@@ -33,27 +33,24 @@ class Problem:
 
 
 def write(path: Path | str, masks: Iterable[tuple[str, str]]) -> None:
-    """Writes pairs of image id and RLE text, in their order; an id with a comma or a quote is quoted."""
+    """Writes pairs of image id and RLE text in the given order; ids with a comma or a quote are quoted."""
     write_csv(Path(path), COLUMNS, ((image_id, mask or rle.EMPTY) for image_id, mask in masks))
 
 
 def read(path: Path | str) -> dict[str, str]:
-    """The RLE text of each image, in the file's order."""
+    """Reads the RLE text of each image, in the file's order."""
     return {image_id: text for _, (image_id, text) in rows(path)}
 
 
 def validate(path: Path | str, sample_ids: Sequence[str] | None = None, shape: Shape = rle.SHAPE) -> list[Problem]:
-    """Everything that the competition, or a person, would object to.
+    """Finds everything that the competition, or a person, would object to.
 
     Args:
-        sample_ids: The ids that it must answer, in their order; None: any.
-        shape: (height, width) of the images, or of each.
+        sample_ids: Ids that the file must contain, in this order; None accepts any ids.
+        shape: (height, width) of all images, or of each image by id.
 
     Returns:
-        Problems by line; none for a good file. Missing ids come last.
-
-    Raises:
-        KitError: the file cannot be read at all.
+        Problems by line, missing ids last; none for a valid file.
     """
     try:
         text = read_bytes(path).decode()
@@ -74,32 +71,32 @@ def validate(path: Path | str, sample_ids: Sequence[str] | None = None, shape: S
     if lines[0][1] != list(COLUMNS):
         problems.append(Problem(1, "", f"header is {','.join(lines[0][1])!r}, {HEADER!r} is wanted"))
         if len(lines[0][1]) == 2 and lines[0][1][0] in set(sample_ids):
-            lines.insert(0, (0, []))  # there is no header: the first line is a row too
-    wanted = {image_id: place for place, image_id in enumerate(sample_ids)}
+            lines.insert(0, (0, []))  # without a header, the first line is a row too
+    positions = {image_id: position for position, image_id in enumerate(sample_ids)}
     seen: dict[str, int] = {}
-    before = -1
+    last_position = -1
     for number, fields in lines[1:]:
         if len(fields) != 2:
             problems.append(Problem(number, "", f"has {len(fields)} fields, 2 are wanted"))
             continue
         image_id, mask = fields
-        known = image_id in wanted or not isinstance(shape, Mapping)
-        reasons = _mask_problems(mask, shapes.shape_of(shape, image_id)) if known else []
+        has_shape = image_id in positions or not isinstance(shape, Mapping)
+        reasons = _mask_problems(mask, shapes.shape_of(shape, image_id)) if has_shape else []
         problems += [Problem(number, image_id, reason) for reason in reasons]
         if image_id in seen:
             problems.append(Problem(number, image_id, f"is on line {seen[image_id]} already"))
             continue
         seen[image_id] = number
-        if image_id not in wanted:
+        if image_id not in positions:
             problems.append(Problem(number, image_id, "is not an id of the sample submission"))
             continue
-        if wanted[image_id] < before:
+        if positions[image_id] < last_position:
             problems.append(Problem(number, image_id, "is out of the sample submission's order"))
-        before = max(before, wanted[image_id])
+        last_position = max(last_position, positions[image_id])
     if missing := [image_id for image_id in sample_ids if image_id not in seen]:
-        problems.append(Problem(0, "", f"{len(missing)} of {len(wanted)} images are missing (first: {missing[0]})"))
-    if len(lines) - 1 != len(wanted):
-        problems.append(Problem(0, "", f"has {len(lines) - 1} rows, {len(wanted)} are wanted"))
+        problems.append(Problem(0, "", f"{len(missing)} of {len(positions)} images are missing (first: {missing[0]})"))
+    if len(lines) - 1 != len(positions):
+        problems.append(Problem(0, "", f"has {len(lines) - 1} rows, {len(positions)} are wanted"))
     return problems
 
 
@@ -107,17 +104,17 @@ def check(path: Path | str, sample_ids: Sequence[str], shape: Shape = rle.SHAPE)
     """Refuses a submission that the competition would refuse.
 
     Raises:
-        KitError: the file has problems; lists them, a line each.
+        KitError: lists the problems of the file, one per line.
     """
     problems = validate(path, sample_ids, shape)
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        count = counted(len(problems), "problem")
         listed = "\n".join(f"  {line}" for line in describe(problems))
         raise KitError(f"{path}: is not a valid submission, it has {count}: correct the file\n{listed}")
 
 
 def describe(problems: Sequence[Problem]) -> list[str]:
-    """A line a problem, of many the first twenty and a count: in a foreign file each row may be one."""
+    """Returns one line per problem, at most twenty and a count: in another kind of file every row may be one."""
     lines = list(map(str, problems[:_SHOWN]))
     return [*lines, f"and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else lines
 

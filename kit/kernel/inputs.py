@@ -93,7 +93,8 @@ def _named(folder: PurePath, paths: Iterable[P], ids: Collection[str]) -> dict[s
     for path in paths:
         file = ImageFile(Path(path), path.relative_to(folder).parts[:-1])
         alone = {file.stem, path.name.removesuffix(_ending(path))} & wanted
-        for image_id in alone or {"-".join((*file.place[at:], file.stem)) for at in range(len(file.place))} & wanted:
+        folders = file.id_folders
+        for image_id in alone or {"-".join((*folders[at:], file.stem)) for at in range(len(folders))} & wanted:
             named.setdefault(image_id, []).append(path)
     return {image_id: sorted(candidates, key=rank) for image_id, candidates in named.items()}
 

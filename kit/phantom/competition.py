@@ -147,7 +147,7 @@ def _fill(folder: Path, settings: dict[str, int]) -> None:
     twice = {case for case in training if not case.regions and case.stream("twice").random() < 0.05}
     rows = [(case.uids[0], f" {text}") for case in training for text in labels[case] * (1 + (case in twice))]
     write_csv(folder / "train-rle.csv", ("ImageId", " EncodedPixels"), rows)
-    usage = dict(zip(tests, scoring.usage([bool(case.regions) for case in tests]), strict=True))
+    usage = dict(zip(tests, scoring.assign_usage([bool(case.regions) for case in tests]), strict=True))
     tests.sort(key=lambda case: case.uids)
     submission.write(folder / "sample_submission.csv", [(case.uids[0], rle.EMPTY) for case in tests])
     truth = [(case.uids[0], text, usage[case]) for case in tests for text in labels[case]]

@@ -130,7 +130,7 @@ def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
         labels_path=folder / known.labels,
         labels=truth,
         in_test=frozenset(test),
-        asked=RowFormat(),
+        given_format=RowFormat(),
         given_shape=sizes or shape,
     )
     told = f"--data {shlex.quote(str(folder))}"

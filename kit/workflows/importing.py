@@ -81,7 +81,7 @@ def import_folder(
         write_json(new / _MARK, made_from)
         _keep(out, new)
         if found.masks and not (new / finding.NAME).exists():
-            shown = finding.of_nnunet(found.folder / "dataset.json", found.label) or finding.UNKNOWN
+            shown = finding.from_nnunet(found.folder / "dataset.json", found.label) or finding.UNKNOWN
             write_text(new / finding.NAME, str(shown))
             log.info(
                 "%s: says what masks show, %s, for reports and DICOM segmentations: correct it where that is wrong",
@@ -151,7 +151,7 @@ def _fill(new: Path, found: ImageFolder, skip_bad: bool) -> None:
     if there:
         submission.write(new / "sample_submission.csv", [(image, rle.EMPTY) for image in there])
     if there and all(image in texts for image in there):
-        usage = dict(zip(there, scoring.usage([bool(texts[image]) for image in there]), strict=True))
+        usage = dict(zip(there, scoring.assign_usage([bool(texts[image]) for image in there]), strict=True))
         rows = [(image, text, usage[image]) for image, text in _rows(texts, there)]
         write_csv(new / "solution.csv", (*labels.COLUMNS, "Usage"), rows)
     for name in _COPIED:

@@ -55,7 +55,7 @@ class Workspace:
 
         if Path(folder) == self.demo and not self.demo.exists():
             raise KitError(f"{folder}: there is no demo yet: `make folds train` draws it and trains on it")
-        return layout.open_folder(folder, allow_missing)
+        return layout.open_folder(folder, allow_missing=allow_missing)
 
     def run(self, competition: "Competition", recipe: "Recipe | str") -> "Run":
         """Returns the run of a recipe, or of the run's name, on a data set."""

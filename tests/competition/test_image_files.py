@@ -169,7 +169,7 @@ def test_ids_are_compared_in_composed_unicode_and_without_endings(tmp_path, capl
     with caplog.at_level(logging.INFO, "kit"):
         meant = image_files.match([decomposed, "plain.png", "none.png"], images, "rows.csv")
     assert list(meant.values()) == ["müller", "plain", "none.png"]
-    assert "rows.csv: 2 ids are written otherwise" in caplog.text
+    assert "rows.csv: 2 ids spelt unlike the files" in caplog.text
     assert image_files.match(["images/plain.png"], images, "")["images/plain.png"] == "plain"
     twice = image_files.match(["a/plain", "b/plain"], images, "")
     assert twice == {"a/plain": "a/plain", "b/plain": "b/plain"}  # one image cannot be both
