@@ -91,7 +91,7 @@ def submit_predictions(
         to,
         file=file,
         kernel=kernel,
-        chosen=settings.load(competition),
+        kaggle_settings=settings.load(competition),
         again=again,
         yes=yes,
         skip_bad=skip_bad,

@@ -1,4 +1,4 @@
-"""A submission's way to Kaggle: sent once, found again after whatever went wrong, its score waited for."""
+"""Submits to Kaggle: each submission is sent once, found again after any failure, and its score is waited for."""
 
 import logging
 from collections.abc import Callable
@@ -25,17 +25,17 @@ from kit.kaggle.client import Client
 from kit.kaggle.transfer import upload
 from kit.kaggle.waiting import wait_for
 from kit.submissions import ledger
-from kit.submissions.recording import Mark, digest_of, is_of, mark_of, record
-from kit.submissions.submit import Ask, Outcome, checked_copy, keep_nothing, never, record_built
+from kit.submissions.recording import Mark, make_digest, matches, parse_mark, record
+from kit.submissions.submit import Ask, Outcome, checked_copy, never, record_built
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 900.0
 """Seconds to wait for a score."""
 POLL = 3.0
-"""Seconds between two looks for a score."""
+"""Seconds between two requests for a score."""
 PAGE = 20
-"""Submissions on a page of Kaggle's list, where it does not say that there is another."""
+"""Submissions on a full page of Kaggle's list; after a full page, the next one is requested."""
 
 
 def submit_kaggle(
@@ -45,110 +45,109 @@ def submit_kaggle(
     oof: dict[str, Any],
     client: Client,
     name: str,
+    *,
     again: bool = False,
     yes: bool = False,
     ask: Ask = never,
     kernel: str | None = None,
-    keep: Callable[[Path], None] = keep_nothing,
+    keep: Callable[[Path], None] = lambda copy: None,
 ) -> Outcome:
-    """Validates a submission, uploads it unless Kaggle has it already, and waits for its score.
+    """Validates a submission, uploads it unless Kaggle already has it, and waits for its score.
 
-    Whatever stopped a call before, the next one finds by the ledger and by Kaggle's own list whether the submission
-    was received: its description begins with a part of the file's SHA-256, or of that of the kernel's version.
+    After an interrupted call, the next call finds out from the ledger and Kaggle's list whether the submission was
+    received: its description begins with a part of the SHA-256 of the file, or of the kernel version's name.
 
     Args:
         path: The submission file, or the output of the kernel.
-        oof: What its thresholds.json holds, empty for a file from elsewhere.
-        kernel: `OWNER/SLUG/VERSION` of the kernel whose output the file is; None: the file itself is uploaded.
-        keep: Takes the file's checked copy while no other submission is under way.
+        oof: Content of its thresholds.json; empty for a file from elsewhere.
+        name: The competition's name on Kaggle.
+        kernel: `OWNER/SLUG/VERSION` of the kernel that wrote the file; if None, the file itself is uploaded.
+        keep: Called with the checked copy of the file while the ledger is locked.
 
     Raises:
-        KitError: the file is invalid, the data are another competition's, the allowance is used up, nobody confirmed,
-            Kaggle does not take it, or whether it has taken it cannot be known.
+        KitError: the file is invalid, the data belong to another competition, the allowance is used up, the user did
+            not confirm, Kaggle refuses it, or whether Kaggle has received it is unknown.
     """
     with checked_copy(path, competition, ledger_path) as copy:
         require_same_competition(client, name, competition)
-        place = _Place(client, name, ledger_path, files.sha256(copy), kernel or "")
-        ref, fresh = _submit(place, path, copy, competition.name, oof, again, yes, ask)
+        submission = _Submission(client, name, ledger_path, path, files.sha256(copy), kernel or "")
+        ref, fresh = _submit(submission, copy, competition.name, oof, again=again, yes=yes, ask=ask)
         keep(copy)
-    return Outcome(_scored(place, ref), fresh, path)
+    return Outcome(_scored(submission, ref), fresh, path)
 
 
 def require_same_competition(client: Client, name: str, competition: layout.Competition) -> None:
-    """Holds the sample submission of the data against those that the competition lists, by name and size.
+    """Compares the data's sample submission with those that the competition lists, by name and size.
 
     Raises:
-        KitError: the competition lists other ones; where it lists none, nothing is known.
+        KitError: the competition lists other sample submissions; if it lists none, the data are accepted.
     """
     if competition.sample_path is None:
         return
     try:
         listed = download.list_files(client, name)
-    except retry.Refused as failure:  # files may be withdrawn where submissions are still taken
+    except retry.Refused as failure:  # a competition may withdraw its files and still take submissions
         log.warning("%s; whether %s holds its data is not known", failure, competition.folder)
         return
     samples = {path: file["size"] for path, file in listed.items() if "sample_submission" in path}
-    ours = {competition.sample_path.name: competition.sample_path.stat().st_size}
-    if samples and not ours.items() & samples.items():
-        theirs = ", ".join(f"{path} of {size} bytes" for path, size in samples.items())
+    size = competition.sample_path.stat().st_size
+    if samples and samples.get(competition.sample_path.name) != size:
+        expected = ", ".join(f"{path} of {size} bytes" for path, size in samples.items())
         raise KitError(
-            f"{competition.sample_path}: is of {ours[competition.sample_path.name]} bytes, and {name} has {theirs}: "
+            f"{competition.sample_path}: is of {size} bytes, and {name} has {expected}: "
             "name in kaggle.yaml the competition that --data is of, or download its files"
         )
 
 
 def _submit(
-    place: "_Place",
-    path: Path,
-    copy: Path,
-    data_name: str,
-    oof: dict[str, Any],
-    again: bool,
-    yes: bool,
-    ask: Ask,
+    submission: "_Submission", copy: Path, data_name: str, oof: dict[str, Any], *, again: bool, yes: bool, ask: Ask
 ) -> tuple[int, bool]:
-    """Brings it about that Kaggle and the ledger have the submission; its number, and whether it is new."""
-    entry = place.entry()
-    mark = mark_of(entry.description) if entry and entry.unknown else None
+    """Makes sure that Kaggle and the ledger have the submission; returns its number, and whether it is new."""
+    path, entries = submission.path, submission.entries()
+    mark = parse_mark(entries[-1].description) if entries and entries[-1].unknown else None
     if mark is None:
-        listed = {one.ref: mark_of(one.description) for one in place.listed()}
-        earlier = listed.keys() | place.recorded()
-        if earlier and not again and not ask(f"{path} was submitted to {place.name} before. Submit it again?"):
-            if not place.recorded():
-                record_built(path, data_name, place.book, place.sha256, oof)
-                place.received(path, max(earlier))
-            return max(place.recorded()), False
-        mark = Mark(place.digest, 1 + max([len(earlier), *(known.number for known in listed.values() if known)]))
+        listed = {item.ref: parse_mark(item.description) for item in submission.listed()}
+        recorded = {entry.ref for entry in entries if entry.ref is not None}
+        earlier = listed.keys() | recorded
+        if earlier and not again and not ask(f"{path} was submitted to {submission.name} before. Submit it again?"):
+            if not recorded:
+                record_built(path, data_name, submission.ledger_path, submission.sha256, oof)
+                submission.record_received(max(earlier))
+            return max(recorded or earlier), False
+        marks = filter(None, listed.values())
+        mark = Mark(submission.digest, 1 + max([len(earlier), *(mark.number for mark in marks)]))
     run = f"{data_name}/{oof['recipe']}" if "recipe" in oof else printable(path.name)
-    description = mark.describe(run)
+    submission = replace(submission, description=mark.describe(run))
 
     def prepare() -> Callable[[], int]:
-        _spend(place.client, place.name, yes, ask)
-        record_built(path, data_name, place.book, place.sha256, oof)
-        return _kernel_sender(place, description) if place.kernel else _file_sender(place, copy, path.name, description)
+        _confirm(submission, yes=yes, ask=ask)
+        record_built(path, data_name, submission.ledger_path, submission.sha256, oof)
+        return _kernel_sender(submission) if submission.kernel else _file_sender(submission, copy)
 
     ref = acting.send_once(
         f"the submission of {path}",
-        lambda: next((one.ref for one in place.listed() if mark_of(one.description) == mark), None),
-        replace(place, description=description),
+        lambda: next((item.ref for item in submission.listed() if parse_mark(item.description) == mark), None),
+        submission,
         prepare,
     )
-    place.received(path, ref)
+    submission.record_received(ref)
     return ref, True
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where one file or kernel's version goes, and what the ledger and Kaggle know of it there; an `acting.Record`."""
+class _Submission:
+    """A file or kernel version on its way to a competition; its `acting.Record` is the ledger."""
 
     client: Client
     name: str
-    book: Path
+    """The competition's name on Kaggle."""
+    ledger_path: Path
+    path: Path
     sha256: str
     kernel: str
-    """`OWNER/SLUG/VERSION` of which the file is the output; empty: the file itself is submitted."""
+    """`OWNER/SLUG/VERSION` of the kernel that wrote the file; empty if the file itself is uploaded."""
     description: str = ""
-    """What Kaggle is to know it by."""
+    """Description by which Kaggle lists the submission."""
 
     @property
     def destination(self) -> str:
@@ -156,89 +155,82 @@ class _Place:
 
     @property
     def digest(self) -> str:
-        return digest_of(self.sha256, self.kernel)
+        return make_digest(self.sha256, self.kernel)
 
     def entries(self) -> list[ledger.Entry]:
-        """Of the ledger, the oldest first."""
-        known = (one for one in ledger.entries(self.book) if one.destination == self.destination)
-        return [one for one in known if one.identity == (self.kernel or self.sha256)]
-
-    def entry(self) -> ledger.Entry | None:
-        return ledger.find(self.book, self.kernel or self.sha256, self.destination)
-
-    def recorded(self) -> set[int]:
-        """Numbers of its submissions that the ledger knows."""
-        return {one.ref for one in self.entries() if one.ref is not None}
+        """Returns its entries in the ledger, oldest first."""
+        return ledger.find_all(self.ledger_path, self.kernel or self.sha256, self.destination)
 
     def listed(self) -> list[ApiSubmission]:
-        """Its submissions in Kaggle's list."""
-        marked = ((one, mark_of(one.description)) for one in submissions(self.client, self.name))
-        return [one for one, mark in marked if mark and mark.digest == self.digest]
+        """Returns its submissions in Kaggle's list."""
+        marked = ((item, parse_mark(item.description)) for item in submissions(self.client, self.name))
+        return [item for item, mark in marked if mark and mark.digest == self.digest]
 
     def record(self, event: ledger.Kind, **fields: Any) -> None:
-        named = {"kernel": self.kernel} if self.kernel else {}
-        ledger.append(self.book, event, self.sha256, destination=self.destination, **named, **fields)
+        kernel = {"kernel": self.kernel} if self.kernel else {}
+        ledger.append(self.ledger_path, event, self.sha256, destination=self.destination, **kernel, **fields)
 
     def state(self) -> acting.State | None:
-        """Of its last upload."""
-        entry = self.entry()
-        return entry.unknown if entry else None
+        """Returns the state of the last upload, as `acting.Record`."""
+        entries = self.entries()
+        return entries[-1].unknown if entries else None
 
     def write(self, state: acting.State | None) -> None:
-        """Tells the ledger what is known of the upload."""
+        """Records the state of the upload, as `acting.Record`."""
         if state == "begun":
             self.record("validated", description=self.description)
         else:
             self.record("unconfirmed" if state else "refused")
 
-    def received(self, path: Path, ref: int) -> None:
-        """Tells the ledger that Kaggle has it."""
+    def record_received(self, ref: int) -> None:
+        """Records that Kaggle has received the submission."""
         try:
             self.record("submitted", ref=ref)
         except KitError as error:
-            told = f"{path}: submitted to {self.destination} as {ref}, which cannot be recorded: {error}"
-            raise KitError(f"{told}; then run the same command: it finds the submission") from None
+            problem = f"{self.path}: submitted to {self.destination} as {ref}, which cannot be recorded: {error}"
+            raise KitError(f"{problem}; then run the same command: it finds the submission") from None
 
 
 def submissions(client: Client, name: str) -> list[ApiSubmission]:
-    """All submissions of the account to a competition, the oldest first."""
-    found: dict[int, ApiSubmission] = {}
+    """Returns all submissions of the account to a competition, oldest first."""
+    by_ref: dict[int, ApiSubmission] = {}
     for page in count(1):
         request = ApiListSubmissionsRequest()
         request.competition_name = name
-        if page > 1:  # Kaggle has told of no further page where there may be one.
+        if page > 1:  # Kaggle sometimes names no next page though there may be one
             request.page = page
         answers = client.pages(client.competitions.list_submissions, request)
-        listed = [one for answer in answers for one in answer.submissions or []]
-        fresh = {one.ref: one for one in listed if one.ref not in found}
-        found |= fresh
+        listed = [item for answer in answers for item in answer.submissions or []]
+        fresh = {item.ref: item for item in listed if item.ref not in by_ref}
+        by_ref |= fresh
         if not fresh or len(listed) != PAGE:
-            return [found[ref] for ref in sorted(found)]
+            return [by_ref[ref] for ref in sorted(by_ref)]
     raise AssertionError
 
 
 def refresh(ledger_path: Path, connect: Callable[[], Client]) -> None:
-    """Asks Kaggle for what the ledger does not know yet: what has arrived, what it scored, and what was scored anew.
+    """Asks Kaggle for what the ledger lacks: uploads of unknown outcome, missing scores and changed scores.
 
     Args:
-        connect: Signs in; not called where nothing was ever sent to Kaggle.
+        connect: Signs in; not called if nothing was ever sent to Kaggle.
     """
     sent: dict[str, list[ledger.Entry]] = {}
     for entry in ledger.entries(ledger_path):
-        place, _, name = (entry.destination or "").partition("/")
-        if place == "kaggle" and (entry.submitted or entry.unknown):
+        site, _, name = (entry.destination or "").partition("/")
+        if site == "kaggle" and (entry.submitted or entry.unknown):
             sent.setdefault(name, []).append(entry)
     client = connect() if sent else None
-    for name, known in sent.items():
+    for name, entries in sent.items():
         assert client is not None
         listed = submissions(client, name)
-        for entry in known:
-            if theirs := [one for one in listed if is_of(one, entry)]:
-                record(ledger_path, entry, theirs[-1])
+        for entry in entries:
+            if matching := [item for item in listed if matches(item, entry)]:
+                record(ledger_path, entry, matching[-1])
 
 
-def _spend(client: Client, name: str, yes: bool, ask: Ask) -> None:
-    """Says what the daily allowance leaves, and has a person agree."""
+def _confirm(submission: _Submission, *, yes: bool, ask: Ask) -> None:
+    """Reports how much of the daily allowance remains, and asks the user to confirm the submission."""
+    client, name = submission.client, submission.name
     request = ApiGetSubmissionLimitsRequest()
     request.competition_name = name
     try:
@@ -246,58 +238,59 @@ def _spend(client: Client, name: str, yes: bool, ask: Ask) -> None:
     except retry.Refused as failure:
         if failure.status != 404:
             raise
-        left = f"{name}: how many submissions are left today is not known ({failure})"
-        log.warning("%s", left)
+        allowance = f"{name}: how many submissions are left today is not known ({failure})"
+        log.warning("%s", allowance)
     else:
         if limits.num_allowed_now <= 0:
             until = "the competition's whole allowance is used up" if limits.limited_by_total else retry.reset_text()
             raise KitError(f"{name}: not submitted: no submission is left today ({limits.num_today} made): {until}")
-        left = f"{name}: {counted(limits.num_allowed_now, 'submission')} left today ({limits.num_today} made)"
-        log.info("%s", left)
-    if not yes and not ask(f"{left}. Submit?"):
+        allowance = f"{name}: {counted(limits.num_allowed_now, 'submission')} left today ({limits.num_today} made)"
+        log.info("%s", allowance)
+    if not yes and not ask(f"{allowance}. Submit?"):
         raise KitError(f"{name}: not submitted: not confirmed: --yes skips the question")
 
 
-def _file_sender(place: _Place, path: Path, name: str, description: str) -> Callable[[], int]:
-    """Uploads a file under a name, which has no effect, and gives the act that submits it."""
+def _file_sender(submission: _Submission, copy: Path) -> Callable[[], int]:
+    """Uploads the file, which spends no submission yet, and returns the function that submits it."""
+    client = submission.client
     start = ApiStartSubmissionUploadRequest()
-    start.competition_name, start.file_name = place.name, name
-    start.content_length = path.stat().st_size
-    start.last_modified_epoch_seconds = int(path.stat().st_mtime)
-    target = place.client.read(place.client.competitions.start_submission_upload, start)
-    upload(place.client, target.create_url, path)
+    start.competition_name, start.file_name = submission.name, submission.path.name
+    start.content_length = copy.stat().st_size
+    start.last_modified_epoch_seconds = int(copy.stat().st_mtime)
+    target = client.read(client.competitions.start_submission_upload, start)
+    upload(client, target.create_url, copy)
     request = ApiCreateSubmissionRequest()
-    request.competition_name, request.blob_file_tokens = place.name, target.token
-    request.submission_description = description
-    return lambda: _send(place, place.client.competitions.create_submission, request)
+    request.competition_name, request.blob_file_tokens = submission.name, target.token
+    request.submission_description = submission.description
+    return lambda: _send(submission, client.competitions.create_submission, request)
 
 
-def _kernel_sender(place: _Place, description: str) -> Callable[[], int]:
-    """The act that submits a kernel's output."""
+def _kernel_sender(submission: _Submission) -> Callable[[], int]:
+    """Returns the function that submits the output of a kernel."""
     request = ApiCreateCodeSubmissionRequest()
-    request.competition_name, request.file_name = place.name, kernel_output.SUBMISSION
-    request.kernel_owner, request.kernel_slug, request.kernel_version = kernel_output.split(place.kernel)
-    request.submission_description = description
-    return lambda: _send(place, place.client.competitions.create_code_submission, request)
+    request.competition_name, request.file_name = submission.name, kernel_output.SUBMISSION
+    request.kernel_owner, request.kernel_slug, request.kernel_version = kernel_output.split(submission.kernel)
+    request.submission_description = submission.description
+    return lambda: _send(submission, submission.client.competitions.create_code_submission, request)
 
 
-def _send(place: _Place, method: Callable[[Any], Any], request: Any) -> int:
-    answer = place.client.act(method, request)
+def _send(submission: _Submission, method: Callable[[Any], Any], request: Any) -> int:
+    answer = submission.client.act(method, request)
     if not answer.ref:
         reason = answer.message or "Kaggle gives no reason"
-        raise retry.Refused(f"{place.name}: not submitted: {reason}: correct what it names")
+        raise retry.Refused(f"{submission.name}: not submitted: {reason}: correct what it names")
     return answer.ref
 
 
-def _scored(place: _Place, ref: int) -> ledger.Entry:
-    """Waits for the score and records it; a failure to learn it does not undo the submission."""
+def _scored(submission: _Submission, ref: int) -> ledger.Entry:
+    """Waits for the score and records it; if the score cannot be fetched, the submission stands."""
 
     def entry() -> ledger.Entry:
-        return next(one for one in place.entries() if one.ref == ref)
+        return next(entry for entry in submission.entries() if entry.ref == ref)
 
     try:
-        if entry().public is None:
-            record(place.book, entry(), _wait(place, ref))
+        if entry().public is None and (scored := _wait_for_score(submission, ref)):
+            record(submission.ledger_path, entry(), scored)
     except retry.Failure as failure:
         log.warning("%s; the submission stands, `kit scores` asks for its score", failure)
     if error := entry().error:
@@ -305,12 +298,10 @@ def _scored(place: _Place, ref: int) -> ledger.Entry:
     return entry()
 
 
-def _wait(place: _Place, ref: int) -> ApiSubmission | None:
-    """The submission once it is scored; None where it is not for fifteen minutes."""
-
+def _wait_for_score(submission: _Submission, ref: int) -> ApiSubmission | None:
     def scored() -> ApiSubmission | None:
-        found = (one for one in submissions(place.client, place.name) if one.ref == ref)
-        return next((one for one in found if one.status != SubmissionStatus.PENDING), None)
+        items = (item for item in submissions(submission.client, submission.name) if item.ref == ref)
+        return next((item for item in items if item.status != SubmissionStatus.PENDING), None)
 
     interrupted = "the submission stands; `make scores` asks for its score"
     return wait_for(scored, lambda: "waiting for the score", interrupted, PATIENCE, POLL)

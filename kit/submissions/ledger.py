@@ -1,17 +1,17 @@
-"""The ledger: what was submitted where, and what it scored. One JSON line an event, only ever appended.
+"""The ledger: each submission, its destination and its scores, as one JSON line per event that is only ever appended.
 
-A submission is its file's SHA-256, that of a kernel its version, `OWNER/SLUG/VERSION`, whatever its public output. Its
-events, in their order, and what each holds besides `time`, `sha256` and `kernel`:
+A submission is identified by its file's SHA-256; a kernel's by its version, `OWNER/SLUG/VERSION`, whatever its public
+output. Its events in order, and the keys of each besides `time`, `sha256` and `kernel`:
 
     built        file, run, nested_dice, …      a run has written the file
-    validated    destination, description         it was checked, and is about to go to the destination
-    unconfirmed  destination                      a person was told that the destination may have received it
+    validated    destination, description         the file is valid, and is about to be sent to the destination
+    unconfirmed  destination                      the user was told that the destination may have received it
     refused      destination                      the destination has certainly not received it
     submitted    destination, ref                 the destination has received it
-    scored       destination, ref, public, private    its scores, or the `error` that stands in their way, are known
+    scored       destination, ref, public, private    its scores, or the `error` that prevents scoring, are known
 
-A `validated` that neither `refused` nor `submitted` follows is an upload that may or may not have arrived: whoever
-goes on has to ask the destination. Every line is on the disk before the next step begins.
+A `validated` that neither `refused` nor `submitted` follows is an upload of unknown outcome: the next call has to ask
+the destination. Every line is on the disk before the next step begins.
 """
 
 import fcntl
@@ -37,7 +37,7 @@ def _checked_time(time: str) -> str:
 
 
 class Event(BaseModel):
-    """A line of the ledger; what a later version of the kit adds to it is kept out."""
+    """A line of the ledger; keys of later versions of the kit are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,36 +46,36 @@ class Event(BaseModel):
     event: Kind
     sha256: str
     kernel: str = ""
-    """`OWNER/SLUG/VERSION` whose output is submitted."""
+    """Kernel version `OWNER/SLUG/VERSION` whose output is submitted; empty for a file."""
     destination: str | None = None
     """`local/NAME` of a data set or `kaggle/NAME` of a competition."""
     file: str = ""
     run: str = ""
-    """`NAME/RECIPE`, empty for a file that no run is known of."""
+    """`NAME/RECIPE`; empty if no run is known to have written the file."""
     nested_dice: Score | None = None
-    """Out-of-fold Dice, rule and thresholds of each fold chosen on the others."""
+    """Out-of-fold Dice; rule and thresholds of each fold are chosen on the other folds."""
     interval: tuple[Score, Score] | None = None
     """Bootstrap 95 % interval of `nested_dice` over patients."""
     apparent_dice: Score | None = Field(default=None, validation_alias=AliasChoices("apparent_dice", "dice"))
-    """Out-of-fold Dice by the rule on the images that it was chosen on; `dice` in ledgers of earlier versions."""
+    """Out-of-fold Dice of the rule on the images on which it was chosen; `dice` in ledgers of earlier versions."""
     dice_positives: Score | None = None
     """Out-of-fold Dice on positives alone."""
     dice_all_empty: Score | None = None
-    """Dice of predicting nothing, where the others were measured."""
+    """Dice of predicting nothing on the same images."""
     description: str = ""
-    """What the destination knows the submission by."""
+    """Description by which the destination lists the submission."""
     ref: Count | None = None
-    """The destination's own number of the submission."""
+    """Number of the submission at the destination."""
     public: Score | None = None
     private: Score | None = None
     error: str = ""
-    """Why the destination cannot score it."""
+    """Why the destination cannot score the submission."""
 
 
 class Entry(Event):
-    """What the ledger tells of one submission: the last of its events, with what the earlier ones have told.
+    """A submission as the ledger knows it: its last event, with the keys of earlier events.
 
-    Without a destination it was not validated for any yet.
+    An entry without a destination has not been validated yet.
     """
 
     @property
@@ -85,19 +85,19 @@ class Entry(Event):
 
     @property
     def unknown(self) -> Literal["begun", "told"] | None:
-        """Of an upload whose end is not known: nobody knows, or a person was told."""
+        """State of an upload of unknown outcome, `told` if the user has been told; None if the outcome is known."""
         return "begun" if self.event == "validated" else "told" if self.event == "unconfirmed" else None
 
     @property
     def identity(self) -> str:
-        """What makes it another submission than others: a kernel's version, else the file."""
+        """The kernel version, or else the file's SHA-256: what distinguishes one submission from another."""
         return self.kernel or self.sha256
 
 
 def append(path: Path | str, event: Kind, sha256: str, **fields: Any) -> None:
-    """Writes one event at the end of the ledger and returns when it is on the disk.
+    """Appends one event to the ledger, and returns when it is on the disk.
 
-    Several processes may append at once. What a killed writer has left of a line is removed first.
+    Several processes may append at once. An incomplete line of a killed process is removed first.
     """
     path = Path(path)
     is_file_or_raise(path)
@@ -113,7 +113,7 @@ def append(path: Path | str, event: Kind, sha256: str, **fields: Any) -> None:
 
 
 def read(path: Path | str) -> list[Event]:
-    """All events, the oldest first; none where there is no ledger. A torn last line is left out.
+    """Reads all events, oldest first; none without a ledger. An incomplete last line is ignored.
 
     Raises:
         KitError: another line is not an event.
@@ -130,35 +130,39 @@ def read(path: Path | str) -> list[Event]:
 
 
 def entries(path: Path | str) -> list[Entry]:
-    """An entry for each submission, in the order in which they came up.
+    """Returns an entry for each submission, in the order of their first events.
 
-    A file that was validated again after it was submitted is a submission of its own.
+    A file that is validated again after it was submitted is another submission.
     """
     built: dict[str, Entry] = {}
     placed: dict[tuple[str, str], list[Entry]] = {}
     for event in read(path):
-        known = event.model_dump(exclude_unset=True)
+        fields = event.model_dump(exclude_unset=True)
         if event.destination is None:
-            built[event.sha256] = Entry(**known)
+            built[event.sha256] = Entry(**fields)
             continue
         attempts = placed.setdefault((event.kernel or event.sha256, event.destination), [])
         if not attempts or (event.event == "validated" and attempts[-1].submitted):
             attempts.append(built.get(event.sha256) or Entry(event="built", sha256=event.sha256))
-        place = next((i for i, one in enumerate(attempts) if event.ref is not None and one.ref == event.ref), -1)
-        attempts[place] = attempts[place].model_copy(update=known)
-    found = [entry for attempts in placed.values() for entry in attempts]
-    submitted = {entry.sha256 for entry in found}
-    return [*found, *(entry for sha256, entry in built.items() if sha256 not in submitted)]
+        index = next((i for i, entry in enumerate(attempts) if event.ref is not None and entry.ref == event.ref), -1)
+        attempts[index] = attempts[index].model_copy(update=fields)
+    sent = [entry for attempts in placed.values() for entry in attempts]
+    hashes = {entry.sha256 for entry in sent}
+    return [*sent, *(entry for sha256, entry in built.items() if sha256 not in hashes)]
+
+
+def find_all(path: Path | str, identity: str, destination: str) -> list[Entry]:
+    """Returns the submissions of a file or kernel version to a destination, oldest first."""
+    return [entry for entry in entries(path) if (entry.identity, entry.destination) == (identity, destination)]
 
 
 def find(path: Path | str, identity: str, destination: str) -> Entry | None:
-    """The last submission of that file or kernel's version to that destination."""
-    found = [entry for entry in entries(path) if (entry.identity, entry.destination) == (identity, destination)]
-    return found[-1] if found else None
+    """Returns the last submission of a file or kernel version to a destination; None if there is none."""
+    return next(reversed(find_all(path, identity, destination)), None)
 
 
 def table(path: Path | str) -> str:
-    """The ledger for a person: a line for each submission."""
+    """Formats the ledger as a table, one line per submission."""
     rows = [
         {
             "run": entry.run or "-",
@@ -194,7 +198,7 @@ def _event(line: bytes) -> Event | None:
 
 
 def _repair_tail(handle: BinaryIO) -> None:
-    """Ends the file with a whole line: a torn event goes, one that lacks only its newline stays."""
+    """Makes the file end with a whole line: removes an incomplete event, or adds a missing newline."""
     handle.seek(0)
     content = handle.read()
     tail = content[content.rfind(b"\n") + 1 :]

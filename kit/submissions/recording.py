@@ -1,4 +1,4 @@
-"""What Kaggle says about a submission, as the ledger keeps it, and how the two know it by its description."""
+"""Kaggle's answers about a submission as events of the ledger, and the mark by which both identify the submission."""
 
 import contextlib
 import hashlib
@@ -14,15 +14,15 @@ from kit.submissions import ledger
 
 
 class Mark(NamedTuple):
-    """How a description begins, so that it survives being shortened."""
+    """Beginning of a submission's description, short enough to survive truncation."""
 
     digest: str
-    """Sixteen hexadecimal digits of what is submitted."""
+    """Sixteen hexadecimal digits of the submitted content."""
     number: int
-    """Of the same submitted before, and this one."""
+    """1 for the first submission of this content, 2 for the second, …"""
 
     def describe(self, run: str) -> str:
-        """The description of a submission.
+        """Returns the description of a submission.
 
         >>> Mark("0123456789abcdef", 2).describe("siim/exp5")
         '0123456789abcdef #2 kit siim/exp5'
@@ -30,17 +30,17 @@ class Mark(NamedTuple):
         return f"{self.digest} #{self.number} kit {run[:40]}"
 
 
-def digest_of(sha256: str, kernel: str) -> str:
-    """The mark's digest of a file, or of the version `OWNER/SLUG/VERSION` of a kernel."""
+def make_digest(sha256: str, kernel: str) -> str:
+    """Returns the mark's digest of a file, or of a kernel version `OWNER/SLUG/VERSION`."""
     return (hashlib.sha256(kernel.encode()).hexdigest() if kernel else sha256)[:16]
 
 
-def mark_of(description: str | None) -> Mark | None:
-    """The mark in a description; None where somebody else has written it.
+def parse_mark(description: str | None) -> Mark | None:
+    """Returns the mark in a description; None if the kit did not write the description.
 
-    >>> mark_of("0123456789abcdef #12 kit si...")
+    >>> parse_mark("0123456789abcdef #12 kit si...")
     Mark(digest='0123456789abcdef', number=12)
-    >>> mark_of("kit siim/exp5 #3 sha256 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef").number
+    >>> parse_mark("kit siim/exp5 #3 sha256 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef").number
     3
     """
     digest = re.search(r"\b[0-9a-f]{16,64}\b", description or "")
@@ -48,30 +48,28 @@ def mark_of(description: str | None) -> Mark | None:
     return Mark(digest[0][:16], int(number[1])) if digest and number else None
 
 
-def is_of(one: ApiSubmission, entry: ledger.Entry) -> bool:
-    """Whether a submission in Kaggle's list is an entry of the ledger: by its number, or what it was sent as."""
+def matches(item: ApiSubmission, entry: ledger.Entry) -> bool:
+    """Whether a submission in Kaggle's list is that of a ledger entry, by its number or else the description's mark."""
     if entry.ref is not None:
-        return one.ref == entry.ref
-    mark = mark_of(entry.description)
-    return mark is not None and mark_of(one.description) == mark
+        return item.ref == entry.ref
+    mark = parse_mark(entry.description)
+    return mark is not None and parse_mark(item.description) == mark
 
 
-def record(book: Path, entry: ledger.Entry, theirs: ApiSubmission | None) -> None:
-    """Tells the ledger what is new about a submission."""
-    if theirs is None:
-        return
-    about = {"destination": entry.destination, "ref": theirs.ref} | ({"kernel": entry.kernel} if entry.kernel else {})
+def record(ledger_path: Path, entry: ledger.Entry, item: ApiSubmission) -> None:
+    """Appends to the ledger what Kaggle's list says about a submission and the entry does not."""
+    keys = {"destination": entry.destination, "ref": item.ref} | ({"kernel": entry.kernel} if entry.kernel else {})
     if not entry.submitted:
-        ledger.append(book, "submitted", entry.sha256, **about)
-    public, private = _number(theirs.public_score), _number(theirs.private_score)
-    error = (theirs.error_description or "no reason given") if theirs.status == SubmissionStatus.ERROR else ""
+        ledger.append(ledger_path, "submitted", entry.sha256, **keys)
+    public, private = _number(item.public_score), _number(item.private_score)
+    error = (item.error_description or "no reason given") if item.status == SubmissionStatus.ERROR else ""
     if (public, private, error) != (entry.public, entry.private, entry.error):
         scores = {"public": public, "private": private} | ({"error": error} if error else {})
-        ledger.append(book, "scored", entry.sha256, **about, **scores)
+        ledger.append(ledger_path, "scored", entry.sha256, **keys, **scores)
 
 
 def _number(score: str | None) -> float | None:
-    """A score; None while there is none, and for what is no number."""
+    """Parses a score; None if it is missing or not a finite number."""
     with contextlib.suppress(ValueError, TypeError):
         if math.isfinite(number := float(score or "")):
             return number

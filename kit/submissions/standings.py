@@ -1,14 +1,14 @@
-"""What a score would have meant in the competition: the place, the medal, and the paper's result beside it.
+"""What a score would have meant in the competition: place, medal, and the paper's result.
 
-The final leaderboard of 2019 is not public as a file. Known are the number of teams, Kaggle's rule for medals, and the
-scores at some places, which bound the place of any other score.
+The final leaderboard of 2019 is not available as a file. The number of teams, Kaggle's rule for medals, and the scores
+at some places are known; they bound the place of any other score.
 """
 
 COMPETITION = "siim-acr-pneumothorax-segmentation"
 TEAMS = 1475
 """Paper, section 3; https://siim.org, Pneumothorax Kaggle Challenge."""
 MEDALS = (("gold", 10 + TEAMS * 2 // 1000), ("silver", TEAMS * 5 // 100), ("bronze", TEAMS * 10 // 100))
-"""The last place of each medal, by Kaggle's rule for 1,000 teams and more: 10 + 0.2 %, 5 % and 10 % of the teams."""
+"""Last place of each medal, by Kaggle's rule for 1,000 or more teams: 10 + 0.2 %, 5 % and 10 % of the teams."""
 PAPER = 0.8356
 """Private Dice of the paper's best system (its table 11)."""
 KNOWN = (
@@ -20,16 +20,16 @@ KNOWN = (
     (124, PAPER, "the paper, abstract and section 5"),
     (309, 0.7740, "github.com/seculayer/AutoAPE-challenge2: 309 of 1475, submitted in 2021"),
 )
-"""Scores at places of the final leaderboard, the best first."""
+"""Scores at known places of the final leaderboard, best first."""
 
 
 def places(private: float) -> tuple[int, int]:
-    """The first and the last place that a private score can have had; that of a known score is known.
+    """Returns the first and the last possible place of a private score; they are equal for a known score.
 
     >>> places(0.8700), places(0.8627), places(0.8356), places(0.8357)
     ((1, 1), (8, 8), (124, 124), (43, 124))
     """
-    private = round(private, 4)  # as the known scores are
+    private = round(private, 4)  # the precision of the known scores
     for place, score, _ in KNOWN:
         if score == private:
             return place, place
@@ -39,7 +39,7 @@ def places(private: float) -> tuple[int, int]:
 
 
 def medals(private: float) -> str:
-    """The medal of a private score, or those that it may have been.
+    """Returns the medal of a private score, or all medals that are possible.
 
     >>> medals(0.8650), medals(0.8550), medals(0.8356), medals(0.5)
     ('gold', 'gold or silver', 'bronze', 'none')
@@ -52,7 +52,7 @@ def medals(private: float) -> str:
 
 
 def describe(private: float) -> str:
-    """One line about a private score.
+    """Returns one line about a private score.
 
     >>> describe(0.8650)
     'private 0.8650 would be between places 3 and 8 of 1,475; medal: gold; the paper: 0.8356'

@@ -1,4 +1,4 @@
-"""Handing in a submission: checked, never twice by accident, and on the record before and after."""
+"""Submits locally; and the steps of any submission: it is checked, never sent twice by accident, and recorded."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,20 +13,20 @@ from kit.core.errors import KitError, printable
 from kit.submissions import ledger, standings
 
 MEASURES = ("nested_dice", "interval", "dice_all_empty", "dice_positives", "apparent_dice")
-"""What the ledger keeps of a thresholds.json."""
+"""Keys of a thresholds.json that the ledger keeps."""
 Ask = Callable[[str], bool]
-"""Puts a yes-or-no question to a person; where there is none, the answer is no."""
+"""Asks the user a yes-or-no question; the answer is no if nobody can be asked."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a submission ended."""
+    """Result of a submission."""
 
     entry: ledger.Entry
     fresh: bool
-    """False: nothing was submitted, since this very file had been before."""
+    """False if nothing was submitted because the same file had been submitted before."""
     path: Path
-    """The file; the ledger may know the same content by another name."""
+    """The file; the ledger may know the same content under another name."""
 
     def __str__(self) -> str:
         return "\n".join(filter(None, (self._what_happened(), scoring.verdict(vars(self.entry)))))
@@ -54,22 +54,18 @@ class Outcome:
 
 
 def never(question: str) -> bool:
-    """The answer where nobody can be asked."""
+    """Answers no, for callers that can ask nobody."""
     return False
-
-
-def keep_nothing(path: Path) -> None:
-    """What is kept of a submission that nobody wants to keep."""
 
 
 @contextmanager
 def checked_copy(path: Path, competition: layout.Competition, ledger_path: Path) -> Iterator[Path]:
-    """A copy of a valid submission, and the ledger to itself while the block runs.
+    """Yields a copy of a valid submission, with the ledger locked while the block runs.
 
-    What is checked, hashed, sent and kept are the same bytes, whatever happens to `path` meanwhile.
+    The bytes that are checked, hashed, sent and kept are the same, even if `path` changes meanwhile.
 
     Raises:
-        KitError: the file is invalid, with all its problems; or another submission is under way.
+        KitError: lists the problems of an invalid file; or another submission is under way.
     """
     with (
         tempfile.TemporaryDirectory(prefix="kit-submit-") as folder,
@@ -89,18 +85,19 @@ def submit_local(
     competition: layout.Competition,
     ledger_path: Path,
     oof: dict[str, Any],
+    *,
     again: bool = False,
     ask: Ask = never,
-    keep: Callable[[Path], None] = keep_nothing,
+    keep: Callable[[Path], None] = lambda copy: None,
 ) -> Outcome:
-    """Validates a submission and scores it on the built-in leaderboard, where the data have a solution.csv.
+    """Validates a submission, and scores it on the built-in leaderboard if the data have a solution.csv.
 
     Args:
-        oof: What its thresholds.json holds (`recipe`, `nested_dice`, …), empty for a file from elsewhere.
-        keep: Takes the file's checked copy while no other submission is under way.
+        oof: Content of its thresholds.json (`recipe`, `nested_dice`, …); empty for a file from elsewhere.
+        keep: Called with the checked copy of the file while the ledger is locked.
 
     Raises:
-        KitError: the file is invalid; lists all its problems; nothing is recorded.
+        KitError: lists the problems of an invalid file, which is not recorded.
     """
     destination = f"local/{competition.name}"
     with checked_copy(path, competition, ledger_path) as copy:
@@ -116,7 +113,7 @@ def submit_local(
         if competition.solution_path is not None:
             solution = scoring.read_solution(competition.solution_path)
             scores = scoring.score(submission.read(copy), solution, competition.shapes)
-            if scored or not (before and before.submitted):  # else a process was killed between submitting and scoring
+            if scored or not (before and before.submitted):  # else a call was killed between submitting and scoring
                 ledger.append(ledger_path, "submitted", digest, destination=destination)
             figures = {"public": scores.public, "private": scores.private}
             ledger.append(ledger_path, "scored", digest, destination=destination, **figures)
@@ -127,21 +124,15 @@ def submit_local(
 
 
 def record_built(path: Path, name: str, ledger_path: Path, digest: str, oof: dict[str, Any]) -> None:
-    """Tells the ledger which run wrote the file and how good it is on its own folds, unless that was its last word."""
+    """Records which run wrote the file, with its out-of-fold scores, unless that is the last such event of the file."""
     run = f"{name}/{oof['recipe']}" if "recipe" in oof else ""
-    writers = [
+    history = [
         (event.file, event.run)
         for event in ledger.read(ledger_path)
         if event.event == "built" and event.sha256 == digest
     ]
     file = printable(path)
-    if writers[-1:] == [(file, run)]:
+    if history[-1:] == [(file, run)]:
         return
-    ledger.append(
-        ledger_path,
-        "built",
-        digest,
-        file=file,
-        run=run,
-        **{name: oof.get(name) for name in MEASURES},
-    )
+    scores = {key: oof.get(key) for key in MEASURES}
+    ledger.append(ledger_path, "built", digest, file=file, run=run, **scores)

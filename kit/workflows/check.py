@@ -1,4 +1,4 @@
-"""The verb `check`: what is wrong with a data set, before a training."""
+"""The verb `check`: finds what is wrong with a data set before a training."""
 
 import shlex
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from kit import phantom
-from kit.competition import finding, image_files, labels, layout, mirror, scoring, shapes
+from kit.competition import finding, layout, mirror, scoring, shapes
 from kit.competition.mirror import ImageFolder
 from kit.competition.row_format import RowFormat
-from kit.core.errors import KitError
+from kit.core.errors import KitError, counted
 from kit.core.files import is_file_or_raise, write_csv
 from kit.core.parallel import gpus
 from kit.data import folds, inspection
@@ -18,45 +18,45 @@ from kit.data.inspection import Finding
 from kit.workflows.workspace import Workspace
 
 SHOWN = 20
-"""Lines that are printed; the file has all."""
+"""Most lines to print; the table has all."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What was looked at, what is wrong with it, and where to read all of it."""
+    """Result of a check: the findings, and where all of them are listed."""
 
     folder: Path
     about: str
     findings: list[Finding]
-    """Serious ones first."""
+    """Findings, serious ones first."""
     table: Path
     advice: str
-    """The command that is next."""
+    """The next command to run."""
 
     @property
     def errors(self) -> int:
         """Number of serious findings."""
-        return sum(one.serious for one in self.findings)
+        return sum(item.serious for item in self.findings)
 
     def refuse(self) -> None:
-        """Ends the verb where something is serious."""
+        """Raises an error if a finding is serious."""
         if self.errors:
             advice = f"fix the errors, or leave unreadable files out with --skip-bad; {self.table} lists all"
             raise KitError(f"{self.folder}: {self.counts()}: {advice}")
 
     def counts(self) -> str:
-        """How many errors and notes there are."""
-        return f"{self.errors} errors, {len(self.findings) - self.errors} notes"
+        """Returns the numbers of errors and notes."""
+        return f"{counted(self.errors, 'error')}, {counted(len(self.findings) - self.errors, 'note')}"
 
     def text(self) -> str:
-        """What a person reads: at most twenty lines of findings, one for all images of which the same is to be said.
+        """Formats the findings for the terminal: at most twenty lines, one for all images with the same finding.
 
-        The last one has the command that is next, unless there are errors, which `refuse` ends with.
+        Without errors, the last line names the next command; with errors, `refuse` ends the verb.
         """
         alike: dict[Finding, list[str]] = {}
-        for one in self.findings:
-            alike.setdefault(replace(one, image=""), []).append(one.image)
-        lines = [self.about, *(one.line(images) for one, images in list(alike.items())[:SHOWN])]
+        for item in self.findings:
+            alike.setdefault(replace(item, image=""), []).append(item.image)
+        lines = [self.about, *(item.line(images) for item, images in list(alike.items())[:SHOWN])]
         if len(alike) > SHOWN:
             more = sum(map(len, list(alike.values())[SHOWN:]))
             lines.append(f"… and {more} more in {self.table}")
@@ -73,14 +73,14 @@ def check(
     rle_format: str | None = None,
     label: int | None = None,
 ) -> Checked:
-    """Looks at every file of a competition's folder, or of a folder that `kit import` brings in.
+    """Examines every file of a competition's folder, or of a folder for `kit import`.
 
     Args:
-        workspace: Where the table goes: `runs/NAME/check.csv`.
-        masks: This and what follows as `mirror.recognise` takes it; for folders that `kit import` brings in.
+        workspace: Workspace for the table, `runs/NAME/check.csv`.
+        masks: As in `mirror.recognise`, like the options after it; only for folders for `kit import`.
 
     Raises:
-        KitError: the folder is neither, a file of labels cannot be read, or an option does nothing for a competition's
+        KitError: the folder is neither, a label file cannot be read, or an option does not apply to a competition's
             folder.
     """
     folder = Path(folder)
@@ -91,38 +91,35 @@ def check(
     competition = _competition(folder)
     if competition and given:
         raise KitError(f"{next(iter(given))}: does nothing for {folder}, which is a competition's folder: leave it out")
-    about, found, advice = competition or _mirror(
+    about, images, advice = competition or _for_import(
         mirror.recognise(folder, masks, mask_suffix, rle_format, label), given
     )
-    findings = sorted(inspection.inspect(found), key=lambda one: not one.serious)
+    findings = sorted(inspection.inspect(images), key=lambda item: not item.serious)
     rows = [("error" if row.serious else "note", row.image, row.what, row.next) for row in findings]
     write_csv(table, ("level", "image", "what", "next"), rows)
     return Checked(folder, about, findings, table, advice)
 
 
 def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
-    """A competition's folder; None where it is none, or its images are in another format."""
-    known = next((known for known in layout.LAYOUTS if is_file_or_raise(folder / known.labels)), None)
+    """Reads a competition's folder; None if it is none, or its images are in another format."""
+    known = layout.find_layout(folder)
     train, test = layout.find_dicoms(folder, known) if known else ({}, {})
     if known is None or not train:
         return None
-    images, rows = {**train, **test}, labels.read(folder / known.labels)
-    meant = image_files.match(rows, images, folder / known.labels)
-    rows = {meant[given]: texts for given, texts in rows.items()}
+    images = {**train, **test}
+    truth = layout.read_labels(folder / known.labels, images)
     if is_file_or_raise(folder / "patients.csv"):
         layout.read_patients(folder / "patients.csv", images.keys())
-    if is_file_or_raise(folder / folds.SPLITS):
-        folds.read_splits(folder / folds.SPLITS)
-    if is_file_or_raise(folder / finding.NAME):
-        finding.read(folder / finding.NAME)
-    truth = {**rows}
+    for name, read in ((folds.SPLITS, folds.read_splits), (finding.NAME, finding.read)):
+        if is_file_or_raise(folder / name):
+            read(folder / name)
     if is_file_or_raise(folder / "solution.csv"):
         truth |= scoring.read_solution(folder / "solution.csv").masks
     shape = layout.usual_shape(list(train.values()))
     sizes = shapes.read(folder / shapes.NAME) if is_file_or_raise(folder / shapes.NAME) else {}
     size = "several sizes" if sizes else f"{shape[0]}×{shape[1]}"
     about = f"{folder}: {known.name}, {len(train)} training and {len(test)} test images of {size}"
-    found = ImageFolder(
+    image_folder = ImageFolder(
         folder=folder,
         images=images,
         masks={},
@@ -133,13 +130,13 @@ def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
         given_format=RowFormat(),
         given_shape=sizes or shape,
     )
-    told = f"--data {shlex.quote(str(folder))}"
+    options = f"--data {shlex.quote(str(folder))}"
     if not phantom.is_drawn(folder):
-        told += f" --recipe {'exp5' if gpus() else 'small'}"
-    return about, found, f"kit folds {told} && kit train {told}"
+        options += f" --recipe {'exp5' if gpus() else 'small'}"
+    return about, image_folder, f"kit folds {options} && kit train {options}"
 
 
-def _mirror(found: ImageFolder, given: Mapping[str, Any]) -> tuple[str, ImageFolder, str]:
-    options = {"--out": f"data/{found.folder.resolve().name}", **given}
-    told = " ".join(f"{name} {shlex.quote(str(value))}" for name, value in options.items())
-    return str(found), found, f"kit import {shlex.quote(str(found.folder))} {told}"
+def _for_import(source: ImageFolder, given: Mapping[str, Any]) -> tuple[str, ImageFolder, str]:
+    options = {"--out": f"data/{source.folder.resolve().name}", **given}
+    text = " ".join(f"{name} {shlex.quote(str(value))}" for name, value in options.items())
+    return str(source), source, f"kit import {shlex.quote(str(source.folder))} {text}"

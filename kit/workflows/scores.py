@@ -1,4 +1,4 @@
-"""The flow of the verb `scores`."""
+"""The verb `scores`."""
 
 import logging
 
@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 def scores(workspace: Workspace) -> str:
-    """The ledger as a table, after asking Kaggle what its submissions have scored by now."""
+    """Asks Kaggle for the latest scores and returns the ledger as a table."""
     if any((entry.destination or "").startswith("kaggle/") for entry in ledger.entries(workspace.ledger)):
         from kit.kaggle import settings
         from kit.kaggle.client import connect

@@ -1,4 +1,4 @@
-"""The flow of the verb `submit`."""
+"""The verb `submit`: predicts what is missing, then validates and submits the submission."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def submit(
     *,
     file: Path | str | None = None,
     kernel: str | None = None,
-    chosen: settings.Settings | None = None,
+    kaggle_settings: settings.Settings | None = None,
     again: bool = False,
     yes: bool = False,
     skip_bad: bool = False,
@@ -30,12 +30,12 @@ def submit(
 ) -> Outcome | str:
     """Predicts what is missing, validates the submission and submits it.
 
-    A data set without test images has nothing to submit: the answer says so, and what the run is worth out of fold.
+    Without test images there is nothing to submit; the result is then a text that says so, with the out-of-fold Dice.
 
     Args:
         to: `local` or `kaggle`.
-        file: A submission from elsewhere instead of the run's.
-        kernel: `OWNER/SLUG/VERSION` whose output is submitted instead.
+        file: Path to a submission from elsewhere; if None, the run's own is submitted.
+        kernel: `OWNER/SLUG/VERSION` of a kernel whose output is submitted instead of a file.
     """
     if to == "kaggle" and Path(data).resolve() == Path(workspace.demo).resolve():
         raise KitError(f"--to kaggle: {data} holds phantoms: give a competition's folder with --data")
@@ -43,14 +43,14 @@ def submit(
     run = workspace.run(competition, recipe)
     if to == "local" and file is None and not competition.sample_ids:
         return _without_test(competition.folder, run)
-    kept = workspace.submissions / competition.name
+    folder = workspace.submissions / competition.name
 
     def keep(path: Path | str) -> None:
         if file is None and kernel is None:
-            copy(path, kept / f"{recipe.name}.csv")
-            copy(run.thresholds, kept / f"{recipe.name}.thresholds.json")
+            copy(path, folder / f"{recipe.name}.csv")
+            copy(run.thresholds, folder / f"{recipe.name}.thresholds.json")
 
-    def own_or_given() -> Path:
+    def given_or_predicted() -> Path:
         if file:
             return Path(file)
         from kit.workflows.predict import predict
@@ -58,40 +58,42 @@ def submit(
         return predict(workspace, data, recipe, skip_bad=skip_bad)[0]
 
     if to == "local":
-        path = own_or_given()
-        known = _known(run, file is None)
-        return submit_local(path, competition, workspace.ledger, known, again, ask, keep)
+        path = given_or_predicted()
+        oof = {} if file else _oof_scores(run)
+        return submit_local(path, competition, workspace.ledger, oof, again=again, ask=ask, keep=keep)
     from kit.kaggle import kernel_output
     from kit.kaggle.client import connect
     from kit.kernel.bundle import kernel_of
     from kit.submissions import kaggle
 
-    chosen = chosen or settings.load()
-    name = chosen.named_competition()
-    client = connect(chosen.timeout)
-    account = chosen.owner(client.user)
+    kaggle_settings = kaggle_settings or settings.load()
+    name = kaggle_settings.named_competition()
+    client = connect(kaggle_settings.timeout)
+    account = kaggle_settings.owner(client.user)
     if kernel:
         owner, slug, version = kernel_output.split(kernel)
-        own = (owner, slug) == (account, kernel_of(run).name)
+        is_own = (owner, slug) == (account, kernel_of(run).name)
         path = kernel_output.fetch_submission(client, owner, slug, version, competition)
     else:
-        own, path = file is None, own_or_given()
-    known = _known(run, own)
-    return kaggle.submit_kaggle(path, competition, workspace.ledger, known, client, name, again, yes, ask, kernel, keep)
+        is_own, path = file is None, given_or_predicted()
+    oof = _oof_scores(run) if is_own else {}
+    return kaggle.submit_kaggle(
+        path, competition, workspace.ledger, oof, client, name, again=again, yes=yes, ask=ask, kernel=kernel, keep=keep
+    )
 
 
 def _without_test(folder: Path, run: Run) -> str:
-    known = _known(run, own=True)
-    if not known:
+    oof = _oof_scores(run)
+    if not oof:
         raise KitError(f"{run.folder}: is not trained to its thresholds: run `make train` first")
-    figures = {**known, "dice": known["nested_dice"]}
-    told = f"{folder}: has no test images, so nothing is submitted; out of fold: {scoring.format_dice(figures)}"
-    return "\n".join(filter(None, (told, scoring.verdict(known))))
+    dice = scoring.format_dice({**oof, "dice": oof["nested_dice"]})
+    message = f"{folder}: has no test images, so nothing is submitted; out of fold: {dice}"
+    return "\n".join(filter(None, (message, scoring.verdict(oof))))
 
 
-def _known(run: Run, own: bool) -> dict[str, Any]:
-    """What a run's thresholds promise, if the submission is its own; read once the prediction has put them in use."""
-    if not (own and run.thresholds.exists()):
+def _oof_scores(run: Run) -> dict[str, Any]:
+    """Returns what the run's thresholds.json says of the rule in use, once a prediction has brought it up to date."""
+    if not run.thresholds.exists():
         return {}
-    found = thresholds_file.read(run.thresholds)
-    return found.measures | ({} if found.recipe is None else {"recipe": found.recipe})
+    content = thresholds_file.read(run.thresholds)
+    return content.measures | ({} if content.recipe is None else {"recipe": content.recipe})

@@ -1,4 +1,4 @@
-"""The verb `validate`: what is wrong with a submission file."""
+"""The verb `validate`: finds what is wrong with a submission file."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from kit.competition.submission import Problem
 
 
 def validate(file: Path | str, against: Competition | Path | str | None = None) -> list[Problem]:
-    """The problems of a submission file; none for a good one.
+    """Returns the problems of a submission file; none for a valid one.
 
     Args:
-        against: What it must answer: an opened data set or its folder, or a sample submission. None: its form alone
-            is checked, for images of 1024×1024.
+        against: An opened data set or its folder, or a sample submission, whose images the file must contain; if None,
+            only the format is checked, for images of 1024×1024.
 
     Raises:
         KitError: a file cannot be read, or the folder is not a competition's.

@@ -151,9 +151,9 @@ def test_what_is_changed_after_the_training_is_changed_everywhere(kit, place, mo
     """The rule in use, the recipe that other verbs go by, and what the ledger promises."""
     run, promised, submit_local = place / "runs/tiny/test", [], submit.submit_local
 
-    def noting(path, competition, ledger, known, *others):
-        promised.append((known["nested_dice"], known["rules"]))
-        return submit_local(path, competition, ledger, known, *others)
+    def noting(path, competition, ledger, oof, **options):
+        promised.append((oof["nested_dice"], oof["rules"]))
+        return submit_local(path, competition, ledger, oof, **options)
 
     monkeypatch.setattr(submit, "submit_local", noting)
 

@@ -203,7 +203,7 @@ def test_touching_regions_that_are_numbered_stay_apart_and_are_said(tmp_path, ca
     cv2.imwrite(str(tmp_path / "cells/masks/case01.png"), mask)
     importing.import_folder(tmp_path / "cells", tmp_path / "out")
     assert len(layout.open_folder(tmp_path / "out").labels["case01"]) == 2
-    assert "1 masks (first: case01): each is a region" in caplog.text
+    assert "1 mask (first: case01): each is a region" in caplog.text
     found = check.check(Workspace(tmp_path), tmp_path / "cells")
     assert [(row.image, row.what) for row in found.findings] == [("case01", "its mask has the values 1, 2")]
 
