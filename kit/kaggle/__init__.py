@@ -1,1 +1,1 @@
-"""The Kaggle client, its faults, and files up and down."""
+"""Access to Kaggle: the client, its failures and retries, and files up and down."""

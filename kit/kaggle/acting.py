@@ -1,8 +1,8 @@
-"""An act that must happen once: recorded, sent once, and looked for where its answer is lost.
+"""Requests that must take effect once: recorded, sent once, and looked for if the answer is lost.
 
-An act whose outcome is unknown is never repeated by the call that finds out. It is looked for until Kaggle's lists have
-had time to catch up; where they do not show it then, a person is told to look, and only the call after that sends,
-when it has looked for as long again. A look is no proof against another machine that acts in the same second.
+A call that cannot learn the outcome of its request never repeats it. It looks for the result until Kaggle's lists have
+had time to catch up. If they do not show it, the user is told to look, and only the next call sends the request again,
+after looking for as long. Two machines that send in the same second cannot see each other.
 """
 
 from collections.abc import Callable
@@ -17,50 +17,51 @@ from kit.kaggle.waiting import wait_for
 
 T = TypeVar("T")
 State = Literal["begun", "told"]
-"""Of an act whose outcome is unknown: nobody knows, or a person was told to look."""
+"""State of a request of unknown outcome: nobody knows of it, or the user was told to look."""
 
 CATCH_UP = 60.0
-"""Seconds after which Kaggle's lists show what was done."""
+"""Seconds until Kaggle's lists surely show a result."""
 PAUSE = 2.0
-"""Seconds between two looks."""
+"""Seconds between two looks at Kaggle's lists."""
 
 
 class Record(Protocol):
-    """What remembers an act beyond the process."""
+    """The record of a request, which outlives the process."""
 
     def state(self) -> State | None:
-        """Of the act; None where nothing is unknown."""
+        """Returns the request's state; None if no outcome is unknown."""
         ...
 
     def write(self, state: State | None) -> None:
-        """Returns when it is on the disk."""
+        """Stores the state, and returns when it is on the disk."""
         ...
 
 
 def send_once(what: str, look: Callable[[], T | None], record: Record, prepare: Callable[[], Callable[[], T]]) -> T:
-    """Does once what has not been done yet, and gives what it made.
+    """Sends a request unless it has taken effect already, and returns its result.
 
     Args:
-        look: Gives it, or None while Kaggle does not list it.
-        record: Of the act. It is left for the caller to close where the act is done.
-        prepare: Does what has no effect beforehand, and gives the function that sends the request.
+        what: Description of the result for messages.
+        look: Returns the result, or None while Kaggle does not list it.
+        record: Record of the request, which the caller closes after success.
+        prepare: Does what has no effect on Kaggle, and returns the function that sends the request.
 
     Raises:
-        Failure: nothing was done.
-        KitError: whether it was done is not known.
+        Failure: the request had no effect.
+        KitError: whether it had an effect is not known.
     """
-    found = look()
-    if found is None and (state := record.state()):
-        found = wait_until_listed(what, look)
-        if found is None and state == "begun":
+    result = look()
+    if result is None and (state := record.state()):
+        result = wait_until_listed(what, look)
+        if result is None and state == "begun":
             record.write("told")
             raise KitError(f"whether Kaggle has received {what} in an earlier call is not known: {_not_listed()}")
-    if found is not None:
-        return found
+    if result is not None:
+        return result
     send = prepare()
-    found = look()  # what has no effect may have taken long
-    if found is not None:
-        return found
+    result = look()  # the preparation may have taken long
+    if result is not None:
+        return result
     record.write("begun")
     try:
         return send()
@@ -70,20 +71,21 @@ def send_once(what: str, look: Callable[[], T | None], record: Record, prepare: 
             raise
         unknown = f"{failure}; whether Kaggle has received {what} is not known"
     try:
-        found = wait_until_listed(what, look)
+        result = wait_until_listed(what, look)
     except Failure as failure:
         raise KitError(f"{unknown}, and it cannot be asked ({failure}): the same command looks first") from None
-    if found is None:
+    if result is None:
         record.write("told")
         raise KitError(f"{unknown}: {_not_listed()}")
-    return found
+    return result
 
 
 def wait_until_listed(what: str, look: Callable[[], T | None]) -> T | None:
-    """What an act has made, looked for as long as Kaggle's lists may lag; None where they do not show it.
+    """Looks for the result of a request for as long as Kaggle's lists may lag; None if they do not show it.
 
     Args:
-        look: Gives it, or None while Kaggle does not list it.
+        what: Description of the result for messages.
+        look: Returns the result, or None while Kaggle does not list it.
 
     Raises:
         Failure: Kaggle cannot be asked.
@@ -101,31 +103,32 @@ def _not_listed() -> str:
 
 
 class Journal:
-    """An act in a file that remembers which acts were begun and are not known to have ended; a `Record`.
+    """The record of one request in a file of all requests of unknown outcome; an `acting.Record`.
 
     Args:
-        path: Of the file; there is none while nothing is open.
-        act: Names it; a changed content is another act.
+        path: Path to the file, which exists only while an outcome is unknown.
+        name: Name of the request; a request with other content needs another name.
     """
 
-    def __init__(self, path: Path, act: str) -> None:
-        self._path, self._act = path, act
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
 
     def state(self) -> State | None:
-        """Of the act; None where nothing is unknown."""
-        return self._open().get(self._act)
+        """Returns the request's state; None if no outcome is unknown."""
+        return self._states().get(self._name)
 
     def write(self, state: State | None) -> None:
-        """Returns when it is on the disk."""
-        rest = {name: known for name, known in self._open().items() if name != self._act}
+        """Stores the state, and returns when it is on the disk."""
+        states = self._states()
+        states.pop(self._name, None)
         if state:
-            rest[self._act] = state
-        if rest:
-            files.write_json(self._path, rest)
+            states[self._name] = state
+        if states:
+            files.write_json(self._path, states)
         else:
             self._path.unlink(missing_ok=True)
 
-    def _open(self) -> dict[str, State]:
+    def _states(self) -> dict[str, State]:
         if not files.is_file_or_raise(self._path):
             return {}
         remedy = "look at kaggle.com for what it names, then remove it"

@@ -1,8 +1,8 @@
-"""Kaggle's own client, with what it lacks: time-outs, reasons, and care about what may be sent twice.
+"""Kaggle's own client with time-outs, reasons for failures, and control over what is sent twice.
 
-The typed requests, the endpoints and the credentials are those of the packages `kaggle` and `kagglesdk`. Their
-calls wait without end, print instead of raising, and repeat what must not be repeated; so each request goes
-through `Client.read`, which repeats it until it is answered, or `Client.act`, which sends it once.
+The typed requests, the endpoints and the credentials are those of the packages `kaggle` and `kagglesdk`. Their calls
+wait without limit, print instead of raising, and repeat what must not be repeated. So each request goes through
+`Client.read`, which repeats it until it is answered, or `Client.act`, which sends it once.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 10.0
 PINNED = {"kaggle": "2.2.4", "kagglesdk": "0.1.37"}
-"""The versions whose insides `connect` relies on."""
+"""Versions of the packages on whose internals `connect` relies."""
 
 
 class Client:
@@ -44,27 +44,27 @@ class Client:
         self._timeout = timeout
 
     def read(self, method: Callable[[Any], Any], request: Any) -> Any:
-        """The answer to a request that changes nothing, repeated while there is hope.
+        """Sends a request that changes nothing, and repeats it after failures that may pass.
 
         Raises:
-            Refused: Kaggle says no.
-            Unsettled: no answer after several tries.
+            Refused: Kaggle refuses the request.
+            Unsettled: there is no answer after several attempts.
         """
         return retrying(lambda _: self.ask(method, request))
 
     def act(self, method: Callable[[Any], Any], request: Any) -> Any:
-        """The answer to a request that changes something: repeated only where the first had provably no effect.
+        """Sends a request that changes something; repeats it only if the first attempt certainly had no effect.
 
-        That is: no connection came about, or the answer was 429.
+        That is if no connection was made, or the answer was 429.
 
         Raises:
-            Refused: Kaggle says no, and has done nothing.
-            Unsettled: it may or may not have been done; the caller must look.
+            Refused: Kaggle refuses the request and has changed nothing.
+            Unsettled: whether the request had an effect is not known; the caller must look.
         """
-        return retrying(lambda _: self.ask(method, request), repeat=False)
+        return retrying(lambda _: self.ask(method, request), repeat_unsettled=False)
 
     def pages(self, method: Callable[[Any], Any], request: Any) -> Iterator[Any]:
-        """The answer's pages, one after the other; a page is the answer to a `read`."""
+        """Yields the pages of an answer, each fetched with `read`."""
         while True:
             answer = self.read(method, request)
             yield answer
@@ -73,20 +73,20 @@ class Client:
             request.page_token = answer.next_page_token
 
     def ask(self, method: Callable[[Any], Any], request: Any) -> Any:
-        """The answer to a request that is sent once; for what is repeated as a part of more.
+        """Sends a request once, for callers that repeat it as a part of more.
 
         Raises:
-            Refused: Kaggle says no.
-            Unsettled: there is no answer that can be understood.
+            Refused: Kaggle refuses the request.
+            Unsettled: there is no answer, or it cannot be parsed.
         """
         with translated_errors(f"{method.__name__.replace('_', ' ')}{_subject(request)}"):
             try:
                 return method(request)
-            except (KeyError, TypeError, AttributeError) as error:  # An answer that the client cannot take apart.
+            except (KeyError, TypeError, AttributeError) as error:  # the package fails to parse the answer
                 raise ValueError from error
 
     def storage(self) -> requests.Session:
-        """A session with our time-outs and without credentials: for the storage that files go to and come from."""
+        """Returns a session with our time-outs and without credentials, for the storage that holds the files."""
         session = requests.Session()
         _mount(session, self._timeout)
         return session
@@ -99,7 +99,7 @@ def connect(timeout: float = 60.0) -> Client:
         timeout: Seconds without a byte after which a request is given up.
 
     Raises:
-        KitError: there are no credentials, they cannot be checked, or the client is of another version.
+        KitError: there are no credentials, they cannot be checked, or a package has another version than the pinned.
     """
     _check_versions()
     for path in credentials.readable_by_others():
@@ -108,25 +108,25 @@ def connect(timeout: float = 60.0) -> Client:
     try:
         api = retrying(lambda _: _sign_in(timeout))
     except SystemExit as end:
-        if end.code != 1:  # Not the package's own, but a signal's.
+        if end.code != 1:  # raised by a signal, not by the package
             raise
-        raise KitError(f"kaggle: {credentials.absence()}") from None
-    except OSError as error:  # its text may hold a token, which the client tries as the name of a file
+        raise KitError(f"kaggle: {credentials.sign_in_problem()}") from None
+    except OSError as error:  # its text may contain the token, which the package also tries as a file name
         place = f"{error.filename}: " if error.filename in map(str, credentials.places()) else ""
         raise KitError(
-            f"kaggle: {place}its credentials cannot be read, or its folder not made ({error.strerror}): mend the "
+            f"kaggle: {place}its credentials cannot be read, or its folder not made ({error.strerror}): correct the "
             "permissions, or set KAGGLE_CONFIG_DIR to another folder"
         ) from None
     user, key, token = (api.config_values.get(name) for name in ("username", "key", "token"))
     kaggle = api.build_kaggle_client_with_params(
-        # Never "--verbose", which prints the headers and so the credentials.
+        # Never "--verbose", which prints the headers with the credentials.
         args=[argument for argument in api.args if argument == "--local"],
         username=user,
         password=key,
         api_token=token,
     )
     session = kaggle.http_client().__enter__()._session
-    if token is None:  # The client would send a token that Kaggle has just rejected.
+    if token is None:  # otherwise the package sends a token that Kaggle has just rejected
         session.auth = (user, key)
     _mount(session, timeout)
     return Client(kaggle, user or "", timeout)
@@ -139,14 +139,14 @@ _SUBJECTS = (
     ("data set", "owner_slug", "dataset_slug"),
     ("data set", "owner_slug", "slug"),
 )
-"""Fields of requests that name what they are about."""
+"""Fields of requests that name the object of the request."""
 
 
 def _subject(request: Any) -> str:
-    """What a request is about, as its address on kaggle.com names it."""
-    named = [(kind, [str(getattr(request, field, None) or "") for field in fields]) for kind, *fields in _SUBJECTS]
-    told = [f"{kind} {'/'.join(names)}" for kind, names in named if all(names)]
-    return f" ({', '.join(told)})" if told else ""
+    """Returns what a request is about, named as in its address on kaggle.com."""
+    candidates = [(kind, [str(getattr(request, field, None) or "") for field in fields]) for kind, *fields in _SUBJECTS]
+    subjects = [f"{kind} {'/'.join(names)}" for kind, names in candidates if all(names)]
+    return f" ({', '.join(subjects)})" if subjects else ""
 
 
 def _check_versions() -> None:
@@ -156,7 +156,7 @@ def _check_versions() -> None:
 
 
 def _sign_in(timeout: float) -> Any:
-    """The package's API object; the package checks a token as soon as it is imported, with sessions of its own."""
+    """Returns the package's API object; importing the package checks a token, with sessions of the package's own."""
     init = KaggleHttpClient._init_session
 
     def init_with_timeout(client: KaggleHttpClient) -> None:
@@ -165,7 +165,7 @@ def _sign_in(timeout: float) -> Any:
 
     KaggleHttpClient._init_session = init_with_timeout
     try:
-        # The package prints its help where it finds no credentials.
+        # The package prints its help if it finds no credentials.
         with translated_errors("sign in"), contextlib.redirect_stdout(io.StringIO()):
             from kaggle.api.kaggle_api_extended import KaggleApi
 
@@ -177,18 +177,17 @@ def _sign_in(timeout: float) -> Any:
 
 
 class _Adapter(HTTPAdapter):
-    """Gives up a request that gets no byte for a while, and blots out the credentials that an answer echoes."""
+    """Gives up a request that receives no byte for a while, and masks the credentials that an answer echoes."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = (min(CONNECT_TIMEOUT, timeout), timeout)
         super().__init__()
 
-    def send(
-        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any
-    ) -> requests.Response:
-        response = super().send(request, stream, timeout or self._timeout, *args, **kwargs)
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        options["timeout"] = options.get("timeout") or self._timeout
+        response = super().send(request, *args, **options)
         secrets = credentials.carried(request)
-        if secrets and (not stream or response.status_code >= 400):
+        if secrets and (not options.get("stream") or response.status_code >= 400):
             response._content = credentials.masked(response.content, secrets)
             response.reason = credentials.masked((response.reason or "").encode(), secrets).decode()
         return response

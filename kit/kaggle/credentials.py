@@ -1,4 +1,4 @@
-"""The credentials that Kaggle's client looks for: what is wrong with them, and that no text ever shows them."""
+"""The credentials for Kaggle's client: what is wrong with them, and how no text ever shows them."""
 
 import base64
 import contextlib
@@ -17,15 +17,15 @@ HOW = "create a token on kaggle.com (Settings, API), put it in ~/.kaggle/access_
 
 
 def files() -> list[Path]:
-    """Where the client looks for a token or a key, in its order."""
+    """Returns the files in which the client looks for a token or key, in its order."""
     home = Path.home() / ".kaggle"
-    others = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kaggle"
-    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or (home if home.exists() else others))
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kaggle"
+    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or (home if home.exists() else config))
     return [home / "access_token", home / "access_token.txt", home / "credentials.json", folder / "kaggle.json"]
 
 
 def found() -> list[str]:
-    """Variables and files that hold credentials of some kind, in the client's order; never what they are."""
+    """Returns the variables and files that hold credentials, in the client's order; never the credentials."""
     variables = ["KAGGLE_API_TOKEN"] if os.environ.get("KAGGLE_API_TOKEN") else []
     if os.environ.get("KAGGLE_USERNAME") and os.environ.get("KAGGLE_KEY"):
         variables.append("KAGGLE_KEY")
@@ -33,12 +33,12 @@ def found() -> list[str]:
 
 
 def places() -> list[Path]:
-    """The files, and the folders that they lie in."""
+    """Returns the files for credentials, and their folders."""
     return [place for path in files() for place in (path, path.parent)]
 
 
-def absence() -> str:
-    """Why there is no way to sign in: what was found, and what is wrong with it."""
+def sign_in_problem() -> str:
+    """Explains why signing in fails: which credentials were found, and what is wrong with them."""
     key = files()[-1]
     tokens = [place for place in found() if place not in ("KAGGLE_KEY", str(key))]
     problems = [
@@ -51,10 +51,10 @@ def absence() -> str:
 
 
 def check_token() -> None:
-    """Refuses a token that no request can carry, such as one behind a byte order mark: asking with it takes long.
+    """Refuses a token that no request can carry, such as one after a byte-order mark; Kaggle's answer would take long.
 
     Raises:
-        KitError: it is not of printable ASCII letters alone.
+        KitError: the token has other characters than printable ASCII.
     """
     for place in found()[:1]:
         text = _token(place)
@@ -63,11 +63,11 @@ def check_token() -> None:
 
 
 def _token(place: str) -> str | None:
-    """The token of a variable or a file; None where it holds none, or cannot be read."""
+    """Returns the token in a variable or file; None if it holds no token, or cannot be read."""
     if place == "KAGGLE_API_TOKEN":
         return os.environ[place].strip()
     if Path(place) in files()[:2]:
-        with contextlib.suppress(OSError):  # told by who signs in
+        with contextlib.suppress(OSError):  # signing in reports it
             return Path(place).read_bytes().decode(errors="replace").strip()
     return None
 
@@ -84,25 +84,25 @@ def _key_problem(path: Path) -> str:
 
 
 def readable_by_others() -> list[Path]:
-    """The files with credentials that other users of the machine can read."""
+    """Returns the credential files that other users of the machine can read."""
     return [path for path in files() if path.is_file() and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)]
 
 
 def carried(request: requests.PreparedRequest) -> list[str]:
-    """The secrets that a request carries, which its answer may echo."""
+    """Returns the secrets in a request, which the answer may echo."""
     kind, _, value = str(request.headers.get("Authorization", "")).partition(" ")
-    found = [value] if value else []
+    secrets = [value] if value else []
     if kind == "Basic":
-        found.append(base64.b64decode(value).decode().partition(":")[2])
+        secrets.append(base64.b64decode(value).decode().partition(":")[2])
     if isinstance(request.body, str | bytes) and (request.url or "").endswith("/IntrospectToken"):
-        found.append(str(json.loads(request.body).get("token") or ""))
-    return [secret for secret in found if secret]
+        secrets.append(str(json.loads(request.body).get("token") or ""))
+    return [secret for secret in secrets if secret]
 
 
 def masked(content: bytes, secrets: list[str]) -> bytes:
-    """A text without the secrets, however they are spelt: plain, in a URL, or in base64, alone or amid more.
+    """Masks secrets in a text, in any spelling: plain, in a URL, or in base64, alone or within other text.
 
-    Of base64 a last letter may stay that is only in part the secret's.
+    In base64, a last letter may remain that depends only partly on the secret.
 
     >>> masked(b"of KGAT_secret: S0dBVF9zZWNyZXQ=", ["KGAT_secret"])
     b'of ***: ***Q='
@@ -115,9 +115,9 @@ def masked(content: bytes, secrets: list[str]) -> bytes:
 
 def _spellings(secret: str) -> set[bytes]:
     plain = secret.encode()
-    spelt = {plain, quote(secret, safe="").encode()}
-    for before in range(3):  # Base64 spells a text in three ways, by what stands before it; its ends mix with that.
+    spellings = {plain, quote(secret, safe="").encode()}
+    for before in range(3):  # in base64, the spelling depends on the number of bytes before, and mixes at both ends
         first, whole = -(-before * 8 // 6), (before + len(plain)) * 8 // 6
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            spelt.add(encode(b"\0" * before + plain)[first:whole])
-    return {spelling for spelling in spelt if len(spelling) >= 8}
+            spellings.add(encode(b"\0" * before + plain)[first:whole])
+    return {spelling for spelling in spellings if len(spelling) >= 8}

@@ -1,4 +1,4 @@
-"""A kernel's files as a private data set on Kaggle: created or versioned once, and checked file by file."""
+"""A kernel's files as a private data set on Kaggle: created or updated once, and checked file by file."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -24,89 +24,90 @@ from kit.kaggle.transfer import upload
 from kit.kaggle.waiting import wait_for
 
 PATIENCE = 1800.0
-"""Seconds to wait for Kaggle to take the files in."""
+"""Seconds to wait until Kaggle has processed the files."""
 POLL = 2.0
 LIMIT = 100 * 10**9
-"""Bytes of a private data set that Kaggle takes (100 GB, and as much for all of an account's)."""
+"""Largest private data set in bytes (100 GB, which is also the limit for all of an account's)."""
 
 
 def push(client: Client, owner: str, slug: str, folder: Path, journal: Path) -> bool:
-    """Brings the data set to the content of a folder, and waits until Kaggle has it.
+    """Updates the data set to the content of a folder, and waits until Kaggle has processed the files.
 
-    The folder's file names tell its content, so that a data set which lists the same names and sizes is the same.
+    File names contain a hash of the content, so a data set with the same names and sizes is up to date.
 
     Args:
-        folder: A flat folder.
-        journal: File that remembers a version that may have been made.
+        folder: A folder without subfolders.
+        journal: File that records an upload of unknown outcome.
 
     Returns:
-        Whether there was anything to upload.
+        Whether anything was uploaded.
 
     Raises:
-        KitError: a file did not arrive, or Kaggle does not take them.
+        KitError: a file did not arrive, or Kaggle refuses the files.
     """
-    wanted = {path.name: path.stat().st_size for path in folder.iterdir()}
-    if sum(wanted.values()) > LIMIT:
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    if sum(sizes.values()) > LIMIT:
         raise KitError(f"{folder}: is larger than the {LIMIT / 1e9:.0f} GB that Kaggle takes: leave weights out")
 
     def look() -> bool | None:
-        there = status(client, owner, slug) is not None and listed(client, owner, slug) == wanted
-        return False if there else None  # nothing to upload
+        exists = status(client, owner, slug) is not None and listed(client, owner, slug) == sizes
+        return False if exists else None  # False: nothing was uploaded
 
     def prepare() -> Callable[[], bool]:
         tokens = [_upload(client, path) for path in sorted(folder.iterdir())]
-        make = version_request if status(client, owner, slug) is not None else create_request
-        request = make(owner, slug, tokens)
+        make_request = version_request if status(client, owner, slug) is not None else create_request
+        request = make_request(owner, slug, tokens)
         return lambda: _send(client, request)
 
-    act = acting.Journal(journal, f"files {hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:12]}")
-    fresh = acting.send_once(f"the files of {owner}/{slug}", look, act, prepare)
-    act.write(None)
-    missing = sorted(wanted)
+    digest = hashlib.sha256(repr(sorted(sizes.items())).encode()).hexdigest()
+    record = acting.Journal(journal, f"files {digest[:12]}")
+    fresh = acting.send_once(f"the files of {owner}/{slug}", look, record, prepare)
+    record.write(None)
+    missing = sorted(sizes)
 
-    def taken() -> bool | None:
-        now = status(client, owner, slug)
-        if now in (Status.FAILED, Status.DELETED):
-            raise KitError(f"{owner}/{slug}: Kaggle says {now.name}: look at it on kaggle.com, then push again")
-        have = listed(client, owner, slug) if now == Status.READY else {}
-        missing[:] = sorted(name for name in {*wanted, *have} if have.get(name) != wanted.get(name))
+    def is_processed() -> bool | None:
+        state = status(client, owner, slug)
+        if state in (Status.FAILED, Status.DELETED):
+            raise KitError(f"{owner}/{slug}: Kaggle says {state.name}: look at it on kaggle.com, then push again")
+        current = listed(client, owner, slug) if state == Status.READY else {}
+        missing[:] = sorted(name for name in {*sizes, *current} if current.get(name) != sizes.get(name))
         return None if missing else True
 
     interrupted = "run the same command to resume"
-    if not wait_for(taken, lambda: "Kaggle takes the files in", interrupted, PATIENCE, POLL):
+    if not wait_for(is_processed, lambda: "Kaggle takes the files in", interrupted, PATIENCE, POLL):
         raise KitError(f"{owner}/{slug}: is not complete after {PATIENCE:.0f} s: {', '.join(missing)}: push again")
     return fresh
 
 
 def status(client: Client, owner: str, slug: str) -> Status | None:
-    """How far Kaggle is with a data set; None where there is none that the account may see."""
+    """Returns the processing status of a data set; None if there is none that the account may see."""
     request = ApiGetDatasetStatusRequest()
     request.owner_slug, request.dataset_slug = owner, slug
     try:
         return client.read(client.datasets.get_dataset_status, request).status
     except Refused as failure:
-        if failure.status in (403, 404):  # Kaggle forbids what does not exist.
+        if failure.status in (403, 404):  # Kaggle answers 403 for a data set that does not exist
             return None
         raise
 
 
 def listed(client: Client, owner: str, slug: str) -> dict[str, int]:
-    """Size of each file of the last version by its name."""
+    """Returns the size of each file of the last version, by name."""
     return {file.name: file.total_bytes for page in pages(client, owner, slug) for file in page.dataset_files or []}
 
 
 def pages(client: Client, owner: str, slug: str) -> Iterator[ApiListDatasetFilesResponse]:
-    """The files of the last version of anybody's data set, page by page."""
+    """Yields the file list of the last version of any data set, page by page."""
     request = ApiListDatasetFilesRequest()
     request.owner_slug, request.dataset_slug, request.page_size = owner, slug, 200
     return client.pages(client.datasets.list_dataset_files, request)
 
 
 def split(option: str, name: str) -> tuple[str, str]:
-    """Owner and name of a data set.
+    """Splits the name of a data set into owner and name.
 
     Args:
-        option: That it was given by.
+        option: Command-line option by which the name was given.
 
     >>> split("--source", "ada/lungs")
     ('ada', 'lungs')
@@ -121,7 +122,7 @@ def require(client: Client, option: str, name: str) -> None:
     """Refuses a data set that the account cannot use.
 
     Raises:
-        KitError: there is none of that name, or it is private to somebody else.
+        KitError: the data set does not exist, or is private to another account.
     """
     try:
         next(pages(client, *split(option, name)))
@@ -135,7 +136,7 @@ def require(client: Client, option: str, name: str) -> None:
 
 
 def create_request(owner: str, slug: str, tokens: list[str]) -> ApiCreateDatasetRequest:
-    """The request that creates the data set, private."""
+    """Returns the request that creates the data set, private."""
     request = ApiCreateDatasetRequest()
     request.owner_slug, request.slug, request.title = owner, slug, slug
     request.license_name, request.is_private = "other", True
@@ -144,7 +145,7 @@ def create_request(owner: str, slug: str, tokens: list[str]) -> ApiCreateDataset
 
 
 def version_request(owner: str, slug: str, tokens: list[str]) -> ApiCreateDatasetVersionRequest:
-    """The request that adds a version, which holds just these files."""
+    """Returns the request that adds a version with exactly these files."""
     request = ApiCreateDatasetVersionRequest()
     request.owner_slug, request.dataset_slug = owner, slug
     request.body = ApiCreateDatasetVersionRequestBody()
@@ -154,7 +155,7 @@ def version_request(owner: str, slug: str, tokens: list[str]) -> ApiCreateDatase
 
 
 def upload_request(path: Path) -> ApiStartBlobUploadRequest:
-    """The request that asks where to put a file."""
+    """Returns the request for an address to which to upload a file."""
     request = ApiStartBlobUploadRequest()
     request.type, request.name = ApiBlobType.DATASET, path.name
     request.content_length = path.stat().st_size
@@ -163,9 +164,9 @@ def upload_request(path: Path) -> ApiStartBlobUploadRequest:
 
 
 def _upload(client: Client, path: Path) -> str:
-    place = client.read(client.blobs.start_blob_upload, upload_request(path))
-    upload(client, place.create_url, path)
-    return place.token
+    target = client.read(client.blobs.start_blob_upload, upload_request(path))
+    upload(client, target.create_url, path)
+    return target.token
 
 
 def _file(token: str) -> ApiDatasetNewFile:

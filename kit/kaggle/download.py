@@ -1,7 +1,7 @@
-"""The competition's files, or a data set's, fetched as one archive: resumed, checked and unpacked.
+"""Downloads a competition's or data set's files as one archive: resumed, checked and unpacked.
 
-What was listed when they were fetched stands in `.NAME.json` beside them: a version with other dates is fetched, though
-its files have the sizes of the last.
+`.NAME.json` beside the files records what Kaggle listed when they were fetched, so that a version with new dates is
+fetched even if all sizes are the same.
 """
 
 import contextlib
@@ -29,32 +29,32 @@ log = logging.getLogger(__name__)
 
 
 File = dict[str, Any]
-"""What Kaggle's list says of a file: `size` in bytes, and `date`, when it was made."""
+"""Kaggle's list entry of a file: `size` in bytes, and `date` of its creation."""
 
 
 class Broken(KitError):
-    """An archive that is not what it should be, and is not worth keeping."""
+    """An archive that is invalid and must be deleted."""
 
 
 def download_competition(client: Client, name: str, folder: Path) -> bool:
-    """Fetches all files of a competition into a folder; whether there was anything to do.
+    """Downloads all files of a competition into a folder; returns whether anything was fetched.
 
     Raises:
-        KitError: the rules are not accepted, the archive is broken, or a listed file is not in it.
+        KitError: the rules are not accepted, the archive is broken, or a listed file is missing from it.
     """
     listed = list_files(client, name)
     sizes = {path: file["size"] for path, file in listed.items()}
-    fresh = _bring_up_to_date(client, lambda: _open_competition(client, name), folder, name, listed, sizes)
+    fresh = _update(client, lambda: _open_competition(client, name), folder, name, listed, sizes)
     if missing := [path for path, size in sizes.items() if _size(folder / path) != size]:
         raise KitError(f"{folder}: {missing[0]} and {len(missing) - 1} more are not as Kaggle lists them: try again")
     return fresh
 
 
 def download_dataset(client: Client, name: str, folder: Path) -> bool:
-    """Fetches all files of a data set `OWNER/SLUG`, such as a mirror of the training images.
+    """Downloads all files of a data set `OWNER/SLUG`, such as a mirror of the training images.
 
     Returns:
-        Whether there was anything to do.
+        Whether anything was fetched.
 
     Raises:
         KitError: there is no such data set, or the archive is broken.
@@ -68,11 +68,11 @@ def download_dataset(client: Client, name: str, folder: Path) -> bool:
 
     pages = dataset.pages(client, owner, slug)
     listed = {file.name: _listed(file) for page in pages for file in page.dataset_files or []}
-    return _bring_up_to_date(client, open_archive, folder, slug, listed, None)
+    return _update(client, open_archive, folder, slug, listed, None)
 
 
 def list_files(client: Client, name: str) -> dict[str, File]:
-    """The files of a competition by their paths."""
+    """Returns Kaggle's list of the files of a competition, by path."""
     request = ApiListDataFilesRequest()
     request.competition_name, request.page_size = name, 200
     pages = client.pages(client.competitions.list_data_files, request)
@@ -80,20 +80,20 @@ def list_files(client: Client, name: str) -> dict[str, File]:
 
 
 def require_accepted(client: Client, name: str) -> None:
-    """Refuses a competition whose rules the account has not accepted: no kernel of its gets the files.
+    """Refuses a competition whose rules the account has not accepted, since its kernels would not get the files.
 
     Raises:
-        Refused: they are not for the account.
+        Refused: the files are not available to the account.
     """
     try:
         retrying(lambda _: _open_competition(client, name).close())
     except Refused as failure:
-        if failure.status == 403:  # else it may have none, and what it has Kaggle says of the kernel
+        if failure.status == 403:  # otherwise the competition may have no files, which Kaggle reports for the kernel
             raise
 
 
 def _open_competition(client: Client, name: str) -> requests.Response:
-    """All files of a competition as one archive, which is not read yet."""
+    """Requests all files of a competition as one archive, whose content is not read yet."""
     request = ApiDownloadDataFilesRequest()
     request.competition_name = name
     return client.ask(client.competitions.download_data_files, request)
@@ -103,7 +103,7 @@ def _listed(file: Any) -> File:
     return {"size": file.total_bytes, "date": str(file.creation_date or "")}
 
 
-def _bring_up_to_date(
+def _update(
     client: Client,
     open_archive: transfer.Opener,
     folder: Path,
@@ -111,41 +111,42 @@ def _bring_up_to_date(
     listed: dict[str, File],
     sizes: dict[str, int] | None,
 ) -> bool:
-    """Fetches the archive unless the folder was filled with what is listed now; whether it did.
+    """Fetches the archive unless the folder holds the listed files already; returns whether it did.
 
     Args:
-        name: Of the archive and of the record beside the files.
-        sizes: Of the files, where the list tells their paths: such a folder that nobody has a record of is complete,
-            too.
+        name: Name of the archive and of the record beside the files.
+        sizes: Size of each file by path, if the list has paths: a complete folder without a record is accepted.
     """
     marker = folder / f".{name}.json"
-    known = files.read_json(marker) if files.is_file_or_raise(marker) else {}
-    ours = known.get("files", {})
-    if known:
-        sizes = ours if known.get("listed") == listed else None
+    record = files.read_json(marker) if files.is_file_or_raise(marker) else {}
+    earlier = record.get("files", {})
+    if record:
+        sizes = earlier if record.get("listed") == listed else None
     if sizes is not None and all(_size(folder / path) == size for path, size in sizes.items()):
         return False
-    found = fetch(client, open_archive, folder / f"{name}.zip", ours)
-    files.write_json(marker, {"listed": listed, "files": found})
+    unpacked = fetch(client, open_archive, folder / f"{name}.zip", earlier)
+    files.write_json(marker, {"listed": listed, "files": unpacked})
     return True
 
 
-def fetch(client: Client, open_archive: transfer.Opener, archive: Path, ours: Collection[str] = ()) -> dict[str, int]:
-    """Downloads an archive, unpacks it where it lies and removes it; gives the size of each of its files.
+def fetch(
+    client: Client, open_archive: transfer.Opener, archive: Path, earlier: Collection[str] = ()
+) -> dict[str, int]:
+    """Downloads an archive, unpacks it into its own folder and deletes it; returns the size of each file.
 
     Args:
-        ours: Paths of files of an earlier version, which need not be kept.
+        earlier: Paths of files of an earlier version, which are replaced.
 
     Raises:
-        KitError: it cannot be had; it is broken, and nothing is left of it; or there is no room for its
-            files, and it stays.
+        KitError: the archive is not available; it is broken, and is deleted; or there is no room for its files, and
+            it stays.
     """
     busy = f"{archive.parent}: another process downloads into it: wait until it has finished"
     with files.locked(archive.parent, busy):
         if not files.is_file_or_raise(archive):
             transfer.download(client, open_archive, archive, check_archive)
         try:
-            sizes = unpack(archive, archive.parent, ours)
+            sizes = unpack(archive, archive.parent, earlier)
         except Broken:
             archive.unlink()
             raise
@@ -154,44 +155,44 @@ def fetch(client: Client, open_archive: transfer.Opener, archive: Path, ours: Co
 
 
 def check_archive(path: Path) -> None:
-    """Refuses what is not a whole zip archive.
+    """Refuses a file that is not a whole zip archive.
 
     Raises:
-        Broken: with what it is instead.
+        Broken: says what the file is instead.
     """
-    with _explained(path), zipfile.ZipFile(path) as archive:
+    with _translated_zip_errors(path), zipfile.ZipFile(path) as archive:
         if broken := archive.testzip():
             raise Broken(f"{path}: {broken} in it is broken: run the same command again")
 
 
-def unpack(path: Path, folder: Path, ours: Collection[str] = ()) -> dict[str, int]:
+def unpack(path: Path, folder: Path, earlier: Collection[str] = ()) -> dict[str, int]:
     """Unpacks a zip archive, every file atomically, none outside the folder.
 
     Args:
-        folder: Where to. Other files that lie where its own belong are kept in `.previous/`.
-        ours: Paths of files of an earlier version, which are replaced.
+        folder: Target folder; other files under the names of the archive's are kept in `.previous/`.
+        earlier: Paths of files of an earlier version, which are replaced.
 
     Returns:
         Size of each file by its path in the folder.
 
     Raises:
-        Broken: a path leads out of the folder, or a file is not what it should be.
-        KitError: there is no room for its files.
+        Broken: a path leads out of the folder, or a file is damaged.
+        KitError: there is no room for the files.
     """
-    with _explained(path), files.writing(folder), zipfile.ZipFile(path) as archive:
+    with _translated_zip_errors(path), files.writing(folder), zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:
             if not (folder / member.filename).resolve().is_relative_to(folder.resolve()):
                 raise Broken(f"{path}: {member.filename!r} leads out of the folder: the archive is not to be trusted")
         missing = [member for member in members if not _is_unpacked(folder / member.filename, member)]
-        part = folder / f".{path.stem[:100]}.part"  # a member's own name may be as long as names can be
+        part = folder / f".{path.stem[:100]}.part"  # a file's own name may already have the maximum length
         try:
             for member in progress(missing, "unpacking", unit="file"):
                 target = folder / member.filename
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as source, open(part, "wb") as handle:
                     shutil.copyfileobj(source, handle, transfer.CHUNK)
-                if files.is_file_or_raise(target) and member.filename not in ours:
+                if files.is_file_or_raise(target) and member.filename not in earlier:
                     kept = folder / ".previous" / member.filename
                     kept.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(target, kept)
@@ -199,18 +200,18 @@ def unpack(path: Path, folder: Path, ours: Collection[str] = ()) -> dict[str, in
                 os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
-        os.sync()  # once for all: the archive goes when this returns
+        os.sync()  # once for all files, before the caller deletes the archive
         return {member.filename: member.file_size for member in members}
 
 
 def _is_unpacked(target: Path, member: zipfile.ZipInfo) -> bool:
-    """Whether a file has a member's content."""
+    """Whether a file has the content of an archive's member."""
     return _size(target) == member.file_size and zlib.crc32(target.read_bytes()) == member.CRC
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turns what the zip library raises into a line for the user."""
+def _translated_zip_errors(path: Path) -> Iterator[None]:
+    """Turns exceptions of the zip library into one line for the user."""
     try:
         yield
     except (zipfile.BadZipFile, EOFError) as error:
@@ -222,7 +223,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise Broken(
             f"{path}: is {what}: accept the competition's rules on kaggle.com, then run the same command again"
         ) from None
-    except (zlib.error, RuntimeError) as error:  # the latter: encrypted, or packed by a method that is not known here
+    except (zlib.error, RuntimeError) as error:  # RuntimeError: encrypted, or an unknown compression method
         raise Broken(f"{path}: cannot be unpacked ({error}): run the same command again") from None
 
 

@@ -1,4 +1,4 @@
-"""How the run of a kernel's version ended and what it has written: its log, and its submission, fetched and checked."""
+"""The run of a kernel version on Kaggle: its status, its log, and its submission, downloaded and checked."""
 
 import contextlib
 import json
@@ -22,23 +22,24 @@ FOLDER = Path("build/output")
 
 
 def fetch_submission(client: Client, owner: str, slug: str, version: int, competition: layout.Competition) -> Path:
-    """Downloads the submission.csv of a kernel's version and checks it as a submission.
+    """Downloads the submission.csv of a kernel version and checks it as a submission.
 
-    Kaggle has answered a refused download with a page of HTML and the status of success; such a thing is not kept.
+    Kaggle may answer a refused download with an HTML page and a status of success; such a file is not kept.
 
     Raises:
-        KitError: there is no such kernel or file, its run is not complete, or it is not a valid submission.
+        KitError: there is no such kernel or file, its run is not complete, or the submission is invalid.
     """
-    now, reason = session(client, owner, slug, version)
-    if now != Status.COMPLETE:
+    status, reason = session(client, owner, slug, version)
+    if status != Status.COMPLETE:
+        state = f"{status.name.lower()} {reason}".strip()
         raise KitError(
-            f"{owner}/{slug}/{version}: is {' '.join([now.name.lower(), reason]).strip()} on Kaggle: only a complete "
+            f"{owner}/{slug}/{version}: is {state} on Kaggle: only a complete "
             "version has a score: wait for it, or correct the kernel and push it again"
         )
     urls, _ = list_output(client, owner, slug, version)
     if SUBMISSION not in urls:
-        wrote = ", ".join(urls) or "nothing"
-        raise KitError(f"{owner}/{slug}/{version}: has written {wrote}, no {SUBMISSION}: see its log")
+        written = ", ".join(urls) or "nothing"
+        raise KitError(f"{owner}/{slug}/{version}: has written {written}, no {SUBMISSION}: see its log")
     path = FOLDER / slug / SUBMISSION
 
     def check(part: Path) -> None:
@@ -54,12 +55,12 @@ def fetch_submission(client: Client, owner: str, slug: str, version: int, compet
 
 
 def download(client: Client, url: str, path: Path, check: Callable[[Path], object]) -> None:
-    """Fetches a file that a version has written, from where `list_output` says; see `transfer.download`."""
+    """Downloads an output file of a version from its address in `list_output`; see `transfer.download`."""
     transfer.download(client, lambda: client.storage().get(url, stream=True), path, check)
 
 
 def session(client: Client, owner: str, slug: str, version: int) -> tuple[Status, str]:
-    """How the run of a version stands, and why it failed."""
+    """Returns the status of a version's run, and why it failed."""
     request = ApiGetKernelSessionStatusRequest()
     request.user_name, request.kernel_slug, request.version_label = owner, slug, str(version)
     answer = client.read(client.kernels.get_kernel_session_status, request)
@@ -67,7 +68,7 @@ def session(client: Client, owner: str, slug: str, version: int) -> tuple[Status
 
 
 def list_output(client: Client, owner: str, slug: str, version: int) -> tuple[dict[str, str], str]:
-    """Address of each file that a version has written, by its name, and its log as text."""
+    """Returns the address of each output file of a version by name, and its log as text."""
     request = ApiListKernelSessionOutputRequest()
     request.user_name, request.kernel_slug, request.version_label = owner, slug, str(version)
     urls: dict[str, str] = {}
@@ -79,26 +80,26 @@ def list_output(client: Client, owner: str, slug: str, version: int) -> tuple[di
 
 
 def split(kernel: str) -> tuple[str, str, int]:
-    """Owner, slug and version of a kernel.
+    """Splits a kernel version into owner, slug and number.
 
     >>> split("ada/kit-demo/3")
     ('ada', 'kit-demo', 3)
     """
-    found = re.fullmatch(r"([\w-]+)/([\w-]+)/([0-9]+)", kernel)
-    if not found:
+    match = re.fullmatch(r"([\w-]+)/([\w-]+)/([0-9]+)", kernel)
+    if not match:
         raise KitError(f"--kernel {kernel}: is not OWNER/SLUG/VERSION, as in ada/kit-demo/3")
-    return found[1], found[2], int(found[3])
+    return match[1], match[2], int(match[3])
 
 
 def _readable(log: str) -> str:
-    """A log's text; Kaggle gives a JSON list of what was printed, with its stream and time."""
+    """Returns a log as text; Kaggle sends a JSON list of the printed texts with stream and time."""
     with contextlib.suppress(ValueError, TypeError, KeyError):
         return "".join(part["data"] for part in json.loads(log))
     return log
 
 
 def event_text(line: str) -> str:
-    r"""What an event of a running version's log says, as it was printed; empty for lines that are none.
+    r"""Returns the printed text in an event of a running version's log; empty for other lines.
 
     >>> event_text('data: {"stream_name": "stdout", "time": 1.5, "data": "epoch 1\\n"}')
     'epoch 1\n'

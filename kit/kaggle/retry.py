@@ -1,4 +1,4 @@
-"""How a request to Kaggle can fail, what the user reads, and what may be tried again: the one retry layer."""
+"""The failures of requests to Kaggle, their messages, and the one place that decides what is retried."""
 
 import contextlib
 import json
@@ -17,9 +17,9 @@ from kit.core.errors import KitError
 T = TypeVar("T")
 
 WAITS = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before each repetition."""
+"""Seconds before each retry."""
 LONGEST_WAIT = 120.0
-"""Seconds; a server that asks for more patience is left alone, and the user informed."""
+"""Seconds; if the server asks to wait longer, the request fails at once."""
 ADVICE = {
     401: "create a new token on kaggle.com (Settings, API); an expired one in KAGGLE_API_TOKEN or"
     " ~/.kaggle/access_token hides a valid kaggle.json",
@@ -28,21 +28,21 @@ ADVICE = {
     404: "check its name, in kaggle.yaml or on the command line",
     429: "too many requests: try again later",
 }
-"""What to do about a refusal of Kaggle's, by the status of the answer."""
+"""Advice for a refusal by Kaggle, by the status of the answer."""
 STORAGE_ADVICE = dict.fromkeys((400, 401, 403, 404, 410), "its address may have expired: run the same command again")
-"""What to do about a refusal of the storage, whose addresses are good for a while and need no credentials."""
+"""Advice for a refusal by the storage, whose addresses expire and need no credentials."""
 
 
 class Failure(KitError):
-    """A request that did not end well.
+    """A failed request.
 
     Args:
-        retryable: Nothing was done, and asking again is welcome: no connection came about, or the answer was 429.
-        wait: Seconds that the answer asks to wait before.
+        retryable: Whether the request certainly had no effect and may be repeated: no connection, or the answer 429.
+        wait: Seconds to wait before a retry, if the answer names them.
     """
 
     def __init__(
-        self, message: str, retryable: bool = False, wait: float | None = None, status: int | None = None
+        self, message: str, *, retryable: bool = False, wait: float | None = None, status: int | None = None
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -51,22 +51,22 @@ class Failure(KitError):
 
 
 class Refused(Failure):
-    """Kaggle has answered that it did not do what it was asked for."""
+    """A request that Kaggle refused and that had no effect."""
 
 
 class Unsettled(Failure):
-    """There is no answer that tells whether Kaggle did what it was asked for."""
+    """A request without an answer that tells whether it had an effect."""
 
 
-def retrying(attempt: Callable[[int], T], repeat: bool = True) -> T:
-    """What `attempt` gives, called with 0, 1, … until it succeeds, with growing pauses between.
+def retrying(attempt: Callable[[int], T], *, repeat_unsettled: bool = True) -> T:
+    """Calls `attempt` with 0, 1, … until it succeeds, with growing pauses, and returns its result.
 
     Args:
         attempt: Raises Refused or Unsettled.
-        repeat: Whether a failure that may have had an effect is followed by another attempt.
+        repeat_unsettled: Whether to try again after a failure that may have had an effect.
 
     Raises:
-        Refused: at once, but for a 429.
+        Refused: at once, except for a 429.
         Unsettled: after the last attempt.
     """
     for number, wait in enumerate(WAITS):
@@ -74,7 +74,7 @@ def retrying(attempt: Callable[[int], T], repeat: bool = True) -> T:
             return attempt(number)
         except (Refused, Unsettled) as failure:
             pause = failure.wait or wait
-            again = failure.retryable or (repeat and isinstance(failure, Unsettled))
+            again = failure.retryable or (repeat_unsettled and isinstance(failure, Unsettled))
             if not again or pause > LONGEST_WAIT:
                 raise
         time.sleep(pause)
@@ -83,7 +83,7 @@ def retrying(attempt: Callable[[int], T], repeat: bool = True) -> T:
 
 @contextlib.contextmanager
 def translated_errors(name: str, advice: Mapping[int, str] = ADVICE) -> Iterator[None]:
-    """Turns what the HTTP library raises into Refused or Unsettled."""
+    """Turns the exceptions of the HTTP library into Refused or Unsettled."""
     try:
         yield
     except requests.HTTPError as error:
@@ -94,7 +94,7 @@ def translated_errors(name: str, advice: Mapping[int, str] = ADVICE) -> Iterator
         raise _unreadable(name) from None
     except requests.RequestException as error:
         kind = type(error).__name__
-        raise Unsettled(f"kaggle: {name}: no answer ({kind}): check the network", _unsent(error)) from None
+        raise Unsettled(f"kaggle: {name}: no answer ({kind}): check the network", retryable=_is_unsent(error)) from None
     except KitError:
         raise
     except ValueError:
@@ -102,7 +102,7 @@ def translated_errors(name: str, advice: Mapping[int, str] = ADVICE) -> Iterator
 
 
 def explain(name: str, response: requests.Response, advice: Mapping[int, str] = ADVICE) -> Refused | Unsettled:
-    """What a failed answer means, with the reason that Kaggle gives in its body."""
+    """Returns the failure that an answer means, with the reason in its body."""
     status = response.status_code
     reason, wait = _reason(response), _retry_after(response)
     message = f"kaggle: {name}: {reason} ({status})"
@@ -117,22 +117,22 @@ def explain(name: str, response: requests.Response, advice: Mapping[int, str] = 
 
 
 def reset_text() -> str:
-    """When the daily allowance is renewed: at midnight UTC."""
+    """Says when the daily allowance is renewed: at midnight UTC."""
     now = datetime.now(UTC)
     minutes = 24 * 60 - (now.hour * 60 + now.minute)
     return f"the daily allowance is renewed at 00:00 UTC, in {minutes // 60} h {minutes % 60:02d} min"
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """Seconds that the answer asks to wait, by its Retry-After: a number or a date."""
+    """Returns the seconds to wait by the answer's Retry-After, a number or a date."""
     text = response.headers.get("Retry-After")
     with contextlib.suppress(InvalidHeader):
         return Retry().parse_retry_after(text) if text else None
     return None
 
 
-def _unsent(error: requests.RequestException) -> bool:
-    """Whether no connection came about, so that nothing can have been done."""
+def _is_unsent(error: requests.RequestException) -> bool:
+    """Whether no connection was made, so that the request had no effect."""
     cause = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(error, requests.ConnectTimeout) or isinstance(cause, NewConnectionError | ConnectTimeoutError)
 
@@ -142,7 +142,7 @@ def _unreadable(name: str) -> Unsettled:
 
 
 def _reason(response: requests.Response) -> str:
-    """One line from the body of a failed answer: Kaggle's message in JSON, else the text without its tags."""
+    """Returns one line from the body of a failed answer: Kaggle's message in JSON, else the text without tags."""
     text = response.text
     with contextlib.suppress(ValueError, AttributeError):
         body = json.loads(text)

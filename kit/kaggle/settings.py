@@ -1,4 +1,4 @@
-"""Who submits to which competition: `kaggle.yaml`, or flags over it. Credentials never stand here."""
+"""The competition and account for submissions: `kaggle.yaml`, overridden by flags. It never holds credentials."""
 
 import re
 from pathlib import Path
@@ -25,39 +25,39 @@ Slug = Annotated[str, AfterValidator(_slug)]
 
 
 class Settings(BaseModel):
-    """The content of `kaggle.yaml`."""
+    """Content of `kaggle.yaml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     competition: Slug | None = None
-    """The last part of the competition's address."""
+    """Last part of the competition's address."""
     user: Slug | None = None
-    """Owner of the kernels and datasets; null: the account that the credentials belong to."""
+    """Owner of the kernels and data sets; null for the account of the credentials."""
     timeout: Annotated[float, Field(gt=0, le=86400)] = 60.0
     """Seconds without a byte after which a request is given up."""
 
     def named_competition(self) -> str:
-        """The competition."""
+        """Returns the competition, or raises an error if none is named."""
         if self.competition is None:
             what = "names no competition" if PATH.is_file() else "is not there"
             raise KitError(f"{PATH.resolve()}: {what}: write `competition: NAME` there, or give --competition NAME")
         return self.competition
 
     def owner(self, account: str) -> str:
-        """The owner of what is sent: the account that the credentials belong to."""
+        """Returns the owner of uploads, who must be the account of the credentials."""
         if self.user and account and self.user.lower() != account.lower():
             raise KitError(f"{PATH}: user is {self.user}, and the credentials are those of {account}: correct either")
         return self.user or account
 
 
 def load(competition: str | None = None, user: str | None = None, path: Path = PATH) -> Settings:
-    """The settings of the file, if there is one, under what is given here."""
+    """Reads the file, if there is one; the arguments override its values."""
     text = files.read_text(path) if files.is_file_or_raise(path) else ""
     content = load_yaml(text.removeprefix("\ufeff"), path) or {}
     if not isinstance(content, dict):
         raise KitError(f"{path}: is not a mapping: write `competition: NAME` and `user: NAME`")
-    given = {"competition": competition, "user": user}
+    overrides = {"competition": competition, "user": user}
     try:
-        return Settings.model_validate(content | {key: value for key, value in given.items() if value is not None})
+        return Settings.model_validate(content | {key: value for key, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise KitError(f"{path}: {format_errors(error)}: its keys are competition, user and timeout") from None

@@ -1,4 +1,4 @@
-"""Files to and from Kaggle's storage: resumed where they broke off, and whole or not at all."""
+"""Uploads to and downloads from Kaggle's storage: resumed after an interruption, and complete or not at all."""
 
 import os
 from collections.abc import Callable
@@ -16,15 +16,15 @@ from kit.kaggle.retry import STORAGE_ADVICE, Unsettled, retrying, translated_err
 
 CHUNK = 1 << 16
 Opener = Callable[[], requests.Response]
-"""Sends, once, the request whose answer streams a file."""
+"""Sends the request whose answer streams a file, once per call."""
 
 
 def upload(client: Client, url: str, path: Path) -> None:
-    """Puts a file where a StartUpload request has told, going on after whatever broke the transfer.
+    """Uploads a file to an address from a StartUpload request, resuming after each interruption.
 
     Raises:
-        Refused: the storage does not take it.
-        Unsettled: it did not get there after several tries.
+        Refused: the storage refuses the file.
+        Unsettled: the file did not arrive after several attempts.
     """
     name, size = f"upload of {path.name}", path.stat().st_size
 
@@ -42,12 +42,12 @@ def _put(session: requests.Session, url: str, path: Path, start: int, size: int)
     with open(path, "rb") as handle, _bar(path.name, start, size) as bar:
         handle.seek(start)
         response = session.put(url, data=CallbackIOWrapper(bar.update, handle, "read"), headers=headers)
-    if not _arrived(response, path):  # The next attempt asks what has arrived.
+    if not _arrived(response, path):  # the next attempt asks how much has arrived
         raise Unsettled(f"kaggle: upload of {path.name}: did not arrive whole: run the same command again")
 
 
 def _arrived(response: requests.Response, path: Path) -> bool:
-    """Whether the storage says that it has all of an upload; a page of HTML does not say so, whatever its status."""
+    """Whether the storage says that an upload is complete; an HTML page does not say so, whatever its status."""
     _expect(response, 200, 201, 308)
     if response.content and "json" not in response.headers.get("Content-Type", ""):
         raise Unsettled(f"kaggle: upload of {path.name}: the answer is not what it should be: try again later")
@@ -55,7 +55,7 @@ def _arrived(response: requests.Response, path: Path) -> bool:
 
 
 def _received(session: requests.Session, url: str, path: Path, size: int) -> int:
-    """How many bytes of a broken upload have arrived."""
+    """Asks how many bytes of an interrupted upload have arrived."""
     response = session.put(url, headers={"Content-Range": f"bytes */{size}", "Content-Length": "0"})
     if _arrived(response, path):
         return size
@@ -64,14 +64,14 @@ def _received(session: requests.Session, url: str, path: Path, size: int) -> int
 
 
 def download(client: Client, open_at: Opener, path: Path, check: Callable[[Path], object]) -> None:
-    """Writes what an address holds to `path`, once it is whole and passes the check.
+    """Downloads a file to `path`, which appears once the file is complete and passes the check.
 
-    What has arrived stands in `NAME.part` beside it, so that the next call goes on there, if the address still
-    holds the same (by its ETag or date).
+    Until then the received bytes are in `NAME.part`, from which the next call resumes if the address still holds the
+    same file (by its ETag or date).
 
     Args:
-        open_at: Sends the request whose answer streams the file; asked again for each try.
-        check: Raises KitError if the file is not what it should be.
+        open_at: Sends the request whose answer streams the file; called for each attempt.
+        check: Raises KitError if the file is invalid.
     """
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,8 +98,8 @@ def download(client: Client, open_at: Opener, path: Path, check: Callable[[Path]
 
 
 def _fetch(client: Client, response: requests.Response, part: Path) -> int | None:
-    """Streams an answer to the part file, from where that one ends if it is the same; gives the whole size."""
-    headers = {} if "Content-Encoding" in response.headers else response.headers  # They describe the packed bytes.
+    """Streams an answer to the part file, resuming if it belongs to the same file; returns the whole size."""
+    headers = {} if "Content-Encoding" in response.headers else response.headers  # they describe the compressed bytes
     size = int(headers["Content-Length"]) if "Content-Length" in headers else None
     identity: dict[str, Any] = {"tag": headers.get("ETag") or headers.get("Last-Modified"), "size": size}
     start = _resumable(part, identity)
@@ -109,9 +109,9 @@ def _fetch(client: Client, response: requests.Response, part: Path) -> int | Non
         _stream(response, part, 0, size)
     elif start != size:
         with client.storage() as session:
-            wanted = {"Range": f"bytes={start}-", "If-Range": identity["tag"], "Accept-Encoding": "identity"}
-            with session.get(response.url, headers=wanted, stream=True) as rest:
-                if rest.status_code == 416:  # It has no such range any more, whatever it said of its size.
+            part_headers = {"Range": f"bytes={start}-", "If-Range": identity["tag"], "Accept-Encoding": "identity"}
+            with session.get(response.url, headers=part_headers, stream=True) as rest:
+                if rest.status_code == 416:  # the file has no such range any more
                     part.unlink()
                     raise Unsettled(
                         f"kaggle: download of {part.stem}: is another file by now: run the same command again"
@@ -122,15 +122,15 @@ def _fetch(client: Client, response: requests.Response, part: Path) -> int | Non
 
 
 def _resumable(part: Path, identity: dict) -> int:
-    """Bytes of the part file that belong to the file of that identity."""
+    """Returns the length of the part file if it belongs to the file of that identity, else 0."""
     if identity["tag"] is None or not files.is_file_or_raise(part) or not files.is_file_or_raise(_marker(part)):
         return 0
     try:
         same = files.read_json(_marker(part)) == identity
-    except KitError:  # whatever broke it, the part is not to be trusted
+    except KitError:  # a broken marker: the part file cannot be trusted
         same = False
-    have = part.stat().st_size
-    return have if same and (identity["size"] is None or have <= identity["size"]) else 0
+    length = part.stat().st_size
+    return length if same and (identity["size"] is None or length <= identity["size"]) else 0
 
 
 def _stream(response: requests.Response, part: Path, start: int, size: int | None) -> None:
@@ -144,7 +144,7 @@ def _stream(response: requests.Response, part: Path, start: int, size: int | Non
 
 def _expect(response: requests.Response, *statuses: int) -> None:
     if response.status_code not in statuses:
-        response.content  # noqa: B018  Read while the connection is open: it tells the reason.
+        response.content  # noqa: B018  read while the connection is open, since it holds the reason
         raise requests.HTTPError(response=response)
 
 

@@ -1,4 +1,4 @@
-"""Asking Kaggle again and again until something has come about: the one way of waiting."""
+"""Polling Kaggle until something has happened: the one way of waiting."""
 
 import logging
 import time
@@ -15,25 +15,25 @@ T = TypeVar("T")
 def wait_for(
     look: Callable[[], T | None], what: Callable[[], str], interrupted: str, patience: float, pause: float
 ) -> T | None:
-    """What `look` gives in the end; None where it gave nothing for as long as `patience`.
+    """Calls `look` until it returns a result; None if there is none within `patience`.
 
-    On a terminal alone a line shows `what` and the time, after two seconds.
+    On a terminal, a line shows `what` and the elapsed time after two seconds.
 
     Args:
-        look: Gives what is waited for, or None while there is nothing.
-        what: Says what it is, and how far; asked at each look.
-        interrupted: What to tell a person who does not wait any longer.
-        patience: Seconds; the last look is at their end.
+        look: Returns the awaited result, or None.
+        what: Returns the text of the progress line, called after each look.
+        interrupted: Message for a user who interrupts the waiting.
+        patience: Seconds until the last look.
         pause: Seconds between two looks.
     """
     end = time.monotonic() + patience
     with tqdm(bar_format="{desc} {elapsed}", delay=2, leave=False, disable=None) as bar:
         try:
-            while (found := look()) is None and (rest := end - time.monotonic()) > 0:
+            while (result := look()) is None and (remaining := end - time.monotonic()) > 0:
                 bar.set_description_str(what(), refresh=False)
                 bar.update()
-                time.sleep(min(pause, rest))
-        except (KeyboardInterrupt, SystemExit):  # The second is what a signal becomes in a verb.
+                time.sleep(min(pause, remaining))
+        except (KeyboardInterrupt, SystemExit):  # a verb turns a signal into SystemExit
             log.warning("interrupted: %s", interrupted)
             raise
-    return found
+    return result
