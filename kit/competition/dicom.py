@@ -104,7 +104,7 @@ def read(path: Path | str) -> Radiograph:
             raise Undecodable(f"pixels are {pixels.shape}, not {metadata.shape} as its header says: fetch it again")
     if doubt and doubt not in _LOGGED_DOUBTS:
         _LOGGED_DOUBTS.add(doubt)
-        log.warning("%s: %s (said once; `kit check` lists all such files)", printable(path), doubt)
+        log.warning("%s: %s (logged once; `kit check` lists all such files)", printable(path), doubt)
     return Radiograph(**vars(metadata), pixels=255 - pixels if metadata.inverted else pixels, doubt=doubt)
 
 

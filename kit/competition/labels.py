@@ -70,9 +70,9 @@ def rows(path: Path | str, columns: tuple[str, ...] = COLUMNS) -> list[tuple[int
             if values == columns or not any(values):
                 continue
             if not table and names & {value.lower() for value in values}:
-                raise KitError(f"{where}: header is {','.join(values)[:80]}: {','.join(columns)} is wanted")
+                raise KitError(f"{where}: header is {','.join(values)[:80]}: expected {','.join(columns)}")
             if len(values) != len(columns):
-                raise KitError(f"{where}: {counted(len(values), 'field')}: {','.join(columns)} is wanted")
+                raise KitError(f"{where}: {counted(len(values), 'field')}: expected {','.join(columns)}")
             if not values[0]:
                 raise KitError(f"{where}: the first of {','.join(columns)} is empty")
             if re.fullmatch(r"\d([.,]\d+)?E\+\d+", values[0]):

@@ -13,9 +13,10 @@ lack images.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Set
+from collections.abc import Callable, Container, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from kit.competition.finding import Finding
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError
 from kit.core.files import is_file_or_raise
+
+T = TypeVar("T")
 
 PATIENT_COLUMNS = ("ImageId", "PatientId")
 _LISTED = 5
@@ -120,11 +123,11 @@ def open_folder(folder: Path | str, *, allow_missing: bool = False) -> Competiti
     layout = find_layout(folder)
     if layout is None:
         for inside in sorted(folder.iterdir()):
-            if any((inside / known.labels).is_file() for known in LAYOUTS):
+            if any((inside / kind.labels).is_file() for kind in LAYOUTS):
                 raise KitError(f"{folder}: is not a competition's folder, but {inside} is: give that one")
-        wanted = "; ".join(f"{known.name}: {known.labels} with {' and '.join(known.train)}/" for known in LAYOUTS)
+        layouts = "; ".join(f"{kind.name}: {kind.labels} with {' and '.join(kind.train)}/" for kind in LAYOUTS)
         how = f"`kit import {folder} --out data/NAME` brings in images of other formats or places"
-        raise KitError(f"{folder}: is not a competition's folder; looked for {wanted}; {how}")
+        raise KitError(f"{folder}: is not a competition's folder; looked for {layouts}; {how}")
     labels_path = folder / layout.labels
     images, test = find_dicoms(folder, layout)
     regions = read_labels(labels_path, images)
@@ -139,8 +142,7 @@ def open_folder(folder: Path | str, *, allow_missing: bool = False) -> Competiti
     train = {image_id: path for image_id, path in images.items() if image_id in regions}
     if not train:
         raise KitError(f"{folder}: no image in {' or '.join(layout.train)} has a row in {layout.labels}")
-    sizes_path = _if_exists(folder / shapes.NAME)
-    sizes = shapes.read(sizes_path) if sizes_path else {}
+    sizes = read_optional(folder / shapes.NAME, shapes.read, {})
     shape = usual_shape(list(train.values()))
     for image_id in train:
         for text in regions[image_id]:  # reports a file that was truncated within a row at once
@@ -158,7 +160,7 @@ def open_folder(folder: Path | str, *, allow_missing: bool = False) -> Competiti
     if absent and test:
         problem = f"{len(absent)} ids have no image in {layout.test} ({_first(absent)})"
         raise KitError(f"{sample_path}: {problem}: fetch them")
-    patients_path, finding_path = _if_exists(folder / "patients.csv"), _if_exists(folder / finding.NAME)
+    all_ids = images.keys() | test.keys()
     return Competition(
         folder=folder,
         name=folder.resolve().name,
@@ -167,13 +169,13 @@ def open_folder(folder: Path | str, *, allow_missing: bool = False) -> Competiti
         unlabelled=tuple(sorted(images.keys() - regions.keys())),
         labels={image_id: regions[image_id] for image_id in train},
         labels_path=labels_path,
-        patients=read_patients(patients_path, images.keys() | test.keys()) if patients_path else None,
+        patients=read_optional(folder / "patients.csv", lambda path: read_patients(path, all_ids), None),
         sample_path=sample_path,
         sample_ids=sample_ids,
         solution_path=_if_exists(folder / "solution.csv"),
         shape=shape,
         sizes=sizes,
-        finding=finding.read(finding_path) if finding_path else finding.PNEUMOTHORAX,
+        finding=read_optional(folder / finding.NAME, finding.read, finding.PNEUMOTHORAX),
     )
 
 
@@ -187,6 +189,11 @@ def find_dicoms(folder: Path | str, layout: Layout) -> tuple[dict[str, Path], di
     parts = (layout.train, (layout.test,) if layout.test else ())
     train, test = (image_files.find_dicoms(*(Path(folder) / name for name in names)) for names in parts)
     return train, test
+
+
+def read_optional(path: Path, read: Callable[[Path], T], default: T) -> T:
+    """Reads a file that a competition's folder may lack; returns the default if it does."""
+    return read(path) if is_file_or_raise(path) else default
 
 
 def read_labels(path: Path, images: Container[str]) -> labels.Labels:

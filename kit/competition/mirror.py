@@ -49,7 +49,7 @@ class ImageFolder:
     """(height, width) that all images must have, or each image by id; if None, the headers decide."""
 
     @property
-    def known(self) -> frozenset[str]:
+    def with_truth(self) -> frozenset[str]:
         """Images with ground truth."""
         return frozenset(self.images) & (self.labels.keys() | self.masks.keys())
 
@@ -61,13 +61,13 @@ class ImageFolder:
     @property
     def train(self) -> tuple[str, ...]:
         """Training images, sorted."""
-        train = self.known.difference(self.test)
+        train = self.with_truth.difference(self.test)
         return tuple(image for image in self.images if image in train)
 
     @property
     def unlabelled(self) -> tuple[str, ...]:
         """Images without ground truth that are not test images, sorted."""
-        used = self.known.union(self.test)
+        used = self.with_truth.union(self.test)
         return tuple(image for image in self.images if image not in used)
 
     @cached_property
@@ -196,8 +196,8 @@ def find_labels(folder: Path | str) -> Path | None:
     """Returns the competition's label file in a folder or below it, the later round's first; None if there is none."""
     folder = Path(folder)
     paths = list(image_files.walk(folder))
-    for known in layout.LAYOUTS:
-        for path in (folder / known.labels, *(path for path in paths if path.name == known.labels)):
+    for kind in layout.LAYOUTS:
+        for path in (folder / kind.labels, *(path for path in paths if path.name == kind.labels)):
             if is_file_or_raise(path):
                 return path
     return None

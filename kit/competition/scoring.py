@@ -74,7 +74,7 @@ def read_solution(path: Path | str) -> Solution:
     for line, (image_id, _, *optional) in table:
         part = optional[0].lower() if optional else PUBLIC
         if part not in (PUBLIC, PRIVATE, IGNORED):
-            raise KitError(f"{path}:{line}: Usage is {optional[0]!r}: Public or Private is wanted")
+            raise KitError(f"{path}:{line}: Usage is {optional[0]!r}: expected Public or Private")
         if usage.setdefault(image_id, part) != part:
             raise KitError(f"{path}:{line}: image {image_id} is both {usage[image_id]} and {part}: keep one")
     return Solution(group((image_id, text) for _, (image_id, text, *_) in table), usage)

@@ -69,7 +69,7 @@ def validate(path: Path | str, sample_ids: Sequence[str] | None = None, shape: S
         sample_ids = list(dict.fromkeys(fields[0] for _, fields in lines[1:] if len(fields) == len(COLUMNS)))
     problems = []
     if lines[0][1] != list(COLUMNS):
-        problems.append(Problem(1, "", f"header is {','.join(lines[0][1])!r}, {HEADER!r} is wanted"))
+        problems.append(Problem(1, "", f"header is {','.join(lines[0][1])!r}, expected {HEADER!r}"))
         if len(lines[0][1]) == 2 and lines[0][1][0] in set(sample_ids):
             lines.insert(0, (0, []))  # without a header, the first line is a row too
     positions = {image_id: position for position, image_id in enumerate(sample_ids)}
@@ -77,7 +77,7 @@ def validate(path: Path | str, sample_ids: Sequence[str] | None = None, shape: S
     last_position = -1
     for number, fields in lines[1:]:
         if len(fields) != 2:
-            problems.append(Problem(number, "", f"has {len(fields)} fields, 2 are wanted"))
+            problems.append(Problem(number, "", f"has {len(fields)} fields, expected 2"))
             continue
         image_id, mask = fields
         has_shape = image_id in positions or not isinstance(shape, Mapping)
@@ -96,7 +96,7 @@ def validate(path: Path | str, sample_ids: Sequence[str] | None = None, shape: S
     if missing := [image_id for image_id in sample_ids if image_id not in seen]:
         problems.append(Problem(0, "", f"{len(missing)} of {len(positions)} images are missing (first: {missing[0]})"))
     if len(lines) - 1 != len(positions):
-        problems.append(Problem(0, "", f"has {len(lines) - 1} rows, {len(positions)} are wanted"))
+        problems.append(Problem(0, "", f"has {len(lines) - 1} rows, expected {len(positions)}"))
     return problems
 
 

@@ -114,7 +114,7 @@ def connect(timeout: float = 60.0) -> Client:
     except OSError as error:  # its text may contain the token, which the package also tries as a file name
         place = f"{error.filename}: " if error.filename in map(str, credentials.places()) else ""
         raise KitError(
-            f"kaggle: {place}its credentials cannot be read, or its folder not made ({error.strerror}): correct the "
+            f"kaggle: {place}its credentials cannot be read, or its folder not created ({error.strerror}): correct the "
             "permissions, or set KAGGLE_CONFIG_DIR to another folder"
         ) from None
     user, key, token = (api.config_values.get(name) for name in ("username", "key", "token"))

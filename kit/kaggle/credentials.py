@@ -24,7 +24,7 @@ def files() -> list[Path]:
     return [home / "access_token", home / "access_token.txt", home / "credentials.json", folder / "kaggle.json"]
 
 
-def found() -> list[str]:
+def sources() -> list[str]:
     """Returns the variables and files that hold credentials, in the client's order; never the credentials."""
     variables = ["KAGGLE_API_TOKEN"] if os.environ.get("KAGGLE_API_TOKEN") else []
     if os.environ.get("KAGGLE_USERNAME") and os.environ.get("KAGGLE_KEY"):
@@ -40,7 +40,7 @@ def places() -> list[Path]:
 def sign_in_problem() -> str:
     """Explains why signing in fails: which credentials were found, and what is wrong with them."""
     key = files()[-1]
-    tokens = [place for place in found() if place not in ("KAGGLE_KEY", str(key))]
+    tokens = [place for place in sources() if place not in ("KAGGLE_KEY", str(key))]
     problems = [
         f"the token in {place} is {'empty' if _token(place) == '' else 'not accepted (expired or revoked)'}"
         for place in tokens[:1]
@@ -56,7 +56,7 @@ def check_token() -> None:
     Raises:
         KitError: the token has other characters than printable ASCII.
     """
-    for place in found()[:1]:
+    for place in sources()[:1]:
         text = _token(place)
         if text and not re.fullmatch("[!-~]+", text):
             raise KitError(f"kaggle: {place}: holds more than a token, such as a byte order mark or a space: {HOW}")

@@ -116,6 +116,10 @@ def _update(
     Args:
         name: Name of the archive and of the record beside the files.
         sizes: Size of each file by path, if the list has paths: a complete folder without a record is accepted.
+
+    Raises:
+        KitError: the archive is not available; it is broken, and is deleted; or there is no room for its files, and
+            it stays.
     """
     marker = folder / f".{name}.json"
     record = files.read_json(marker) if files.is_file_or_raise(marker) else {}
@@ -124,34 +128,18 @@ def _update(
         sizes = earlier if record.get("listed") == listed else None
     if sizes is not None and all(_size(folder / path) == size for path, size in sizes.items()):
         return False
-    unpacked = fetch(client, open_archive, folder / f"{name}.zip", earlier)
-    files.write_json(marker, {"listed": listed, "files": unpacked})
-    return True
-
-
-def fetch(
-    client: Client, open_archive: transfer.Opener, archive: Path, earlier: Collection[str] = ()
-) -> dict[str, int]:
-    """Downloads an archive, unpacks it into its own folder and deletes it; returns the size of each file.
-
-    Args:
-        earlier: Paths of files of an earlier version, which are replaced.
-
-    Raises:
-        KitError: the archive is not available; it is broken, and is deleted; or there is no room for its files, and
-            it stays.
-    """
-    busy = f"{archive.parent}: another process downloads into it: wait until it has finished"
-    with files.locked(archive.parent, busy):
+    archive = folder / f"{name}.zip"
+    with files.locked(folder, busy="another process downloads into it: wait until it has finished"):
         if not files.is_file_or_raise(archive):
             transfer.download(client, open_archive, archive, check_archive)
         try:
-            sizes = unpack(archive, archive.parent, earlier)
+            unpacked = unpack(archive, folder, earlier)
         except Broken:
             archive.unlink()
             raise
         archive.unlink()
-        return sizes
+    files.write_json(marker, {"listed": listed, "files": unpacked})
+    return True
 
 
 def check_archive(path: Path) -> None:

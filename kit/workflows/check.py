@@ -8,10 +8,11 @@ from typing import Any
 
 from kit import phantom
 from kit.competition import finding, layout, mirror, scoring, shapes
+from kit.competition.layout import read_optional
 from kit.competition.mirror import ImageFolder
 from kit.competition.row_format import RowFormat
 from kit.core.errors import KitError, counted
-from kit.core.files import is_file_or_raise, write_csv
+from kit.core.files import write_csv
 from kit.core.parallel import gpus
 from kit.data import folds, inspection
 from kit.data.inspection import Finding
@@ -87,12 +88,13 @@ def check(
     workspace.draw_demo(folder)
     table = workspace.runs / folder.resolve().name / "check.csv"
     options = {"--masks": masks, "--mask-suffix": mask_suffix, "--rle": rle_format, "--label": label}
-    given = {name: value for name, value in options.items() if value is not None}
+    options = {name: value for name, value in options.items() if value is not None}
     competition = _competition(folder)
-    if competition and given:
-        raise KitError(f"{next(iter(given))}: does nothing for {folder}, which is a competition's folder: leave it out")
+    if competition and options:
+        option = next(iter(options))
+        raise KitError(f"{option}: does nothing for {folder}, which is a competition's folder: leave it out")
     about, images, advice = competition or _for_import(
-        mirror.recognise(folder, masks, mask_suffix, rle_format, label), given
+        mirror.recognise(folder, masks, mask_suffix, rle_format, label), options
     )
     findings = sorted(inspection.inspect(images), key=lambda item: not item.serious)
     rows = [("error" if row.serious else "note", row.image, row.what, row.next) for row in findings]
@@ -102,29 +104,26 @@ def check(
 
 def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
     """Reads a competition's folder; None if it is none, or its images are in another format."""
-    known = layout.find_layout(folder)
-    train, test = layout.find_dicoms(folder, known) if known else ({}, {})
-    if known is None or not train:
+    kind = layout.find_layout(folder)
+    train, test = layout.find_dicoms(folder, kind) if kind else ({}, {})
+    if kind is None or not train:
         return None
     images = {**train, **test}
-    truth = layout.read_labels(folder / known.labels, images)
-    if is_file_or_raise(folder / "patients.csv"):
-        layout.read_patients(folder / "patients.csv", images.keys())
-    for name, read in ((folds.SPLITS, folds.read_splits), (finding.NAME, finding.read)):
-        if is_file_or_raise(folder / name):
-            read(folder / name)
-    if is_file_or_raise(folder / "solution.csv"):
-        truth |= scoring.read_solution(folder / "solution.csv").masks
+    truth = layout.read_labels(folder / kind.labels, images)
+    read_optional(folder / "patients.csv", lambda path: layout.read_patients(path, images.keys()), None)
+    read_optional(folder / folds.SPLITS, folds.read_splits, None)
+    read_optional(folder / finding.NAME, finding.read, None)
+    truth |= read_optional(folder / "solution.csv", lambda path: scoring.read_solution(path).masks, {})
     shape = layout.usual_shape(list(train.values()))
-    sizes = shapes.read(folder / shapes.NAME) if is_file_or_raise(folder / shapes.NAME) else {}
+    sizes = read_optional(folder / shapes.NAME, shapes.read, {})
     size = "several sizes" if sizes else f"{shape[0]}×{shape[1]}"
-    about = f"{folder}: {known.name}, {len(train)} training and {len(test)} test images of {size}"
+    about = f"{folder}: {kind.name}, {len(train)} training and {len(test)} test images of {size}"
     image_folder = ImageFolder(
         folder=folder,
         images=images,
         masks={},
         unpaired=(),
-        labels_path=folder / known.labels,
+        labels_path=folder / kind.labels,
         labels=truth,
         in_test=frozenset(test),
         given_format=RowFormat(),
@@ -136,7 +135,7 @@ def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
     return about, image_folder, f"kit folds {options} && kit train {options}"
 
 
-def _for_import(source: ImageFolder, given: Mapping[str, Any]) -> tuple[str, ImageFolder, str]:
-    options = {"--out": f"data/{source.folder.resolve().name}", **given}
+def _for_import(source: ImageFolder, options: Mapping[str, Any]) -> tuple[str, ImageFolder, str]:
+    options = {"--out": f"data/{source.folder.resolve().name}", **options}
     text = " ".join(f"{name} {shlex.quote(str(value))}" for name, value in options.items())
     return str(source), source, f"kit import {shlex.quote(str(source.folder))} {text}"

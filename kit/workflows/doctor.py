@@ -178,7 +178,7 @@ def _reachable(host: str) -> bool:
 
 def _kaggle() -> Check:
     """Looks for credentials, without showing or using them."""
-    paths = credentials.found()
+    paths = credentials.sources()
     if not paths:
         return Check("Kaggle", "no credentials", f"to submit there, {credentials.HOW}")
     advice = "".join(f"other users can read it: chmod 600 {path}" for path in credentials.readable_by_others()[:1])

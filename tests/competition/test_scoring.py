@@ -66,7 +66,7 @@ def test_an_empty_submission_scores_the_share_of_negatives(solution):
 def test_any_case_of_usage_and_any_way_of_writing_a_table(solution):
     a = solution("ImageId,EncodedPixels,Usage\na,1 2,Public\nb,-1,Private\n")
     assert a == solution('\ufeff"ImageId","EncodedPixels","Usage"\r\n"a"," 1 2","public"\r\nb,-1,PRIVATE\r\n')
-    with pytest.raises(KitError, match=r"header is Usage,ImageId,EncodedPixels: ImageId,EncodedPixels,Usage is wanted"):
+    with pytest.raises(KitError, match=r"header is Usage,ImageId,EncodedPixels: expected ImageId,EncodedPixels,Usage"):
         solution("Usage,ImageId,EncodedPixels\npublic,a,1 2\n")
 
 
