@@ -1,4 +1,4 @@
-"""DICOM files of every kind, whole and broken: read as pydicom reads them, or refused with the reason that fits."""
+"""DICOM files of every kind, whole and broken: read as pydicom reads them, or refused with a fitting reason."""
 
 import warnings
 from pathlib import Path

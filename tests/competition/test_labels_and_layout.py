@@ -157,7 +157,7 @@ class TestLayout:
         assert found.patients == {"a": "P1", "b": "P1"}
 
     def test_ids_that_are_none_of_the_files_are_told_beside_them(self, images, tmp_path):
-        """As those whose zeros a spreadsheet has cut."""
+        """Such as ids whose leading zeros a spreadsheet has dropped."""
         write(tmp_path / "train-rle.csv", "ImageId,EncodedPixels\n4567,-1\n891,-1\n")
         self.put(images, tmp_path / "dicom-images-train", "04567", "891")
         with pytest.raises(KitError, match=r"\(4567\), where there are 04567, 891: fetch them"):

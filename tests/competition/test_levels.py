@@ -1,4 +1,4 @@
-"""Grey levels of deep films whose headers say what is not so of their pixels."""
+"""Grey levels of deep films whose headers contradict their pixels."""
 
 import logging
 
@@ -15,7 +15,7 @@ FULL = np.rint(RAMP / 4095 * 255)
 
 
 def read(folder, pixels, *, syntax=ExplicitVRLittleEndian, stored=12, **elements):
-    """What is read of a film of 16 bits a pixel whose header says that it has `stored` ones."""
+    """Reads a film of 16 bits per pixel whose header claims `stored` bits."""
     path = write_dicom(folder / "a.dcm", pixels, syntax, **elements)
     film = pydicom.dcmread(path)
     film.BitsStored, film.HighBit = stored, stored - 1
@@ -24,7 +24,7 @@ def read(folder, pixels, *, syntax=ExplicitVRLittleEndian, stored=12, **elements
 
 
 def table(entries, bits, first=0):
-    """A table of levels whose descriptor says that its entries have so many bits."""
+    """Returns a lookup table whose descriptor claims that its entries have `bits` bits."""
     item = pydicom.Dataset()
     item.LUTDescriptor = [len(entries) % 2**16, first, bits]
     item["LUTDescriptor"].VR = "US"

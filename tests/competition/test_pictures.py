@@ -25,7 +25,7 @@ def indexed(indices, *colours, transparency=None):
 
 
 def drawn(below, above, alpha=TRUTH * 255):
-    """An RGBA picture, of one colour below and another one where the truth is."""
+    """An RGBA picture of colour `above` on the truth and colour `below` elsewhere."""
     colours = np.where(TRUTH[..., None], above, below).astype(np.uint8)
     return Image.fromarray(np.dstack([colours, alpha.astype(np.uint8)]), "RGBA")
 

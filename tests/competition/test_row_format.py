@@ -1,4 +1,4 @@
-"""What label rows mean, held against the masks that come out."""
+"""The format of label rows, checked against the resulting masks."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from kit.core.errors import KitError
 
 
 def ellipses(shape, count=5):
-    """Filled ellipses at places of their own, bool (H, W) each."""
+    """Returns filled ellipses at random places, bool (H, W) each."""
     rng, found = np.random.default_rng(0), {}
     for number in range(count):
         mask = np.zeros(shape, np.uint8)
@@ -26,7 +26,7 @@ def absolute(text, first):
 
 
 def write(folder, masks, texts, size=None):
-    """Pictures, of another size if it is given, and rows beside them."""
+    """Writes pictures, of `size` if it is given, and the rows beside them."""
     folder.mkdir()
     rows = ["ImageId,EncodedPixels"]
     for name, mask in masks.items():

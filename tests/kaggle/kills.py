@@ -1,6 +1,6 @@
 """Kills submissions, pushes and trainings at random moments, and holds the server to one of each.
 
-    python tests/kaggle/kills.py 100 7 train    # so many kills of each at least; a seed; of what, where not of all
+    python tests/kaggle/kills.py 100 7 train    # least number of kills of each kind, seed, kinds (default: all)
 
 A process that has imported everything forks a child for each attempt, so that kills fall on the work and not on the
 imports. After one to three kills the same command runs to its end; where it says that an outcome is not known, it is
@@ -23,7 +23,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).p
 
 KINDS = ("submit", "push", "train")
 SESSIONS = 3
-"""Of a training."""
+"""Number of sessions of a training."""
 
 
 def attempt(kind: str, folder: Path) -> None:
@@ -42,7 +42,7 @@ def attempt(kind: str, folder: Path) -> None:
 
 
 def serve_forks() -> None:
-    """Reads `KIND FOLDER SECONDS`, forks an attempt, kills it then (inf: never); prints how it has ended."""
+    """Reads `KIND FOLDER SECONDS`, forks an attempt, kills it after SECONDS (inf: never) and prints its exit code."""
     import lungs
     import made_kernel
     import trained_there
@@ -76,7 +76,7 @@ def serve_forks() -> None:
 
 
 class Forks:
-    """The process that forks, from outside."""
+    """Runs attempts in a process that forks them."""
 
     def __init__(self) -> None:
         command = [sys.executable, __file__, "forks"]
@@ -84,7 +84,7 @@ class Forks:
         assert self.process.stdout.readline() == "ready\n"
 
     def run(self, kind: str, folder: Path, kill_after: float = math.inf) -> int:
-        """Exit code of an attempt; -9 if the kill came in time."""
+        """Returns the exit code of an attempt, -9 if it was killed before its end."""
         print(kind, folder, kill_after, file=self.process.stdin, flush=True)
         return int(self.process.stdout.readline())
 
@@ -94,11 +94,11 @@ class Forks:
 
 
 def main(kills: int, seed: int = 0, kinds: Collection[str] = KINDS) -> dict[str, int]:
-    """Kills as many submissions, pushes and trainings, at least; gives how many it killed of each.
+    """Kills at least `kills` submissions, pushes and trainings each; returns the number of kills by kind.
 
     Raises:
-        AssertionError: there are not just one submission and one version, or of a training not just one a session; a
-            version was saved beside one that ran; or what sessions have trained is not all there in the end.
+        AssertionError: there is not exactly one submission, one version, or one version per session of a training; a
+            version was saved while another ran; or the weights of a session are missing in the end.
     """
     import lungs
     import made_kernel
@@ -116,7 +116,7 @@ def main(kills: int, seed: int = 0, kinds: Collection[str] = KINDS) -> dict[str,
         forks = Forks()
         data = trained_there.write(Path(tempfile.mkdtemp(dir=home)))
         for kind in kinds:
-            seconds = 0.0  # that an undisturbed attempt takes, such as the first; kills fall at random moments of it
+            seconds = 0.0  # duration of the first attempt, which is not killed; kills fall at random moments within it
             while killed[kind] < kills:
                 folder = Path(tempfile.mkdtemp(dir=home))
                 os.chdir(folder)

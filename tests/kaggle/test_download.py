@@ -34,7 +34,7 @@ def content(folder):
 
 
 def fetched(folder):
-    """The content without the record of what was listed."""
+    """The files of a folder without the record of Kaggle's list."""
     return {name: data for name, data in content(folder).items() if not name.startswith(".")}
 
 

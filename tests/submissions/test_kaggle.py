@@ -1,4 +1,4 @@
-"""Submissions through the real client: whatever fails on the way, one file is one submission."""
+"""Submissions through the real client: whatever fails, one file becomes one submission."""
 
 import os
 import signal
@@ -266,7 +266,7 @@ def test_where_nothing_went_to_kaggle_nobody_signs_in(book):
 
 
 def test_refresh_takes_no_other_submissions_score(kaggle, submit, book):
-    """Of a file that was found at Kaggle the ledger knows the number alone, and others may have no description."""
+    """For a file found on Kaggle the ledger has only the number, and other submissions may have no description."""
     kaggle.score = lambda content: (0.5, "")  # while a competition runs, the private score is hidden
     submit()
     book.unlink()

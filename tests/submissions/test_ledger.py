@@ -107,7 +107,7 @@ def test_a_refusal_ends_what_was_begun(tmp_path):
 
 
 def test_a_line_of_an_earlier_version_keeps_its_figures(tmp_path):
-    """What is `apparent_dice` now was `dice`."""
+    """`apparent_dice` was called `dice`."""
     path = tmp_path / "ledger.jsonl"
     path.write_text(f'{{"event": "built", "sha256": "{A}", "file": "a.csv", "dice": 0.8, "nested_dice": 0.7}}\n')
     [entry] = ledger.entries(path)

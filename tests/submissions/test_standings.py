@@ -6,7 +6,7 @@ from kit.submissions.submit import Outcome
 
 
 def slow_places(private):
-    """Every place at which the score breaks no known one: lower places do not score more."""
+    """The first and last place at which the score contradicts no known score; lower places never score more."""
     fitting = []
     for place in range(1, standings.TEAMS + 1):
         better_is_above = all(known < place for known, score, _ in standings.KNOWN if score > private)

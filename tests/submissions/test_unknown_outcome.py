@@ -1,4 +1,4 @@
-"""What cannot be known is not repeated: one submission for every fault, as the server's own state tells."""
+"""Requests of unknown outcome are not repeated: the server has one submission after every fault."""
 
 import base64
 import math
@@ -71,7 +71,7 @@ def test_a_list_that_lags_too_long_is_left_to_a_person_and_the_next_call(kaggle,
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("ahead", [0, 3600, -3600])
 def test_a_call_that_was_killed_after_the_act_is_found_however_the_clock_stood(kaggle, submit, tmp_path, act, ahead):
-    """The list lags longer than a call looks: the second call ends with what it does not know, the third finds it."""
+    """The list lags longer than a call looks: the second call ends without an answer, the third finds it."""
     submit(act)
     book = tmp_path / "submissions" / "ledger.jsonl"
     begun = [line for line in book.read_text().splitlines(keepends=True) if '"validated"' in line or '"built"' in line]

@@ -1,4 +1,4 @@
-"""DICOM files of every kind that the reader must know, written by pydicom and its encoders."""
+"""DICOM files of every kind that the reader supports, written by pydicom and its encoders."""
 
 import cv2
 from pydicom.dataset import Dataset, FileMetaDataset

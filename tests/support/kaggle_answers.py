@@ -1,4 +1,4 @@
-"""What Kaggle answers to each call, from the state of the site: competitions, data sets, kernels."""
+"""The fake Kaggle's answers to each call, from its state: competitions, data sets, kernels."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 class Answers:
-    """The calls by their names; the handler that they are mixed into has the server's state and the request."""
+    """A mixin with one method per call; the handler provides the server's state and the request."""
 
     # Competitions
 
@@ -184,7 +184,7 @@ class Answers:
         return Reply(200, {"ref": ref, "url": f"https://www.kaggle.com{ref}", "versionNumber": len(versions)})
 
     def version(self, name: str, label: object = None) -> dict:
-        """The version of that number, or the newest."""
+        """Returns the version with that number; without a number, the newest."""
         versions = self.server.kernels.get(name, [])
         if label is not None and int(str(label)) > len(versions):
             raise error(404, "no such version")

@@ -1,4 +1,4 @@
-"""Our own Kaggle server, and a home from which nothing real can be reached."""
+"""A fake Kaggle server, and a home from which nothing real can be reached."""
 
 import os
 
@@ -29,7 +29,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def kaggle(home, monkeypatch):
-    """Our Kaggle, and credentials for it."""
+    """A fake Kaggle, and credentials for it."""
     server = Kaggle()
     monkeypatch.setenv("HTTP_PROXY", server.url)
     monkeypatch.setenv("HTTPS_PROXY", server.url)
@@ -41,7 +41,7 @@ def kaggle(home, monkeypatch):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Pauses of milliseconds."""
+    """Shortens all pauses to milliseconds."""
     from kit.kaggle import acting, retry
     from kit.submissions import kaggle
 

@@ -1,7 +1,7 @@
-"""A Kaggle of our own on 127.0.0.1: answers the requests of the real client, keeps state, and fails on demand.
+"""A fake Kaggle on 127.0.0.1: answers the requests of the real client, keeps state, and fails on demand.
 
-Its lists may lag behind what was done, an act may succeed and answer an error, the site may go away after an act,
-kernels have versions with an output each, scores need not be numbers, and error texts may echo the credentials.
+Its lists may lag, a request may take effect and answer an error, the site may be down after a request, each version of
+a kernel has its own output, scores need not be numbers, and error texts may echo the credentials.
 """
 
 import json
@@ -22,10 +22,10 @@ __all__ = ["TOKEN", "USER", "Fault", "Kaggle", "Reply", "zipped"]
 
 @dataclass
 class Fault:
-    """What goes wrong at a request.
+    """A failure of a request.
 
-    `kind`: an HTTP status, `lost` (acts, calls the hook if there is one, hangs up), `cut` (hangs up in the middle of
-    what it receives or sends), `stall` (acts, then answers too late), `text` (200 with an error text), `html`,
+    `kind`: an HTTP status, `lost` (takes effect, calls the hook if there is one, hangs up), `cut` (hangs up while it
+    receives or sends), `stall` (takes effect, answers too late), `text` (200 with an error text), `html`,
     `empty`, `hook`, or `echo` (400 with the request's credentials in its text).
     """
 
@@ -36,15 +36,15 @@ class Fault:
     body: str | None = None
     hook: Callable[[], None] | None = None
     acted: bool = False
-    """For an HTTP status, a page or a hook: whether the server does what it is asked for all the same."""
+    """Whether the request takes effect nevertheless, for an HTTP status, a page or a hook."""
     outage: bool = False
-    """Whether the whole site is away afterwards, until it is `back`."""
+    """Whether the whole site is down afterwards, until `back`."""
     unlisted: bool = False
-    """Whether lists do not show what is done from this request on, until the site is `back`."""
+    """Whether lists omit this request and later ones, until `back`."""
 
 
 class Kaggle(ThreadingHTTPServer):
-    """The state of the site."""
+    """The site and its state."""
 
     daemon_threads = True
 
@@ -54,7 +54,7 @@ class Kaggle(ThreadingHTTPServer):
         self.allowance = 5
         self.longest_description = 1000
         self.date = "2019-06-24T12:00:00Z"
-        """When its files were made."""
+        """Creation date of all files."""
         self.polls_until_scored = 1
         self.submissions: list[dict] = []
         self.blobs: dict[str, dict] = {}
@@ -63,9 +63,9 @@ class Kaggle(ThreadingHTTPServer):
         self.dataset_requests: list[dict] = []
         self.kernels: dict[str, list[dict]] = {}
         self.printed = ["line 0", "line 1", "line 2"]
-        """What every version of a kernel prints."""
+        """Lines that every version of a kernel prints."""
         self.quota: tuple[int, int] | None = (12, 30)
-        """Hours on GPUs that are used, and allowed."""
+        """Used and allowed GPU hours."""
         self.run_kernel: Callable[[dict], dict[str, bytes]] = lambda request: {}
         self.files: dict[str, bytes] = {}
         self.mirrors: dict[str, bytes] = {}
@@ -75,7 +75,7 @@ class Kaggle(ThreadingHTTPServer):
         self.lock = threading.RLock()
         self.stall = 1.0
         self.lag = 0.0
-        """Seconds until a list shows what is done from now on."""
+        """Seconds until lists show later requests."""
         self.away = False
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -87,11 +87,11 @@ class Kaggle(ThreadingHTTPServer):
         return sum(name == method for name, _ in self.log)
 
     def visible(self, things: list[dict]) -> list[dict]:
-        """Those that lists show already; each tells by `at` from when on."""
-        return [one for one in things if one.get("at", 0.0) <= time.monotonic()]
+        """Returns the items that lists show already, each from its time `at` on."""
+        return [item for item in things if item.get("at", 0.0) <= time.monotonic()]
 
     def back(self) -> None:
-        """Ends an outage; lists show what was done."""
+        """Ends an outage, and lists show all requests."""
         self.away, self.lag = False, 0.0
         for thing in [*self.submissions, *(version for versions in self.kernels.values() for version in versions)]:
             thing["at"] = 0.0
@@ -106,7 +106,7 @@ class Kaggle(ThreadingHTTPServer):
         return None
 
     def handle_error(self, request, client_address) -> None:
-        """Quiet about a client that went away: that is what these tests are about."""
+        """Ignores clients that hang up, as many of these tests do."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -118,7 +118,7 @@ class Handler(Answers, BaseHTTPRequestHandler):
     server: Kaggle
 
     def log_message(self, *args: object) -> None:
-        """Quiet."""
+        """Logs nothing."""
 
     def parse_request(self) -> bool:
         # A client behind a proxy sends the body when the headers are acknowledged, which Linux puts off for 40 ms.
@@ -228,7 +228,7 @@ class Handler(Answers, BaseHTTPRequestHandler):
         self.send(reply, cut=kind == "cut")
 
     def echo(self) -> str:
-        """The credentials of the request."""
+        """Returns the credentials in the request."""
         return self.headers.get("Authorization", "") or self.body["token"]
 
     def send(self, reply: Reply, cut: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The smallest competition: three images of 8×8 pixels. As a script: one submission of it to Kaggle."""
+"""The smallest competition: three images of 8×8 pixels. As a script, submits to it on Kaggle once."""
 
 import sys
 from pathlib import Path

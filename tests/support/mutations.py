@@ -1,4 +1,4 @@
-"""Broken copies of DICOM files: as a script, as many as one asks for, and what became of them.
+"""Randomly broken copies of DICOM files. As a script, reads a number of copies and counts the outcomes.
 
 python tests/support/mutations.py 100000
 """
@@ -18,7 +18,7 @@ VRS = [b"US", b"UL", b"IS", b"DS", b"SQ", b"OB", b"OW", b"UN", b"LO", b"PN", b"U
 
 
 def originals(folder: Path) -> list[bytes]:
-    """A file of each kind that is read, of 32 × 48 pixels."""
+    """Returns one readable file of each kind, of 32 × 48 pixels."""
     random = np.random.default_rng(0)
     noise = cv2.GaussianBlur(random.integers(0, 256, (32, 48)).astype(np.uint8), (0, 0), 2)
     deep = noise.astype(np.uint16) * 16
@@ -34,7 +34,7 @@ def originals(folder: Path) -> list[bytes]:
 
 
 def mutate(content: bytes, random: np.random.Generator) -> bytes:
-    """One to eight changes: bytes, VRs, lengths, cuts, parts twice, parts gone."""
+    """Makes one to eight changes: bytes, VRs, lengths, truncation, repeated parts, missing parts."""
     data = bytearray(content)
     for _ in range(int(random.integers(1, 9))):
         # Half of the changes hit the header, which is the smaller part.

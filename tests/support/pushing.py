@@ -12,7 +12,7 @@ STEPS = ["GetDatasetStatus", "StartBlobUpload", "PUT", *ACTS, "ListDatasetFiles"
 STEPS += ["ListKernelSessionOutput", "GET"]
 
 PASSING = [429, 503, "lost", "cut", "html"]
-"""Faults that each have an answer of their own; others of their kinds are tried on single requests of the client."""
+"""Faults that the kit handles differently; similar faults are tested on single requests of the client."""
 
 
 def assert_once(site, kernel, path):

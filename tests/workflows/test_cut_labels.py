@@ -1,4 +1,4 @@
-"""A label file that was cut, or that is of other images: every verb that reads it refuses it in one line."""
+"""A truncated label file, or one of other images: every verb that reads it refuses it in one line."""
 
 import shutil
 
@@ -19,7 +19,7 @@ VERBS = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A folder with a small data set whose folds are made."""
+    """A folder with a small data set and its folds."""
     folder = tmp_path_factory.mktemp("whole")
     phantom.write(folder / "tiny", train=12, test=2, size=64, seed=2)
     make_folds(Workspace(folder), folder / "tiny", recipes.load("demo"), count=2)
@@ -32,14 +32,14 @@ def working_folder(whole, tmp_path):
 
 
 def rows(tmp_path):
-    """The path of the label file, and its rows with the longest at the end."""
+    """Returns the path of the label file, and its lines with the longest row last."""
     path = tmp_path / "tiny" / "train-rle.csv"
-    header, *found = path.read_text().splitlines(keepends=True)
-    return path, [header, *sorted(found, key=len)]
+    header, *rows = path.read_text().splitlines(keepends=True)
+    return path, [header, *sorted(rows, key=len)]
 
 
 def refused(kit, verb, said, listed=""):
-    """A verb says one line; `check` lists what is wrong before its own."""
+    """Asserts that a verb fails with one line; `check` lists the problems before its line."""
     code, out, errors = kit(*VERBS[verb])
     lines = [line for line in errors.splitlines() if line.startswith("kit: ")]
     assert (code, len(lines)) == (2, 1), errors

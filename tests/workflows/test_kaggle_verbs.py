@@ -1,4 +1,4 @@
-"""The verbs by their command line: what they print, and how they exit."""
+"""The verbs for Kaggle on the command line: their output and exit codes."""
 
 import os
 import subprocess

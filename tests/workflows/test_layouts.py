@@ -1,4 +1,4 @@
-"""Each way in which people's images and masks lie, from their folder to overlays, segmentations and a kernel."""
+"""Every supported folder layout of images and masks, from the folder to overlays, segmentations and a kernel."""
 
 import shlex
 import sys
@@ -24,7 +24,7 @@ RECIPE = tiny_run.SHORT + "threshold: {rule: fixed}\n"
 
 @dataclass(frozen=True)
 class Layout:
-    """Where image and mask of a number lie, what a mask's foreground is, and what `check` must be told."""
+    """A folder layout: paths of image and mask by number, the masks' foreground value, and options for `check`."""
 
     image: str
     mask: str
@@ -34,10 +34,10 @@ class Layout:
     others: dict[str, int] = field(default_factory=dict)
     """Values of other classes in the masks."""
     mixed: bool = False
-    """Every other image is of another size."""
+    """Whether every other image has another size."""
 
     def case(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """An image and its mask, bool."""
+        """Returns an image and its mask, bool."""
         pixels, mask = drawn(number)
         if self.mixed and number % 2:
             return cv2.resize(pixels, (48, 80)), cv2.resize(mask.astype(np.uint8), (48, 80)).astype(bool)
@@ -79,7 +79,7 @@ def put(path: Path, pixels: np.ndarray) -> None:
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory):
-    """Runs the command line in a folder that the tests of the module share: its output, or the error."""
+    """Runs a command in the folder that the module's tests share, and returns its output or error."""
     place = tmp_path_factory.mktemp("layouts")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)

@@ -1,4 +1,4 @@
-"""Images of several sizes keep them: brought in, checked, trained on, predicted, validated and scored at their own."""
+"""Images of several sizes are imported, checked, trained on, predicted, validated and scored at their own size."""
 
 import time
 
@@ -20,11 +20,11 @@ from kit.workflows import check, folds, importing, kernel, predict, train, valid
 from kit.workflows.workspace import Workspace
 
 SIDES = {0: (64, 64), 1: (80, 48)}
-"""(height, width) by whether the number is odd."""
+"""(height, width) of even and odd numbers."""
 
 
 def case(number):
-    """An image and its mask at its size."""
+    """Returns an image and its mask, at the size of that number."""
     size = SIDES[number % 2][::-1]
     image, mask = drawn(number)
     return cv2.resize(image, size), cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
@@ -92,7 +92,7 @@ def test_a_mask_is_held_against_the_size_of_its_own_image(tmp_path):
 
 
 def test_rows_of_each_image_at_its_own_size_are_taken_so(tmp_path):
-    """As absolute or relative starts; a row that only fits a larger image is that of a reduced picture."""
+    """As gaps or absolute starts; a row that only fits a larger image was drawn before the image was reduced."""
     rows = []
     for number in range(1, 6):
         image, mask = case(number)

@@ -1,4 +1,4 @@
-"""A new user who follows the page's commands to a score, against our own Kaggle."""
+"""A new user who follows the page's commands to a score, against a fake Kaggle."""
 
 import os
 import re
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def section(title):
-    """The lines of a section of the competition's page that are indented: commands and files."""
+    """Returns the indented lines of a section of docs/how-to/competition.md: commands and files."""
     text = (ROOT / "docs/how-to/competition.md").read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]
     return [line.strip() for line in text.splitlines() if line.startswith("    ")]
 
@@ -48,7 +48,7 @@ def working_folder(kaggle, home, impatient, tmp_path, monkeypatch):
 
 @pytest.fixture
 def make(kit, tmp_path_factory):
-    """Runs a command of the page as make hands it on, with the smallest recipe in place of exp5: exit code, words."""
+    """Runs a command of the page as make does, with a tiny recipe instead of exp5; returns exit code and output."""
     folder = ready_folder(tmp_path_factory.mktemp("make"))
 
     def run(line):

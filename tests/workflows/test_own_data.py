@@ -1,4 +1,4 @@
-"""Data that people bring: recognised, checked and brought in."""
+"""The user's own data are recognised, checked and imported."""
 
 import csv
 import dataclasses
@@ -20,7 +20,7 @@ from kit.workflows.workspace import Workspace
 
 
 def test_a_folder_of_png_images_and_masks_is_checked_and_imported(kit, tmp_path):
-    """From there to a score: tests/docs/test_commands.py, by the page's commands."""
+    """tests/docs/test_commands.py goes on from there to a score, with the page's commands."""
     draw_folder(tmp_path / "cells")
     code, out, _ = kit("check", "cells")
     assert code == 0
@@ -222,7 +222,7 @@ def test_a_mirror_of_smaller_pictures_keeps_the_rows_of_the_large_ones(tmp_path)
 
 
 def test_absolute_starts_are_told_and_converted(phantoms, tmp_path):
-    """Starts that count from 1 at the image's first pixel, as in other competitions."""
+    """Absolute starts, the first pixel being 1, as in other competitions."""
     (tmp_path / "in/dicom-images-train").mkdir(parents=True)
     wanted, rows = {}, []
     for image, path in phantoms.train.items():
