@@ -98,11 +98,7 @@ def search(*folders: Path | str, pictures_too: bool = True) -> tuple[list[ImageF
 
 
 def find(folder: Path | str, *, pictures_too: bool = True) -> dict[str, Path]:
-    """Finds the images below a folder by id, sorted. Masks are ignored; a warning counts all files left out.
-
-    Raises:
-        KitError: as `find_with_masks`.
-    """
+    """Finds the images below a folder, as `find_with_masks`, without masks; a warning counts the files left out."""
     images, masks, left_out = find_with_masks(folder, pictures_too=pictures_too)
     left_out["masks"] += len(masks)
     warn_left_out(left_out)
@@ -124,12 +120,12 @@ def find_with_masks(
         KitError: there are no images, two have the same id, an id cannot stand in a CSV file, or a folder cannot be
             listed.
     """
-    files, left_out = search(folder, pictures_too=pictures_too)
-    if masks is not None and not Path(masks).resolve().is_relative_to(Path(folder).resolve()):
-        inside, more = search(masks, pictures_too=pictures_too)
-        files, left_out = files + inside, left_out + more
-    elif masks is not None:
+    folders = [folder]
+    if masks is not None and Path(masks).resolve().is_relative_to(Path(folder).resolve()):
         masks = folder / Path(masks).resolve().relative_to(Path(folder).resolve())
+    elif masks is not None:
+        folders.append(masks)
+    files, left_out = search(*folders, pictures_too=pictures_too)
     in_images, in_masks = split_masks(files, masks, suffix)
     if not in_images:
         warn_left_out(left_out)
@@ -145,14 +141,12 @@ def find_dicoms(*folders: Path | str) -> dict[str, Path]:
     Raises:
         KitError: two have the same id, an id cannot stand in a CSV file, or a folder cannot be listed.
     """
-    images = _assign_ids(*search(*folders, pictures_too=False), with_folders=False)
+    images = _assign_ids(*search(*folders, pictures_too=False), folders=False)
     return {image_id: file.path for image_id, file in images.items()}
 
 
-def _assign_ids(
-    files: Iterable[ImageFile], left_out: Counter[str], *, with_folders: bool = True
-) -> dict[str, ImageFile]:
-    """Returns image files by id, sorted; adds the number of duplicate files to `left_out`."""
+def _assign_ids(files: Iterable[ImageFile], left_out: Counter[str], *, folders: bool = True) -> dict[str, ImageFile]:
+    """Returns image files by id, sorted; ids may include folder names. Counts duplicate files in `left_out`."""
     by_stem: dict[str, list[ImageFile]] = {}
     for file in files:
         stem = file.stem  # tables of ids hold no control characters, invalid UTF-8 or surrounding spaces
@@ -164,8 +158,7 @@ def _assign_ids(
         unique = _without_copies(files_of_stem)
         left_out["copies of other images"] += len(files_of_stem) - len(unique)
         for file in unique:
-            ambiguous = with_folders and len(unique) > 1
-            image_id = "-".join((*file.id_folders, stem)) if ambiguous else stem
+            image_id = "-".join((*file.id_folders, stem)) if folders and len(unique) > 1 else stem
             if (other := images.setdefault(image_id, file)) is not file:
                 raise KitError(
                     f"{printable(file.path)}: has the name of another image, {printable(other.path)}: "

@@ -91,7 +91,7 @@ class Layout:
     name: str
     labels: str
     train: tuple[str, ...]
-    test: str | None
+    test: tuple[str, ...]
     sample: str | None
 
 
@@ -100,11 +100,11 @@ LAYOUTS = (
         "round 2",
         "stage_2_train.csv",
         ("dicom-images-train", "dicom-images-test"),
-        "stage_2_images",
+        ("stage_2_images",),
         "stage_2_sample_submission.csv",
     ),
-    Layout("round 1", "train-rle.csv", ("dicom-images-train",), "dicom-images-test", "sample_submission.csv"),
-    Layout("sample", "train-rle-sample.csv", (".",), None, None),
+    Layout("round 1", "train-rle.csv", ("dicom-images-train",), ("dicom-images-test",), "sample_submission.csv"),
+    Layout("sample", "train-rle-sample.csv", (".",), (), None),
 )
 
 
@@ -158,7 +158,7 @@ def open_folder(folder: Path | str, *, allow_missing: bool = False) -> Competiti
     test |= {name: test.pop(image) for name, image in meant.items() if name not in test and image in test}
     absent = sorted(set(sample_ids) - test.keys())
     if absent and test:
-        problem = f"{len(absent)} ids have no image in {layout.test} ({_first(absent)})"
+        problem = f"{len(absent)} ids have no image in {' and '.join(layout.test)} ({_first(absent)})"
         raise KitError(f"{sample_path}: {problem}: fetch them")
     all_ids = images.keys() | test.keys()
     return Competition(
@@ -186,9 +186,8 @@ def find_layout(folder: Path) -> Layout | None:
 
 def find_dicoms(folder: Path | str, layout: Layout) -> tuple[dict[str, Path], dict[str, Path]]:
     """Finds the training and test images of a competition's folder by id, sorted."""
-    parts = (layout.train, (layout.test,) if layout.test else ())
-    train, test = (image_files.find_dicoms(*(Path(folder) / name for name in names)) for names in parts)
-    return train, test
+    train, test = ([Path(folder, name) for name in names] for names in (layout.train, layout.test))
+    return image_files.find_dicoms(*train), image_files.find_dicoms(*test)
 
 
 def read_optional(path: Path, read: Callable[[Path], T], default: T) -> T:

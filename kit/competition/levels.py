@@ -12,9 +12,8 @@ import pydicom
 from pydicom.pixels import pixel_array
 
 READER = "5"
-"""Version of the image reader, part of the key of everything stored that depends on an image or mask picture: cached
-rows, maps, imports. Raise it whenever `dicom`, `levels` or `pictures` reads other pixels from a file than before, or
-reads a file that it refused."""
+"""Version of the image reader, part of the key of whatever is stored of images and masks: cached rows, maps, imports.
+Raise it when `dicom`, `levels` or `pictures` reads other pixels from a file than before, or a file that it refused."""
 
 _MOST_CLIPPED = 0.95
 """Largest share of the pixels between the darkest and the brightest that a window may turn black or white."""

@@ -41,7 +41,6 @@ def send_once(what: str, look: Callable[[], T | None], record: Record, prepare: 
     """Sends a request unless it has taken effect already, and returns its result.
 
     Args:
-        what: Description of the result for messages.
         look: Returns the result, or None while Kaggle does not list it.
         record: Record of the request, which the caller closes after success.
         prepare: Does what has no effect on Kaggle, and returns the function that sends the request.
@@ -82,10 +81,6 @@ def send_once(what: str, look: Callable[[], T | None], record: Record, prepare: 
 
 def wait_until_listed(what: str, look: Callable[[], T | None]) -> T | None:
     """Looks for the result of a request for as long as Kaggle's lists may lag; None if they do not show it.
-
-    Args:
-        what: Description of the result for messages.
-        look: Returns the result, or None while Kaggle does not list it.
 
     Raises:
         Failure: Kaggle cannot be asked.

@@ -104,10 +104,7 @@ def pages(client: Client, owner: str, slug: str) -> Iterator[ApiListDatasetFiles
 
 
 def split(option: str, name: str) -> tuple[str, str]:
-    """Splits the name of a data set into owner and name.
-
-    Args:
-        option: Command-line option by which the name was given.
+    """Splits the name of a data set, as given by a command-line option, into owner and name.
 
     >>> split("--source", "ada/lungs")
     ('ada', 'lungs')

@@ -219,9 +219,10 @@ def refresh(ledger_path: Path, connect: Callable[[], Client]) -> None:
         site, _, name = (entry.destination or "").partition("/")
         if site == "kaggle" and (entry.submitted or entry.unknown):
             sent.setdefault(name, []).append(entry)
-    client = connect() if sent else None
+    if not sent:
+        return
+    client = connect()
     for name, entries in sent.items():
-        assert client is not None
         listed = submissions(client, name)
         for entry in entries:
             if matching := [item for item in listed if matches(item, entry)]:
