@@ -142,7 +142,7 @@ def open_folder(folder: Path | str, *, allow_missing: bool = False) -> Competiti
     train = {image_id: path for image_id, path in images.items() if image_id in regions}
     if not train:
         raise KitError(f"{folder}: no image in {' or '.join(layout.train)} has a row in {layout.labels}")
-    sizes = read_optional(folder / shapes.NAME, shapes.read, {})
+    sizes: dict[str, tuple[int, int]] = read_optional(folder / shapes.NAME, shapes.read, {})
     shape = usual_shape(list(train.values()))
     for image_id in train:
         for text in regions[image_id]:  # reports a file that was truncated within a row at once

@@ -113,9 +113,9 @@ def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
     read_optional(folder / "patients.csv", lambda path: layout.read_patients(path, images.keys()), None)
     read_optional(folder / folds.SPLITS, folds.read_splits, None)
     read_optional(folder / finding.NAME, finding.read, None)
-    truth |= read_optional(folder / "solution.csv", lambda path: scoring.read_solution(path).masks, {})
+    solution = read_optional(folder / "solution.csv", scoring.read_solution, scoring.Solution({}, {}))
     shape = layout.usual_shape(list(train.values()))
-    sizes = read_optional(folder / shapes.NAME, shapes.read, {})
+    sizes: dict[str, tuple[int, int]] = read_optional(folder / shapes.NAME, shapes.read, {})
     size = "several sizes" if sizes else f"{shape[0]}×{shape[1]}"
     about = f"{folder}: {kind.name}, {len(train)} training and {len(test)} test images of {size}"
     image_folder = ImageFolder(
@@ -124,7 +124,7 @@ def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
         masks={},
         unpaired=(),
         labels_path=folder / kind.labels,
-        labels=truth,
+        labels=truth | solution.masks,
         in_test=frozenset(test),
         given_format=RowFormat(),
         given_shape=sizes or shape,
