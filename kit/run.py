@@ -80,7 +80,7 @@ class Run:
         weights = {part.label: self.part(part).final_weights(part) for part in recipe.parts()}
         stacks = {tta: self.stack(tta=tta) for tta in (True, False)} if recipe.is_gated else {}
         if not all(map(is_file_or_raise, (self.thresholds, *stacks.values()))):
-            raise KitError(f"{self.folder}: is not trained to its thresholds: run `make train` first")
+            raise KitError(f"{self.folder}: has no thresholds yet: run `make train` first")
         return Trained(recipe, weights, self.thresholds, stacks)
 
     def oof(self, fold: int, *, tta: bool = True, role: str = "segment") -> Path:

@@ -209,10 +209,9 @@ def blocks(axes: Axes, recipe: Recipe) -> Drawn:
         columns.append([title, steps[0].input_shape, *(f"{step.text}\n{step.output_shape}" for step in steps)])
         summaries.append(f"{title}: {steps[0].input_shape} to {steps[-1].output_shape}")
     size = _flow(axes, [columns], 3.4, 0.6)
-    alt = "; ".join(summaries) + "."
     rows = [[title, step.text, step.output_shape] for title, steps in network_blocks for step in steps]
     data = pd.DataFrame(rows, columns=["block", "step", "shape"])
-    return Drawn("figure-7", f"The blocks of {part.network.encoder}", alt, data, size=size)
+    return Drawn("figure-7", f"The blocks of {part.network.encoder}", f"{'; '.join(summaries)}.", data, size=size)
 
 
 def _flow(axes: Axes, rows: Sequence[Sequence[Sequence[str]]], width: float, height: float) -> tuple[float, float]:

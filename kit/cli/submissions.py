@@ -80,7 +80,7 @@ def submit_predictions(
 
     # Leaving out --data must not send the demo's masks to Kaggle.
     if to == "kaggle" and data is None:
-        raise KitError("--to kaggle: say with --data which competition's files the submission is for")
+        raise KitError("--to kaggle: give the competition's folder with --data")
     competition_data = data or DEMO
     # A file from elsewhere has no recipe, and any will do.
     loaded = recipes.load("demo" if file else recipe_for(competition_data, recipe), overrides)

@@ -64,7 +64,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
     """
     recipe = run.read_recipe()
     if not run.thresholds.is_file() or not run.predicted_folds():
-        raise KitError(f"{run.folder}: is not trained to its thresholds: run `make train` first")
+        raise KitError(f"{run.folder}: has no thresholds yet: run `make train` first")
     chosen = thresholds_file.read(run.thresholds)
     source = pd.DataFrame(_list_maps(run, tta=recipe.tta), columns=["image_id", "file", "index", "probability"])
     source = source.sort_values("image_id", ignore_index=True)
@@ -114,8 +114,7 @@ def hausdorff95(mask: np.ndarray, truth: np.ndarray) -> float | None:
     """Returns the 95th percentile of the distances between the borders of two masks, in both directions, as in MedPy.
 
     Args:
-        mask: bool (H, W).
-        truth: bool (H, W).
+        mask: bool (H, W), as `truth`.
 
     Returns:
         The distance in pixels; None if one of the masks is empty.

@@ -15,11 +15,7 @@ from kit.submissions.ledger import Entry
 
 
 def measures(run: Run, measured: Cases, entry: Entry | None) -> list[Measure]:
-    """Returns the scores of the headline, that of the competition first.
-
-    Args:
-        entry: The run's entry in the ledger, if it was submitted and scored.
-    """
+    """Returns the scores of the headline; `entry` is the run's scored entry in the ledger."""
     chosen = thresholds_file.read_measured(run.thresholds)
     outdated = entry is not None and run.submission.is_file() and entry.sha256 != sha256(run.submission)
     ledger = f"leaderboard, from the ledger{', of an earlier submission' if outdated else ''}"

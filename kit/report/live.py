@@ -40,11 +40,7 @@ QUALITY = 62
 
 
 def pack(run: Run, cases: Cases, competition: Competition, other: tuple[str, Cases] | None = None) -> dict[str, Any]:
-    """Collects everything that the gallery shows and counts, as JSON values.
-
-    Args:
-        other: Name and cases of a second run, to compare this run with.
-    """
+    """Collects everything that the gallery shows as JSON values; `other` is a second run to compare with, by name."""
     rows = sorted(np.lexsort((~cases.positive, cases.table.dice))[:PICTURED].tolist())
     side = next((side for side, size in SIDES.items() if size * len(rows) <= BUDGET), min(SIDES))
     names, other_outlines, other_dice = cases.table.image_id.tolist(), dict[str, Outlines](), pd.Series(dtype=float)

@@ -85,7 +85,7 @@ def submit(
 def _without_test(folder: Path, run: Run) -> str:
     oof = _oof_scores(run)
     if not oof:
-        raise KitError(f"{run.folder}: is not trained to its thresholds: run `make train` first")
+        raise KitError(f"{run.folder}: has no thresholds yet: run `make train` first")
     dice = scoring.format_dice({**oof, "dice": oof["nested_dice"]})
     message = f"{folder}: has no test images, so nothing is submitted; out of fold: {dice}"
     return "\n".join(filter(None, (message, scoring.verdict(oof))))

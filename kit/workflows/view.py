@@ -38,7 +38,7 @@ def view(
         if image not in files:
             tables = " and ".join(path.name for path in (competition.labels_path, competition.sample_path) if path)
             how = f"give an id of {tables}, or the path of its DICOM file"
-            raise KitError(f"{image}: is no image of {competition.folder}: {how}{did_you_mean(image, files)}")
+            raise KitError(f"{image}: is not an image of {competition.folder}: {how}{did_you_mean(image, files)}")
         pixels = dicom.read(files[image]).pixels
         truth = rle.union(truths[image], pixels.shape, image) if image in truths else None
         mask = predicted(run, image, pixels.shape)

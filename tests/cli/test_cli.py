@@ -50,9 +50,9 @@ def test_without_a_verb_it_prints_the_help(kit):
         (["folds", "--holdout=x"], "--holdout=x: is not a number (see `kit folds --help`)"),
         (["--make", "folds", "lint:", "folds", "FOLDS=two"], "kit: FOLDS=two: is not a whole number\n"),
         (["--make", "compare", "lint:", "compare"], "kit: make compare: give RUNS=…\n"),
-        (["submit", "--to", "kaggle"], "--to kaggle: say with --data"),
+        (["submit", "--to", "kaggle"], "--to kaggle: give the competition's folder with --data"),
         (["--make", "folds train", "lint:", "folds", "FILE=x"], "make folds train does not take FILE"),
-        (["submit", "--to", "kaggle", "--file", "mine.csv"], "--to kaggle: say with --data"),
+        (["submit", "--to", "kaggle", "--file", "mine.csv"], "--to kaggle: give the competition's folder with --data"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(kit, arguments, complaint):
@@ -134,7 +134,12 @@ def test_a_verb_that_follows_a_training_draws_no_demo(kit, verb, tmp_path, monke
         ("train", {"--data": "own"}, "give a recipe with --recipe: exp5 ", "give a recipe with RECIPE=: exp5 "),
         ("import", {"own": "own"}, "Missing option '--out'. (see `kit import --help`)", "make import: give OUT=…"),
         ("compare", {}, "Missing argument", "make compare: give RUNS=…"),
-        ("submit", {"--to": "kaggle"}, "--to kaggle: say with --data which", "TO=kaggle: say with DATA= which"),
+        (
+            "submit",
+            {"--to": "kaggle"},
+            "--to kaggle: give the competition's folder with --data",
+            "TO=kaggle: give the competition's folder with DATA=",
+        ),
         ("folds", {"--folds": "2", "--holdout": "0.1"}, "--folds 2 --holdout 0.1: ", 'FOLDS=2 ARGS="--holdout 0.1": '),
         (
             "report",

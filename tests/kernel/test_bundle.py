@@ -73,7 +73,7 @@ def test_a_bundle_of_an_earlier_version_is_built_again(kernel):
 def test_a_run_without_thresholds_is_refused(here):
     run = small_run.Run(Path("runs/tiny/small"))
     run.thresholds.unlink()
-    with pytest.raises(KitError, match="is not trained to its thresholds: run `make train` first"):
+    with pytest.raises(KitError, match="has no thresholds yet: run `make train` first"):
         bundle.build(run)
 
 

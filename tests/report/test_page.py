@@ -256,7 +256,7 @@ def test_two_runs_stand_in_one_gallery(finished, another):
 
 
 def test_a_run_without_thresholds_is_refused(finished, tmp_path):
-    with pytest.raises(KitError, match="is not trained to its thresholds"):
+    with pytest.raises(KitError, match="has no thresholds yet"):
         run = Run(tmp_path)
         run.recipe_path.write_text(finished.run.recipe_path.read_text())
         cases.measure(run, finished.competition, finished.split)

@@ -352,7 +352,7 @@ def test_a_row_that_a_spreadsheet_cut_is_an_error_of_check(phantoms, tmp_path):
 def test_a_data_set_without_test_images_ends_with_what_it_is_worth_out_of_fold(tmp_path):
     importing.import_folder(draw_folder(tmp_path / "cells", train=4, test=0), tmp_path / "data/cells")
     workspace, recipe = Workspace(tmp_path), recipes.load("demo")
-    with pytest.raises(KitError, match="is not trained to its thresholds: run `make train` first"):
+    with pytest.raises(KitError, match="has no thresholds yet: run `make train` first"):
         submit.submit(workspace, tmp_path / "data/cells", recipe, "local")
     run = workspace.run(workspace.open_data(tmp_path / "data/cells"), recipe)
     found = dict.fromkeys(("interval", "dice_positives", "negatives_empty", "apparent_dice", "masked", "share"))
