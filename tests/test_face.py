@@ -1,4 +1,4 @@
-"""`import kit`: cheap, complete, the same answers as the verbs, and a path may be a text."""
+"""`import kit`: it is cheap and complete, agrees with the verbs, and takes paths as text."""
 
 import ast
 import subprocess
@@ -25,7 +25,7 @@ HEAVY = ("numpy", "torch", "pandas", "cv2", "pydicom", "sklearn", "albumentation
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """A workspace with the demo's data and a trained run, both tiny, and its submission."""
+    """A workspace with tiny data in place of the demo, a trained run and its submission."""
     folder = tmp_path_factory.mktemp("face")
     small_run.write(folder)
     (folder / "data" / "tiny").rename(folder / "data" / "demo")
@@ -128,18 +128,18 @@ class TestLoad:
         axes = found.plot(Figure().subplots())
         assert (axes.images[0].get_array() == found.pixels).all()
 
-    def test_the_maps_are_what_the_rule_takes(self, here):
+    def test_the_rule_takes_the_maps(self, here):
         model, image = kit.load(here / "runs" / "demo" / "demo"), np.zeros((64, 64), np.uint8)
         [(levels, probability)] = model.maps([image])
         assert probability is None
         assert (model.rule.mask(levels) == model.predict(image).mask).all()
 
     @pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((2, 2, 2, 2), np.uint8), np.zeros((0, 4), np.uint8)])
-    def test_what_is_no_image(self, here, image):
+    def test_other_arrays_are_refused(self, here, image):
         with pytest.raises(KitError, match=r"give grey levels as uint8 \(height, width\)"):
             kit.load(here / "runs" / "demo" / "demo").predict(image)
 
-    def test_what_is_no_run(self, here, tmp_path):
+    def test_a_folder_without_a_run_is_refused(self, here, tmp_path):
         with pytest.raises(KitError, match="is not a run"):
             kit.load(tmp_path)
 
@@ -193,7 +193,7 @@ PUBLIC += [ROOT / "kit" / name for name in ("thresholds/search.py", "thresholds/
 
 @pytest.mark.parametrize("path", PUBLIC, ids=lambda path: path.relative_to(ROOT / "kit").as_posix())
 def test_wherever_a_path_is_taken_a_text_is_too(path):
-    """By the annotation; that the code keeps to it is held by the type check."""
+    """By the annotations, which the type check compares with the code."""
     functions = [
         node
         for node in ast.walk(ast.parse(path.read_text()))

@@ -1,8 +1,7 @@
 """Every command of README and docs, taken from the pages as they stand.
 
-Each block of shell runs in a shell where the programs are stand-ins that write down how they were called. What was
-called as `make` goes through the Makefile, and every call of the kit through the command line's own parser; recipes and
-their overrides are loaded.
+Each shell block runs in a shell where all programs are stubs that record their calls. Calls of `make` go through the
+Makefile, and calls of the kit through the parser of the command line; recipes and their overrides are loaded.
 """
 
 import re
@@ -28,14 +27,14 @@ PLACE = re.compile(r"…|\bVERB\b|\bNAME\b|\bFILE\b|\bFOLDER\b|\bIMAGE\b|\bOWNER
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder where the environment looks ready, so that make calls the kit and nothing else."""
+    """A folder where the environment looks ready, so that make only calls the kit."""
     folder = tmp_path_factory.mktemp("docs")
     ready_folder(folder / "made")
     return folder
 
 
 def parse(arguments):
-    """Takes arguments as the command line does, without running the verb."""
+    """Parses arguments like the command line, without running the verb."""
     command = REPRODUCE if arguments[0] in REPRODUCE.commands else KIT
     context = command.make_context("kit", list(arguments))
     while isinstance(command, TyperGroup):
@@ -64,7 +63,7 @@ def test_every_command_is_one(page, place):
 
 
 def test_the_commands_are_found(place):
-    """So that a change of the pages' form cannot empty the test above."""
+    """A change of the pages' format must not empty the test above."""
     found = [command for page in PAGES for script in blocks(page, "bash") for command in called(script, place)]
     verbs = {arguments[0] for command in found for arguments in kit_calls(command, place)}
     assert len(found) > 60
@@ -76,13 +75,13 @@ def test_the_commands_are_found(place):
     ["make trian", "make train FODL=1", "kit train --recipie exp5", "kit folds --set seed=x"]
     + [f"X=1 .venv/bin/{program} -m kit train --recipie exp5" for program in ("python", "torchrun")],
 )
-def test_a_command_that_is_none_is_noticed(script, place):
+def test_a_wrong_command_is_noticed(script, place):
     with pytest.raises(Exception, match=r"trian|FODL|recipie|seed"):
         [parse(arguments) for command in called(script, place) for arguments in kit_calls(command, place)]
 
 
 def test_own_data_from_nothing_to_a_score(place, kit):
-    """The page's blocks in their order, all but the kernel's for real."""
+    """Runs the page's blocks in order, except for the kernel's."""
     page = ROOT / "docs/how-to/own-data.md"
     written = re.findall(r"as `([\w.]+\.yaml)`:\n\n```yaml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
     for name, content in written:

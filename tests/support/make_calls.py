@@ -1,4 +1,4 @@
-"""What a call of make, or a page's commands, come to: the command lines of the kit, which is not run."""
+"""Translates calls of make, and commands of pages, into command lines of the kit, without running the kit."""
 
 import functools
 import os
@@ -13,15 +13,15 @@ from reproduce import __main__ as reproduced
 
 MAKEFILE = Path(__file__).parents[2] / "Makefile"
 APPS = {"kit": cli.app, "reproduce": reproduced.app}
-"""The verbs of each program that make calls; a stand-in writes down its name and what it is called with."""
+"""The programs that make calls, by name; a stub records the name and the arguments of each call."""
 PROGRAMS = ("make", "kit", "python", "torchrun", "pip", "docker", "tensorboard", "xargs", "seq", "sbatch", "srun")
 BLOCK = re.compile(r"^```(?P<kind>\S*)\n(?P<content>.*?)^```$", re.DOTALL | re.MULTILINE)
 ENVIRONMENT = ("python", "torchrun", "tensorboard", "pip")
-"""Programs that lie in .venv/bin, too."""
+"""Programs that are also in .venv/bin."""
 
 
 def ready_folder(folder: Path) -> Path:
-    """A folder where the environment looks ready, each file newer than those that it is made from."""
+    """Makes a folder where the environment looks ready: each file is newer than the files that it is made from."""
     (folder / ".venv/bin").mkdir(parents=True)
     for program in ("python", "ruff", "mypy", "mkdocs"):
         (folder / ".venv/bin" / program).symlink_to("/bin/true")
@@ -34,7 +34,7 @@ def ready_folder(folder: Path) -> Path:
 
 
 def call(folder: Path, *words: str, **environment: str) -> tuple[int, list[list[str]], str]:
-    """Exit code, command lines of the verbs, and what is complained about; an error ends the list."""
+    """Returns the exit code, the command lines of the verbs (none after an error), and the error messages."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
     log = folder / "calls"
     log.write_text("")
@@ -56,7 +56,7 @@ def call(folder: Path, *words: str, **environment: str) -> tuple[int, list[list[
 
 
 def blocks(page, kind):
-    """The fenced blocks of a kind; for shell the indented ones that begin with a command, too."""
+    """Returns the fenced blocks of a kind; for `bash` also the indented blocks that begin with a command."""
     text = page.read_text()
     found = [match["content"] for match in BLOCK.finditer(text) if match["kind"] == kind]
     if kind == "bash":
@@ -69,7 +69,7 @@ def blocks(page, kind):
 
 @functools.cache
 def called(script, folder):
-    """How a shell calls the programs: a list of words each."""
+    """Returns the program calls of a shell script, each as a tuple of words."""
     stubs, log = folder / "stubs", folder / "calls"
     if not stubs.exists():
         stubs.mkdir()
@@ -97,7 +97,7 @@ def called(script, folder):
 
 @functools.cache
 def kit_calls(command, folder):
-    """The kit's arguments that a call of a program comes to."""
+    """Returns the command lines of the kit that a program call leads to."""
     program, *words = command
     if program == "make":
         code, lines, errors = call(folder / "made", *words)
