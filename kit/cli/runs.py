@@ -163,7 +163,7 @@ def search_thresholds(
         row = (
             " (the row “searched” chooses it anew in each fold)" if explored.in_use.name.startswith("searched") else ""
         )
-        say(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.rule}, {explored.why}{row}")
+        say(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.reason}{row}")
         verdict = surfaces.verdict([explored.in_use])
     for folder in folders.values():
         for figure in surfaces.draw(folder):

@@ -70,7 +70,7 @@ def put_recipes_rule_in_use(run: Run, recipe: Recipe) -> None:
             raise KitError(f"{source}: is missing: run `make train` to find the thresholds of {rule}")
         with locked(run.thresholds):
             if activate(run, recipe):
-                log.info("%s: rule %s is in use, %s", run.folder, *in_use(run))
+                log.info("%s: rule in use: %s", run.folder, in_use(run))
     old = run.read_recipe()
     new = old.model_copy(update={"tta": recipe.tta, "threshold": old.threshold.model_copy(update={"rule": rule})})
     if new != old:  # verbs that are given only the run read its recipe
@@ -107,10 +107,8 @@ class Explored:
     """Folder of each result, by title."""
     in_use: Path
     """Folder of the result that is in use."""
-    rule: str
-    """Name of the rule in use."""
-    why: str
-    """Reason for this rule."""
+    reason: str
+    """Name of the rule in use, and why it is used."""
 
 
 def explore(
@@ -137,7 +135,7 @@ def explore(
     asked = thresholds_file.read(run.thresholds).asked
     listed = {*names, SEARCHED} if len(names) > 1 else {*names}
     shown = {title: path for title, path in folders.items() if path.name.removesuffix("-plain") in listed}
-    return Explored(shown, run.rule(asked, tta=recipe.tta), *in_use(run))
+    return Explored(shown, run.rule(asked, tta=recipe.tta), in_use(run))
 
 
 def explore_arrays(
@@ -185,12 +183,12 @@ def explore_arrays(
     return folders
 
 
-def in_use(run: Run) -> tuple[str, str]:
-    """Returns the name of the rule that a run predicts with, and the reason for it."""
+def in_use(run: Run) -> str:
+    """Describes the rule that a run predicts with, and why it is used."""
     chosen = thresholds_file.read(run.thresholds)
     if chosen.asked == SEARCHED:
-        return chosen.rule.name, "which has the best nested Dice"
-    return chosen.asked, "as threshold.rule says"
+        return f"{chosen.rule.name}, which has the best nested Dice"
+    return f"{chosen.asked}, as threshold.rule says"
 
 
 def activate(run: Run, recipe: Recipe) -> bool:

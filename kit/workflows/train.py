@@ -138,7 +138,9 @@ def train(workspace: Workspace, job: Job) -> tuple[Run, bool]:
         if recipe.members:
             done += _average_members(session, run, recipe)
         # The search needs the predictions of every fold; of several processes, the last one to finish runs it.
-        if session.team.first and recipe.role == "segment" and _is_predicted(run, recipe, session.split):
+        parts, numbers = (*recipe.parts(), recipe), session.split.numbers
+        is_predicted = all(run.is_predicted(part, fold) for part in parts for fold in numbers)
+        if session.team.first and recipe.role == "segment" and is_predicted:
             if recipe.is_gated:
                 thresholds.stack_oof(run, recipe, session.split)
             done.append(thresholds.ensure(OpenRun(run, recipe, competition, session.split, session.image_keys)))
@@ -326,8 +328,3 @@ def _average_members(session: Session, run: Run, recipe: Recipe) -> list[bool]:
         for fold in session.folds
         for tta in (True, False)
     ]
-
-
-def _is_predicted(run: Run, recipe: Recipe, split: Folds) -> bool:
-    """Whether every fold has its out-of-fold predictions, by all members and by the recipe as a whole."""
-    return all(run.is_predicted(part, fold) for part in (*recipe.parts(), recipe) for fold in split.numbers)

@@ -12,7 +12,7 @@ PIXELS, PREVALENCE, IMAGES, FOLDS, SETS = 1024 * 1024, 0.22, 600, 5, 200
 LEVELS = np.arange(256)[:, None]
 
 
-def drawn(rng, count):
+def simulate(rng, count):
     """Counts of simulated images, for a network that misses some positives and flags some negatives."""
     positive = rng.random(count) < PREVALENCE
     truth = np.where(positive, np.exp(rng.normal(9.2, 1.2, count)), 0).astype(np.int64).clip(max=PIXELS // 4)
@@ -37,24 +37,24 @@ def stratified(positive, rng):
     return folds
 
 
-def real_dice(choice, fresh, rng):
+def real_dice(fitted, fresh, rng):
     """Mean Dice of a fitted rule on fresh images; with a share, on test sets of the size of a fold."""
-    if choice.share is None:
-        dice, positive = fresh.dice(choice.rule), fresh.empty == 0
+    if fitted.share is None:
+        dice, positive = fresh.dice(fitted.rule), fresh.empty == 0
         return PREVALENCE * dice[positive].mean() + (1 - PREVALENCE) * dice[~positive].mean()
-    evidence, dice = fresh.candidates(choice.rule)
+    evidence, dice = fresh.candidates(fitted.rule)
     sets = rng.integers(len(dice), size=(60, IMAGES // FOLDS))
-    masked = np.stack([rank_quantiles(evidence[some]) <= choice.share for some in sets])
+    masked = np.stack([rank_quantiles(evidence[some]) <= fitted.share for some in sets])
     return np.where(masked, dice[sets], fresh.empty[sets]).mean()
 
 
 def test_the_nested_dice_is_that_of_fresh_images_and_its_interval_holds_it():
     """Checks thresholds alone, and thresholds with a share."""
-    fresh = LevelSearch(ImageRule, drawn(np.random.default_rng(99), 20_000))
+    fresh = LevelSearch(ImageRule, simulate(np.random.default_rng(99), 20_000))
     off, held = np.empty((2, SETS)), np.empty((2, SETS))
     for seed in range(SETS):
         rng = np.random.default_rng(seed)
-        tables = drawn(rng, IMAGES)
+        tables = simulate(rng, IMAGES)
         folds, search = stratified(tables.truth > 0, rng), LevelSearch(ImageRule, tables)
         images = ImageSet(tables.empty, folds, np.arange(IMAGES), PREVALENCE)
         for match in (0, 1):

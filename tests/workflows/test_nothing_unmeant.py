@@ -110,10 +110,10 @@ class TestRule:
         best = json.loads(before)["rule"]
         other = "image" if best != "image" else "triplet"
         assert explore(workspace, data, recipe(f"threshold.rule={other}")).in_use == run.rule(other)
-        assert in_use(run) == (other, "as threshold.rule says")
+        assert in_use(run) == f"{other}, as threshold.rule says"
         assert json.loads(run.thresholds.read_text())["rules"] == [other]
         explore(workspace, data, recipe())
-        assert in_use(run) == (best, "which has the best nested Dice")
+        assert in_use(run) == f"{best}, which has the best nested Dice"
         assert run.thresholds.read_bytes() == before
 
     def test_a_run_that_an_earlier_version_searched_is_searched_again(self, place, monkeypatch):
