@@ -101,7 +101,7 @@ class TestRule:
         for options in ({}, {"names": ("image",)}, {"draws": 2}, {"prevalence": 0.4}):
             explored = explore(workspace, data, recipe(), **options)
             assert run.thresholds.read_bytes() == before
-            assert explored.why == "which has the best nested Dice"
+            assert explored.reason.endswith(", which has the best nested Dice")
             assert explored.in_use == run.rule("searched")
 
     def test_the_recipe_says_which_rule_is_in_use(self, place):
