@@ -118,7 +118,7 @@ def make(competition: Competition, split: Split) -> Folds:
     if is_file_or_raise(splits):  # before the headers are read, which takes a while
         fold_by_id = read_splits(splits)
         if missing := [image for image in competition.train if image not in fold_by_id]:
-            raise KitError(f"{splits}: has no row for {len(missing)} training images, as {missing[0]}: add them")
+            raise KitError(f"{splits}: has no row for {len(missing)} training images (first: {missing[0]}): add them")
         table = _table(competition)
         table["fold"] = [fold_by_id[image] for image in table.image_id]
         _check_numbers(table, splits, "fix it, or remove it")
@@ -135,19 +135,19 @@ def _draw(competition: Competition, split: Split) -> pd.DataFrame:
     if split.holdout is None:
         if split.count is None or split.count < 2:
             raise KitError(f"--folds {split.count}: at least 2 folds are needed, or a --holdout share")
-        held, parts, how = 1, split.count, f"{split.count} folds: ask for fewer"
+        held, parts, goal, remedy = 1, split.count, f"{split.count} folds", "ask for fewer"
     else:
         share = Fraction(split.holdout).limit_denominator(20) if 0 < split.holdout < 1 else 0
         if not 0 < share < 1:
             raise KitError(f"--holdout {split.holdout}: give a share between 0.05 and 0.95")
         held, parts = share.numerator, share.denominator
-        how = f"{parts} equal parts for a hold-out of {split.holdout:g}: hold out 0.5"
+        goal, remedy = f"{parts} equal parts for a hold-out of {split.holdout:g}", "hold out 0.5"
     table = _table(competition)
     people, largest = table.patient_id.nunique(), table.stratum.value_counts().max()
     if min(people, largest) < parts:
         raise KitError(
             f"{competition.folder}: {len(table)} images of {people} patients, at most {largest} of a stratum, "
-            f"cannot make {how}, or say in patients.csv (ImageId,PatientId) who is who"
+            f"cannot make {goal}: {remedy}, or give the patients in patients.csv (ImageId,PatientId)"
         )
     from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 
@@ -201,8 +201,8 @@ def _check_numbers(table: pd.DataFrame, path: Path, advice: str) -> None:
     fold_counts = table.groupby("patient_id").fold.nunique()
     if (fold_counts > 1).any():
         raise KitError(f"{path}: patient {fold_counts.idxmax()} is in more than one fold: {advice}")
-    if table.fold.min() < ONLY_TRAINING:
-        raise KitError(f"{path}: fold {table.fold.min()}: folds count from 0, {ONLY_TRAINING} only trains: {advice}")
+    if (lowest := table.fold.min()) < ONLY_TRAINING:
+        raise KitError(f"{path}: fold {lowest}: folds count from 0, or {ONLY_TRAINING} for only training: {advice}")
     if table.fold.nunique() < 2:
         raise KitError(
             f"{path}: all images are in fold {table.fold[0]}: some have to train and some to validate: {advice}"
@@ -218,7 +218,7 @@ def read_splits(path: Path | str) -> dict[str, int]:
     fold_by_id: dict[str, int] = {}
     for line, (image, text) in labels.rows(path, ("ImageId", "Fold")):
         if not re.fullmatch(r"-1|\d{1,4}", text):
-            raise KitError(f"{path}:{line}: fold {text!r}: from 0, or -1 where it only trains")
+            raise KitError(f"{path}:{line}: fold {text!r}: folds count from 0, or -1 for only training")
         if fold_by_id.setdefault(image, int(text)) != int(text):
             raise KitError(f"{path}:{line}: {image} has two folds, {fold_by_id[image]} and {text}: keep one")
     return fold_by_id

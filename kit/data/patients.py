@@ -42,8 +42,8 @@ def patient_ids(competition: Competition, images: dict[str, Path] | None = None)
     for patient, count in Counter(in_headers.values()).most_common(1):
         if len(images) >= _MIN_IMAGES and count > len(images) / 2:
             log.warning(
-                "%d of %d images have one PatientID, as anonymisers write it: it tells no patient, and each of these "
-                "images counts as a patient of its own; patients.csv (ImageId,PatientId) says who is who",
+                "%d of %d images have one PatientID, as anonymisers write it: it is ignored, and each of these images "
+                "counts as a patient of its own; give the patients in patients.csv (ImageId,PatientId)",
                 count,
                 len(images),
             )

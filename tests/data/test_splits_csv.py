@@ -58,7 +58,7 @@ def test_a_changed_split_is_taken_up(data, tmp_path):
     ("change", "reason"),
     [
         (lambda given: given.pop(next(iter(given))), "no row for 1 training images"),
-        (lambda given: given.update({next(iter(given)): "train"}), "from 0, or -1 where it only trains"),
+        (lambda given: given.update({next(iter(given)): "train"}), "folds count from 0, or -1"),
         (lambda given: given.update(dict.fromkeys(given, 1)), "all images are in fold 1"),
     ],
 )
