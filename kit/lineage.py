@@ -131,7 +131,7 @@ def check_inputs(run: Run, inputs: Inputs) -> None:
     """Checks that the run was trained on these inputs."""
     if changed := read_inputs(run).changes(inputs):
         raise KitError(
-            f"{run.folder}: was trained with other {' and '.join(changed)} than those of today "
+            f"{run.folder}: was trained with other {' and '.join(changed)} than today's "
             f"(folds/{inputs.fold_file}): restore them, remove {run.folder}, or name a new run with SET='name=…'"
         )
 
@@ -166,7 +166,7 @@ def last_weights(run: Run, fold: int, inputs: Inputs) -> Path:
         raise KitError(f"{run.folder}: is an ensemble: start from one of its members, start={recipe.name}/{first}")
     last = run.weights(fold, len(recipe.stages) - 1)
     if not last.is_file():
-        raise KitError(f"{run.folder}: fold {fold} is not trained to its end: train it first")
+        raise KitError(f"{run.folder}: fold {fold} is not fully trained: train it first")
     if changed := read_inputs(run).changes(inputs):
         raise KitError(f"{run.folder}: was trained with other {' and '.join(changed)}: train it again to start from it")
     return last
@@ -177,7 +177,7 @@ def matching_fold(run: Run, fold: int) -> int:
     last = len(run.read_recipe().stages) - 1
     folds = sorted(number for number, stage in run.finished_stages() if stage == last)
     if not folds:
-        raise KitError(f"{run.folder}: no fold is trained to its end: train it first")
+        raise KitError(f"{run.folder}: no fold is fully trained: train it first")
     return folds[fold % len(folds)]
 
 

@@ -183,7 +183,7 @@ def _load(module: nn.Module, path: Path, what: str, remedy: str) -> None:
             state = state[wrapper]
     has_names = isinstance(state, dict) and all(isinstance(key, str) for key in state)
     if not has_names or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise KitError(f"{what}: {path}: holds something else than tensors by name: {remedy}")
+        raise KitError(f"{what}: {path}: holds something other than named tensors: {remedy}")
     # timm's encoders are one level deeper in smp than in their own files.
     target: nn.Module
     for target in filter(None, (module, getattr(module, "model", None))):
@@ -193,7 +193,7 @@ def _load(module: nn.Module, path: Path, what: str, remedy: str) -> None:
         target.load_state_dict(state if tensors is None else tensors, strict=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[1:2] or [str(error)]
-        raise KitError(f"{what}: {path}: is of another network: {' '.join(reason[0].split())[:160]}") from error
+        raise KitError(f"{what}: {path}: belongs to another network: {' '.join(reason[0].split())[:160]}") from error
 
 
 def _matching(state: dict[str, torch.Tensor], names: set[str]) -> dict[str, torch.Tensor] | None:

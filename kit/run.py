@@ -65,7 +65,7 @@ class Run:
             for path in self.stage_weights(fold, number)
         ]
         if not weights:
-            raise KitError(f"{self.folder}: no fold is trained to the end of {last}: run `make train` first")
+            raise KitError(f"{self.folder}: no fold has finished {last}: run `make train` first")
         predicted = {path.stem.split("-")[0] for path in self.folder.glob("oof/fold*.npy")}
         for fold_name in sorted(predicted - {path.parents[1].name for path in weights}):
             raise KitError(f"{self.folder / fold_name / last}: its weights are missing: run `make train` again")

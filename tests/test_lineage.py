@@ -115,7 +115,7 @@ def test_only_a_training_may_change_the_weights_of_members(tmp_path):
 
 def test_other_data_are_refused_where_something_was_trained(run, tmp_path):
     other = INPUTS.model_copy(update={"folds": "x"})
-    with pytest.raises(KitError, match="other folds than those of today"):
+    with pytest.raises(KitError, match="other folds than today's"):
         lineage.begin(run, recipes.load("demo"), other)
     untrained = Run(tmp_path / "new")
     for inputs in (INPUTS, other):
@@ -131,7 +131,7 @@ def test_each_fold_adds_the_weights_that_it_started_from(run):
 def test_weights_to_start_from_are_those_of_a_finished_fold(run):
     last = len(run.read_recipe().stages) - 1
     assert lineage.last_weights(run, 3, INPUTS) == run.weights(3, last)
-    with pytest.raises(KitError, match="fold 0 is not trained to its end"):
+    with pytest.raises(KitError, match="fold 0 is not fully trained"):
         lineage.last_weights(run, 0, INPUTS)
     with pytest.raises(KitError, match="was trained with other folds"):
         lineage.last_weights(run, 3, INPUTS.model_copy(update={"folds": "x"}))

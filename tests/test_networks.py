@@ -192,11 +192,11 @@ def test_a_pickle_with_code_is_never_run(small, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (7, "holds something else than tensors by name"),
-        ({"state_dict": {"a": torch.zeros(2)}, "epoch": 3}, "is of another network"),
-        ({"state_dict": {0: torch.zeros(2)}}, "holds something else than tensors by name"),
-        ({"weights": {"a": torch.zeros(2)}, "epoch": 3}, "holds something else than tensors by name"),
-        ({}, "is of another network"),
+        (7, "holds something other than named tensors"),
+        ({"state_dict": {"a": torch.zeros(2)}, "epoch": 3}, "belongs to another network"),
+        ({"state_dict": {0: torch.zeros(2)}}, "holds something other than named tensors"),
+        ({"weights": {"a": torch.zeros(2)}, "epoch": 3}, "holds something other than named tensors"),
+        ({}, "belongs to another network"),
     ],
 )
 def test_files_without_named_tensors_are_refused(small, tmp_path, content, message):

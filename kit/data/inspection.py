@@ -123,7 +123,7 @@ def _check_image(image: str, folder: ImageFolder) -> tuple[bytes | None, float |
     if radiograph.inverted:
         findings.append(Finding(image, "is MONOCHROME1", "nothing: it is inverted when it is read"))
     if pixels.min() == pixels.max():
-        findings.append(Finding(image, "is of one grey level", "fetch it again, or leave it out", serious=True))
+        findings.append(Finding(image, "has a single grey level", "fetch it again, or leave it out", serious=True))
     try:
         mask = folder.truth(image)
     except KitError as error:

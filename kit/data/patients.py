@@ -26,7 +26,7 @@ def patient_ids(competition: Competition, images: dict[str, Path] | None = None)
     missing = {image_id: path for image_id, path in images.items() if image_id not in patients}
     if patients and missing:
         log.warning(
-            "patients.csv: %d of %d %s images have no row there: PatientID of their DICOM files groups them",
+            "patients.csv: %d of %d %s images have no row: they are grouped by the PatientID of their DICOM files",
             len(missing),
             len(images),
             kind,

@@ -43,7 +43,7 @@ def limit_counts(content: dict[str, Any], overrides: Sequence[str]) -> None:
                 count = section.get(path[-1]) if isinstance(section, dict) else None
                 limit = max(stage["epochs"], 0)
                 if isinstance(count, int) and count > limit and not any(name.startswith(key) for key in overridden):
-                    log.info("%sstages.%d.%s: lowered to %d, as its epochs are", prefix, number, name, limit)
+                    log.info("%sstages.%d.%s: lowered to %d, the length of the stage", prefix, number, name, limit)
                     section[path[-1]] = limit
 
 

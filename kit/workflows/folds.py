@@ -85,4 +85,4 @@ def _check_owner(workspace: Workspace, path: Path, folder: Path) -> None:
     """Refuses to overwrite the folds of another data set whose folder has the same name."""
     other = Path(inputs_of(path).get("data") or folder)
     if other.resolve() != folder.resolve() and other.is_dir():
-        raise KitError(f"{path}: are the folds of {other}, a data set of the same name: rename one of the folders")
+        raise KitError(f"{path}: holds the folds of {other}, a data set of the same name: rename one of the folders")

@@ -84,8 +84,8 @@ def check(sizes: Sizes) -> None:
     for disk, folder in folders.items():
         if disks[disk] > free[disk]:
             raise KitError(
-                f"{folder}: this training takes {_text(disks[disk])} there, and {_text(free[disk])} are free: make "
-                "room (docs/how-to/compare.md says what can be deleted), or work on a larger disk"
+                f"{folder}: this training needs {_text(disks[disk])} there, but only {_text(free[disk])} are free: "
+                "make room (docs/how-to/compare.md says what can be deleted), or work on a larger disk"
             )
 
 

@@ -21,7 +21,7 @@ def with_header(phantoms, tmp_path, **elements):
 def test_images_that_the_table_lacks_are_grouped_by_their_header(phantoms, tmp_path, caplog):
     some = dataclasses.replace(with_header(phantoms, tmp_path, PatientID="x"), patients={"i0": "y"})
     assert patients.patient_ids(some) == ["y", "x", "x", "x"]
-    assert "3 of 4 training images have no row there" in caplog.text
+    assert "3 of 4 training images have no row: they are grouped" in caplog.text
 
 
 def test_an_image_without_a_readable_header_is_a_patient_of_its_own(phantoms, tmp_path, caplog):

@@ -368,7 +368,7 @@ def test_a_run_that_another_starts_from_goes_along(kernel, tmp_path, monkeypatch
     inputs = lineage.inputs_of(cache.image_keys(data), "folds/tiny.csv")
     files.write_json(run.inputs_path, inputs.model_dump())
     wanted = recipes.load("small.yaml", "name=second start=first")
-    with pytest.raises(KitError, match="runs/tiny/first: fold 0 is not trained to its end: train it first"):
+    with pytest.raises(KitError, match="runs/tiny/first: fold 0 is not fully trained: train it first"):
         build(wanted)
     files.write_text(run.weights(0, 0), "weights")
     built = build(wanted)
@@ -452,7 +452,7 @@ def test_a_run_that_is_not_finished_predicts_nothing_and_what_to_do_is_said(kern
     lineage.begin(run, wanted, lineage.inputs_of(cache.image_keys(data), "folds/tiny.csv"))
     assert told().endswith("there are no out-of-fold maps of every fold yet: run `make train` first")
     monkeypatch.setattr(train_on_kaggle, "check_maps", lambda opened: None)
-    assert told() == "runs/tiny/small: no fold is trained to the end of stage1: run `make train` first"
+    assert told() == "runs/tiny/small: no fold has finished stage1: run `make train` first"
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def test_an_override_of_a_stage_reaches_every_member_that_has_it(caplog):
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
     with caplog.at_level("INFO", "kit"):
         recipes.load("demo", "stages.1.epochs=1")
-    assert "stages.1.keep.swa.last: lowered to 1, as its epochs are" in caplog.text
+    assert "stages.1.keep.swa.last: lowered to 1, the length of the stage" in caplog.text
 
 
 def test_members_that_an_override_does_not_reach_are_listed(caplog):

@@ -85,7 +85,7 @@ def test_from_folds_to_a_run(place, split, caplog):
     validating = split.table.image_id[split.validation(0)].tolist()
     assert list(maps.open_maps(run.oof(0)).ids) == validating
     assert len((place / "data/cache/more/32/images.ids.txt").read_text().split()) == COUNT
-    assert train(workspace, Job(data, wanted)) == (run, False)
+    assert not train(workspace, Job(data, wanted))[1]
 
     inputs = {part.label: json.loads(run.part(part).inputs_path.read_text()) for part in wanted.parts()}
     assert list(inputs["a"]["extra"]) == lineage.extra_data(run) == ["more"]
@@ -96,7 +96,7 @@ def test_from_folds_to_a_run(place, split, caplog):
     before = labels.read_text()
     image, _, _ = before.splitlines()[1].partition(",")
     labels.write_text(before + f"{image}, 3 5\n")
-    with pytest.raises(KitError, match="was trained with other extra data more than those of today"):
+    with pytest.raises(KitError, match="was trained with other extra data more than today's"):
         train(workspace, Job(data, wanted))
     (place / "data/more").rename(place / "data/away")  # no verb after the training needs it
     assert open_run(workspace, data, wanted).recipe == wanted

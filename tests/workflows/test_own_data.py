@@ -283,7 +283,7 @@ def test_check_finds_what_is_wrong_and_where(tmp_path, phantoms):
     assert "without an image of its name" in wrong["masks/nobody.png", True]
     assert "is 32×48 pixels (height×width), of another proportion than its image of 64×64" in wrong["case04", True]
     assert "more than two grey levels" in wrong["case05", False]
-    assert "one grey level" in wrong["case07", True]
+    assert "single grey level" in wrong["case07", True]
     assert {image for image, _ in wrong} == {"masks/nobody.png", *(f"case{n:02}" for n in (0, 2, 3, 4, 5, 7))}
     with pytest.raises(KitError, match="4 errors, 4 notes: fix the errors"):
         found.refuse()

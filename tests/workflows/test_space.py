@@ -66,7 +66,7 @@ def test_a_disk_without_room_is_refused_in_a_line(trained, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     space.check(before)
     usage.free = whole - 1
-    with pytest.raises(KitError, match=r"this training takes \d+ MB there, and \d+ MB are free: make room"):
+    with pytest.raises(KitError, match=r"this training needs \d+ MB there, but only \d+ MB are free: make room"):
         space.check(before)
 
 
