@@ -34,7 +34,7 @@ def test_a_written_stack_is_plain_numbers_and_reads_back(tmp_path):
     assert ensemble.read_stack(tmp_path / "stack.json", ["a", "b"]) == stack
 
 
-def test_nobodys_own_fold_has_a_say_in_its_probability():
+def test_labels_of_a_fold_do_not_change_its_own_probabilities():
     members, positive = verdicts()
     groups = np.arange(60) % 3
     nested = ensemble.nested_probability(members, positive, groups)
@@ -44,7 +44,7 @@ def test_nobodys_own_fold_has_a_say_in_its_probability():
     assert (nested[groups != 1] != again[groups != 1]).all()
 
 
-def test_images_of_one_kind_cannot_be_stacked():
+def test_images_of_one_class_cannot_be_stacked():
     members, positive = verdicts()
     with pytest.raises(KitError, match="all of one kind"):
         ensemble.fit_stack(["a", "b"], members[positive], positive[positive])
@@ -76,7 +76,7 @@ def test_maps_of_other_images_are_refused(tmp_path):
         maps.write_mean(sources, tmp_path / "mean.npy")
 
 
-def test_members_count_as_their_weights_say():
+def test_a_weighted_mean_is_exact():
     random = np.random.default_rng(0)
     stacks = random.integers(0, 256, (3, 5, 8, 8), np.uint8)
     weights = (0.4, 0.2, 0.15)

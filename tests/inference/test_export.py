@@ -29,7 +29,7 @@ def made(folder, changes=None):
 
 
 @pytest.mark.parametrize("changes", [{}, HEAD], ids=["masks", "masks and image"])
-def test_a_file_answers_as_torch_for_any_number_of_images(tmp_path, changes):
+def test_a_file_gives_the_maps_of_torch_for_any_batch_size(tmp_path, changes):
     settings, path = made(tmp_path, changes)
     [ours] = model.load_networks(settings, [path])
     session = export.package("onnxruntime").InferenceSession(str(export.ensure(path, settings.network, 64)))
@@ -43,7 +43,7 @@ def test_a_file_answers_as_torch_for_any_number_of_images(tmp_path, changes):
             np.testing.assert_allclose(one, other, atol=1e-3)
 
 
-def test_a_file_is_kept_while_it_is_of_the_weights(tmp_path):
+def test_a_file_is_exported_again_only_for_other_weights(tmp_path):
     import onnx
 
     settings, path = made(tmp_path)
@@ -62,7 +62,7 @@ def test_a_file_is_kept_while_it_is_of_the_weights(tmp_path):
     assert onnx.load(target).graph.output[0].name == "masks"
 
 
-def test_one_that_answers_otherwise_is_refused(tmp_path, monkeypatch):
+def test_a_file_with_other_maps_is_refused(tmp_path, monkeypatch):
     settings, path = made(tmp_path)
     other = SimpleNamespace(run=lambda names, given: [np.full(given["images"].shape, 9, np.float32)])
     packages = SimpleNamespace(InferenceSession=lambda content, providers: other)
@@ -93,7 +93,7 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
-def test_no_server_is_told_of_the_use(tmp_path):
+def test_no_telemetry_is_sent(tmp_path):
     """With telemetry, onnxruntime leaves a machine id and a queue of events in the home folder."""
     unset = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "CI")
     clean = {name: value for name, value in os.environ.items() if name not in unset}

@@ -9,7 +9,7 @@ from kit.inference.maps import open_maps, save, to_levels, upsample
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_level_at_least_l_means_p_at_least_l_of_255(dtype):
+def test_level_l_or_more_means_p_of_l_over_255_or_more(dtype):
     rng = np.random.default_rng(0)
     edges = (np.arange(256) / 255).astype(dtype)
     around = np.concatenate([edges, np.nextafter(edges[1:], dtype(0)), np.nextafter(edges[:-1], dtype(1))])
@@ -28,7 +28,7 @@ def test_levels_survive_as_probabilities(levels, dtype):
 
 
 @pytest.mark.parametrize("bad", [np.nan, -0.001, 1.001, np.inf])
-def test_what_is_no_probability_is_refused(bad):
+def test_values_outside_0_to_1_are_refused(bad):
     with pytest.raises(KitError, match="give values in"):
         to_levels(np.array([[0.5, bad]]))
 
@@ -43,7 +43,7 @@ def test_maps_are_kept_with_their_ids_and_read_one_at_a_time(tmp_path):
     assert (maps[1] == array[1]).all()
 
 
-def test_maps_without_ids_are_counted(tmp_path):
+def test_maps_without_ids_are_numbered(tmp_path):
     np.save(tmp_path / "maps.npy", np.zeros((2, 3, 3), np.float32))
     maps = open_maps(tmp_path / "maps.npy")
     assert (maps.ids, maps.named) == (("0", "1"), False)
@@ -57,13 +57,13 @@ def test_an_error_names_file_and_image(tmp_path):
         list(open_maps(tmp_path / "maps.npy"))
 
 
-def test_enlarging_is_bilinear_and_of_the_wanted_shape():
+def test_upsampling_is_bilinear_and_gives_the_shape():
     levels = np.array([[0, 200]], np.uint8)
     assert upsample(levels, (2, 4)).tolist() == [[0, 50, 150, 200]] * 2
     assert upsample(levels, (1, 2)) is levels
 
 
-def test_what_leaves_the_range_by_rounding_is_clipped():
+def test_rounding_errors_outside_the_range_are_clipped():
     over = np.array([[-1e-7, 1.0000001]], np.float32)
     assert to_levels(over).tolist() == [[0, 255]]
     with pytest.raises(KitError, match=r"\[0, 1\.0001"):

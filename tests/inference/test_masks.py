@@ -45,21 +45,21 @@ def test_a_shut_gate_leaves_no_evidence():
 
 
 @given(st.permutations(range(1, 30)), st.floats(0, 1))
-def test_so_many_images_as_the_share_says(evidence, share):
+def test_the_share_gives_the_number_of_masks(evidence, share):
     chosen = rank_quantiles(np.array(evidence, float)) <= share
     assert abs(chosen.sum() - share * len(evidence)) <= 0.5 + 1e-9
     assert sorted(np.array(evidence)[chosen]) == sorted(evidence)[len(evidence) - chosen.sum() :]
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.floats(0, 1), st.randoms())
-def test_the_order_of_the_images_does_not_matter_and_equals_are_treated_alike(evidence, share, random):
+def test_the_order_of_images_does_not_matter_and_ties_are_treated_alike(evidence, share, random):
     before = dict(zip(evidence, (rank_quantiles(np.array(evidence, float)) <= share).tolist(), strict=True))
     random.shuffle(evidence)
     assert [before[value] for value in evidence] == (rank_quantiles(np.array(evidence, float)) <= share).tolist()
     assert not before.get(0, False)
 
 
-def test_the_share_is_one_of_weights():
+def test_the_share_counts_weights():
     evidence, weights = np.array([4.0, 3.0, 2.0, 1.0]), np.array([0.5, 0.5, 0.5, 2.5])
     assert (rank_quantiles(evidence, weights) <= 0.25).tolist() == [True, True, False, False]
     assert (rank_quantiles(evidence) <= 0.25).tolist() == [True, False, False, False]
@@ -84,7 +84,7 @@ class TestMaskEncoder:
     def test_without_a_share_each_image_is_decided_alone(self):
         assert self.decided(None) == ["b", "c", "d"]
 
-    def test_with_one_the_surest_images_have_masks(self):
+    def test_with_a_share_the_images_with_the_most_evidence_get_masks(self):
         assert self.decided(0.5) == ["c", "d"]
         assert self.decided(0.25) == ["d"]
         assert self.decided(0.0) == []

@@ -86,7 +86,7 @@ def test_the_header_is_readable_without_the_kit(saved):
         ),
     ],
 )
-def test_another_file_is_refused_in_one_line(saved, tmp_path, change, message):
+def test_an_invalid_file_is_refused_in_one_line(saved, tmp_path, change, message):
     path = tmp_path / "model.safetensors"
     path.write_bytes(saved[1].read_bytes())
     with safe_open(path, "pt") as opened:

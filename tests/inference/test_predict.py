@@ -31,7 +31,7 @@ def models(recipe):
     return [networks.build(recipe.network).eval() for _ in range(2)]
 
 
-def test_it_is_the_mean_over_networks_and_mirror_images(recipe, models):
+def test_probabilities_are_means_over_networks_and_mirror_images(recipe, models):
     images = np.random.default_rng(0).integers(0, 256, (5, 64, 64), np.uint8)
     model = Model(recipe.model_copy(update={"stages": recipe.stages[:1]}), {recipe.label: models}, None)
     images = [model.resized(image) for image in images]
@@ -82,7 +82,7 @@ def test_an_ensemble_is_the_mean_of_its_maps_and_the_stack_of_its_classifiers(en
     )
 
 
-def test_an_image_that_cannot_be_read_costs_itself_alone():
+def test_only_an_unreadable_image_is_skipped():
     def read(index):
         if index == 2:
             raise KitError("c.dcm: is empty")
@@ -94,7 +94,7 @@ def test_an_image_that_cannot_be_read_costs_itself_alone():
     assert [(index, str(error)) for index, error in unreadable] == [(2, "c.dcm: is empty")]
 
 
-def test_a_network_that_has_diverged_is_one_clear_line(recipe, models):
+def test_a_diverged_network_is_refused_in_one_line(recipe, models):
     broken = networks.build(recipe.network).eval()
     torch.nn.init.constant_(broken.net.segmentation_head[0].bias, float("nan"))
     with pytest.raises(KitError, match=r"demo: a network answers with NaN: .* lower learning_rate"):
@@ -118,7 +118,7 @@ def test_maps_with_image_evidence_are_geometric_means():
 
 
 @pytest.mark.parametrize("maker", [(levels, "READER"), (resize, "RESIZER"), (predictions, "QUANTISER")])
-def test_maps_of_another_version_of_a_maker_do_not_pass(tmp_path, monkeypatch, maker):
+def test_maps_of_another_version_are_stale(tmp_path, monkeypatch, maker):
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(b"weights")
     before = predictions.row_keys([weights], [b"image"])

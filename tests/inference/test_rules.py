@@ -35,7 +35,7 @@ def every_rule(but: str = ""):
 class TestEveryRule:
     """Properties of every rule."""
 
-    def test_every_kind_is_here(self, rule):
+    def test_every_rule_has_an_example(self, rule):
         assert {example.name for example in EXAMPLES} == set(rules.RULES)
         assert type(rule) is rules.RULES[rule.name]
 
@@ -57,7 +57,7 @@ class TestEveryRule:
 
 
 @every_rule(but="expected")  # it has no words: see test_calibration
-def test_it_says_what_its_words_say(rule, problem, slow):
+def test_every_rule_equals_its_reference(rule, problem, slow):
     thresholds = {"level": level_of(rule.binarization)}
     if rule.name == "triplet":
         thresholds["top"] = level_of(rule.top)
@@ -71,7 +71,7 @@ def test_it_says_what_its_words_say(rule, problem, slow):
 
 
 @every_rule(but="component")  # a small component may be surer than a large one
-def test_no_pixel_is_left_out_for_one_of_lower_probability(rule, problem):
+def test_masks_hold_the_pixels_of_highest_probability(rule, problem):
     for levels in problem(3)[0]:
         mask = rule.mask(levels)
         assert not mask.any() or mask.all() or levels[mask].min() > levels[~mask].max()

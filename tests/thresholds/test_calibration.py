@@ -35,7 +35,7 @@ def test_foreground_is_as_frequent_as_fitted(drawn):
     assert np.diff(rule.foreground).min() >= 0
 
 
-def test_positives_and_negatives_are_told_apart(drawn):
+def test_positives_and_negatives_are_separated(drawn):
     maps, masks = drawn
     tables = tables_of(maps, masks)
     search = ExpectedSearch(tables)
@@ -46,7 +46,7 @@ def test_positives_and_negatives_are_told_apart(drawn):
     assert [bool(rule.mask(levels).any()) for levels in maps] == [index % 3 == 0 for index in range(60)]
 
 
-def test_the_mask_is_that_of_the_highest_expected_dice(drawn):
+def test_the_mask_has_the_highest_expected_dice(drawn):
     levels = drawn[0][0]
     rule = ExpectedRule((np.arange(256) / 255).tolist(), 1.0, [100], [0.0], 0.0)  # P(empty) = 1 / 2
     p = levels / 255
@@ -60,7 +60,7 @@ def test_the_mask_is_that_of_the_highest_expected_dice(drawn):
 
 
 @pytest.mark.parametrize("filled", [False, True])
-def test_images_of_one_kind_alone(filled):
+def test_images_of_one_class_alone(filled):
     maps = np.full((3, 16, 16), 10, np.uint8)
     maps[:, 4:8, 4:8] = 200
     masks = (maps > 100) & filled

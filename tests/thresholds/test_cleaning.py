@@ -63,7 +63,7 @@ def blobs(seed, shape=(24, 20)):
 
 
 @given(some.integers(0, 10**6), some.integers(0, 40), some.integers(0, 255))
-def test_regions_and_holes_of_small_contours_go(seed, limit, level):
+def test_small_regions_are_dropped_and_small_holes_filled(seed, limit, level):
     mask = blobs(seed) >= level
     # Holes that meet at a corner share a contour's corner, whose halves the slow way counts for each.
     expected, found = slow_clean(mask, limit), cleaning.clean(mask, limit)
@@ -130,7 +130,7 @@ def test_the_search_finds_the_best_of_all_cleaned_masks(kind):
 
 @pytest.mark.parametrize("match", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_search_promises_is_what_the_written_masks_score(kind, match, slow):
+def test_the_apparent_dice_is_the_score_of_the_cleaned_masks(kind, match, slow):
     maps, truth, ids = problem()
     folds = np.arange(len(ids)) % 3
     options = {"match_positive_rate": match, "smallest_contour": SMALLEST}

@@ -30,11 +30,11 @@ FEW_LEVELS = st.sampled_from([0, 1, 2, 128, 254, 255])
     hnp.arrays(np.uint8, st.tuples(st.integers(1, 7), st.integers(1, 7)), elements=FEW_LEVELS),
     st.integers(0, 2**32 - 1),
 )
-def test_any_map(levels, seed):
+def test_any_map_equals_labelling_each_level(levels, seed):
     assert_equal_to_labelling(levels, np.random.default_rng(seed).random(levels.shape) < 0.4)
 
 
-def test_components_apart_by_one_pixel_are_as_many_as_can_be():
+def test_single_pixels_give_the_largest_number_of_components():
     levels = np.zeros((9, 9), np.uint8)
     levels[::2, ::2] = 200
     levels[0, 0] = 100

@@ -22,7 +22,7 @@ def test_the_nested_estimate_never_sees_what_it_scores(kind, problem, slow):
     assert found.nested_dice < found.apparent_dice
 
 
-def test_folds_are_left_out_and_else_patients():
+def test_groups_are_folds_or_else_groups_of_patients():
     patients = list("aabbccddeeff")
     assert group_numbers([0, 1] * 6, patients).tolist() == [0, 1] * 6
     for folds in (None, [0] * 12):
@@ -38,7 +38,7 @@ def test_one_patient_has_no_nested_estimate(problem):
     assert 0 < found.apparent_dice < 1
 
 
-def test_the_interval_is_the_same_each_time_and_that_of_a_mean():
+def test_the_interval_is_reproducible_and_that_of_a_mean():
     dice = np.random.default_rng(0).random(400)
     patients = [f"p{index}" for index in range(400)]
     low, high = interval(dice, patients)
@@ -56,6 +56,6 @@ def test_images_of_a_patient_are_drawn_together():
 
 
 @pytest.mark.parametrize(("prevalence", "positive"), [(0.0, [0, 1]), (1.2, [0, 1]), (0.2, [0, 0]), (0.2, [1, 1])])
-def test_impossible_prevalence(prevalence, positive):
+def test_an_impossible_prevalence_is_refused(prevalence, positive):
     with pytest.raises(KitError, match="prevalence "):
         prevalence_weights(np.array(positive, bool), prevalence)

@@ -59,7 +59,7 @@ class TestEverySurface:
             assert found.apparent_dice == pytest.approx(highest, abs=1e-12)
             assert found.surface.dice.max() == pytest.approx(highest, abs=1e-12)
 
-    def test_what_is_promised_is_what_the_masks_score(self, kind, problem, slow):
+    def test_the_apparent_dice_is_the_score_of_the_masks(self, kind, problem, slow):
         for removal in (None, [0, 5000, 100000]):
             maps, masks = problem(20)
             found = searched(maps, masks, kind, removal)
@@ -135,7 +135,7 @@ def test_the_middle_of_runs():
     assert run_around(np.array([True, True]), 1) == (0, 1)
 
 
-def test_listed_values_of_removal_are_kept_to():
+def test_only_listed_values_of_removal_are_chosen():
     steps = Steps(np.array([0]), np.array([700]), np.array([0.5]))
     values = np.array([0, 100, 600, 1000])
     assert middle_removal(curve(steps, np.zeros(1), np.ones(1), values)) == 100

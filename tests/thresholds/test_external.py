@@ -38,7 +38,7 @@ def test_one_rule_is_written_into_the_folder_and_several_below_it(files):
     assert (files.folder / "all/image/surface.npz").is_file()
 
 
-def test_float_maps_and_uint8_masks_are_as_good(files):
+def test_float_maps_and_uint8_masks_give_the_same_result(files):
     maps, masks = np.load(files.folder / "maps.npy"), np.load(files.folder / "masks.npy")
     np.save(files.folder / "float.npy", (maps / 255).astype(np.float32))
     np.save(files.folder / "uint8.npy", masks.astype(np.uint8))
@@ -58,7 +58,7 @@ def test_folds_are_taken_in_order_or_by_id(files):
     assert "folds" in read_json(files(folds_path=files.folder / "folds.csv")["image"] / "thresholds.json")["hashes"]
 
 
-def test_without_patients_each_image_is_its_own(files):
+def test_without_patients_each_image_is_its_own_patient(files):
     (files.folder / "folds.csv").write_text("image_id,fold\na,0\nb,1\n")
     assert external.read_folds(files.folder / "folds.csv", ["0", "1"], named=False) == ([0, 1], ["a", "b"])
     (files.folder / "folds.csv").write_text("image_id,patient_id,fold\nnull,,0\nNA,nan,1\n")
@@ -81,7 +81,7 @@ def test_without_patients_each_image_is_its_own(files):
         (np.array([[[{}]]]), np.zeros((1, 1, 1), bool), r"maps\.npy: is not a \.npy file of numbers"),
     ],
 )
-def test_other_arrays_are_refused(files, maps, masks, message):
+def test_invalid_arrays_are_refused(files, maps, masks, message):
     np.save(files.folder / "maps.npy", maps)
     np.save(files.folder / "masks.npy", masks)
     with pytest.raises(KitError, match=message):
@@ -99,19 +99,19 @@ def test_other_arrays_are_refused(files, maps, masks, message):
         ("", "is not a fold file"),
     ],
 )
-def test_other_folds_are_refused(files, text, message):
+def test_invalid_fold_files_are_refused(files, text, message):
     (files.folder / "folds.csv").write_text(text)
     with pytest.raises(KitError, match=rf"folds\.csv: {message}"):
         files(folds_path=files.folder / "folds.csv")
 
 
-def test_folds_must_know_the_maps(files):
+def test_a_fold_file_must_list_the_maps(files):
     save(files.folder / "maps.npy", [f"x{n}" for n in range(6)], np.load(files.folder / "maps.npy"))
     with pytest.raises(KitError, match=r"folds\.csv: 6 of the maps' ids are not there \(first: x0\)"):
         files(folds_path=files.folder / "folds.csv")
 
 
-def test_masks_of_0_and_255_are_those_of_0_and_1(files):
+def test_masks_of_0_and_255_equal_masks_of_0_and_1(files):
     masks = np.load(files.folder / "masks.npy").astype(np.uint8)
     found = read_json(files()["image"] / "thresholds.json")
     np.save(files.folder / "masks.npy", masks * 255)

@@ -36,7 +36,7 @@ def choose(kind="image", seed=0, **options):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_is_as_good_as_the_best_of_all_gates_and_thresholds(seed):
+def test_the_best_of_all_gates_and_thresholds_is_found(seed):
     maps, truth, presence = images(seed=seed)
     removal = [0, 60_000, 200_000]
     empty, best = np.array([dice(mask & False, mask) for mask in truth]), 0
@@ -49,7 +49,7 @@ def test_it_is_as_good_as_the_best_of_all_gates_and_thresholds(seed):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_rule_keeps_its_promise_behind_a_gate(kind):
+def test_every_gated_rule_scores_its_apparent_dice(kind):
     maps, truth, presence = images()
     result = choose(kind)
     real = [dice(result.rule.mask(levels, p), mask) for levels, mask, p in zip(maps, truth, presence, strict=True)]
@@ -71,7 +71,7 @@ def test_a_share_of_masks_is_chosen_behind_a_gate_too(slow):
         np.testing.assert_allclose(result.images[own], mean, atol=1e-12)
 
 
-def test_no_label_of_a_fold_reaches_the_gate_that_it_is_judged_by():
+def test_labels_of_a_fold_do_not_change_its_own_gate():
     """Classifiers are stacked again without each excluded fold."""
     maps, truth, presence = images(count=30, seed=4)
     members = np.stack([presence, np.roll(presence, 1)], axis=1)
@@ -83,14 +83,14 @@ def test_no_label_of_a_fold_reaches_the_gate_that_it_is_judged_by():
         other = truth.copy()
         other[own] = other[own][::-1]
         again = searched.choose(maps, other, ids, folds, ["image"], members)["image"]
-        rule, stacked = one_chosen_without(fold, maps, truth, members, folds)
+        rule, stacked = rule_fitted_without(fold, maps, truth, members, folds)
         masks = [rule.mask(levels, p) for levels, p in zip(maps[own], stacked, strict=True)]
         for judged, known in ((found, truth), (again, other)):
             want = [dice(mask, at) for mask, at in zip(masks, known[own], strict=True)]
             np.testing.assert_allclose(judged.nested_images[own], want, atol=1e-12)
 
 
-def one_chosen_without(fold, maps, truth, members, folds):
+def rule_fitted_without(fold, maps, truth, members, folds):
     """The gated rule chosen on data without a fold, and P(pneumothorax) in the fold by the stack of the other folds."""
     there = folds != fold
     ids = [str(i) for i in np.flatnonzero(there)]
@@ -99,7 +99,7 @@ def one_chosen_without(fold, maps, truth, members, folds):
     return rule, stack.probability(members[~there])
 
 
-def test_the_surface_holds_the_promised_dice_and_the_plateau_the_gate():
+def test_surface_and_plateau_contain_the_chosen_thresholds_and_gate():
     result = choose()
     at = (
         np.searchsorted(result.surface.levels, result.rule.binarization),

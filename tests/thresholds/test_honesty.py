@@ -48,7 +48,7 @@ def real_dice(fitted, fresh, rng):
     return np.where(masked, dice[sets], fresh.empty[sets]).mean()
 
 
-def test_the_nested_dice_is_that_of_fresh_images_and_its_interval_holds_it():
+def test_the_nested_dice_is_unbiased_and_its_interval_covers_the_real_one():
     """Checks thresholds alone, and thresholds with a share."""
     fresh = LevelSearch(ImageRule, simulate(np.random.default_rng(99), 20_000))
     off, held = np.empty((2, SETS)), np.empty((2, SETS))

@@ -34,7 +34,7 @@ def slow_share(rule, maps, masks, folds, weights, slow):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_fold_taken_for_a_test_set_gets_the_share_of_the_others(kind, problem, slow):
+def test_each_fold_is_scored_as_a_test_set_with_the_share_of_the_others(kind, problem, slow):
     maps, masks = problem(3, count=COUNT)
     means, images, prevalence = [], np.empty(COUNT), masks.any(axis=(1, 2)).mean()
     for fold in range(3):
@@ -49,7 +49,7 @@ def test_each_fold_taken_for_a_test_set_gets_the_share_of_the_others(kind, probl
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_apparent_dice_is_what_each_fold_gets_at_the_prevalence(kind, problem, slow):
+def test_the_apparent_dice_scores_each_fold_at_the_prevalence(kind, problem, slow):
     maps, masks = problem(3, count=COUNT)
     weights = prevalence_weights(masks.any(axis=(1, 2)), 0.3)
     found = choose(maps, masks, IDS, FOLDS, [kind], prevalence=0.3, match_positive_rate=True)[kind]
@@ -64,7 +64,7 @@ def test_without_matching_there_is_no_share(problem):
     assert choose(maps, masks, IDS, FOLDS)["image"].share is None
 
 
-def test_where_every_mask_is_wrong_none_is_given():
+def test_the_share_is_zero_if_every_mask_is_wrong():
     maps, masks = np.full((6, 8, 8), 200, np.uint8), np.zeros((6, 8, 8), bool)
     masks[:2, 0, 0] = True
     found = choose(maps, masks, IDS[:6], [0, 1] * 3, ["image"], match_positive_rate=True)["image"]
@@ -73,7 +73,7 @@ def test_where_every_mask_is_wrong_none_is_given():
     assert found.apparent_dice == pytest.approx(found.dice_all_empty) == pytest.approx(4 / 6)
 
 
-def test_where_no_mask_is_given_the_dice_is_the_all_empty_one_for_sure():
+def test_a_share_of_zero_scores_like_empty_masks():
     """With few positives, some bootstrap samples have none and cannot be weighted to the prevalence."""
     maps, masks = np.zeros((24, 8, 8), np.uint8), np.zeros((24, 8, 8), bool)
     masks[:5, 0, 0] = True
@@ -83,7 +83,7 @@ def test_where_no_mask_is_given_the_dice_is_the_all_empty_one_for_sure():
 
 
 @pytest.mark.parametrize("match", [False, True])
-def test_the_nested_estimate_takes_the_kind_that_the_other_folds_promise(match, problem):
+def test_the_nested_estimate_selects_the_rule_on_the_other_folds(match, problem):
     maps, masks = problem(5, count=COUNT)
     dice, kinds = np.empty(COUNT), []
     for fold in range(3):
@@ -96,7 +96,7 @@ def test_the_nested_estimate_takes_the_kind_that_the_other_folds_promise(match, 
     assert found.best_.rules == KINDS
 
 
-def test_of_one_kind_the_choice_is_no_choice(problem):
+def test_the_result_of_a_single_rule_is_the_best(problem):
     maps, masks = problem(5, count=COUNT)
     found = searched(maps, masks, IDS, FOLDS, ["triplet"])
     assert found.best_ is found.results_["triplet"]

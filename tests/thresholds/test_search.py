@@ -18,7 +18,7 @@ IDS = [str(index) for index in range(6)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_promised_is_what_the_submission_scores(kind, problem, tmp_path):
+def test_the_apparent_dice_is_the_score_of_the_submission(kind, problem, tmp_path):
     shape = (20, 28)
     maps, _ = problem(5)
     _, masks = problem(5, shape=shape)
@@ -51,7 +51,7 @@ def test_measures_on_positives_and_negatives(seed, problem):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(3))
-def test_images_of_several_sizes_are_each_judged_at_their_own(kind, seed, problem, slow):
+def test_images_of_several_sizes_are_scored_at_their_own_size(kind, seed, problem, slow):
     """Above 1024×1024, several areas map to one size, and the same area maps to different sizes in different images."""
     pairs = [
         problem(seed, shape=(8, 8)),
@@ -92,7 +92,7 @@ def test_a_perfect_score_can_be_read_back(images, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_written_says_all(kind, problem, tmp_path):
+def test_the_written_file_holds_all_measures(kind, problem, tmp_path):
     maps, masks = problem(3)
     found = choose(maps, masks, IDS, None, [kind], prevalence=0.3)[kind]
     found.write(tmp_path, "demo", {"maps": "ab"})
@@ -153,7 +153,7 @@ def test_options_that_make_no_sense_are_refused(options, told, problem):
         ([], 0, "there are no maps"),
     ],
 )
-def test_maps_that_are_none_are_refused(maps, masks, told):
+def test_invalid_maps_are_refused(maps, masks, told):
     with pytest.raises(KitError, match=told):
         choose_thresholds(maps, np.zeros((masks, 4, 4)))
 
@@ -170,7 +170,7 @@ def test_maps_that_are_none_are_refused(maps, masks, told):
         ((12, 8), (24, 17), False),
     ],
 )
-def test_masks_are_those_of_the_maps(of_map, of_mask, fits):
+def test_masks_must_fit_the_maps(of_map, of_mask, fits):
     """Transposed or smaller masks were once resized silently."""
     maps, masks = np.zeros((5, *of_map)), np.zeros((5, *of_mask), bool)
     masks[::2, :2, :2] = True
@@ -182,7 +182,7 @@ def test_masks_are_those_of_the_maps(of_map, of_mask, fits):
             choose_thresholds(maps, masks)
 
 
-def test_an_estimator_can_be_cloned_and_says_what_it_found(problem):
+def test_the_estimator_can_be_cloned_and_has_its_attributes(problem):
     maps, masks = problem(3, count=20)
     search = ThresholdSearch(("image", "component"), prevalence=0.3, match_positive_rate=True)
     found = clone(search).fit(maps, masks)
@@ -194,7 +194,7 @@ def test_an_estimator_can_be_cloned_and_says_what_it_found(problem):
     assert (found.best_rule_, found.apparent_dice_) == (best.rule, best.apparent_dice)
 
 
-def test_what_is_given_is_not_chosen(problem, slow):
+def test_a_given_rule_is_scored_without_a_choice(problem, slow):
     maps, masks = problem(3, count=20)
     search = searched(maps, masks, [str(i) for i in range(20)], rules=("image",), prevalence=0.3)
     for rule in (ImageRule(0.3, 40_000), TripletRule(0.7, 0.2, 30_000)):
@@ -208,7 +208,7 @@ def test_what_is_given_is_not_chosen(problem, slow):
         assert found.interval[0] <= want <= found.interval[1]
 
 
-def test_samples_of_the_patients_tell_how_far_the_thresholds_move(problem):
+def test_bootstrap_samples_give_the_spread_of_the_thresholds(problem):
     maps, masks = problem(3, count=30)
     patients = [str(i // 2) for i in range(30)]
     found = choose(maps, masks, patients, None, ["image", "triplet", "expected"], draws=30)

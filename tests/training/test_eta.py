@@ -15,7 +15,7 @@ def now(monkeypatch):
     return time
 
 
-def test_before_anything_was_measured_nothing_is_said():
+def test_before_the_first_measurement_the_text_is_empty():
     clock = EtaEstimator(300)
     clock.begin(3, 100)
     assert clock.remaining() is None
@@ -26,7 +26,7 @@ def test_before_anything_was_measured_nothing_is_said():
     rate=st.floats(1e-3, 10),
     stages=st.lists(st.tuples(st.integers(1, 5), st.integers(1, 1000)), min_size=1, max_size=3),
 )
-def test_with_a_constant_rate_it_is_what_is_left(rate, stages):
+def test_with_a_constant_rate_the_estimate_is_exact(rate, stages):
     left = sum(epochs * pixels for epochs, pixels in stages)
     clock = EtaEstimator(left)
     for epochs, pixels in stages:
@@ -38,7 +38,7 @@ def test_with_a_constant_rate_it_is_what_is_left(rate, stages):
         clock.end()
 
 
-def test_steps_of_the_first_epoch_tell_already(now):
+def test_steps_of_the_first_epoch_give_an_estimate(now):
     clock = EtaEstimator(4 * 100 + 2 * 400)
     clock.begin(4, 100)
     now[0] = 5.0
@@ -46,7 +46,7 @@ def test_steps_of_the_first_epoch_tell_already(now):
     assert clock.format_remaining(0.25) == ", about 3 min 55 s of training left"
 
 
-def test_until_an_epoch_of_the_largest_size_was_seen_it_is_a_bound():
+def test_before_an_epoch_of_the_largest_size_the_estimate_is_a_bound():
     clock = EtaEstimator(2 * 100 + 2 * 400, largest=400)
     for pixels, said in ((100, "up to"), (400, "about")):
         clock.begin(2, pixels)
@@ -56,7 +56,7 @@ def test_until_an_epoch_of_the_largest_size_was_seen_it_is_a_bound():
         clock.end()
 
 
-def test_a_resumed_stage_counts_its_epochs_and_one_that_stops_early_gives_back_the_rest():
+def test_resumed_epochs_count_and_skipped_epochs_do_not():
     clock = EtaEstimator(20 * 100)
     clock.begin(10, 100)
     for _ in range(6):

@@ -53,7 +53,7 @@ def follow(folder, logger=None, first=1):
     return stage, told
 
 
-def test_tensorboard_has_figures_and_pictures_of_what_was_measured(tmp_path):
+def test_tensorboard_logs_metrics_and_pictures(tmp_path):
     for first in (1, 2):  # gone on from the second epoch: what the first process wrote of it is void
         stage, _ = follow(tmp_path, first=first)
     shown = EventAccumulator(str(stage / "tensorboard"), {"images": 0, "scalars": 0}).Reload()
@@ -72,7 +72,7 @@ def test_tensorboard_has_figures_and_pictures_of_what_was_measured(tmp_path):
     }
 
 
-def test_wandb_has_a_run_a_stage_that_a_resumed_one_goes_on_with(monkeypatch, tmp_path):
+def test_wandb_has_one_run_a_stage_which_is_resumed(monkeypatch, tmp_path):
     run, began = Told(), []
     install(monkeypatch, lambda **options: began.append(options) or run)
     for first in (1, 2):
@@ -87,7 +87,7 @@ def test_wandb_has_a_run_a_stage_that_a_resumed_one_goes_on_with(monkeypatch, tm
 
 
 @pytest.mark.parametrize("when", ["at its start", "on the way"])
-def test_a_hook_that_fails_costs_its_charts_alone(monkeypatch, tmp_path, caplog, when):
+def test_a_failing_hook_loses_only_its_charts(monkeypatch, tmp_path, caplog, when):
     class Gone(Told):
         def log(self, *_, **__):
             raise ConnectionError("no route\n to host")
@@ -104,7 +104,7 @@ def test_a_hook_that_fails_costs_its_charts_alone(monkeypatch, tmp_path, caplog,
     assert list((stage / "tensorboard").iterdir())
 
 
-def test_a_disk_that_takes_no_charts_stops_nothing(tmp_path, caplog):
+def test_a_disk_that_refuses_charts_does_not_stop_the_training(tmp_path, caplog):
     (tmp_path / "runs/siim/exp5/fold0/stage2").mkdir(parents=True)
     (tmp_path / "runs/siim/exp5/fold0/stage2/tensorboard").write_text("a file where the folder belongs")
     _, left = follow(tmp_path)
@@ -121,7 +121,7 @@ def test_a_logger_that_is_unknown_or_not_installed_is_refused_before_a_training(
         hooks.check("wandb")
 
 
-def test_the_command_that_shows_the_curves_can_be_typed_as_it_stands(monkeypatch, tmp_path):
+def test_the_tensorboard_command_runs_as_printed(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
     monkeypatch.setattr(hooks.shutil, "which", lambda name: None)

@@ -39,7 +39,7 @@ def test_bce_and_dice_are_the_papers_equations():
     assert losses.total(Loss(), logits, None, masks).item() == pytest.approx(entropy + dice, rel=1e-5)
 
 
-def test_a_batch_of_negatives_teaches_against_false_positives():
+def test_a_batch_of_negatives_has_a_gradient_against_false_positives():
     logits, masks = batch(empty=range(4))
     losses.dice(logits, masks).backward()
     assert (logits.grad > 0).all()
@@ -48,7 +48,7 @@ def test_a_batch_of_negatives_teaches_against_false_positives():
     assert losses.dice(high, masks[:1]).item() > 0.98
 
 
-def test_without_a_mask_the_loss_is_the_share_that_is_predicted():
+def test_dice_of_an_empty_mask_is_the_predicted_share():
     logits, _ = batch()
     expected = logits.detach().double().sigmoid().mean().item()
     assert losses.dice(logits, torch.zeros_like(logits)).item() == pytest.approx(expected, rel=1e-5)
@@ -108,7 +108,7 @@ def slow_lovasz_hinge(scores, truth):
 
 
 @pytest.mark.parametrize("empty", [(), (2,), range(4)])
-def test_lovasz_is_its_definition(empty):
+def test_lovasz_equals_its_definition(empty):
     logits, masks = batch(size=8, empty=empty)
     expected = []
     for scores, truth in zip(logits.detach().double().numpy(), masks.double().numpy(), strict=True):
@@ -161,7 +161,7 @@ class TestUnknownMasks:
 
     @pytest.mark.parametrize("terms", MASK_TERMS)
     @pytest.mark.parametrize("unknown", [(1,), (0, 3), range(4)])
-    def test_they_add_nothing_to_the_terms_of_the_masks_and_take_no_gradient(self, terms, unknown):
+    def test_unknown_masks_add_no_loss_and_no_gradient(self, terms, unknown):
         logits, masks = batch(empty=(2,))
         known = torch.tensor([index not in unknown for index in range(4)])
         count = int(known.sum())
@@ -178,7 +178,7 @@ class TestUnknownMasks:
         of_all = 1 if terms.get("dice_over") == "batch" else count / 4
         assert found.item() == pytest.approx(of_all * rest.item(), rel=1e-5)
 
-    def test_the_image_head_takes_them_for_positive(self):
+    def test_unknown_masks_are_positive_for_the_image_head(self):
         logits, masks = batch(empty=(0, 2))
         masks[1] = 255
         image_logits = torch.tensor([0.3, -0.2, 1.0, 2.0])

@@ -20,7 +20,7 @@ def slow_iou(predicted, truth):
     return len(x & y) / len(x | y) if x | y else 1
 
 
-def test_every_dice_of_the_kit_is_the_same():
+def test_all_implementations_of_dice_agree():
     random = np.random.default_rng(0)
     predicted, truth = random.random((6, 1, 8, 8)) > 0.6, random.random((6, 1, 8, 8)) > 0.6
     predicted[0] = truth[0] = False
@@ -42,7 +42,7 @@ def test_batches_of_different_shapes_are_refused():
 
 @pytest.mark.parametrize("side", [32, 96, 1024])
 @pytest.mark.parametrize("rule", [ImageRule(0.5, 2048), ImageRule(0.0, 0), TripletRule(0.7, 0.3, 2048)])
-def test_rules_of_a_batch_are_those_of_maps(side, rule):
+def test_binarize_equals_the_rules(side, rule):
     """Levels v stand for v / 255; the first two areas are just below and exactly at `removal`."""
     random = np.random.default_rng(side)
     levels = random.integers(0, 256, (4, side, side), np.uint8)

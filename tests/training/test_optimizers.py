@@ -24,7 +24,7 @@ def slow_adam(weight, gradients, rate, decay, decoupled):
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 @pytest.mark.parametrize("decay", [0, 0.1])
-def test_steps_are_the_papers(name, decay):
+def test_steps_of_adam_equal_the_papers_formulas(name, decay):
     network, start = nn.Linear(3, 1, bias=False).double(), np.array([0.5, -1.0, 2.0])
     gradients = np.random.default_rng(0).normal(size=(5, 3))
     network.weight.data = torch.tensor(start)[None]
@@ -37,7 +37,7 @@ def test_steps_are_the_papers(name, decay):
 
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0, False), (0.9, False), (0.9, True)])
-def test_steps_of_sgd_are_those_of_its_formula(momentum, nesterov):
+def test_steps_of_sgd_equal_its_formula(momentum, nesterov):
     """Sutskever et al. (2013), with the learning rate outside the velocity."""
     network, weight = nn.Linear(3, 1, bias=False).double(), np.array([0.5, -1.0, 2.0])
     network.weight.data = torch.tensor(weight)[None]

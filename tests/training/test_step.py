@@ -66,7 +66,7 @@ def gradient(loss, micro_batch=None, unknown=(), **network):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("micro_batch", [1, 2, 4, 6, 9])
 @pytest.mark.parametrize("unknown", [(), (0, 2, 3)])  # two parts of two: all of one, half of the other
-def test_parts_add_up_to_the_whole_batch(loss, micro_batch, unknown):
+def test_micro_batches_add_up_to_the_whole_batch(loss, micro_batch, unknown):
     whole, expected = gradient(loss, None, unknown)
     value, found = gradient(loss, micro_batch, unknown)
     assert value == pytest.approx(whole, rel=1e-5)
@@ -84,7 +84,7 @@ def test_a_whole_batch_is_the_plain_gradient_bit_for_bit():
         assert torch.equal(found, torch.cat(weights))
 
 
-def test_areas_of_the_batch_are_of_the_dropout_that_is_learned_from():
+def test_areas_of_the_batch_use_the_dropout_of_the_step():
     """If dropout differed in the first pass, the micro-batches would not add up to the expected loss."""
     here, loss = fabric(), Loss(dice_over="batch", bce=0.0)
     images, masks = batch()
@@ -99,7 +99,7 @@ def test_areas_of_the_batch_are_of_the_dropout_that_is_learned_from():
     torch.testing.assert_close(found, model.first.weight.grad, rtol=1e-4, atol=1e-7)
 
 
-def test_batch_norm_normalises_each_part_and_sees_each_once():
+def test_batch_norm_normalises_and_counts_each_micro_batch_once():
     here = fabric()
     model = here.setup_module(Tiny(norm=True))
     step.backward(here, model, Loss(dice_over="batch"), *batch(), 2)
@@ -129,7 +129,7 @@ class TestProgress:
         ("name", "told"),
         [("first.weight", "the weights are"), ("between.0.running_var", "batch norm's statistics are")],
     )
-    def test_so_do_weights_and_statistics(self, name, told):
+    def test_weights_and_statistics_that_are_not_finite_end_the_epoch(self, name, told):
         network = Tiny(norm=True)
         network.state_dict()[name].view(-1)[0] = math.inf
         with pytest.raises(step.NotFiniteError, match=told):
@@ -142,7 +142,7 @@ class TestProgress:
         steps.end()
         assert (steps.loss, steps.skipped) == (3.0, 0)
 
-    def test_half_precision_counts_what_it_skips_and_batch_norm_forgets_it(self):
+    def test_half_precision_counts_skipped_steps_and_reverts_batch_norm(self):
         network = Tiny(norm=True)
         steps = step.Progress(fabric(MixedPrecision("16-mixed", "cpu")), network)
         norm = network.between[0]
@@ -169,13 +169,13 @@ class TestProgress:
     ],
 )
 @pytest.mark.parametrize(("images", "told"), [(16, r"set stages\.1\.micro_batch=8,"), (1, r"lower stages\.1\.size,")])
-def test_too_little_memory_is_one_line_with_the_value_to_try(error, images, told):
+def test_too_little_memory_gives_one_line_with_a_value_to_try(error, images, told):
     line = f"^fold 0 stage 2: there is not enough memory for {images} image.*{told}"
     with pytest.raises(KitError, match=line), step.translated_errors("fold 0 stage 2", images, "stages.1"):
         raise error
 
 
-def test_other_errors_stay_what_they_are():
+def test_other_errors_are_not_translated():
     for error in (RuntimeError("another bug"), ValueError("another")):
         with pytest.raises(type(error), match=r"^another"), step.translated_errors("x", 2, "stages.0"):
             raise error

@@ -28,7 +28,7 @@ def measured(evidence):
     return validate(fabric, [Answers()], recipe, recipe.stages[0], data)
 
 
-def test_the_image_s_evidence_counts_where_the_maps_hold_it():
+def test_validation_uses_image_evidence_as_the_maps_do():
     """As in predicted maps, √(0.88 · 0.993) is above 0.5, and √(0.88 · 0.007) is not."""
     alone, both = measured("false"), measured("true")
     assert (alone["dice"], alone["dice_positives"]) == (0.5, 1.0)

@@ -64,7 +64,7 @@ def children(process):
     raise AssertionError("no two processes were started")
 
 
-def test_folds_side_by_side_are_those_one_after_the_other(begin, split, tmp_path):
+def test_folds_in_parallel_equal_folds_in_sequence(begin, split, tmp_path):
     one_by_one = shutil.copytree(split, tmp_path / "alone")
     assert run(one_by_one, command("train")).code == 0  # with one thread, as each of two jobs has of two
     code, said = begin.end(begin())
@@ -105,7 +105,7 @@ def test_the_processes_are_given_every_option(split, tmp_path, monkeypatch):
         ("", 0, [""] * 3),
     ],
 )
-def test_each_process_has_a_gpu_counted_round(tmp_path, monkeypatch, given, count, expected):
+def test_processes_take_the_gpus_in_turn(tmp_path, monkeypatch, given, count, expected):
     monkeypatch.setattr("torch.cuda.device_count", lambda: count)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if given is not None:
@@ -115,7 +115,7 @@ def test_each_process_has_a_gpu_counted_round(tmp_path, monkeypatch, given, coun
     assert [(tmp_path / str(fold)).read_text() for fold in range(3)] == expected
 
 
-def test_when_a_fold_dies_the_other_is_ended_and_one_line_says_which(tmp_path):
+def test_a_failing_fold_terminates_the_others_and_is_named(tmp_path):
     wait = 'echo $$ > "$0"; while [ $(ls | wc -l) -lt 2 ]; do sleep 0.02; done; '
     die = '[ "$0" = 0 ] || kill -9 $$; exec sleep 300'
     line = "^fold 1: its process ended with signal 9: run the same command to resume$"
@@ -140,7 +140,7 @@ def test_an_interrupt_ends_all_with_one_line(begin, number, code, word):
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_torchrun_and_jobs_are_not_for_one_another(split, monkeypatch):
+def test_jobs_cannot_be_combined_with_torchrun(split, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(KitError, match="--jobs cannot be combined with torchrun"):
         jobs.train_side_by_side(Workspace(split), Job(split / "tiny", recipes.load("demo")), [], 2)

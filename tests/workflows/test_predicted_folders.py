@@ -11,7 +11,7 @@ from kit.run import Run
 from kit.workflows.predict import claim, predict_files
 
 
-def test_a_folder_keeps_to_the_images_that_it_was_begun_with(tmp_path):
+def test_a_folder_belongs_to_the_images_it_was_begun_with(tmp_path):
     target, first, second = tmp_path / "predictions", tmp_path / "cells/test", tmp_path / "hospital/test"
     claim(target, first)
     (target / "submission.csv").touch()
@@ -27,7 +27,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_files_of_an_earlier_submission_do_not_outlive_it(tmp_path, monkeypatch):
+def test_saved_files_are_removed_with_their_submission(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run, target = small_run.write(tmp_path), Run(tmp_path / "clinic")
     data = layout.open_folder("data/tiny")

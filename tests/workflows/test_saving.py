@@ -49,7 +49,7 @@ def test_each_kind_holds_the_prediction(found, tmp_path):
     ("finding", "label", "code"),
     [(Finding(name="nodule", code=27925004), "Nodule", "27925004"), (Finding(name="finding"), "Finding", "49755003")],
 )
-def test_a_segmentation_is_of_what_the_data_set_shows(found, tmp_path, finding, label, code):
+def test_a_segmentation_names_the_finding_of_the_data_set(found, tmp_path, finding, label, code):
     saving.write(["dicom-seg"], [replace(found, finding=finding)], tmp_path)
     [segment] = pydicom.dcmread(tmp_path / f"dicom-seg/{found.image}.dcm").SegmentSequence
     assert (segment.SegmentLabel, segment.SegmentedPropertyTypeCodeSequence[0].CodeValue) == (label, code)
@@ -62,7 +62,7 @@ def test_an_empty_mask_is_a_segmentation_too(found, tmp_path):
     assert (tmp_path / f"rle/{found.image}.txt").read_text() == "-1\n"
 
 
-def test_what_cannot_be_saved_is_told(found, tmp_path, monkeypatch):
+def test_files_that_cannot_be_saved_are_refused(found, tmp_path, monkeypatch):
     with pytest.raises(KitError, match=r"--save dcm-seg: is none of .*; did you mean dicom-seg\?"):
         saving.kinds_of("png,dcm-seg")
     cv2.imwrite(str(tmp_path / "a.png"), found.levels)
@@ -74,7 +74,7 @@ def test_what_cannot_be_saved_is_told(found, tmp_path, monkeypatch):
         saving.kinds_of("png,dicom-seg")
 
 
-def test_what_is_saved_takes_the_place_of_what_was(found, tmp_path):
+def test_saved_files_replace_earlier_ones(found, tmp_path):
     saving.write(["rle", "png"], [found, replace(found, image="other")], tmp_path)
     saving.write(["rle"], [found], tmp_path)
     assert [path.name for path in (tmp_path / "rle").iterdir()] == [f"{found.image}.txt"]

@@ -30,7 +30,7 @@ def five_epochs(tmp_path_factory):
 FIVE = "stages.0.keep=last stages.0.schedule=constant stages.0.learning_rate=0.003 threshold.binarization=0.3"
 
 
-def test_all_of_the_best_are_left_and_their_predictions_are_what_is_scored(tmp_path, five_epochs):
+def test_the_best_checkpoints_are_kept_and_their_mean_prediction_is_scored(tmp_path, five_epochs):
     overrides = f"{FIVE} stages.0.epochs=5 stages.0.keep={{best: {{epochs: 3, average: predictions}}}}"
     _, metrics = train(tmp_path, overrides)
     order = metrics[:5].sort_values(["score", "epoch"], ascending=[False, True]).epoch[:3].tolist()
@@ -49,7 +49,7 @@ def test_all_of_the_best_are_left_and_their_predictions_are_what_is_scored(tmp_p
 
 
 @pytest.mark.parametrize("of", ["dice", "loss"])
-def test_the_best_epoch_is_what_is_kept_by_score_or_by_loss(tmp_path, five_epochs, of):
+def test_the_best_epoch_is_kept_by_score_or_by_loss(tmp_path, five_epochs, of):
     weights, metrics = train(tmp_path, f"{FIVE} stages.0.epochs=5 stages.0.keep={{best: {{of: {of}}}}}")
     epochs = metrics[:5]
     best = epochs.epoch[epochs.score.idxmax() if of == "dice" else epochs.validation_loss.idxmin()]
@@ -120,7 +120,7 @@ def test_averages_are_means_of_the_chosen_epochs(key):
     assert torch.allclose(network.net.encoder.model.bn1.running_mean, seen[0].mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
 
 
-def test_batch_norm_of_an_average_is_as_torch_would_recompute_it():
+def test_batch_norm_of_an_average_equals_torchs_recomputation():
     loaded = recipes.load("demo", BASE + "stages.0.keep.swa.last=2")
     images = torch.randint(0, 256, (12, 1, 32, 32), dtype=torch.uint8)
     batches = [(images[i : i + 4], None) for i in range(0, 12, 4)]

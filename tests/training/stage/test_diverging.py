@@ -18,7 +18,7 @@ from kit.training.validation import validate
 DIVERGED = r"fold 0 stage 1 \(32 px\) epoch 1/3: the loss is not finite any more, at a learning rate of 1e\+30 in "
 
 
-def test_too_high_a_rate_ends_with_a_line(tmp_path):
+def test_too_high_a_rate_ends_with_a_message(tmp_path):
     with pytest.raises(
         KitError, match=rf"{DIVERGED}32-true: lower stages\.0\.learning_rate, or set optimizer\.clip=1$"
     ):
@@ -26,13 +26,13 @@ def test_too_high_a_rate_ends_with_a_line(tmp_path):
     assert not list(tmp_path.glob("*.safetensors")) + list(tmp_path.glob("last.ckpt"))
 
 
-def test_in_bfloat16_full_precision_is_worth_a_try_too(tmp_path):
+def test_in_bfloat16_the_message_suggests_full_precision(tmp_path):
     loaded = recipes.load("demo", "precision=bf16-mixed")
     with pytest.raises(KitError, match=rf"{DIVERGED}bf16-mixed: .* or precision=32-true$"):
         train(tmp_path, "stages.0.learning_rate=1.0e+30", fabric=fabric_setup.launch(loaded))
 
 
-def test_a_single_step_that_leaves_nonsense_leaves_no_weights(tmp_path):
+def test_a_single_step_that_diverges_leaves_no_weights(tmp_path):
     """Loss and weights are finite; only the predictions are not."""
     overrides = "stages.0.epochs=1 stages.0.batch_size=8 stages.0.learning_rate=1.0e+30 stages.0.keep=last"
     with pytest.raises(KitError, match="its predictions are not finite any more"):
@@ -40,7 +40,7 @@ def test_a_single_step_that_leaves_nonsense_leaves_no_weights(tmp_path):
     assert not list(tmp_path.glob("*.safetensors"))
 
 
-def test_skipped_steps_are_told_and_poison_nothing(tmp_path, caplog):
+def test_skipped_steps_are_logged_and_change_nothing(tmp_path, caplog):
     fabric, forward = mixed_precision(), networks.Segmenter.forward
     seen = []
 
@@ -60,7 +60,7 @@ def test_skipped_steps_are_told_and_poison_nothing(tmp_path, caplog):
     assert np.isfinite(metrics.loss[0])
 
 
-def test_half_precision_that_skips_every_step_ends_with_a_line(tmp_path, monkeypatch):
+def test_half_precision_that_skips_every_step_ends_with_a_message(tmp_path, monkeypatch):
     monkeypatch.setattr(fit.step, "MOST_SKIPPED", 2)
     fabric = mixed_precision()
     with pytest.raises(KitError, match=r"the gradients are not finite any more, .* in 16-mixed: .*precision=32-true"):
@@ -78,7 +78,7 @@ class Nonsense(torch.nn.Module):
 
 @pytest.mark.parametrize("candidates", ["", "threshold.candidates=[[0.5,0,0.5]]"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_network_of_nonsense_has_the_lowest_score_there_is(value, candidates):
+def test_a_diverged_network_has_the_lowest_score(value, candidates):
     """NaN ≥ t is False, so such a network would score like one that predicts nothing, 0.5 here."""
     loaded = recipes.load("demo", BASE + candidates)
     fabric = fabric_setup.launch(loaded)
@@ -87,7 +87,7 @@ def test_a_network_of_nonsense_has_the_lowest_score_there_is(value, candidates):
 
 
 @pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf])
-def test_nothing_is_best_by_a_score_that_is_no_number(nonsense):
+def test_an_epoch_with_a_nan_score_is_never_the_best(nonsense):
     loaded = recipes.load("demo", BASE + "stages.0.keep={best: {epochs: 2}}")
     best, network = Checkpoints(loaded.stages[0]), networks.build(loaded.network)
     name, parameter = next(iter(network.named_parameters()))
@@ -99,7 +99,7 @@ def test_nothing_is_best_by_a_score_that_is_no_number(nonsense):
 
 @pytest.mark.parametrize("nonsense", [math.nan, math.inf])
 @pytest.mark.parametrize("place", range(5))
-def test_one_value_that_is_no_number_ends_nothing_and_lowers_nothing(nonsense, place):
+def test_a_single_nan_ends_no_stage_and_lowers_no_rate(nonsense, place):
     """A stage with falling losses continues; a stalled one ends as it would without the value."""
     falling, still = [5.0, 4.0, 3.0, 2.0, 1.0], [5.0, 1.0, 2.0, 2.0, 2.0]
     falling[place] = nonsense
@@ -115,7 +115,7 @@ def test_one_value_that_is_no_number_ends_nothing_and_lowers_nothing(nonsense, p
     assert schedules.learning_rate(patient, rows(falling)) == patient.learning_rate
 
 
-def test_few_of_a_kind_are_told(tmp_path, monkeypatch, caplog):
+def test_few_images_of_a_class_give_a_warning(tmp_path, monkeypatch, caplog):
     import staging
 
     few = data()
@@ -125,14 +125,14 @@ def test_few_of_a_kind_are_told(tmp_path, monkeypatch, caplog):
     assert "fold 0 stage 1 (32 px): no image is negative: positive_share 0.5 has no effect" in caplog.messages
 
 
-def test_members_draw_apart_and_a_recipe_of_its_own_as_before(tmp_path):
+def test_members_have_their_own_random_numbers(tmp_path):
     whole = recipes.load("demo", "members.a.role=segment members.b.role=segment")
     seeds = [fit.Task(part, 0, 0, data(), tmp_path).seed for part in (recipes.load("demo"), *whole.parts())]
     assert seeds[0] == int(np.random.SeedSequence([0, 0, 0]).generate_state(1)[0])
     assert len(set(seeds)) == 3
 
 
-def test_without_memory_for_a_step_a_line_says_what_to_set(tmp_path, monkeypatch):
+def test_without_memory_for_a_step_the_message_says_what_to_set(tmp_path, monkeypatch):
     def forward(self, images):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
@@ -143,7 +143,7 @@ def test_without_memory_for_a_step_a_line_says_what_to_set(tmp_path, monkeypatch
         train(tmp_path, "stages.0.micro_batch=2")
 
 
-def test_a_stage_in_parts_learns_and_is_nearly_the_same(tmp_path):
+def test_a_stage_in_micro_batches_gives_nearly_the_same_weights(tmp_path):
     """Except batch norm, which normalises each micro-batch by itself."""
     whole, metrics = train(tmp_path / "whole", "stages.0.batch_size=8 stages.0.epochs=3")
     parts, found = train(tmp_path / "parts", "stages.0.batch_size=8 stages.0.epochs=3 stages.0.micro_batch=4")

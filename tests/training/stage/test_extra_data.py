@@ -9,7 +9,7 @@ UNKNOWN = (0, 4)
 """Row numbers of two positive training images."""
 
 
-def test_masks_that_are_not_known_are_not_looked_at(tmp_path):
+def test_unknown_masks_have_no_effect(tmp_path):
     plain, other = data(unknown=UNKNOWN), data(unknown=UNKNOWN)
     other.cache.masks[list(UNKNOWN)] = np.random.default_rng(1).integers(0, 2, (2, 32, 32))
     first, _ = train(tmp_path / "first", HEAD, given=plain)
@@ -19,7 +19,7 @@ def test_masks_that_are_not_known_are_not_looked_at(tmp_path):
     assert not all(torch.equal(first[name], known[name]) for name in first)
 
 
-def test_a_killed_stage_draws_the_extra_images_that_it_would_have_drawn(tmp_path, monkeypatch):
+def test_a_killed_stage_draws_the_same_extra_images(tmp_path, monkeypatch):
     overrides = HEAD + "extra.data=more extra.weight=0.5 extra.labels=image stages.0.positive_share=0.5"
     given = data(extra=5, unknown=(6,))  # rows 6 to 14 of the training part
     whole, _ = train(tmp_path / "whole", overrides, given=given)

@@ -15,7 +15,7 @@ from kit.core.errors import KitError
 from kit.training import fabric_setup
 
 
-def test_it_learns_and_writes_what_it_did(tmp_path):
+def test_a_stage_learns_and_writes_its_files(tmp_path):
     _, metrics = train(tmp_path, "stages.0.epochs=30 stages.0.learning_rate=0.003 stages.0.keep.swa.last=2")
     assert metrics.weights.tolist() == ["epoch"] * 30 + ["final"]
     assert metrics.loss[29] < metrics.loss[0] - 0.3
@@ -35,7 +35,7 @@ def test_it_learns_and_writes_what_it_did(tmp_path):
     assert np.abs(found.astype(int) - truth).mean() < 60  # it has learned where
 
 
-def test_a_stage_ends_when_its_score_has_stood_still(tmp_path):
+def test_a_stage_ends_when_its_score_stops_improving(tmp_path):
     overrides = "stages.0.keep=last stages.0.epochs=9 stages.0.early_stopping={patience: 2, of: dice}"
     _, metrics = train(tmp_path, f"{overrides} threshold.binarization=1 threshold.removal=1048576")
     assert metrics.weights.tolist() == ["epoch"] * 3 + ["final"]
@@ -96,12 +96,12 @@ def test_validation_waits_for_its_epoch_and_the_weights_are_the_same(tmp_path):
     assert metrics.dice_all_empty[3] == 0.5
 
 
-def test_dice_on_positives_is_told_apart(tmp_path):
+def test_dice_on_positives_is_reported_separately(tmp_path):
     _, metrics = train(tmp_path, "stages.0.keep=last threshold.binarization=1.0")
     last = metrics.iloc[-1]
     assert (last.dice, last.dice_positives, last.dice_all_empty) == (0.5, 0.0, 0.5)  # nothing reaches p = 1
 
 
-def test_a_batch_too_small_to_normalise_is_told_in_a_line(tmp_path):
+def test_a_batch_too_small_to_normalise_gives_one_line(tmp_path):
     with pytest.raises(KitError, match=r"fold 0 stage 1 \(32 px\): .*1 image a step and process: raise"):
         train(tmp_path, "stages.0.batch_size=1")

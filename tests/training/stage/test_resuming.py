@@ -26,7 +26,7 @@ from kit.training import fabric_setup, state
         "threshold.binarization=1 stages.0.schedule.cosine.periods=[1,2]",  # a score of 0.5 for ever
     ],
 )
-def test_a_killed_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, overrides):
+def test_a_killed_stage_resumes_to_the_same_weights(tmp_path, monkeypatch, overrides):
     whole, whole_metrics = train(tmp_path / "whole", overrides)
     killed_in_the_second_epoch(monkeypatch, tmp_path / "killed", overrides)
     resumed, resumed_metrics = train(tmp_path / "killed", overrides)
@@ -37,7 +37,7 @@ def test_a_killed_stage_goes_on_to_the_same_weights(tmp_path, monkeypatch, overr
     pd.testing.assert_frame_equal(whole_metrics.drop(columns="seconds"), resumed_metrics.drop(columns="seconds"))
 
 
-def test_mixed_precision_learns_and_goes_on_with_its_loss_scale(tmp_path, monkeypatch):
+def test_mixed_precision_learns_and_resumes_with_its_loss_scale(tmp_path, monkeypatch):
     few = data(8)  # a processor takes its time in half precision
     whole, metrics = train(tmp_path / "whole", fabric=mixed_precision(), given=few)
     assert metrics.loss[2] < metrics.loss[0]
@@ -72,7 +72,7 @@ def test_a_stage_killed_after_its_last_epoch_ends_in_the_same_weights(tmp_path, 
 
 
 @pytest.mark.parametrize("fabric", [None, mixed_precision])
-def test_no_step_is_made_with_a_larger_gradient_than_the_clip(tmp_path, monkeypatch, fabric):
+def test_no_gradient_exceeds_the_clip(tmp_path, monkeypatch, fabric):
     def norms(folder, overrides):
         seen = []
 
@@ -94,7 +94,7 @@ def test_no_step_is_made_with_a_larger_gradient_than_the_clip(tmp_path, monkeypa
     np.testing.assert_allclose(clipped.max(), 0.1, rtol=1e-3)
 
 
-def test_no_stage_depends_on_the_loss_scale_of_the_one_before():
+def test_no_stage_depends_on_the_loss_scale_of_another():
     fabric = mixed_precision()
     fresh = fabric.strategy.precision.state_dict()
     fabric_setup.set_loss_scale(fabric, fresh | {"scale": 2.0, "_growth_tracker": 7})
@@ -104,7 +104,7 @@ def test_no_stage_depends_on_the_loss_scale_of_the_one_before():
 
 
 @pytest.mark.parametrize("first_mixed", [True, False])
-def test_a_stage_goes_on_with_another_precision(tmp_path, monkeypatch, first_mixed):
+def test_a_stage_resumes_with_another_precision(tmp_path, monkeypatch, first_mixed):
     """As when a training moves from a CPU to a GPU, or back."""
     killed_in_the_second_epoch(monkeypatch, tmp_path, fabric=mixed_precision() if first_mixed else None)
     _, metrics = train(tmp_path, fabric=None if first_mixed else mixed_precision())
@@ -112,13 +112,13 @@ def test_a_stage_goes_on_with_another_precision(tmp_path, monkeypatch, first_mix
     assert np.isfinite(metrics.validation_loss).all()
 
 
-def test_a_broken_checkpoint_is_one_clear_line(tmp_path):
+def test_a_broken_checkpoint_is_refused_in_one_line(tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 not a checkpoint")
     with pytest.raises(KitError, match=r"last\.ckpt: is not a checkpoint"):
         train(tmp_path)
 
 
-def test_a_checkpoint_of_another_training_is_one_clear_line(monkeypatch, tmp_path):
+def test_a_checkpoint_of_another_training_is_refused_in_one_line(monkeypatch, tmp_path):
     killed_in_the_second_epoch(monkeypatch, tmp_path)
     with pytest.raises(KitError, match=r"last\.ckpt: is not a checkpoint of this stage"):
         train(tmp_path, " network.decoder_channels=[16,8,8,8,8]")

@@ -34,7 +34,7 @@ def test_batch_norm_of_an_average_is_shared(found):
         torch.testing.assert_close(one["statistics"]["mean"], alone["statistics"]["mean"])
 
 
-def test_each_process_drops_out_by_itself_and_the_first_as_one_alone(found):
+def test_each_process_has_its_own_dropout_and_the_first_that_of_a_single_one(found):
     alone, first, second = (one["dropout"] for one in found)
     assert torch.equal(first, alone)
     assert not torch.equal(second, alone)
