@@ -20,7 +20,6 @@ from kit.competition import image_files, layout, pictures, rle, row_format, shap
 from kit.competition.labels import Labels
 from kit.competition.pictures import Mask
 from kit.competition.row_format import RowFormat
-from kit.competition.shapes import Shape
 from kit.core.errors import KitError, printable
 from kit.core.files import is_file_or_raise
 
@@ -45,8 +44,8 @@ class ImageFolder:
     """Format of the label rows according to the user; if None, it is guessed."""
     label: int | None = None
     """Foreground value of mask pictures; if None, `pictures.read_mask` decides."""
-    given_shape: Shape | None = None
-    """(height, width) that all images must have, or each image by id; if None, the headers decide."""
+    given_sizes: Mapping[str, tuple[int, int]] | None = None
+    """(height, width) that each image must have; if None, the headers decide."""
 
     @property
     def with_truth(self) -> frozenset[str]:
@@ -73,10 +72,8 @@ class ImageFolder:
     @cached_property
     def sizes(self) -> dict[str, tuple[int, int]]:
         """(height, width) of each readable image."""
-        if isinstance(self.given_shape, Mapping):
-            return dict(self.given_shape)
-        if self.given_shape is not None:
-            return dict.fromkeys(self.images, self.given_shape)
+        if self.given_sizes is not None:
+            return dict(self.given_sizes)
         sizes = pictures.shapes_of(self.images)
         if not sizes:
             pictures.shape_of(next(iter(self.images.values())))  # raises what is wrong with the file

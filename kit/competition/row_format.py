@@ -113,33 +113,34 @@ def misfit(row_format: RowFormat, labels: Mapping[str, tuple[str, ...]], sizes: 
     for image, rows in labels.items():
         if (shape := row_format.shape or sizes.get(image)) is not None:
             groups.setdefault(shape, []).extend(rows)
-    for (height, width), texts in groups.items():
-        period = width if row_format.along_rows else height
-        correlations = []
-        for text in sorted(texts, key=len, reverse=True)[:_MASKS]:
-            try:
-                mask = row_format.mask([text], (height, width), "")
-            except KitError:  # reported elsewhere with its image
-                continue
-            flat = np.trim_zeros((mask if row_format.along_rows else mask.T).ravel())
-            if np.count_nonzero(np.diff(flat)) >= 2 * (_RUNS - 1):
-                correlations.append(_autocorrelation(flat, 2 * max(height, width)))
-        if len(correlations) < 3:
-            continue
-        better = _better_period(np.mean(correlations, axis=0), period)
+    for shape, texts in groups.items():
+        period, other = shape[::-1] if row_format.along_rows else shape
+        better = _better_period(_mean_autocorrelation(row_format, texts, shape), period)
         if better is None:
             continue
-        other = height if row_format.along_rows else width
-        turned = height != width and abs(better - other) <= _tolerance(other)
         side, direction = ("width", "columns") if row_format.along_rows else ("height", "rows")
         why, how = "they are of images of another size", "HEIGHTxWIDTH of the images that they were drawn on"
-        if turned:
+        if period != other and abs(better - other) <= _tolerance(other):
             why, how = f"their pixels run along {direction}", direction
         return (
             f"the rows fall apart at a {side} of {period} pixels and hang together at {better}, so {why}: "
             f"give `kit import` --rle {how}"
         )
     return ""
+
+
+def _mean_autocorrelation(row_format: RowFormat, texts: Iterable[str], shape: tuple[int, int]) -> np.ndarray:
+    """Returns the mean autocorrelation of the longest texts' masks; zeros if fewer than three masks are useful."""
+    correlations = []
+    for text in sorted(texts, key=len, reverse=True)[:_MASKS]:
+        try:
+            mask = row_format.mask([text], shape, "")
+        except KitError:  # reported elsewhere with its image
+            continue
+        flat = np.trim_zeros((mask if row_format.along_rows else mask.T).ravel())
+        if np.count_nonzero(np.diff(flat)) >= 2 * (_RUNS - 1):
+            correlations.append(_autocorrelation(flat, 2 * max(shape)))
+    return np.mean(correlations, axis=0) if len(correlations) >= 3 else np.zeros(2 * max(shape) + 1)
 
 
 def _autocorrelation(mask: np.ndarray, most: int) -> np.ndarray:
@@ -152,12 +153,7 @@ def _autocorrelation(mask: np.ndarray, most: int) -> np.ndarray:
 
 
 def _better_period(overlap: np.ndarray, period: int) -> int | None:
-    """Returns the lag at which masks repeat themselves, if it is not `period`; None if that is uncertain.
-
-    Args:
-        overlap: Share of overlapping pixels at each lag.
-        period: Expected lag.
-    """
+    """Returns the lag at which masks overlap themselves most; None if it is the expected period, or uncertain."""
     near = _tolerance(period)  # tilted masks overlap best at a slightly different lag
     at_period = float(overlap[period - near : period + near + 1].max())
     apart = np.flatnonzero(overlap < 0.5 * max(at_period, 0.5))

@@ -111,7 +111,7 @@ def _check_image(image: str, folder: ImageFolder) -> tuple[bytes | None, float |
     """
     findings = []
     try:
-        shape = None if folder.given_shape is None else shapes.shape_of(folder.given_shape, image)
+        shape = None if folder.given_sizes is None else shapes.shape_of(folder.given_sizes, image)
         radiograph = pictures.read_image(folder.images[image], shape)
     except KitError as error:
         return None, None, [_error(image, str(error))]

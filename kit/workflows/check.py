@@ -127,7 +127,7 @@ def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
         labels=truth | solution.masks,
         in_test=frozenset(test),
         given_format=RowFormat(),
-        given_shape=sizes or shape,
+        given_sizes=sizes or dict.fromkeys(images, shape),
     )
     options = f"--data {shlex.quote(str(folder))}"
     if not phantom.is_drawn(folder):
