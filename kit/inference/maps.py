@@ -86,8 +86,7 @@ def read_ids(path: Path | str) -> tuple[str, ...]:
     try:
         lines = read_bytes(path).decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        remedy = "`make train predict` restores that of a run"
-        raise KitError(f"{path}: is not a text of ids ({error}): {remedy}") from None
+        raise KitError(f"{path}: is not a text of ids ({error}): `make train predict` restores that of a run") from None
     return tuple(line.rstrip("\r") for line in lines)
 
 
