@@ -179,9 +179,9 @@ def open_folder(folder: Path | str, *, allow_missing: bool = False) -> Competiti
     )
 
 
-def find_layout(folder: Path) -> Layout | None:
+def find_layout(folder: Path | str) -> Layout | None:
     """Returns the layout whose label file is in the folder, the later round's first; None without a label file."""
-    return next((layout for layout in LAYOUTS if is_file_or_raise(folder / layout.labels)), None)
+    return next((layout for layout in LAYOUTS if is_file_or_raise(Path(folder, layout.labels))), None)
 
 
 def find_dicoms(folder: Path | str, layout: Layout) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -190,12 +190,12 @@ def find_dicoms(folder: Path | str, layout: Layout) -> tuple[dict[str, Path], di
     return image_files.find_dicoms(*train), image_files.find_dicoms(*test)
 
 
-def read_optional(path: Path, read: Callable[[Path], T], default: T) -> T:
+def read_optional(path: Path | str, read: Callable[[Path], T], default: T) -> T:
     """Reads a file that a competition's folder may lack; returns the default if it does."""
-    return read(path) if is_file_or_raise(path) else default
+    return read(Path(path)) if is_file_or_raise(path) else default
 
 
-def read_labels(path: Path, images: Container[str]) -> labels.Labels:
+def read_labels(path: Path | str, images: Container[str]) -> labels.Labels:
     """Reads a label file and replaces each id by that of the image that it means, see `image_files.match`."""
     rows = labels.read(path)
     meant = image_files.match(rows, images, path)
