@@ -83,7 +83,7 @@ def is_whole_grey_image(path) -> bool:
         ("badVR.dcm", "is truncated or broken"),
     ],
 )
-def test_the_reason_that_fits(name, reason):
+def test_each_refusal_gives_its_reason(name, reason):
     path = next(path for path in OTHERS if Path(path).name == name)
     assert reason in refusal(path)
 
@@ -104,7 +104,7 @@ def test_a_jpeg_without_a_part_of_its_picture_is_refused(tmp_path, share, restar
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(9, 70), st.integers(9, 70), st.integers(0, 2**32), st.sampled_from(["flat", "border", "noise"]))
-def test_whole_pictures_are_never_taken_for_broken_ones(height, width, seed, kind):
+def test_a_whole_jpeg_is_never_refused(height, width, seed, kind):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width)).astype(np.uint8)
     if kind == "flat":
         pixels[:] = seed % 256
@@ -116,7 +116,7 @@ def test_whole_pictures_are_never_taken_for_broken_ones(height, width, seed, kin
 
 
 @pytest.mark.parametrize("name", ["NumberOfFrames", "WindowCenter"])
-def test_what_is_refused_never_quotes_an_element(tmp_path, name):
+def test_a_refusal_never_quotes_an_element(tmp_path, name):
     path = write_dicom(tmp_path / "a.dcm", SMOOTH.astype(np.uint16), bits=12, WindowWidth=9, **{name: "11111111"})
     path.write_bytes(path.read_bytes().replace(b"11111111", b"SMITH^JO"))
     line = refusal(path)
@@ -144,7 +144,7 @@ def test_bytes_behind_a_jpegs_end_mark_change_nothing(behind):
     assert (dicom.decode_jpeg(stream + behind, SMOOTH.shape) == dicom.decode_jpeg(stream, SMOOTH.shape)).all()
 
 
-def test_a_jpeg_without_its_end_mark_is_read_where_it_is_whole():
+def test_a_jpeg_without_its_end_mark_is_read_if_it_is_whole():
     """Cut anywhere in its last part, it gives the same picture or is refused."""
     read = 0
     for seed in range(8):

@@ -25,10 +25,10 @@ def path(tmp_path):
 
 
 class TestPixels:
-    def test_uncompressed_8_bits_are_as_they_are(self, path, picture):
+    def test_uncompressed_8_bits_are_unchanged(self, path, picture):
         assert (dicom.read(write_dicom(path, picture)).pixels == picture).all()
 
-    def test_jpeg_baseline_is_what_another_decoder_gives(self, path):
+    def test_jpeg_baseline_equals_another_decoder(self, path):
         smooth = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (64, 96)).astype(np.uint8), (0, 0), 5)
         write_dicom(path, smooth, JPEGBaseline8Bit)
         expected = pydicom.dcmread(path).pixel_array
@@ -75,7 +75,7 @@ class TestPixels:
         ).pixels
         assert np.abs(plain.astype(int) - shifted).max() <= 1
 
-    def test_a_falling_rescale_turns_the_levels_round(self, path):
+    def test_a_negative_slope_inverts_the_levels(self, path):
         deep = np.arange(4096, dtype=np.uint16).reshape(64, 64)
         window = {"bits": 12, "WindowCenter": 2048, "WindowWidth": 1024}
         plain = dicom.read(write_dicom(path, deep, **window)).pixels
@@ -91,7 +91,7 @@ class TestPixels:
         assert np.abs(dicom.read(path).pixels.ravel() - np.arange(4096) * 16 / 65535 * 255).max() <= 1
 
     @pytest.mark.parametrize("window", [{"WindowWidth": 50}, {"WindowCenter": None, "WindowWidth": None}])
-    def test_half_a_window_is_none(self, path, window):
+    def test_an_incomplete_window_is_ignored(self, path, window):
         deep = np.linspace(1000, 1500, 64 * 64).astype(np.uint16).reshape(64, 64)
         pixels = dicom.read(write_dicom(path, deep, bits=12, **window)).pixels
         assert (pixels.min(), pixels.max()) == (0, 255)
@@ -101,7 +101,7 @@ class TestPixels:
 
 
 class TestMetadata:
-    def test_who_and_what(self, path, picture):
+    def test_patient_and_view(self, path, picture):
         write_dicom(path, picture)
         for found in (dicom.read(path), dicom.read_metadata(path)):
             assert (found.sex, found.age, found.view_position, found.patient_id) == ("F", 45, "PA", "p1")
@@ -117,16 +117,16 @@ class TestMetadata:
             ({}, None),
         ],
     )
-    def test_a_pixel_has_the_area_that_the_header_tells(self, path, picture, header, area):
+    def test_the_header_gives_the_pixel_area(self, path, picture, header, area):
         found = dicom.read_metadata(write_dicom(path, picture, **header)).pixel_area
         assert found == (None if area is None else pytest.approx(area))
 
-    def test_what_is_missing_is_none(self, path, picture):
+    def test_missing_elements_are_none(self, path, picture):
         write_dicom(path, picture, PatientAge="", PatientSex="", ViewPosition="", PatientID="")
         found = dicom.read_metadata(path)
         assert (found.sex, found.age, found.view_position, found.patient_id) == (None, None, None, None)
 
-    def test_illegal_values_are_read_quietly_and_settings_stay(self, path, picture):
+    def test_illegal_values_are_read_silently_and_settings_stay(self, path, picture):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             write_dicom(path, picture, StudyInstanceUID="ID_illegal.0x", PatientAge="10")
@@ -163,22 +163,22 @@ class TestBadFiles:
             path.write_bytes(content[: int(len(content) * share)])
             self.refused(path, "truncated|cannot be decoded|not a DICOM|no pixels")
 
-    def test_another_size_than_the_others(self, path, picture):
+    def test_an_image_of_another_size_is_refused(self, path, picture):
         write_dicom(path, picture)
         self.refused(path, "64×96 pixels, not 64×64", lambda path: pictures.read_image(path, (64, 64)))
         assert pictures.read_image(path, (64, 96)).shape == (64, 96)
 
-    def test_a_size_that_cannot_be(self, path, picture):
+    def test_an_impossible_size_is_refused(self, path, picture):
         self.refused(write_dicom(path, picture, Rows=0), "says that it is 0×96")
         self.refused(write_dicom(path, picture, Rows=65535, Columns=65535), "at most 8192×8192 are read")
 
-    def test_a_header_that_disagrees_with_the_pixels(self, path, picture):
+    def test_a_header_that_contradicts_the_pixels_is_refused(self, path, picture):
         write_dicom(path, picture, JPEGBaseline8Bit, Rows=32)
         self.refused(path, "as its header says")
         write_dicom(path, picture, Rows=128)
         self.refused(path, "cannot be decoded")
 
-    def test_colour_and_several_frames(self, path, picture):
+    def test_colour_and_several_frames_are_refused(self, path, picture):
         write_dicom(path, np.stack([picture, picture, 255 - picture], axis=-1))
         self.refused(path, "not one grey image")
         write_dicom(path, picture, NumberOfFrames=2)
@@ -189,7 +189,7 @@ class TestBadFiles:
         write_dicom(path, np.stack([picture] * 3, axis=-1), syntax)
         np.testing.assert_array_equal(dicom.read(path).pixels, picture)
 
-    def test_all_of_them_are_told(self, caplog):
+    def test_every_bad_file_is_listed(self, caplog):
         errors = [KitError("b.dcm: is empty"), KitError("c.dcm: is 32×96 pixels")]
         with pytest.raises(KitError, match=r"2 files cannot be read.*b\.dcm: is empty; c\.dcm: is 32×96 pixels"):
             dicom.report_bad(errors, skip_bad=False)

@@ -34,7 +34,7 @@ def put_picture(path, grey=0):
     cv2.imwrite(str(path), np.full((8, 8), grey, np.uint8))
 
 
-def test_pictures_and_dicom_files_count_together_whatever_lies_beside_them(tmp_path, caplog):
+def test_pictures_and_dicom_files_are_found_among_other_files(tmp_path, caplog):
     put_picture(tmp_path / "a.png")
     put_picture(tmp_path / "b.JPG")
     for number, ending in enumerate((".dcm", ".DICOM", ".dic", ".ima", "")):
@@ -63,7 +63,7 @@ def test_pictures_and_dicom_files_count_together_whatever_lies_beside_them(tmp_p
         assert counted in caplog.text
 
 
-def test_masks_are_no_images_to_predict(tmp_path, caplog):
+def test_masks_are_not_predicted(tmp_path, caplog):
     for number in range(3):
         put_dicom(tmp_path / f"case{number}.dcm", grey=number)
         put_picture(tmp_path / "masks" / f"case{number}.png")
@@ -73,7 +73,7 @@ def test_masks_are_no_images_to_predict(tmp_path, caplog):
     assert "4 masks" in caplog.text
 
 
-def test_a_torn_dicom_file_is_an_image_that_the_reader_refuses(tmp_path):
+def test_a_truncated_dicom_file_counts_as_an_image(tmp_path):
     (tmp_path / "torn.dcm").write_bytes(b"")
     assert list(image_files.find(tmp_path)) == ["torn"]
 
@@ -88,7 +88,7 @@ def test_linked_folders_are_followed_once(tmp_path):
     assert list(image_files.find(tmp_path / "data")) == ["a", "b", "linked"]
 
 
-def test_one_name_in_the_folders_of_several_patients(tmp_path):
+def test_one_file_name_for_several_patients(tmp_path):
     for grey, patient in enumerate(("anna", "bert")):
         put_dicom(tmp_path / f"pacs/{patient}/S1/IM0001", grey, PatientID=patient, SOPInstanceUID=generate_uid())
     put_dicom(tmp_path / "pacs/anna/S1/IM0002")
@@ -121,7 +121,7 @@ def test_masks_of_files_of_one_name_are_paired_by_their_folders(tmp_path, place)
     assert [found.masks[image] for image in found.train] == [tmp_path / place(image) for image in PACS]
 
 
-def test_a_mask_of_another_folder_is_no_images(tmp_path):
+def test_a_mask_of_another_folder_has_no_image(tmp_path):
     for grey, image in enumerate(PACS):
         put_dicom(tmp_path / image, grey, SOPInstanceUID=generate_uid())
     put_picture(tmp_path / "masks/P1/S1/IM0001.png")
@@ -130,7 +130,7 @@ def test_a_mask_of_another_folder_is_no_images(tmp_path):
     assert mirror.recognise(tmp_path).masks == {"DICOM-P1-S1-IM0001": tmp_path / "masks/P1/S1/IM0001.png"}
 
 
-def test_folders_below_a_named_mask_folder_tell_whose_masks_they_hold(tmp_path):
+def test_folders_below_a_given_mask_folder_pair_masks_and_images(tmp_path):
     for grey, image in enumerate(PACS):
         put_dicom(tmp_path / image, grey, SOPInstanceUID=generate_uid())
         put_picture(tmp_path / f"drawn/{image.removeprefix('DICOM/')}.png", 200 + grey)
@@ -145,7 +145,7 @@ def test_thousands_of_files_of_one_name_are_not_compared_with_each_other(tmp_pat
     assert len(image_files.find(tmp_path)) == 20
 
 
-def test_a_copy_is_no_second_image(tmp_path, caplog):
+def test_a_copy_counts_once(tmp_path, caplog):
     for folder in ("a", "b", "c"):
         put_picture(tmp_path / folder / "x.png")
     assert list(image_files.find(tmp_path)) == ["x"]
@@ -195,7 +195,7 @@ def test_ids_are_compared_in_composed_unicode_and_without_endings(tmp_path, capl
         ("images/p1/a.png", "masks/p1/a.png"),
     ],
 )
-def test_masks_are_told_by_words_in_the_nearest_folder_or_their_names(tmp_path, caplog, image, mask):
+def test_masks_are_recognised_by_the_innermost_folder_or_their_names(tmp_path, caplog, image, mask):
     put_picture(tmp_path / image, 9)
     put_picture(tmp_path / mask)
     found = mirror.recognise(tmp_path)
@@ -223,7 +223,7 @@ def test_a_mask_folder_or_suffix_can_be_named(tmp_path, caplog):
     assert outside.masks == {"x": tmp_path / "b/x.png"}
 
 
-def test_numbers_that_begin_anew_in_the_test_folder(tmp_path):
+def test_equal_names_of_training_and_test_images(tmp_path):
     for grey, part in enumerate(("train", "test")):
         put_picture(tmp_path / part / "images/1.png", 10 + grey)
         put_picture(tmp_path / part / "masks/1.png", 0)
@@ -240,7 +240,7 @@ def test_two_masks_of_one_image_are_refused(tmp_path):
         mirror.recognise(tmp_path)
 
 
-def test_pictures_that_are_all_masks_by_their_folders_name(tmp_path):
+def test_pictures_below_a_folder_named_for_masks(tmp_path):
     put_picture(tmp_path / "mask-project/a.png")
     for find in (mirror.recognise, image_files.find):
         with pytest.raises(KitError, match=r"but 1 that its folders' names call masks \(--masks FOLDER"):

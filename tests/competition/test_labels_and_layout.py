@@ -30,7 +30,7 @@ class TestLabels:
         ],
         ids=["plain", "spaces", "bom, no header, CRLF", "duplicates and order", "blank lines", "quotes", "joined"],
     )
-    def test_all_ways_that_the_file_has_come(self, tmp_path, text):
+    def test_every_variant_of_the_file_is_read(self, tmp_path, text):
         assert labels.read(write(tmp_path / "l.csv", text)) == self.EXPECTED
 
     def test_strata(self):
@@ -53,18 +53,18 @@ class TestLabels:
 
     @pytest.mark.parametrize("mark", [",", ";", "\t"])
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-    def test_what_spreadsheets_save_is_read(self, tmp_path, mark, encoding):
+    def test_a_table_saved_by_a_spreadsheet_is_read(self, tmp_path, mark, encoding):
         text = f"ImageId{mark}EncodedPixels\r\na{mark}-1\r\nb{mark}1 2\r\nb{mark}5 6\r\nc{mark}3 4\r\n"
         (tmp_path / "l.csv").write_bytes(text.encode(encoding))
         assert labels.read(tmp_path / "l.csv") == self.EXPECTED
 
     @pytest.mark.parametrize("number", ["7,39E+07", "8.91E+05", "1E+10"])
-    def test_ids_that_became_numbers_are_named(self, tmp_path, number):
+    def test_ids_turned_into_numbers_are_refused(self, tmp_path, number):
         path = write(tmp_path / "l.csv", f'ImageId,EncodedPixels\n"{number}","1 2"\n')
         with pytest.raises(KitError, match=r"l\.csv:2: .* is a spreadsheet's number in place of an id"):
             labels.read(path)
 
-    def test_a_row_as_long_as_a_cell_is_told(self, tmp_path, caplog):
+    def test_a_row_as_long_as_a_spreadsheets_cell_is_reported(self, tmp_path, caplog):
         whole = "1 1 " * 8192
         for length, told in ((32_765, False), (32_766, True), (32_767, True), (32_768, False)):
             caplog.clear()
@@ -130,7 +130,7 @@ class TestLayout:
             layout.open_folder(tmp_path)
         assert list(layout.open_folder(tmp_path, allow_missing=True).train) == ["a", "b"]
 
-    def test_what_is_no_competition_is_told_what_was_looked_for(self, tmp_path):
+    def test_an_unrecognised_folder_lists_what_was_looked_for(self, tmp_path):
         with pytest.raises(KitError, match=r"stage_2_train\.csv.*train-rle\.csv"):
             layout.open_folder(tmp_path)
         with pytest.raises(KitError, match="is not a folder"):
@@ -138,7 +138,7 @@ class TestLayout:
         with pytest.raises(KitError, match="is not a folder"):
             layout.open_folder(write(tmp_path / "file", ""))
 
-    def test_an_image_that_is_there_twice(self, images, tmp_path):
+    def test_two_images_of_one_id_are_refused(self, images, tmp_path):
         self.round2(images, tmp_path)
         self.put(images, tmp_path / "dicom-images-train" / "again", "a")
         layout.open_folder(tmp_path)  # a copy of the very file
@@ -156,7 +156,7 @@ class TestLayout:
         assert list(found.test) == ["ID_1.dcm", "ID_2"]
         assert found.patients == {"a": "P1", "b": "P1"}
 
-    def test_ids_that_are_none_of_the_files_are_told_beside_them(self, images, tmp_path):
+    def test_unmatched_ids_are_listed_with_the_files_ids(self, images, tmp_path):
         """Such as ids whose leading zeros a spreadsheet has dropped."""
         write(tmp_path / "train-rle.csv", "ImageId,EncodedPixels\n4567,-1\n891,-1\n")
         self.put(images, tmp_path / "dicom-images-train", "04567", "891")
@@ -184,7 +184,7 @@ class TestLayout:
         with pytest.raises(KitError, match=r"stage_2_train\.csv: image b: RLE pair .*: was the file cut\?"):
             layout.open_folder(tmp_path)
 
-    def test_names_that_no_table_of_ids_can_hold(self, images, tmp_path):
+    def test_file_names_that_no_table_can_hold_are_refused(self, images, tmp_path):
         for name in (b"a\xff.dcm", b"a\nb.dcm", b" a.dcm"):
             folder = tmp_path / str(len(name) + name[1])
             folder.mkdir()

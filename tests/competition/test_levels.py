@@ -33,7 +33,7 @@ def table(entries, bits, first=0):
 
 
 @pytest.mark.parametrize("bits", [10, 12, 16])
-def test_the_largest_entry_of_a_table_is_white_whatever_depth_it_says(tmp_path, bits):
+def test_the_largest_entry_of_a_table_is_white_whatever_its_depth(tmp_path, bits):
     pixels = read(tmp_path, RAMP, VOILUTSequence=[table(np.arange(4096), bits)]).pixels
     assert np.abs(pixels - FULL).max() <= 1
 
@@ -56,11 +56,11 @@ def test_a_table_without_entries_gives_way_to_the_window_and_values_beyond_a_tab
         {"WindowCenter": [30000, 2047.5], "WindowWidth": [20, 4096]},
     ],
 )
-def test_windows_that_are_none_leave_the_full_range_or_the_next_one(tmp_path, window):
+def test_invalid_windows_are_skipped(tmp_path, window):
     assert np.abs(read(tmp_path, RAMP, **window).pixels - FULL).max() <= 1
 
 
-def test_a_window_beside_the_pixels_is_said_once_and_not_used(tmp_path, caplog, monkeypatch):
+def test_a_window_beside_the_pixels_is_logged_once_and_ignored(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(dicom, "_LOGGED_DOUBTS", set())
     with caplog.at_level(logging.WARNING, "kit"):
         films = [read(tmp_path, RAMP + 12000, stored=16, WindowCenter=3174, WindowWidth=2426) for _ in range(3)]
@@ -114,14 +114,14 @@ def test_pixels_that_are_deeper_than_their_header_never_wrap(tmp_path, syntax, s
     assert np.abs(read(tmp_path, RAMP, syntax=syntax, stored=stored).pixels - FULL).max() <= 1
 
 
-def test_a_streams_own_depth_is_believed_whatever_it_shows(tmp_path):
+def test_a_depth_declared_by_the_stream_is_trusted(tmp_path):
     noise = np.random.default_rng(0).integers(0, 1024, (64, 64)).astype(np.uint16)
     noise[0, :2] = 0, 1023
     pixels = read(tmp_path, noise, syntax=JPEG2000Lossless, stored=8, bits=10).pixels
     assert np.abs(pixels - noise / 1023 * 255).max() <= 1
 
 
-def test_a_flat_slope_is_none(tmp_path):
+def test_a_slope_of_0_is_ignored(tmp_path):
     assert np.abs(read(tmp_path, RAMP, RescaleSlope=0, RescaleIntercept=0).pixels - FULL).max() <= 1
 
 

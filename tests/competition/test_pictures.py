@@ -68,7 +68,7 @@ MASKS = {
 
 
 @pytest.mark.parametrize("name", MASKS)
-def test_a_mask_is_what_was_drawn_whatever_with(tmp_path, name):
+def test_masks_of_every_drawing_style_are_read(tmp_path, name):
     picture, expected = MASKS[name]
     mask, note, regions = pictures.read_mask(saved(tmp_path, picture))
     assert mask.dtype == bool
@@ -139,7 +139,7 @@ UNCLEAR = {
 
 
 @pytest.mark.parametrize("name", UNCLEAR)
-def test_what_cannot_be_told_is_refused(tmp_path, name):
+def test_ambiguous_masks_are_refused(tmp_path, name):
     picture, reason = UNCLEAR[name]
     with pytest.raises(KitError) as refused:
         pictures.read_mask(saved(tmp_path, picture))

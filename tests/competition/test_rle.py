@@ -30,7 +30,7 @@ masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12))
 
 @settings(max_examples=400, deadline=None)
 @given(masks, st.booleans())
-def test_encoding_is_the_slow_one_and_decoding_gives_the_mask_back(mask, by_columns):
+def test_encoding_equals_the_slow_one_and_decoding_inverts_it(mask, by_columns):
     mask = np.asfortranarray(mask) if by_columns else mask
     text = rle.encode(mask)
     assert text == slow_encode(mask)
@@ -146,6 +146,6 @@ def test_malformed_texts_name_image_pair_and_reason(text, pair, reason):
 
 
 @pytest.mark.parametrize("text", [None, float("nan"), 5, b"1 2"])
-def test_what_is_no_text_is_said_so(text):
+def test_a_value_that_is_no_text_is_refused(text):
     with pytest.raises(KitError, match="not text"):
         rle.decode(text, (8, 8))

@@ -39,7 +39,7 @@ def write(folder, masks, texts, size=None):
 
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("along_rows", [False, True])
-def test_a_format_that_is_given_is_what_rows_mean(tmp_path, first, along_rows):
+def test_a_given_format_is_used(tmp_path, first, along_rows):
     masks = ellipses((70, 90))
     texts = {name: absolute(rle.encode(mask.T if along_rows else mask), first) for name, mask in masks.items()}
     form = f"starts-{first},{'rows' if along_rows else 'columns'}"
@@ -52,7 +52,7 @@ def test_a_format_that_is_given_is_what_rows_mean(tmp_path, first, along_rows):
         assert (rle.decode(gaps, mask.shape) == mask).all()
 
 
-def test_starts_and_their_first_pixel_are_guessed_and_said(tmp_path):
+def test_starts_and_their_first_pixel_are_guessed_and_reported(tmp_path):
     masks = ellipses((70, 90))
     masks["case0"][0, 0] = True
     for first in (0, 1):
@@ -83,7 +83,7 @@ def test_rows_along_the_rows_are_refused_with_the_word_that_reads_them(tmp_path)
 @pytest.mark.parametrize(
     ("drawn", "shown"), [((900, 700), (256, 200)), ((512, 512), (128, 128)), ((500, 500), (512, 512))]
 )
-def test_rows_of_images_of_another_size_are_refused_and_can_be_told(tmp_path, drawn, shown):
+def test_rows_of_another_image_size_need_a_given_size(tmp_path, drawn, shown):
     masks = ellipses(drawn)
     folder = write(tmp_path / "a", masks, {name: rle.encode(mask) for name, mask in masks.items()}, shown)
     assert "--rle HEIGHTxWIDTH" in mirror.recognise(folder).misfit
@@ -94,7 +94,7 @@ def test_rows_of_images_of_another_size_are_refused_and_can_be_told(tmp_path, dr
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (70, 90), (300, 120)])
-def test_what_is_right_is_not_refused(shape):
+def test_correct_rows_are_accepted(shape):
     texts = {name: (rle.encode(mask),) for name, mask in ellipses(shape).items()}
     noise = np.random.default_rng(0).random((3, *shape)) > 0.5
     texts |= {f"noise{number}": (rle.encode(mask),) for number, mask in enumerate(noise)}
@@ -104,7 +104,7 @@ def test_what_is_right_is_not_refused(shape):
 
 
 @pytest.mark.parametrize("text", ["", "starts-2", "900", "0x5", "rows,x"])
-def test_a_format_that_is_none(text):
+def test_an_invalid_format_is_refused(text):
     with pytest.raises(KitError, match="--rle"):
         row_format.parse(text)
 

@@ -75,7 +75,7 @@ def test_without_usage_all_is_public(solution):
     assert found == scoring.Solution({"a": (), "b": ("1 2", "5 1")}, {"a": "public", "b": "public"})
 
 
-def test_what_a_submission_lacks_is_named(solution, tmp_path):
+def test_a_missing_image_is_named(solution, tmp_path):
     truth = solution("ImageId,EncodedPixels,Usage\na,-1,Public\nb,1 2,Private\n")
     with pytest.raises(KitError, match="lacks 1 of the solution's images, as b"):
         scoring.score({"a": "-1"}, truth, (4, 4))

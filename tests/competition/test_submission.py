@@ -17,7 +17,7 @@ def check(tmp_path):
     return run
 
 
-def test_what_is_written_is_valid_and_read_again(tmp_path):
+def test_a_written_submission_is_valid_and_read_back(tmp_path):
     path = tmp_path / "s.csv"
     submission.write(path, [("a", "-1"), ("b", "1 2"), ("c", "")])
     assert path.read_bytes() == b"ImageId,EncodedPixels\na,-1\nb,1 2\nc,-1\n"
@@ -70,7 +70,7 @@ def test_all_problems_are_listed_and_nothing_else(check):
     assert [(line, image) for line, image, _ in found] == [(3, "a"), (3, "a"), (4, "z"), (5, "a"), (0, ""), (0, "")]
 
 
-def test_of_many_problems_twenty_are_printed_and_a_count(tmp_path):
+def test_at_most_twenty_problems_are_printed_with_a_count(tmp_path):
     (tmp_path / "s.csv").write_text("ImageId,EncodedPixels\n" + "".join(f"x{n},1\n" for n in range(30)))
     with pytest.raises(
         KitError, match=r"it has \d+ problems: correct the file(?s:.*)and \d+ more problems$"
@@ -79,5 +79,5 @@ def test_of_many_problems_twenty_are_printed_and_a_count(tmp_path):
     assert len(str(refused.value).splitlines()) == 22
 
 
-def test_a_file_without_a_header_is_told_that_alone(check):
+def test_a_missing_header_is_the_only_problem(check):
     assert [line for line, _, _ in check(GOOD.removeprefix("ImageId,EncodedPixels\n"))] == [1]

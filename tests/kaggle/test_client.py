@@ -37,19 +37,19 @@ def with_kernel(kaggle):
     return kaggle
 
 
-def test_it_signs_in_with_kaggles_own_token(client):
+def test_signing_in_with_kaggles_own_token(client):
     assert client.user == USER
     assert limits(client).num_allowed_now == 5
 
 
-def test_without_credentials_there_is_one_clear_message(home, capsys):
+def test_missing_credentials_are_one_clear_message(home, capsys):
     with pytest.raises(KitError, match="no credentials: create a token") as caught:
         connect()
     assert "\n" not in str(caught.value)
     assert capsys.readouterr().out == ""
 
 
-def test_a_long_token_is_not_shown_as_the_name_of_a_file(kaggle, impatient, monkeypatch, capsys):
+def test_a_long_token_never_appears_as_a_file_name(kaggle, impatient, monkeypatch, capsys):
     token = "KGAT_" + "s3cret" * 60
     monkeypatch.setenv("KAGGLE_API_TOKEN", token)
     with pytest.raises(KitError) as caught:
@@ -73,7 +73,7 @@ def test_reads_are_repeated(client, kaggle, kind):
     assert kaggle.count("GetSubmissionLimits") == 3
 
 
-def test_a_stall_ends_by_our_time_out_and_is_repeated(client, kaggle):
+def test_a_stalled_read_times_out_and_is_repeated(client, kaggle):
     kaggle.faults = [Fault("GetSubmissionLimits", "stall")]
     begin = time.monotonic()
     assert limits(client).num_allowed_now == 5
@@ -84,35 +84,35 @@ def test_a_stall_ends_by_our_time_out_and_is_repeated(client, kaggle):
     ("kind", "advice"),
     [(400, "correct what it names"), (401, "token"), (403, "accept the rules"), (404, "kaggle.yaml")],
 )
-def test_a_refusal_is_final_and_tells_kaggles_reason(client, kaggle, kind, advice):
+def test_a_refusal_is_final_and_gives_kaggles_reason(client, kaggle, kind, advice):
     kaggle.faults = [Fault("GetSubmissionLimits", kind, times=9)]
     with pytest.raises(retry.Refused, match=rf"limits \(competition siim\): fault {kind} \({kind}\): .*{advice}"):
         limits(client)
     assert kaggle.count("GetSubmissionLimits") == 1
 
 
-def test_reads_give_up_in_the_end(client, kaggle):
+def test_reads_give_up_after_the_last_attempt(client, kaggle):
     kaggle.faults = [Fault("GetSubmissionLimits", 503, times=99)]
     with pytest.raises(retry.Unsettled, match="fault 503"):
         limits(client)
     assert kaggle.count("GetSubmissionLimits") == 5
 
 
-def test_a_very_long_retry_after_is_told_at_once(client, kaggle):
+def test_a_very_long_retry_after_fails_at_once(client, kaggle):
     kaggle.faults = [Fault("GetSubmissionLimits", 429, headers={"Retry-After": "Wed, 23 Nov 2126 00:00:00 GMT"})]
     with pytest.raises(retry.Refused, match="too many requests"):
         limits(client)
 
 
 @pytest.mark.parametrize("kind", [500, 503, "lost", "stall", "text"])
-def test_an_act_of_unknown_outcome_is_never_repeated(client, with_kernel, kind):
+def test_a_request_of_unknown_outcome_is_never_repeated(client, with_kernel, kind):
     with_kernel.faults = [Fault("CreateCodeSubmission", kind)]
     with pytest.raises(retry.Unsettled):
         spend(client)
     assert with_kernel.count("CreateCodeSubmission") == 1
 
 
-def test_an_act_that_was_rate_limited_is_repeated(client, with_kernel):
+def test_a_rate_limited_request_is_repeated(client, with_kernel):
     with_kernel.faults = [Fault("CreateCodeSubmission", 429, times=2)]
     assert spend(client).ref == 1000
     assert len(with_kernel.submissions) == 1
@@ -120,14 +120,14 @@ def test_an_act_that_was_rate_limited_is_repeated(client, with_kernel):
 
 @pytest.mark.parametrize("method", ["IntrospectToken", "GetSubmissionLimits"])
 @pytest.mark.parametrize("status", [400, 500])
-def test_no_message_shows_a_credential_that_the_site_echoes(kaggle, impatient, method, status):
+def test_no_message_shows_an_echoed_credential(kaggle, impatient, method, status):
     kaggle.faults = [Fault(method, "echo" if status == 400 else status, times=9, body=f"the token {TOKEN} is bad")]
     with pytest.raises(KitError) as caught:
         limits(connect())
     assert TOKEN not in str(caught.value)
 
 
-def test_a_key_is_masked_as_a_token_is(kaggle, impatient, monkeypatch):
+def test_a_key_is_masked_like_a_token(kaggle, impatient, monkeypatch):
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     monkeypatch.setenv("KAGGLE_USERNAME", "ada")
     monkeypatch.setenv("KAGGLE_KEY", "0123456789abcdef-the-key")
@@ -142,7 +142,7 @@ def test_a_key_is_masked_as_a_token_is(kaggle, impatient, monkeypatch):
         assert not [text for text in (basic, "0123456789abcdef-the-key") if text in str(caught.value)]
 
 
-def test_an_expired_token_is_told_by_its_place(kaggle, home, monkeypatch):
+def test_the_message_names_the_place_of_an_expired_token(kaggle, home, monkeypatch):
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_expired")
     with pytest.raises(KitError, match=r"the token in KAGGLE_API_TOKEN is not accepted \(expired or revoked\)"):
         connect()
@@ -156,7 +156,7 @@ def test_an_expired_token_is_told_by_its_place(kaggle, home, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "problem"), [("{", "is not JSON"), ("{}", "has no username and no key"), ("[]", "has no username")]
 )
-def test_a_malformed_key_file_is_told(home, content, problem):
+def test_a_malformed_key_file_is_reported(home, content, problem):
     (home / "kaggle.json").write_text(content)
     with pytest.raises(KitError, match=f"kaggle.json {problem}"):
         connect()
@@ -175,7 +175,7 @@ def test_a_valid_key_is_used_where_a_token_is_rejected(kaggle, monkeypatch):
     ("content", "problem"),
     [(b" \n", "the token in .*access_token is empty"), ("\ufeffKGAT_x".encode(), "such as a byte order mark")],
 )
-def test_a_token_that_is_none_is_told_at_once(kaggle, home, monkeypatch, content, problem):
+def test_an_invalid_token_is_reported_without_a_request(kaggle, home, monkeypatch, content, problem):
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     (home / ".kaggle").mkdir()
     (home / ".kaggle" / "access_token").write_bytes(content)
@@ -184,7 +184,7 @@ def test_a_token_that_is_none_is_told_at_once(kaggle, home, monkeypatch, content
     assert kaggle.log == []
 
 
-def test_a_file_that_others_can_read_is_told(kaggle, home, caplog):
+def test_a_credential_file_that_others_can_read_is_reported(kaggle, home, caplog):
     (home / ".kaggle").mkdir()
     path = home / ".kaggle" / "access_token"
     path.write_text(TOKEN)
@@ -211,13 +211,13 @@ def test_another_version_of_the_client_is_refused(home, monkeypatch):
     ],
 )
 @pytest.mark.parametrize("status", [400, 403])
-def test_a_refusal_of_what_takes_notebooks_only_says_what_to_do(client, kaggle, reason, status):
+def test_a_refusal_by_a_notebooks_only_competition_says_what_to_do(client, kaggle, reason, status):
     kaggle.faults = [Fault("GetSubmissionLimits", status, body=reason)]
     with pytest.raises(retry.Refused, match="`make kernel kernel-check`, then `make push`"):
         limits(client)
 
 
-def test_nothing_is_printed_even_where_kaggle_is_told_to_be_verbose(kaggle):
+def test_nothing_is_printed_even_if_kaggle_is_set_to_be_verbose(kaggle):
     code = (
         "from kit.kaggle.client import connect\n"
         "from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionLimitsRequest as R\n"

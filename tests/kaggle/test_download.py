@@ -45,7 +45,7 @@ def test_all_files_of_the_competition_arrive(siim, client, folder):
     assert siim.count("GET") == 1
 
 
-def test_a_mirror_arrives(siim, client, folder):
+def test_a_data_set_arrives(siim, client, folder):
     assert download.download_dataset(client, "ada/train", folder)
     assert content(folder).items() >= FILES.items()
     assert not download.download_dataset(client, "ada/train", folder)
@@ -54,20 +54,20 @@ def test_a_mirror_arrives(siim, client, folder):
 
 @pytest.mark.parametrize("kind", [429, 503, "cut", "lost"])
 @pytest.mark.parametrize("method", ["ListDataFiles", "DownloadDataFiles", "GET"])
-def test_what_passes_is_survived(siim, client, folder, method, kind):
+def test_a_transient_fault_is_survived(siim, client, folder, method, kind):
     siim.faults = [Fault(method, kind)]
     download.download_competition(client, "siim", folder)
     assert fetched(folder) == FILES
 
 
-def test_a_broken_download_goes_on_where_it_was(siim, client, folder):
+def test_an_interrupted_download_resumes(siim, client, folder):
     siim.faults = [Fault("GET", "cut")]
     download.download_competition(client, "siim", folder)
     ranges = [body["range"] for method, body in siim.log if method == "GET"]
     assert any(ranges), "the second part was asked for alone"
 
 
-def test_a_file_that_changed_meanwhile_is_begun_anew(siim, client, folder):
+def test_a_file_that_changed_meanwhile_is_downloaded_from_the_start(siim, client, folder):
     siim.faults = [Fault("GET", "cut", times=1), Fault("DownloadDataFiles", 404)]
     siim.faults[1].times = 0
     changed = {**FILES, "stage_2_images/a.dcm": random.Random(1).randbytes(300_000)}
@@ -91,7 +91,7 @@ def test_a_refusal_leaves_nothing(siim, client, folder, method, kind):
 
 
 @pytest.mark.parametrize(("kind", "what"), [("html", "not a zip archive .*<html>"), ("empty", "is empty")])
-def test_what_is_no_archive_is_not_kept(siim, client, folder, kind, what):
+def test_an_invalid_archive_is_not_kept(siim, client, folder, kind, what):
     siim.faults = [Fault("GET", kind)]
     with pytest.raises(KitError, match=what):
         download.download_competition(client, "siim", folder)
@@ -150,7 +150,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("what", STRANGE)
-def test_a_strange_archive_is_one_line_and_is_not_kept(siim, client, folder, what):
+def test_a_damaged_archive_is_one_line_and_is_not_kept(siim, client, folder, what):
     siim.mirrors["ada/train"] = STRANGE[what]
     with pytest.raises(KitError) as caught:
         download.download_dataset(client, "ada/train", folder)
@@ -160,7 +160,7 @@ def test_a_strange_archive_is_one_line_and_is_not_kept(siim, client, folder, wha
     assert download.download_dataset(client, "ada/train", folder)
 
 
-def test_without_room_the_archive_stays_and_what_is_unpacked_is_not_asked_for_again(siim, client, folder, monkeypatch):
+def test_on_a_full_disk_the_archive_stays_and_is_not_downloaded_again(siim, client, folder, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -196,7 +196,7 @@ def test_a_new_version_of_equal_sizes_is_fetched(siim, client, folder, way):
     assert not fetch()
 
 
-def test_a_folder_that_somebody_else_has_filled_is_complete(siim, client, folder):
+def test_a_complete_folder_of_other_origin_is_accepted(siim, client, folder):
     for name, data in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
@@ -213,13 +213,13 @@ def test_a_file_of_the_users_own_is_kept(siim, client, folder, caplog):
     assert "sample.csv: was another file than Kaggle's: kept as" in caplog.text
 
 
-def test_a_part_that_the_storage_does_not_know_any_more_is_begun_anew(siim, client, folder):
+def test_a_range_that_the_storage_rejects_restarts_the_download(siim, client, folder):
     siim.faults = [Fault("GET", "cut"), Fault("GET", "hook", hook=lambda: None), Fault("GET", 416)]
     download.download_competition(client, "siim", folder)
     assert fetched(folder) == FILES
 
 
-def test_a_page_of_html_is_no_arrival(siim, client, tmp_path):
+def test_an_html_page_does_not_confirm_an_upload(siim, client, tmp_path):
     """The first upload breaks off, and the question how much has arrived is answered by a page."""
     path = tmp_path / "x.bin"
     path.write_bytes(b"12345678")

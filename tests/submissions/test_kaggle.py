@@ -50,7 +50,7 @@ def assert_one_scored(kaggle, outcome):
     assert (outcome.entry.public, outcome.entry.private) == (0.5, 0.25)
 
 
-def test_the_whole_way_of_a_file(kaggle, submit, csv, book):
+def test_a_file_is_submitted_and_scored(kaggle, submit, csv, book):
     outcome = submit()
     assert outcome.fresh
     assert_one_scored(kaggle, outcome)
@@ -61,14 +61,14 @@ def test_the_whole_way_of_a_file(kaggle, submit, csv, book):
     assert events(book) == ["built", "validated", "submitted", "scored"]
 
 
-def test_the_whole_way_of_a_kernel(kaggle, submit, with_kernel):
+def test_a_kernel_is_submitted_and_scored(kaggle, submit, with_kernel):
     assert_one_scored(kaggle, submit(**with_kernel))
     assert kaggle.count("CreateSubmission") == 0
 
 
 @pytest.mark.parametrize("kind", PASSING)
 @pytest.mark.parametrize("method", [*READS, "PUT", "CreateSubmission"])
-def test_what_passes_costs_nothing(kaggle, submit, method, kind):
+def test_a_transient_fault_costs_no_second_submission(kaggle, submit, method, kind):
     kaggle.faults = [Fault(method, kind)]
     try:
         outcome = submit()
@@ -82,7 +82,7 @@ def test_what_passes_costs_nothing(kaggle, submit, method, kind):
 
 @pytest.mark.parametrize("kind", REFUSALS)
 @pytest.mark.parametrize("method", [*READS[1:], "PUT", "CreateSubmission"])
-def test_a_refusal_stops_it_and_the_same_command_goes_on(kaggle, submit, method, kind, book):
+def test_after_a_refusal_the_same_command_goes_on(kaggle, submit, method, kind, book):
     kaggle.faults = [Fault(method, kind, times=99)]
     if (method, kind) == ("GetSubmissionLimits", 404):  # what is left is asked of a person
         with pytest.raises(KitError, match="not confirmed"):
@@ -96,7 +96,7 @@ def test_a_refusal_stops_it_and_the_same_command_goes_on(kaggle, submit, method,
     assert_one_scored(kaggle, submit())
 
 
-def test_no_ref_is_no_submission(kaggle, submit, monkeypatch):
+def test_an_answer_without_a_number_is_no_submission(kaggle, submit, monkeypatch):
     from kaggle_server import Reply
 
     monkeypatch.setattr(
@@ -114,7 +114,7 @@ def test_the_same_file_is_found_without_the_ledger(kaggle, submit, book):
     assert_one_scored(kaggle, second)
 
 
-def test_again_spends_a_second_submission_that_is_told_apart(kaggle, submit):
+def test_again_makes_a_second_submission_with_its_own_mark(kaggle, submit):
     submit()
     outcome = submit(again=True)
     assert outcome.fresh
@@ -135,7 +135,7 @@ def test_a_refused_second_submission_leaves_the_first_with_its_score(kaggle, sub
     assert_one_scored(kaggle, second)
 
 
-def test_a_description_that_kaggle_shortens_is_found_again(kaggle, submit, book):
+def test_a_shortened_description_is_found_again(kaggle, submit, book):
     kaggle.longest_description = 24
     assert_one_scored(kaggle, submit())
     book.unlink()
@@ -159,7 +159,7 @@ def test_another_version_of_a_kernel_with_the_same_output_is_another_submission(
     assert submit().fresh  # the file itself is yet another
 
 
-def test_data_of_another_competition_spend_nothing(kaggle, submit, competition, tmp_path):
+def test_data_of_another_competition_are_not_submitted(kaggle, submit, competition, tmp_path):
     sample = tmp_path / "sample_submission.csv"
     sample.write_text("ImageId,EncodedPixels\na,-1\n")
     object.__setattr__(competition, "sample_path", sample)  # the fixture has handed it to `submit`
@@ -173,7 +173,7 @@ def test_data_of_another_competition_spend_nothing(kaggle, submit, competition, 
     assert_one_scored(kaggle, submit())
 
 
-def test_what_is_kept_is_what_was_sent_and_kept_before_another_begins(kaggle, submit, csv, book, tmp_path):
+def test_the_sent_bytes_are_kept_while_the_ledger_is_locked(kaggle, submit, csv, book, tmp_path):
     sent, kept = csv.read_bytes(), []
 
     def keep(path):
@@ -187,7 +187,7 @@ def test_what_is_kept_is_what_was_sent_and_kept_before_another_begins(kaggle, su
     assert kaggle.submissions[0]["content"] == sent
 
 
-def test_an_exhausted_allowance_is_told_before_anything_is_sent(kaggle, submit, book):
+def test_an_exhausted_allowance_is_reported_before_the_upload(kaggle, submit, book):
     kaggle.allowance = 0
     with pytest.raises(KitError, match=r"no submission is left today .* renewed at 00:00 UTC, in \d+ h \d\d min"):
         submit()
@@ -195,7 +195,7 @@ def test_an_exhausted_allowance_is_told_before_anything_is_sent(kaggle, submit, 
     assert events(book) == []
 
 
-def test_an_allowance_that_runs_out_on_the_way_is_explained(kaggle, submit):
+def test_an_allowance_that_runs_out_meanwhile_is_explained(kaggle, submit):
     kaggle.faults = [
         Fault(
             "CreateSubmission",
@@ -209,7 +209,7 @@ def test_an_allowance_that_runs_out_on_the_way_is_explained(kaggle, submit):
     assert kaggle.submissions == []
 
 
-def test_a_question_shows_what_is_left_and_no_is_no(kaggle, submit):
+def test_the_question_shows_the_allowance_and_no_stops_it(kaggle, submit):
     asked = []
     with pytest.raises(KitError, match="not confirmed: --yes skips the question"):
         submit(yes=False, ask=lambda question: bool(asked.append(question)))
@@ -259,13 +259,13 @@ def test_a_score_that_kaggle_changes_is_refreshed(kaggle, submit, book):
     assert events(book).count("scored") == 2
 
 
-def test_where_nothing_went_to_kaggle_nobody_signs_in(book):
+def test_refresh_does_not_sign_in_if_nothing_went_to_kaggle(book):
     ledger.append(book, "validated", "a" * 64, destination="local/demo")
     ledger.append(book, "built", "b" * 64)
     way.refresh(book, lambda: pytest.fail("nobody needs to sign in"))
 
 
-def test_refresh_takes_no_other_submissions_score(kaggle, submit, book):
+def test_refresh_ignores_the_scores_of_other_submissions(kaggle, submit, book):
     """For a file found on Kaggle the ledger has only the number, and other submissions may have no description."""
     kaggle.score = lambda content: (0.5, "")  # while a competition runs, the private score is hidden
     submit()
@@ -278,7 +278,7 @@ def test_refresh_takes_no_other_submissions_score(kaggle, submit, book):
     assert (entry.ref, entry.public, entry.private) == (1000, 0.5, None)
 
 
-def test_who_stops_waiting_is_told_that_the_submission_stands(kaggle, submit, caplog):
+def test_interrupting_the_wait_says_that_the_submission_stands(kaggle, submit, caplog):
     stop = Fault("ListSubmissions", "hook", times=0, hook=lambda: os.kill(os.getpid(), signal.SIGINT))
 
     def stop_from_now_on():

@@ -22,7 +22,7 @@ def test_events_are_whole_lines_in_their_order(tmp_path):
 
 
 @pytest.mark.parametrize("torn", ['{"eve', "x", '{"event": "built"', "{}"])
-def test_a_torn_last_line_is_survived_by_reader_and_writer(tmp_path, torn):
+def test_reader_and_writer_drop_a_torn_last_line(tmp_path, torn):
     path = tmp_path / "ledger.jsonl"
     ledger.append(path, "built", A)
     with open(path, "a") as handle:
@@ -51,7 +51,7 @@ def test_a_broken_line_in_the_middle_is_an_error_with_its_number(tmp_path):
         ledger.read(path)
 
 
-def test_entries_fold_the_events_of_a_file_at_a_destination(tmp_path):
+def test_an_entry_combines_the_events_of_a_file_at_a_destination(tmp_path):
     path = tmp_path / "ledger.jsonl"
     ledger.append(path, "built", A, file="a.csv", run="demo/exp5", apparent_dice=0.8, nested_dice=0.7)
     ledger.append(path, "built", B, file="b.csv", run="demo/x5")
@@ -83,7 +83,7 @@ def test_a_second_submission_of_a_file_is_an_entry_of_its_own(tmp_path):
     assert (second.ref, second.public, second.error, second.file) == (9, None, "broken", "a.csv")
 
 
-def test_versions_of_a_kernel_are_submissions_of_their_own_though_their_output_is_the_same(tmp_path):
+def test_kernel_versions_with_equal_output_are_separate_submissions(tmp_path):
     path, to = tmp_path / "ledger.jsonl", {"destination": "kaggle/siim"}
     ledger.append(path, "built", A, file="a.csv", run="siim/exp5")
     for version, score in (("ada/k/1", 0.5), ("ada/k/2", 0.6)):
@@ -98,7 +98,7 @@ def test_versions_of_a_kernel_are_submissions_of_their_own_though_their_output_i
     assert ledger.find(path, A, "kaggle/siim") is None
 
 
-def test_a_refusal_ends_what_was_begun(tmp_path):
+def test_a_refusal_ends_an_upload_of_unknown_outcome(tmp_path):
     path, to = tmp_path / "ledger.jsonl", {"destination": "kaggle/siim"}
     ledger.append(path, "validated", A, **to, description="#1")
     ledger.append(path, "refused", A, **to)
@@ -106,7 +106,7 @@ def test_a_refusal_ends_what_was_begun(tmp_path):
     assert (entry.submitted, entry.unknown) == (False, None)
 
 
-def test_a_line_of_an_earlier_version_keeps_its_figures(tmp_path):
+def test_a_line_of_an_earlier_version_keeps_its_scores(tmp_path):
     """`apparent_dice` was called `dice`."""
     path = tmp_path / "ledger.jsonl"
     path.write_text(f'{{"event": "built", "sha256": "{A}", "file": "a.csv", "dice": 0.8, "nested_dice": 0.7}}\n')

@@ -25,7 +25,7 @@ def test_places_are_all_that_the_known_scores_allow(private):
     assert standings.places(private) == slow_places(private)
 
 
-def test_the_known_scores_fall_with_the_place_and_tell_their_source():
+def test_the_known_scores_fall_with_the_place_and_name_their_source():
     places, scores, sources = zip(*standings.KNOWN, strict=True)
     assert list(places) == sorted(places)
     assert list(scores) == sorted(scores, reverse=True)
@@ -33,7 +33,7 @@ def test_the_known_scores_fall_with_the_place_and_tell_their_source():
     assert dict(standings.MEDALS) == {"gold": 12, "silver": 73, "bronze": 147}
 
 
-def test_a_score_of_the_competition_is_told_with_its_place(tmp_path):
+def test_a_score_in_the_competition_is_shown_with_its_place(tmp_path):
     known = {"event": "scored", "sha256": "a", "public": 0.9023, "private": 0.8356}
     told = str(Outcome(Entry(destination="kaggle/siim-acr-pneumothorax-segmentation", **known), True, tmp_path))
     assert "public 0.9023 · private 0.8356 (private 0.8356 would be place 124 of 1,475" in told

@@ -22,7 +22,7 @@ def test_a_submission_is_recorded_and_scored(csv, competition, tmp_path):
     assert events(tmp_path / "l.jsonl") == ["built", "validated", "submitted", "scored"]
 
 
-def test_the_same_file_again_is_nothing_to_do_but_on_demand(csv, competition, tmp_path):
+def test_the_same_file_is_submitted_again_only_on_demand(csv, competition, tmp_path):
     book = tmp_path / "l.jsonl"
     submit_local(csv, competition, book, OOF)
     second = submit_local(csv, competition, book, OOF)
@@ -40,7 +40,7 @@ def test_the_same_file_again_is_nothing_to_do_but_on_demand(csv, competition, tm
     assert events(book).count("scored") == 3
 
 
-def test_two_at_once_wait_for_each_other(csv, competition, tmp_path):
+def test_a_second_submission_at_the_same_time_is_refused(csv, competition, tmp_path):
     book, kept = tmp_path / "l.jsonl", []
     with locked(book), pytest.raises(KitError, match="another submission is under way"):
         submit_local(csv, competition, book, OOF)
@@ -78,7 +78,7 @@ def test_without_a_solution_the_file_is_left_ready(csv, competition, tmp_path):
     assert events(tmp_path / "l.jsonl") == ["built", "validated"]
 
 
-def test_what_was_killed_before_it_told_the_score_is_scored_by_the_next(csv, competition, tmp_path):
+def test_after_a_kill_before_scoring_the_next_call_scores(csv, competition, tmp_path):
     book = tmp_path / "l.jsonl"
     submit_local(csv, competition, book, OOF)
     whole = events(book)
@@ -99,7 +99,7 @@ def test_an_invalid_file_is_refused_with_all_its_problems(csv, competition, tmp_
     assert not (tmp_path / "l.jsonl").exists()
 
 
-def test_the_table_shows_every_figure(csv, competition, tmp_path):
+def test_the_table_shows_every_score(csv, competition, tmp_path):
     book = tmp_path / "l.jsonl"
     assert "nothing was submitted yet" in ledger.table(book)
     submit_local(csv, competition, book, OOF)

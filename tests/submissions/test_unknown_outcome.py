@@ -37,7 +37,7 @@ def assert_one(kaggle, outcome):
 
 
 @pytest.mark.parametrize("act", ACTS)
-def test_a_lost_reply_and_an_outage_are_one_submission_in_two_commands(kaggle, submit, act):
+def test_a_lost_reply_and_an_outage_make_one_submission_in_two_commands(kaggle, submit, act):
     kaggle.faults = [Fault(act, "lost", outage=True)]
     with pytest.raises(KitError, match=r"is not known, and it cannot be asked .*: the same command looks first"):
         submit(act)
@@ -49,7 +49,7 @@ def test_a_lost_reply_and_an_outage_are_one_submission_in_two_commands(kaggle, s
 
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("kind", [503, "html", "lost"])
-def test_an_act_that_answers_an_error_is_found_in_a_list_that_lags(kaggle, submit, monkeypatch, act, kind):
+def test_a_submission_answered_by_an_error_is_found_in_a_lagging_list(kaggle, submit, monkeypatch, act, kind):
     monkeypatch.setattr(acting, "CATCH_UP", 3.0)
     kaggle.lag = 0.1
     kaggle.faults = [Fault(act, kind, acted=True)]
@@ -58,7 +58,7 @@ def test_an_act_that_answers_an_error_is_found_in_a_list_that_lags(kaggle, submi
 
 
 @pytest.mark.parametrize("act", ACTS)
-def test_a_list_that_lags_too_long_is_left_to_a_person_and_the_next_call(kaggle, submit, act):
+def test_a_list_that_lags_too_long_is_left_to_the_user_and_the_next_call(kaggle, submit, act):
     kaggle.faults = [Fault(act, 503, acted=True, unlisted=True)]
     with pytest.raises(KitError, match=r"is not known: it is not listed after .*: look at kaggle.com"):
         submit(act)
@@ -70,7 +70,7 @@ def test_a_list_that_lags_too_long_is_left_to_a_person_and_the_next_call(kaggle,
 
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("ahead", [0, 3600, -3600])
-def test_a_call_that_was_killed_after_the_act_is_found_however_the_clock_stood(kaggle, submit, tmp_path, act, ahead):
+def test_a_submission_is_found_after_a_kill_whatever_the_clock_showed(kaggle, submit, tmp_path, act, ahead):
     """The list lags longer than a call looks: the second call ends without an answer, the third finds it."""
     submit(act)
     book = tmp_path / "submissions" / "ledger.jsonl"
@@ -85,7 +85,7 @@ def test_a_call_that_was_killed_after_the_act_is_found_however_the_clock_stood(k
     assert kaggle.count(act) == 1
 
 
-def test_what_was_never_received_is_sent_by_the_call_after_the_one_that_said_so(kaggle, submit, tmp_path):
+def test_a_lost_submission_is_sent_by_the_call_after_the_warning(kaggle, submit, tmp_path):
     submit()
     book = tmp_path / "submissions" / "ledger.jsonl"
     book.write_text("".join(book.read_text().splitlines(keepends=True)[:2]))
@@ -106,13 +106,13 @@ def test_only_a_complete_version_is_submitted(kaggle, client, competition, monke
     assert kaggle.count("GET") == 0
 
 
-def test_two_working_folders_at_once_are_one(kaggle, submit, tmp_path):
+def test_two_working_folders_at_once_make_one_submission(kaggle, submit, tmp_path):
     kaggle.faults = [Fault("PUT", "hook", acted=True, hook=lambda: submit(book="elsewhere"))]
     assert_one(kaggle, submit())
     assert kaggle.count("CreateSubmission") == 1
 
 
-def test_a_ledger_that_cannot_be_written_after_the_act_tells_the_truth(kaggle, submit, tmp_path):
+def test_an_unwritable_ledger_after_the_submission_is_reported(kaggle, submit, tmp_path):
     book = tmp_path / "submissions" / "ledger.jsonl"
 
     def damage():
@@ -127,7 +127,7 @@ def test_a_ledger_that_cannot_be_written_after_the_act_tells_the_truth(kaggle, s
     assert_one(kaggle, submit())
 
 
-def test_the_second_of_the_same_file_has_a_score_and_an_error_of_its_own(kaggle, submit, tmp_path):
+def test_the_second_submission_of_a_file_has_its_own_score_and_error(kaggle, submit, tmp_path):
     book = tmp_path / "submissions" / "ledger.jsonl"
     submit()
     verdict = {"status": "ERROR", "errorDescription": "Evaluation metric raised"}
@@ -148,7 +148,7 @@ def test_a_score_that_is_no_number_is_unknown(kaggle, submit, score):
     assert len(kaggle.submissions) == 1
 
 
-def test_a_kernels_version_is_that_version(kaggle, submit, csv, competition, impatient):
+def test_the_output_of_the_named_kernel_version_is_fetched(kaggle, submit, csv, competition, impatient):
     other = b"ImageId,EncodedPixels\na,-1\nb,-1\nc,-1\n"
     kaggle.kernels["ada/kernel"].append({"output": {"submission.csv": other}})
     client = connect(timeout=0.5)

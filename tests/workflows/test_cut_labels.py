@@ -50,7 +50,7 @@ def refused(kit, verb, said, listed=""):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_cut_in_a_mask(kit, tmp_path, verb):
+def test_a_row_that_was_cut_is_refused(kit, tmp_path, verb):
     path, table = rows(tmp_path)
     text = "".join(table).rstrip("\n")
     path.write_text(text[: text.rindex(" ")])
@@ -58,14 +58,14 @@ def test_a_cut_in_a_mask(kit, tmp_path, verb):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_rows_of_unknown_images(kit, tmp_path, verb):
+def test_rows_of_unknown_images_are_refused(kit, tmp_path, verb):
     path, table = rows(tmp_path)
     path.write_text("".join([*table, "somebody, -1\n", "else, 3 4\n"]))
     said = "has changed since the folds were made" if verb == "train" else "2 of 14 labelled images have no"
     refused(kit, verb, said, "has label rows, but no file")
 
 
-def test_a_cut_between_rows_is_told_by_the_images_that_have_none(kit, tmp_path, caplog):
+def test_a_cut_between_rows_leaves_images_without_labels(kit, tmp_path, caplog):
     path, (header, *table) = rows(tmp_path)
     path.write_text("".join([header, *table[3:]]))  # the shortest are of negative images, which have one each
     assert kit("folds", "--data", "tiny", "--out", "new.csv", "--folds", "2")[0] == 0

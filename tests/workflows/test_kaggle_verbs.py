@@ -41,7 +41,7 @@ def test_a_file_goes_to_the_local_leaderboard_and_is_listed(kit, guess):
     assert "local/tiny" in out
 
 
-def test_a_file_goes_to_kaggle_by_the_small_file_of_settings(kit, guess, kaggle, impatient, caplog):
+def test_a_file_goes_to_kaggle_as_kaggle_yaml_says(kit, guess, kaggle, impatient, caplog):
     Path("kaggle.yaml").write_text("competition: siim\nuser: ada\ntimeout: 5\n")
     arguments = ("submit", "--data", "tiny", "--file", str(guess), "--to", "kaggle")
     code, _, err = kit(*arguments)
@@ -82,7 +82,7 @@ def test_mistakes_are_one_line_and_exit_with_two(kit, guess, arguments, message)
     assert len(err.strip().splitlines()) == 1
 
 
-def test_an_address_as_the_competition_is_told_what_to_write(kit, guess):
+def test_an_address_instead_of_a_competition_name_is_explained(kit, guess):
     Path("kaggle.yaml").write_text("competition: https://www.kaggle.com/c/siim-acr-pneumothorax-segmentation\n")
     _, _, err = kit("submit", "--data", "tiny", "--file", str(guess))
     assert "is an address: give its last part, 'siim-acr-pneumothorax-segmentation'" in err
@@ -121,7 +121,7 @@ def push():
     return kernels.push(Workspace(), run, Path("tiny"), chosen, "", print)
 
 
-def test_another_account_than_the_credentials_is_told_before_anything_is_sent(kit, guess, kaggle, impatient):
+def test_another_user_than_the_account_is_refused_before_anything_is_sent(kit, guess, kaggle, impatient):
     made_kernel.write()
     Path("kaggle.yaml").write_text("competition: siim\nuser: bob\n")
     told = "kaggle.yaml: user is bob, and the credentials are those of ada: correct either"
@@ -144,7 +144,7 @@ def test_a_kernel_of_another_competition_is_not_pushed(guess, kaggle, impatient)
     assert kaggle.kernels == kaggle.datasets == {}
 
 
-def test_what_only_talks_to_kaggle_does_not_load_pytorch(guess, kaggle):
+def test_verbs_that_only_use_kaggle_do_not_load_pytorch(guess, kaggle):
     kaggle.files = {"a.csv": b"x"}
     verbs = (["scores"], ["download", "--competition", "siim"], ["submit", "--data", "tiny", "--file", str(guess)])
     code = f"""

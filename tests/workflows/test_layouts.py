@@ -97,7 +97,7 @@ def kit(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_it_is_checked_brought_in_and_predicted(name, kit, capsys):
+def test_every_layout_is_checked_imported_and_predicted(name, kit, capsys):
     of, folder = LAYOUTS[name], Path(name.replace(" ", "-"))
     draw(folder, of)
     options = " ".join(of.options).replace("--masks ", f"--masks {folder}/")

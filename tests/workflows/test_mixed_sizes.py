@@ -46,7 +46,7 @@ def brought(tmp_path_factory):
     return place
 
 
-def test_what_is_brought_in_is_what_was_there(brought):
+def test_every_layout_is_imported_unchanged(brought):
     data = layout.open_folder(brought / "data/cells")
     for number, (name, path) in enumerate(data.train.items()):
         image, mask = case(number)
@@ -81,7 +81,7 @@ def test_from_folds_to_a_score_every_mask_has_the_size_of_its_image(brought, mon
     assert submission.read(brought / "kernel.csv") == submission.read(path)
 
 
-def test_a_mask_is_held_against_the_size_of_its_own_image(tmp_path):
+def test_a_mask_is_checked_against_the_size_of_its_image(tmp_path):
     (tmp_path / "s.csv").write_text("ImageId,EncodedPixels\na,0 6\nb,0 6\nc,0 6\n")
     sizes = {"a": (2, 3), "b": (2, 2)}
     found = submission.validate(tmp_path / "s.csv", ["a", "b"], sizes)
@@ -91,7 +91,7 @@ def test_a_mask_is_held_against_the_size_of_its_own_image(tmp_path):
     assert scoring.score({"a": "0 6", "b": "0 2"}, solution, sizes).private == pytest.approx(2 * 2 / 6)
 
 
-def test_rows_of_each_image_at_its_own_size_are_taken_so(tmp_path):
+def test_rows_are_decoded_at_each_images_size(tmp_path):
     """As gaps or absolute starts; a row that only fits a larger image was drawn before the image was reduced."""
     rows = []
     for number in range(1, 6):
@@ -120,7 +120,7 @@ def test_one_broken_row_does_not_make_all_images_reduced_ones(tmp_path, broken):
         found.truth("case3")
 
 
-def test_a_folder_is_of_test_images_by_a_word_that_begins_so(tmp_path):
+def test_a_word_that_begins_with_test_marks_a_folder_of_test_images(tmp_path):
     for folder in ("latest/images", "contest", "test", "my-tests", "images_testing"):
         for place, picture in zip((folder, "masks"), case(1), strict=True):
             (tmp_path / place).mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def test_a_folder_is_of_test_images_by_a_word_that_begins_so(tmp_path):
 
 
 @pytest.mark.parametrize("row", ["a,0,5", "a,5,-1", "a,5,x"])
-def test_a_size_that_is_none_is_told(tmp_path, row):
+def test_an_invalid_size_is_refused(tmp_path, row):
     (tmp_path / "sizes.csv").write_text(f"ImageId,Height,Width\n{row}\n")
     with pytest.raises(KitError, match=r"sizes.csv:2: a is .*: give its height and width in pixels"):
         shapes.read(tmp_path / "sizes.csv")

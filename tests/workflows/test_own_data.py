@@ -35,7 +35,7 @@ def test_a_folder_of_png_images_and_masks_is_checked_and_imported(kit, tmp_path)
     assert (code, "next: kit folds --data data/cells --recipe " in out) == (0, True)
 
 
-def test_patients_stay_apart_whatever_their_ids_are_written_in(tmp_path):
+def test_patients_are_distinguished_in_any_script(tmp_path):
     for number, patient in enumerate(("山田", "田中", r"a\b", "plain")):
         cv2.imwrite(str(tmp_path / "image.png"), np.full((64, 64), number, np.uint8))
         image = dataclasses.replace(pictures.read_image(tmp_path / "image.png"), patient_id=patient)
@@ -44,7 +44,7 @@ def test_patients_stay_apart_whatever_their_ids_are_written_in(tmp_path):
     assert ids == ["山田", "田中", "a/b", "plain"]
 
 
-def test_what_was_put_beside_imported_images_stays(tmp_path):
+def test_files_added_to_an_imported_folder_are_kept(tmp_path):
     source, out = draw_folder(tmp_path / "cells"), tmp_path / "out"
     importing.import_folder(source, out)
     images = sorted(path.stem for path in (out / "dicom-images-train").iterdir())
@@ -61,7 +61,7 @@ def test_what_was_put_beside_imported_images_stays(tmp_path):
     assert {path.name for path in out.iterdir()} == before
 
 
-def test_another_folder_does_not_take_the_place_of_one_that_was_imported(tmp_path):
+def test_an_import_never_replaces_that_of_another_folder(tmp_path):
     first, second, out = draw_folder(tmp_path / "first"), draw_folder(tmp_path / "second", train=4), tmp_path / "out"
     importing.import_folder(first, out)
     before = sorted(path.name for path in (out / "dicom-images-train").iterdir())
@@ -88,7 +88,7 @@ def test_images_of_any_size_are_written_without_loss(tmp_path, shape):
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg"])
-def test_what_is_imported_is_what_was_there(tmp_path, ending):
+def test_images_and_masks_are_imported_unchanged(tmp_path, ending):
     found, done = importing.import_folder(draw_folder(tmp_path / "cells", ending=ending), tmp_path / "out")
     assert done
     competition = layout.open_folder(tmp_path / "out")
@@ -146,7 +146,7 @@ def test_a_class_of_several_is_chosen_by_its_value(kit, tmp_path):
         assert mask[40:60, 2:20].all()
 
 
-def test_what_the_masks_show_is_written_once_and_kept(kit, tmp_path):
+def test_finding_yaml_is_written_once_and_kept(kit, tmp_path):
     folder = draw_folder(tmp_path / "cells")
     importing.import_folder(folder, tmp_path / "data/cells")
     said = tmp_path / "data/cells/finding.yaml"
@@ -175,14 +175,14 @@ def test_what_the_masks_show_is_written_once_and_kept(kit, tmp_path):
         ("[]", "finding"),
     ],
 )
-def test_nnunets_description_names_what_the_masks_show(tmp_path, written, name):
+def test_nnunets_dataset_json_names_the_finding(tmp_path, written, name):
     folder = draw_folder(tmp_path / "cells", train=3, test=0)
     (folder / "dataset.json").write_text(written)
     importing.import_folder(folder, tmp_path / "out")
     assert layout.open_folder(tmp_path / "out").finding.name == name
 
 
-def test_check_takes_what_import_takes_and_hands_it_on(kit, tmp_path):
+def test_check_takes_imports_options_and_prints_them(kit, tmp_path):
     folder = draw_folder(tmp_path / "cells")
     (folder / "masks").rename(folder / "drawn")
     for path in (folder / "drawn").iterdir():
@@ -196,7 +196,7 @@ def test_check_takes_what_import_takes_and_hands_it_on(kit, tmp_path):
     assert (code, "--label: does nothing for data/cells, which is a competition's folder" in error) == (2, True)
 
 
-def test_touching_regions_that_are_numbered_stay_apart_and_are_said(tmp_path, caplog):
+def test_touching_numbered_regions_stay_separate_and_are_reported(tmp_path, caplog):
     draw_folder(tmp_path / "cells", train=4, test=0)
     mask = np.zeros((64, 64), np.uint8)
     mask[2:9, 2:9], mask[9:20, 2:9] = 1, 2
@@ -221,7 +221,7 @@ def test_a_mirror_of_smaller_pictures_keeps_the_rows_of_the_large_ones(tmp_path)
     assert (rle.union(competition.labels["1"]) == large).all()
 
 
-def test_absolute_starts_are_told_and_converted(phantoms, tmp_path):
+def test_absolute_starts_are_reported_and_converted(phantoms, tmp_path):
     """Absolute starts, the first pixel being 1, as in other competitions."""
     (tmp_path / "in/dicom-images-train").mkdir(parents=True)
     wanted, rows = {}, []
@@ -241,7 +241,7 @@ def test_absolute_starts_are_told_and_converted(phantoms, tmp_path):
     assert all((rle.union(competition.labels[image], (128, 128)) == wanted[image]).all() for image in wanted)
 
 
-def test_check_tells_rows_of_a_competition_that_run_along_the_rows(tmp_path):
+def test_check_reports_rows_that_run_along_the_rows(tmp_path):
     rows, tall = [], (90, 70)
     (tmp_path / "in/dicom-images-train").mkdir(parents=True)
     for number in range(6):
@@ -257,7 +257,7 @@ def test_check_tells_rows_of_a_competition_that_run_along_the_rows(tmp_path):
     assert "--rle rows" in found.next
 
 
-def test_images_in_another_format_are_not_to_be_fetched(tmp_path):
+def test_images_in_another_format_are_for_import(tmp_path):
     draw_folder(tmp_path / "cells", test=0)
     with pytest.raises(KitError, match=r"kit import .*cells --out data/NAME"):
         layout.open_folder(tmp_path / "cells")
@@ -292,7 +292,7 @@ def test_check_finds_what_is_wrong_and_where(tmp_path, phantoms):
         assert len(list(csv.reader(handle))) == 1 + len(found.findings)
 
 
-def test_a_mask_beyond_the_body_is_noticed():
+def test_a_mask_outside_the_body_is_reported():
     image = np.zeros((256, 256), np.uint8)
     image[40:216, 60:200] = np.random.default_rng(0).integers(60, 200, (176, 140))
     image[100:140, 100:140] = 0  # air within the body
@@ -321,7 +321,7 @@ def test_pictures_of_every_kind_are_read(tmp_path, mode):
     assert pictures.shape_of(tmp_path / "a.png") == (64, 64)
 
 
-def test_what_cannot_be_imported_says_why(tmp_path):
+def test_a_failed_import_gives_its_reason(tmp_path):
     with pytest.raises(KitError, match="is not a folder"):
         mirror.recognise(tmp_path / "none")
     with pytest.raises(KitError, match="no DICOM file or picture"):
@@ -349,7 +349,7 @@ def test_a_row_that_a_spreadsheet_cut_is_an_error_of_check(phantoms, tmp_path):
     assert any(row.serious and row.image == first and "cell of a spreadsheet" in row.what for row in found.findings)
 
 
-def test_a_data_set_without_test_images_ends_with_what_it_is_worth_out_of_fold(tmp_path):
+def test_a_data_set_without_test_images_ends_with_the_out_of_fold_dice(tmp_path):
     importing.import_folder(draw_folder(tmp_path / "cells", train=4, test=0), tmp_path / "data/cells")
     workspace, recipe = Workspace(tmp_path), recipes.load("demo")
     with pytest.raises(KitError, match="has no thresholds yet: run `make train` first"):
