@@ -73,7 +73,7 @@ def build_kernel(
 
         loaded = load_recipe(data, recipe, overrides)
         order = train_on_kaggle.Order(data, loaded, chosen, source, time_limit)
-        built = train_on_kaggle.build(workspace, order, notebook, say)
+        built = train_on_kaggle.build(workspace, order, say, notebook=notebook)
     else:
         trained = _run(workspace, run, data, recipe, overrides)
         built = kernel.build(workspace, trained, data, chosen, gpu=gpu, time_limit=time_limit, notebook=notebook)

@@ -98,7 +98,7 @@ def train_all(
 
         orders = [train_on_kaggle.Order(data, one, chosen, source, time_limit, not predict_only) for one in loaded]
         done = "predicted" if predict_only else "trained"
-        for run in train_on_kaggle.train_there(Workspace(), orders, not no_wait, say):
+        for run in train_on_kaggle.train_there(Workspace(), orders, say, patient=not no_wait):
             say(f"{run.folder}: {done} on Kaggle, nothing left to do\n{summary.describe(run)}")
         return
     from kit.report import summary

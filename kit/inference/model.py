@@ -34,31 +34,31 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 AUTOCAST = {"auto": torch.float16, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
-"""What a recipe's precision means on a GPU; a CPU predicts in 32 bits."""
+"""Autocast type on a GPU for each `precision` of a recipe; other precisions, and CPUs, predict in 32 bits."""
 Picture = np.ndarray | Path | str
-"""Grey levels, uint8 (H, W), bright where the body is dense; a colour picture, uint8 (H, W, 3) or (H, W, 4); or the
-path of a DICOM file or a picture."""
+"""An image: grey levels, uint8 (H, W), bright where the body is dense; colours, uint8 (H, W, 3) or (H, W, 4); or the
+path to a DICOM file or a picture."""
 
 
 class Map(NamedTuple):
-    """What a rule takes of an image."""
+    """The prediction of an image that a rule turns into a mask."""
 
     levels: np.ndarray
-    """uint8 (size, size), level v for p = v / 255, at the largest size of the networks; (0, 0) of a classifier."""
+    """uint8 (size, size), level v for p = v / 255, at the networks' largest size; shape (0, 0) from a classifier."""
     image_probability: float | None
     """P(the image has any pneumothorax); None without classifiers."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model finds on an image of H×W pixels. It can be unpacked: `probability, mask = prediction`."""
+    """A model's prediction for an image of H×W pixels. It can be unpacked: `probability, mask = prediction`."""
 
     pixels: np.ndarray
-    """uint8 (H, W): the image."""
+    """The image, uint8 (H, W)."""
     probability: np.ndarray
-    """float32 (H, W) in [0, 1], in steps of 1/255: that each pixel belongs to a pneumothorax."""
+    """Probability that each pixel belongs to a pneumothorax, float32 (H, W) in [0, 1], in steps of 1/255."""
     mask: np.ndarray
-    """bool (H, W): by the rule and the thresholds of the run; empty where it finds nothing."""
+    """Mask by the rule and the thresholds of the run, bool (H, W); empty if no pneumothorax is found."""
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter((self.probability, self.mask))
@@ -70,14 +70,14 @@ class Prediction:
 
     @property
     def rle(self) -> str:
-        """The mask as the competition takes it: gap and length of each run, or -1."""
+        """The mask in the competition's run-length encoding: gap and length of each run, or -1."""
         return rle.encode(self.mask)
 
     def save(self, path: Path | str) -> None:
-        """Writes the mask as a picture, white on black (.png), or as RLE text (.txt), or the probability (.npy).
+        """Writes the mask as a picture, white on black (.png), the mask as RLE text (.txt), or the probability (.npy).
 
         Raises:
-            KitError: the name ends otherwise, or the file cannot be written.
+            KitError: the name has another ending, or the file cannot be written.
         """
         path = Path(path)
         if path.suffix == ".png":
@@ -90,7 +90,7 @@ class Prediction:
             raise KitError(f"{printable(path)}: end the name with .png (mask), .txt (its RLE) or .npy (probability)")
 
     def plot(self, axes: "Axes | None" = None) -> "Axes":
-        """Draws the image with the outline of the mask on matplotlib's axes, new ones unless some are given."""
+        """Draws the image and the outline of the mask on matplotlib axes, by default new ones; returns the axes."""
         if axes is None:
             from matplotlib import pyplot
 
@@ -125,7 +125,6 @@ class Model:
     """Whether a GPU computes in the recipe's precision; if false, in 32 bits."""
 
     def __repr__(self) -> str:
-        """The recipe, and what predicts."""
         count, sizes = sum(map(len, self.models.values())), ", ".join(map(str, sorted(self.sizes)))
         rule = "no rule yet" if self.rule is None else f"rule {self.rule.name}"
         return f"Model {self.recipe.name}: {count} networks at {sizes} px, {rule}"
@@ -183,60 +182,59 @@ class Model:
 
     @property
     def sizes(self) -> set[int]:
-        """Pixels a side of the images that its networks take."""
+        """Input sizes of the networks, in pixels per side."""
         return {part.stages[-1].size for part in self.recipe.parts()}
 
     @property
     def batch_size(self) -> int:
-        """Images at once, by the member that takes the most."""
+        """The largest batch size among the members."""
         return max(part.stages[-1].batch_size for part in self.recipe.parts())
 
     def resized(self, pixels: np.ndarray) -> dict[int, np.ndarray]:
-        """An image, uint8 (H, W), at all `sizes`: uint8 (size, size) each."""
+        """Resizes an image, uint8 (H, W), to each of `sizes`: uint8 (size, size)."""
         return {size: resize_image(pixels, size) for size in self.sizes}
 
     def maps(self, images: Iterable[np.ndarray]) -> Iterator[Map]:
-        """The map of each image, uint8 (H, W) of any size."""
+        """Yields the map of each image, uint8 (H, W) of any size."""
         for batch in _batches(images, self.batch_size):
             yield from self.inputs([self.resized(pixels) for pixels in batch])
 
     def inputs(self, images: Sequence[Mapping[int, np.ndarray]]) -> Iterator[Map]:
-        """The map of each image of a batch, with TTA where the recipe says so.
+        """Yields the map of each image of a batch, with TTA if the recipe asks for it.
 
         Args:
-            images: Each at all `sizes`, uint8 (size, size). Of up to `batch_size` of them each member takes as many at
-                once as it was trained with; of more, in proportion.
+            images: Each image at all `sizes`, uint8 (size, size). Up to `batch_size` images, each member uses the batch
+                size of its training; for more images, proportionally larger batches.
         """
         tta = self.recipe.tta and self.mirrored
-        return self._joined([both[tta].cpu().numpy() for both in self._asked(images, tta)], tta)
+        return self._combine(self._member_probabilities(images, mirrored=tta), tta=tta)
 
     def answers(self, images: Sequence[Mapping[int, np.ndarray]]) -> Iterator[tuple[Map, Map]]:
-        """The maps of each image of a batch without TTA, and averaged with the mirror image's."""
-        asked = self._asked(images, mirrored=True)
-        plain, averaged = (self._joined([both[tta].cpu().numpy() for both in asked], tta) for tta in (False, True))
-        return zip(plain, averaged, strict=True)
+        """Yields two maps for each image of a batch: without TTA, and with it."""
+        members = self._member_probabilities(images, mirrored=True)
+        return zip(self._combine(members, tta=False), self._combine(members, tta=True), strict=True)
 
-    def _asked(
-        self, images: Sequence[Mapping[int, np.ndarray]], mirrored: bool
+    def _member_probabilities(
+        self, images: Sequence[Mapping[int, np.ndarray]], *, mirrored: bool
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """What the networks of each part answer, as `probabilities`."""
-        found, scale = [], -(-len(images) // self.batch_size)
+        """Returns the `probabilities` of each part of the recipe."""
+        answers, scale = [], -(-len(images) // self.batch_size)
         for part in self.recipe.parts():
             stage = part.stages[-1]
             resized = np.stack([image[stage.size] for image in images])  # (B, size, size)
             step = stage.batch_size * scale
             batches = [resized[i : i + step] for i in range(0, len(resized), step)]
             models = self.models[part.label]
-            both = [probabilities(models, batch, part, mirrored, self.half) for batch in batches]
-            plain, averaged = (torch.cat(answers) for answers in zip(*both, strict=True))
-            found.append((plain, averaged))
-        return found
+            both = [probabilities(models, batch, part, mirrored=mirrored, half=self.half) for batch in batches]
+            plain, averaged = (torch.cat(tensors) for tensors in zip(*both, strict=True))
+            answers.append((plain, averaged))
+        return answers
 
-    def _joined(self, answers: Sequence[np.ndarray], tta: bool) -> Iterator[Map]:
-        """The map of each image by all parts together."""
+    def _combine(self, members: Sequence[tuple[torch.Tensor, torch.Tensor]], *, tta: bool) -> Iterator[Map]:
+        """Yields the map of each image from the probabilities of all parts."""
         by_role: dict[str, list[np.ndarray]] = {"segment": [], "classify": []}
-        for part, answer in zip(self.recipe.parts(), answers, strict=True):
-            by_role[part.role].append(answer)
+        for part, both in zip(self.recipe.parts(), members, strict=True):
+            by_role[part.role].append(both[tta].cpu().numpy())
         maps = [to_levels(answer) for answer in by_role["segment"]]
         means = (
             (mean_map(levels, self.recipe.weights) for levels in zip(*maps, strict=True))
@@ -246,7 +244,7 @@ class Model:
         if stack := self.stacks.get(tta):
             stacked = stack.probability(np.stack(by_role["classify"], axis=1))
             return map(Map, means, map(float, stacked))
-        return map(Map, means, map(float, by_role["classify"][0]) if not maps else repeat(None, len(answers[0])))
+        return map(Map, means, repeat(None) if maps else map(float, by_role["classify"][0]))
 
     @overload
     def predict(self, images: Path | str) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is a Sequence
@@ -258,17 +256,17 @@ class Model:
     def predict(self, images: Sequence[Picture]) -> list[Prediction]: ...
 
     def predict(self, images: Picture | Sequence[Picture]) -> Prediction | list[Prediction]:
-        """Probability and mask of one image or of many, each at its own size.
+        """Predicts probability and mask of one or several images, each at its own size.
 
         Args:
-            images: One image: uint8 (H, W); a colour picture, uint8 (H, W, 3) or with alpha (H, W, 4), whose luminance
-                counts; a DICOM file or a picture. Many: uint8 (N, H, W), or a sequence of arrays and files.
+            images: One image: uint8 (H, W); uint8 (H, W, 3), or (H, W, 4) with alpha, of which the luminance is used;
+                or the path to a DICOM file or a picture. Several: uint8 (N, H, W), or a sequence of arrays and paths.
 
         Returns:
-            A `Prediction` for one image, a list of them for many.
+            A `Prediction` for one image, a list of them for several.
 
         Raises:
-            KitError: a file cannot be read, or an array is none of these.
+            KitError: a file cannot be read, or an array has another shape or type.
         """
         if isinstance(images, Path | str) or (
             isinstance(images, np.ndarray) and (images.ndim == 2 or _is_colour(images))
@@ -289,25 +287,25 @@ load = Model.load
 
 @torch.inference_mode()
 def probabilities(
-    models: Sequence[nn.Module], images: np.ndarray, recipe: Recipe, mirrored: bool = True, half: bool = True
+    models: Sequence[nn.Module], images: np.ndarray, recipe: Recipe, *, mirrored: bool = True, half: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean probability of the networks for each pixel, or for `classify` that the image has any pneumothorax.
+    """Returns the networks' mean probability of each pixel, or with `classify`, that the image has any pneumothorax.
 
     Images and their mirror images go through a network as one batch (paper section 4.3).
 
     Args:
-        models: In evaluation mode, on one device.
+        models: Networks in evaluation mode, on one device.
         images: uint8 (B, H, W).
-        recipe: Of the networks; its role and its precision count.
-        mirrored: Predict the mirror images too; else both answers are those without TTA, in half the time.
-        half: On a GPU compute in the recipe's precision; False: in 32 bits.
+        recipe: The networks' recipe, for its role, precision and `image_evidence`.
+        mirrored: Whether to predict the mirror images as well; if false, both results are without TTA.
+        half: Whether a GPU computes in the recipe's precision; if false, in 32 bits.
 
     Returns:
-        Two float32 tensors (B, H, W), for `classify` (B,), in [0, 1], where the models are: without TTA, and averaged
+        Two float32 tensors (B, H, W), with `classify` (B,), in [0, 1], on the models' device: without TTA, and averaged
         with the mirror images.
 
     Raises:
-        KitError: the networks' answer is not a number.
+        KitError: a network returns NaN.
     """
     device = next(models[0].parameters()).device
     batch = torch.from_numpy(images)[:, None].to(device)  # (B, 1, H, W)
@@ -334,10 +332,10 @@ def probabilities(
 
 
 def load_networks(recipe: Recipe, weights: Sequence[Path], device: torch.device | str | None = None) -> list[nn.Module]:
-    """Networks ready to predict, one a file of weights.
+    """Loads networks ready to predict, one for each file of weights.
 
     Args:
-        device: Where torch computes; None: the GPU of this process, else the CPU.
+        device: Device to compute on; default: the GPU of this process, else the CPU.
 
     Raises:
         KitError: a file is missing, broken or of another network.
@@ -351,7 +349,6 @@ def load_networks(recipe: Recipe, weights: Sequence[Path], device: torch.device 
 
 
 def _device(device: torch.device | str | None) -> torch.device | str:
-    """Where torch computes: as told, or the GPU of this process, else the CPU."""
     if device is not None:
         return device
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
@@ -364,12 +361,12 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def _is_colour(image: np.ndarray) -> bool:
-    """Whether an array is one colour picture: no radiograph is three or four pixels wide."""
+    """Whether an array is one colour picture, rather than radiographs three or four pixels wide."""
     return image.ndim == 3 and image.shape[2] in (3, 4)
 
 
 def _pixels(image: Picture) -> np.ndarray:
-    """The grey levels of an image, uint8 (H, W)."""
+    """Returns the grey levels of an image, uint8 (H, W)."""
     if isinstance(image, Path | str):
         return pictures.read_image(image).pixels
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
@@ -377,8 +374,8 @@ def _pixels(image: Picture) -> np.ndarray:
             return image
         if _is_colour(image):
             return pictures.luminance(image)
-    found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
     raise KitError(
-        f"predict: an image is {found}: give grey levels as uint8 (height, width), colours as (height, width, 3), or "
+        f"predict: an image is {what}: give grey levels as uint8 (height, width), colours as (height, width, 3), or "
         "the path of a DICOM file or a picture"
     )

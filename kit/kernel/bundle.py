@@ -163,11 +163,11 @@ def require_distinct(recipes: Sequence[str]) -> None:
 
 def build(
     run: Run,
-    *,
     competition: str = metadata.COMPETITION,
     user: str = metadata.ACCOUNT,
-    gpu: bool = False,
     time_limit: float = TIME_LIMIT,
+    *,
+    gpu: bool = False,
     notebook: bool = False,
 ) -> Kernel:
     """Writes a run's kernel and bundle, replacing older ones.
@@ -191,7 +191,7 @@ def build(
     assemble(kernel, fill, kaggle_image.BROUGHT)
     blanks = {"slug-of-the-competition": competition}
     text = code.script("predict", kernel.dataset, files.sha256(kernel.manifest), time_limit, **blanks)
-    write_code(kernel, text, user=user, gpu=gpu, notebook=notebook, competitions=[competition])
+    write_code(kernel, text, user, [competition], gpu=gpu, notebook=notebook)
     return kernel
 
 
@@ -220,12 +220,12 @@ def assemble(kernel: Kernel, fill: Callable[[Path], Manifest], packages: Sequenc
 def write_code(
     kernel: Kernel,
     text: str,
-    *,
     user: str,
-    gpu: bool,
-    notebook: bool,
     competitions: Sequence[str],
     datasets: Sequence[str] = (),
+    *,
+    gpu: bool,
+    notebook: bool,
     resumes: bool = False,
 ) -> None:
     """Writes a kernel's script, or the notebook made from the script, and its metadata.
@@ -244,15 +244,8 @@ def write_code(
         raise KitError(f"{target}: is larger than the {LARGEST_CODE} bytes that Kaggle takes")
     other.unlink(missing_ok=True)
     files.write_text(target, text)
-    about = metadata.make(
-        kernel.name,
-        target.name,
-        user,
-        gpu=gpu,
-        datasets=[f"{user}/{kernel.dataset}", *datasets],
-        competitions=competitions,
-        kernels=[f"{user}/{kernel.name}"] if resumes else [],
-    )
+    inputs, kernels = [f"{user}/{kernel.dataset}", *datasets], [f"{user}/{kernel.name}"] if resumes else []
+    about = metadata.make(kernel.name, target.name, user, inputs, competitions, kernels, gpu=gpu)
     files.write_json(kernel.metadata, about.model_dump())
 
 

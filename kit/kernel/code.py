@@ -7,30 +7,30 @@ from importlib import resources
 from kit.core.errors import KitError
 
 CELL = re.compile(r"^# %% ", re.MULTILINE)
-"""Begins a part of the script; the line is its title, and comments right below it tell a reader about it."""
+"""Start of a part of the script: the rest of the line is its title, and the comments below the title explain it."""
 _PART = re.compile(r"(.*)\n((?:#.*\n)*)([^\0]*)")
-"""The title of a part, what it tells a reader, and its code."""
+"""A part's title, explanation and code."""
 SHARED = re.compile(r"^from kit\.kernel\.script_shared import (\(.*?\)|.*?)\n", re.MULTILINE | re.DOTALL)
-"""By what name a part of a script knows the shared part, which stands above it in the whole."""
+"""The import of the shared part, which the finished script has above the rest instead."""
 
 
 def script(kind: str, dataset: str, manifest: str, time_limit: float, **blanks: str) -> str:
-    """A kernel's source, with its constants filled in.
+    """Returns the source of a kernel's script, with its constants filled in.
 
     Args:
         kind: `predict` or `train`.
-        dataset: Name of the data set with its files.
+        dataset: Name of the kernel's data set.
         manifest: SHA-256 of the data set's manifest.
-        time_limit: Seconds after which it comes to its end.
-        blanks: What stands for further words of that kind's script.
+        time_limit: Seconds after which the script ends by itself.
+        blanks: Further placeholders in the script, with their values.
     """
-    shared, own = _template("script_shared.py"), SHARED.sub("", _template(f"script_{kind}.py"))
-    _, about, own = own.split('"""', 2)
+    shared, rest = _template("script_shared.py"), SHARED.sub("", _template(f"script_{kind}.py"))
+    _, about, rest = rest.split('"""', 2)
     _, _, shared = shared.split('"""', 2)
-    (imports, shared), (more, own) = (re.split(r"\n\n(?=# )", part.strip(), maxsplit=1) for part in (shared, own))
+    (imports, shared), (more, rest) = (re.split(r"\n\n(?=# )", part.strip(), maxsplit=1) for part in (shared, rest))
     lines = {*imports.split("\n"), *more.strip().split("\n")}
     imports = "\n".join(sorted(lines, key=lambda line: (line.startswith("from"), line)))
-    text = f'"""{about}"""\n\n{imports}\n\n{shared}\n\n\n{own}\n'
+    text = f'"""{about}"""\n\n{imports}\n\n{shared}\n\n\n{rest}\n'
     for blank, value in {
         "slug-of-the-dataset": dataset,
         "sha256-of-the-manifest": manifest,
@@ -42,9 +42,7 @@ def script(kind: str, dataset: str, manifest: str, time_limit: float, **blanks: 
 
 
 def notebook(text: str, title: str) -> str:
-    """A script as a notebook: a cell for each of its parts, what Colab needs where it trains, and pictures at its end.
-
-    It runs the very script, so that it writes the same bytes.
+    """Turns a script into a notebook of the same code, with cells for Colab before a training, and pictures at its end.
 
     Args:
         title: Heading of the notebook.
@@ -57,18 +55,18 @@ def notebook(text: str, title: str) -> str:
         parts = CELL.split(_template("cells_before_train.txt"))[1:] + parts
     cells = [_cell("markdown", f"# {title}\n\n{about}")]
     for _, heading, prose, source, _ in map(_PART.split, parts):
-        told = re.sub(r"^# ?", "", prose, flags=re.MULTILINE)
-        cells.append(_cell("markdown", f"## {heading}\n\n{told}"))
+        explanation = re.sub(r"^# ?", "", prose, flags=re.MULTILINE)
+        cells.append(_cell("markdown", f"## {heading}\n\n{explanation}"))
         cells += [_cell("code", source)] if source.strip() else []
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    about_it = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    return json.dumps({"cells": cells, "metadata": about_it, "nbformat": 4, "nbformat_minor": 5}, indent=1) + "\n"
+    kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernelspec, "language_info": {"name": "python"}}
+    return json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, indent=1) + "\n"
 
 
 def as_script(text: str) -> str:
-    """The code of a notebook's cells in their order."""
+    """Returns the code of a notebook's cells, in order; a script is returned as it is."""
     if not text.startswith("{"):
         return text
     try:

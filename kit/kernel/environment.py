@@ -1,11 +1,10 @@
-"""The packages that a rehearsal runs on: those of Kaggle's image, installed once, or the nearest that there is here."""
+"""The packages that a rehearsal runs on: those of Kaggle's image, installed once, or else this machine's packages."""
 
 import hashlib
 import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,51 +17,51 @@ from kit.kernel import kaggle_image
 
 FOLDER = Path("build/kaggle-image")
 NEEDED = 12e9
-"""Bytes that must be free to install the image's packages, which take 7.5 GB."""
+"""Free disk space in bytes that installing the image's packages needs; once installed they take 7.5 GB."""
 FIND_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A Python and a folder of packages for it."""
+    """A Python interpreter and a folder of packages for it."""
 
     python: Path
     """The interpreter that virtual environments are made from."""
     packages: Path
-    """Its packages, links of which lead into `linked`."""
+    """Folder of the packages, which may be links into `linked`."""
     linked: Path
     exact: bool
-    """It has the image's versions; else predictions may be those of this machine's packages alone."""
+    """Whether the packages have the image's versions; otherwise Kaggle's predictions may differ from a rehearsal's."""
 
 
 def image(say: Callable[[str], None], folder: Path = FOLDER) -> Environment:
-    """The environment of Kaggle's image, made under `build/` by the first call; else this machine's packages.
+    """Returns the environment of Kaggle's image, installed by the first call, or else this machine's packages.
 
     Args:
-        say: Takes a line of what is not rehearsed, and why.
-        folder: Where it is kept.
+        say: Prints a line that says what is not rehearsed, and why.
+        folder: Folder for environments.
     """
-    wanted = [f"{name}=={version}" for name, version in kaggle_image.PINNED.items()] + list(kaggle_image.UNPINNED)
+    pinned = [f"{name}=={version}" for name, version in kaggle_image.PINNED.items()]
     try:
-        return install(wanted, folder, NEEDED)
+        return install([*pinned, *kaggle_image.UNPINNED], folder, NEEDED)
     except KitError as error:
         say(f"not rehearsed: the versions of Kaggle's image ({error}); this machine's packages stand in for them")
         return local(folder)
 
 
-def install(wanted: Sequence[str], folder: Path, needed: float = 0.0) -> Environment:
-    """An environment of the image's Python with packages from the registry, made once.
+def install(requirements: Sequence[str], folder: Path, needed: float = 0.0) -> Environment:
+    """Returns an environment of the image's Python version with packages from the registry; installs it only once.
 
     Args:
-        wanted: Requirements, as pip takes them.
-        folder: Where environments are kept, each by the hash of its requirements.
-        needed: Bytes that must be free.
+        requirements: Requirements in pip's syntax.
+        folder: Folder for environments, each named by the hash of its requirements.
+        needed: Free disk space that the installation needs, in bytes.
 
     Raises:
-        KitError: there is no such Python, no room, or the registry has not got them all.
+        KitError: this machine lacks that Python or the disk space, or the registry lacks a package.
     """
     python = _find_python()
-    digest = hashlib.sha256("\n".join([str(python), *wanted]).encode()).hexdigest()[:12]
+    digest = hashlib.sha256("\n".join([str(python), *requirements]).encode()).hexdigest()[:12]
     place = folder / f"{kaggle_image.PYTHON}-{digest}"
     with files.locked(place):
         if not (place / "complete").is_file():
@@ -73,14 +72,14 @@ def install(wanted: Sequence[str], folder: Path, needed: float = 0.0) -> Environ
             pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             with working("installing the packages of Kaggle's image"):
                 _run([str(python), "-m", "venv", str(place)])
-                _run([*pip, "--no-cache-dir", "--no-compile", "--only-binary=:all:", *wanted])
+                _run([*pip, "--no-cache-dir", "--no-compile", "--only-binary=:all:", *requirements])
             (place / "complete").touch()
     packages = Path(_run([str(place / "bin" / "python"), "-c", FIND_PACKAGES]).strip()).resolve()
     return Environment(python, packages, packages, exact=True)
 
 
 def local(folder: Path) -> Environment:
-    """This Python with links to its own packages, without those that the image lacks."""
+    """Returns this machine's Python with links to its packages, except those that the image lacks."""
     site = Path(sysconfig.get_path("purelib"))
     absent = {file.parts[0] for name in kaggle_image.ABSENT for file in _files_of(name)}
     place = folder / "local"
@@ -94,8 +93,8 @@ def local(folder: Path) -> Environment:
 
 def _find_python() -> Path:
     name = f"python{kaggle_image.PYTHON}"
-    known = [shutil.which(name), sys.executable, *sorted(Path.home().glob(f".pyenv/versions/*/bin/{name}"))]
-    for candidate in filter(None, known):
+    candidates = [shutil.which(name), sys.executable, *sorted(Path.home().glob(f".pyenv/versions/*/bin/{name}"))]
+    for candidate in filter(None, candidates):
         code = "import sys; print(sys.base_prefix, '%d.%d' % sys.version_info[:2])"
         done = subprocess.run([str(candidate), "-c", code], capture_output=True, text=True)
         prefix, _, version = done.stdout.strip().rpartition(" ")
@@ -112,10 +111,8 @@ def _files_of(name: str) -> list[metadata.PackagePath]:
 
 
 def _run(command: list[str]) -> str:
-    with tempfile.TemporaryFile("w+") as told:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=told, text=True)
-        told.seek(0)
-        lines = told.read().strip().splitlines()
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
+        lines = done.stderr.strip().splitlines()
         raise KitError(next((line for line in reversed(lines) if "ERROR" in line), "an installation failed"))
     return done.stdout

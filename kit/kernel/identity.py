@@ -1,4 +1,4 @@
-"""The identity of a kernel's version: the hash of its code and its metadata, written into the code itself."""
+"""The identity of a kernel version: the hash of its code and metadata, written into the code itself."""
 
 import hashlib
 import json
@@ -9,11 +9,11 @@ MARK = re.compile(r"identity: (not pushed|[0-9a-f]{64})")
 
 
 def stamped(code: str, metadata: dict) -> str:
-    """The code with its identity in place of what stood there.
+    """Returns the code with its identity filled in.
 
     Args:
-        code: Of a script or a notebook, with the words `identity: …` once.
-        metadata: What Kaggle is told about it.
+        code: Text of a script or notebook that has the words `identity: …` once.
+        metadata: Content of the kernel-metadata.json.
 
     >>> of(stamped("# identity: not pushed", {"gpu": True})) == of(stamped("# identity: not pushed", {"gpu": False}))
     False
@@ -24,7 +24,7 @@ def stamped(code: str, metadata: dict) -> str:
 
 
 def of(code: str) -> str:
-    """The identity that is written in a code; empty where there is none.
+    """Returns the identity that is written in a kernel's code; empty if there is none.
 
     >>> of("print(1)")
     ''

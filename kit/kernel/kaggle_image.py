@@ -1,4 +1,4 @@
-"""What Kaggle's Python image has (August 2026), and what a kernel must therefore bring along."""
+"""The packages of Kaggle's Python image (August 2026), and those that a kernel must bring along."""
 
 PYTHON = "3.12"
 PINNED = {
@@ -10,7 +10,7 @@ PINNED = {
     "numpy": "2.0.2",
     "pandas": "2.2.2",
 }
-"""Packages that are known to be there in these versions."""
+"""Packages of the image whose versions are known."""
 UNPINNED = (
     "pydicom",
     "pydantic",
@@ -29,10 +29,10 @@ UNPINNED = (
     "tensorboard",
     "typing-extensions",
 )
-"""Packages that are known to be there in some version."""
+"""Packages of the image whose versions are unknown."""
 BROUGHT = ("segmentation-models-pytorch",)
-"""Packages that the kit's prediction imports and the image lacks; all that they require is in the image."""
+"""Packages that prediction imports and the image lacks; the image has everything that they require."""
 BROUGHT_TO_TRAIN = (*BROUGHT, "lightning-fabric", "lightning-utilities", "typer", "shellingham", "annotated-doc")
-"""Packages that a training imports and the image lacks."""
+"""Packages that training imports and the image lacks."""
 ABSENT = (*BROUGHT_TO_TRAIN, "pylibjpeg", "pylibjpeg-openjpeg", "kaggle", "kagglesdk")
 """Packages of the kit's own environment that the image lacks."""

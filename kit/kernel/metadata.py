@@ -44,11 +44,11 @@ def make(
     slug: str,
     code_file: str,
     user: str,
-    *,
-    gpu: bool,
     datasets: Sequence[str],
     competitions: Sequence[str],
     kernels: Sequence[str] = (),
+    *,
+    gpu: bool,
 ) -> Metadata:
     """Makes the metadata of a kernel. `enable_internet` is always written, since Kaggle's default is true.
 
@@ -98,14 +98,8 @@ def check(path: Path, dataset: str, code: Path) -> Metadata:
     """
     about = read(path)
     owner, _, slug = about.id.partition("/")
-    expected = make(
-        slug,
-        code.name,
-        owner,
-        gpu=about.enable_gpu,
-        datasets=[f"{owner}/{dataset}", *about.dataset_sources[1:]],
-        competitions=about.competition_sources,
-    )
+    datasets = [f"{owner}/{dataset}", *about.dataset_sources[1:]]
+    expected = make(slug, code.name, owner, datasets, about.competition_sources, gpu=about.enable_gpu)
     for key in ("enable_internet", "is_private", "code_file", "kernel_type", "dataset_sources"):
         value, right = getattr(about, key), getattr(expected, key)
         if value != right:

@@ -1,4 +1,4 @@
-"""A kernel's way to Kaggle: its files, its script, its run, and what it has written."""
+"""Pushing a kernel to Kaggle: uploads its files and its code, waits for its run, and fetches its submission."""
 
 import re
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from kit.kernel import identity, metadata
 from kit.kernel.bundle import Kernel
 
 PATIENCE = 13 * 3600.0
-"""Seconds to wait for a kernel; Kaggle ends it after twelve hours."""
+"""Maximum time to wait for a kernel, in seconds; Kaggle ends it after twelve hours."""
 POLL = 10.0
 CANCELLED = (Status.CANCEL_REQUESTED, Status.CANCEL_ACKNOWLEDGED)
 FAILED = (Status.ERROR, *CANCELLED)
@@ -37,42 +37,42 @@ _REMEDIES = {
     "session count": "other sessions of the account run: wait for them or stop them on kaggle.com, then give the same"
     " command",
 }
-"""What to do about what Kaggle, or a session, says, by words in it."""
+"""Advice on errors of Kaggle's or of a session's, by a pattern in the error's text."""
 
 
 def push(
     client: Client, kernel: Kernel, owner: str, competition: layout.Competition, say: Callable[[str], None]
 ) -> tuple[Path, int]:
-    """Uploads a kernel's files and script unless Kaggle has them, waits for its run and fetches its submission.
+    """Uploads a kernel's files and code unless Kaggle has them, waits for its run and fetches its submission.
 
     Args:
-        owner: Account that it will belong to.
+        owner: Account that owns the kernel.
         competition: The data that the kernel's submission is checked against.
 
     Returns:
-        The submission that the kernel has written, and the number of its version.
+        The kernel's submission, and the number of its version.
 
     Raises:
-        KitError: Kaggle does not take it, it fails there, it writes no valid submission, or whether Kaggle has taken
-            it cannot be known.
+        KitError: Kaggle refuses the kernel, the kernel fails there or writes no valid submission, or it is unknown
+            whether Kaggle has saved the kernel.
     """
     with files.locked(kernel.journal, busy="another push is under way: wait for it to finish"):
         fresh = dataset.push(client, owner, kernel.dataset, kernel.bundle, kernel.journal)
         say(f"{owner}/{kernel.dataset}: {'uploaded' if fresh else 'up to date'}, its files are those of the manifest")
         version = save(client, kernel, owner)
-    say(f"{owner}/{kernel.name}/{version}: runs")
-    now, reason = wait_until_ended(client, kernel, owner, version)
-    if now != Status.COMPLETE:
+    name = f"{owner}/{kernel.name}/{version}"
+    say(f"{name}: runs")
+    status, reason = wait_until_ended(client, kernel, owner, version)
+    if status != Status.COMPLETE:
         _, log = kernel_output.list_output(client, owner, kernel.name, version)
-        name, remedy = f"{owner}/{kernel.name}/{version}", "correct it, build and push again"
-        raise KitError(failure_of(name, reason or now.name, log, remedy))
+        raise KitError(failure_of(name, reason or status.name, log, "correct it, build and push again"))
     path = kernel_output.fetch_submission(client, owner, kernel.name, version, competition)
-    say(f"{path}: a valid submission; {compared(path, kernel.rehearsed)}")
+    say(f"{path}: a valid submission; {compare(path, kernel.rehearsed)}")
     return path, version
 
 
 def requests(kernel: Kernel, owner: str) -> list[tuple[str, dict]]:
-    """What a push sends: the name and the content of each request, with NAME-TOKEN for Kaggle's tokens."""
+    """Lists the requests that a push sends, each with its name and content; NAME-TOKEN stands for Kaggle's tokens."""
     paths = sorted(kernel.bundle.iterdir())
     uploads = [("StartBlobUpload", dataset.upload_request(path).to_dict()) for path in paths]
     tokens = [f"{path.name}-TOKEN" for path in paths]
@@ -81,7 +81,7 @@ def requests(kernel: Kernel, owner: str) -> list[tuple[str, dict]]:
 
 
 def save_request(kernel: Kernel, owner: str) -> ApiSaveKernelRequest:
-    """The request that saves and runs the kernel, as its metadata says."""
+    """Makes the request that saves and runs the kernel, from its metadata and code."""
     about = metadata.read(kernel.metadata)
     request = ApiSaveKernelRequest()
     request.slug, request.new_title = f"{owner}/{kernel.name}", about.title
@@ -98,23 +98,23 @@ def save_request(kernel: Kernel, owner: str) -> ApiSaveKernelRequest:
 
 
 def save(client: Client, kernel: Kernel, owner: str) -> int:
-    """Saves a version of the kernel, which runs it, unless Kaggle has it; gives its number.
+    """Saves a version of the kernel, which runs it, unless Kaggle has that version; returns its number.
 
     A version that failed on Kaggle is saved, and so run, once more.
 
     Raises:
-        KitError: Kaggle does not take it, or whether it has cannot be known.
+        KitError: Kaggle refuses the version, or it is unknown whether Kaggle has saved it.
     """
     request = save_request(kernel, owner)
-    ours = identity.of(request.text)
+    wanted = identity.of(request.text)
     newest, source = newest_version(client, kernel, owner)
-    theirs = identity.of(source)
     failed = newest > 0 and kernel_output.session(client, owner, kernel.name, newest)[0] in FAILED
-    act = acting.Journal(kernel.journal, f"version {newest + 1 if failed or theirs != ours else newest} {ours}")
+    number = newest + 1 if failed or identity.of(source) != wanted else newest
+    act = acting.Journal(kernel.journal, f"version {number} {wanted}")
 
     def look() -> int | None:
         number, source = _listed(client, kernel, owner)
-        return number if identity.of(source) == ours and (number > newest or not failed) else None
+        return number if identity.of(source) == wanted and (number > newest or not failed) else None
 
     def send() -> int:
         answer = client.act(client.kernels.save_kernel, request)
@@ -130,31 +130,31 @@ def save(client: Client, kernel: Kernel, owner: str) -> int:
 
 
 def newest_version(client: Client, kernel: Kernel, owner: str) -> tuple[int, str]:
-    """Number and code of Kaggle's newest version; 0 where there is none.
+    """Returns number and code of Kaggle's newest version; 0 if there is none.
 
-    A version that was saved and that Kaggle does not list yet is waited for, so that it is never saved again.
+    If a version was saved and Kaggle does not list it yet, this waits for it, so that it is never saved twice.
 
     Raises:
-        KitError: it is not listed after a minute.
+        KitError: the version is not listed after a minute.
     """
-    known = saved_version(kernel.pushed)
-    what = f"version {known} of {owner}/{kernel.name}"
+    saved = saved_version(kernel.pushed)
+    what = f"version {saved} of {owner}/{kernel.name}"
 
     def look() -> tuple[int, str] | None:
-        found = _listed(client, kernel, owner)
-        return found if found[0] >= known else None
+        listed = _listed(client, kernel, owner)
+        return listed if listed[0] >= saved else None
 
-    found = look() or acting.wait_until_listed(what, look)
-    if found is None:
+    newest = look() or acting.wait_until_listed(what, look)
+    if newest is None:
         raise KitError(
             f"{what} was saved, and Kaggle does not list it: if it was deleted there, remove {kernel.pushed} and run "
             "the same command again"
         )
-    return found
+    return newest
 
 
 def saved_version(path: Path) -> int:
-    """Number of the newest version that is known to have been saved; 0 where none is.
+    """Returns the number of the newest version that is known to have been saved; 0 if there is none.
 
     Raises:
         KitError: the file is not what a push writes.
@@ -168,73 +168,73 @@ def _listed(client: Client, kernel: Kernel, owner: str) -> tuple[int, str]:
     try:
         answer = client.read(client.kernels.get_kernel, request)
     except Refused as failure:
-        if failure.status in (403, 404):  # Kaggle forbids what does not exist.
+        if failure.status in (403, 404):  # Kaggle answers 403 for kernels that do not exist
             return 0, ""
         raise
     return answer.metadata.current_version_number or 1, (answer.blob.source or "") if answer.blob else ""
 
 
 def failure_of(name: str, reason: str, log: str, remedy: str) -> str:
-    """What to say of a version that failed: what to do, why it failed, and the end of its log."""
-    told = "\n  ".join([reason, *log.strip().splitlines()[-10:]])
-    return f"{name}: failed on Kaggle: {remedy_for(told, remedy)}:\n  {told}"
+    """Describes the failure of a version: what to do, why it failed, and the end of its log."""
+    details = "\n  ".join([reason, *log.strip().splitlines()[-10:]])
+    return f"{name}: failed on Kaggle: {remedy_for(details, remedy)}:\n  {details}"
 
 
 def remedy_for(problem: str, otherwise: str) -> str:
-    """What to do about a problem in words of Kaggle's or of a session's.
+    """Returns advice on an error of Kaggle's or of a session's.
 
     >>> remedy_for("Maximum weekly GPU quota of 30.00 hours reached.", "see the log")
     'wait for the hours of the next week, then give the same command'
     """
-    known = (remedy for words, remedy in _REMEDIES.items() if re.search(words, problem, re.IGNORECASE))
-    return next(known, otherwise)
+    remedies = (remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, problem, re.IGNORECASE))
+    return next(remedies, otherwise)
 
 
 def wait_until_ended(
     client: Client, kernel: Kernel, owner: str, version: int, look: Callable[[], None] = lambda: None
 ) -> tuple[Status, str]:
-    """Waits for the end of a version's run, however long the network is away meanwhile; gives how it ended, and why.
+    """Waits for the end of a version's run, also through network failures; returns its status, and the reason.
 
     Args:
-        look: Called between two looks at its state.
+        look: Called after each check that finds the version running.
 
     Raises:
-        KitError: it runs for longer than Kaggle lets it.
+        KitError: the version runs longer than Kaggle allows.
     """
     name, state = f"{owner}/{kernel.name}/{version}", ""
 
     def ended() -> tuple[Status, str] | None:
         nonlocal state
         try:
-            now, reason = kernel_output.session(client, owner, kernel.name, version)
-            state = now.name.lower()
-            if now == Status.COMPLETE or now in FAILED:
-                return now, reason
+            status, reason = kernel_output.session(client, owner, kernel.name, version)
+            state = status.name.lower()
+            if status == Status.COMPLETE or status in FAILED:
+                return status, reason
             look()
         except Unsettled as failure:
             state = str(failure)
         return None
 
     interrupted = f"{name} runs on: run the same command to resume"
-    found = wait_for(ended, lambda: f"{name} on Kaggle: {state}", interrupted, PATIENCE, POLL)
-    if found is None:
+    result = wait_for(ended, lambda: f"{name} on Kaggle: {state}", interrupted, PATIENCE, POLL)
+    if result is None:
         raise KitError(f"{name}: has not ended after {PATIENCE:.0f} s: run the same command later")
-    return found
+    return result
 
 
-def compared(path: Path, rehearsed: Path) -> str:
-    """How a kernel's submission stands to that of its rehearsal."""
+def compare(path: Path, rehearsed: Path) -> str:
+    """Describes how a kernel's submission compares with that of its rehearsal."""
     if not rehearsed.is_file():
         return "there was no rehearsal to compare it with"
-    ours, theirs = submission.read(rehearsed), submission.read(path)
-    if ours.keys() != theirs.keys():
+    expected, rows = submission.read(rehearsed), submission.read(path)
+    if expected.keys() != rows.keys():
         return "the rehearsal was on other images"
-    different = sum(ours[name] != theirs[name] for name in ours)
-    return f"{different} of {len(ours)} masks differ from the rehearsal's" if different else "the same as rehearsed"
+    different = sum(expected[name] != rows[name] for name in expected)
+    return f"{different} of {len(expected)} masks differ from the rehearsal's" if different else "the same as rehearsed"
 
 
 def _problem(answer: ApiSaveKernelResponse) -> str:
-    """What Kaggle has against a kernel that it answers 200 to."""
+    """Returns the error in an answer to a save, which has status 200 even if Kaggle refuses the kernel; else empty."""
     invalid = {
         kind: getattr(answer, f"invalid_{kind}_sources") for kind in ("dataset", "competition", "kernel", "model")
     }

@@ -1,7 +1,7 @@
-"""The rehearsal: a kernel's own code run as Kaggle would, in each of the layouts that its inputs may come in.
+"""The rehearsal: runs a kernel's own code as Kaggle would, in each layout in which Kaggle mounts inputs.
 
-The last layout is hostile: a file that is no image, an image of another size and kind, a name that is there twice, an
-archive that is none, and a network that raises, all in what passes for a competition's hidden rerun.
+The last layout is hostile and poses as a competition's hidden rerun: it has a broken image file, an image of another
+size and file type, a duplicate name and a broken archive, and a network raises.
 """
 
 import os
@@ -26,9 +26,9 @@ from kit.kernel.environment import Environment
 from kit.kernel.sandbox import Sandbox, can_isolate
 
 CLOSE = 0.995
-"""Mean Dice to our own masks that other versions of the packages, or batches of other sizes, must reach."""
+"""Minimum mean Dice to the masks predicted here, if package versions or batch sizes differ."""
 LEAST = 4
-"""Images that a hostile layout needs: two are spoiled, the others stay as they are."""
+"""Minimum number of images for a hostile layout, which spoils two of them."""
 FAULT = """
 import torch
 _raised = []
@@ -38,32 +38,32 @@ def _raise_once(module, inputs):
         raise RuntimeError("a fault of the rehearsal")
 torch.nn.modules.module.register_module_forward_pre_hook(_raise_once)
 """
-"""What a hostile layout puts before the kernel's code."""
+"""Code that a hostile layout puts before the kernel's."""
 Rows = dict[str, str]
-"""RLE text of each image."""
+"""Rows of a submission: RLE text by image id."""
 
 
 class Layout(NamedTuple):
-    """How Kaggle mounts the inputs."""
+    """A way in which Kaggle may mount the inputs."""
 
-    new: bool
-    """datasets/OWNER/SLUG and competitions/NAME; else SLUG and NAME."""
-    archived: bool
-    """As they were uploaded; else unpacked."""
+    nested: bool = False
+    """Whether they lie in datasets/OWNER/SLUG and competitions/NAME, or else in SLUG and NAME."""
+    archived: bool = False
+    """Whether they are still archives, or else unpacked."""
     hostile: bool = False
 
     def __str__(self) -> str:
-        dataset, competition = ("datasets/OWNER/SLUG", "competitions/NAME") if self.new else ("SLUG", "NAME")
+        dataset, competition = ("datasets/OWNER/SLUG", "competitions/NAME") if self.nested else ("SLUG", "NAME")
         state = "with faults" if self.hostile else "archives" if self.archived else "unpacked"
         return f"/kaggle/input/{dataset} and {competition}, {state}"
 
 
 LAYOUTS = (
-    Layout(False, False),
-    Layout(True, False),
-    Layout(False, True),
-    Layout(True, True),
-    Layout(False, False, hostile=True),
+    Layout(),
+    Layout(nested=True),
+    Layout(archived=True),
+    Layout(nested=True, archived=True),
+    Layout(hostile=True),
 )
 
 
@@ -76,52 +76,53 @@ def rehearse(
     environment: Environment,
     say: Callable[[str], None],
 ) -> None:
-    """Runs the kernel on test images in every layout, without a network; keeps what it has written.
+    """Runs the kernel on test images in every layout, without a network, and keeps its submission.
 
     Args:
         images: File of each test image.
-        order: Ids that the submission answers.
-        predict: What `kit predict` makes of images with the bundle's weights, for the ids of a submission.
-        first: The first layout gets all images, the others so many.
+        order: Ids of the submission, in order.
+        predict: Predicts images with `kit predict`, for the ids of a submission.
+        first: Number of images in all layouts but the first, which has them all.
+        say: Prints a line for each layout.
 
     Raises:
-        KitError: it cannot be rehearsed here, it fails, it reaches for the network or writes into its inputs, its
-            masks differ from the reference by a byte, or on other versions of the packages by more than those may.
+        KitError: the kernel cannot be rehearsed here, fails, tries to use the network, writes into its inputs, or
+            predicts other masks than `predict`: every byte counts, but with other package versions Dice to them does.
     """
     about = check_metadata(kernel)
     if not can_isolate():
         raise KitError(f"{kernel.code}: cannot be rehearsed: this system gives no namespaces (`unshare` fails)")
-    some = set(sorted(images)[: max(first, LEAST)])
-    known: dict[tuple[int, bool], Rows] = {}  # what the kernel has written, by how many images, spoiled or not
+    subset = set(sorted(images)[: max(first, LEAST)])
+    results: dict[tuple[int, bool], Rows] = {}  # the kernel's rows, by number of images and whether some are spoiled
     with tempfile.TemporaryDirectory(prefix="kit-rehearsal-") as folder:
         sandbox = Sandbox(Path(folder), environment)
         for number, layout in enumerate(LAYOUTS):
-            wanted = [name for name in order if number == 0 or name in some]
-            there = {name: images[name] for name in wanted if name in images}
-            if layout.hostile and len(there) < LEAST:
+            ids = [name for name in order if number == 0 or name in subset]
+            paths = {name: images[name] for name in ids if name in images}
+            if layout.hostile and len(paths) < LEAST:
                 say(f"not rehearsed: {layout}: there are not {LEAST} images")
                 continue
             if layout.hostile:
-                there = spoil(there, Path(folder))
-            ours = known.get((len(wanted), layout.hostile))
-            exact = ours is not None or not (environment.exact or layout.hostile)
-            ours = ours or predict(there, wanted)
+                paths = spoil(paths, Path(folder))
+            expected = results.get((len(ids), layout.hostile))
+            exact = expected is not None or not (environment.exact or layout.hostile)
+            expected = expected or predict(paths, ids)
             shutil.rmtree(sandbox.kaggle, ignore_errors=True)
-            lay_out(sandbox.kaggle / "input", kernel, about.competition_sources[0], wanted, there, layout)
-            written, log = play(sandbox, kernel, layout)
-            told = compare(kernel, ours, written, pictures.shapes_of(there), exact)
-            known[len(wanted), layout.hostile] = written
+            lay_out(sandbox.kaggle / "input", kernel, about.competition_sources[0], ids, paths, layout)
+            rows, log = play(sandbox, kernel, layout)
+            verdict = compare(kernel, expected, rows, pictures.shapes_of(paths), exact=exact)
+            results[len(ids), layout.hostile] = rows
             if number == 0:
-                submission.write(kernel.rehearsed, written.items())
-            say(f"{layout}: {counted(len(wanted), 'image')}, {told}; {log.splitlines()[-1]}")
+                submission.write(kernel.rehearsed, rows.items())
+            say(f"{layout}: {counted(len(ids), 'image')}, {verdict}; {log.splitlines()[-1]}")
 
 
 def spoil(images: dict[str, Path], folder: Path) -> dict[str, Path]:
-    """The images with a file that is none in place of the first, and the second as a PNG file of half the size.
+    """Replaces the first image by a broken file, and the second by a PNG file of half its size.
 
     Args:
         images: File of each image.
-        folder: Takes the two files.
+        folder: Folder for the two new files.
     """
     broken, smaller = sorted(images)[:2]
     (folder / "broken.dcm").write_bytes(b"no image")
@@ -130,73 +131,75 @@ def spoil(images: dict[str, Path], folder: Path) -> dict[str, Path]:
 
 
 def play(sandbox: Sandbox, kernel: Kernel, layout: Layout) -> tuple[Rows, str]:
-    """Runs the kernel once; gives its submission and what it printed.
+    """Runs the kernel once; returns its submission and its output.
 
     Raises:
-        KitError: it fails, reaches for the network, or writes no submission.
+        KitError: the kernel fails, tries to use the network, or writes no submission.
     """
     text = code.as_script(read_text(kernel.code))
     log = run_once(sandbox, kernel, FAULT + text if layout.hostile else text, str(layout), rerun=layout.hostile)
-    written = sandbox.kaggle / "working" / "submission.csv"
-    if not written.is_file():
+    path = sandbox.kaggle / "working" / "submission.csv"
+    if not path.is_file():
         raise KitError(f"{kernel.code}: has written no submission.csv in {layout}")
-    return submission.read(written), log
+    return submission.read(path), log
 
 
-def run_once(sandbox: Sandbox, kernel: Kernel, text: str, where: str, rerun: bool = False) -> str:
-    """Runs a kernel's code; gives what it printed.
+def run_once(sandbox: Sandbox, kernel: Kernel, text: str, where: str, *, rerun: bool = False) -> str:
+    """Runs a kernel's code; returns its output.
 
     Raises:
-        KitError: it fails, or reaches for the network.
+        KitError: the code fails, or tries to use the network.
     """
     with working(f"rehearsing {where}"):
-        done = sandbox.run(text, rerun)
+        done = sandbox.run(text, rerun=rerun)
     if sandbox.network_log.exists():
-        reached = "; ".join(sandbox.network_log.read_text("utf-8", "replace").splitlines()[:5])
-        raise KitError(f"{kernel.code}: reaches for the network, which a kernel has not: {reached}")
+        attempts = "; ".join(sandbox.network_log.read_text("utf-8", "replace").splitlines()[:5])
+        raise KitError(f"{kernel.code}: tries to use the network, which a kernel does not have: {attempts}")
     if done.returncode:
-        told = "\n  ".join(done.stdout.strip().splitlines()[-15:])
-        raise KitError(f"{kernel.code}: fails in {where}: correct it and build it again; it ended with\n  {told}")
+        tail = "\n  ".join(done.stdout.strip().splitlines()[-15:])
+        raise KitError(
+            f"{kernel.code}: fails in {where}: correct it and build it again; its output ended with\n  {tail}"
+        )
     return done.stdout.strip()
 
 
-def compare(kernel: Kernel, ours: Rows, theirs: Rows, shape: Shape, exact: bool) -> str:
-    """How the kernel's masks stand to those expected.
+def compare(kernel: Kernel, expected: Rows, rows: Rows, shape: Shape, *, exact: bool) -> str:
+    """Describes how the kernel's masks compare with the expected ones.
 
     Args:
-        ours: RLE text of each image, as expected.
-        theirs: As the kernel has written it.
-        shape: (H, W) of the images, or of each.
-        exact: Every byte must be the same.
+        expected: RLE text of each image, as predicted here.
+        rows: RLE text of each image, as written by the kernel.
+        shape: (H, W) of all images, or of each.
+        exact: Whether every byte must be the same.
 
     Raises:
-        KitError: they differ more than they may.
+        KitError: the masks differ more than they may.
     """
-    different = [name for name in ours if theirs.get(name) != ours[name]]
-    if list(ours) != list(theirs) or (exact and different):
+    different = [name for name in expected if rows.get(name) != expected[name]]
+    if list(expected) != list(rows) or (exact and different):
         raise KitError(
-            f"{kernel.code}: predicts other masks than `kit predict` for {len(different)} of {len(ours)} images"
+            f"{kernel.code}: predicts other masks than `kit predict` for {len(different)} of {len(expected)} images"
         )
     if not different:
         return "as predicted here"
     dices = {}
     for name in different:
-        masks = (rle.decode(text, shapes.shape_of(shape, name)) for text in (theirs[name], ours[name]))
+        masks = (rle.decode(text, shapes.shape_of(shape, name)) for text in (rows[name], expected[name]))
         dices[name] = scoring.dice(*masks)
     worst = min(dices, key=lambda name: dices[name])
-    mean = float(np.mean([dices.get(name, 1.0) for name in ours]))
-    told = f"{counted(len(different), 'mask')} unlike those predicted here, mean Dice to them {mean:.4f}"
+    mean = float(np.mean([dices.get(name, 1.0) for name in expected]))
+    verdict = f"{counted(len(different), 'mask')} unlike those predicted here, mean Dice to them {mean:.4f}"
     if mean < CLOSE:
-        raise KitError(f"{kernel.code}: {told} over all {len(ours)} images, {dices[worst]:.4f} for {worst}")
-    return told
+        raise KitError(f"{kernel.code}: {verdict} over all {len(expected)} images, {dices[worst]:.4f} for {worst}")
+    return verdict
 
 
 def lay_out(
     root: Path, kernel: Kernel, competition: str, ids: list[str], images: dict[str, Path], layout: Layout
 ) -> None:
     """Fills /kaggle/input with the bundle and the test images."""
-    dataset = root / ("datasets/somebody" if layout.new else "") / kernel.dataset
-    place = root / ("competitions" if layout.new else "") / competition
+    dataset = root / ("datasets/somebody" if layout.nested else "") / kernel.dataset
+    place = root / ("competitions" if layout.nested else "") / competition
     sources = {path.name: path for path in sorted(kernel.bundle.iterdir())}
     files = {f"{name}{path.suffix if pictures.is_picture(path) else '.dcm'}": path for name, path in images.items()}
     place.mkdir(parents=True)
@@ -215,19 +218,19 @@ def lay_out(
 
 
 def check_metadata(kernel: Kernel) -> metadata.Metadata:
-    """The kernel's metadata, if it keeps the kernel private and offline and gives it its inputs."""
+    """Reads the metadata of a built kernel and checks them, see `metadata.check`."""
     if not kernel.code.is_file() or not kernel.manifest.is_file():
         raise KitError(f"{kernel.folder}: there is no built kernel: run `make kernel` first")
     return metadata.check(kernel.metadata, kernel.dataset, kernel.code)
 
 
 def link(folder: Path, sources: dict[str, Path]) -> None:
-    """Hard links, which the sandbox shows read-only."""
+    """Fills a folder with hard links, which are read-only in the sandbox."""
     folder.mkdir(parents=True)
     for name, path in sources.items():
         try:
             os.link(path.resolve(), folder / name)
-        except OSError:  # Another file system.
+        except OSError:  # another file system
             shutil.copyfile(path, folder / name)
 
 

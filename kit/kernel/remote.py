@@ -1,7 +1,7 @@
-"""Training on Kaggle from here: session after session until all is done, one at a time, and the run fetched.
+"""Training on Kaggle: runs one session after the other until everything is done, and fetches the run.
 
-Where a training stands is asked of Kaggle at every step, so that a command that was killed goes on when it is given
-again: a version that runs is waited for, one that has ended is followed by the next, and what was fetched is kept.
+Every step first asks Kaggle for the current state, so that a killed command can be given again: it waits for a running
+version, starts the session that follows a finished one, and keeps files that are already fetched.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ from kit.kernel.bundle import Kernel
 from kit.kernel.session import Session
 from kit.run import Run
 
-_TOLD = re.compile(
+_SHOWN = re.compile(
     r"epoch \d+/\d+: loss|^will use up to|^no GPU|^GPUs: |^session \d+|^prediction of|^time is up|OOF maps"
 )
-"""Lines of a session's log that are shown here."""
+"""Matches the lines of a session's log that are shown."""
 
 _REMEDY = "see why, then give the same command, which tries it again"
 
@@ -43,9 +43,9 @@ class Ended(NamedTuple):
 
     version: int
     session: Session | None
-    """What it has left; None where it has failed without a word."""
+    """The session.json of the version; None if it failed without writing one."""
     problem: str
-    """Why it cannot be gone on from as if nothing were; empty where it can."""
+    """Error message of a version that failed or was cancelled; else empty."""
 
 
 def train(
@@ -54,59 +54,56 @@ def train(
     kernel: Kernel,
     prepare: Callable[[int], None],
     say: Say,
+    *,
     patient: bool = True,
     what: str = "session {} begins",
 ) -> Ended | None:
-    """Runs sessions until one says that all is done.
+    """Runs sessions until one has finished the run.
 
     Args:
-        kernel: The one that trains.
-        prepare: Builds it for the session of that number.
-        what: What to say of a session that begins, with its number.
-        patient: Wait for each session; else return as soon as one runs.
+        kernel: The kernel that trains.
+        prepare: Builds the kernel for the session of the given number.
+        patient: Whether to wait for each session; if false, return as soon as one runs.
+        what: Line to print when a session begins, with a placeholder for its number.
 
     Returns:
-        The version with the finished run; None where one runs on.
+        The version with the finished run; None if a session is still running.
 
     Raises:
-        KitError: a session fails, Kaggle does not take it, or whether it has cannot be known.
+        KitError: a session fails, Kaggle refuses it, or it is unknown whether Kaggle has saved it.
     """
-    with files.locked(kernel.journal, busy="another command is at it: wait for that one to finish"):
+    with files.locked(kernel.journal, busy="another command trains it: wait for that command to finish"):
         watched = False
         while True:
             number, text = push.newest_version(client, kernel, owner)
-            name, following = f"{owner}/{kernel.name}/{number}", 1
+            name, next_session = f"{owner}/{kernel.name}/{number}", 1
             if number:
-                now, reason = kernel_output.session(client, owner, kernel.name, number)
-                if now != Status.COMPLETE and now not in push.FAILED:
+                status, reason = kernel_output.session(client, owner, kernel.name, number)
+                if status != Status.COMPLETE and status not in push.FAILED:
                     if not patient:
-                        say(f"{name}: runs on Kaggle; the same command goes on from it")
+                        say(f"{name}: is running on Kaggle: run the same command later to continue")
                         return None
                     push.wait_until_ended(client, kernel, owner, number, Follower(client, owner, kernel, number, say))
                     watched = True
                     continue
-                ended = _read(client, owner, kernel, number, now, reason)
+                ended = _read(client, owner, kernel, number, status, reason)
                 if ended.session and ended.session.state == "done":
-                    say(f"{name}: all is done")
+                    say(f"{name}: everything is done")
                     return ended
                 if ended.problem and watched:
                     raise KitError(ended.problem)
                 if ended.problem:
-                    say(f"{ended.problem}\n{name}: it is tried again")
-                following = ended.session.number + 1 if ended.session else _number_in(text)
-            say(f"{_quota(client)}{what.format(following)}")
-            prepare(following)
+                    say(f"{ended.problem}\n{name}: trying again")
+                next_session = ended.session.number + 1 if ended.session else _session_number(text)
+            say(f"{_quota(client)}{what.format(next_session)}")
+            prepare(next_session)
             dataset.push(client, owner, kernel.dataset, kernel.bundle, kernel.journal)
             push.save(client, kernel, owner)
             watched = True
 
 
 class Follower:
-    """Shows what is new in the log of a version that runs.
-
-    Args:
-        say: Takes each line.
-    """
+    """Prints the new lines in the log of a running version."""
 
     def __init__(self, client: Client, owner: str, kernel: Kernel, version: int, say: Say) -> None:
         self._client, self._say = client, say
@@ -116,16 +113,16 @@ class Follower:
         self._shown = 0
 
     def __call__(self) -> None:
-        """Shows lines as they are printed, until the log ends or breaks off; one that cannot be had stops nothing."""
+        """Prints lines as they appear until the stream ends; a log that is not available is skipped."""
         text, seen = "", 0
         ask, method = self._client.ask, self._client.kernels.get_kernel_session_logs_stream
         with contextlib.suppress(Failure, requests.RequestException), ask(method, self._request) as stream:
-            for event in stream.iter_lines():  # each time from the beginning on
+            for event in stream.iter_lines():  # the stream always starts at the first line
                 if b"END_OF_LOG" in event:
                     break
                 text += kernel_output.event_text(event.decode(errors="replace"))
                 *lines, text = text.split("\n")
-                for line in filter(_TOLD.search, lines):
+                for line in filter(_SHOWN.search, lines):
                     seen += 1
                     if seen > self._shown:
                         self._say(line)
@@ -133,15 +130,15 @@ class Follower:
 
 
 def fetch(client: Client, owner: str, kernel: Kernel, ended: Ended, target: Path, check: Callable[[Run], None]) -> None:
-    """Brings a finished run home, every file verified; what an earlier call has fetched is kept.
+    """Downloads a finished run and verifies every file; files from an earlier call are kept.
 
     Args:
-        ended: Its finished version.
-        target: Folder of the run, which is not there yet.
-        check: Raises KitError if what has arrived is not the run that was asked for.
+        ended: The version with the run.
+        target: Folder of the run, which does not exist yet.
+        check: Raises KitError if the run is not the one that was ordered.
 
     Raises:
-        KitError: a file is not there, or is not what the session left; or the check fails.
+        KitError: a file is missing or differs from the one that the session left, or the check fails.
     """
     assert ended.session is not None
     urls, _ = kernel_output.list_output(client, owner, kernel.name, ended.version)
@@ -162,30 +159,34 @@ def fetch(client: Client, owner: str, kernel: Kernel, ended: Ended, target: Path
     part.rename(target)
 
 
-def _read(client: Client, owner: str, kernel: Kernel, version: int, now: Status, reason: str) -> Ended:
-    """How a version has ended."""
+def _read(client: Client, owner: str, kernel: Kernel, version: int, status: Status, reason: str) -> Ended:
+    """Finds out how a version has ended."""
     urls, log = kernel_output.list_output(client, owner, kernel.name, version)
     name = f"{owner}/{kernel.name}/{version}"
-    if now in push.CANCELLED:
+    if status in push.CANCELLED:
         return Ended(version, None, f"{name}: was cancelled on Kaggle: the same command tries it again")
-    if now != Status.COMPLETE or session.NAME not in urls:
-        reason = reason or (now.name if now != Status.COMPLETE else f"it has written no {session.NAME}")
+    if status != Status.COMPLETE or session.NAME not in urls:
+        reason = reason or (status.name if status != Status.COMPLETE else f"it has written no {session.NAME}")
         return Ended(version, None, push.failure_of(name, reason, log, _REMEDY))
     path = kernel_output.FOLDER / kernel.name / session.NAME
     path.unlink(missing_ok=True)
     kernel_output.download(client, urls[session.NAME], path, session.read)
-    left = session.read(path)
-    return Ended(version, left, push.failure_of(name, left.reason, log, _REMEDY) if left.state == "failed" else "")
+    ended = session.read(path)
+    return Ended(version, ended, push.failure_of(name, ended.reason, log, _REMEDY) if ended.state == "failed" else "")
 
 
-def _number_in(text: str) -> int:
-    """Number of the session that a version's code is of."""
-    found = re.search(r"\bSESSION = (\d+)", text)
-    return int(found[1]) if found else 1
+def _session_number(code: str) -> int:
+    """Returns the number of the session in a version's code."""
+    match = re.search(r"\bSESSION = (\d+)", code)
+    return int(match[1]) if match else 1
 
 
 def _quota(client: Client) -> str:
-    """What is left of the account's hours on GPUs this week, if Kaggle tells."""
+    """Describes the GPU hours that the account has left this week; empty if Kaggle does not say.
+
+    Raises:
+        KitError: none are left.
+    """
     try:
         answer = client.read(client.kernels.get_accelerator_quota_statistics, ApiGetAcceleratorQuotaStatisticsRequest())
     except Failure:

@@ -1,4 +1,4 @@
-"""A stand-in for the machine that Kaggle runs a kernel on: its packages, its folders, no network, nothing of ours."""
+"""A stand-in for Kaggle's machine: its packages and folders, no network, and no access to this machine's files."""
 
 import shutil
 import subprocess
@@ -8,9 +8,9 @@ from pathlib import Path
 from kit.kernel.environment import Environment
 
 REHEARSAL = "KIT_REHEARSAL"
-"""Set in the environment of a rehearsal, which goes without a GPU."""
+"""Environment variable that marks a rehearsal, which needs no GPU."""
 SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "usr", "etc")
-"""Folders of this machine that a kernel sees and cannot change."""
+"""Folders of this machine that the kernel can read but not change."""
 ENTER = """
 set -e
 root=$1 kaggle=$2 visible=$3 venv=$4
@@ -29,7 +29,7 @@ mount --bind "$kaggle/input" "$root/kaggle/input"
 mount -o remount,bind,ro "$root/kaggle/input"
 exec chroot "$root" /bin/sh -c 'cd /kaggle/working && exec "$0" /kaggle/src/script.py' "$venv/bin/python"
 """
-"""Builds a root in namespaces of its own: inputs cannot be written, the project cannot be seen, no address answers."""
+"""Builds a root in new namespaces: the inputs are read-only, the project is invisible, and there is no network."""
 GUARD = """
 import sys
 NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
@@ -39,36 +39,36 @@ def note(event, args):
             log.write(f"{event} {args[-1] if event == 'socket.connect' else args[0]}\\n")
 sys.addaudithook(note)
 """
-"""Runs at the start of every Python in the sandbox, and writes down what reaches for the network."""
+"""Runs at the start of every Python process in the sandbox, and logs each attempt to use the network."""
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A folder with a Python environment like that of Kaggle's image, and a `kaggle` folder for its /kaggle."""
+    """A folder with a Python environment like that of Kaggle's image, and a folder that becomes /kaggle."""
 
     folder: Path
     environment: Environment
 
     @property
     def kaggle(self) -> Path:
-        """Stands for /kaggle."""
+        """The folder that becomes /kaggle."""
         return self.folder / "kaggle"
 
     @property
     def venv(self) -> Path:
-        """The virtual environment over the packages."""
+        """The virtual environment on top of the packages."""
         return self.folder / "venv"
 
     @property
     def network_log(self) -> Path:
-        """What the kernel tried to reach, a line each."""
+        """Log of the kernel's attempts to use the network, a line each."""
         return self.kaggle / "network.txt"
 
-    def run(self, script: str, rerun: bool = False) -> subprocess.CompletedProcess[str]:
-        """Runs a kernel's code as Kaggle would; its inputs lie in `kaggle/input`.
+    def run(self, script: str, *, rerun: bool = False) -> subprocess.CompletedProcess[str]:
+        """Runs a kernel's code as Kaggle would, with its inputs in `kaggle/input`.
 
         Args:
-            rerun: As on the hidden images of a competition.
+            rerun: Whether to run it as on the hidden test images of a competition.
         """
         if not self.venv.exists():
             self._make_environment()
@@ -90,7 +90,7 @@ class Sandbox:
             "KAGGLE_IS_COMPETITION_RERUN": "1" if rerun else "",
             REHEARSAL: "1",
             "MPLBACKEND": "agg",
-            "OMP_WAIT_POLICY": "PASSIVE",  # A spinning thread takes the core that another one needs.
+            "OMP_WAIT_POLICY": "PASSIVE",  # a spinning thread takes the core that another thread needs
             "SYSTEM": " ".join(SYSTEM),
         }
         return subprocess.run(
@@ -110,7 +110,7 @@ class Sandbox:
 
 
 def can_isolate() -> bool:
-    """Whether this system gives a user namespaces of its own."""
+    """Whether this system lets users create namespaces."""
     trial = ["unshare", "--map-root-user", "--mount", "--net", "mount", "-t", "tmpfs", "none", "/tmp"]
     try:
         return subprocess.run(trial, capture_output=True).returncode == 0

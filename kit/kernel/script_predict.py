@@ -1,9 +1,8 @@
 """Segments pneumothorax in chest X-rays, offline.
 
-Written by `kit kernel build`. It writes submission.csv at once, with empty masks. All that it needs to fill it,
-networks, thresholds and packages, is in the attached data set; it checks that against the hashes of the build, and
-predicts the competition's test images. What goes wrong ends a run that people see; the hidden rerun goes on with what
-the submission holds by then.
+Written by `kit kernel build`. It first writes a submission.csv with empty masks. Then it checks the attached data set,
+which has the model and the packages, against the hashes of the build, and predicts the competition's test images. An
+error ends a run that people watch; in the hidden rerun the submission stays as it is by then.
 """
 
 import contextlib
@@ -28,15 +27,17 @@ from kit.kernel.script_shared import (
 )
 
 # %% First of all a submission that is valid whatever happens later: every image empty
-# By the standard library alone, so that nothing which is missing or broken can come between.
+# It needs only the standard library, so that no missing or broken package can prevent it.
 
 COMPETITION = "slug-of-the-competition"
-RERUN = bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))  # On the hidden images: a failure would lose the score.
+RERUN = bool(
+    os.environ.get("KAGGLE_IS_COMPETITION_RERUN")
+)  # on the hidden images, where a failure would lose the score
 SUBMISSION = ROOT / "working" / "submission.csv"
 
 
 def test_ids() -> list[str]:
-    """The ids of the sample submission; where it is missing or empty, the names of the test images."""
+    """Returns the ids of the sample submission; if it is missing or empty, the names of the test images."""
     folder = mounts(COMPETITION, "competitions")[0]
     samples = sorted(folder.rglob("*sample_submission.csv"), key=lambda path: "stage_2" not in path.name)
     texts = [path.read_text("utf-8-sig", errors="replace") for path in samples]
@@ -64,12 +65,12 @@ def write_empty() -> None:
 
 
 def predict() -> Path:
-    """Finds and verifies the bundle, and fills the submission; gives the folder of the bundle."""
+    """Finds and verifies the bundle, and fills the submission; returns the folder of the bundle."""
     bundle = find_bundle()
     verify(bundle)
     logging.info("%s: as built, found and verified in %.1f s", bundle, time.monotonic() - BEGIN)
     choose_device()
-    sys.path[:0] = map(str, sorted(bundle.glob("*.whl")))  # Packages that Kaggle's image lacks, of Python alone.
+    sys.path[:0] = map(str, sorted(bundle.glob("*.whl")))  # pure-Python packages that the image lacks
     from kit.kernel import offline
 
     logging.info("imported after %.1f s", time.monotonic() - BEGIN)
@@ -78,7 +79,7 @@ def predict() -> Path:
 
 
 def main() -> Path | None:
-    """Writes the submission; gives the folder of the bundle, None where a rerun could not use it."""
+    """Writes the submission; returns the folder of the bundle, or None if a rerun failed."""
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout, force=True)
     try:
         write_empty()

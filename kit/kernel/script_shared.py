@@ -1,6 +1,6 @@
-"""What every kernel begins with: its inputs, found in each of Kaggle's layouts and verified, and a GPU that works.
+"""The first part of every kernel: finds and verifies its inputs in any of Kaggle's layouts, and tests the GPUs.
 
-`kit.kernel.code` puts a script together from this file and the parts of another one, whose imports it adds.
+`kit.kernel.code` joins this file and script_predict.py or script_train.py into one script.
 """
 
 import contextlib
@@ -23,28 +23,28 @@ BEGIN = time.monotonic()
 DATASET = "slug-of-the-dataset"
 MANIFEST = "sha256-of-the-manifest"
 TIME_LIMIT = 0.0  # seconds
-ROOT = Path(os.environ.get("KAGGLE_ROOT", "/kaggle"))  # The variable is for rehearsals alone.
+ROOT = Path(os.environ.get("KAGGLE_ROOT", "/kaggle"))  # the variable is for rehearsals and Colab
 
 
 # %% Where the inputs are
-# Below `/kaggle/input`: by one of two schemes, unpacked or as the archive that was uploaded.
+# Below `/kaggle/input`, in one of two folder schemes, unpacked or as the uploaded archive.
 
 
 def mounts(name: str, kind: str) -> list[Path]:
-    """Where Kaggle may have mounted an input of that name: by either of its schemes, else anywhere."""
-    known = [ROOT / "input" / name, *sorted((ROOT / "input" / kind).glob(f"**/{name}"))]
-    return [path for path in known if path.is_dir()] or [ROOT / "input"]
+    """Returns the folders where Kaggle may have mounted an input: those with its name, or else the folder of all."""
+    places = [ROOT / "input" / name, *sorted((ROOT / "input" / kind).glob(f"**/{name}"))]
+    return [path for path in places if path.is_dir()] or [ROOT / "input"]
 
 
 def archives(folder: Path) -> Iterator[zipfile.ZipFile]:
-    """The archives below a folder that can be opened."""
+    """Yields the intact archives below a folder."""
     for path in sorted(folder.rglob("*.zip")):
         with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
             yield archive
 
 
 def sha256(path: Path) -> str:
-    """In hexadecimal."""
+    """Returns a file's SHA-256 in hexadecimal."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -54,7 +54,7 @@ def sha256(path: Path) -> str:
 
 
 def find_bundle() -> Path:
-    """The folder of the dataset that this kernel was built with; of any build, where it was written for all."""
+    """Finds the folder of the data set of this build; of any build if this script is not for one alone."""
     places = mounts(DATASET, "datasets")
     for archive in itertools.chain.from_iterable(map(archives, tuple(places))):
         if "manifest.json" in archive.namelist():
@@ -72,7 +72,7 @@ def find_bundle() -> Path:
 
 
 def verify(bundle: Path) -> None:
-    """Stops if a file is missing or is not as it was when the kernel was built."""
+    """Stops if a file is missing or has changed since the build."""
     for name, expected in json.loads((bundle / "manifest.json").read_text("utf-8"))["files"].items():
         if not (bundle / name).is_file():
             raise RuntimeError(f"{bundle / name}: is missing: upload the dataset again")
@@ -81,7 +81,7 @@ def verify(bundle: Path) -> None:
 
 
 # %% A GPU, if it works
-# Some that are there cannot compute anything: the image's libraries are built for others, or a driver hangs.
+# A GPU may be present and still unusable: the image's libraries do not support it, or its driver hangs.
 
 DEVICES = Path("/dev")
 PROBE = """
@@ -96,7 +96,7 @@ PATIENCE = 120  # seconds
 
 
 def choose_device() -> int:
-    """How many GPUs compute; hides them all where one does not, as the image's libraries may not serve it."""
+    """Returns the number of working GPUs; hides all GPUs if one of them does not work."""
     if not any(DEVICES.glob("nvidia*")) and shutil.which("nvidia-smi") is None:
         logging.info("no GPU: the machine has none")
         return 0
@@ -105,6 +105,6 @@ def choose_device() -> int:
         return int(subprocess.run(probe, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout)
     except subprocess.SubprocessError as error:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        told = (getattr(error, "stderr", None) or "").strip().splitlines() or [str(error)]
-        logging.info("no GPU to work with: %s", told[-1])
+        lines = (getattr(error, "stderr", None) or "").strip().splitlines() or [str(error)]
+        logging.info("no GPU to work with: %s", lines[-1])
         return 0

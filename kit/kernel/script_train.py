@@ -1,9 +1,9 @@
-"""Trains a recipe of the kit for pneumothorax segmentation, a session after the other, offline.
+"""Trains a recipe of the kit for pneumothorax segmentation, in one session after the other, offline.
 
-Written by `kit kernel build --train`. All that it needs but the images, the code, the recipe, the folds, the labels and
-the pretrained weights, is in the attached data set; it checks that against the hashes of the build. The images are
-found in whatever else is attached, and so is the output of the version before, which it goes on from. It ends by itself
-before Kaggle ends it; `session.json` beside the run tells whether there is more to do.
+Written by `kit kernel build --train`. It checks the attached data set, which has the code, the recipe, the folds, the
+labels and the pretrained weights, against the hashes of the build. In the other inputs it finds the images, and the
+output of the version before, from which it resumes. It ends by itself before Kaggle ends it; `session.json` in the
+output says whether there is more to do.
 """
 
 import logging
@@ -13,20 +13,20 @@ from pathlib import Path
 
 from kit.kernel.script_shared import BEGIN, ROOT, TIME_LIMIT, choose_device, find_bundle, verify
 
-# %% All together: from where the session before has ended to a checkpoint before the time limit
-# Folds are trained side by side, one a GPU. Caches lie in `temp/`, which Kaggle does not keep; `working/` is what the
-# next session needs.
+# %% All together: from the end of the last session to a checkpoint before the time limit
+# Folds are trained in parallel, one per GPU. Caches lie in `temp/`, which Kaggle does not keep; the next session needs
+# `working/`.
 
-SESSION = 1  # A later one must find the output of the one before.
+SESSION = 1  # from 2 on, the output of the session before must be attached
 
 
 def main() -> Path:
-    """Trains until all is done, or time is up; gives the folder of the bundle."""
+    """Trains until everything is done or time is up; returns the folder of the bundle."""
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout, force=True)
     bundle = find_bundle()
     verify(bundle)
     devices = choose_device()
-    packages = ROOT / "temp" / "packages"  # Not kept as output; processes that train find them by this path.
+    packages = ROOT / "temp" / "packages"  # not part of the output; training processes import from here
     for wheel in sorted(bundle.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(packages)

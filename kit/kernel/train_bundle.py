@@ -1,7 +1,7 @@
-"""A kernel that trains: what it brings along beside the code, and how much of Kaggle's disk it fills."""
+"""The bundle of a kernel that trains on Kaggle: everything that the training needs except the images."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,30 +19,30 @@ from kit.recipes.schema import Recipe
 from kit.run import Run
 
 TIME_LIMIT = 11 * 3600.0
-"""Seconds; Kaggle ends a session after twelve hours, and what was trained has to be written before."""
+"""Seconds; Kaggle ends a session after twelve hours, and the checkpoint must be written before that."""
 OUTPUT = 20e9
-"""Bytes that Kaggle keeps of what a session leaves."""
+"""Kaggle's limit on a session's output, in bytes."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is done on Kaggle's GPUs."""
+    """A training, or a prediction of test images, to run on Kaggle's GPUs."""
 
     run: Run
     recipe: Recipe
     competition: Competition
-    """The data, which Kaggle must have the very same images of."""
+    """The data; Kaggle must have identical images."""
     fold_file: Path
     carried: Mapping[str, Path] = field(default_factory=dict)
-    """Files of finished runs, by their path in the working folder there."""
+    """Files of finished runs, by their path in Kaggle's working folder."""
     extra: Mapping[str, ExtraData] = field(default_factory=dict)
-    """Extra data, which are trained on as well, by what `extra.data` says."""
+    """Extra training data, by their name in the recipe's `extra.data`."""
     trains: bool = True
-    """Else the finished run, which is carried, predicts the test images."""
+    """If false, the kernel only predicts the test images, with the finished run in `carried`."""
 
     @property
     def kernel(self) -> Kernel:
-        """The kernel that does it; one that predicts is named by the files that it predicts with.
+        """The kernel for this work; the name of one that predicts has a hash of the run's files.
 
         >>> Work(Run(Path("runs/siim/exp5")), ..., ..., ...).kernel.slug
         'kit-siim-exp5-train'
@@ -54,29 +54,28 @@ class Work:
 
     @property
     def name(self) -> str:
-        """`NAME/RECIPE` of the run that it leaves: where it predicts, as `kit predict --trained-on NAME` calls it."""
+        """`NAME/RECIPE` of the resulting run; for a prediction, as `kit predict --trained-on NAME` names it."""
         name = f"{self.competition.name}/{self.recipe.name}"
         return name if self.trains else f"{name}@{self.competition.name}"
 
     @property
     def brought(self) -> dict[str, Path]:
-        """All that it needs beside the recipe and the images, by its path in the working folder there."""
-        found = {**self.carried, f"folds/{self.fold_file.name}": self.fold_file}
-        for data in (self.competition, *(one.competition for one in self.extra.values())):
+        """Every file that is needed except recipe and images, by its path in Kaggle's working folder."""
+        paths = {**self.carried, f"folds/{self.fold_file.name}": self.fold_file}
+        for data in (self.competition, *(extra.competition for extra in self.extra.values())):
             sample = data.sample_path if data is self.competition else None
             tables = (data.labels_path, sample, data.folder / "patients.csv", data.folder / "sizes.csv")
-            found |= {f"data/{data.name}/{path.name}": path for path in tables if path is not None and path.is_file()}
-        return found
+            paths |= {f"data/{data.name}/{path.name}": path for path in tables if path is not None and path.is_file()}
+        return paths
 
     @property
     def images(self) -> dict[str, tuple[str, Path]]:
-        """Id and file of each image, by its path in the working folder there: those to train on, and to predict."""
-        own = self.competition
-        extra = [one.competition for one in self.extra.values()]
-        listed = [(own, own.train), (own, own.test), *((data, data.train) for data in extra)]
+        """Id and file of each training and test image, by its path in Kaggle's working folder."""
+        main, extra = self.competition, [extra.competition for extra in self.extra.values()]
+        sets = [(main, main.train), (main, main.test), *((data, data.train) for data in extra)]
         return {
             f"data/{data.name}/{path.relative_to(data.folder).as_posix()}": (image_id, path)
-            for data, images in listed
+            for data, images in sets
             for image_id, path in images.items()
         }
 
@@ -87,28 +86,30 @@ def build(
     competitions: Sequence[str] = (),
     user: str = metadata.ACCOUNT,
     time_limit: float = TIME_LIMIT,
-    notebook: bool = False,
     session: int = 1,
+    *,
+    notebook: bool = False,
 ) -> Kernel:
-    """Writes the kernel that trains a recipe, or predicts, and its bundle, replacing older ones.
+    """Writes the kernel for some work and its bundle, replacing older ones.
 
     Args:
-        datasets: Each `OWNER/NAME` on Kaggle that has images.
-        competitions: Names of those that do.
+        work: The training or prediction.
+        datasets: Data sets on Kaggle with images, each as `OWNER/NAME`.
+        competitions: Names of competitions with images.
         time_limit: Seconds after which a session ends.
-        session: Number of the session; a later one gets the output of the one before.
+        session: Number of the session; from 2 on, the output of the previous version is attached.
 
     Raises:
-        KitError: pretrained weights cannot be had, or an image cannot be read.
+        KitError: pretrained weights are not available, or an image cannot be read.
     """
-    from kit import networks  # it loads torch, which takes seconds, and what is refused before does without
+    from kit import networks  # it loads torch, which takes seconds, and errors before this point need not wait
 
     kernel, recipe, competition = work.kernel, work.recipe, work.competition
 
     def fill(folder: Path) -> Plan:
         files.write_text(folder / "recipe.yaml", recipe.dump())
-        memo = kernel.bundle.with_name(f"{kernel.slug}.pixels-{levels.READER}.json")
-        files.write_json(folder / "images.json", _images(work.images, memo))
+        cache = kernel.bundle.with_name(f"{kernel.slug}.pixels-{levels.READER}.json")
+        files.write_json(folder / "images.json", _describe_images(work.images, cache))
         for part in recipe.parts() if work.trains else ():
             target = folder / networks.pretrained_name(part.network)
             if part.network.encoder_weights is not None and not target.exists():
@@ -129,55 +130,33 @@ def build(
         )
 
     bundle.assemble(kernel, fill, kaggle_image.BROUGHT_TO_TRAIN)
-    text = code.script("train", kernel.dataset, files.sha256(kernel.manifest), time_limit)
-    text = text.replace("SESSION = 1", f"SESSION = {session}")
-    bundle.write_code(
-        kernel,
-        text,
-        user=user,
-        gpu=True,
-        notebook=notebook,
-        competitions=competitions,
-        datasets=datasets,
-        resumes=session > 1,
-    )
+    blanks = {"SESSION = 1": f"SESSION = {session}"}
+    text = code.script("train", kernel.dataset, files.sha256(kernel.manifest), time_limit, **blanks)
+    bundle.write_code(kernel, text, user, competitions, datasets, gpu=True, notebook=notebook, resumes=session > 1)
     return kernel
 
 
-def files_of(run: Run) -> list[Path]:
-    """The files of a finished run that predict, or that another run starts from.
-
-    Raises:
-        KitError: it is not trained to its end.
-    """
-    recipe = run.read_recipe()
-    weights = [path for part in recipe.parts() for path in run.part(part).final_weights(part)]
-    beside = [run.recipe_path, run.inputs_path, run.thresholds, run.stack(tta=True), run.stack(tta=False)]
-    return [*weights, *filter(Path.is_file, beside)]
-
-
-def _images(named: Mapping[str, tuple[str, Path]], memo: Path) -> dict[str, dict[str, object]]:
-    """What each image is, by its name.
+def _describe_images(images: Mapping[str, tuple[str, Path]], cache: Path) -> dict[str, dict[str, object]]:
+    """Returns what images.json says of each image, by its path in the working folder.
 
     Args:
-        named: Id and file of each.
-        memo: File that keeps what was found of images, so that each is decoded once.
+        images: Id and file of each image.
+        cache: File of earlier results, so that each image is decoded only once.
     """
-    digests = list(map_in_order(files.sha256, [path for _, path in named.values()]))
-    known: dict[str, Image] = {}
-    if files.is_file_or_raise(memo):
-        known = read_document(memo, dict[str, Image], "remove it and run the same command again")
+    digests = list(map_in_order(files.sha256, [path for _, path in images.values()]))
+    cached: dict[str, Image] = {}
+    if files.is_file_or_raise(cache):
+        cached = read_document(cache, dict[str, Image], "remove it and run the same command again")
 
-    def image(given: tuple[tuple[str, Path], str]) -> Image:
-        (image_id, path), digest = given
-        if digest in known:
-            return known[digest].model_copy(update={"id": image_id})
-        found = pictures.read_image(path)
-        return Image(id=image_id, sha256=digest, shape=found.shape, pixels=hash_pixels(found.pixels))
+    def describe(item: tuple[tuple[str, Path], str]) -> dict[str, object]:
+        (image_id, path), digest = item
+        if digest in cached:
+            return cached[digest].model_copy(update={"id": image_id}).model_dump(mode="json")
+        picture = pictures.read_image(path)
+        image = Image(id=image_id, sha256=digest, shape=picture.shape, pixels=hash_pixels(picture.pixels))
+        return image.model_dump(mode="json")
 
-    images: Iterable[Image] = progress(
-        map_in_order(image, zip(named.values(), digests, strict=True)), "hashing", len(named)
-    )
-    listed = [one.model_dump(mode="json") for one in images]
-    files.write_json(memo, dict(zip(digests, listed, strict=True)))
-    return dict(zip(named, listed, strict=True))
+    items = zip(images.values(), digests, strict=True)
+    described = list(progress(map_in_order(describe, items), "hashing", len(images)))
+    files.write_json(cache, dict(zip(digests, described, strict=True)))
+    return dict(zip(images, described, strict=True))

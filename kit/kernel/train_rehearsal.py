@@ -1,8 +1,7 @@
 """The rehearsal of a kernel that trains: sessions on a few phantoms, the first cut by its time limit.
 
-It runs the code, the packages and the checks of the real kernel as Kaggle would, without a network; only the data and
-the recipe are small ones. What the second session ends with must be, bit for bit, what one session without a limit ends
-with.
+It runs the code, packages and checks of the real kernel as Kaggle would, without a network, but on small data with a
+small recipe. The second session must end with the same files, bit for bit, as one session without a time limit.
 """
 
 import contextlib
@@ -37,27 +36,27 @@ RECIPE: dict[str, Any] = {
     ],
 }
 SHARES = (0.7, 0.85, 0.55)
-"""Of the time that an uninterrupted session took: limits to try until one cuts a session that has trained something."""
+"""Time limits to try until one cuts a session that has trained something, as shares of an uncut session's time."""
 _TIMES = (".csv", ".txt", ".json", "tfevents")
-"""What may differ: logs and curves, which hold times."""
+"""Parts of the names of files that may differ: logs and curves contain times."""
 
 
 def rehearse(kernel: Kernel, environment: Environment, say: Callable[[str], None]) -> None:
     """Runs sessions of the training kernel in a sandbox.
 
     Raises:
-        KitError: it cannot be rehearsed here, a session fails or reaches for the network, or the run that was cut ends
-            in other files than the one that was not.
+        KitError: the kernel cannot be rehearsed here, a session fails or tries to use the network, or the run that was
+            cut ends with other files than the uncut one.
     """
     if not can_isolate():
         raise KitError(f"{kernel.code}: cannot be rehearsed: this system gives no namespaces (`unshare` fails)")
     with tempfile.TemporaryDirectory(prefix="kit-rehearsal-") as name, contextlib.chdir(name):
         stage = _Stage(Sandbox(Path("sandbox").resolve(), environment))
-        began = time.monotonic()
+        start = time.monotonic()
         whole = stage.play(1, 86400.0)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         stage.require(kernel, whole, "done")
-        expected = _kept(stage.left / "runs")
+        expected = _hash_results(stage.output / "runs")
         say(f"one session without a limit: {len(whole.files)} files in {seconds:.0f} s")
         for share in SHARES:
             first = stage.play(1, share * seconds)
@@ -67,10 +66,10 @@ def rehearse(kernel: Kernel, environment: Environment, say: Callable[[str], None
         say(f"a session that is cut after {share * seconds:.0f} s: {len(first.files)} files")
         second = stage.play(2, 86400.0)
         stage.require(kernel, second, "done")
-        found = _kept(stage.left / "runs")
-        if different := [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]:
+        hashes = _hash_results(stage.output / "runs")
+        if different := [name for name in sorted({*expected, *hashes}) if expected.get(name) != hashes.get(name)]:
             raise KitError(f"{kernel.code}: after a cut session {different[0]} is another file than without one")
-        say(f"the session that goes on from it: the same {len(expected)} weights, maps and masks, bit for bit")
+        say(f"the session that resumes from it: the same {len(expected)} weights, maps and masks, bit for bit")
 
 
 class _Stage:
@@ -79,56 +78,50 @@ class _Stage:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         phantom.write("data/phantoms", train=10, test=3, size=64)
-        self._competition = layout.open_folder("data/phantoms")
-        self._recipe = recipes.parse(RECIPE, "the rehearsal's recipe")
+        competition, fold_file = layout.open_folder("data/phantoms"), Path("folds/phantoms.csv")
+        folds.write(fold_file, folds.make(competition, Split(2)), {})
+        recipe = recipes.parse(RECIPE, "the rehearsal's recipe")
+        self._work = Work(Run(Path("runs/phantoms/rehearsal")), recipe, competition, fold_file)
         self._log = ""
-        self._run, self._folds = Run(Path("runs/phantoms/rehearsal")), Path("folds/phantoms.csv")
-        folds.write(self._folds, folds.make(self._competition, Split(2)), {})
 
     @property
-    def left(self) -> Path:
-        """What the last session has left."""
+    def output(self) -> Path:
+        """Folder of the last session's output."""
         return self._sandbox.kaggle / "working"
 
     def play(self, number: int, limit: float) -> Session:
-        """Runs a session; a later one gets what the last one has left.
+        """Runs a session; from number 2 on, the output of the last session is attached.
 
         Raises:
-            KitError: it fails, or reaches for the network.
+            KitError: the session fails, or tries to use the network.
         """
         before = Path("before").resolve()
         shutil.rmtree(before, ignore_errors=True)
         if number > 1:
-            self.left.rename(before)
+            self.output.rename(before)
         shutil.rmtree(self._sandbox.kaggle, ignore_errors=True)
-        kernel = train_bundle.build(
-            Work(self._run, self._recipe, self._competition, self._folds),
-            ["somebody/images"],
-            time_limit=limit,
-            session=number,
-        )
-        inputs = self._sandbox.kaggle / "input"  # each in another of Kaggle's layouts
+        kernel = train_bundle.build(self._work, ["somebody/images"], time_limit=limit, session=number)
+        inputs = self._sandbox.kaggle / "input"  # each input in another of Kaggle's layouts
         shutil.copytree(kernel.bundle, inputs / "datasets" / "somebody" / kernel.dataset)
-        images = {path.name: path for path in [*self._competition.train.values(), *self._competition.test.values()]}
-        rehearsal.link(inputs / "images", images)
+        rehearsal.link(inputs / "images", {path.name: path for _, path in self._work.images.values()})
         if number > 1:
             before.rename(inputs / kernel.slug)
         text = files.read_text(kernel.code)
         self._log = rehearsal.run_once(self._sandbox, kernel, text, f"session {number}")
-        return session.read(self.left / session.NAME)
+        return session.read(self.output / session.NAME)
 
     def require(self, kernel: Kernel, ended: Session, state: str) -> None:
-        """Refuses a session that has ended otherwise."""
+        """Refuses a session that has ended in another state."""
         if ended.state != state:
-            told = "\n  ".join([ended.reason, *self._log.splitlines()[-15:]])
+            details = "\n  ".join([ended.reason, *self._log.splitlines()[-15:]])
             raise KitError(
-                f"{kernel.code}: session {ended.number} of its rehearsal is {ended.state}, not {state}: {told}"
+                f"{kernel.code}: session {ended.number} of its rehearsal is {ended.state}, not {state}: {details}"
             )
 
 
-def _kept(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file that must not depend on where a session was cut."""
+def _hash_results(folder: Path) -> dict[str, str]:
+    """Returns the SHA-256 of each file that must not depend on where a session was cut."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    chosen = ("thresholds.json", "submission.csv")
-    kept = (path for path in paths if path.name in chosen or not any(word in path.name for word in _TIMES))
-    return {path.relative_to(folder).as_posix(): files.sha256(path) for path in kept}
+    timeless = ("thresholds.json", "submission.csv")
+    results = (path for path in paths if path.name in timeless or not any(word in path.name for word in _TIMES))
+    return {path.relative_to(folder).as_posix(): files.sha256(path) for path in results}

@@ -1,7 +1,7 @@
-"""Packages that are installed here, each as one file to import from: just what the rehearsal has proven goes to Kaggle.
+"""Packages of this environment as wheels, so that Kaggle runs exactly the files that the rehearsal has run.
 
-They are called wheels and laid out as such, since Kaggle unpacks what is called an archive. A kernel puts them on
-Python's path; nothing installs them, so that they list no hashes of their own.
+They have the name and layout of wheels, since Kaggle unpacks files that are named as archives. A kernel puts them on
+Python's path. They are never installed, so they have no RECORD of hashes.
 """
 
 import zipfile
@@ -12,14 +12,14 @@ from kit.core.errors import KitError
 from kit.core.version import VERSION
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""Date of every file in a wheel, so that the same content gives the same bytes."""
+"""Fixed date of every file in a wheel, so that the same content gives the same bytes."""
 
 
 def write_kit(folder: Path, build: str) -> Path:
     """Writes the kit's own wheel: all of its modules and recipes.
 
     Args:
-        build: Build tag in the file's name, hexadecimal.
+        build: Build tag in the file name, hexadecimal.
     """
     content = {f"kit/{name}": path.read_bytes() for name, path in sources().items()}
     about = f"Metadata-Version: 2.1\nName: kit\nVersion: {VERSION}\nRequires-Python: >=3.11\n"
@@ -27,17 +27,17 @@ def write_kit(folder: Path, build: str) -> Path:
 
 
 def sources() -> dict[str, Path]:
-    """The kit's own modules and recipes, by their path in the package."""
+    """Returns the kit's modules and recipes, by their path in the package."""
     root = Path(str(resources.files("kit")))
-    found = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".yaml"))
-    return {path.relative_to(root).as_posix(): path for path in found}
+    paths = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".yaml"))
+    return {path.relative_to(root).as_posix(): path for path in paths}
 
 
 def write_installed(folder: Path, name: str) -> Path:
-    """Writes the wheel of an installed package of Python alone.
+    """Writes the wheel of an installed pure-Python package.
 
     Raises:
-        KitError: it has compiled parts, or its files are not known.
+        KitError: the package has compiled parts, no list of its files, or no licence file.
     """
     package = metadata.distribution(name)
     if "Root-Is-Purelib: true" not in (package.read_text("WHEEL") or "") or not package.files:
@@ -68,8 +68,8 @@ def _write(
     licences: dict[str, bytes] | None = None,
 ) -> Path:
     stem = f"{name.replace('-', '_')}-{version}"
-    beside = {"METADATA": about, **(licences or {})}
-    content = content | {f"{stem}.dist-info/{file}": data for file, data in beside.items()}
+    info = {"METADATA": about, **(licences or {})}
+    content = content | {f"{stem}.dist-info/{file}": data for file, data in info.items()}
     path = folder / f"{stem}-{build}py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for file, data in content.items():

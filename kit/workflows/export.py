@@ -17,13 +17,13 @@ log = logging.getLogger(__name__)
 
 
 def export(workspace: Workspace, data: Path | str, recipe: Recipe) -> list[Path]:
-    """Writes a run as one model file, and each of its networks as ONNX beside its weights, checked against torch.
+    """Writes a run as one model file, and each network as an ONNX file next to its weights, checked against torch.
 
     Returns:
-        The files; those that are current are kept. No ONNX where its packages are not installed.
+        The files, written anew unless they are current; without ONNX files if their packages are not installed.
 
     Raises:
-        KitError: there is no trained run, or its weights are no longer those of its maps.
+        KitError: there is no trained run, or its maps were made with other weights.
     """
     opened = open_run(workspace, data, recipe)
     trained = opened.run.trained(recipe)
@@ -34,16 +34,16 @@ def export(workspace: Workspace, data: Path | str, recipe: Recipe) -> list[Path]
         "recipe": recipe.dump(),
         "format": [model_file.FORMAT, *model_file.Content._fields],
     }
-    whole = opened.run.model
-    store.File(whole, made_from).build(lambda: Model.load(trained, "cpu").save(whole))
+    path = opened.run.model
+    store.File(path, made_from).build(lambda: Model.load(trained, "cpu").save(path))
     try:
         for name in ("onnx", "onnxruntime"):
             onnx.package(name)
-    except KitError as lacking:
-        log.warning("no ONNX files: %s", lacking)
-        return [whole]
+    except KitError as error:
+        log.warning("no ONNX files: %s", error)
+        return [path]
     networks = [(weights, part) for part in recipe.parts() for weights in trained.weights[part.label]]
     log.info("%s: %d networks as ONNX, each checked against torch", opened.run.folder, len(networks))
     with progress(networks, "exporting", unit="network").by_the_second() as bar:
         exported = [onnx.ensure(weights, part.network, part.stages[-1].size) for weights, part in bar]
-    return [whole, *exported]
+    return [path, *exported]

@@ -1,4 +1,4 @@
-"""Training from a notebook: folds, training and the opened model in one call, with lines and bars as on a terminal."""
+"""Training from a notebook: folds, training and the loaded model in one call, with log lines and progress bars."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,32 +17,32 @@ from kit.workflows.workspace import Workspace
 def train(
     data: Path | str, recipe: Path | str, overrides: str | Sequence[str] = "", workspace: Path | str = "."
 ) -> Model:
-    """Trains a recipe on a data set and opens the run: `kit folds train` from a notebook.
+    """Trains a recipe on a data set and loads the run: `kit folds train` for a notebook.
 
-    What is there already is kept, and a training that was interrupted goes on.
+    Existing results are kept, and an interrupted training is resumed.
 
     Args:
-        data: The competition's folder; `data/demo` of the workspace is drawn where it is missing.
-        recipe: Name of a recipe, such as `demo`, or path of a .yaml file.
-        overrides: `KEY=VALUE` pairs over the recipe: `"stages.0.epochs=2 seed=1"`.
+        data: The competition's folder; if `data/demo` of the workspace is missing, the demo is drawn.
+        recipe: Name of a recipe, such as `demo`, or path to a .yaml file.
+        overrides: `KEY=VALUE` pairs that override keys of the recipe: `"stages.0.epochs=2 seed=1"`.
         workspace: Folder of `runs/`, `folds/` and the cache.
 
     Returns:
-        The trained model, as of `kit.load`.
+        The trained model, as from `kit.load`.
 
     Raises:
-        KitError: as the verbs `folds` and `train`.
+        KitError: for the same reasons as the verbs `folds` and `train`.
     """
-    place, wanted = Workspace(Path(workspace)), recipes.load(recipe, overrides)
-    with _heard():
-        make_folds(place, data, wanted)
-        run, _ = train_run(place, Job(data, wanted))
+    folder, loaded = Workspace(Path(workspace)), recipes.load(recipe, overrides)
+    with _printed_log():
+        make_folds(folder, data, loaded)
+        run, _ = train_run(folder, Job(data, loaded))
     return load(run)
 
 
 @contextmanager
-def _heard() -> Iterator[None]:
-    """Lines of the kit's log are printed in the block, unless the notebook has a logger of its own."""
+def _printed_log() -> Iterator[None]:
+    """Prints the kit's log during the block, unless the notebook has configured logging."""
     logger, console = logging.getLogger("kit"), Console()
     before = logger.level
     if not logging.getLogger().handlers and not logger.handlers:

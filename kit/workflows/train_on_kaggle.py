@@ -1,4 +1,4 @@
-"""The verb `train --on kaggle`: sessions on Kaggle's GPUs, one after the other, and the run brought home."""
+"""The verb `train --on kaggle`: sessions on Kaggle's GPUs, one after the other, and the download of the run."""
 
 import logging
 import os
@@ -32,38 +32,37 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked of Kaggle."""
+    """A training, or a prediction of test images, for Kaggle."""
 
     data: Path | str
-    """The competition's folder, whose very images Kaggle must have."""
+    """The competition's folder; Kaggle must have identical images."""
     recipe: Recipe
-    """What to train."""
-    chosen: Settings
+    settings: Settings
     """Competition and user on Kaggle."""
     sources: Sequence[str] = ()
-    """Data sets `OWNER/NAME` with the images; a competition that is named is attached, too."""
+    """Data sets with the images, each as `OWNER/NAME`; attached besides the competition of the settings."""
     time_limit: float | None = None
-    """Seconds after which a session ends; None: before Kaggle ends it."""
+    """Seconds after which a session ends; default: before Kaggle ends it."""
     trains: bool = True
-    """Else the run, which is finished here, predicts the test images there."""
+    """If false, Kaggle only predicts the test images with the finished run."""
 
     @property
     def competition(self) -> str | None:
-        """Name of the competition that is attached: the one that is named, else SIIM-ACR's where nothing else is."""
-        return self.chosen.competition or (None if self.sources else metadata.COMPETITION)
+        """Name of the competition to attach: that of the settings, or SIIM-ACR's if there are no sources either."""
+        return self.settings.competition or (None if self.sources else metadata.COMPETITION)
 
 
-def build(workspace: Workspace, order: Order, notebook: bool, say: Say, session: int = 1) -> Kernel:
-    """Writes the kernel that trains a recipe on Kaggle, and the files that it needs.
+def build(workspace: Workspace, order: Order, say: Say, session: int = 1, *, notebook: bool = False) -> Kernel:
+    """Writes the kernel that trains a recipe on Kaggle, and its bundle.
 
     Raises:
-        KitError: there are no folds yet, or the recipe cannot be trained there.
+        KitError: there are no folds yet, or the recipe cannot be trained on Kaggle.
     """
-    return _build(workspace, order, _work(workspace, order), notebook, say, session)
+    return _build(workspace, order, _work(workspace, order), say, session, notebook=notebook)
 
 
-def _build(workspace: Workspace, order: Order, work: Work, notebook: bool, say: Say, session: int) -> Kernel:
-    recipe, chosen = work.recipe, order.chosen
+def _build(workspace: Workspace, order: Order, work: Work, say: Say, session: int, *, notebook: bool = False) -> Kernel:
+    recipe = work.recipe
     if work.trains:
         split = folds.read(work.fold_file, work.competition)
         numbers, extra = split.numbers, work.extra
@@ -75,25 +74,28 @@ def _build(workspace: Workspace, order: Order, work: Work, notebook: bool, say: 
                 f"{recipe.name}: the run takes {size}, and Kaggle keeps {most}: ask for fewer folds or a smaller size"
             )
         say(f"the run will take {size} of the {most} that Kaggle keeps")
-    name = [order.competition] if order.competition else []
+    competition = order.competition
     if not order.sources:
-        say(f"the images are those of the competition {name[0]}: give --source OWNER/NAME if it does not have them all")
+        say(
+            f"the images are those of the competition {competition}: give --source OWNER/NAME if some are missing there"
+        )
     return train_bundle.build(
         work,
         order.sources,
-        name,
-        chosen.user or metadata.ACCOUNT,
+        [competition] if competition else [],
+        order.settings.user or metadata.ACCOUNT,
         train_bundle.TIME_LIMIT if order.time_limit is None else order.time_limit,
-        notebook,
         session,
+        notebook=notebook,
     )
 
 
 def _work(workspace: Workspace, order: Order) -> Work:
-    """What is to be done there, once it can be.
+    """Checks an order and returns its work.
 
     Raises:
-        KitError: it cannot: a name is none, extra data lie outside of data/, or a run that it needs is not trained.
+        KitError: the order is impossible: a source is misspelt, extra data lie outside of data/, or a run that it needs
+            is not trained.
     """
     for source in order.sources:
         dataset.split("--source", source)
@@ -104,7 +106,7 @@ def _work(workspace: Workspace, order: Order) -> Work:
     if order.trains:
         starts = _starts(workspace, recipe, competition, fold_file)
         extra = extras.open_extra(workspace, competition, recipe, folds.read(fold_file, competition))
-        if outside := [given for given in extra if "/" in given]:
+        if outside := [name for name in extra if "/" in name]:
             raise KitError(
                 f"{recipe.name}: extra.data={outside[0]} goes to Kaggle from data/ alone: move the folder there, and "
                 f"give its name, as another run: SET='extra.data={extra[outside[0]].name} name=…'"
@@ -115,16 +117,16 @@ def _work(workspace: Workspace, order: Order) -> Work:
     thresholds.put_recipes_rule_in_use(run, recipe)
     if not competition.test:
         raise KitError(f"{competition.folder}: has no test images: nothing can be predicted")
-    return Work(run, recipe, competition, fold_file, _paths_there(workspace, run), trains=False)
+    return Work(run, recipe, competition, fold_file, _remote_paths(workspace, run), trains=False)
 
 
 def _starts(workspace: Workspace, recipe: Recipe, competition: Competition, fold_file: Path) -> dict[str, Path]:
-    """The files of the runs that a recipe starts from, by their path in the working folder.
+    """Returns the files of the runs that a recipe starts from, by their path in Kaggle's working folder.
 
     Raises:
         KitError: such a run is not trained to its end, or was trained on other data.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     inputs = None
     for part in (part for part in recipe.parts() if part.start is not None):
         source = Run(workspace.runs / (part.start_data or competition.name) / str(part.start))
@@ -132,63 +134,62 @@ def _starts(workspace: Workspace, recipe: Recipe, competition: Competition, fold
             inputs = inputs or lineage.inputs_of(cache.image_keys(competition), fold_file)
             for fold in folds.read(fold_file, competition).numbers:
                 lineage.last_weights(source, fold, inputs)
-        found |= _paths_there(workspace, source)
-        theirs = workspace.folds / lineage.read_inputs(source).fold_file
-        if part.start_data is not None and theirs.is_file():  # tells what has been trained on
-            found[f"folds/{theirs.name}"] = theirs
-    return found
+        paths |= _remote_paths(workspace, source)
+        source_folds = workspace.folds / lineage.read_inputs(source).fold_file
+        if part.start_data is not None and source_folds.is_file():  # shows which images the start was trained on
+            paths[f"folds/{source_folds.name}"] = source_folds
+    return paths
 
 
-def _paths_there(workspace: Workspace, run: Run) -> dict[str, Path]:
-    """What is carried of a run, by its path in the working folder."""
-    return {f"runs/{path.relative_to(workspace.runs).as_posix()}": path for path in train_bundle.files_of(run)}
-
-
-def train_there(workspace: Workspace, orders: Sequence[Order], patient: bool, say: Say) -> list[Run]:
-    """Trains recipes on Kaggle's GPUs, session after session, one recipe after the other, and brings the runs home.
-
-    Args:
-        orders: What is asked for.
-        patient: Wait until all is done; else return once a session runs.
-
-    Returns:
-        The runs that are here; the one after them is still trained there.
+def _remote_paths(workspace: Workspace, run: Run) -> dict[str, Path]:
+    """Returns the files of a finished run that predict, or that another run starts from, by their path on Kaggle.
 
     Raises:
-        KitError: a run of a name was begun here, or there is no such data set or competition for the account, before
-            anything is sent; a session fails, or anything stands in the way.
+        KitError: the run is not trained to its end.
     """
-    here = [_is_home(workspace, order) for order in orders]
+    recipe = run.read_recipe()
+    weights = [path for part in recipe.parts() for path in run.part(part).final_weights(part)]
+    optional = (run.recipe_path, run.inputs_path, run.thresholds, run.stack(tta=True), run.stack(tta=False))
+    paths = [*weights, *filter(Path.is_file, optional)]
+    return {f"runs/{path.relative_to(workspace.runs).as_posix()}": path for path in paths}
+
+
+def train_there(workspace: Workspace, orders: Sequence[Order], say: Say, *, patient: bool) -> list[Run]:
+    """Trains recipes on Kaggle's GPUs, session after session and one recipe after the other, and fetches the runs.
+
+    Args:
+        orders: The recipes to train.
+        patient: Whether to wait until everything is done; if false, return as soon as a session runs.
+
+    Returns:
+        The fetched runs; the run after them is still being trained.
+
+    Raises:
+        KitError: a run of the same name was begun here, or the account has no access to a data set or competition, both
+            before anything is sent; or a session fails.
+    """
+    fetched = [_is_fetched(workspace, order) for order in orders]
     works = [_work(workspace, order) for order in orders]
     client = None
     done = []
-    for order, work, is_here in zip(orders, works, here, strict=True):
-        if not is_here and client is None:
-            client = connect(order.chosen.timeout)
-            _check_images(client, order)
-        if client is not None and not (is_here or _train(workspace, client, order, work, patient, say)):
+    for order, work, is_fetched in zip(orders, works, fetched, strict=True):
+        if not is_fetched and client is None:
+            client = connect(order.settings.timeout)
+            for source in order.sources:
+                dataset.require(client, "--source", source)
+            if order.competition:
+                download.require_accepted(client, order.competition)
+        if client is not None and not (is_fetched or _train(workspace, client, order, work, say, patient=patient)):
             break
         done.append(work.run)
     return done
 
 
-def _check_images(client: Client, order: Order) -> None:
-    """Asks whether a kernel of the account would get the images, before anything is sent.
+def _is_fetched(workspace: Workspace, order: Order) -> bool:
+    """Whether the run was trained on Kaggle and is already fetched.
 
     Raises:
-        KitError: a data set is not there, or the competition's rules are not accepted.
-    """
-    for source in order.sources:
-        dataset.require(client, "--source", source)
-    if competition := order.competition:
-        download.require_accepted(client, competition)
-
-
-def _is_home(workspace: Workspace, order: Order) -> bool:
-    """Whether the run was trained on Kaggle, and has arrived.
-
-    Raises:
-        KitError: it was begun here.
+        KitError: the run was begun here.
     """
     run = workspace.run(workspace.open_data(order.data), order.recipe)
     if not (order.trains and run.folder.is_dir()):
@@ -202,21 +203,21 @@ def _is_home(workspace: Workspace, order: Order) -> bool:
     return True
 
 
-def _train(workspace: Workspace, client: Client, order: Order, work: Work, patient: bool, say: Say) -> bool:
-    """Runs the sessions of one order; whether its run is here now."""
+def _train(workspace: Workspace, client: Client, order: Order, work: Work, say: Say, *, patient: bool) -> bool:
+    """Runs the sessions of one order; returns whether its run is fetched now."""
     from kit.kernel import remote
 
     run, recipe = work.run, work.recipe
-    owner = order.chosen.owner(client.user)
-    named = replace(order, chosen=order.chosen.model_copy(update={"user": owner}))
+    owner = order.settings.owner(client.user)
+    owned = replace(order, settings=order.settings.model_copy(update={"user": owner}))
 
     def prepare(session: int) -> None:
-        _build(workspace, named, work, False, say, session)
+        _build(workspace, owned, work, say, session)
 
     kernel = work.kernel
-    kernel.notebook.unlink(missing_ok=True)  # built to be run by hand, as another kernel than the command's
+    kernel.notebook.unlink(missing_ok=True)  # a notebook is run by hand, and is another kernel than this one
     what = "session {} begins" if work.trains else "the test images are predicted"
-    ended = remote.train(client, owner, kernel, prepare, say, patient, what)
+    ended = remote.train(client, owner, kernel, prepare, say, patient=patient, what=what)
     if ended is None:
         return False
 
@@ -228,13 +229,13 @@ def _train(workspace: Workspace, client: Client, order: Order, work: Work, patie
     if work.trains:
         remote.fetch(client, owner, kernel, ended, run.folder, check)
         return True
-    fetched = kernel_output.FOLDER / kernel.name / "test"
-    if not fetched.is_dir():
-        remote.fetch(client, owner, kernel, ended, fetched, check)
-    predicted = [path for path in fetched.iterdir() if path.name.startswith(("test", run.submission.stem))]
-    for path in sorted(predicted, key=lambda path: path.name.startswith(run.submission.stem)):  # the answer last
+    folder = kernel_output.FOLDER / kernel.name / "test"
+    if not folder.is_dir():
+        remote.fetch(client, owner, kernel, ended, folder, check)
+    paths = [path for path in folder.iterdir() if path.name.startswith(("test", run.submission.stem))]
+    for path in sorted(paths, key=lambda path: path.name.startswith(run.submission.stem)):  # the submission last
         os.replace(path, run.folder / path.name)
-    shutil.rmtree(fetched)
+    shutil.rmtree(folder)
     return True
 
 
@@ -242,7 +243,7 @@ def check(workspace: Workspace, data: Path | str, recipe: Recipe, say: Say) -> N
     """Rehearses the kernel that trains a recipe.
 
     Raises:
-        KitError: it was not built, was changed since, or would fail.
+        KitError: the kernel was not built, has changed since, or would fail.
     """
     kernel = bundle.kernel_of(workspace.run(workspace.open_data(data), recipe), "train")
     rehearsal.check_metadata(kernel)

@@ -1,4 +1,4 @@
-"""A small run, its kernel, and copies of both to do damage in."""
+"""A small run and its kernel, and copies of both for tests that change them."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def here(built, tmp_path, monkeypatch):
-    """A copy of that folder to work and to do damage in."""
+    """A copy of that folder, which a test may change, as the working folder."""
     shutil.copytree(built, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path

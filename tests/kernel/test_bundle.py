@@ -1,4 +1,4 @@
-"""What a kernel brings along."""
+"""The content of a kernel's bundle."""
 
 import hashlib
 import re
@@ -21,7 +21,7 @@ from kit.core.errors import KitError
 from kit.kernel import bundle, kaggle_image, wheels
 
 
-def test_a_bundle_is_flat_and_its_manifest_tells_every_file(kernel):
+def test_a_bundle_is_flat_and_its_manifest_lists_every_file(kernel):
     manifest = files.read_json(kernel.manifest)
     paths = {path.name: path for path in kernel.bundle.iterdir() if path.name != "manifest.json"}
     assert manifest["files"] == {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in paths.items()}
@@ -46,7 +46,7 @@ def test_the_kernel_is_private_offline_and_one_short_file(kernel):
     assert files.sha256(kernel.manifest) in text
 
 
-def test_the_same_run_gives_the_same_bundle_and_another_one_other_names(kernel, here):
+def test_the_same_run_gives_the_same_bundle_and_a_changed_run_another_wheel_name(kernel, here):
     before = kernel.manifest.read_bytes()
     run = small_run.Run(Path("runs/tiny/small"))
     bundle.build(run, user="ada", competition="siim")
@@ -64,7 +64,7 @@ def test_a_bundle_opens_as_a_model(kernel, images):
     assert all(np.array_equal(one.probability, two.probability) and one.rle == two.rle for one, two in pairs)
 
 
-def test_a_bundle_of_an_earlier_version_is_built_again(kernel):
+def test_a_bundle_of_an_earlier_version_is_refused(kernel):
     files.write_json(kernel.manifest, files.read_json(kernel.manifest) | {"half": True})
     with pytest.raises(KitError, match=r"manifest\.json: half: .*: run `make kernel` again"):
         bundle.check_current(small_run.Run(Path("runs/tiny/small")), kernel)
@@ -77,7 +77,7 @@ def test_a_run_without_thresholds_is_refused(here):
         bundle.build(run)
 
 
-def test_what_is_brought_requires_nothing_that_the_image_lacks():
+def test_bundled_packages_require_nothing_that_the_image_lacks():
     there = {canonicalize_name(name): version.replace("*", "0") for name, version in kaggle_image.PINNED.items()}
     unpinned = set(map(canonicalize_name, kaggle_image.UNPINNED)) | {"huggingface-hub"}  # timm requires that too.
     unpinned |= set(map(canonicalize_name, kaggle_image.BROUGHT_TO_TRAIN))
@@ -88,14 +88,14 @@ def test_what_is_brought_requires_nothing_that_the_image_lacks():
                 assert known in unpinned or there[known] in required.specifier
 
 
-def test_licences_go_with_what_is_brought(kernel):
+def test_bundled_packages_include_their_licences(kernel):
     with zipfile.ZipFile(next(kernel.bundle.glob("segmentation*.whl"))) as wheel:
         (licence,) = [name for name in wheel.namelist() if "/licenses/" in name]
         assert b"MIT" in wheel.read(licence)
 
 
-def test_what_is_brought_is_imported_from_where_it_lies(kernel):
-    """No installer is needed, and versions are known."""
+def test_bundled_packages_are_imported_from_their_wheels(kernel):
+    """They need no installation, and their versions are known."""
     code = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
         "import kit.kernel.offline as offline, segmentation_models_pytorch as smp\n"
@@ -111,7 +111,7 @@ def test_what_is_brought_is_imported_from_where_it_lies(kernel):
     assert versions == ["0.1.0", metadata.version("segmentation-models-pytorch")]
 
 
-def test_what_is_brought_is_complete(tmp_path):
+def test_a_wheel_has_every_module_of_its_package(tmp_path):
     with zipfile.ZipFile(wheels.write_installed(tmp_path, "segmentation-models-pytorch")) as wheel:
         for file in Path(segmentation_models_pytorch.__file__).parent.rglob("*.py"):
             name = file.relative_to(Path(segmentation_models_pytorch.__file__).parents[1]).as_posix()

@@ -1,4 +1,4 @@
-"""What is refused before anything is played or pushed."""
+"""Kernels that are refused before they are rehearsed or pushed."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def test_a_source_that_is_missing_or_misspelt_is_refused(kernel, sources):
         rehearsal.check_metadata(kernel)
 
 
-def test_long_names_stay_apart():
+def test_long_run_names_give_distinct_kernel_names():
     names = ("small", "small-ensemble", "small_ensemble")
     slugs = [
         bundle.kernel_of(small_run.Run(Path("runs/siim-acr-pneumothorax-segmentation") / name)).slug for name in names
@@ -40,33 +40,33 @@ def test_long_names_stay_apart():
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]{,42}[a-z0-9]", slug) for slug in slugs)
 
 
-def test_a_kernel_of_changed_thresholds_is_refused(kernel):
+def test_a_kernel_is_refused_after_its_thresholds_changed(kernel):
     run = small_run.Run(Path("runs/tiny/small"))
-    kernels.checked(run)
+    kernels.current_kernel(run)
     files.write_json(run.thresholds, files.read_json(run.thresholds) | {"binarization": 0.6})
     with pytest.raises(KitError, match=r"runs/tiny/small/thresholds.json: was changed after the kernel was built"):
-        kernels.checked(run)
+        kernels.current_kernel(run)
 
 
 def test_a_changed_bundle_is_refused(kernel):
     name = bundle.MODEL
     (kernel.bundle / name).write_bytes((kernel.bundle / name).read_bytes() + b" ")
     with pytest.raises(KitError, match=f"{name}: is not as it was built: run `make kernel` again"):
-        kernels.checked(small_run.Run(Path("runs/tiny/small")))
+        kernels.current_kernel(small_run.Run(Path("runs/tiny/small")))
 
 
-def test_a_code_of_another_build_and_a_foreign_file_are_refused(kernel):
+def test_code_of_another_build_and_extra_files_are_refused(kernel):
     run = small_run.Run(Path("runs/tiny/small"))
     (kernel.bundle / "notes.txt").write_text("x")
     with pytest.raises(KitError, match=r"notes\.txt: is no file of the kernel"):
-        kernels.checked(run)
+        kernels.current_kernel(run)
     seal(kernel)
     kernel.script.write_text(kernel.script.read_text().replace(files.sha256(kernel.manifest), "0" * 64))
     with pytest.raises(KitError, match="belongs to another bundle"):
-        kernels.checked(run)
+        kernels.current_kernel(run)
 
 
-def test_a_gpu_is_asked_for_by_its_machine(here):
+def test_a_gpu_is_requested_by_machine_shape(here):
     built = bundle.build(small_run.Run(Path("runs/tiny/small")), user="ada", gpu=True)
     about = files.read_json(built.metadata)
     assert (about["enable_gpu"], about["machine_shape"]) == (True, "NvidiaTeslaT4")
@@ -82,7 +82,7 @@ def test_a_gpu_is_asked_for_by_its_machine(here):
         (False, "print(2)", 0, None, "no GPU: the machine has none"),
     ],
 )
-def test_a_gpu_that_does_not_compute_is_hidden(kernel, tmp_path, monkeypatch, there, probe, count, shown, said, caplog):
+def test_a_gpu_that_does_not_work_is_hidden(kernel, tmp_path, monkeypatch, there, probe, count, shown, said, caplog):
     names = {"__name__": "script"}
     exec(kernel.script.read_text(), names)
     names |= {"PROBE": probe, "PATIENCE": 0.2 if said == "timed out" else 60, "DEVICES": tmp_path / "dev"}
@@ -98,7 +98,7 @@ def test_a_gpu_that_does_not_compute_is_hidden(kernel, tmp_path, monkeypatch, th
     assert said is None or said in caplog.text
 
 
-def test_without_a_kernel_one_is_asked_for(here):
+def test_a_missing_kernel_is_reported(here):
     shutil.rmtree("kernels")
     with pytest.raises(KitError, match="run `make kernel` first"):
         kernels.check(Workspace(), small_run.Run(Path("runs/tiny/small")), Path("data/tiny"), None, print)

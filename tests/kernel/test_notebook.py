@@ -1,4 +1,4 @@
-"""A kernel as a notebook."""
+"""Kernels that are notebooks."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ def notebook_of(here):
     )
 
 
-def test_a_notebook_is_valid_and_is_the_script(here, kernel):
+def test_a_notebook_is_valid_and_has_the_code_of_the_script(here, kernel):
     script = kernel.script.read_text()
     built = notebook_of(here)
     assert not built.script.exists()
@@ -42,7 +42,7 @@ def test_a_notebook_is_valid_and_is_the_script(here, kernel):
 
 @pytest.fixture(scope="module")
 def expected(built, tmp_path_factory):
-    """A folder with a notebook's kernel and its inputs laid out, and the submission that is expected of it."""
+    """A folder with the inputs of a notebook kernel, the kernel, and its expected submission."""
     here = shutil.copytree(built, tmp_path_factory.mktemp("expected") / "here")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
@@ -58,7 +58,7 @@ def _expected(here, images):
 
 
 def test_a_notebook_writes_the_same_bytes_and_shows_pictures(expected, monkeypatch):
-    """Executed as Kaggle does, cell by cell in Jupyter."""
+    """Jupyter executes it cell by cell, as Kaggle does."""
     here, built, path = expected
     monkeypatch.chdir(here)
     (here / "kaggle/working").mkdir()
@@ -82,8 +82,8 @@ def test_pictures_that_fail_leave_the_submission_as_it_is():
 
 
 @pytest.mark.parametrize("kind", ["predict", "train"])
-def test_where_nothing_is_attached_one_cell_says_what_to_do_and_the_last_one_nothing(kind, tmp_path, monkeypatch):
-    """Cell by cell, as by hand."""
+def test_without_inputs_one_cell_says_what_to_do_and_the_last_cell_says_nothing(kind, tmp_path, monkeypatch):
+    """Each cell is run even if the one before has failed, as by hand."""
     script = code.script(kind, "kit-x-files", "", 60.0, **{"slug-of-the-competition": "siim"})
     cells = [cell for cell in json.loads(code.notebook(script, "title"))["cells"] if cell["cell_type"] == "code"]
     for name in ("input", "working"):

@@ -1,4 +1,4 @@
-"""The script that runs on Kaggle: whatever is there, a submission comes of it."""
+"""The script that runs on Kaggle: it writes a submission whatever goes wrong."""
 
 import time
 import zipfile
@@ -28,7 +28,7 @@ from kit.workflows.predict import predict_files
 def mount(here, kernel, images):
     place = here / "mount"
     ids = list(images)
-    rehearsal.lay_out(place, kernel, "siim", ids, images, Layout(False, False))
+    rehearsal.lay_out(place, kernel, "siim", ids, images, Layout())
     return place / "siim"
 
 
@@ -44,18 +44,18 @@ def run_offline(kernel, mount, limit=1000.0):
 
 @pytest.fixture(scope="module")
 def whole(built, tmp_path_factory):
-    """The rows of a kernel that nothing disturbs."""
+    """The submission of a kernel without faults."""
     place = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(built)
         kernel, images = bundle.kernel_of(small_run.Run(Path("runs/tiny/small"))), layout.open_folder("data/tiny").test
-        rehearsal.lay_out(place, kernel, "siim", list(images), images, Layout(False, False))
+        rehearsal.lay_out(place, kernel, "siim", list(images), images, Layout())
         files.copy(place / "siim/stage_2_sample_submission.csv", place / "submission.csv")
         offline.run(kernel.bundle, place / "siim", place / "submission.csv", time.monotonic() + 1000)
     return submission.read(place / "submission.csv")
 
 
-def test_a_file_that_cannot_be_read_is_empty_and_listed(kernel, mount, whole, caplog):
+def test_unreadable_and_missing_files_get_empty_masks_and_are_logged(kernel, mount, whole, caplog):
     victim, absent = list(whole)[1:3]
     (mount / "stage_2_images" / f"{victim}.dcm").unlink()
     (mount / "stage_2_images" / f"{victim}.dcm").write_bytes(b"not DICOM")
@@ -69,14 +69,14 @@ def test_a_file_that_cannot_be_read_is_empty_and_listed(kernel, mount, whole, ca
     assert any("no such file" in record.getMessage() and absent in record.getMessage() for record in caplog.records)
 
 
-def test_when_time_is_up_the_rest_is_empty_and_said_so(kernel, mount, caplog):
+def test_images_left_when_time_is_up_get_empty_masks_and_are_logged(kernel, mount, caplog):
     rows = run_offline(kernel, mount, limit=-1.0)
     assert len(rows) == 5
     assert set(rows.values()) == {"-1"}
     assert any("time was up: 5 of 5 images" in record.getMessage() for record in caplog.records)
 
 
-def test_the_submission_grows(kernel, mount, monkeypatch):
+def test_the_submission_is_written_while_masks_are_added(kernel, mount, monkeypatch):
     seen = []
     real = submission.write
     monkeypatch.setattr(offline, "EVERY", 0.001)
@@ -92,8 +92,8 @@ def test_the_submission_grows(kernel, mount, monkeypatch):
     assert len(seen) >= 4
 
 
-def test_where_time_is_short_folds_go_first_and_then_tta():
-    """Efforts 4, 2, 1; a pass through a network takes a second."""
+def test_when_time_is_short_folds_are_dropped_first_and_then_tta():
+    """With efforts 4, 2, 1; a forward pass takes a second."""
     for seconds, level in ((400.0, 0), (399.0, 1), (199.0, 2), (1.0, 2), (-1.0, 2)):
         pace = offline.Pace([4, 2, 1])
         assert pace.choose(100, seconds) == 0  # nothing is known yet
@@ -103,7 +103,7 @@ def test_where_time_is_short_folds_go_first_and_then_tta():
         assert pace.choose(100, seconds) == level
 
 
-def test_a_slow_spell_takes_nothing_away_for_good(caplog):
+def test_after_a_slow_spell_all_folds_predict_again(caplog):
     pace = offline.Pace([4, 2, 1])
     for _ in range(3):
         pace.add(4.0, 0)
@@ -119,7 +119,7 @@ def test_a_slow_spell_takes_nothing_away_for_good(caplog):
 
 
 @pytest.mark.parametrize("tta", [True, False])
-def test_a_variant_costs_what_is_said_of_it(here, tta):
+def test_a_variant_makes_as_many_forward_passes_as_its_effort_says(here, tta):
     run = small_run.write(here, small_run.ENSEMBLE)
     whole = Model.load(run)
     whole = replace(whole, recipe=whole.recipe.model_copy(update={"tta": tta}))
@@ -135,7 +135,7 @@ def test_a_variant_costs_what_is_said_of_it(here, tta):
     assert efforts == ([16, 8, 4] if tta else [8, 4])
 
 
-def test_without_the_mirror_images_the_answer_is_that_without_tta(here):
+def test_prediction_without_mirror_images_equals_prediction_without_tta(here):
     run = small_run.Run(Path("runs/tiny/small"))
     settings = run.read_recipe()
     models = Model.load(run.trained(settings)).models[settings.label]
@@ -151,7 +151,7 @@ def test_without_the_mirror_images_the_answer_is_that_without_tta(here):
 
 
 def answering(broken):
-    """An `answer` that raises for some rungs and images, and the calls that it was asked."""
+    """An `answer` that raises for some rungs and images, and a record of its calls."""
     calls = []
 
     def answer(rung, images):
@@ -166,8 +166,8 @@ def answering(broken):
 GPU = torch.device("cuda", 0)
 
 
-def test_a_batch_that_fails_is_split_and_one_bad_image_is_alone_with_its_error():
-    """NaN from one image, in every way of computing it."""
+def test_a_failing_batch_is_split_until_only_the_bad_image_has_an_error():
+    """One image gives NaN by every rung."""
     answer, calls = answering(lambda rung, images: ValueError("NaN") if 5 in images else None)
     ladder = offline.rungs(GPU, 4)
     found = offline.answer_all(ladder, answer, [4, 5, 6, 7])
@@ -177,8 +177,8 @@ def test_a_batch_that_fails_is_split_and_one_bad_image_is_alone_with_its_error()
     assert len(ladder) == 5  # the next batch may be fine
 
 
-def test_a_fault_that_does_not_come_back_costs_a_single_image_nothing():
-    """Also on a machine without a GPU, where nothing is slower and safer."""
+def test_an_image_survives_a_fault_that_does_not_repeat():
+    """Also on a machine without a GPU, which has no safer rung."""
     faults = [RuntimeError("once")]
     answer, _ = answering(lambda rung, images: faults.pop() if faults else None)
     assert offline.answer_all(offline.rungs(offline.CPU, 4), answer, [1]) == [(1, None)]
@@ -192,13 +192,13 @@ def test_a_fault_that_does_not_come_back_costs_a_single_image_nothing():
         (lambda rung: rung.images < 4, "2 at once, cuda:0"),
     ],
 )
-def test_the_first_way_that_works_is_taken(works, expected):
+def test_the_first_working_rung_predicts(works, expected):
     answer, calls = answering(lambda rung, images: None if works(rung) else RuntimeError("cuDNN"))
     assert offline.answer_all(offline.rungs(GPU, 4), answer, [1, 2, 3, 4]) == [(n, None) for n in (1, 2, 3, 4)]
     assert calls[-1][0] == expected
 
 
-def test_what_has_no_room_is_not_tried_again():
+def test_a_batch_size_that_ran_out_of_memory_is_not_tried_again():
     full = torch.cuda.OutOfMemoryError("CUDA out of memory")
     answer, calls = answering(lambda rung, images: full if len(images) > 2 else None)
     ladder = offline.rungs(GPU, 8)
@@ -207,7 +207,7 @@ def test_what_has_no_room_is_not_tried_again():
     assert [count for _, count in calls] == [8, 4, *[2] * 8]
 
 
-def test_an_exception_in_a_batch_costs_nothing(kernel, mount, whole, monkeypatch):
+def test_an_exception_in_a_batch_costs_no_image(kernel, mount, whole, monkeypatch):
     real, raised = Model.inputs, []
 
     def fail_once(self, images):
@@ -221,7 +221,7 @@ def test_an_exception_in_a_batch_costs_nothing(kernel, mount, whole, monkeypatch
     assert raised == [2]
 
 
-def test_an_image_that_nothing_predicts_is_empty_and_ends_the_run(kernel, mount, whole, monkeypatch):
+def test_an_image_that_cannot_be_predicted_gets_an_empty_mask_and_ends_the_run(kernel, mount, whole, monkeypatch):
     real, masks = maps.upsample, []
 
     def fail_third(levels, shape):
@@ -238,8 +238,8 @@ def test_an_image_that_nothing_predicts_is_empty_and_ends_the_run(kernel, mount,
     assert rows[lost] == "-1"
 
 
-def test_without_memory_to_read_an_image_the_run_stops(kernel, mount, monkeypatch, caplog):
-    """The memory says nothing of the image, which is not called unreadable."""
+def test_running_out_of_memory_while_reading_stops_the_run(kernel, mount, monkeypatch, caplog):
+    """The image is not called unreadable."""
     real, read = dicom.Image.open, []
 
     def run_out(*arguments, **named):
@@ -254,7 +254,7 @@ def test_without_memory_to_read_an_image_the_run_stops(kernel, mount, monkeypatc
     assert "left empty" not in caplog.text
 
 
-def test_what_was_found_is_written_whatever_ends_the_run(kernel, mount, monkeypatch):
+def test_finished_masks_are_written_whatever_ends_the_run(kernel, mount, monkeypatch):
     real, taken = offline.answer_all, []
 
     def break_down(*arguments):
@@ -297,7 +297,7 @@ def test_an_image_of_another_size_or_kind_has_a_mask_of_its_own_size(kernel, mou
     assert {other: rows[other] for other in rows if other != name} == {o: whole[o] for o in whole if o != name}
 
 
-def test_files_of_one_name_are_no_obstacle(mount, images):
+def test_of_files_with_the_same_name_the_right_one_is_found(mount, images):
     first, second, third, fourth, fifth = sorted(images)
     for place in ("dicom-images-train", "stage_2_images/again", "a"):
         (mount / place).mkdir()
@@ -318,7 +318,7 @@ def test_files_of_one_name_are_no_obstacle(mount, images):
     }
 
 
-def test_archives_are_opened_for_missing_images_alone(mount, images, monkeypatch, caplog):
+def test_archives_are_opened_only_for_missing_images(mount, images, monkeypatch, caplog):
     (mount / "useless.zip").write_bytes(b"PK")
     opened = []
     real_zip = zipfile.ZipFile
@@ -343,7 +343,7 @@ def test_archives_are_opened_for_missing_images_alone(mount, images, monkeypatch
 
 
 def script(kernel, root, monkeypatch, rerun=False):
-    """Runs `main` of the kernel's script on a folder in place of /kaggle; gives what it returns and the names of it."""
+    """Loads the kernel's script with a folder as /kaggle; returns its `main` and the path of the submission."""
     (root / "working").mkdir(parents=True, exist_ok=True)
     monkeypatch.setenv("KAGGLE_ROOT", str(root))
     monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1" if rerun else "")
@@ -358,7 +358,7 @@ SAMPLE = "ImageId,EncodedPixels\n1.2.276.0,1 2\n1.2.276.0,-1\nb,1 2\nc,-1\n"
 
 @pytest.mark.parametrize("rerun", [False, True])
 @pytest.mark.parametrize("given", ["sample", "stage 2 beside 1", "zipped sample", "names of images", "empty sample"])
-def test_a_submission_is_there_though_nothing_else_is(kernel, tmp_path, monkeypatch, given, rerun):
+def test_a_submission_is_written_even_without_the_data_set(kernel, tmp_path, monkeypatch, given, rerun):
     root = tmp_path / "kaggle"
     place = root / "input" / "competitions" / "siim"
     place.mkdir(parents=True)
@@ -387,7 +387,7 @@ def test_a_submission_is_there_though_nothing_else_is(kernel, tmp_path, monkeypa
     assert submission.read(path) == dict.fromkeys(IDS, "-1")
 
 
-def test_an_ensembles_kernel_predicts_what_the_kit_does(here, images):
+def test_the_kernel_of_an_ensemble_predicts_the_same_masks_as_kit_predict(here, images):
     run = small_run.write(here, small_run.ENSEMBLE)
     settings = run.read_recipe()
     whole = Model.load(run.trained(settings))
@@ -403,14 +403,14 @@ def test_an_ensembles_kernel_predicts_what_the_kit_does(here, images):
 
 
 def predicted(run, images, folder):
-    """What `kit predict` writes for the images."""
+    """The rows that `kit predict` writes for the images."""
     target = small_run.Run(folder)
     trained = run.trained(run.read_recipe())
     predict_files(trained, images, tuple(images), target, small_run.SHAPE, skip_bad=True, whole=True)
     return submission.read(target.submission)
 
 
-def test_a_kernel_gives_masks_to_the_share_of_the_test_set_that_the_thresholds_say(here, mount, images):
+def test_a_kernel_gives_masks_to_the_share_of_the_test_set_in_the_thresholds(here, mount, images):
     run = small_run.Run(Path("runs/tiny/small"))
     files.write_json(run.thresholds, files.read_json(run.thresholds) | {"removal": 2**20, "share": 0.4})
     rows = run_offline(bundle.build(run, competition="siim"), mount)
@@ -418,7 +418,7 @@ def test_a_kernel_gives_masks_to_the_share_of_the_test_set_that_the_thresholds_s
     assert rows == predicted(run, images, here / "reference")
 
 
-def test_a_mount_without_the_images_is_told(kernel, tmp_path):
+def test_missing_test_images_are_reported(kernel, tmp_path):
     submission.write(tmp_path / "submission.csv", [("a", "-1")])
     with pytest.raises(KitError, match=r"none of 1 image is there: attach the competition"):
         offline.run(kernel.bundle, tmp_path, tmp_path / "submission.csv", time.monotonic() + 1000)

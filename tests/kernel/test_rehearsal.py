@@ -1,4 +1,4 @@
-"""The rehearsal passes in every layout, and fails for each thing that would fail on Kaggle."""
+"""The rehearsal passes in every layout, and fails for every fault that would fail on Kaggle."""
 
 import shutil
 import zipfile
@@ -25,12 +25,12 @@ ROWS = {"a": "0 8", "b": "-1", "c": "8 8"}
 
 
 FEW = (LAYOUTS[0], LAYOUTS[3], LAYOUTS[-1])
-"""Layouts that mount data set and competition in each way, unpacked and as archives, and with faults."""
+"""Layouts with both folder schemes, unpacked and archived, and the hostile one."""
 
 
 @pytest.fixture(scope="module")
 def rehearsed(built, tmp_path_factory):
-    """What a rehearsal in a few layouts tells, its images, one of another size, and the rows of each layout."""
+    """Messages of a rehearsal in a few layouts, its images, one of another size, and the rows of each layout."""
     if not can_isolate():
         pytest.skip("this system gives no namespaces")
     here = shutil.copytree(built, tmp_path_factory.mktemp("rehearsed") / "here")
@@ -55,7 +55,7 @@ def rehearsed(built, tmp_path_factory):
 
 
 def test_the_rehearsal_passes_in_every_layout(rehearsed):
-    """One of the images is of another size."""
+    """One of the images has another size."""
     assert tuple(rehearsed.rows) == FEW
     assert len(rehearsed.told) == len(FEW)
     assert all("as predicted here" in line for line in rehearsed.told[:-1])
@@ -97,7 +97,7 @@ def test_a_changed_file_fails(kernel, images, tmp_path):
         "try:\n    import socket; socket.create_connection(('192.0.2.1', 80))\nexcept OSError: pass",
     ],
 )
-def test_an_import_that_reaches_for_the_network_fails_even_if_it_is_hidden(isolated, kernel, images, tmp_path, reach):
+def test_an_import_that_uses_the_network_fails_even_if_it_hides_the_error(isolated, kernel, images, tmp_path, reach):
     old = next(kernel.bundle.glob("kit*.whl"))
     with zipfile.ZipFile(old) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
@@ -106,7 +106,7 @@ def test_an_import_that_reaches_for_the_network_fails_even_if_it_is_hidden(isola
         for name, data in content.items():
             archive.writestr(name, data)
     seal(kernel)
-    with pytest.raises(KitError, match="reaches for the network"):
+    with pytest.raises(KitError, match="tries to use the network"):
         play(kernel, images, tmp_path)
 
 
@@ -145,7 +145,7 @@ def test_a_kernel_that_writes_into_its_inputs_fails_and_changes_nothing(
 
 
 def test_a_function_that_is_newer_than_the_images_numpy_fails(isolated, kernel, images, tmp_path, monkeypatch):
-    """Of a NumPy with one function, which pip finds in a folder."""
+    """With a NumPy of one function, which pip finds in a folder."""
     with zipfile.ZipFile(tmp_path / "numpy-2.0.2-py3-none-any.whl", "w") as wheel:
         wheel.writestr("numpy/__init__.py", "def zeros(shape): ...\n")
         wheel.writestr("numpy-2.0.2.dist-info/METADATA", "Metadata-Version: 2.1\nName: numpy\nVersion: 2.0.2\n")
@@ -164,7 +164,7 @@ def test_a_function_that_is_newer_than_the_images_numpy_fails(isolated, kernel, 
         rehearsal.play(sandbox, kernel, LAYOUTS[0])
 
 
-def test_what_cannot_be_installed_is_said_and_stood_in_for(tmp_path, monkeypatch):
+def test_packages_that_cannot_be_installed_are_replaced_with_a_notice(tmp_path, monkeypatch):
     monkeypatch.setattr(kaggle_image, "PYTHON", "9.9")
     told = []
     stand_in = environment.image(told.append, tmp_path)
@@ -178,14 +178,14 @@ def test_what_cannot_be_installed_is_said_and_stood_in_for(tmp_path, monkeypatch
     assert not {"segmentation_models_pytorch", "kaggle", "lightning_fabric"} & names
 
 
-def test_without_namespaces_nothing_is_called_rehearsed(kernel, images, tmp_path, monkeypatch):
+def test_without_namespaces_the_rehearsal_is_refused(kernel, images, tmp_path, monkeypatch):
     monkeypatch.setattr(rehearsal, "can_isolate", lambda: False)
     place = environment.local(tmp_path / "image")
     with pytest.raises(KitError, match="cannot be rehearsed: this system gives no namespaces"):
         rehearsal.rehearse(kernel, images, list(images), lambda paths, ids: {}, 2, place, print)
 
 
-def test_a_kernel_that_copes_badly_with_faults_fails(rehearsed, kernel, tmp_path):
+def test_a_kernel_that_handles_faults_badly_fails(rehearsed, kernel, tmp_path):
     whole, text = rehearsed.rows[LAYOUTS[-1]], kernel.script.read_text()
     assert sum(mask == "-1" for mask in whole.values()) == 1
     sizes, there = pictures.shapes_of(rehearsed.images), {name: rehearsed.images[name] for name in whole}
@@ -211,12 +211,12 @@ def test_a_kernel_that_copes_badly_with_faults_fails(rehearsed, kernel, tmp_path
         ({"a": "0 8", "c": "8 8", "b": "-1"}, False, "predicts other masks"),
     ],
 )
-def test_masks_are_held_against_ours(kernel, theirs, exact, problem):
+def test_masks_are_compared_with_the_expected_ones(kernel, theirs, exact, problem):
     if not problem:
-        assert rehearsal.compare(kernel, ROWS, theirs, (8, 8), exact) == "as predicted here"
+        assert rehearsal.compare(kernel, ROWS, theirs, (8, 8), exact=exact) == "as predicted here"
         return
     with pytest.raises(KitError, match=problem):
-        rehearsal.compare(kernel, ROWS, theirs, (8, 8), exact)
+        rehearsal.compare(kernel, ROWS, theirs, (8, 8), exact=exact)
 
 
 def test_other_versions_may_differ_by_a_few_pixels(kernel):

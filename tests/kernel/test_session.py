@@ -1,4 +1,4 @@
-"""Sessions of training as Kaggle runs them: cut, gone on from, and refused where they cannot go on."""
+"""Training sessions as Kaggle runs them: cut, resumed, and refused if they cannot resume."""
 
 import functools
 import json
@@ -42,7 +42,7 @@ def here(tmp_path_factory):
     os.chdir(folder)
     try:
         wanted, chosen = recipes.load("small.yaml"), Settings(user="ada")
-        train_on_kaggle.build(Workspace(), Order("tiny", wanted, chosen, ["ada/lungs"]), False, print)
+        train_on_kaggle.build(Workspace(), Order("tiny", wanted, chosen, ["ada/lungs"]), print)
     finally:
         os.chdir(before)
     return folder
@@ -61,14 +61,14 @@ def bundle(kernel):
 
 
 def build(wanted, sources=()):
-    return train_on_kaggle.build(Workspace(), Order("tiny", wanted, Settings(), sources), False, print)
+    return train_on_kaggle.build(Workspace(), Order("tiny", wanted, Settings(), sources), print)
 
 
 def go(root, least=1, deadline=math.inf, devices=0):
     return session.run(root / "input" / "files", root, trained_there.SOURCE, least, deadline, devices)
 
 
-def test_a_bundle_holds_all_that_a_training_needs_but_the_images(kernel, bundle):
+def test_a_bundle_has_everything_that_training_needs_except_the_images(kernel, bundle):
     names = {name for name in bundle if not name.endswith(".whl")}
     carried = {
         "small.yaml": "recipe.yaml",
@@ -89,30 +89,30 @@ def test_a_bundle_holds_all_that_a_training_needs_but_the_images(kernel, bundle)
     assert "SESSION = 1 " in text
 
 
-def test_a_later_session_is_another_version_that_gets_the_output_of_the_one_before(kernel, bundle):
+def test_a_later_session_is_a_new_version_with_the_output_of_the_one_before(kernel, bundle):
     wanted, chosen = recipes.load("small.yaml"), Settings(user="ada", competition="siim")
     try:
-        train_on_kaggle.build(Workspace(), Order("tiny", wanted, chosen, [], 60.0), False, print, session=2)
+        train_on_kaggle.build(Workspace(), Order("tiny", wanted, chosen, [], 60.0), print, session=2)
         about = json.loads(kernel.metadata.read_text())
         assert about["kernel_sources"] == ["ada/kit-tiny-small-train"]
         assert (about["competition_sources"], about["dataset_sources"][1:]) == (["siim"], [])
         assert "SESSION = 2 " in kernel.script.read_text()
         assert {path.name: path.read_bytes() for path in kernel.bundle.iterdir()} == bundle
     finally:
-        train_on_kaggle.build(Workspace(), Order("tiny", wanted, Settings(user="ada"), ["ada/lungs"]), False, print)
+        train_on_kaggle.build(Workspace(), Order("tiny", wanted, Settings(user="ada"), ["ada/lungs"]), print)
 
 
-def test_a_notebook_that_trains_is_a_kernel_of_its_own_as_one_that_predicts(kernel, tmp_path, monkeypatch):
+def test_a_training_notebook_is_a_separate_kernel(kernel, tmp_path, monkeypatch):
     monkeypatch.chdir(shutil.copytree(Path(), tmp_path / "home"))
     order = Order("tiny", recipes.load("small.yaml"), Settings(user="ada"), ["ada/lungs"])
-    built = train_on_kaggle.build(Workspace(), order, True, print, session=2)
+    built = train_on_kaggle.build(Workspace(), order, print, session=2, notebook=True)
     about = json.loads(built.metadata.read_text())
     assert (about["title"], about["code_file"]) == ("kit-tiny-small-train-nb", "kit-tiny-small-train.ipynb")
     assert [about["id"]] == about["kernel_sources"] == ["ada/kit-tiny-small-train-nb"]
     assert about["dataset_sources"][0] == "ada/kit-tiny-small-train-files"
 
 
-def test_pretrained_weights_go_along_and_are_found_there(kernel, monkeypatch):
+def test_pretrained_weights_are_bundled_and_found_on_kaggle(kernel, monkeypatch):
     wanted = recipes.load("small.yaml", "name=second network.encoder_weights=encoder.safetensors")
     plain = networks.build(wanted.network, pretrained=False)
     networks.save_weights("encoder.safetensors", plain.net.encoder)
@@ -131,19 +131,19 @@ def test_pretrained_weights_go_along_and_are_found_there(kernel, monkeypatch):
         ("extra.data=more", r"extra.data=more: data/more is not a folder: name one in data/"),
     ],
 )
-def test_a_recipe_that_needs_what_kaggle_does_not_have_is_refused(kernel, overrides, told):
+def test_a_recipe_that_needs_files_that_kaggle_lacks_is_refused(kernel, overrides, told):
     wanted = recipes.load("small.yaml", f"{overrides} name=second")
     with pytest.raises(KitError, match=told):
         build(wanted)
 
 
-def test_a_run_that_is_larger_than_kaggle_keeps_is_refused(kernel, monkeypatch):
+def test_a_run_larger_than_kaggles_output_limit_is_refused(kernel, monkeypatch):
     monkeypatch.setattr(train_bundle, "OUTPUT", 1e5)
     with pytest.raises(KitError, match=r"the run takes up to .* GB, and Kaggle keeps 0 GB"):
         build(recipes.load("small.yaml"))
 
 
-def test_a_name_that_is_no_data_set_is_refused(kernel):
+def test_a_misspelt_data_set_is_refused(kernel):
     with pytest.raises(KitError, match="--source lungs: is not OWNER/NAME"):
         build(recipes.load("small.yaml"), ["lungs"])
 
@@ -172,8 +172,8 @@ def test_options_without_effect_are_refused(kit, arguments, said):
     assert (code, said in errors) == (2, True)
 
 
-def test_a_sweep_of_one_run_is_refused_before_anything_is_loaded(home):
-    """What takes seconds to import, or minutes to read, comes after."""
+def test_a_sweep_with_duplicates_is_refused_before_slow_imports(home):
+    """Neither the workflow nor the report is imported before."""
     code = "import sys; from kit import cli\ntry: cli.main()\n"
     code += "except SystemExit as end: print(end.code, 'torch' in sys.modules, 'pandas' in sys.modules)"
     words = ["train", "--on", "kaggle", "--sweep", "exp4", "--sweep", "exp4"]
@@ -201,8 +201,8 @@ def test_the_images_are_found_in_every_layout(kernel, bundle, tmp_path, form):
 
 
 @pytest.mark.parametrize("place", ["lungs", "datasets/ada/lungs", "competitions/lungs", "lungs.zip"])
-def test_a_mirror_of_pictures_holds_the_images_that_were_imported_from_it(kernel, bundle, tmp_path, monkeypatch, place):
-    """What is trained on them is at home of the DICOM files that the import has made."""
+def test_pictures_of_a_mirror_match_the_images_imported_from_them(kernel, bundle, tmp_path, monkeypatch, place):
+    """The run counts as trained on the DICOM files of the import."""
     mirror, ours = tmp_path / "mirror", layout.open_folder("tiny")
     for image_id, path in {**ours.train, **ours.test}.items():
         pixels = pictures.read_image(path).pixels
@@ -227,8 +227,8 @@ def test_a_mirror_of_pictures_holds_the_images_that_were_imported_from_it(kernel
     assert cache.image_keys(theirs) == cache.image_keys(ours)
 
 
-def test_pictures_that_an_import_has_enlarged_are_enlarged_there(kernel, bundle, tmp_path):
-    """Of a mirror of reduced images with the rows of the originals."""
+def test_pictures_that_an_import_has_enlarged_are_enlarged_on_kaggle(kernel, bundle, tmp_path):
+    """The mirror has reduced images, with the rows of the originals."""
     ours = layout.open_folder("tiny")
     root = trained_there.mount(tmp_path / "kaggle", bundle, None, None)
     listed = json.loads((root / "input/files/images.json").read_text())
@@ -251,8 +251,8 @@ def test_other_images_and_missing_ones_are_refused(kernel, bundle, tmp_path):
         session.lay_out(root / "input" / "files", root / "input", tmp_path)
 
 
-def test_extra_data_go_along_and_are_trained_on_there_as_here(kernel, tmp_path, monkeypatch):
-    """From any data set that is attached; but for their test images, which nothing is done with."""
+def test_extra_data_are_bundled_and_used_for_training_on_kaggle(kernel, tmp_path, monkeypatch):
+    """Their images may come from any attached data set; their test images are left out."""
     monkeypatch.chdir(shutil.copytree(Path(), tmp_path / "home"))
     phantom.write("data/more", train=4, test=1, size=64, seed=5)
     ids = layout.open_folder("data/more").train
@@ -275,19 +275,19 @@ def test_extra_data_go_along_and_are_trained_on_there_as_here(kernel, tmp_path, 
     assert trained_on(tmp_path, "data/tiny") == trained_on(Path(), "tiny")
 
 
-def test_without_a_gpu_nothing_is_trained_but_in_a_rehearsal(kernel, bundle, tmp_path, monkeypatch):
-    """What the session before has left stays, for the next one."""
+def test_without_a_gpu_only_a_rehearsal_trains(kernel, bundle, tmp_path, monkeypatch):
+    """The output of the session before is kept for the next one."""
     monkeypatch.delenv(REHEARSAL)
     before = trained_there.played(last=9)({"text": "SESSION = 1"})
     root = trained_there.mount(tmp_path / "kaggle", bundle, Path("tiny"), before)
     ended = go(root, least=2)
     assert (ended.state, ended.number) == ("failed", 2)
-    assert ended.reason.startswith("Kaggle has granted no GPU that computes: see there that the account's telephone")
+    assert ended.reason.startswith("Kaggle has granted no working GPU: check on kaggle.com that the account")
     assert ended.files == session.read(root / "input/before/session.json").files
     assert not list((root / "temp").rglob("*.dcm"))
 
 
-def test_a_session_that_cannot_go_on_says_why_and_keeps_what_was_there(kernel, bundle, tmp_path):
+def test_a_session_that_cannot_resume_says_why_and_keeps_the_run(kernel, bundle, tmp_path):
     with pytest.raises(KitError, match=r"the output of the version before, with its session.json, is not attached"):
         go(trained_there.mount(tmp_path / "kaggle", bundle, Path("tiny"), None), least=2)
     before = trained_there.played(last=9)({"text": "SESSION = 1"})
@@ -343,7 +343,7 @@ def test_the_last_fold_is_trained_on_all_gpus_and_others_on_one_each(kernel, ove
         assert words == ["-m", "kit", "train", "--jobs", str(max(devices, 1))]
 
 
-def test_gpus_and_folds_that_are_left_decide_how_a_session_trains(kernel, bundle, tmp_path, monkeypatch):
+def test_gpus_and_remaining_folds_decide_how_a_session_trains(kernel, bundle, tmp_path, monkeypatch):
     asked = []
 
     def launcher(wanted, left, devices):
@@ -361,7 +361,7 @@ def test_gpus_and_folds_that_are_left_decide_how_a_session_trains(kernel, bundle
     assert asked == [("small", 1, 2), ("small", 0, 2)]
 
 
-def test_a_run_that_another_starts_from_goes_along(kernel, tmp_path, monkeypatch):
+def test_the_run_that_a_recipe_starts_from_is_bundled(kernel, tmp_path, monkeypatch):
     first, data = recipes.load("small.yaml", "name=first"), layout.open_folder("tiny")
     run = Workspace().run(data, first)
     run.write_recipe(first)
@@ -381,14 +381,14 @@ def test_a_run_that_another_starts_from_goes_along(kernel, tmp_path, monkeypatch
     assert not (tmp_path / "kaggle/working/runs/tiny/first").exists()
 
 
-def test_a_limit_that_lets_nothing_be_finished_is_a_failure(kernel, bundle, tmp_path):
+def test_a_session_without_progress_fails(kernel, bundle, tmp_path):
     ended = go(trained_there.mount(tmp_path / "kaggle", bundle, Path("tiny"), None), deadline=-math.inf)
     assert ended.state == "failed"
     assert "allow more with --time-limit" in ended.reason
 
 
-def test_a_sweep_goes_from_recipe_to_recipe(kaggle, impatient, tmp_path, monkeypatch):
-    """What is home already is passed over; without waiting it ends once a session runs."""
+def test_a_sweep_trains_one_recipe_after_the_other(kaggle, impatient, tmp_path, monkeypatch):
+    """Fetched runs are skipped; without waiting, the command ends once a session runs."""
     for module, name in ((push, "POLL"), (dataset, "POLL"), (acting, "PAUSE")):
         monkeypatch.setattr(module, name, 0.01)
     trained_there.write(tmp_path)
@@ -399,7 +399,8 @@ def test_a_sweep_goes_from_recipe_to_recipe(kaggle, impatient, tmp_path, monkeyp
     home, said = Workspace().run(layout.open_folder("tiny"), "small"), []
 
     def train_there(some, patient):
-        return [run.folder for run in train_on_kaggle.train_there(Workspace(), some, patient, said.append)]
+        runs = train_on_kaggle.train_there(Workspace(), some, said.append, patient=patient)
+        return [run.folder for run in runs]
 
     assert train_there(orders[:1], False) == []
     assert any("session 1 begins" in line for line in said)
@@ -419,7 +420,7 @@ def test_a_sweep_goes_from_recipe_to_recipe(kaggle, impatient, tmp_path, monkeyp
         ([], "siim", Fault("DownloadDataFiles", 404), None),
     ],
 )
-def test_images_that_the_account_cannot_have_are_told_before_anything_is_sent(
+def test_missing_access_to_the_images_is_reported_before_anything_is_sent(
     kaggle, impatient, tmp_path, sources, competition, fault, told
 ):
     trained_there.write(tmp_path)
@@ -428,16 +429,16 @@ def test_images_that_the_account_cannot_have_are_told_before_anything_is_sent(
     kaggle.faults = [fault] * bool(fault)
     order = Order("tiny", recipes.load("small.yaml"), Settings(competition=competition), sources)
     if told is None:  # it may have no files, and the images are elsewhere
-        train_on_kaggle.train_there(Workspace(), [order], False, print)
+        train_on_kaggle.train_there(Workspace(), [order], print, patient=False)
         assert len(kaggle.kernels) == 1
         return
     with pytest.raises(KitError, match=told):
-        train_on_kaggle.train_there(Workspace(), [order], False, print)
+        train_on_kaggle.train_there(Workspace(), [order], print, patient=False)
     assert kaggle.count("StartBlobUpload") == 0
     assert not Path("build").exists()
 
 
-def test_a_run_that_is_not_finished_predicts_nothing_and_what_to_do_is_said(kernel, tmp_path, monkeypatch):
+def test_prediction_with_an_unfinished_run_is_refused(kernel, tmp_path, monkeypatch):
     monkeypatch.chdir(shutil.copytree(Path(), tmp_path / "home"))
     wanted, data = recipes.load("small.yaml"), layout.open_folder("tiny")
     order = Order("tiny", wanted, Settings(), ["ada/lungs"], trains=False)
@@ -445,7 +446,7 @@ def test_a_run_that_is_not_finished_predicts_nothing_and_what_to_do_is_said(kern
 
     def told():
         with pytest.raises(KitError) as error:
-            train_on_kaggle.build(Workspace(), order, False, print)
+            train_on_kaggle.build(Workspace(), order, print)
         return str(error.value)
 
     assert re.fullmatch(r"runs/tiny/small: is not a run .*: run `make train` first", told())
@@ -457,7 +458,7 @@ def test_a_run_that_is_not_finished_predicts_nothing_and_what_to_do_is_said(kern
 
 @pytest.fixture(scope="module")
 def whole(here, tmp_path_factory):
-    """What a session leaves that nothing breaks."""
+    """The session.json of a session without faults."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         content = {path.name: path.read_bytes() for path in Path("build/kernel/kit-tiny-small-train").iterdir()}
@@ -476,10 +477,10 @@ def whole(here, tmp_path_factory):
         (started.FillsItsDisk, "cannot be written: the disk is full: make room, then run the same command again"),
     ],
 )
-def test_what_breaks_a_session_is_one_line_and_the_next_one_goes_on(
+def test_a_broken_session_gives_a_one_line_reason_and_the_next_one_resumes(
     whole, bundle, tmp_path, monkeypatch, request, kind, line
 ):
-    """To what the session ends with that nothing breaks."""
+    """It ends with the same files as a session without faults."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(session, "POLL", 0.2)
     monkeypatch.setattr(session, "subprocess", started.starting(kind))

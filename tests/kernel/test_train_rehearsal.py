@@ -1,4 +1,4 @@
-"""The training kernel runs in the sandbox, is cut and goes on; what would go wrong on Kaggle fails."""
+"""The rehearsal of a training kernel: a cut session resumes, and faults that would fail on Kaggle fail."""
 
 import pytest
 import trained_there
@@ -9,7 +9,7 @@ from kit.kernel.session import Session
 
 
 def test_the_training_kernel_passes_its_rehearsal(isolated, home, tmp_path, monkeypatch):
-    """Without a network, on this machine's packages but for those that Kaggle's image lacks; with less to train."""
+    """With a shorter training, and this machine's packages except those that Kaggle's image lacks."""
     told, (stage, _) = [], train_rehearsal.RECIPE["stages"]
     less = {"stages": [stage | {"epochs": 8}], "threshold": {"rule": "image"}}  # whose search compiles nothing
     monkeypatch.setattr(train_rehearsal, "RECIPE", train_rehearsal.RECIPE | less)
@@ -20,23 +20,23 @@ def test_the_training_kernel_passes_its_rehearsal(isolated, home, tmp_path, monk
 
 
 class Stage(train_rehearsal._Stage):
-    """Sessions that leave a file of their own each."""
+    """Sessions that each write another file."""
 
     states = ("done", "cut", "done")
-    left = None
+    output = None
 
     def __init__(self, sandbox):
-        self.left, self.played, self._log = sandbox.folder, [], "its log"
+        self.output, self.played, self._log = sandbox.folder, [], "its log"
 
     def play(self, number, limit):
-        weights = self.left / "runs" / "weights.safetensors"
+        weights = self.output / "runs" / "weights.safetensors"
         weights.parent.mkdir(parents=True, exist_ok=True)
         weights.write_text(str(len(self.played)))
         self.played.append(limit)
         return Session(run="a/b", number=number, state=self.states[len(self.played) - 1], files={})
 
 
-def test_a_run_that_ends_in_other_files_fails(isolated, home, monkeypatch):
+def test_a_cut_run_that_ends_with_other_files_fails(isolated, home, monkeypatch):
     kernel = trained_there.made(1)
     monkeypatch.setattr(train_rehearsal, "_Stage", Stage)
     with pytest.raises(KitError, match=r"after a cut session weights\.safetensors is another file than without one"):

@@ -103,9 +103,7 @@ def table(folder: Path) -> dict[str, tuple[bytes, Read, dict[str, bytes]]]:
     ).read_bytes()
     resume(folder / "last.ckpt").save()
     nan = float("nan")
-    about = metadata.make(
-        "kit-a", "kit-a.py", "ada", gpu=False, datasets=["ada/kit-a-files"], competitions=["siim"]
-    ).model_dump()
+    about = metadata.make("kit-a", "kit-a.py", "ada", ["ada/kit-a-files"], ["siim"], gpu=False).model_dump()
     session_left = {"run": "siim/exp5", "number": 1, "state": "cut", "files": {}}
     content = {"kernel": "kit-a", "run": "a/b", "files": {}, "made_from": {}}
     made = {"labels": "0" * 64, "folds": 5, "holdout": None, "seed": 0}

@@ -1,4 +1,4 @@
-"""A kernel of a few bytes in the working folder. As a script: one push of it."""
+"""A kernel of a few bytes in the working folder; run as a script, this pushes it."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from kit.kernel import bundle, code
 
 
 def write(content: str = "trained") -> bundle.Kernel:
-    """Writes its script, metadata and three files."""
+    """Writes the kernel's script, metadata and three files."""
     kernel = bundle.Kernel("kit-lungs-exp5")
     for path in kernel.bundle.glob("*"):
         path.unlink()
@@ -25,8 +25,8 @@ def write(content: str = "trained") -> bundle.Kernel:
 
 
 def write_code(kernel: bundle.Kernel, text: str, *, gpu: bool = False, notebook: bool = False) -> None:
-    """Writes code and metadata of a kernel of ada's for the competition siim."""
-    bundle.write_code(kernel, text, user="ada", gpu=gpu, notebook=notebook, competitions=["siim"])
+    """Writes the kernel's code and metadata, for user ada and competition siim."""
+    bundle.write_code(kernel, text, "ada", ["siim"], gpu=gpu, notebook=notebook)
 
 
 def main() -> None:

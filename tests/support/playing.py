@@ -1,4 +1,4 @@
-"""A kernel played in one layout, and one made whole again after a change."""
+"""Runs a kernel in one layout, and repairs the manifest of a changed one."""
 
 from kit.core import files
 from kit.kernel import environment, rehearsal
@@ -7,7 +7,7 @@ from kit.kernel.sandbox import Sandbox
 
 
 def seal(kernel):
-    """Makes manifest and script fit a bundle that was changed."""
+    """Makes manifest and script match a changed bundle."""
     content = files.read_json(kernel.manifest)
     paths = [path for path in kernel.bundle.iterdir() if path.name != "manifest.json"]
     old = files.sha256(kernel.manifest)
@@ -16,7 +16,7 @@ def seal(kernel):
 
 
 def play(kernel, images, folder, form=LAYOUTS[0]):
-    """Runs the kernel in one layout, on this machine's packages; gives its rows and what it printed."""
+    """Runs the kernel in one layout, on this machine's packages; returns its rows and its output."""
     sandbox = Sandbox(folder, environment.local(folder / "image"))
     rehearsal.lay_out(sandbox.kaggle / "input", kernel, "siim", list(images), images, form)
     return rehearsal.play(sandbox, kernel, form)

@@ -1,4 +1,4 @@
-"""Sessions of training on a Kaggle of our own: real ones, in a folder that stands for its machine, or played ones."""
+"""Training sessions on the fake Kaggle: real ones in a folder that stands for its machine, or simulated ones."""
 
 import hashlib
 import json
@@ -23,14 +23,14 @@ stages:
   - {size: 32, epochs: 3, batch_size: 4, keep: {swa: {last: 2}}}
 """
 WEIGHTS = "fold0/stage1/weights.safetensors"
-"""What a played session trains."""
+"""The file that a simulated session trains."""
 BESIDE = {"other.txt": b"another version runs"}
 SOURCE = Path(__file__).parents[2]
-"""What the kernel's packages are imported from: those of this environment, and the kit as it is here."""
+"""Folder to import the kernel's packages from: this checkout, with the packages of this environment."""
 
 
 def write(folder: Path, recipe: str = RECIPE) -> Path:
-    """Writes tiny/, small.yaml and folds/ into a folder, to work in it."""
+    """Writes tiny/, small.yaml and folds/ into a folder."""
     phantom.write(folder / "tiny", train=10, test=3, size=64, seed=2)
     (folder / "small.yaml").write_text(recipe)
     make_folds(Workspace(folder), folder / "tiny", recipes.load(folder / "small.yaml"))
@@ -38,7 +38,7 @@ def write(folder: Path, recipe: str = RECIPE) -> Path:
 
 
 def mount(root: Path, bundle: dict[str, bytes], images: Path | None, before: dict[str, bytes] | None) -> Path:
-    """Fills a folder as /kaggle is filled: the kernel's data set, one with images, the output of the version before."""
+    """Fills a folder as /kaggle: the kernel's data set, a data set of images, the output of the version before."""
     shutil.rmtree(root, ignore_errors=True)
     (root / "working").mkdir(parents=True)
     if images is not None:
@@ -52,18 +52,18 @@ def mount(root: Path, bundle: dict[str, bytes], images: Path | None, before: dic
 
 
 def output(root: Path) -> dict[str, bytes]:
-    """What a session has left, by name."""
+    """The output of a session, by path."""
     place = root / "working"
     return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
 def until_a_checkpoint(root: Path):
-    """A clock that says that time is up as soon as there is a checkpoint."""
+    """A clock by which time is up as soon as there is a checkpoint."""
     return lambda: math.inf if any(root.rglob("working/runs/*/*/fold*/stage*/last.ckpt")) else 0.0
 
 
 def played(last: int):
-    """Sessions that do nothing: `run_kernel` of our Kaggle, the last of which is done."""
+    """`run_kernel` of the fake Kaggle: sessions that do nothing, the last of which is done."""
 
     def run(body: dict) -> dict[str, bytes]:
         number = int(re.search(r"^SESSION = (\d+)", body["text"], re.MULTILINE)[1])
@@ -74,12 +74,12 @@ def played(last: int):
 
 
 def chain(last: int) -> bytes:
-    """What sessions leave as the weights, each of which adds to those of the one before."""
+    """The weights after that many sessions, each of which appends to those of the one before."""
     return "".join(f"session {number}\n" for number in range(1, last + 1)).encode()
 
 
 def chained(kaggle, last: int):
-    """Sessions that take no time, for the verb: each adds to what the one before has left, if it was given that.
+    """`run_kernel` for the verb: sessions that append to the weights of the one before, if these are attached.
 
     One that begins while another one runs leaves `BESIDE`.
     """
@@ -104,7 +104,7 @@ def chained(kaggle, last: int):
 
 
 def _output(number: int, state: str, left: dict[str, bytes]) -> dict[str, bytes]:
-    """What a version leaves whose run is `left`."""
+    """The output of a version with the files `left` in its run."""
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in left.items()}
     about = session.Session(run="tiny/small", number=number, state=state, files=hashes)
     kept = {f"runs/tiny/small/{name}": data for name, data in left.items()}
@@ -122,15 +122,14 @@ def made(number: int, content: str = "recipe") -> bundle.Kernel:
     files.write_json(kernel.manifest, manifest.model_dump(mode="json"))
     text = code.script("train", kernel.dataset, files.sha256(kernel.manifest), 60.0)
     text = text.replace("SESSION = 1", f"SESSION = {number}")
-    inputs = {"competitions": [], "datasets": ["ada/lungs"]}
-    bundle.write_code(kernel, text, user="ada", gpu=True, notebook=False, resumes=number > 1, **inputs)
+    bundle.write_code(kernel, text, "ada", [], ["ada/lungs"], gpu=True, notebook=False, resumes=number > 1)
     return kernel
 
 
 def train(say=print, patient: bool = True) -> Path | None:
-    """Trains the made kernel on our Kaggle and fetches the run; None where it runs on."""
+    """Trains the made kernel on the fake Kaggle and fetches the run; None if a session is still running."""
     client, kernel, target = connect(timeout=5.0), bundle.Kernel("kit-tiny-small-train"), Path("runs/tiny/small")
-    ended = remote.train(client, "ada", kernel, made, say, patient)
+    ended = remote.train(client, "ada", kernel, made, say, patient=patient)
     if ended is None:
         return None
     if not target.exists():
@@ -139,7 +138,7 @@ def train(say=print, patient: bool = True) -> Path | None:
 
 
 def main() -> None:
-    """The verb `train --on kaggle` in a working folder that `write` has filled; the kernel brings the kit alone."""
+    """Runs `train --on kaggle` in a working folder that `write` has filled, with no other package in the kernel."""
     from kit.kaggle import acting, dataset
     from kit.kaggle.settings import Settings
     from kit.kernel import kaggle_image, push
@@ -149,4 +148,4 @@ def main() -> None:
     acting.CATCH_UP = 0.5
     kaggle_image.BROUGHT_TO_TRAIN = ()
     order = train_on_kaggle.Order("tiny", recipes.load("small.yaml"), Settings(), ["ada/lungs"])
-    train_on_kaggle.train_there(Workspace(), [order], True, print)
+    train_on_kaggle.train_there(Workspace(), [order], print, patient=True)

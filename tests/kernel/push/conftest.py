@@ -1,4 +1,4 @@
-"""A kernel to push, and our Kaggle that runs it."""
+"""A kernel to push, and the fake Kaggle that runs it."""
 
 import made_kernel
 import pytest

@@ -1,4 +1,4 @@
-"""Kernels through the real client: one data set version, one kernel version."""
+"""Pushes with the real client: one data set version, one kernel version."""
 
 import json
 
@@ -16,7 +16,7 @@ from kit.kernel import bundle, push
 from kit.submissions import kaggle, ledger
 
 
-def test_the_whole_way(site, go, kernel, competition, tmp_path):
+def test_a_push_and_the_submission_of_its_output(site, go, kernel, competition, tmp_path):
     path = go()
     assert_once(site, kernel, path)
     (created,) = site.dataset_requests
@@ -33,7 +33,7 @@ def test_the_whole_way(site, go, kernel, competition, tmp_path):
     assert "kaggle/siim" in ledger.table(book)
 
 
-def test_what_is_larger_than_kaggle_takes_is_not_sent(site, go, kernel, monkeypatch):
+def test_files_larger_than_kaggles_limits_are_not_sent(site, go, kernel, monkeypatch):
     monkeypatch.setattr(dataset, "LIMIT", 10**4)
     with pytest.raises(KitError, match=r"larger than the 0 GB that Kaggle takes: leave weights out"):
         go()
@@ -53,7 +53,7 @@ def test_what_is_larger_than_kaggle_takes_is_not_sent(site, go, kernel, monkeypa
         {"competition_sources": ["another"]},
     ],
 )
-def test_metadata_that_was_changed_is_a_new_version(site, go, kernel, change):
+def test_changed_metadata_makes_a_new_version(site, go, kernel, change):
     go()
     files.write_json(kernel.metadata, files.read_json(kernel.metadata) | change)
     go()
@@ -64,14 +64,14 @@ def test_metadata_that_was_changed_is_a_new_version(site, go, kernel, change):
     assert len(site.kernels[KERNEL]) == 2
 
 
-def test_a_gpu_is_asked_for_by_its_machine(site, go, kernel):
+def test_a_gpu_is_requested_by_machine_shape(site, go, kernel):
     made_kernel.write_code(kernel, kernel.script.read_text(), gpu=True)
     go()
     (saved,) = site.kernels[KERNEL]
     assert (saved["machineShape"], saved["dockerImagePinningType"]) == ("NvidiaTeslaT4", "original")
 
 
-def test_a_notebook_is_pushed_as_one_and_found_again(site, go, kernel):
+def test_a_notebook_is_pushed_as_a_notebook_and_found_again(site, go, kernel):
     made_kernel.write_code(kernel, kernel.script.read_text(), notebook=True)
     site.faults = [Fault("SaveKernel", "lost")]
     go()
@@ -90,28 +90,28 @@ def test_a_notebook_after_a_script_is_another_kernel_on_the_same_files(site, go,
     assert site.kernels[f"{KERNEL}-nb"][0]["newTitle"] == "kit-lungs-exp5-nb"
 
 
-def test_the_version_that_was_pushed_is_waited_for_and_fetched(site, go, kernel, csv):
-    """Another version that is pushed meanwhile does not count."""
+def test_a_push_waits_for_its_own_version_and_fetches_it(site, go, kernel, csv):
+    """Another version that is pushed meanwhile is ignored."""
     other = {"submission.csv": b"ImageId,EncodedPixels\na,-1\nb,-1\nc,-1\n"}
     more = {"text": "", "output": other, "polls": 9, "end": "ERROR"}
     site.faults = [Fault("GetKernelSessionStatus", "hook", hook=lambda: site.kernels[KERNEL].append(more))]
     assert go().read_bytes() == csv.read_bytes()
 
 
-def test_two_pushes_at_once_are_one(site, go, kernel):
+def test_a_second_push_at_the_same_time_is_refused(site, go, kernel):
     with files.locked(kernel.journal), pytest.raises(KitError, match="another push is under way"):
         go()
     assert site.datasets == {}
 
 
-def test_a_second_push_of_the_same_does_nothing(site, go, kernel):
+def test_a_second_push_without_changes_does_nothing(site, go, kernel):
     go()
     assert_once(site, kernel, go())
     assert "up to date" in go.told[-3]
     assert site.count("StartBlobUpload") == len(list(kernel.bundle.iterdir()))
 
 
-def test_a_changed_bundle_is_a_second_version_of_both(site, go, kernel):
+def test_a_changed_bundle_makes_a_second_version_of_data_set_and_kernel(site, go, kernel):
     go()
     made_kernel.write(content="retrained")
     site.faults = [Fault("CreateDatasetVersion", "lost")]
@@ -121,7 +121,7 @@ def test_a_changed_bundle_is_a_second_version_of_both(site, go, kernel):
     assert site.count("CreateDatasetVersion") == 1
 
 
-def test_the_output_is_held_against_the_rehearsal(site, go, kernel, csv):
+def test_the_output_is_compared_with_the_rehearsal(site, go, kernel, csv):
     go()
     assert "no rehearsal" in go.told[-1]
     files.copy(csv, kernel.rehearsed)
@@ -135,7 +135,7 @@ def test_the_output_is_held_against_the_rehearsal(site, go, kernel, csv):
     assert "on other images" in go.told[-1]
 
 
-def test_a_dry_run_tells_each_request_and_sends_nothing(site, kernel):
+def test_a_dry_run_lists_each_request_and_sends_nothing(site, kernel):
     names = [name for name, _ in push.requests(kernel, "ada")]
     assert names == ["StartBlobUpload"] * 3 + ["CreateDataset", "SaveKernel"]
     content = dict(push.requests(kernel, "ada"))

@@ -1,4 +1,4 @@
-"""Training on our Kaggle: session after session, one version at a time, whatever is killed or fails here."""
+"""Training on the fake Kaggle: session after session, one version at a time, whatever is killed or fails."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from kit.kernel import push
 
 @pytest.fixture
 def site(kaggle, impatient, monkeypatch):
-    """Two sessions make the run; a version that is saved while another one runs is a fault."""
+    """A fake Kaggle on which two sessions train the run, and no version may be saved while another one runs."""
     monkeypatch.setattr(push, "POLL", 0.01)
     monkeypatch.setattr(dataset, "POLL", 0.01)
     played = trained_there.played(last=2)
@@ -50,7 +50,7 @@ def assert_trained(site):
     assert not list(Path("runs/tiny").glob(".small*"))
 
 
-def test_sessions_follow_each_other_until_all_is_done(site):
+def test_sessions_follow_each_other_until_the_run_is_done(site):
     said = []
     site.printed = [
         "loading",
@@ -68,7 +68,7 @@ def test_sessions_follow_each_other_until_all_is_done(site):
     assert_trained(site)
 
 
-def test_without_waiting_each_call_does_what_is_next(site):
+def test_without_waiting_each_call_takes_the_next_step(site):
     assert train(patient=False) is None
     assert sessions(site) == [1]
     while train(patient=False) is None:
@@ -77,7 +77,7 @@ def test_without_waiting_each_call_does_what_is_next(site):
 
 
 def killed_at(site, number, acted):
-    """Runs the command in a process that is killed at its request of that number; whether it was."""
+    """Runs the command in a process that is killed at its n-th request; returns whether it was killed."""
     asked, pids = [], []
 
     def fault_at(method):
@@ -93,7 +93,7 @@ def killed_at(site, number, acted):
 
 
 def go_on():
-    """Gives the command again until it ends well, as a person does who is told to."""
+    """Repeats the command until it succeeds, as its messages say."""
     for _ in range(3):
         try:
             return train(lambda line: None)
@@ -102,7 +102,7 @@ def go_on():
     raise AssertionError
 
 
-def test_a_command_that_is_killed_at_any_request_goes_on(site, monkeypatch):
+def test_a_command_that_is_killed_at_any_request_resumes(site, monkeypatch):
     monkeypatch.setattr(acting, "CATCH_UP", 0.05)
     monkeypatch.setattr(acting, "PAUSE", 0.01)
     here, number = Path.cwd(), 0
@@ -123,8 +123,8 @@ def test_a_command_that_is_killed_at_any_request_goes_on(site, monkeypatch):
 
 @pytest.mark.parametrize("acted", [False, True])
 @pytest.mark.parametrize("nth", [1, 2])
-def test_a_command_that_is_killed_as_it_saves_a_version_saves_it_once(site, monkeypatch, nth, acted):
-    """Also where Kaggle's lists lag behind."""
+def test_a_command_that_fails_while_saving_a_version_saves_it_once(site, monkeypatch, nth, acted):
+    """Also if Kaggle's lists lag behind."""
     site.lag = 0.1
     count = []
 
@@ -164,7 +164,7 @@ TRY = "see why, then give the same command, which tries it again"
         ("exit code 1", TRY),
     ],
 )
-def test_what_a_session_fails_of_is_told_with_what_to_do(reason, remedy):
+def test_the_reason_of_a_failed_session_comes_with_advice(reason, remedy):
     assert push.failure_of("ada/x/1", reason, "", TRY).startswith(f"ada/x/1: failed on Kaggle: {remedy}")
     assert push.failure_of("ada/x/1", "ERROR", reason, TRY).startswith(f"ada/x/1: failed on Kaggle: {remedy}")
 
@@ -176,7 +176,7 @@ def test_what_a_session_fails_of_is_told_with_what_to_do(reason, remedy):
         ("CANCEL_ACKNOWLEDGED", "was cancelled on Kaggle: the same command tries it again"),
     ],
 )
-def test_a_version_that_fails_is_told_and_its_session_tried_again_by_the_next_command(site, end, told):
+def test_a_failed_version_is_reported_and_the_next_command_repeats_its_session(site, end, told):
     fail = {"end": end, "failure": "out of order"}
     site.faults = [Fault("SaveKernel", "hook", acted=True, hook=lambda: site.kernels[SLUG][0].update(fail))]
     with pytest.raises(KitError, match=f"kit-tiny-small-train/1: {re.escape(told)}"):
@@ -185,7 +185,7 @@ def test_a_version_that_fails_is_told_and_its_session_tried_again_by_the_next_co
     assert sessions(site) == [1, 1, 2]
 
 
-def test_a_token_that_expires_meanwhile_stops_the_command_alone(site):
+def test_an_expired_token_stops_only_the_command(site):
     site.faults = [Fault("GetKernelSessionStatus", 401)]
     with pytest.raises(KitError, match=r"\(401\): create a new token on kaggle\.com \(Settings, API\)"):
         train()
@@ -193,7 +193,7 @@ def test_a_token_that_expires_meanwhile_stops_the_command_alone(site):
     assert_trained(site)
 
 
-def test_a_session_that_says_why_it_failed_is_followed_by_another(site):
+def test_a_failed_session_is_followed_by_another(site):
     played = trained_there.played(last=3)
 
     def run(body):
@@ -208,11 +208,11 @@ def test_a_session_that_says_why_it_failed_is_followed_by_another(site):
         train()
     said = []
     train(said.append)
-    assert "it is tried again" in said[0]
+    assert "trying again" in said[0]
     assert sessions(site) == [1, 2, 3]
 
 
-def test_a_file_that_arrives_broken_is_fetched_again(site):
+def test_a_file_that_was_damaged_in_transit_is_fetched_again(site):
     place, weights = "runs/tiny/small/fold0/stage1/weights.safetensors", b"weights of session 2"
     played = site.run_kernel
     site.run_kernel = lambda body: {name: data.replace(weights, b"weights") for name, data in played(body).items()}
@@ -223,7 +223,7 @@ def test_a_file_that_arrives_broken_is_fetched_again(site):
     assert_trained(site)
 
 
-def test_without_hours_on_gpus_nothing_is_sent(site):
+def test_without_gpu_hours_nothing_is_sent(site):
     site.quota = (30, 30)
     with pytest.raises(KitError, match=r"the 30 hours on GPUs of this week are used up until 2026-12-05 00:00 UTC"):
         train()
@@ -234,7 +234,7 @@ def test_without_hours_on_gpus_nothing_is_sent(site):
     assert said[0] == "session 1 begins"
 
 
-def test_what_kaggle_refuses_is_told(site, monkeypatch):
+def test_a_refusal_by_kaggle_is_reported(site, monkeypatch):
     from kaggle_server import Reply
 
     answer = {"error": "Maximum weekly GPU quota of 30.00 hours reached."}
@@ -244,8 +244,8 @@ def test_what_kaggle_refuses_is_told(site, monkeypatch):
         train()
 
 
-def test_two_commands_at_once_are_one(site):
+def test_a_second_command_at_the_same_time_is_refused(site):
     kernel = trained_there.made(1)
-    with files.locked(kernel.journal), pytest.raises(KitError, match="another command is at it"):
+    with files.locked(kernel.journal), pytest.raises(KitError, match="another command trains it"):
         train()
     assert site.kernels == {}
