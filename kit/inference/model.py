@@ -177,7 +177,7 @@ class Model:
 
     def to(self, device: torch.device) -> "Model":
         """A copy of the model on another device; the networks are copied one at a time."""
-        copies = {label: [copy.deepcopy(one).to(device) for one in models] for label, models in self.models.items()}
+        copies = {label: [copy.deepcopy(net).to(device) for net in models] for label, models in self.models.items()}
         return replace(self, models=copies)
 
     @property

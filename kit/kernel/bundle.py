@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,26 +56,20 @@ def read_manifest(folder: Path, kind: type[M]) -> M:
     return read_document(folder / "manifest.json", kind, _REMEDY)
 
 
-@dataclass(frozen=True)
 class Kernel:
     """The paths of a kernel's parts, and their names on Kaggle."""
 
-    slug: str
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the code and its metadata."""
-        return KERNELS / self.slug
-
-    @property
-    def script(self) -> Path:
-        """The code as a script."""
-        return self.folder / f"{self.slug}.py"
-
-    @property
-    def notebook(self) -> Path:
-        """The code as a notebook."""
-        return self.folder / f"{self.slug}.ipynb"
+    def __init__(self, slug: str) -> None:
+        self.slug = slug
+        self.folder = KERNELS / slug
+        self.script = self.folder / f"{slug}.py"
+        self.notebook = self.folder / f"{slug}.ipynb"
+        self.metadata = self.folder / "kernel-metadata.json"
+        self.dataset = f"{slug}-files"  # name of the data set on Kaggle
+        self.bundle = BUNDLES / slug  # folder with the files of the data set
+        self.manifest = self.bundle / "manifest.json"
+        self.rehearsed = BUNDLES / f"{slug}.rehearsed.csv"  # submission of the last rehearsal
+        self.journal = BUNDLES / f"{slug}.acts.json"  # uploads and saves that may not have ended
 
     @property
     def code(self) -> Path:
@@ -89,43 +82,13 @@ class Kernel:
         return f"{self.slug}-nb" if self.notebook.is_file() else self.slug
 
     @property
-    def metadata(self) -> Path:
-        """The kernel-metadata.json."""
-        return self.folder / "kernel-metadata.json"
-
-    @property
-    def dataset(self) -> str:
-        """Name of the data set on Kaggle."""
-        return f"{self.slug}-files"
-
-    @property
-    def bundle(self) -> Path:
-        """Folder with the files of the data set."""
-        return BUNDLES / self.slug
+    def pushed(self) -> Path:
+        """File with the number of the newest version that is known to have been saved on Kaggle."""
+        return BUNDLES / f"{self.name}.version.json"
 
     def megabytes(self) -> float:
         """Size of the data set."""
         return sum(path.stat().st_size for path in self.bundle.iterdir()) / 1e6
-
-    @property
-    def rehearsed(self) -> Path:
-        """The submission of the last rehearsal."""
-        return BUNDLES / f"{self.slug}.rehearsed.csv"
-
-    @property
-    def journal(self) -> Path:
-        """Record of the uploads and saves that were begun and are not known to have ended."""
-        return BUNDLES / f"{self.slug}.acts.json"
-
-    @property
-    def manifest(self) -> Path:
-        """The manifest.json of the bundle."""
-        return self.bundle / "manifest.json"
-
-    @property
-    def pushed(self) -> Path:
-        """File with the number of the newest version that is known to have been saved on Kaggle."""
-        return BUNDLES / f"{self.name}.version.json"
 
 
 _LONGEST = 44
@@ -156,8 +119,8 @@ def require_distinct(recipes: Sequence[str]) -> None:
         slug = kernel_of(Run(Path("data", name))).slug
         if slug in recipe_of:
             other = recipe_of[slug]
-            problem = f"{name} is there twice" if other == name else f"{other} and {name} are one kernel's name"
-            raise KitError(f"--sweep: {problem}: name each run of its own, with `name: …` in its recipe")
+            problem = f"{name} is given twice" if other == name else f"{other} and {name} would be the same kernel"
+            raise KitError(f"--sweep: {problem}: give each run a name of its own with `name: …` in its recipe")
         recipe_of[slug] = name
 
 

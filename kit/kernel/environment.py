@@ -1,5 +1,6 @@
 """The packages that a rehearsal runs on: those of Kaggle's image, installed once, or else this machine's packages."""
 
+import contextlib
 import hashlib
 import shutil
 import subprocess
@@ -81,7 +82,10 @@ def install(requirements: Sequence[str], folder: Path, needed: float = 0.0) -> E
 def local(folder: Path) -> Environment:
     """Returns this machine's Python with links to its packages, except those that the image lacks."""
     site = Path(sysconfig.get_path("purelib"))
-    absent = {file.parts[0] for name in kaggle_image.ABSENT for file in _files_of(name)}
+    absent = set()
+    for name in kaggle_image.ABSENT:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            absent.update(file.parts[0] for file in metadata.files(name) or [])
     place = folder / "local"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -101,13 +105,6 @@ def _find_python() -> Path:
         if version == kaggle_image.PYTHON:
             return Path(prefix) / "bin" / name
     raise KitError(f"there is no {name} here")
-
-
-def _files_of(name: str) -> list[metadata.PackagePath]:
-    try:
-        return metadata.files(name) or []
-    except metadata.PackageNotFoundError:
-        return []
 
 
 def _run(command: list[str]) -> str:

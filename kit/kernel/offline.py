@@ -68,7 +68,7 @@ def run(bundle: Path, competition: Path, output: Path, deadline: float) -> None:
     log.info("devices: %s", ", ".join(names))
     ids = list(submission.read(output))
     paths = inputs.find_images(competition, ids)
-    log.info("%s to predict, %d of them there", counted(len(ids), "image"), len(paths))
+    log.info("%s to predict, %d found", counted(len(ids), "image"), len(paths))
     if not paths:
         raise KitError(
             f"{competition}: none of {counted(len(ids), 'image')} is there: attach the competition to the kernel"

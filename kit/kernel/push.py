@@ -106,15 +106,15 @@ def save(client: Client, kernel: Kernel, owner: str) -> int:
         KitError: Kaggle refuses the version, or it is unknown whether Kaggle has saved it.
     """
     request = save_request(kernel, owner)
-    wanted = identity.of(request.text)
+    stamp = identity.of(request.text)
     newest, source = newest_version(client, kernel, owner)
     failed = newest > 0 and kernel_output.session(client, owner, kernel.name, newest)[0] in FAILED
-    number = newest + 1 if failed or identity.of(source) != wanted else newest
-    act = acting.Journal(kernel.journal, f"version {number} {wanted}")
+    number = newest + 1 if failed or identity.of(source) != stamp else newest
+    act = acting.Journal(kernel.journal, f"version {number} {stamp}")
 
     def look() -> int | None:
         number, source = _listed(client, kernel, owner)
-        return number if identity.of(source) == wanted and (number > newest or not failed) else None
+        return number if identity.of(source) == stamp and (number > newest or not failed) else None
 
     def send() -> int:
         answer = client.act(client.kernels.save_kernel, request)

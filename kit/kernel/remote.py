@@ -146,7 +146,7 @@ def fetch(client: Client, owner: str, kernel: Kernel, ended: Ended, target: Path
 
     def verify(path: Path, digest: str) -> None:
         if files.sha256(path) != digest:
-            raise KitError(f"{path}: has arrived with other bytes than the session left: run the same command again")
+            raise KitError(f"{path}: was damaged in transit: run the same command again")
 
     for name, digest in ended.session.files.items():
         place = f"runs/{ended.session.run}/{name}"
@@ -194,8 +194,8 @@ def _quota(client: Client) -> str:
     if not (answer.gpu_quota and answer.gpu_quota.total_time_allowed):
         return ""
     whole = answer.gpu_quota.total_time_allowed.total_seconds() / 3600
-    left = whole - (answer.gpu_quota.time_used.total_seconds() / 3600 if answer.gpu_quota.time_used else 0.0)
-    if left <= 0:
+    hours = whole - (answer.gpu_quota.time_used.total_seconds() / 3600 if answer.gpu_quota.time_used else 0.0)
+    if hours <= 0:
         until = f" until {answer.quota_refresh_time:%Y-%m-%d %H:%M} UTC" if answer.quota_refresh_time else ""
         raise KitError(f"kaggle: the {whole:.0f} hours on GPUs of this week are used up{until}: wait for the next ones")
-    return f"{left:.1f} of {whole:.0f} hours on GPUs are left this week; "
+    return f"{hours:.1f} of {whole:.0f} hours on GPUs are left this week; "

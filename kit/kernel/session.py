@@ -179,7 +179,7 @@ def restore(folder: Path, run: str, target: Path) -> Session | None:
         source = place / "runs" / run / name
         files.copy(source, target / name)
         if files.sha256(target / name) != digest:
-            raise KitError(f"{source}: is not as session {session.number} left it: attach another version's output")
+            raise KitError(f"{source}: has changed since session {session.number}: attach another version's output")
     return session
 
 
@@ -226,8 +226,8 @@ def lay_out(bundle: Path, folder: Path, work: Path) -> dict[str, str]:
         name, image = next(iter(missing.items()))
         problem = f"{rejected[name]} is another image" if name in rejected else f"{image.id} is missing"
         raise KitError(
-            f"{len(missing)} of {len(images)} images are not there as they are where the kernel was built ({problem}): "
-            "attach the data set that holds those very images (--source OWNER/NAME)"
+            f"{len(missing)} of {len(images)} images are missing or differ from those of the build ({problem}): attach "
+            "the data set with the identical images (--source OWNER/NAME)"
         )
     log.info("%s, %d of them made of files that hold the same pixels", counted(len(images), "image"), len(stand_ins))
     for name, path in read_manifest(bundle, Plan).carried.items():
@@ -317,7 +317,7 @@ def _run(command: Sequence[str], folder: Path, environment: dict[str, str], dead
     while process.poll() is None and clock() < deadline:
         time.sleep(POLL)
     if (code := process.poll()) is None:
-        log.info("time is up: the process is told to end")
+        log.info("time is up: stopping the process")
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(PATIENCE)

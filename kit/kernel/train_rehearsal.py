@@ -68,7 +68,7 @@ def rehearse(kernel: Kernel, environment: Environment, say: Callable[[str], None
         stage.require(kernel, second, "done")
         hashes = _hash_results(stage.output / "runs")
         if different := [name for name in sorted({*expected, *hashes}) if expected.get(name) != hashes.get(name)]:
-            raise KitError(f"{kernel.code}: after a cut session {different[0]} is another file than without one")
+            raise KitError(f"{kernel.code}: {different[0]} of a run that was cut differs from that of an uncut run")
         say(f"the session that resumes from it: the same {len(expected)} weights, maps and masks, bit for bit")
 
 

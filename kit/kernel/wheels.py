@@ -23,7 +23,7 @@ def write_kit(folder: Path, build: str) -> Path:
     """
     content = {f"kit/{name}": path.read_bytes() for name, path in sources().items()}
     about = f"Metadata-Version: 2.1\nName: kit\nVersion: {VERSION}\nRequires-Python: >=3.11\n"
-    return _write(folder, "kit", VERSION, content, about.encode(), f"0{build}-")
+    return _write(folder, "kit", VERSION, content, {"METADATA": about.encode()}, f"0{build}-")
 
 
 def sources() -> dict[str, Path]:
@@ -41,7 +41,7 @@ def write_installed(folder: Path, name: str) -> Path:
     """
     package = metadata.distribution(name)
     if "Root-Is-Purelib: true" not in (package.read_text("WHEEL") or "") or not package.files:
-        raise KitError(f"{name}: is not a package of Python alone: a wheel for Kaggle's Python cannot be made of it")
+        raise KitError(f"{name}: is not a pure-Python package: its wheel would not work on Kaggle's Python")
     content = {
         file.as_posix(): Path(str(file.locate())).read_bytes()
         for file in sorted(package.files)
@@ -54,21 +54,14 @@ def write_installed(folder: Path, name: str) -> Path:
     }
     if not licences:
         raise KitError(f"{name}: has no licence file, and must not go to Kaggle without it")
-    about = (package.read_text("METADATA") or "").encode()
-    return _write(folder, package.name, package.version, content, about, licences=licences)
+    info = {"METADATA": (package.read_text("METADATA") or "").encode(), **licences}
+    return _write(folder, package.name, package.version, content, info)
 
 
 def _write(
-    folder: Path,
-    name: str,
-    version: str,
-    content: dict[str, bytes],
-    about: bytes,
-    build: str = "",
-    licences: dict[str, bytes] | None = None,
+    folder: Path, name: str, version: str, content: dict[str, bytes], info: dict[str, bytes], build: str = ""
 ) -> Path:
     stem = f"{name.replace('-', '_')}-{version}"
-    info = {"METADATA": about, **(licences or {})}
     content = content | {f"{stem}.dist-info/{file}": data for file, data in info.items()}
     path = folder / f"{stem}-{build}py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:

@@ -66,8 +66,8 @@ def _build(workspace: Workspace, order: Order, work: Work, say: Say, session: in
     if work.trains:
         split = folds.read(work.fold_file, work.competition)
         numbers, extra = split.numbers, work.extra
-        wanted = space.of_training(workspace, work.competition, work.run, recipe, split, numbers, extra)
-        output = space.kept(wanted)
+        sizes = space.of_training(workspace, work.competition, work.run, recipe, split, numbers, extra)
+        output = space.kept(sizes)
         size, most = f"up to {output / 1e9:.1f} GB", f"{train_bundle.OUTPUT / 1e9:.0f} GB"
         if output > train_bundle.OUTPUT:
             raise KitError(
@@ -108,7 +108,7 @@ def _work(workspace: Workspace, order: Order) -> Work:
         extra = extras.open_extra(workspace, competition, recipe, folds.read(fold_file, competition))
         if outside := [name for name in extra if "/" in name]:
             raise KitError(
-                f"{recipe.name}: extra.data={outside[0]} goes to Kaggle from data/ alone: move the folder there, and "
+                f"{recipe.name}: extra.data={outside[0]} can only go to Kaggle from data/: move the folder there, and "
                 f"give its name, as another run: SET='extra.data={extra[outside[0]].name} name=…'"
             )
         return Work(run, recipe, competition, fold_file, starts, extra)
@@ -197,7 +197,7 @@ def _is_fetched(workspace: Workspace, order: Order) -> bool:
     lineage.require_same_recipe(run, order.recipe)
     if not (run.folder / FETCHED).is_file():
         raise KitError(
-            f"{run.folder}: was begun here: go on here, remove it, or name a new run with SET='name=…' to train "
+            f"{run.folder}: was begun here: continue here, remove it, or name a new run with SET='name=…' to train "
             "it on Kaggle"
         )
     return True

@@ -188,7 +188,7 @@ def test_the_page_trains_there_what_is_trained_here(kaggle, impatient, kernel, t
         train_here(command)
     assert fetched == artefacts(Path("runs"))
     ended, said = give(there, kaggle)
-    assert (ended, "was begun here: go on here, remove it, or name a new run" in said) == (2, True)
+    assert (ended, "was begun here: continue here, remove it, or name a new run" in said) == (2, True)
     assert "--predict-only" in predict_only
     said = go_on(predict_only, kaggle)
     assert f"runs/{RUN}: predicted on Kaggle, nothing left to do" in said

@@ -119,5 +119,5 @@ def test_a_wheel_has_every_module_of_its_package(tmp_path):
 
 
 def test_compiled_packages_are_refused(tmp_path):
-    with pytest.raises(KitError, match="numpy: is not a package of Python alone"):
+    with pytest.raises(KitError, match="numpy: is not a pure-Python package"):
         wheels.write_installed(tmp_path, "numpy")

@@ -160,8 +160,8 @@ SAME = ["--sweep", "exp_4.yaml", "--sweep", "exp-4.yaml"]
         (["train", "--on", "kaggle", "--sweep", "exp4", "--recipe", "exp5"], "--recipe: does nothing with --sweep"),
         (["train", "--on", "moon", "--recipe", "demo"], "--on moon: choose here or kaggle"),
         (["train", "--on", "kagle", "--source", "x"], "--on kagle: choose here or kaggle; did you mean kaggle?"),
-        (["train", "--on", "kaggle", "--sweep", "exp4", "--sweep", "exp4"], "--sweep: exp4 is there twice: name each"),
-        (["train", "--on", "kaggle", "--data", "none", *SAME], "--sweep: exp_4 and exp-4 are one kernel's name"),
+        (["train", "--on", "kaggle", "--sweep", "exp4", "--sweep", "exp4"], "--sweep: exp4 is given twice: give each"),
+        (["train", "--on", "kaggle", "--data", "none", *SAME], "--sweep: exp_4 and exp-4 would be the same kernel"),
         (["kernel", "build", "--train", "--gpu"], "--gpu: does nothing with --train"),
     ],
 )
@@ -247,7 +247,7 @@ def test_other_images_and_missing_ones_are_refused(kernel, bundle, tmp_path):
     first, second = sorted((root / "input").rglob("*.dcm"))[:2]
     first.write_bytes(second.read_bytes())
     second.unlink()
-    with pytest.raises(KitError, match=r"2 of 13 images are not there as they are where .*--source OWNER/NAME"):
+    with pytest.raises(KitError, match=r"2 of 13 images are missing or differ from those of .*--source OWNER/NAME"):
         session.lay_out(root / "input" / "files", root / "input", tmp_path)
 
 
@@ -258,7 +258,7 @@ def test_extra_data_are_bundled_and_used_for_training_on_kaggle(kernel, tmp_path
     ids = layout.open_folder("data/more").train
     files.write_csv(Path("data/more/patients.csv"), ["ImageId", "PatientId"], [(name, f"of {name}") for name in ids])
     wanted = recipes.load("small.yaml", "extra.data=more name=second")
-    with pytest.raises(KitError, match=r"extra.data=data/more goes to Kaggle from data/ alone: .*data=more name"):
+    with pytest.raises(KitError, match=r"extra.data=data/more can only go to Kaggle from data/: .*data=more name"):
         build(recipes.load("small.yaml", "extra.data=data/more name=second"))
     content = {path.name: path.read_bytes() for path in build(wanted).bundle.iterdir()}
     root = trained_there.mount(tmp_path / "kaggle", content, Path("tiny"), None)

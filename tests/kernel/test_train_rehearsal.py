@@ -39,7 +39,7 @@ class Stage(train_rehearsal._Stage):
 def test_a_cut_run_that_ends_with_other_files_fails(isolated, home, monkeypatch):
     kernel = trained_there.made(1)
     monkeypatch.setattr(train_rehearsal, "_Stage", Stage)
-    with pytest.raises(KitError, match=r"after a cut session weights\.safetensors is another file than without one"):
+    with pytest.raises(KitError, match=r"weights\.safetensors of a run that was cut differs from that of an uncut run"):
         train_rehearsal.rehearse(kernel, None, print)
     monkeypatch.setattr(Stage, "states", ("done", *["failed"] * len(train_rehearsal.SHARES)))
     with pytest.raises(KitError, match=r"session 1 of its rehearsal is failed, not cut: .*\n  its log"):
