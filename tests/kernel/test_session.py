@@ -294,11 +294,11 @@ def test_a_session_that_cannot_resume_says_why_and_keeps_the_run(kernel, bundle,
     root = trained_there.mount(tmp_path / "kaggle", bundle, None, before)
     ended = go(root, least=2)
     assert (ended.number, ended.state) == (2, "failed")
-    assert "images are not there" in ended.reason
+    assert "images are missing or differ from those of the build" in ended.reason
     assert session.read(root / "working" / "session.json") == ended
     assert (root / "working/runs/tiny/small/fold0/stage1/weights.safetensors").read_bytes() == b"weights of session 1"
     before["runs/tiny/small/fold0/stage1/weights.safetensors"] += b"!"
-    with pytest.raises(KitError, match=r"weights\.safetensors: is not as session 1 left it"):
+    with pytest.raises(KitError, match=r"weights\.safetensors: has changed since session 1"):
         go(trained_there.mount(tmp_path / "kaggle", bundle, None, before), least=2)
 
 
