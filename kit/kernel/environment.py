@@ -82,7 +82,7 @@ def install(requirements: Sequence[str], folder: Path, needed: float = 0.0) -> E
 def local(folder: Path) -> Environment:
     """Returns this machine's Python with links to its packages, except those that the image lacks."""
     site = Path(sysconfig.get_path("purelib"))
-    absent = set()
+    absent: set[str] = set()
     for name in kaggle_image.ABSENT:
         with contextlib.suppress(metadata.PackageNotFoundError):
             absent.update(file.parts[0] for file in metadata.files(name) or [])
