@@ -42,13 +42,9 @@ def read(path: Path | str) -> Labels:
     """
     regions = group((image_id, text) for _, (image_id, text) in rows(path))
     if cut := [image for image, texts in regions.items() if any(map(is_cut, texts))]:
-        log.warning("%s: %d rows %s (first: %s)", path, len(cut), CUT, cut[0])
+        what = "as long as a cell of a spreadsheet, so a part of the mask is missing: get the original file"
+        log.warning("%s: %s %s (first: %s)", path, counted(len(cut), "row"), what, cut[0])
     return regions
-
-
-CUT = (
-    "are just as long as a cell of a spreadsheet, 32,767 characters, so their masks lack a part: get the original file"
-)
 
 
 def is_cut(text: str) -> bool:
