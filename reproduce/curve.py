@@ -65,14 +65,17 @@ def train_curve(
     return pd.DataFrame(rows)
 
 
-def _measure(workspace: Workspace, data: Path | str, recipe: Recipe, run: Run) -> dict[str, float]:
+def _measure(workspace: Workspace, data: Path | str, recipe: Recipe, run: Run) -> dict[str, float | None]:
     opened = open_run(workspace, data, recipe, run)
-    split, found = opened.split, thresholds_file.read_measured(run.thresholds)
+    split, chosen = opened.split, thresholds_file.read_measured(run.thresholds)
     learned = [split.training(fold, recipe.folds.train_share, recipe.seed) for fold in split.numbers]
     return {
         "images": sum(map(len, learned)) / len(learned),
         "positives": sum(split.positive[rows].sum() for rows in learned) / len(learned),
-        **{key: getattr(found, key) for key in ("nested_dice", "dice_all_empty", "dice_positives", "negatives_empty")},
+        "nested_dice": chosen.nested_dice,
+        "dice_all_empty": chosen.dice_all_empty,
+        "dice_positives": chosen.dice_positives,
+        "negatives_empty": chosen.negatives_empty,
         "image_auc": cases.image_auc(cases.measure(run, opened.competition, split)),
     }
 

@@ -74,10 +74,10 @@ def draw(workspace: Workspace, data: Path | str, recipe: Recipe, out: Path | str
 def _results(competition: Competition, run: Run) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Yields pixels, truth, and out-of-fold masks by the recipe's rule and by the rule in use, of a few positives."""
     recipe = run.read_recipe()
-    own, in_use = rules.fixed(recipe.threshold, gated=recipe.is_gated), thresholds_file.read(run.thresholds).rule
+    fixed_rule, in_use = rules.fixed(recipe.threshold, gated=recipe.is_gated), thresholds_file.read(run.thresholds).rule
     folds = {i: fold for fold in run.predicted_folds() for i in maps.read_ids(run.oof(fold, tta=recipe.tta))}
     for image in _spread(competition, [image for image in folds if competition.labels[image]]):
-        fixed, chosen = (_mask(competition, run, recipe, rule, folds[image], image) for rule in (own, in_use))
+        fixed, chosen = (_mask(competition, run, recipe, rule, folds[image], image) for rule in (fixed_rule, in_use))
         yield _pixels(competition, image), _truth(competition, image), fixed, chosen
 
 

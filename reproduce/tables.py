@@ -26,9 +26,9 @@ TICK = {False: "✗", True: "✓"}
 
 def fill(scored: RunScores) -> str:
     """Fills all tables from the runs on a data set."""
-    competition, here = scored.competition, scored.competition.name
+    competition, name = scored.competition, scored.competition.name
     sections = {
-        f"Table 1: sex and view position ({here} below the paper's)": _table_1(competition),
+        f"Table 1: sex and view position ({name} below the paper's)": _table_1(competition),
         "Table 2: the data set": _table_2(competition),
         "Table 3: the network of exp5": _table_3(),
         "Table 4: settings": _table_4(scored),
@@ -47,7 +47,7 @@ def fill(scored: RunScores) -> str:
         "Parameters, training and prediction time of exp5": _time(scored),
     }
     introduction = (
-        f'Figures under "paper" are the paper\'s, on its own data; those under "{here}" come from the runs in '
+        f'Figures under "paper" are the paper\'s, on its own data; those under "{name}" come from the runs in '
         f"`{scored.runs}`. Validation figures compare the out-of-fold maps, test figures the test maps, with the "
         "original masks at full size, by the recipe's own B-TH and R-TH. Dice and IoU of an image are 1 where "
         'prediction and truth are both empty. The paper leaves open what R-TH removes: "image" empties a mask of '
@@ -65,21 +65,21 @@ def fill(scored: RunScores) -> str:
 
 
 def _table_1(competition: Competition) -> str:
-    ours = stats.breakdown(stats.metadata(competition), competition.finding)
-    ours["Dataset"] = competition.name + " " + ours["Dataset"]
-    return markdown(list(ours.columns), [*paper.TABLE_1, *ours.itertuples(index=False)])
+    table = stats.breakdown(stats.metadata(competition), competition.finding)
+    table["Dataset"] = competition.name + " " + table["Dataset"]
+    return markdown(list(table.columns), [*paper.TABLE_1, *table.itertuples(index=False)])
 
 
 def _table_2(competition: Competition) -> str:
-    ours = stats.overview(competition)
+    counts = stats.overview(competition)
     rows = [
         [attribute, *(f"{value:,}" for value in paper.TABLE_2.get(attribute, ())), f"{count:,}"]
         if attribute in paper.TABLE_2
         else [attribute, None, None, f"{count:,}"]
-        for attribute, count in ours.items()
+        for attribute, count in counts.items()
         if attribute != MASKS
     ]
-    rows.append([MASKS, *(f"{count:,}" for count in paper.MASKS), f"{ours[MASKS] + ours[NEGATIVES]:,}"])
+    rows.append([MASKS, *(f"{count:,}" for count in paper.MASKS), f"{counts[MASKS] + counts[NEGATIVES]:,}"])
     positive, single, multiple = (
         "Number of positive cases in training set",
         "Number of cases has single mask in training set",
@@ -87,13 +87,13 @@ def _table_2(competition: Competition) -> str:
     )
     for share, part in (("Single masks among positives", single), ("Multiple masks among positives", multiple)):
         published = [f"{paper.TABLE_2[part][i] / paper.TABLE_2[positive][i]:.2%}" for i in (0, 1)]
-        rows.append([share, *published, f"{ours[part] / ours[positive]:.2%}" if ours[positive] else "-"])
+        rows.append([share, *published, f"{counts[part] / counts[positive]:.2%}" if counts[positive] else "-"])
     return markdown(["Attribute", "paper, Round-1", "paper, Round-2", competition.name], rows)
 
 
 def _table_3() -> str:
-    ours = {name: cells for name, *cells in network.layers(recipes.load("exp5"))}
-    rows = [[name, *cells, *ours.get(name, ["-", "-"])] for name, cells in paper.TABLE_3.items()]
+    layers = {name: cells for name, *cells in network.layers(recipes.load("exp5"))}
+    rows = [[name, *cells, *layers.get(name, ["-", "-"])] for name, cells in paper.TABLE_3.items()]
     header = ["Layer", "paper: output size", "paper: filters", "the kit's: output size", "the kit's: filters"]
     return markdown(header, rows)
 
@@ -153,9 +153,9 @@ def _table_5(scored: RunScores) -> str:
         precision = [scored.mean_precision(variant) for variant in variants if variant.reading != "component"]
         rows.append([name, *map(_four, [*figures, *precision, *map(scored.validation_iou, variants)])])
     ttas = "without TTA", "with TTA"
-    ours = [f"mean precision, {tta}, R-TH {reading}" for tta in ttas for reading in ("none", "image")]
-    ours += [f"IoU, {tta}, R-TH {reading}" for tta in ttas for reading in READINGS]
-    return markdown(["Experiment", "paper, without TTA", "paper, with TTA", *_here(scored, ours)], rows)
+    columns = [f"mean precision, {tta}, R-TH {reading}" for tta in ttas for reading in ("none", "image")]
+    columns += [f"IoU, {tta}, R-TH {reading}" for tta in ttas for reading in READINGS]
+    return markdown(["Experiment", "paper, without TTA", "paper, with TTA", *_here(scored, columns)], rows)
 
 
 def _table_6(scored: RunScores) -> str:
@@ -170,8 +170,8 @@ def _table_7(scored: RunScores) -> str:
     rows = []
     for (tta, removed), figure in paper.TABLE_7.items():
         variants = _variants("exp5", tta=tta, removed=removed)
-        ours = [scored.mean_precision(variants[0]), *map(scored.validation_iou, variants)]
-        rows.append([TICK[tta], TICK[removed], *map(_four, [figure, *ours])])
+        cells = [scored.mean_precision(variants[0]), *map(scored.validation_iou, variants)]
+        rows.append([TICK[tta], TICK[removed], *map(_four, [figure, *cells])])
     header = ["mean precision", "IoU, image", "IoU, component"]
     return markdown(["TTA", "R-TH", "paper", *_here(scored, header)], rows)
 
@@ -211,28 +211,28 @@ def _table_10(scored: RunScores) -> str:
 def _table_11(scored: RunScores) -> str:
     run_recipes, rows = scored.recipes(), []
     for name, (team, architecture, size, dice) in paper.TABLE_11.items():
-        recipe, ours = run_recipes.get(name), NO_RUN
+        recipe, result = run_recipes.get(name), NO_RUN
         if recipe is not None:
             cell = scored.test_dice(Variant(name, recipe.tta, "chosen"), scoring.PRIVATE)
             side = max(part.stages[-1].size for part in recipe.parts())
             rule = "" if isinstance(cell, str) else f" ({side}×{side}, {scored.rule(name)})"
-            ours = f"{_four(cell)}{rule}"
-        rows.append([team, architecture, f"{size}×{size}", _four(dice), ours])
+            result = f"{_four(cell)}{rule}"
+        rows.append([team, architecture, f"{size}×{size}", _four(dice), result])
     header = ["Team", "Model", "Image size", "paper", f"{scored.competition.name}, by the rule in use"]
     return markdown(header, rows)
 
 
 def _time(scored: RunScores) -> str:
     name, competition = "exp5", scored.competition
-    recipe, run = scored.recipes().get(name), scored.run(name)
-    published = recipes.load(name)
-    rows: list[list[str | None]] = [["trainable parameters", f"{paper.PARAMETERS / 1e6:.1f} million"]]
-    rows[0].append(f"{network.parameters(recipe or published) / 1e6:.1f} million")
-    machine = network.device()
-    for number, minutes in enumerate(paper.MINUTES):
-        ours = network.minutes_an_epoch(run, number) if recipe else None
-        where = f"minutes an epoch, stage {number + 1}"
-        rows.append([where, f"{minutes} on a Titan Xp", NO_RUN if ours is None else f"{ours:.2f} on {machine}"])
+    recipe, run, machine = scored.recipes().get(name), scored.run(name), network.device()
+    counts = [
+        f"{count / 1e6:.1f} million" for count in (paper.PARAMETERS, network.parameters(recipe or recipes.load(name)))
+    ]
+    rows = [["trainable parameters", *counts]]
+    for number, published in enumerate(paper.MINUTES):
+        minutes = network.minutes_an_epoch(run, number) if recipe else None
+        measured = NO_RUN if minutes is None else f"{minutes:.2f} on {machine}"
+        rows.append([f"minutes an epoch, stage {number + 1}", f"{published} on a Titan Xp", measured])
     paths = list((competition.test or competition.train).values())[: network.SAMPLES]
     sample = NO_RUN
     if recipe is not None and run.finished_stages() and run.thresholds.is_file():

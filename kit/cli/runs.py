@@ -91,12 +91,12 @@ def train_all(
 
         chosen = settings.load(competition, user)
         loaded = [recipes.load(name, overrides) for name in sweep or [recipe_for(data, recipe)]]
-        bundle.require_distinct([one.name for one in loaded])  # before the imports that take seconds
+        bundle.require_distinct([entry.name for entry in loaded])  # before the imports that take seconds
 
         from kit.report import summary
         from kit.workflows import train_on_kaggle
 
-        orders = [train_on_kaggle.Order(data, one, chosen, source, time_limit, not predict_only) for one in loaded]
+        orders = [train_on_kaggle.Order(data, entry, chosen, source, time_limit, not predict_only) for entry in loaded]
         done = "predicted" if predict_only else "trained"
         for run in train_on_kaggle.train_there(Workspace(), orders, say, patient=not no_wait):
             say(f"{run.folder}: {done} on Kaggle, nothing left to do\n{summary.describe(run)}")
@@ -151,24 +151,20 @@ def search_thresholds(
     from kit.thresholds.search import parse_rules
     from kit.workflows import thresholds
 
-    kinds = parse_rules(rule)
+    names, in_use, note = parse_rules(rule), None, ""
     if maps:
-        folders = thresholds.explore_arrays(maps, masks, kinds, out, folds, prevalence, draws)
-        say(surfaces.table(folders))
-        verdict = surfaces.verdict(folders.values())
+        folders = thresholds.explore_arrays(maps, masks, names, out, folds, prevalence, draws)
     else:
         loaded = load_recipe(data, recipe, overrides)
-        explored = thresholds.explore(Workspace(), data, loaded, kinds, prevalence, draws)
-        folders = explored.folders
-        row = (
-            " (the row “searched” chooses it anew in each fold)" if explored.in_use.name.startswith("searched") else ""
-        )
-        say(f"{surfaces.table(folders, explored.in_use)}\nin use: {explored.reason}{row}")
-        verdict = surfaces.verdict([explored.in_use])
+        explored = thresholds.explore(Workspace(), data, loaded, names, prevalence, draws)
+        folders, in_use, note = explored.folders, explored.in_use, f"\nin use: {explored.reason}"
+        if in_use.name.startswith("searched"):
+            note += " (the row “searched” chooses it again in each fold)"
+    say(f"{surfaces.table(folders, in_use)}{note}")
     for folder in folders.values():
         for figure in surfaces.draw(folder):
             figure.write(folder)
-    if verdict:
+    if verdict := surfaces.verdict([in_use] if in_use else folders.values()):
         say(verdict)
 
 

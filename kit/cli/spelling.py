@@ -65,10 +65,10 @@ def _command(text: str) -> str:
             for goal, variables, options in calls
         ]
         return " && ".join(map(shlex.join, lines))
-    given = {name: value for _, variables, _ in calls for name, value in variables.items()}
+    values = {name: value for _, variables, _ in calls for name, value in variables.items()}
     if options := [word for options in dict.fromkeys(tuple(call[2]) for call in calls) for word in options]:
-        given["ARGS"] = shlex.join(options)
-    words = [*(goal for goal, *_ in calls), *(f"{name}={_quoted(value)}" for name, value in given.items())]
+        values["ARGS"] = shlex.join(options)
+    words = [*(goal for goal, *_ in calls), *(f"{name}={_quoted(value)}" for name, value in values.items())]
     return " ".join(["make", *words]) if calls else ""
 
 

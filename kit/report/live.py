@@ -73,14 +73,15 @@ def pack(run: Run, cases: Cases, competition: Competition, other: tuple[str, Cas
 
 
 def rule_choices(run: Run, cases: Cases) -> list[dict[str, Any]]:
-    """Returns the rules to choose from in the page with their best thresholds, the run's own rule first.
+    """Returns the rules to choose from in the page with their best thresholds, the rule in use first.
 
-    The masks by the run's own rule are known. Masks by the other rules follow from counts, except for `component`.
+    The masks by the rule in use are known. Masks by the other rules follow from counts, except for `component`.
     """
-    own, tta = thresholds_file.read(run.thresholds).rule, run.read_recipe().tta
-    paths = [run.rule(name, tta=tta) / "thresholds.json" for name in rules.RULES if name not in (own.name, "component")]
+    in_use, tta = thresholds_file.read(run.thresholds).rule, run.read_recipe().tta
+    names = [name for name in rules.RULES if name not in (in_use.name, "component")]
+    paths = [run.rule(name, tta=tta) / "thresholds.json" for name in names]
     others = [thresholds_file.read(path).rule for path in paths if path.is_file()]
-    return [_choice(own, cases) | {"exact": True}, *(_choice(rule, cases) for rule in others)]
+    return [_choice(in_use, cases) | {"exact": True}, *(_choice(rule, cases) for rule in others)]
 
 
 def _choice(rule: Any, cases: Cases) -> dict[str, Any]:

@@ -67,14 +67,14 @@ def breakdown(table: pd.DataFrame, finding: Finding) -> pd.DataFrame:
         for attribute in ("Gender", "View Position"):
             for value, part in images.groupby(attribute):
                 positive = part.positive.sum()
-                known = part.positive.notna().any()
+                labelled = part.positive.notna().any()
                 lines.append(
                     {
                         "Dataset": name,
                         "Attribute": attribute,
                         "Value": value,
-                        finding.title: _share(positive, len(part)) if known else "-",
-                        "Healthy": _share(len(part) - positive, len(part)) if known else "-",
+                        finding.title: _share(positive, len(part)) if labelled else "-",
+                        "Healthy": _share(len(part) - positive, len(part)) if labelled else "-",
                         "Total": _share(len(part), len(images)),
                     }
                 )

@@ -69,15 +69,15 @@ def examine(workspace: Workspace, reach: Callable[[str], bool] | None = None) ->
 
 def _packages() -> Check:
     """Compares the installed versions with the pinned ones."""
-    found = {name: installed(name) for name in _PACKAGES}
-    missing = [name for name, version in found.items() if version is None]
-    listed = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+    versions = {name: installed(name) for name in _PACKAGES}
+    missing = [name for name, version in versions.items() if version is None]
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     if missing:
         advice = f"{', '.join(missing)} missing: pip install -r requirements.txt"
         return Check("packages", listed, advice, serious=True)
     path = Path(__file__).parents[2] / "requirements.txt"
     pins = dict(line.split("==") for line in path.read_text().split() if "==" in line) if path.is_file() else {}
-    plain = {name: (version or "").partition("+")[0] for name, version in found.items()}  # without `+cu130`
+    plain = {name: (version or "").partition("+")[0] for name, version in versions.items()}  # without `+cu130`
     other = [f"{name} {pins[name]}" for name in _PACKAGES if pins.get(name, plain[name]) != plain[name]]
     return Check("packages", listed, f"requirements.txt has {', '.join(other)}" if other else "")
 
@@ -106,18 +106,18 @@ def _device() -> Check:
         )
     name, total = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
     count = torch.cuda.device_count()
-    found = f"{count} × {name}, {total / GIB:.0f} GiB, CUDA {torch.version.cuda}"
+    gpus = f"{count} × {name}, {total / GIB:.0f} GiB, CUDA {torch.version.cuda}"
     for number in range(count):
         try:
             ones = torch.ones(64, 64, device=f"cuda:{number}")
             right = float((ones @ ones).sum()) == 64**3
         except RuntimeError as error:
             problem = f"the first operation of GPU {number} fails ({str(error).splitlines()[0]})"
-            return Check("GPU", found, f"{problem}: install a torch that is built for it", serious=True)
+            return Check("GPU", gpus, f"{problem}: install a torch that is built for it", serious=True)
         if not right:
             advice = f"GPU {number} computes wrong results: try another GPU or driver"
-            return Check("GPU", found, advice, serious=True)
-    return Check("GPU", f"{found}; an operation on each is right")
+            return Check("GPU", gpus, advice, serious=True)
+    return Check("GPU", f"{gpus}; an operation on each is right")
 
 
 def _threads() -> Check:

@@ -34,7 +34,7 @@ def view(
     solution = scoring.read_solution(competition.solution_path) if competition.solution_path else None
     truths = {**(solution.masks if solution else {}), **competition.labels}
     written, files = [], {**competition.train, **competition.test}
-    for image in (image_files.without_ending(Path(given).name) for given in images):
+    for image in (image_files.without_ending(Path(name).name) for name in images):
         if image not in files:
             tables = " and ".join(path.name for path in (competition.labels_path, competition.sample_path) if path)
             how = f"give an id of {tables}, or the path of its DICOM file"
