@@ -115,28 +115,27 @@ def _refuse_ineffective(
     context: typer.Context, needs: Mapping[str, str], excludes: Mapping[str, Sequence[str]]
 ) -> None:
     """Raises a KitError if an option was given that would have no effect."""
-    spelling = {
-        parameter.name: parameter.opts[0]
-        if parameter.param_type_name == "option"
-        else parameter.metavar or parameter.opts[0].upper()
-        for parameter in context.command.params
-    }
+    parameters = {parameter.name: parameter for parameter in context.command.params}
+
+    def spelled(condition: str) -> str:
+        name, _, value = condition.partition("=")
+        parameter: Any = parameters[name]
+        if parameter.param_type_name == "argument":
+            return parameter.metavar or name.upper()
+        return f"{parameter.opts[0]} {value}".strip()
 
     def holds(condition: str) -> bool:
         name, _, value = condition.partition("=")
         return context.params[name] == value if value else is_given(context, name)
 
     for name, condition in needs.items():
-        other, _, value = condition.partition("=")
         if is_given(context, name) and not holds(condition):
-            missing = f"{spelling[other]} {value}".strip()
-            raise KitError(f"{spelling[name]}: does nothing without {missing}: leave it out, or give {missing}")
-    for condition, others in excludes.items():
-        name, _, value = condition.partition("=")
-        for other in others:
-            if holds(condition) and is_given(context, other):
-                present = f"{spelling[name]} {value}".strip()
-                raise KitError(f"{spelling[other]}: does nothing with {present}: leave one of them out")
+            missing = spelled(condition)
+            raise KitError(f"{spelled(name)}: does nothing without {missing}: leave it out, or give {missing}")
+    for condition, names in excludes.items():
+        for name in names:
+            if holds(condition) and is_given(context, name):
+                raise KitError(f"{spelled(name)}: does nothing with {spelled(condition)}: leave one of them out")
 
 
 def is_given(context: typer.Context, name: str) -> bool:

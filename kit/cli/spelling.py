@@ -99,9 +99,9 @@ def _split(words: Sequence[str], verb: TyperCommand) -> tuple[dict[str, str], li
     unread = iter(words)
     for word in unread:
         parameter: Any = parameters[word] if word.startswith("-") else argument
-        if parameter is None:
+        values: list[Any] = [word] if parameter is argument else [] if parameter.is_flag else [next(unread, None)]
+        if parameter is None or None in values:
             raise LookupError(word)
-        values = [word] if parameter is argument else [] if parameter.is_flag else [next(unread, "")]
         if name := make.variable(parameter):
             given.setdefault(name, []).extend(values)
         else:
