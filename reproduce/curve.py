@@ -61,7 +61,7 @@ def train_curve(
             folds.make_folds(workspace, data, loaded)
             options = ["--data", str(data), "--recipe", recipe, *(word for pair in pairs for word in ("--set", pair))]
             run, _ = train_side_by_side(workspace, train.Job(data, loaded), options, jobs)
-            rows.append({"share": share, "seed": loaded.seed} | _measure(workspace, data, loaded, run))
+            rows.append({"share": share, "seed": loaded.seed, **_measure(workspace, data, loaded, run)})
     return pd.DataFrame(rows)
 
 
