@@ -19,6 +19,7 @@ from kit.run import Run
 
 _AFTER_TRAINING = {"about", "prevalence", "reported", "source", "tta", "untrained"}
 _AFTER_TRAINING |= {f"threshold.{key}" for key in ("gate", "rule", "smallest_contour", "transfer")}
+"""Keys that no trained weights depend on."""
 _SCORE_KEYS = ("threshold.binarization", "threshold.removal", "threshold.top", "threshold.candidates")
 """Keys that the scores of validations depend on."""
 

@@ -296,8 +296,8 @@ def decode_jpeg(frame: bytes, shape: tuple[int, int]) -> np.ndarray:
         Undecodable: the stream is no JPEG, of another size, or lacks a part of the picture.
     """
     end = frame.rfind(_JPEG_END)
-    ended = end > frame.rfind(_JPEG_SCAN)  # encoders add any padding after the end mark, and some omit the mark
-    # In the picture's data, a byte 0xFF is followed by 0, which is no padding.
+    ended = end > frame.rfind(_JPEG_SCAN)  # any padding follows the end mark, which some encoders omit
+    # Without the mark, zeros at the end are padding, except the one that follows each byte 0xFF of the picture's data.
     frame = frame[:end] if ended else re.sub(rb"(\xff\x00)?\x00*\Z", rb"\1", frame)
     pixels = _decode_stream(frame + _JPEG_END, shape)
     # A decoder that runs out of data leaves the missing blocks middle grey, including the last one. In that case more

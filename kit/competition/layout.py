@@ -155,7 +155,9 @@ def open_folder(folder: Path | str, *, allow_missing: bool = False) -> Competiti
     # Round 1's sample repeats an id for each region of the ground truth; a submission contains each id once.
     sample_ids = tuple(labels.read(sample_path)) if sample_path else tuple(test)
     meant = image_files.match(sample_ids, test, sample_path or folder)
-    test |= {name: test.pop(image) for name, image in meant.items() if name not in test and image in test}
+    for name, image in meant.items():  # a submission spells ids as the sample does
+        if name not in test and image in test:
+            test[name] = test.pop(image)
     absent = sorted(set(sample_ids) - test.keys())
     if absent and test:
         problem = f"{len(absent)} ids have no image in {' and '.join(layout.test)} ({_first(absent)})"

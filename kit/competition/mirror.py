@@ -90,7 +90,7 @@ class ImageFolder:
         return row_format.misfit(self.format, self.labels, self.sizes)
 
     def shape_of(self, image: str) -> tuple[int, int]:
-        """Returns the (height, width) of an image's ground truth: the image's own, unless the rows are of others."""
+        """Returns the (height, width) of an image's ground truth: that of the label rows' format, else the image's."""
         return (self.format.shape if self.labels else None) or self.sizes.get(image, rle.SHAPE)
 
     @property

@@ -92,7 +92,7 @@ class Mask(NamedTuple):
     pixels: np.ndarray
     """bool (H, W)."""
     note: str = ""
-    """What is unusual about the picture, a colon, and how it is read; empty if nothing is."""
+    """What is unusual about the picture and how it is read, with a colon between; empty if nothing is unusual."""
     regions: np.ndarray | None = None
     """int (H, W): number of each pixel's region, 0 for none; None if the regions are connected components."""
 

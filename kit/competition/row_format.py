@@ -82,9 +82,11 @@ def guess(labels: Mapping[str, tuple[str, ...]], sizes: Mapping[str, tuple[int, 
         return Counter(_validity(text, math.prod(shape or sizes.get(image, rle.SHAPE))) for image, text in texts)
 
     at_own_size, at_full_size = count(None), count(rle.SHAPE)
-    neither = False, False  # a row that is invalid both ways is broken and shows nothing
-    misfits, fitting = at_own_size[neither] - at_full_size[neither], len(texts) - at_full_size[neither]
-    shape = rle.SHAPE if misfits > fitting / 4 else None  # small masks near the first pixel fit any size
+    neither = False, False  # valid neither as gaps nor as starts
+    broken = at_full_size[neither]  # at either size, so that they show nothing
+    too_large = at_own_size[neither] - broken
+    # Not all need be too large: small masks near the first pixel fit any size.
+    shape = rle.SHAPE if too_large > (len(texts) - broken) / 4 else None
     counts = at_full_size if shape else at_own_size
     if counts[False, True] <= counts[True, False]:
         return RowFormat(shape=shape)

@@ -1,4 +1,4 @@
-"""Processes that share the work of one command."""
+"""Processes that share the work of one command, and the environment variables that the kit sets for its processes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

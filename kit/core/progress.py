@@ -97,7 +97,7 @@ class Lines(Bar):
     """Progress as lines of the log, written when nothing else was logged for a while."""
 
     last_line = time.monotonic() - LINE + _FIRST_LINE
-    """Time of the last line of any kind."""
+    """Time of the last line of any kind; at the start such that the first one is due after `_FIRST_LINE`."""
 
     def refresh(self, *args: Any, **options: Any) -> None:
         """Logs without the lock of the bars, which a logging thread takes while it holds the log's lock."""

@@ -49,7 +49,7 @@ KEY_BYTES = 32
 _UNREADABLE = b"\xff" * 8
 """First bytes of the key of an unreadable row; one SHA-256 in 2^64 begins like this."""
 _MAX_UNFLUSHED_ROWS, _MAX_UNFLUSHED_SECONDS = 64, 2.0
-"""Work that a kill may cost; to flush each row would be slow."""
+"""Rows and seconds between two flushes, whose work a kill may cost; to flush each row would be slow."""
 
 Made = Iterable[tuple[int, Sequence[npt.ArrayLike] | KitError]]
 """Finished rows: each index with one row for each array, or with the error if its source cannot be read."""
@@ -320,7 +320,7 @@ class _Writer:
     def _start(self) -> None:
         """Moves the array to its hidden name, or makes it, and clears the keys of rows that will be overwritten."""
         array = self._array
-        is_file_or_raise(self._part)
+        is_file_or_raise(self._part)  # raises if anything but a file is there
         if array._fits(array.path):
             with writing(self._part):
                 os.replace(array.path, self._part)

@@ -132,6 +132,7 @@ def make(competition: Competition, split: Split) -> Folds:
 
 def _draw(competition: Competition, split: Split) -> pd.DataFrame:
     """Draws the folds; returns their table."""
+    # The images are dealt into `parts`, of which the first `held` are held out.
     if split.holdout is None:
         if split.count is None or split.count < 2:
             raise KitError(f"--folds {split.count}: at least 2 folds are needed, or a --holdout share")

@@ -31,7 +31,8 @@ def drawn(positive: np.ndarray, extra: int, weight: float, seed: int, epoch: int
     """
     if not extra or weight == 1:
         return np.arange(len(positive))
-    main, [random] = len(positive) - extra, np.random.default_rng([seed, epoch]).spawn(1)
+    main = len(positive) - extra
+    [random] = np.random.default_rng([seed, epoch]).spawn(1)  # independent of the shuffling of the epoch
     kinds = [main + np.flatnonzero(kind) for kind in (positive[main:], ~positive[main:])]
     chosen = [random.choice(kind, math.ceil(weight * len(kind) - _ROUNDING), replace=False) for kind in kinds]
     return np.concatenate([np.arange(main), np.sort(np.concatenate(chosen))])

@@ -78,7 +78,7 @@ def nested_probability(
         members: Out-of-fold probability by each member, (N, M).
         positive: bool (N,).
         groups: Number of each image's group, (N,): its fold.
-        excluded: Groups that no stack is fitted on. If only one group remains, its own stack is fitted on that group.
+        excluded: Groups that no stack is fitted on. If only one group remains, its stack is fitted on itself.
     """
     probability = np.empty(len(groups))
     included = ~np.isin(groups, list(excluded))

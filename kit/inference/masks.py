@@ -1,9 +1,9 @@
 """From maps to masks: each image by itself, or a whole test set of which a fixed share of images gets a mask.
 
 Thresholds that are best on the out-of-fold maps of single networks do not fit the mean of several networks, which may
-be calibrated differently, nor a test set on which the networks are less certain: fixed areas then keep too few masks
-or too many. The order of the images survives both. So the thresholds decide what an image's mask looks like, and a
-share decides how many images get one: those with the most evidence.
+be calibrated differently, nor a test set on which the networks are less certain: a fixed `removal` then keeps too few
+masks or too many. The ranking of the images survives both. So the thresholds decide what an image's mask looks like,
+and a share decides how many images get one: those with the most evidence.
 
 A share is allowed if a whole test set is given and its prevalence is expected to be the recipe's, as in a competition.
 It is not for a clinic, where each mask must depend on its own image alone.
@@ -63,8 +63,8 @@ class MaskEncoder:
 def rank_quantiles(evidence: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Returns the smallest share of masks at which each image gets one, (N,) in (0, 1); infinite without evidence.
 
-    Images with equal evidence have the same rank. An image counts from its middle on, so that a share of N images is
-    rounded to whole images.
+    Images with equal evidence have the same rank. An image gets its mask once the share covers half of its weight, so
+    that a share is rounded to whole images.
 
     Args:
         evidence: Evidence of each image, (N,).

@@ -4,6 +4,7 @@ Every prediction passes here: in a notebook, of test images, out of fold, and in
 """
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, repeat
@@ -203,8 +204,8 @@ class Model:
         """Yields the map of each image of a batch, with TTA if the recipe asks for it.
 
         Args:
-            images: Each image at all `sizes`, uint8 (size, size). Up to `batch_size` images, each member uses the batch
-                size of its training; for more images, proportionally larger batches.
+            images: Each image at all `sizes`, uint8 (size, size). For up to `batch_size` images, each member computes
+                batches of the size of its training; for more, proportionally larger ones.
         """
         tta = self.recipe.tta and self.mirrored
         return self._combine(self._member_probabilities(images, mirrored=tta), tta=tta)
@@ -218,12 +219,12 @@ class Model:
         self, images: Sequence[Mapping[int, np.ndarray]], *, mirrored: bool
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Returns the `probabilities` of each part of the recipe."""
-        answers, scale = [], -(-len(images) // self.batch_size)
+        answers = []
+        scale = math.ceil(len(images) / self.batch_size)
         for part in self.recipe.parts():
             stage = part.stages[-1]
             resized = np.stack([image[stage.size] for image in images])  # (B, size, size)
-            step = stage.batch_size * scale
-            batches = [resized[i : i + step] for i in range(0, len(resized), step)]
+            batches = np.split(resized, range(stage.batch_size * scale, len(resized), stage.batch_size * scale))
             models = self.models[part.label]
             both = [probabilities(models, batch, part, mirrored=mirrored, half=self.half) for batch in batches]
             plain, averaged = (torch.cat(tensors) for tensors in zip(*both, strict=True))

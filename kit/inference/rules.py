@@ -89,7 +89,7 @@ def level_of(binarization: float) -> int:
 
 
 def size_of(count: Any, pixels: Any) -> Any:
-    """Converts an area to whole pixels of a 1024×1024 image, rounded down: exact against any whole `removal`.
+    """Converts an area to whole pixels of a 1024×1024 image, rounded down, which changes no comparison with `removal`.
 
     Args:
         count: Number of pixels, an integer or an array.

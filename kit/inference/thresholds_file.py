@@ -69,7 +69,7 @@ class Thresholds(Measures):
 
     @property
     def asked(self) -> str:
-        """The recipe's `threshold.rule` that this file answers: `searched`, `fixed` or the name of a rule."""
+        """The value of `threshold.rule` that puts this file in use: `searched`, `fixed` or the name of a rule."""
         if self.rules is None or len(self.rules) > 1:
             return "searched"
         return self.rules[0] if self.rules else "fixed"

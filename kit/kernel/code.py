@@ -27,6 +27,7 @@ def script(kind: str, dataset: str, manifest: str, time_limit: float, **blanks: 
     shared, rest = _template("script_shared.py"), SHARED.sub("", _template(f"script_{kind}.py"))
     _, about, rest = rest.split('"""', 2)
     _, _, shared = shared.split('"""', 2)
+    # In each part, the imports end before the first comment.
     (imports, shared), (more, rest) = (re.split(r"\n\n(?=# )", part.strip(), maxsplit=1) for part in (shared, rest))
     lines = {*imports.split("\n"), *more.strip().split("\n")}
     imports = "\n".join(sorted(lines, key=lambda line: (line.startswith("from"), line)))

@@ -63,7 +63,9 @@ def _unpack(archive: Path, ids: Collection[str], most: int | None) -> dict[str, 
     unpacked: dict[str, list[Path]] = {}
     with zipfile.ZipFile(archive) as content:
         named = _named(PurePath(), map(PurePath, content.namelist()), ids)
-        folder = Path(tempfile.mkdtemp(prefix="kit-")) if named else archive
+        if not named:
+            return {}
+        folder = Path(tempfile.mkdtemp(prefix="kit-"))
         members = ((image_id, member) for image_id, members in named.items() for member in members[:most])
         for number, (image_id, member) in enumerate(members):
             path = folder / f"{number}{_ending(member)}"

@@ -271,15 +271,15 @@ class Pace:
 
     def __init__(self, efforts: Sequence[int]) -> None:
         self._efforts = efforts
-        self._units: deque[float] | None = None
+        self._seconds_per_pass: deque[float] | None = None
         self._level = 0
 
     def add(self, seconds: float, level: int) -> None:
         """Records the seconds per image of a batch."""
-        if self._units is None:
-            self._units = deque(maxlen=10)
+        if self._seconds_per_pass is None:
+            self._seconds_per_pass = deque(maxlen=10)
         else:
-            self._units.append(seconds / self._efforts[level])
+            self._seconds_per_pass.append(seconds / self._efforts[level])
 
     def choose(self, images: float, seconds: float) -> int:
         """Returns the level for the next batch: the first at which the remaining images fit into the time, or the last.
@@ -288,11 +288,11 @@ class Pace:
             images: Number of images that remain for this device.
             seconds: Time that remains.
         """
-        if not self._units:
+        if not self._seconds_per_pass:
             return 0
-        unit, last = statistics.median(self._units), len(self._efforts) - 1
-        fitting = (level for level, passes in enumerate(self._efforts) if unit * passes * images <= seconds)
-        level = next(fitting, last)
+        per_pass = statistics.median(self._seconds_per_pass)
+        fitting = (level for level, passes in enumerate(self._efforts) if per_pass * passes * images <= seconds)
+        level = next(fitting, len(self._efforts) - 1)
         if level != self._level:
             log.warning(
                 "%s in %.0f s: going on with %d of %d passes through a network an image",

@@ -104,6 +104,7 @@ def rehearse(
                 continue
             if layout.hostile:
                 paths = spoil(paths, Path(folder))
+            # In another layout, the same images must give the same bytes, whatever the package versions.
             expected = results.get((len(ids), layout.hostile))
             exact = expected is not None or not (environment.exact or layout.hostile)
             expected = expected or predict(paths, ids)

@@ -126,11 +126,11 @@ def run(bundle: Path, root: Path, packages: Path, least: int, deadline: float, d
         KitError: the output of the previous session is not attached, or has changed.
     """
     plan, work, kept = read_manifest(bundle, Plan), root / "temp" / "kit", root / "working" / "runs"
-    before = restore(root / "input", plan.run, kept / plan.run)
-    if before is None and least > 1:
+    previous = restore(root / "input", plan.run, kept / plan.run)
+    if previous is None and least > 1:
         raise KitError(f"{root / 'input'}: the output of the version before, with its {NAME}, is not attached: add it")
-    number = before.number + 1 if before else 1
-    restored = before.files if before else {}
+    number = previous.number + 1 if previous else 1
+    restored = previous.files if previous else {}
     what = f"session {number} of {plan.run}" if plan.trains else f"prediction of the test images of {plan.data}"
     log.info("%s: resumes from %s", what, counted(len(restored), "file"))
     state: State = "failed"

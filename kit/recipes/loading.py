@@ -112,9 +112,10 @@ def _read(name: str, folder: Path = Path(), extended_by: tuple[str, ...] = ()) -
         exists = file.is_file()
     prefix = f"{extended_by[-1]}: extends: " if extended_by else ""
     if not exists:
-        suggestion = did_you_mean(name, names())
-        choices = f"hoose one of {', '.join(names())}, or the path of a .yaml file"
-        raise KitError(f"{prefix}{path}: there is no such recipe{f'{suggestion} C' if suggestion else ': c'}{choices}")
+        suggestion = did_you_mean(name, names())  # ends with a question mark
+        choose = f"{suggestion} Choose" if suggestion else ": choose"
+        choices = f"one of {', '.join(names())}, or the path of a .yaml file"
+        raise KitError(f"{prefix}{path}: there is no such recipe{choose} {choices}")
     if path in extended_by:
         raise KitError(f"{prefix}{path} extends it in turn: remove extends: from one of them")
     text = read_text(file) if isinstance(file, Path) else file.read_text("utf-8")

@@ -87,7 +87,10 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
         borders[index] = outlines(mask)
         mask_pixels, truth_pixels = np.count_nonzero(mask), np.count_nonzero(truth)
         score, distance = scoring.dice(mask, truth), hausdorff95(mask, truth)
-        positive, negative = ("found" if score else "misplaced", "missed"), ("false positive", "kept empty")
+        if truth_pixels:
+            outcome = "missed" if not mask_pixels else "found" if score else "misplaced"
+        else:
+            outcome = "false positive" if mask_pixels else "kept empty"
         return {
             "sex": header.sex or UNKNOWN,
             "age": header.age,
@@ -97,7 +100,7 @@ def measure(run: Run, competition: Competition, split: Folds) -> Cases:
             "mask_area": rules.size_of(mask_pixels, truth.size),
             "dice": score,
             "hd95": None if distance is None else distance * np.sqrt(FULL_AREA / truth.size),
-            "outcome": (positive if truth_pixels else negative)[not mask_pixels],
+            "outcome": outcome,
         }
 
     rows = list(progress(map_in_order(row, range(len(source))), f"measuring {run.folder.name}", len(source)))

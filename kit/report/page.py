@@ -45,7 +45,8 @@ def write(run: Run, competition: Competition, split: Folds, entries: Sequence[En
         Path of the page.
     """
     measured = cases.measure(run, competition, split)
-    gallery, folder, target = live.pack(run, measured, competition), run.folder / "report", run.folder / "report.html"
+    gallery = live.pack(run, measured, competition)
+    folder, target = run.folder / "report", run.folder / "report.html"
     with working("drawing figures"):
         report = build(run, measured, competition, entries)
         page = render("page.html", report=report, gallery=gallery, files=f"{folder.name}/")

@@ -51,10 +51,10 @@ class ExpectedSearch:
         return score, self.empty + self.tables.gain(cut, np.arange(len(cut)))
 
     def surface(self, rule: ExpectedRule, weights: np.ndarray) -> None:
-        """Returns None."""
+        """Returns None: the rule has no thresholds."""
 
     def plateau(self, rule: ExpectedRule, weights: np.ndarray) -> dict[str, list[float]]:
-        """Returns no ranges."""
+        """Returns no ranges: the rule has no thresholds."""
         return {}
 
 

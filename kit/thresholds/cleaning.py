@@ -44,14 +44,14 @@ def kept_areas(cleaned: np.ndarray, level: np.ndarray, area: np.ndarray) -> tupl
     Args:
         cleaned: Rows of `cleaned_regions`.
         level: Levels to measure at, (K,), descending.
-        area: Smallest area that is kept, (K,), descending within a level; includes every region's area.
+        area: Smallest area that is kept, (K,), descending within a level. At each level, every region's area is there.
 
     Returns:
         Area and overlap of the mask for each pair of level and area, int64 (K,) each.
     """
     points, regions = (_key(*pair) for pair in ((level, area), cleaned[:, :2].T))  # points ascend
-    index = np.searchsorted(points, regions)
-    first = np.searchsorted(points, _key(level, np.full_like(area, _MOST)))  # of the same level, (K,)
+    index = np.searchsorted(points, regions)  # each region's place among the pairs
+    first = np.searchsorted(points, _key(level, np.full_like(area, _MOST)))  # first pair of each pair's level, (K,)
     kept = []
     for column in cleaned[:, 2:].T:
         sums = np.concatenate([[0], np.cumsum(np.bincount(index, column, len(points)).astype(np.int64))])

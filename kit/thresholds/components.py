@@ -14,7 +14,7 @@ _BEFORE = np.array([True, True, True, False, False, False, False, True])
 
 
 def _representatives() -> np.ndarray:
-    """(256, 5): for each set of neighbours (a bit each), one neighbour of every component in the set, then -1.
+    """Returns, for each set of neighbours (a bit each), one neighbour of every component in the set, then -1; (256, 5).
 
     Neighbours that touch belong to one component already, so a pixel is joined to just one of them.
     """

@@ -3,15 +3,15 @@
 A choice has two parts: which rule (`image`, `component`, …), and its parameters (thresholds, and perhaps a share of
 masks). The apparent Dice scores a choice on the images that it was made on, which is optimistic. The nested Dice takes
 the groups of images, usually the folds, one by one: both parts of the choice are made on the other groups, and the
-group is scored by the result. To compare rules without the group, each rule needs a nested Dice over the other groups,
-so groups are excluded in pairs, too.
+group is scored by the result. To compare rules without a group, each rule needs a nested Dice over the other groups, so
+rules are also fitted without two groups: the one that is left out, and each of the others in turn.
 
 A share is the part of a test set's images that get a mask: those with the most evidence (`kit.inference.masks`). A rule
 with a share is scored as if the group were a test set, at each share of positives that such a set is likely to have.
 
-The interval is a bootstrap over patients. Each sample of the patients chooses again among the rules that were fitted.
-Its nested Dice minus the Dice of its choice on all images is an error of the estimate; the interval is the middle 95 %
-of these errors, around the estimate.
+The interval is a bootstrap over patients. On each sample of the patients, a rule is chosen again among those that were
+fitted. The nested Dice on the sample minus the Dice that the sample's choice has on all images is an error of the
+estimate. The interval spans the middle 95 % of these errors, centred on the estimate.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -117,9 +117,10 @@ class FittedRule(NamedTuple):
 class Evaluation:
     """Scores of all images, each group by the rule that was fitted for that group.
 
-    A group whose rule has a share is scored as a test set. Folds all have the training set's share of positives, so a
-    share of masks that was best on some folds would fit the other folds better than a test set drawn at random. The
-    group is therefore scored at each share of positives that a test set of as many patients is likely to have.
+    A group whose rule has a share is scored as if it were a test set. All folds have the training set's share of
+    positives, but a test set is drawn at random, so the share of masks that is best on some folds suits the other folds
+    better than it would suit a test set. The group is therefore scored at each share of positives that a test set of as
+    many patients is likely to have.
     """
 
     images: ImageSet
@@ -146,7 +147,7 @@ class Evaluation:
         return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
 
     def _mean(self, with_mask: Callable[[FittedRule], np.ndarray], without_mask: np.ndarray) -> float:
-        """Mean over the images of one value, (N,), where an image gets its mask, and of another where it does not."""
+        """Weighted mean over the images: of `with_mask`, (N,), for those that get a mask, else of `without_mask`."""
         total = weight = 0.0
         for fitted, rows, weights, masked in self._test_sets():
             total += float(weights @ np.where(masked, with_mask(fitted)[rows], without_mask[rows]))
@@ -169,7 +170,7 @@ class Evaluation:
                 yield fitted, rows, plain[rows], np.ones(len(rows), bool)
                 continue
             deviation = np.sqrt(prevalence * (1 - prevalence) / len(np.unique(images.patients[rows])))
-            # Bounded, so that the mean over all quantiles stays the prevalence.
+            # So small that no quantile lies outside [0, 1]: clipping one would move their mean from the prevalence.
             deviation = min(deviation, min(prevalence, 1 - prevalence) / QUANTILES[-1])
             for quantile in QUANTILES:
                 likely = np.clip(prevalence + quantile * deviation, 1e-9, 1 - 1e-9)
@@ -271,8 +272,8 @@ def nested_interval(estimate: float, fitters: Sequence[RuleFitter]) -> list[floa
     """
     images = fitters[0].images
     dice = np.unique([dice for fitter in fitters for dice in fitter.dice_of_fits], axis=0)  # (C, N)
-    equal = images.reweighted(np.ones((1, len(images.groups))))[0]
-    dice_on_all = dice @ equal / equal.sum()  # (C,)
+    each_once = images.reweighted(np.ones((1, len(images.groups))))[0]
+    dice_on_all = dice @ each_once / each_once.sum()  # (C,)
     groups = [images.groups == group for group in images.groups_except(NONE)]
 
     def errors(counts: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ def middle_removal(curve: Curve) -> int:
     start, stop = longest_run(curve.dice >= curve.dice.max() - TIE, curve.upper - curve.lower + 1)
     center = (curve.lower[start] + curve.upper[stop]) // 2
     cell = np.searchsorted(curve.lower, center, "right") - 1
-    return int(min(center, curve.upper[cell]))  # at or below the middle if only listed values are allowed
+    return int(min(center, curve.upper[cell]))  # if only listed values are allowed, the next one below the middle
 
 
 def run_around(good: np.ndarray, index: int) -> tuple[int, int]:

@@ -99,7 +99,7 @@ class LevelSearch(Generic[L]):
         return masked & self.tables.is_filled(self.levels_of(rule)[-1])
 
     def candidates(self, rule: L) -> tuple[np.ndarray, np.ndarray]:
-        """Size of each image's largest step, and its Dice with the steps that reach `removal`, at least the largest."""
+        """Size of each image's largest step, and its Dice with all steps that reach `removal`, or else the largest."""
         steps = self.tables.steps(*self.levels_of(rule))
         largest = np.zeros(len(self.empty), np.int64)
         np.maximum.at(largest, steps.image, steps.size)
@@ -120,9 +120,10 @@ class LevelSearch(Generic[L]):
 
     @cached_property
     def _sorted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The steps of all levels, by level and descending size: end of each level, (256,); image, size and gain, (K,).
+        """The steps of all levels, sorted by level and then by descending size; sorted once for all weights.
 
-        They are sorted once for all weights.
+        Returns:
+            Where each level ends among the steps, (256,); and image, size and gain of each step, (K,) each.
         """
         by_level = [self.tables.steps(level) for level in range(256)]
         orders = [np.argsort(-steps.size, kind="stable") for steps in by_level]

@@ -57,8 +57,8 @@ def read_folds(path: Path | str, ids: Sequence[str], *, named: bool) -> tuple[li
         raise
     except (ValueError, OverflowError) as error:
         raise KitError(f"{path}: is not a fold file ({error}): give columns image_id, patient_id, fold") from None
-    if columns := {"image_id", "fold"} - set(table.columns):
-        raise KitError(f"{path}: lacks {', '.join(sorted(columns))}: give columns image_id, patient_id, fold")
+    if lacking := {"image_id", "fold"} - set(table.columns):
+        raise KitError(f"{path}: lacks {', '.join(sorted(lacking))}: give columns image_id, patient_id, fold")
     if table.image_id.duplicated().any():
         raise KitError(f"{path}: {table.image_id[table.image_id.duplicated()].iloc[0]} appears twice: keep one row")
     if named:

@@ -69,6 +69,6 @@ class GatedSearch:
         return {**inner, "gate": [float(GATES[start]), float(GATES[stop])]}
 
     def _inner(self, passes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Weights for the inner search, (N,): 0 for images that do not pass, unless no image passes."""
+        """Weights for the inner search, (N,): 0 for images that do not pass; if none passes, the given weights."""
         passing = np.where(passes, weights, 0.0)
         return passing if passing.any() else weights

@@ -73,11 +73,15 @@ class Histograms:
         return dice(self.mask_area[at], self.mask_overlap[at], self.truth[images]) - self.empty[images]
 
     def steps(self, *levels: int) -> Steps:
-        """One step an image: its mask at the last level, kept while the area at the first level reaches `removal`."""
+        """Returns a step per image: its mask at the last level, kept while its area at the first reaches `removal`."""
         return Steps(np.arange(len(self.pixels)), self.size(levels[0]), self.gain(levels[-1]))
 
     def is_filled(self, level: int | np.ndarray) -> np.ndarray:
-        """Whether the mask of {v ≥ level} has any pixel, bool (N,); one level or one for each image, up to 256."""
+        """Whether the mask of {v ≥ level} has any pixel, bool (N,).
+
+        Args:
+            level: One for all images, or one for each; a mask at level 256 is empty.
+        """
         level = np.broadcast_to(level, self.pixels.shape)
         images = np.flatnonzero(level < 256)
         filled = np.zeros(len(level), bool)

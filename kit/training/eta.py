@@ -15,8 +15,10 @@ class EtaEstimator:
     """
 
     def __init__(self, pixels: int, largest: int = 0) -> None:
-        self._pixels_left, self._done, self._seconds, self._largest = pixels, 0, 0.0, largest
-        self._epochs, self._epoch, self._began = 0, 0, time.monotonic()
+        self._pixels_left, self._pixels_done, self._seconds = pixels, 0, 0.0
+        self._largest = largest  # 0 once such an epoch has run
+        self._epochs_left, self._pixels_per_epoch = 0, 0  # of the current stage
+        self._began = time.monotonic()  # the current epoch
 
     @property
     def is_waiting(self) -> bool:
@@ -25,21 +27,21 @@ class EtaEstimator:
 
     def begin(self, epochs: int, pixels: int) -> None:
         """Begins a stage of some epochs, each of some pixels."""
-        self._epochs, self._epoch, self._began = epochs, pixels, time.monotonic()
+        self._epochs_left, self._pixels_per_epoch, self._began = epochs, pixels, time.monotonic()
 
     def end_epoch(self, seconds: float) -> None:
         """Counts a finished epoch of the stage, from this process or, when resuming, an earlier one."""
-        self._epochs -= 1
-        self._pixels_left -= self._epoch
-        self._done += self._epoch
-        self._largest = 0 if self._epoch >= self._largest else self._largest
+        self._epochs_left -= 1
+        self._pixels_left -= self._pixels_per_epoch
+        self._pixels_done += self._pixels_per_epoch
+        self._largest = 0 if self._pixels_per_epoch >= self._largest else self._largest
         self._seconds += seconds
         self._began = time.monotonic()
 
     def end(self) -> None:
         """Ends the stage, with all of its epochs or early."""
-        self._pixels_left -= self._epochs * self._epoch
-        self._epochs = self._epoch = 0
+        self._pixels_left -= self._epochs_left * self._pixels_per_epoch
+        self._epochs_left = self._pixels_per_epoch = 0
 
     def remaining(self, share: float = 0.0) -> float | None:
         """Remaining seconds of training; None before the first measurement.
@@ -47,9 +49,10 @@ class EtaEstimator:
         Args:
             share: Finished share of the current epoch, in [0, 1].
         """
-        spent = time.monotonic() - self._began if share else 0.0
-        done = self._done + share * self._epoch
-        return (self._pixels_left - share * self._epoch) * (self._seconds + spent) / done if done else None
+        spent = self._seconds + (time.monotonic() - self._began if share else 0.0)
+        of_this_epoch = share * self._pixels_per_epoch
+        done, left = self._pixels_done + of_this_epoch, self._pixels_left - of_this_epoch
+        return left * spent / done if done else None
 
     def format_remaining(self, share: float = 0.0) -> str:
         """`remaining` as the end of a log line; empty before the first measurement and after the last epoch."""

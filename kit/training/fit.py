@@ -110,12 +110,12 @@ def fit(
     first, last = (repeats(positive, stage.positives_in(epoch)) for epoch in (0, stage.epochs - 1))
     if few := first or last:
         log.warning("%s: %s", task.name, few)
-    work = pixels_per_epoch(task.recipe, task.number, data.positive, data.extra)
-    clock = clock or EtaEstimator(stage.epochs * work)
-    clock.begin(stage.epochs, work)
+    pixels = pixels_per_epoch(task.recipe, task.number, data.positive, data.extra)
+    clock = clock or EtaEstimator(stage.epochs * pixels)
+    clock.begin(stage.epochs, pixels)
     hooks = list(hooks) if fabric.is_global_zero else []
-    images = stage.micro_batch or max(1, stage.batch_size // fabric.world_size)
-    with step.translated_errors(task.name, images, f"stages.{task.number}"):
+    at_a_time = stage.micro_batch or max(1, stage.batch_size // fabric.world_size)
+    with step.translated_errors(task.name, at_a_time, f"stages.{task.number}"):
         state = TrainState(fabric, task.recipe, stage, task.seed, task.start, task.folder / "last.ckpt")
         for row in state.history:
             clock.end_epoch(row["seconds"])

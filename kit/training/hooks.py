@@ -69,7 +69,7 @@ class TensorBoard:
         """Writes the row's metrics and, after a validation, the pictures."""
         final = row["weights"] == "final"
         if not self._has_begun:
-            self._begin(first=row["epoch"] + final)
+            self._begin(first=row["epoch"] + final)  # the final row repeats the number of the last epoch
             self._has_begun = True
         prefix, names = ("final_", UNKNOWN) if final else ("", ("learning_rate", "loss", *UNKNOWN))
         figures = {prefix + name: row[name] for name in names if row[name] is not None}

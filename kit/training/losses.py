@@ -127,7 +127,7 @@ def total(
         logits: Logits of the masks, (B, 1, H, W).
         image_logits: Logits of "has pneumothorax", (B,); None without that head.
         masks: (B, 1, H, W), 0 or 1; larger values mark an unknown mask of a positive image.
-        whole: Sum of `areas_of_batch` over all micro-batches, for a Dice loss over the batch; None if there is one.
+        whole: Sum of `areas_of_batch` over all micro-batches, for a Dice loss over the batch; None for a single one.
         share: This micro-batch's share of the batch, in (0, 1].
         known: Whether each mask is known, bool (B,), on the CPU so that no device is waited for; by default all are.
     """
@@ -145,13 +145,15 @@ def total(
     )
     terms = []
     for weight, term in of_image_masks:
-        if weight:  # the sum of no logits is 0, with a gradient for every weight, which other processes wait for
+        if weight:  # without a known mask 0, but with a gradient for every weight, which other processes wait for
             terms.append(weight * known_share * term(logits, masks) if len(logits) else logits.sum())
     if weights.dice and over_batch:
         areas = _areas(logits, masks, "batch", weights.dice_areas)
         if whole is None:
             of_dice = _dice_of(areas)
-        else:  # the whole batch's value; the gradient is of this part's areas, which the mean over parts would shrink
+        else:
+            # The value is that of the whole batch. The gradient goes through the areas of this part alone, and is
+            # divided by `share`, by which the mean over the parts multiplies it.
             of_dice = _dice_of(areas + (whole - areas.detach()))
             of_dice = of_dice.detach() + (of_dice - of_dice.detach()) / share
         terms.append(weights.dice * of_dice)

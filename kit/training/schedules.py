@@ -55,11 +55,11 @@ def monitored(history: Sequence[Row], of: Measure) -> list[float]:
 
 
 def _cosine(stage: Stage, cosine: Cosine, epoch: int) -> float:
-    """Half a cosine wave down from the highest rate in each period; without restarts, every other one rises."""
-    before = stage.epochs - stage.warm_up - len(cosine.then)
-    if cosine.then and epoch >= before:
-        return cosine.then[min(epoch - before, len(cosine.then) - 1)]
-    periods = cosine.periods or (max(1, before),)
+    """Falls by half a cosine wave in each period; without restarts, it rises again after each fall, for as long."""
+    length = stage.epochs - stage.warm_up - len(cosine.then)  # of all waves, in epochs
+    if cosine.then and epoch >= length:
+        return cosine.then[min(epoch - length, len(cosine.then) - 1)]
+    periods = cosine.periods or (max(1, length),)
     for period in itertools.chain(periods, itertools.repeat(periods[-1])):
         span = period if cosine.restarts else 2 * period
         if epoch < span:

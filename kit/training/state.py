@@ -53,7 +53,7 @@ class TrainState:
         fabric_setup.set_loss_scale(fabric, self._resume())
 
     def seed_epoch(self, epoch: int) -> None:
-        """Seeds dropout for an epoch, counted from 0, differently in each process; the first as if it were alone."""
+        """Seeds dropout for an epoch, counted from 0, differently in each process; the first as a single one would."""
         torch.manual_seed(self._seed + epoch + 1_000_003 * self._fabric.global_rank)
 
     def end_epoch(self, row: Row) -> None:

@@ -133,7 +133,8 @@ class Progress:
         Raises:
             NotFiniteError: the training had diverged by the previous step.
         """
-        diverged_before, self._steps = self._has_diverged, self._steps + 1
+        diverged_before = self._has_diverged
+        self._steps += 1
         if self._statistics is None:
             self._total = self._total + loss
             self._has_diverged = ~loss.isfinite()

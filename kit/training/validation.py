@@ -55,10 +55,12 @@ def validate(
         model.eval()
     rule = recipe.threshold
     world = fabric.world_size
-    size = stage.micro_batch or max(1, stage.batch_size // world)
+    at_a_time = stage.micro_batch or max(1, stage.batch_size // world)
     rows = data.validation[fabric.global_rank :: world]
+    # Four counts and sums, then those that are divided by the number of images: loss, IoU, Dice, and each candidate's.
     sums = torch.zeros(7 + len(rule.candidates), dtype=torch.float64, device=fabric.device)
-    batches = (loader or Loader(Samples(data.cache))).epoch([rows[i : i + size] for i in range(0, len(rows), size)])
+    parts = [rows[first : first + at_a_time] for first in range(0, len(rows), at_a_time)]
+    batches = (loader or Loader(Samples(data.cache))).epoch(parts)
     for images, masks in progress(batches, what, unit="step", show=fabric.global_rank == 0):
         images, masks = images.to(fabric.device), masks.to(fabric.device)
         loss, probabilities = torch.zeros((), device=fabric.device), torch.zeros(masks.shape, device=fabric.device)

@@ -24,7 +24,7 @@ from kit.data.inspection import masks_problem
 log = logging.getLogger(__name__)
 
 _MARK = "import.json"
-_FOLDERS = ("dicom-images-train", "dicom-images-test")
+_FOLDERS = _TRAIN, _TEST = "dicom-images-train", "dicom-images-test"
 _WRITTEN = ("train-rle.csv", "sample_submission.csv", "solution.csv", shapes.NAME, _MARK)
 _COPIED = (finding.NAME, "patients.csv", "splits.csv", "solution.csv", "LICENSE", "LICENSE.txt")
 
@@ -116,7 +116,7 @@ def _fill(new: Path, source: ImageFolder, *, skip_bad: bool) -> None:
     notes: dict[str, list[str]] = {}
 
     def convert(image: str) -> KitError | None:
-        folder = _FOLDERS[image in test]
+        folder = _TEST if image in test else _TRAIN
         try:
             radiograph = pictures.read_image(source.images[image])
             truth = source.truth(image)
@@ -142,7 +142,7 @@ def _fill(new: Path, source: ImageFolder, *, skip_bad: bool) -> None:
         raise KitError(f"{source.folder}: {problem}")
     for note, noted in notes.items():
         log.warning("%s (first: %s): %s", counted(len(noted), "mask"), min(noted), note)
-    tests = [image for image in source.test if (new / _FOLDERS[True] / f"{image}.dcm").exists()]
+    tests = [image for image in source.test if (new / _TEST / f"{image}.dcm").exists()]
     write_csv(new / "train-rle.csv", labels.COLUMNS, _rows(texts, source.train))
     if len(set(sizes.values())) > 1:
         write_csv(new / shapes.NAME, shapes.COLUMNS, [(image, *map(str, sizes[image])) for image in sorted(sizes)])

@@ -19,7 +19,7 @@ from kit.workflows.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-_KINDS = ("cache", "weights and checkpoints", "maps")
+_KINDS = _CACHE, _WEIGHTS, _MAPS = "cache", "weights and checkpoints", "maps"
 Sizes = dict[tuple[str, Path], int]
 """Sizes in bytes, by kind and file."""
 
@@ -41,29 +41,29 @@ def of_training(
         for data in (competition, *([extra[part.extra.data].competition] if part.extra else [])):
             for size in {stage.size for stage in part.stages}:
                 for name in cache_files(recipe.mask_resizing):
-                    sizes["cache", workspace.cache(data) / str(size) / name] = len(data.train) * size**2
+                    sizes[_CACHE, workspace.cache(data) / str(size) / name] = len(data.train) * size**2
         for fold in folds:
             for number, stage in enumerate(part.stages):
                 if part_run.weights(fold, number).is_file():
                     continue
-                sizes[_KINDS[1], part_run.weights(fold, number)] = weight_bytes * stage.networks
+                sizes[_WEIGHTS, part_run.weights(fold, number)] = weight_bytes * stage.networks
                 # One stage has checkpoints at a time, and the next one is written beside the last one.
-                checkpoint = _KINDS[1], run.folder / "last.ckpt"
+                checkpoint = _WEIGHTS, run.folder / "last.ckpt"
                 sizes[checkpoint] = max(sizes.get(checkpoint, 0), 2 * weight_bytes * _networks_in_checkpoint(stage))
     predicted = [(run.part(part), part) for part in recipe.parts()] + ([(run, recipe)] if recipe.members else [])
     for part_run, part in predicted:
         area = part.stages[-1].size ** 2 if part.role == "segment" else 0
         for tta in (True, False):
             if part_run is run:  # members have no maps of test images
-                sizes["maps", part_run.test(tta=tta, role=part.role)] = tests * area
+                sizes[_MAPS, part_run.test(tta=tta, role=part.role)] = tests * area
             for fold in folds:
-                sizes["maps", part_run.oof(fold, tta=tta, role=part.role)] = len(split.validation(fold)) * area
+                sizes[_MAPS, part_run.oof(fold, tta=tta, role=part.role)] = len(split.validation(fold)) * area
     return {(kind, path): size for (kind, path), size in sizes.items() if size and not _is_there(path)}
 
 
 def kept(sizes: Sizes) -> int:
     """Returns the bytes of everything that stays after a training: all but the cache."""
-    return sum(size for (kind, _), size in sizes.items() if kind != "cache")
+    return sum(size for (kind, _), size in sizes.items() if kind != _CACHE)
 
 
 def check(sizes: Sizes) -> None:

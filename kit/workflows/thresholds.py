@@ -167,12 +167,12 @@ def explore_arrays(
 
     if maps_path is None or masks_path is None or out is None:
         raise KitError("thresholds of external maps: give --maps, --masks and --out together")
-    opened, masks = maps.open_maps(maps_path), open_masks(masks_path)
-    folds, patients = None, list(opened.ids)
+    stack, masks = maps.open_maps(maps_path), open_masks(masks_path)
+    folds, patients = None, list(stack.ids)
     if folds_path is not None:
-        folds, patients = read_folds(folds_path, opened.ids, named=opened.named)
+        folds, patients = read_folds(folds_path, stack.ids, named=stack.named)
     search = ThresholdSearch(names, folds=folds, patients=patients, prevalence=prevalence, draws=draws)
-    search.fit(opened, masks)
+    search.fit(stack, masks)
     sources = {"maps": maps_path, "masks": masks_path} | ({"folds": folds_path} if folds_path else {})
     hashes = {name: sha256(path) for name, path in sources.items()}
     several = len(names) > 1
