@@ -124,6 +124,7 @@ def check_recipe(run: Run, recipe: Recipe) -> None:
     """
     if _has_begun(run):
         before = run.read_recipe()
+        # What may differ is taken from the run's own recipe.
         same = {"weight": before.weight} | ({"members": before.members} if before.members and recipe.members else {})
         require_same_recipe(run, recipe.model_copy(update=same))
 

@@ -50,8 +50,9 @@ def arguments(words: Sequence[str], program: typer.Typer = app) -> list[str] | N
     for goal in goals:
         if goal not in (known := [*commands, *others]):
             raise KitError(f"there is no verb {goal}{did_you_mean(goal, known)} (`make help` lists them)")
+    # The variables that each goal takes, and those of all goals by name, with ARGS at the end.
     takes = {goal: others.get(goal) or [*variables(commands[goal]), "ARGS"] for goal in goals}
-    names = sorted(dict.fromkeys(name for taken in takes.values() for name in taken if name), key="ARGS".__eq__)  # last
+    names = sorted(dict.fromkeys(name for taken in takes.values() for name in taken if name), key="ARGS".__eq__)
     end = rest.index("--") if "--" in rest else len(rest)
     given, options = dict(word.split("=", 1) for word in rest[:end]), rest[end + 1 :]
     if end < len(rest):

@@ -93,7 +93,8 @@ def _named(folder: PurePath, paths: Iterable[P], ids: Collection[str]) -> dict[s
     candidates, missing = dict[str, list[P]](), set(ids)
     for path in paths:
         file = ImageFile(Path(path), path.relative_to(folder).parts[:-1])
-        names, folders = {file.stem, path.name.removesuffix(_ending(path))} & missing, file.id_folders
+        folders = file.id_folders
+        names = {file.stem, path.name.removesuffix(_ending(path))} & missing
         for image_id in names or {"-".join((*folders[at:], file.stem)) for at in range(len(folders))} & missing:
             candidates.setdefault(image_id, []).append(path)
     return {image_id: sorted(paths, key=rank) for image_id, paths in candidates.items()}

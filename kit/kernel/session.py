@@ -118,7 +118,8 @@ def run(bundle: Path, root: Path, packages: Path, least: int, deadline: float, d
         bundle: Folder of the verified bundle.
         root: Kaggle's folder with `input` and `working`.
         packages: Folder of packages to import.
-        least: Number of the session; from 2 on, the output of an earlier session must be attached.
+        least: Number of the session for which the kernel was built, which may run for later ones, too; from 2 on, the
+            output of an earlier session must be attached.
         deadline: When to stop, by `clock`.
         devices: Number of working GPUs. Without any, only a rehearsal trains: a session on a CPU would achieve little.
 

@@ -39,7 +39,8 @@ def limit_counts(content: dict[str, Any], overrides: Sequence[str]) -> None:
             starts = [f"{start}stages.{which}." for start in {"", prefix} for which in (number, stage.get("name"))]
             overridden = {key.removeprefix(start) for key in keys for start in starts if key.startswith(start)}
             for path in _EPOCH_COUNTS if "epochs" in overridden else ():
-                section, name = _at(stage, path[:-1]), ".".join(path)
+                name = ".".join(path)
+                section = _at(stage, path[:-1])
                 count = section.get(path[-1]) if isinstance(section, dict) else None
                 limit = max(stage["epochs"], 0)
                 if isinstance(count, int) and count > limit and not any(name.startswith(key) for key in overridden):

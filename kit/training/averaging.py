@@ -26,7 +26,7 @@ class Checkpoints:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._count = 0
+        self._count = 0  # of epochs in the mean of `swa`, or of steps in that of `ema`
         self._mean: State = {}
         self._best: list[tuple[float, int, State]] = []
 

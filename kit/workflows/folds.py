@@ -44,7 +44,8 @@ def make_folds(
         raise KitError(f"--folds {count} --holdout {holdout}: give one of them")
     workspace.draw_demo(data)
     competition = workspace.open_data(data, allow_missing=allow_missing)
-    splits, by_recipe = competition.folder / folds.SPLITS, count is None and holdout is None
+    splits = competition.folder / folds.SPLITS
+    by_recipe = count is None and holdout is None
     if is_file_or_raise(splits) and not by_recipe:
         raise KitError(f"{splits}: says how to split: leave --folds and --holdout out, or remove it")
     first = workspace.folds / f"{competition.name}.csv"

@@ -237,7 +237,8 @@ def _train_part(session: Session, run: Run, recipe: Recipe) -> list[bool]:
     if recipe.start is not None:
         paths = {fold: _starting_weights(session, recipe, fold) for fold in session.folds}
         hashes = {f"weights of fold {fold} of {recipe.start}": sha256(path) for fold, path in paths.items()}
-        starts, inputs = {**paths}, inputs.model_copy(update={"starts": hashes})
+        starts = {**paths}
+        inputs = inputs.model_copy(update={"starts": hashes})
     if session.team.first:
         with locked(run.inputs_path):  # processes that train a fold each add their starting weights
             lineage.begin(run, recipe, inputs)
