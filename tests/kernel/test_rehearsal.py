@@ -132,7 +132,9 @@ def test_a_kernel_that_writes_into_its_inputs_fails_and_changes_nothing(
     isolated, kernel, images, here, tmp_path, victim, hidden
 ):
     before = {path: path.read_bytes() for path in [*images.values(), *kernel.bundle.iterdir()]}
-    act = f"try:\n        {WRITES.format(victim)}\n    except OSError: pass" if hidden else WRITES.format(victim)
+    act = WRITES.format(victim)
+    if hidden:
+        act = f"try:\n        {act}\n    except OSError: raise SystemExit(0)"
     kernel.script.write_text(
         kernel.script.read_text().replace("    verify(bundle)\n", f"    verify(bundle)\n    {act}\n")
     )
@@ -185,14 +187,16 @@ def test_without_namespaces_the_rehearsal_is_refused(kernel, images, tmp_path, m
         rehearsal.rehearse(kernel, images, list(images), lambda paths, ids: {}, 2, place, print)
 
 
-def test_a_kernel_that_handles_faults_badly_fails(rehearsed, kernel, tmp_path):
+def test_a_kernel_that_copes_badly_with_faults_fails(rehearsed, kernel, tmp_path, monkeypatch):
+    """One that writes nothing before it fails, and one that leaves all images empty."""
+    monkeypatch.setattr(rehearsal, "FAULT", "")
     whole, text = rehearsed.rows[LAYOUTS[-1]], kernel.script.read_text()
     assert sum(mask == "-1" for mask in whole.values()) == 1
     sizes, there = pictures.shapes_of(rehearsed.images), {name: rehearsed.images[name] for name in whole}
     there = rehearsal.spoil(there, tmp_path)
     for change, problem in (
-        (("write_empty()\n        return predict()", "return predict()"), "has written no submission"),
-        (("offline.run(", "offline.answer_all = None; offline.run("), "mean Dice to them"),
+        (("write_empty()\n        return predict()", "raise RuntimeError"), "has written no submission"),
+        (("return predict()", "return None"), "mean Dice to them"),
     ):
         assert change[0] in text
         kernel.script.write_text(text.replace(*change))

@@ -43,7 +43,7 @@ def main(here: Path) -> None:
     from kit.submissions import kaggle, ledger
 
     kaggle.POLL = acting.PAUSE = 0.01
-    acting.CATCH_UP = 0.5
+    acting.CATCH_UP = 0.1
     book = here / "ledger.jsonl"
     csv = submission(here)
     outcome = kaggle.submit_kaggle(csv, competition(here / "lungs"), book, OOF, connect(), "siim", yes=True)

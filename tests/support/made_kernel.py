@@ -35,7 +35,7 @@ def main() -> None:
     from kit.kernel import push
 
     push.POLL = dataset.POLL = acting.PAUSE = 0.01
-    acting.CATCH_UP = 0.5
+    acting.CATCH_UP = 0.1
     kernel = bundle.Kernel("kit-lungs-exp5")
     push.push(connect(), kernel, "ada", lungs.competition(Path("lungs")), print)
 

@@ -145,7 +145,7 @@ def main() -> None:
     from kit.workflows import train_on_kaggle
 
     push.POLL = dataset.POLL = acting.PAUSE = 0.01
-    acting.CATCH_UP = 0.5
+    acting.CATCH_UP = 0.1
     kaggle_image.BROUGHT_TO_TRAIN = ()
     order = train_on_kaggle.Order("tiny", recipes.load("small.yaml"), Settings(), ["ada/lungs"])
     train_on_kaggle.train_there(Workspace(), [order], print, patient=True)
