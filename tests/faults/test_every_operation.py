@@ -23,7 +23,7 @@ STRIDES = {"folds": 2, "train": 60, "submit": 20}
 
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory):
-    return Loop.make(tmp_path_factory.mktemp("faults") / "work", 150)
+    return Loop.make(tmp_path_factory.mktemp("faults") / "work", 150, STRIDES)
 
 
 @pytest.mark.parametrize("kind", KINDS)

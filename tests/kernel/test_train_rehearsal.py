@@ -7,8 +7,15 @@ import trained_there
 
 from kit.competition import layout
 from kit.core.errors import KitError
-from kit.kernel import environment, train_rehearsal
+from kit.kernel import environment, rehearsal, train_rehearsal
 from kit.kernel.session import Session
+
+CUT = """
+import math, pathlib, subprocess, threading, time
+now = time.monotonic
+time.monotonic = lambda: math.inf if any(pathlib.Path("/kaggle/working/runs").rglob("last.ckpt")) else now()
+"""
+"""Before a session's code: time is up as soon as there is a checkpoint."""
 
 
 def test_the_training_kernel_passes_its_rehearsal(isolated, home, tmp_path, monkeypatch):
@@ -16,12 +23,21 @@ def test_the_training_kernel_passes_its_rehearsal(isolated, home, tmp_path, monk
 
     There is less to train and nothing to predict: each verb is a process that takes ten seconds to start.
     """
-    told, (stage, _), opened = [], train_rehearsal.RECIPE["stages"], layout.open_folder
-    less = {"stages": [stage | {"epochs": 24}], "threshold": {"rule": "image"}}  # whose search compiles nothing
+    told, ran, (stage, _) = [], [], train_rehearsal.RECIPE["stages"]
+    opened, run_once = layout.open_folder, rehearsal.run_once
+    less = {"stages": [stage | {"epochs": 8}], "threshold": {"rule": "fixed"}}  # a search would compile its functions
+    untested = {"test": {}, "sample_path": None, "sample_ids": ()}
+
+    def run(sandbox, kernel, text, where):
+        ran.append(where)
+        return run_once(sandbox, kernel, CUT + text if len(ran) == 2 else text, where)
+
     monkeypatch.setattr(train_rehearsal, "RECIPE", train_rehearsal.RECIPE | less)
-    monkeypatch.setattr(train_rehearsal, "SHARES", (0.55, 0.65, 0.75, 0.45))
-    monkeypatch.setattr(layout, "open_folder", lambda path: replace(opened(path), test={}, sample_path=None))
+    monkeypatch.setattr(train_rehearsal, "SHARES", (100.0,))
+    monkeypatch.setattr(layout, "open_folder", lambda path: replace(opened(path), **untested))
+    monkeypatch.setattr(rehearsal, "run_once", run)
     train_rehearsal.rehearse(trained_there.made(1), environment.local(tmp_path / "image"), told.append)
+    assert ran == ["session 1", "session 1", "session 2"]
     assert "one session without a limit" in told[0]
     assert "a session that is cut after" in told[1]
     assert "weights, maps and masks, bit for bit" in told[2]

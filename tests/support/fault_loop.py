@@ -6,6 +6,7 @@ is run for the first alone.
 """
 
 import errno
+import math
 import shutil
 import signal
 from dataclasses import dataclass, field
@@ -72,13 +73,19 @@ class Loop:
     """The states from which a verb has been seen to end well."""
 
     @classmethod
-    def make(cls, folder: Path, step: int) -> "Loop":
-        """Runs the verbs undisturbed, and each again from every `step`-th of the states that kills would leave."""
+    def make(cls, folder: Path, step: int, strides: dict[str, int] | None = None) -> "Loop":
+        """Runs the verbs undisturbed, and each again from every `step`-th of the states that kills would leave.
+
+        Args:
+            folder: Takes the data and the runs.
+            step: Number of operations between two of the states that a verb can begin from.
+            strides: For each verb, the number of operations between two that will fail; default: all will.
+        """
         loop = cls(pristine(folder, SHORT))
         for verb in VERBS:
             start = save(folder, folder.with_name(f"{folder.name}.{verb}"))
             loop.before[verb] = artefacts(folder)
-            ended = run(folder, command(verb), Fault("record", 1))
+            ended = run(folder, command(verb), Fault("record", math.gcd(step, (strides or {}).get(verb, 1))))
             assert ended.code == 0, ended.said
             loop.reference[verb] = artefacts(folder)
             for kind in ("kill", "power"):

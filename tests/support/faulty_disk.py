@@ -31,8 +31,8 @@ class Fault:
 
     kind: str
     """`fail` once, `full` for good, `signal`; `limit`: no file may have more than `number` bytes. `record` disturbs
-    nothing: before each operation it copies what a kill would leave to `FOLDER.kill/N`, and to `FOLDER.power/N` what a
-    loss of power would: of the content of files that which was flushed, whatever their names are."""
+    nothing: before each `number`-th operation, the first one included, it copies what a kill would leave to
+    `FOLDER.kill/N`, and to `FOLDER.power/N` what a loss of power would: of files the content that was flushed."""
     number: int
     code: int = 0
     """Of the system's error, or of the signal."""
@@ -67,10 +67,13 @@ class FaultyDisk:
         self.count += 1
         self.trace.append(done)
         fault = self.fault
-        if fault is None or self.count < fault.number:
+        if fault is None:
             return
         if fault.kind == "record":
-            self.record()
+            if self.count % fault.number == 1 % fault.number:
+                self.record()
+        elif self.count < fault.number:
+            return
         elif fault.kind == "full":
             if what in ("write", "mkdir", "open"):
                 raise OSError(fault.code, os.strerror(fault.code), os.fsdecode(path) if what != "write" else None)
