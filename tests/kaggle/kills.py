@@ -79,7 +79,7 @@ def main(kills: int, seed: int = 0, kinds: Collection[str] = tuple(ATTEMPTS)) ->
             connect()
             data = trained_there.write(Path(tempfile.mkdtemp(dir=home)))
             for kind in kinds:
-                seconds = 0.0  # duration of the first attempt, which is not killed; kills fall at random moments within it
+                seconds = 0.0  # duration of the first attempt, which is not killed; kills fall at random moments in it
                 while killed[kind] < kills:
                     os.chdir(tempfile.mkdtemp(dir=home))
                     made_kernel.write()

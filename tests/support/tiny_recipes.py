@@ -82,6 +82,6 @@ def tiny_competition(tiny_folder, monkeypatch):
     monkeypatch.chdir(tiny_folder)
     path = tiny_folder / "tiny"
     if not path.exists():
-        phantom.write(path, train=24, test=8, size=128)
+        phantom.write(path, train=24, test=8, size=64)
         make_folds(Workspace(), path, recipes.load("demo"), count=2)
     return path
