@@ -164,7 +164,7 @@ def test_a_shut_gate_empties_an_image_in_prediction_too(data):
 
 def test_an_ensemble_becomes_a_kernel_of_just_its_weights(data):
     run, _ = train(Workspace(), Job(data, tiny("x5")))
-    kernel = kernels.build(Workspace(), run, data, Settings(), False, 60.0, False)
+    kernel = kernels.build(Workspace(), run, data, Settings(), gpu=False, time_limit=60.0, notebook=False)
     weights = [path.read_bytes() for paths in run.trained(tiny("x5")).weights.values() for path in paths]
     assert sorted(path.read_bytes() for path in kernel.bundle.glob("*.safetensors")) == sorted(weights)
 
@@ -175,7 +175,7 @@ def test_a_fold_whose_weights_are_gone_is_told(data):
     kept = lost.rename(lost.with_name("kept"))
     for use in (
         lambda: predict(Workspace(), data, tiny("sneddy")),
-        lambda: kernels.build(Workspace(), run, data, Settings(), False, 60.0, False),
+        lambda: kernels.build(Workspace(), run, data, Settings(), gpu=False, time_limit=60.0, notebook=False),
     ):
         with pytest.raises(KitError, match=r"r50/fold1/stage2: its weights are missing"):
             use()
