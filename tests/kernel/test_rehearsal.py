@@ -187,7 +187,7 @@ def test_without_namespaces_the_rehearsal_is_refused(kernel, images, tmp_path, m
         rehearsal.rehearse(kernel, images, list(images), lambda paths, ids: {}, 2, place, print)
 
 
-def test_a_kernel_that_copes_badly_with_faults_fails(rehearsed, kernel, tmp_path, monkeypatch):
+def test_a_kernel_that_handles_faults_badly_fails(rehearsed, kernel, tmp_path, monkeypatch):
     """One that writes nothing before it fails, and one that leaves all images empty."""
     monkeypatch.setattr(rehearsal, "FAULT", "")
     whole, text = rehearsed.rows[LAYOUTS[-1]], kernel.script.read_text()

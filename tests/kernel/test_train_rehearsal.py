@@ -20,10 +20,10 @@ time.monotonic = lambda: math.inf if any(pathlib.Path("/kaggle/working/runs").rg
 
 
 def test_the_training_kernel_passes_its_rehearsal(isolated, home, tmp_path, monkeypatch):
-    """Without a network, on this machine's packages but for those that Kaggle's image lacks.
+    """With this machine's packages except those that Kaggle's image lacks.
 
-    There is less to train, nothing to predict, as each verb is a process that takes ten seconds to start, and nothing
-    is compiled for the search.
+    The training is shorter, nothing is predicted, since each verb is a process that takes ten seconds to start, and
+    nothing is compiled.
     """
     told, ran, (stage, _) = [], [], train_rehearsal.RECIPE["stages"]
     opened, run_once = layout.open_folder, rehearsal.run_once

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_recipes import TRAINED, tiny
 
 from kit import networks, recipes
@@ -162,11 +163,19 @@ def test_a_shut_gate_empties_an_image_in_prediction_too(data):
     run.thresholds.write_text(json.dumps(chosen))
 
 
-def test_an_ensemble_becomes_a_kernel_of_just_its_weights(data):
+def test_a_kernel_of_an_ensemble_holds_exactly_its_networks(data):
     run, _ = train(Workspace(), Job(data, tiny("x5")))
     kernel = kernels.build(Workspace(), run, data, Settings(), gpu=False, time_limit=60.0, notebook=False)
-    weights = [path.read_bytes() for paths in run.trained(tiny("x5")).weights.values() for path in paths]
-    assert sorted(path.read_bytes() for path in kernel.bundle.glob("*.safetensors")) == sorted(weights)
+    expected = {
+        f"{label}/{number}/{name}": tensor
+        for label, paths in run.trained(tiny("x5")).weights.items()
+        for number, path in enumerate(paths)
+        for name, tensor in load_file(path).items()
+    }
+    [path] = kernel.bundle.glob("*.safetensors")
+    found = load_file(path)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 def test_a_fold_whose_weights_are_gone_is_told(data):
