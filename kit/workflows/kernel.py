@@ -57,6 +57,7 @@ def build(
     if run.folder.resolve().parent.name != Path(data).resolve().name:
         raise KitError(f"{run.folder}: is not a run on {data}: give its data with --data")
     opened = open_run(workspace, data, run.read_recipe(), run)
+    run.trained(opened.recipe)  # names the weights that are missing
     check_maps(opened)
     for extra in lineage.extra_data(run):
         log.info("trained on %s and on the extra data %s", opened.competition.name, extra)
