@@ -62,11 +62,12 @@ class GatedSearch:
 
     def plateau(self, rule: Rule, weights: np.ndarray) -> dict[str, list[float]]:
         """Range of the gate and of each threshold, within which at most `FLAT` of the mean Dice is lost."""
-        dice = np.array([weights @ self.dice(replace(rule, gate=float(gate))) for gate in GATES]) / weights.sum()
-        index = int(np.searchsorted(GATES, rule.gate or 0.0))
+        gates = np.union1d(GATES, rule.gate or 0.0)  # a given gate may lie between the gates to choose from
+        dice = np.array([weights @ self.dice(replace(rule, gate=float(gate))) for gate in gates]) / weights.sum()
+        index = int(np.searchsorted(gates, rule.gate or 0.0))
         start, stop = run_around(dice >= dice[index] - FLAT, index)
         inner = self.search.plateau(rule, self._inner(rule.passes(self.image_probability), weights))
-        return {**inner, "gate": [float(GATES[start]), float(GATES[stop])]}
+        return {**inner, "gate": [float(gates[start]), float(gates[stop])]}
 
     def _inner(self, passes: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Weights for the inner search, (N,): 0 for images that do not pass; if none passes, the given weights."""

@@ -6,6 +6,7 @@ import pytest
 from kit.inference import ensemble
 from kit.inference.rules import ImageRule
 from kit.thresholds import gate
+from kit.thresholds.search import ThresholdSearch
 from tests.support import searched
 from tests.support.searched import KINDS
 
@@ -97,6 +98,17 @@ def rule_fitted_without(fold, maps, truth, members, folds):
     rule = searched.choose(maps[there], truth[there], ids, folds[there], ["image"], members[there])["image"].rule
     stack = ensemble.fit_stack([], members[there], truth[there].any(axis=(1, 2)))
     return rule, stack.probability(members[~there])
+
+
+@pytest.mark.parametrize("value", [0.0, 0.32, 0.95, 0.97, 1.0])
+def test_the_plateau_of_any_given_gate_contains_that_gate(value):
+    maps, truth, _ = images()
+    presence = np.where(truth.any(axis=(1, 2)), 1.0, 0.31)  # between 0.31 and 1 every gate scores the same
+    search = ThresholdSearch(("image",)).fit(maps, truth, presence)
+    low, high = search.measure(ImageRule(0.5, 10, gate=value)).plateau["gate"]
+    assert low <= value <= high
+    if value > 0.31:
+        assert (low, high) == (min(value, 0.35), max(value, 0.95))
 
 
 def test_surface_and_plateau_contain_the_chosen_thresholds_and_gate():
