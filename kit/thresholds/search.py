@@ -131,7 +131,11 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
             KitError: there are no images, maps and masks do not fit together, or an option makes no sense.
         """
         self._check()
+        probability = None if image_probability is None else np.asarray(image_probability, np.float64)
+        if probability is not None and probability.ndim not in (1, 2):
+            raise KitError(f"image_probability: has shape {probability.shape}: give (N,), or (N, M) of M classifiers")
         inputs = {"maps": maps, "masks": masks, "folds": self.folds, "patients": self.patients}
+        inputs["image_probability"] = probability
         lengths = {name: len(values) for name, values in inputs.items() if isinstance(values, Sized)}
         count = next(iter(lengths.values()), 0)
         for name, length in lengths.items():
@@ -161,7 +165,7 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
             "triplet": TripletSearch(histograms, self.removal),
             "expected": ExpectedSearch(histograms),
         }
-        self._image_probability = None if image_probability is None else np.asarray(image_probability, np.float64)
+        self._image_probability = probability
         self._stacked: dict[frozenset[int], np.ndarray] = {}
         fitters = {
             name: RuleFitter(self._search_without(name), self._images, match_positive_rate=self.match_positive_rate)
@@ -248,10 +252,12 @@ class ThresholdSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn is n
         return self._stacked[excluded]
 
     def _check(self) -> None:
+        if not len(self.rules):
+            raise KitError(f"rules: there are none to choose from: give some of {', '.join(RULES)}")
         for name in self.rules:
             check_rule(name)
         if self.removal is not None:
-            whole = all(float(value) == int(value) and 0 <= value <= FULL_AREA + 1 for value in self.removal)
+            whole = all(float(value).is_integer() and 0 <= value <= FULL_AREA + 1 for value in self.removal)
             if not len(self.removal) or not whole:
                 raise KitError(f"removal {list(self.removal)}: give whole pixels of a 1024×1024 image, such as 0, 512")
 

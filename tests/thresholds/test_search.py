@@ -132,6 +132,8 @@ def test_options():
         ({"removal": [0.5]}, r"removal \[0.5\]: give whole pixels"),
         ({"removal": []}, r"removal \[\]: give whole pixels"),
         ({"removal": [10**9]}, "give whole pixels"),
+        ({"removal": [np.nan]}, r"removal \[nan\]: give whole pixels"),
+        ({"removal": [np.inf]}, r"removal \[inf\]: give whole pixels"),
         ({"prevalence": 1.5}, "^prevalence 1.5: give the expected share"),
         ({"rule": "imgae"}, "did you mean image"),
         ({"folds": [0, 1]}, "folds: 2 for 6 maps"),
@@ -141,6 +143,25 @@ def test_options():
 def test_options_that_make_no_sense_are_refused(options, told, problem):
     with pytest.raises(KitError, match=told):
         choose_thresholds(*problem(1), **options)
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((5,), "image_probability: 5 for 6 maps"),
+        ((7, 2), "image_probability: 7 for 6 maps"),
+        ((), r"image_probability: has shape \(\): give \(N,\)"),
+        ((6, 2, 2), r"image_probability: has shape \(6, 2, 2\): give \(N,\)"),
+    ],
+)
+def test_image_probabilities_that_do_not_fit_the_maps_are_refused(shape, told, problem):
+    with pytest.raises(KitError, match=told):
+        ThresholdSearch(("image",)).fit(*problem(1), np.full(shape, 0.5))
+
+
+def test_a_search_without_rules_is_refused(problem):
+    with pytest.raises(KitError, match="rules: there are none to choose from: give some of image, component"):
+        ThresholdSearch(()).fit(*problem(1))
 
 
 @pytest.mark.parametrize(
