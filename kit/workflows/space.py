@@ -37,19 +37,19 @@ def of_training(
     sizes: Sizes = {}
     tests = len(competition.test)
     for part in recipe.parts():
-        part_run, weight_bytes = run.part(part), _bytes_of_weights(part.network)
+        part_run = run.part(part)
         for data in (competition, *([extra[part.extra.data].competition] if part.extra else [])):
             for size in {stage.size for stage in part.stages}:
                 for name in cache_files(recipe.mask_resizing):
                     sizes[_CACHE, workspace.cache(data) / str(size) / name] = len(data.train) * size**2
-        for fold in folds:
-            for number, stage in enumerate(part.stages):
-                if part_run.weights(fold, number).is_file():
-                    continue
-                sizes[_WEIGHTS, part_run.weights(fold, number)] = weight_bytes * stage.networks
-                # One stage has checkpoints at a time, and the next one is written beside the last one.
-                checkpoint = _WEIGHTS, run.folder / "last.ckpt"
-                sizes[checkpoint] = max(sizes.get(checkpoint, 0), 2 * weight_bytes * _networks_in_checkpoint(stage))
+        stages = [(part_run.weights(fold, number), stage) for fold in folds for number, stage in enumerate(part.stages)]
+        unfinished = [(path, stage) for path, stage in stages if not path.is_file()]
+        weight_bytes = _bytes_of_weights(part.network) if unfinished else 0
+        for path, stage in unfinished:
+            sizes[_WEIGHTS, path] = weight_bytes * stage.networks
+            # One stage has checkpoints at a time, and the next one is written beside the last one.
+            checkpoint = _WEIGHTS, run.folder / "last.ckpt"
+            sizes[checkpoint] = max(sizes.get(checkpoint, 0), 2 * weight_bytes * _networks_in_checkpoint(stage))
     predicted = [(run.part(part), part) for part in recipe.parts()] + ([(run, recipe)] if recipe.members else [])
     for part_run, part in predicted:
         area = part.stages[-1].size ** 2 if part.role == "segment" else 0

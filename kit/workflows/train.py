@@ -6,10 +6,10 @@ interrupted step resumes.
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from kit import lineage
 from kit.competition.layout import Competition
-from kit.core.distributed import JOB, Team
+from kit.core.distributed import ALONE, JOB, Team
 from kit.core.errors import KitError
 from kit.core.files import locked, sha256
 from kit.data.cache import Cache, ensure
@@ -76,7 +76,8 @@ class Session:
     """Cached images of the extra data, by the value of `extra.data`, then by size."""
     inputs: Inputs
     """Inputs without the extra data."""
-    fabric: "Fabric"
+    launch: Callable[[], "Fabric"]
+    """Returns Fabric, which takes seconds to import: a finished run does without."""
     team: Team
     clock: "EtaEstimator"
 
@@ -150,32 +151,41 @@ def train(workspace: Workspace, job: Job) -> tuple[Run, bool]:
 
 
 def _open(workspace: Workspace, competition: Competition, run: Run, job: Job, path: Path, split: Folds) -> Session:
-    """Launches Fabric and completes the cache.
+    """Checks the job and completes the cache; under `torchrun`, joins the other processes first.
 
     Args:
         path: Path to the fold file of `split`.
     """
-    from kit.training import fabric_setup, hooks
-
-    hooks.check(job.logger)
     recipe = job.recipe
+    if job.logger is not None:
+        from kit.training import hooks
+
+        hooks.check(job.logger)
+
+    @cache
+    def launch() -> "Fabric":
+        from kit.training import fabric_setup
+
+        return fabric_setup.launch(recipe)
+
     extra = open_extra(workspace, competition, recipe, split)
-    fabric = fabric_setup.launch(recipe)
-    team = Team(fabric.global_rank, fabric.world_size, fabric.barrier)
+    team = ALONE
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        team = Team(launch().global_rank, launch().world_size, launch().barrier)
     numbers = split.numbers if job.fold is None else [job.fold]
     alone = JOB not in os.environ  # in a job, the parent process has checked and logged all this
     if team.first and alone:
         space.check(space.of_training(workspace, competition, run, recipe, split, numbers, extra))
 
-    def cache(data: Competition, source: str | None = None) -> dict[int, Cache]:
+    def cached(data: Competition, source: str | None = None) -> dict[int, Cache]:
         parts = [part for part in recipe.parts() if source is None or (part.extra and part.extra.data == source)]
         sizes = {stage.size for part in parts for stage in part.stages}
         return ensure(
             data, sizes, workspace.cache(data), team, skip_bad=job.skip_bad, mask_resizing=recipe.mask_resizing
         )
 
-    caches = cache(competition)
-    extra_caches = {source: cache(data.competition, source) for source, data in extra.items()}
+    caches = cached(competition)
+    extra_caches = {source: cached(data.competition, source) for source, data in extra.items()}
     inputs = lineage.inputs_of(next(iter(caches.values())).keys, path)
     log.info("%s: %s, folds of %s", run.folder, ", ".join(f"fold {number}" for number in numbers), path)
     if alone:
@@ -183,6 +193,8 @@ def _open(workspace: Workspace, competition: Competition, run: Run, job: Job, pa
             log.info("%s", data)
     clock = _clock(run, recipe, split, numbers, extra)
     if alone and clock.is_waiting:
+        from kit.training import hooks
+
         log.info("to watch it: %s", hooks.tensorboard_command(run.folder))
         log.info(
             "the Dice of an epoch uses fixed thresholds, where a few false pixels turn the 1 of an image without a "
@@ -190,7 +202,7 @@ def _open(workspace: Workspace, competition: Competition, run: Run, job: Job, pa
             "search at the end chooses the thresholds that count"
         )
     return Session(
-        job, workspace, competition, split, numbers, caches, extra, extra_caches, inputs, fabric, team, clock
+        job, workspace, competition, split, numbers, caches, extra, extra_caches, inputs, launch, team, clock
     )
 
 
@@ -199,9 +211,10 @@ def _clock(
 ) -> "EtaEstimator":
     """Estimates the time of all unfinished stages."""
     from kit.training.eta import EtaEstimator
-    from kit.training.fit import pixels_per_epoch
 
     def pixels_of(part: Recipe, fold: int, number: int) -> int:
+        from kit.training.fit import pixels_per_epoch
+
         positive = split.positive[split.training(fold, part.folds.train_share, part.seed)]
         extra_positive = np.zeros(0, bool)
         if part.extra is not None:
@@ -281,17 +294,17 @@ def _starting_weights(session: Session, recipe: Recipe, fold: int) -> Path:
 
 def _train_fold(session: Session, run: Run, recipe: Recipe, fold: int, start: Path | None) -> list[bool]:
     """Trains the unfinished stages of one fold; `start` is the path to the weights to begin with."""
-    from kit.training import hooks
-    from kit.training.fit import Task, fit
-
     done = []
     for number, stage in enumerate(recipe.stages):
         weights = run.weights(fold, number)
         if not weights.is_file():
+            from kit.training import hooks
+            from kit.training.fit import Task, fit
+
             data = session.fold_data(recipe, fold, stage.size)
             folder = run.stage(fold, number)
             loggers = hooks.make_hooks(folder, data, recipe, session.job.logger)
-            fit(session.fabric, Task(recipe, number, fold, data, folder, start), loggers, session.clock)
+            fit(session.launch(), Task(recipe, number, fold, data, folder, start), loggers, session.clock)
             member = f"{recipe.label} " if "/" in recipe.name else ""
             log.info("%s%s", member, summary.stage(run, fold, number))
             done.append(True)

@@ -100,6 +100,17 @@ def test_from_folds_to_a_score_and_then_nothing_to_do(kit, place, caplog):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_a_finished_training_has_nothing_to_do_without_loading_torch(place):
+    script = (
+        "import atexit, sys; from kit.cli import main; atexit.register(lambda: print('torch' in sys.modules)); main()"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script, "train", *RUN]
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+    assert "nothing to do" in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == "False"
+
+
 def test_two_processes_train_together_and_both_tell_every_bad_file(place):
     """As `torchrun` starts them: each caches, trains and predicts its share."""
     folder = place / "shared"
