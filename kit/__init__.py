@@ -9,6 +9,7 @@ Functions for notebooks are imported at their first use, so that `import kit` is
     kit.load(run).predict(images)        probability and mask of one or several images, arrays or DICOM files
     kit.choose_thresholds(maps, masks)   the best thresholds of a rule, and their score
     kit.validate(file, against)          lists the problems of a submission
+    kit.KitError                         what all of them raise: a line that says what to do
 """
 
 from importlib import import_module
@@ -19,15 +20,17 @@ from kit.core.version import VERSION as __version__
 if TYPE_CHECKING:
     from kit.competition import rle
     from kit.competition.layout import open_folder as open_data
+    from kit.core.errors import KitError
     from kit.data import folds
     from kit.inference.model import load
     from kit.thresholds.search import choose_thresholds
     from kit.workflows.notebook import train
     from kit.workflows.validate import validate
 
-__all__ = ["__version__", "choose_thresholds", "folds", "load", "open_data", "rle", "train", "validate"]
+__all__ = ["KitError", "__version__", "choose_thresholds", "folds", "load", "open_data", "rle", "train", "validate"]
 
 _LOCATIONS = {
+    "KitError": ("kit.core.errors", "KitError"),
     "rle": ("kit.competition.rle", None),
     "open_data": ("kit.competition.layout", "open_folder"),
     "folds": ("kit.data.folds", None),

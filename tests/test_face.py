@@ -47,6 +47,7 @@ def test_importing_it_loads_nothing_else():
 def test_every_name_is_there_and_no_other():
     for name in kit.__all__:
         assert getattr(kit, name).__doc__
+    assert kit.KitError is KitError
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         kit.lode  # noqa: B018
 
