@@ -312,6 +312,8 @@ def _levels_and_mask(index: int, levels: np.ndarray, mask: np.ndarray) -> tuple[
         )
     if mask.ndim != 2 or mask.dtype.kind not in "biuf":
         raise KitError(f"masks: image {index} is {mask.dtype} {mask.shape}: give bool or numbers, (H, W)")
+    if mask.dtype.kind == "f" and np.isnan(mask).any():
+        raise KitError(f"masks: image {index} has NaN: give 0 outside the mask")
     (height, width), (full_height, full_width) = levels.shape, mask.shape
     proportional = height == width or full_height * width == full_width * height
     if full_height < height or full_width < width or not proportional:

@@ -179,6 +179,13 @@ def test_invalid_maps_are_refused(maps, masks, told):
         choose_thresholds(maps, np.zeros((masks, 4, 4)))
 
 
+def test_masks_with_nan_are_refused():
+    masks = np.zeros((3, 4, 4))
+    masks[1, 2, 2] = np.nan
+    with pytest.raises(KitError, match="masks: image 1 has NaN: give 0 outside the mask"):
+        choose_thresholds(np.zeros((3, 4, 4)), masks)
+
+
 @pytest.mark.parametrize(
     ("of_map", "of_mask", "fits"),
     [
