@@ -321,7 +321,10 @@ def _levels_and_mask(index: int, levels: np.ndarray, mask: np.ndarray) -> tuple[
             f"masks: image {index} has {full_height}×{full_width} pixels, its map {height}×{width}: give masks of the "
             "maps' size, or larger in the same proportions"
         )
-    return upsample(to_levels(levels), mask.shape), mask != 0
+    try:
+        return upsample(to_levels(levels), mask.shape), mask != 0
+    except KitError as error:
+        raise KitError(f"maps: image {index}: {error}") from None
 
 
 def check_rule(name: str) -> None:

@@ -170,7 +170,7 @@ def test_a_search_without_rules_is_refused(problem):
         (np.zeros((3, 4, 4)), 2, "2 for 3 maps"),
         (np.zeros((4, 4)), 4, r"give float probabilities or uint8 levels, \(H, W\)"),
         (np.zeros((2, 4, 4), int), 2, "give float probabilities"),
-        (np.full((2, 4, 4), 2.0), 2, "give values in"),
+        (np.full((2, 4, 4), 2.0), 2, "maps: image 0: probabilities lie in .2, 2.: give values in"),
         ([], 0, "there are no maps"),
     ],
 )
