@@ -108,6 +108,7 @@ class TestLoad:
         cv2.imwrite(str(tmp_path / "x.png"), grey)
         wanted = model.predict(grey)
         given = [str(tmp_path / "x.png"), cv2.imread(str(tmp_path / "x.png")), np.dstack([grey, grey, grey, grey])]
+        given.append(grey[..., None])
         for found in (*map(model.predict, given), *model.predict(given)):
             assert (found.probability == wanted.probability).all()
             assert (found.mask == wanted.mask).all()

@@ -260,8 +260,9 @@ class Model:
         """Predicts probability and mask of one or several images, each at its own size.
 
         Args:
-            images: One image: uint8 (H, W); uint8 (H, W, 3), or (H, W, 4) with alpha, of which the luminance is used;
-                or the path to a DICOM file or a picture. Several: uint8 (N, H, W), or a sequence of arrays and paths.
+            images: One image: uint8 (H, W) or (H, W, 1); uint8 (H, W, 3), or (H, W, 4) with alpha, of which the
+                luminance is used; or the path to a DICOM file or a picture. Several: uint8 (N, H, W), or a sequence of
+                arrays and paths.
 
         Returns:
             A `Prediction` for one image, a list of them for several.
@@ -270,7 +271,7 @@ class Model:
             KitError: a file cannot be read, or an array has another shape or type.
         """
         if isinstance(images, Path | str) or (
-            isinstance(images, np.ndarray) and (images.ndim == 2 or _is_colour(images))
+            isinstance(images, np.ndarray) and (images.ndim == 2 or _has_channels(images))
         ):
             return next(self._predictions([images]))
         return list(self._predictions(images))
@@ -361,9 +362,9 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _is_colour(image: np.ndarray) -> bool:
-    """Whether an array is one colour picture, rather than radiographs three or four pixels wide."""
-    return image.ndim == 3 and image.shape[2] in (3, 4)
+def _has_channels(image: np.ndarray) -> bool:
+    """Whether an array is one picture with one, three or four channels, rather than radiographs so few pixels wide."""
+    return image.ndim == 3 and image.shape[2] in (1, 3, 4)
 
 
 def _pixels(image: Picture) -> np.ndarray:
@@ -373,8 +374,8 @@ def _pixels(image: Picture) -> np.ndarray:
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
         if image.ndim == 2:
             return image
-        if _is_colour(image):
-            return pictures.luminance(image)
+        if _has_channels(image):
+            return image[..., 0] if image.shape[2] == 1 else pictures.luminance(image)
     what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
     raise KitError(
         f"predict: an image is {what}: give grey levels as uint8 (height, width), colours as (height, width, 3), or "
