@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kit.cli.app import CALL
 from kit.core.errors import KitError, did_you_mean
 
 if TYPE_CHECKING:
@@ -63,11 +64,12 @@ Sources = Annotated[
 RunFolder = Annotated[Path | None, typer.Option(help="The run; default: runs/NAME/RECIPE of the data and the recipe.")]
 
 
-def one_of(*words: str) -> Callable[[typer.CallbackParam, str], str]:
+def one_of(*words: str) -> Callable[[typer.Context, typer.CallbackParam, str], str]:
     """Returns an option callback that accepts only the given words, before anything else is checked."""
 
-    def check(option: typer.CallbackParam, word: str) -> str:
+    def check(context: typer.Context, option: typer.CallbackParam, word: str) -> str:
         if word not in words:
+            CALL.context = context  # the verb has not begun yet
             raise KitError(f"{option.opts[0]} {word}: choose {' or '.join(words)}{did_you_mean(word, words)}")
         return word
 

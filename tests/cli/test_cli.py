@@ -136,6 +136,8 @@ def test_a_verb_that_follows_a_training_draws_no_demo(kit, verb, tmp_path, monke
         ("compare", {}, "Missing argument", "make compare: give RUNS=…"),
         ("submit", {"--to": "kaggle"}, "--to kaggle: give the competition's folder with --data", "folder with DATA="),
         ("submit", {"--to": "kaggle"}, "--to kaggle: ", "TO=kaggle: give the competition's folder"),
+        ("submit", {"--to": "kagle"}, "kit: --to kagle: choose local or", "kit: TO=kagle: choose local or"),
+        ("train", {"--on": "kagle"}, "kit: --on kagle: choose", "kit: ON=kagle: choose"),
         ("folds", {"--folds": "2", "--holdout": "0.1"}, "--folds 2 --holdout 0.1: ", 'FOLDS=2 ARGS="--holdout 0.1": '),
         (
             "report",
