@@ -19,7 +19,7 @@ _NAMED = re.compile(
     r"(?P<tick>`)(?:kit|make) (?P<command>[a-z][^`]*)`|(?<=next: )kit (?P<next>.*)$"
     # An option, with its value if the next word cannot be a word of the sentence or is followed by a colon.
     r"|(?<![\w-])(?P<option>--[a-z][a-z-]*)"
-    r"(?:[ ](?P<value>[^\s'`]*[A-Z\d/._][^\s'`]*?|[a-z]+(?=:))(?=[,:;.)]*(?:\s|$)))?",
+    r"(?:[ ](?P<value>[^\s'`]*[A-Z\d/._][^\s'`]*?|[a-z-]+(?=:))(?=[,:;.)]*(?:\s|$)))?",
     re.MULTILINE,
 )
 

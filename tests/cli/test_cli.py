@@ -138,6 +138,7 @@ def test_a_verb_that_follows_a_training_draws_no_demo(kit, verb, tmp_path, monke
         ("submit", {"--to": "kaggle"}, "--to kaggle: ", "TO=kaggle: give the competition's folder"),
         ("submit", {"--to": "kagle"}, "kit: --to kagle: choose local or", "kit: TO=kagle: choose local or"),
         ("train", {"--on": "kagle"}, "kit: --on kagle: choose", "kit: ON=kagle: choose"),
+        ("predict", {"--save": "dicom-sek"}, "--save dicom-sek: is none", 'ARGS="--save dicom-sek": is none'),
         ("folds", {"--folds": "2", "--holdout": "0.1"}, "--folds 2 --holdout 0.1: ", 'FOLDS=2 ARGS="--holdout 0.1": '),
         (
             "report",
