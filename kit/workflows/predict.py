@@ -70,6 +70,7 @@ def predict(
         if not Path(images).is_dir():
             raise KitError(f"--images {images}: there is no such folder: give one with DICOM files or pictures")
         paths, source = image_files.find(images), Path(images).resolve()
+        saving.check(save, paths.values())
         default = workspace.predictions / f"{competition.name}-{recipe.name}" / source.name
         order, target, shape = tuple(paths), Run(Path(out) if out else default), pictures.shapes_of(paths)
         claim(target.folder, source)

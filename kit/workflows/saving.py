@@ -13,7 +13,7 @@ import numpy as np
 from kit.competition import pictures, rle, segmentation, submission
 from kit.competition.finding import PNEUMOTHORAX, Finding
 from kit.core.arrays import save_array
-from kit.core.errors import KitError, did_you_mean
+from kit.core.errors import KitError, did_you_mean, printable
 from kit.core.files import replacing_folder, write_text
 from kit.core.progress import progress
 from kit.inference import maps
@@ -79,6 +79,12 @@ def kinds_of(text: str) -> tuple[str, ...]:
     if "dicom-seg" in kinds:
         segmentation.library()
     return kinds
+
+
+def check(kinds: Iterable[str], images: Iterable[Path]) -> None:
+    """Raises a KitError if some images are of a format that a kind cannot be saved for, before any is predicted."""
+    if "dicom-seg" in kinds and (picture := next(filter(pictures.is_picture, images), None)):
+        raise KitError(f"--save dicom-seg: {printable(picture)}: is no DICOM file: leave dicom-seg out")
 
 
 def save(target: Run, paths: dict[str, Path], recipe: Recipe, kinds: Sequence[str], finding: Finding) -> None:

@@ -69,6 +69,9 @@ def test_files_that_cannot_be_saved_are_refused(found, tmp_path, monkeypatch):
     picture = Predicted("a", tmp_path / "a.png", found.levels, found.mask, "exp5")
     with pytest.raises(KitError, match=r"a\.png: is no DICOM file"):
         saving.write(["dicom-seg"], [picture], tmp_path)
+    saving.check(["png"], [tmp_path / "a.png"])
+    with pytest.raises(KitError, match=r"--save dicom-seg: .*a\.png: is no DICOM file: leave dicom-seg out"):
+        saving.check(["png", "dicom-seg"], [found.path, tmp_path / "a.png"])
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(KitError, match=r"highdicom is not installed: pip install"):
         saving.kinds_of("png,dicom-seg")
