@@ -5,6 +5,7 @@ pixels: reports, DICOMDIR, segmentations. Names that begin with "." or "@", and 
 file name without the ending, in composed Unicode (NFC), since tables use it even where macOS decomposes file names.
 """
 
+import errno
 import logging
 import math
 import os
@@ -201,6 +202,14 @@ def walk(folder: Path | str) -> Iterator[Path]:
     seen: set[tuple[int, int]] = set()
     links: list[str] = []
 
+    def is_folder(entry: os.DirEntry[str]) -> bool:
+        try:
+            return entry.is_dir()
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a link to itself is no folder, like a link to a missing file
+                return False
+            raise unreadable(entry.path, error) from None
+
     def visit(path: str) -> Iterator[Path]:
         try:
             status = os.stat(path)
@@ -216,7 +225,7 @@ def walk(folder: Path | str) -> Iterator[Path]:
         for entry in entries:
             if entry.name.startswith((".", "@")) or entry.name == "__MACOSX":
                 continue
-            if not entry.is_dir():
+            if not is_folder(entry):
                 yield Path(entry.path)
             elif entry.is_symlink():
                 links.append(entry.path)

@@ -88,6 +88,13 @@ def test_linked_folders_are_followed_once(tmp_path):
     assert list(image_files.find(tmp_path / "data")) == ["a", "b", "linked"]
 
 
+def test_a_link_to_itself_ends(tmp_path):
+    put_picture(tmp_path / "a.png")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "missing").symlink_to("nowhere")
+    assert list(image_files.find(tmp_path)) == ["a"]
+
+
 def test_one_file_name_for_several_patients(tmp_path):
     for grey, patient in enumerate(("anna", "bert")):
         put_dicom(tmp_path / f"pacs/{patient}/S1/IM0001", grey, PatientID=patient, SOPInstanceUID=generate_uid())
