@@ -86,8 +86,9 @@ def _without_test(folder: Path, run: Run) -> str:
     oof = _oof_scores(run)
     if not oof:
         raise KitError(f"{run.folder}: has no thresholds yet: run `make train` first")
-    dice = scoring.format_dice({**oof, "dice": oof["nested_dice"]})
-    message = f"{folder}: has no test images, so nothing is submitted; out of fold: {dice}"
+    nested = oof.get("nested_dice")  # none in a file written by hand, or if all images are of one group
+    dice = f"out of fold: {scoring.format_dice({**oof, 'dice': nested})}" if nested is not None else "no nested Dice"
+    message = f"{folder}: has no test images, so nothing is submitted; {dice}"
     return "\n".join(filter(None, (message, scoring.verdict(oof))))
 
 

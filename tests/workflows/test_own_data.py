@@ -356,8 +356,13 @@ def test_a_data_set_without_test_images_ends_with_the_out_of_fold_dice(tmp_path)
         submit.submit(workspace, tmp_path / "data/cells", recipe, "local")
     run = workspace.run(workspace.open_data(tmp_path / "data/cells"), recipe)
     found = dict.fromkeys(("interval", "dice_positives", "negatives_empty", "apparent_dice", "masked", "share"))
-    found |= {"rule": "image", "binarization": 0.5, "removal": 0, "nested_dice": 0.75, "dice_all_empty": 0.5}
+    by_hand = {"rule": "image", "binarization": 0.5, "removal": 0, "recipe": "demo"}
+    found |= by_hand | {"nested_dice": 0.75, "dice_all_empty": 0.5}
     write_json(run.thresholds, found | {"rules": ["image"]})
     said = str(submit.submit(workspace, tmp_path / "data/cells", recipe, "local"))
     assert "has no test images" in said
     assert said.endswith("out of fold: 0.7500 (all empty 0.5000)")
+    for without in (found | {"rules": ["image"], "nested_dice": None}, by_hand):
+        write_json(run.thresholds, without)
+        said = str(submit.submit(workspace, tmp_path / "data/cells", recipe, "local"))
+        assert said.endswith("has no test images, so nothing is submitted; no nested Dice")
