@@ -210,10 +210,12 @@ class Model:
         tta = self.recipe.tta and self.mirrored
         return self._combine(self._member_probabilities(images, mirrored=tta), tta=tta)
 
-    def answers(self, images: Sequence[Mapping[int, np.ndarray]]) -> Iterator[tuple[Map, Map]]:
-        """Yields two maps for each image of a batch: without TTA, and with it."""
-        members = self._member_probabilities(images, mirrored=True)
-        return zip(self._combine(members, tta=False), self._combine(members, tta=True), strict=True)
+    def answers(
+        self, images: Sequence[Mapping[int, np.ndarray]], *, mirrored: bool = True
+    ) -> Iterator[tuple[Map, ...]]:
+        """Yields the maps of each image of a batch: without TTA and, if the mirror images are predicted, with it."""
+        members = self._member_probabilities(images, mirrored=mirrored)
+        return zip(*(self._combine(members, tta=tta) for tta in ((False, True) if mirrored else (False,))), strict=True)
 
     def _member_probabilities(
         self, images: Sequence[Mapping[int, np.ndarray]], *, mirrored: bool

@@ -48,7 +48,7 @@ class File:
     role: str
     """`segment` for maps, `classify` for probabilities that the image has any pneumothorax."""
 
-    def row(self, predicted: tuple["Map", "Map"]) -> npt.ArrayLike:
+    def row(self, predicted: tuple["Map", ...]) -> npt.ArrayLike:
         """The row of an image, from its predictions without and with TTA."""
         prediction = predicted[self.tta]
         if self.role == "segment":
@@ -106,6 +106,8 @@ def files_of(trained: Trained, place: Callable[..., Path], images: Images) -> li
 def predict(trained: Trained, files: Sequence[File], images: Images, team: Team, what: str) -> bool:
     """Computes the missing and stale rows of some files; returns whether there were any.
 
+    Mirror images are predicted only if one of the files is with TTA.
+
     Args:
         what: Title of the progress bar.
 
@@ -137,7 +139,8 @@ def predict(trained: Trained, files: Sequence[File], images: Images, team: Team,
             failed.append((rows[index], error))
 
         for indices, batch in batches(len(rows), read, model.batch_size, what, skip):
-            for index, predicted in zip(indices, model.answers(batch), strict=True):
+            answers = model.answers(batch, mirrored=any(file.tta for file in files))
+            for index, predicted in zip(indices, answers, strict=True):
                 yield rows[index], [file.row(predicted) for file in files]
         yield from failed
 

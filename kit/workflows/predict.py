@@ -141,7 +141,9 @@ def predict_files(
         output.begin(keep_previous=True)
         if not output.is_current():
             saving.discard(target.folder)
-        predicted = predictions.predict(trained, files, images, ALONE, "predicting")
+        # With TTA, the maps without it take no further pass of a network, and the paper's tables compare both.
+        needed = [file for file in files if trained.recipe.tta or not file.tta]
+        predicted = predictions.predict(trained, needed, images, ALONE, "predicting")
         written = output.build(lambda: _write_submission(trained, target, order, shape, whole=whole))
     return predicted or written
 

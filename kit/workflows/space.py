@@ -54,7 +54,7 @@ def of_training(
     for part_run, part in predicted:
         area = part.stages[-1].size ** 2 if part.role == "segment" else 0
         for tta in (True, False):
-            if part_run is run:  # members have no maps of test images
+            if part_run is run and (recipe.tta or not tta):  # members have no maps of test images
                 sizes[_MAPS, part_run.test(tta=tta, role=part.role)] = tests * area
             for fold in folds:
                 sizes[_MAPS, part_run.oof(fold, tta=tta, role=part.role)] = len(split.validation(fold)) * area

@@ -10,13 +10,14 @@ import small_run
 import torch
 
 from kit import networks, recipes
-from kit.competition import levels
+from kit.competition import layout, levels
 from kit.core.errors import KitError
 from kit.core.parallel import batches
 from kit.data import resize
 from kit.inference import model as inference
 from kit.inference import predictions
 from kit.inference.model import Model
+from kit.workflows.predict import predict_files
 
 TINY = "network.encoder=resnet18 network.decoder_channels=[16,16,8,8,8] stages.0.batch_size=3 stages.1.batch_size=3"
 
@@ -80,6 +81,27 @@ def test_an_ensemble_is_the_mean_of_its_maps_and_the_stack_of_its_classifiers(en
     assert found.image_probability == pytest.approx(
         1 / (1 + np.exp(-(40 * logits[0] - 60 * logits[1] + 0.1))), abs=1e-3
     )
+
+
+@pytest.mark.parametrize(("tta", "views"), [(False, 1), (True, 2)])
+def test_test_images_are_mirrored_only_for_tta(tmp_path, monkeypatch, tta, views):
+    monkeypatch.chdir(tmp_path)
+    run = small_run.write(Path.cwd(), small_run.ENSEMBLE)
+    settings = run.read_recipe().model_copy(update={"tta": tta})
+    passes, paths = [], layout.open_folder("data/tiny").test
+
+    def counted(models, images, part, *, mirrored, half):
+        passes.append(len(models) * len(images) * (1 + mirrored))
+        return probabilities(models, images, part, mirrored=mirrored, half=half)
+
+    probabilities = inference.probabilities
+    monkeypatch.setattr(inference, "probabilities", counted)
+    trained, order = run.trained(settings), tuple(paths)
+    assert predict_files(trained, paths, order, run, small_run.SHAPE, skip_bad=False, whole=True)
+    assert sum(passes) == views * 2 * 4 * len(paths)  # two folds of four members
+    assert {path.is_file() for path in (run.test(tta=True), run.test(tta=True, role="classify"))} == {tta}
+    assert run.test(tta=False).is_file()
+    assert not predict_files(trained, paths, order, run, small_run.SHAPE, skip_bad=False, whole=True)
 
 
 def test_only_an_unreadable_image_is_skipped():
