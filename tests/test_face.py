@@ -141,6 +141,10 @@ class TestLoad:
         with pytest.raises(KitError, match=r"give grey levels as uint8 \(height, width\)"):
             kit.load(here / "runs" / "demo" / "demo").predict(image)
 
+    def test_a_folder_of_images_is_refused(self, here, tmp_path):
+        with pytest.raises(KitError, match="is a folder: give a list of its files"):
+            kit.load(here / "runs" / "demo" / "demo").predict(tmp_path)
+
     def test_a_folder_without_a_run_is_refused(self, here, tmp_path):
         with pytest.raises(KitError, match="is not a run"):
             kit.load(tmp_path)

@@ -372,6 +372,8 @@ def _has_channels(image: np.ndarray) -> bool:
 def _pixels(image: Picture) -> np.ndarray:
     """Returns the grey levels of an image, uint8 (H, W)."""
     if isinstance(image, Path | str):
+        if Path(image).is_dir():
+            raise KitError(f"predict: {printable(image)} is a folder: give a list of its files")
         return pictures.read_image(image).pixels
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
         if image.ndim == 2:
