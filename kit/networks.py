@@ -105,9 +105,10 @@ def build(network: Network, *, pretrained: bool = True) -> Segmenter:
     weights = network.encoder_weights if pretrained else None
     if weights and (folder := os.environ.get(PRETRAINED)):
         weights = str(Path(folder, pretrained_name(network)))
+    imagenet = True if network.encoder.startswith("tu-") else "imagenet"  # as the library asks for them, or it warns
     make = partial(getattr(smp, network.architecture), network.encoder, **options)
     try:
-        net = make(encoder_weights="imagenet" if weights == "imagenet" else None)
+        net = make(encoder_weights=imagenet if weights == "imagenet" else None)
     except KeyError:
         raise KitError(
             f"network.encoder: {network.encoder!r} is not an encoder of segmentation-models-pytorch"

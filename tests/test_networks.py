@@ -243,3 +243,18 @@ def test_an_encoder_file_of_timm_is_loaded(tmp_path):
         )
     )
     assert (network.net.encoder.model.conv_stem.weight == given["conv_stem.weight"]).all()
+
+
+def test_weights_that_cannot_be_downloaded_are_named_in_one_line(monkeypatch, recwarn):
+    create = timm.create_model
+
+    def offline(name, **options):
+        if options.get("pretrained"):
+            raise OSError("no route to host")
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    network = Network(encoder="tu-test_resnet", encoder_weights="imagenet", decoder_channels=(32, 16, 16, 8, 8))
+    with pytest.raises(KitError, match=r"ImageNet weights of tu-test_resnet could not be downloaded \(OSError\)"):
+        networks.build(network)
+    assert [str(warning.message) for warning in recwarn] == []
