@@ -50,7 +50,13 @@ def test_ids() -> list[str]:
         if ids := list(dict.fromkeys(name for name in rows if name not in ("", "ImageId"))):
             return ids
     images = (path for path in folder.rglob("*") if path.suffix.lower() in (".dcm", ".png", ".jpg", ".jpeg"))
-    return sorted({path.stem for path in images if "train" not in path.parent.name})
+    return sorted({path.stem for path in images if not for_training(path.relative_to(folder).parts[:-1])})
+
+
+def for_training(folders: tuple[str, ...]) -> bool:
+    """Whether the names of an image's folders mark it as a training image; the innermost of train or test decides."""
+    kinds = (("train" in name.lower(), "test" in name.lower()) for name in reversed(folders))
+    return next((train for train, test in kinds if train != test), False)
 
 
 def write_empty() -> None:

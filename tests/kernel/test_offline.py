@@ -357,7 +357,9 @@ SAMPLE = "ImageId,EncodedPixels\n1.2.276.0,1 2\n1.2.276.0,-1\nb,1 2\nc,-1\n"
 
 
 @pytest.mark.parametrize("rerun", [False, True])
-@pytest.mark.parametrize("given", ["sample", "stage 2 beside 1", "zipped sample", "names of images", "empty sample"])
+@pytest.mark.parametrize(
+    "given", ["sample", "stage 2 beside 1", "zipped sample", "names of images", "names in studies", "empty sample"]
+)
 def test_a_submission_is_written_even_without_the_data_set(kernel, tmp_path, monkeypatch, given, rerun):
     root = tmp_path / "kaggle"
     place = root / "input" / "competitions" / "siim"
@@ -367,11 +369,14 @@ def test_a_submission_is_written_even_without_the_data_set(kernel, tmp_path, mon
             archive.writestr("stage_2_sample_submission.csv", SAMPLE)
         (place / "broken.zip").write_bytes(b"PK")
     elif "names" in given or "empty" in given:
-        for folder in ("dicom-images-train", "stage_2_images"):
-            (place / folder).mkdir()
-        (place / "dicom-images-train" / "of training.dcm").write_bytes(b"")
+        train, test = place / "dicom-images-train", place / "stage_2_images"
+        if "studies" in given:  # each image in two folders of UIDs, as round 1 has them
+            train, test = (place / "train-test" / f"dicom-images-{kind}/1.2.3/1.2.4" for kind in ("train", "test"))
+        train.mkdir(parents=True)
+        test.mkdir(parents=True)
+        (train / "of training.dcm").write_bytes(b"")
         for name, ending in zip(IDS, (".dcm", ".png", ".JPG"), strict=True):
-            (place / "stage_2_images" / f"{name}{ending}").write_bytes(b"")
+            (test / f"{name}{ending}").write_bytes(b"")
         if "empty" in given:
             (place / "sample_submission.csv").write_bytes(b"")
     else:
