@@ -14,6 +14,7 @@ import pydantic
 
 from kit.competition.scoring import FULL_AREA
 from kit.core.documents import Count, Document, Number, Share, parse_document
+from kit.core.errors import KitError
 from kit.inference import cleaning
 from kit.inference.maps import PROBABILITIES
 from kit.recipes.schema import Threshold
@@ -68,7 +69,13 @@ class Rule(ABC):
         return self._cleaned(mask), evidence if self.passes(image_probability) else 0.0
 
     def mask(self, levels: np.ndarray, image_probability: float | None = None) -> np.ndarray:
-        """The mask of an image, bool (H, W): its candidate if the gate is passed and the evidence reaches the cut."""
+        """The mask of an image, bool (H, W): its candidate if the gate is passed and the evidence reaches the cut.
+
+        Raises:
+            KitError: the levels are not uint8, such as probabilities, all of which lie below a threshold in levels.
+        """
+        if levels.dtype != np.uint8:
+            raise KitError(f"mask: levels are {levels.dtype}: give uint8, as np.uint8(np.rint(255 * probability))")
         if not self.passes(image_probability):
             return np.zeros(levels.shape, bool)
         mask, evidence = self.propose(levels)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from kit.core.errors import KitError
 from kit.inference import rules, thresholds_file
 from kit.inference.rules import ComponentRule, ExpectedRule, ImageRule, TripletRule, level_of
 from kit.recipes.schema import Threshold
@@ -139,3 +140,9 @@ def test_a_recipes_own_rule_survives_its_file(tmp_path):
         path.write_text(json.dumps(rules.parameters(rule)))
         assert thresholds_file.read(path).rule == rule
         assert (rule.gate is not None) == gated
+
+
+@every_rule()
+def test_probabilities_are_no_levels(rule):
+    with pytest.raises(KitError, match="levels are float64: give uint8"):
+        rule.mask(np.full((16, 16), 0.9))
