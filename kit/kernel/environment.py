@@ -71,7 +71,7 @@ def install(requirements: Sequence[str], folder: Path, needed: float = 0.0) -> E
                 raise KitError(f"they need {needed / 1e9:.0f} GB for the installation, {free / 1e9:.0f} GB are free")
             shutil.rmtree(place, ignore_errors=True)
             pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            with working("installing the packages of Kaggle's image"):
+            with working("installing the packages of Kaggle's image, once (7.5 GB)"):
                 _run([str(python), "-m", "venv", str(place)])
                 _run([*pip, "--no-cache-dir", "--no-compile", "--only-binary=:all:", *requirements])
             (place / "complete").touch()
