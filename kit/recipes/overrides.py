@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kit.core.documents import load_yaml
-from kit.core.errors import KitError
+from kit.core.errors import KitError, counted
+from kit.recipes.stage import fit_to_epochs
 
 log = logging.getLogger(__name__)
-
-_EPOCH_COUNTS = (("frozen_epochs",), ("warm_up",), ("keep", "swa", "last"), ("keep", "best", "epochs"))
-"""Keys of a stage whose values are at most its number of epochs."""
 
 
 def split_pairs(overrides: str | Sequence[str]) -> list[str]:
@@ -26,9 +24,9 @@ def split_pairs(overrides: str | Sequence[str]) -> list[str]:
 
 
 def limit_counts(content: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Lowers counts of epochs, in place, to the length of stages that an override has shortened.
+    """Fits the settings of stages that an override has shortened, in place, to their number of epochs.
 
-    Then `stages.0.epochs=1` alone is valid for a stage whose last two epochs are averaged. Counts that are overridden
+    Then `stages.0.epochs=1` alone is valid for a stage whose last two epochs are averaged. Settings that are overridden
     themselves are not changed.
     """
     keys = {pair.partition("=")[0] for pair in overrides}
@@ -38,14 +36,12 @@ def limit_counts(content: dict[str, Any], overrides: Sequence[str]) -> None:
                 continue
             starts = [f"{start}stages.{which}." for start in {"", prefix} for which in (number, stage.get("name"))]
             overridden = {key.removeprefix(start) for key in keys for start in starts if key.startswith(start)}
-            for path in _EPOCH_COUNTS if "epochs" in overridden else ():
-                name = ".".join(path)
-                section = _at(stage, path[:-1])
-                count = section.get(path[-1]) if isinstance(section, dict) else None
-                limit = max(stage["epochs"], 0)
-                if isinstance(count, int) and count > limit and not any(name.startswith(key) for key in overridden):
-                    log.info("%sstages.%d.%s: lowered to %d, the length of the stage", prefix, number, name, limit)
-                    section[path[-1]] = limit
+            if "epochs" in overridden:
+                for key, value in fit_to_epochs(stage, overridden).items():
+                    epochs = counted(stage["epochs"], "epoch")
+                    log.info(
+                        "%sstages.%d.%s: lowered to %s, since the stage has %s", prefix, number, key, value, epochs
+                    )
 
 
 def override(content: dict[str, Any], pair: str) -> None:

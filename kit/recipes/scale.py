@@ -3,7 +3,7 @@
 from typing import Any
 
 from kit.recipes.section import Factor, Section
-from kit.recipes.stage import Keep, Stage
+from kit.recipes.stage import Keep, Stage, fit_to_epochs, resample
 
 
 class Scale(Section):
@@ -25,29 +25,27 @@ class Scale(Section):
         >>> Scale(size=0.25, epochs=0.1).stage(stage)["keep"]
         {'swa': {'last': 1}}
         """
-        content, epochs = stage.model_dump(mode="json"), self._count(stage.epochs)
-        settings = {key: self._settings(content[key], epochs) for key in ("schedule", "early_stopping", "keep")}
-        settings["keep"] = Keep.model_validate(settings["keep"]).model_dump(mode="json")  # no averages of one epoch
-        return (
-            content
-            | settings
-            | {
-                "size": max(32, 32 * round(stage.size * self.size / 32)),
-                "epochs": epochs,
-                "batch_size": max(1, round(stage.batch_size * self.batch_size)),
-                "learning_rate": stage.learning_rate * self.learning_rate,
-                "warm_up": min(self._count(stage.warm_up), epochs),
-                "frozen_epochs": self._count(stage.frozen_epochs),
-            }
-        )
+        content = stage.model_dump(mode="json")
+        content |= {key: self._settings(content[key]) for key in ("schedule", "early_stopping", "keep")}
+        content |= {
+            "size": max(32, 32 * round(stage.size * self.size / 32)),
+            "epochs": self._count(stage.epochs),
+            "batch_size": max(1, round(stage.batch_size * self.batch_size)),
+            "learning_rate": stage.learning_rate * self.learning_rate,
+            "warm_up": self._count(stage.warm_up),
+            "frozen_epochs": self._count(stage.frozen_epochs),
+        }
+        fit_to_epochs(content)
+        content["keep"] = Keep.model_validate(content["keep"]).model_dump(mode="json")  # no averages of one epoch
+        return content
 
     def _count(self, epochs: int) -> int:
         return max(1, round(epochs * self.epochs)) if epochs else 0
 
-    def _settings(self, value: Any, epochs: int, key: str = "") -> Any:
-        """Scales the settings of a stage of `epochs` epochs, or the value of one of their keys."""
+    def _settings(self, value: Any, key: str = "") -> Any:
+        """Scales the settings of a stage, or the value of one of their keys."""
         if isinstance(value, dict):
-            return {name: self._settings(inner, epochs, name) for name, inner in value.items()}
+            return {name: self._settings(inner, name) for name, inner in value.items()}
         if key == "to":
             return value * self.learning_rate
         if key in ("patience", "last"):
@@ -55,8 +53,7 @@ class Scale(Section):
         if key == "periods":
             return [self._count(period) for period in value]
         if key == "then":  # one rate per epoch
-            count = min(self._count(len(value)), epochs)
-            return [value[number * len(value) // count] * self.learning_rate for number in range(count)]
-        if key == "epochs":  # a list in `swa`, a number in `best`
-            return sorted({self._count(epoch) for epoch in value}) if isinstance(value, list) else min(value, epochs)
+            return [rate * self.learning_rate for rate in resample(value, self._count(len(value)))]
+        if key == "epochs" and isinstance(value, list):  # of `swa`; `best` has a number, which stays
+            return sorted({self._count(epoch) for epoch in value})
         return value

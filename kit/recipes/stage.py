@@ -1,5 +1,6 @@
 """The section `stages`: one training at one image size, its schedule, and the weights it ends with."""
 
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -267,3 +268,55 @@ class Stage(Section):
     def idle(self) -> set[str]:
         """`name`, if there is none."""
         return {"name"} if self.name is None else set()
+
+
+_LIMITED = (
+    "warm_up",
+    "frozen_epochs",
+    "keep.swa.last",
+    "keep.swa.epochs",
+    "keep.best.epochs",
+    "schedule.cosine.then",
+)
+"""Keys of a stage that its number of epochs limits."""
+
+
+def fit_to_epochs(stage: dict[str, Any], fixed: Collection[str] = ()) -> dict[str, Any]:
+    """Lowers settings of a stage, in place, that need more epochs than the stage has; returns new values by key.
+
+    Args:
+        stage: Content as in a recipe's file, not validated except for `epochs`, an integer.
+        fixed: Beginnings of keys whose values stay.
+
+    >>> swa, cosine = {"epochs": [1, 3, 4]}, {"then": [0.4, 0.3, 0.2, 0.1]}
+    >>> fit_to_epochs({"epochs": 3, "warm_up": 1, "keep": {"swa": swa}, "schedule": {"cosine": cosine}})
+    {'keep.swa.epochs': [1, 3], 'schedule.cosine.then': [0.4, 0.2]}
+    """
+    epochs, lowered = stage["epochs"], {}
+    for key in _LIMITED if epochs > 0 else ():
+        *parents, last = key.split(".")
+        section: Any = stage
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        value = section.get(last) if isinstance(section, dict) else None
+        fitted = value
+        if last == "then" and isinstance(value, list):
+            warm_up = stage.get("warm_up")
+            most = max(0, epochs - warm_up) if isinstance(warm_up, int) else epochs
+            fitted = resample(value, min(len(value), most))
+        elif isinstance(value, list) and all(isinstance(epoch, int) for epoch in value):
+            fitted = sorted({min(epoch, epochs) for epoch in value}) if max(value, default=0) > epochs else value
+        elif isinstance(value, int):
+            fitted = min(value, epochs)
+        if fitted != value and not any(key.startswith(start) for start in fixed):
+            section[last] = lowered[key] = fitted
+    return lowered
+
+
+def resample(rates: Sequence[float], count: int) -> list[float]:
+    """Returns `count` of the rates of consecutive epochs, evenly spaced; rates repeat if there are fewer.
+
+    >>> resample([0.4, 0.3, 0.2, 0.1], 2), resample([0.4, 0.3], 4)
+    ([0.4, 0.2], [0.4, 0.4, 0.3, 0.3])
+    """
+    return [rates[number * len(rates) // count] for number in range(count)]

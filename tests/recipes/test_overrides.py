@@ -4,6 +4,7 @@ import pytest
 
 from kit import recipes
 from kit.core.errors import KitError
+from kit.recipes.scale import Scale
 from kit.recipes.stage import Stage
 
 
@@ -29,7 +30,28 @@ def test_an_override_of_a_stage_reaches_every_member_that_has_it(caplog):
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
     with caplog.at_level("INFO", "kit"):
         recipes.load("demo", "stages.1.epochs=1")
-    assert "stages.1.keep.swa.last: lowered to 1, the length of the stage" in caplog.text
+    assert "stages.1.keep.swa.last: lowered to 1, since the stage has 1 epoch" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("epochs", "averaged", "rates"), [(1, {1}, 1), (3, {3}, 3), (40, {35, 40}, 4), (44, {35, 40, 44}, 4)]
+)
+def test_averaged_epochs_and_last_rates_fit_a_shorter_stage(epochs, averaged, rates, caplog):
+    with caplog.at_level("INFO", "kit"):
+        parts = stages_of("x5", f"stages.0.epochs={epochs}")
+    assert set(parts["se50"][0].swa) == averaged
+    assert {len(stages[0].schedule.cosine.then) for stages in parts.values()} == {rates}
+    assert {stages[0].epochs for stages in parts.values()} == {epochs}
+    assert ("schedule.cosine.then: lowered to [1e-05], since the stage has 1 epoch" in caplog.text) == (epochs == 1)
+
+
+@pytest.mark.parametrize("warm_up", [1, 2, 10])
+def test_a_scaled_stage_has_epochs_for_its_warm_up_and_last_rates(warm_up):
+    rates = [0.1, 0.2][: 10 - warm_up]
+    stage = Stage(size=64, epochs=10, batch_size=1, warm_up=warm_up, schedule={"cosine": {"then": rates}})
+    for factor in (0.1, 0.2, 0.5, 1, 2):
+        scaled = Stage.model_validate(Scale(epochs=factor).stage(stage))
+        assert scaled.warm_up + len(scaled.schedule.cosine.then) <= scaled.epochs == 10 * factor
 
 
 def test_members_that_an_override_does_not_reach_are_listed(caplog):
