@@ -15,7 +15,7 @@ REPRODUCE := $(BIN)/python -m reproduce
 
 # Verbs outside the kit, each with the variables that it takes.
 OTHERS := experiments:DATA,SET,ARGS study:DATA,SET,ARGS claims:DATA,SET,ARGS curve:DATA,RECIPE,SET,ARGS \
-          tables:DATA,ARGS figures:DATA,RECIPE,SET,ARGS test:ARGS test-fast:ARGS coverage:ARGS bench:ARGS bench-gpu: help: lint: docs: clean:
+          tables:DATA,ARGS figures:DATA,RECIPE,SET,ARGS test:ARGS test-fast:ARGS test-long:ARGS coverage:ARGS bench:ARGS bench-gpu: help: lint: docs: clean:
 
 # Variables count on the command line only, not in the environment.
 ARGS   :=
@@ -63,7 +63,7 @@ bench-gpu: .venv/dev checked
 	@$(BIN)/python -m tests.bench.gpu
 
 # A worker that dies ends the run with the name of its test: a replacement worker sometimes waits for ever.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test: .venv/dev checked
 	@$(PYTEST) $(ARGS)
@@ -71,8 +71,11 @@ test: .venv/dev checked
 test-fast: .venv/dev checked
 	@$(PYTEST) -m "not slow" $(ARGS)
 
+test-long: .venv/dev checked
+	@$(PYTEST) -m long $(ARGS)
+
 coverage: .venv/dev checked
-	@$(PYTEST) --cov --cov-report term:skip-covered $(ARGS)
+	@$(PYTEST) -m "not demo" --cov --cov-report term:skip-covered $(ARGS)
 
 docs: .venv/dev checked
 	@$(BIN)/python tests/support/reference.py

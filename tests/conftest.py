@@ -50,21 +50,34 @@ SLOW = (
     "test_networks.py",
     "test_package.py",
 )
-"""What trains, draws, waits, starts processes or breaks every file in turn; `make test-fast` leaves it out."""
+"""Files and folders of tests that train, draw, wait or start processes; `make test-fast` does without them."""
+LONG = (
+    "docs/test_no_gpu.py",
+    "faults/test_documents.py",
+    "faults/test_every_operation.py",
+    "faults/test_full_disk.py",
+    "faults/test_many_processes.py",
+    "kaggle/test_kills.py",
+    "kernel/test_train_rehearsal.py",
+    "thresholds/test_honesty.py",
+    "workflows/test_learning.py",
+)
+"""Files of slow tests that loop over every fault, kill or simulated data set; `make test-long` runs them alone."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """What `make test-fast` leaves out is not even imported."""
+    """Does not even import what `make test-fast` does without."""
     here = Path(__file__).parent
-    left_out = config.option.markexpr == "not slow" and collection_path in [here / place for place in SLOW]
-    return True if left_out else None
+    skipped = config.option.markexpr == "not slow" and collection_path in [here / place for place in SLOW]
+    return True if skipped else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        if any(item.path.is_relative_to(here / place) for place in SLOW):
-            item.add_marker("slow")
+        for marker, places in (("slow", SLOW), ("long", LONG)):
+            if any(item.path.is_relative_to(here / place) for place in places):
+                item.add_marker(marker)
     # What is quick comes last, so that no process waits for another that has begun a slow file at the end.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 

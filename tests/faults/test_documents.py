@@ -223,7 +223,7 @@ def sweep(tmp_path_factory):
 
 
 def test_a_broken_document_is_refused_in_one_line_that_names_it(sweep):
-    told = list(sweep.run(101))
+    told = list(sweep.run(61))
     assert not [line for line in told if line.startswith("wrong")]
     assert sweep.counts["refused"] > sweep.counts["accepted"]
 

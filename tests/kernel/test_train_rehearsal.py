@@ -1,16 +1,12 @@
 """The rehearsal of a training kernel: a cut session resumes, and faults that would fail on Kaggle fail."""
 
-from dataclasses import replace
-
 import pytest
 import trained_there
 
-from kit.competition import layout
 from kit.core.errors import KitError
 from kit.kernel import environment, rehearsal, train_rehearsal
 from kit.kernel.session import Session
 
-INTERPRETED = "import os; os.environ['NUMBA_DISABLE_JIT'] = '1'\n"
 CUT = """
 import math, pathlib, subprocess, threading, time
 now = time.monotonic
@@ -20,23 +16,17 @@ time.monotonic = lambda: math.inf if any(pathlib.Path("/kaggle/working/runs").rg
 
 
 def test_the_training_kernel_passes_its_rehearsal(isolated, home, tmp_path, monkeypatch):
-    """With this machine's packages except those that Kaggle's image lacks.
-
-    The training is shorter, nothing is predicted, since each verb is a process that takes ten seconds to start, and
-    nothing is compiled.
-    """
+    """With a shorter training, and this machine's packages except those that Kaggle's image lacks."""
     told, ran, (stage, _) = [], [], train_rehearsal.RECIPE["stages"]
-    opened, run_once = layout.open_folder, rehearsal.run_once
     less = {"stages": [stage | {"epochs": 8}], "threshold": {"rule": "image"}}
-    untested = {"test": {}, "sample_path": None, "sample_ids": ()}
+    run_once = rehearsal.run_once
 
     def run(sandbox, kernel, text, where):
         ran.append(where)
-        return run_once(sandbox, kernel, INTERPRETED + CUT * (len(ran) == 2) + text, where)
+        return run_once(sandbox, kernel, CUT * (len(ran) == 2) + text, where)
 
     monkeypatch.setattr(train_rehearsal, "RECIPE", train_rehearsal.RECIPE | less)
     monkeypatch.setattr(train_rehearsal, "SHARES", (100.0,))
-    monkeypatch.setattr(layout, "open_folder", lambda path: replace(opened(path), **untested))
     monkeypatch.setattr(rehearsal, "run_once", run)
     train_rehearsal.rehearse(trained_there.made(1), environment.local(tmp_path / "image"), told.append)
     assert ran == ["session 1", "session 1", "session 2"]
