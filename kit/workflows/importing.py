@@ -15,7 +15,7 @@ from kit.competition.dicom import report_bad
 from kit.competition.mirror import ImageFolder
 from kit.competition.pictures import Mask
 from kit.core.errors import KitError, counted, printable
-from kit.core.files import is_file_or_raise, read_json, replacing_folder, write_csv, write_json, write_text
+from kit.core.files import is_file_or_raise, read_json, replacing_folder, sha256, write_csv, write_json, write_text
 from kit.core.parallel import map_in_order
 from kit.core.progress import progress
 from kit.core.version import VERSION
@@ -25,8 +25,9 @@ log = logging.getLogger(__name__)
 
 _MARK = "import.json"
 _FOLDERS = _TRAIN, _TEST = "dicom-images-train", "dicom-images-test"
-_WRITTEN = ("train-rle.csv", "sample_submission.csv", "solution.csv", shapes.NAME, _MARK)
-_COPIED = (finding.NAME, "patients.csv", "splits.csv", "solution.csv", "LICENSE", "LICENSE.txt")
+_SOLUTION = "solution.csv"
+_WRITTEN = ("train-rle.csv", "sample_submission.csv", shapes.NAME, _MARK)
+_COPIED = (finding.NAME, "patients.csv", "splits.csv", _SOLUTION, "LICENSE", "LICENSE.txt")
 
 
 def import_folder(
@@ -44,7 +45,7 @@ def import_folder(
     Images keep their sizes, which sizes.csv lists if they differ; images that were reduced after their rows were drawn
     are enlarged to fit the rows. A test set with ground truth gets a solution.csv. The new folder appears as a whole or
     not at all. It is left alone if it was made from the same files and made again if they have changed; files that the
-    user has added, such as a patients.csv, are kept.
+    user has added, such as a patients.csv or a solution.csv, are kept.
 
     Args:
         folder: A folder for `mirror.recognise`, as are `masks`, `mask_suffix`, `rle_format` and `label`.
@@ -66,9 +67,10 @@ def import_folder(
         count = counted(len(source.unlabelled), "image")
         log.warning("left out: %s without ground truth (first: %s)", count, source.unlabelled[0])
     _check_rows(source, skip_bad=skip_bad)
-    made_from = _fingerprint(source)
+    made_from, solution = _fingerprint(source), None
     if is_file_or_raise(out / _MARK):
         previous = read_json(out / _MARK)
+        solution = previous.pop(_SOLUTION, None) if isinstance(previous, dict) else None
         if previous == made_from:
             return source, False
         other = previous.get("folder") if isinstance(previous, dict) else None
@@ -78,8 +80,9 @@ def import_folder(
         raise KitError(f"--out {out}: holds something that was not imported: name another folder")
     with replacing_folder(out) as new:
         _fill(new, source, skip_bad=skip_bad)
-        write_json(new / _MARK, made_from)
-        _keep_added_files(out, new)
+        made_solution = sha256(new / _SOLUTION) if (new / _SOLUTION).exists() else None
+        write_json(new / _MARK, made_from | {_SOLUTION: made_solution})
+        _keep_added_files(out, new, solution)
         if source.masks and not (new / finding.NAME).exists():
             content = finding.from_nnunet(source.folder / "dataset.json", source.label) or finding.UNKNOWN
             write_text(new / finding.NAME, str(content))
@@ -151,18 +154,24 @@ def _fill(new: Path, source: ImageFolder, *, skip_bad: bool) -> None:
     if tests and all(image in texts for image in tests):
         usage = dict(zip(tests, scoring.assign_usage([bool(texts[image]) for image in tests]), strict=True))
         rows = [(image, text, usage[image]) for image, text in _rows(texts, tests)]
-        write_csv(new / "solution.csv", (*labels.COLUMNS, "Usage"), rows)
+        write_csv(new / _SOLUTION, (*labels.COLUMNS, "Usage"), rows)
     for name in _COPIED:
         if is_file_or_raise(source.folder / name):
             shutil.copyfile(source.folder / name, new / name)
 
 
-def _keep_added_files(old: Path, new: Path) -> None:
-    """Copies the files that neither an earlier import nor this one has written."""
+def _keep_added_files(old: Path, new: Path, solution: str | None) -> None:
+    """Copies the files that neither an earlier import nor this one has written, and a solution.csv of the user.
+
+    Args:
+        solution: SHA-256 of the solution.csv that the earlier import made, or None; any other file is the user's.
+    """
     if not old.is_dir():
         return
     for path in sorted(old.iterdir()):
-        if path.name in (*_WRITTEN, *_FOLDERS) or (new / path.name).exists():
+        if path.name == _SOLUTION and path.is_file() and sha256(path) != solution:
+            (new / _SOLUTION).unlink(missing_ok=True)
+        elif path.name in (*_WRITTEN, *_FOLDERS, _SOLUTION) or (new / path.name).exists():
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.copytree(path, new / path.name, symlinks=True)

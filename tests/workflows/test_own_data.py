@@ -61,6 +61,33 @@ def test_files_added_to_an_imported_folder_are_kept(tmp_path):
     assert {path.name for path in out.iterdir()} == before
 
 
+@pytest.mark.parametrize("labelled", [False, True])
+def test_only_a_solution_that_an_import_made_is_replaced_or_removed(tmp_path, labelled):
+    source, out = draw_folder(tmp_path / "cells", train=4, test=2), tmp_path / "out"
+    truths = [source / f"masks/case0{number}.png" for number in (4, 5)]
+    texts = [path.read_bytes() for path in truths]
+
+    def import_again(*, with_truth):
+        for path, content in zip(truths, texts, strict=True):
+            path.unlink(missing_ok=True)
+            if with_truth:
+                path.write_bytes(content)
+        assert importing.import_folder(source, out)[1]
+        return (out / "solution.csv").read_text() if (out / "solution.csv").exists() else None
+
+    made = import_again(with_truth=True)
+    assert made.startswith("ImageId,EncodedPixels,Usage\ncase04,")
+    assert import_again(with_truth=False) is None
+    if labelled:
+        assert import_again(with_truth=True) == made
+    own = "ImageId,EncodedPixels\ncase04,-1\ncase05,-1\n"
+    (out / "solution.csv").write_text(own)
+    for with_truth in (not labelled, labelled, not labelled):
+        assert import_again(with_truth=with_truth) == own
+    (out / "solution.csv").unlink()
+    assert import_again(with_truth=labelled) == (made if labelled else None)
+
+
 def test_an_import_never_replaces_that_of_another_folder(tmp_path):
     first, second, out = draw_folder(tmp_path / "first"), draw_folder(tmp_path / "second", train=4), tmp_path / "out"
     importing.import_folder(first, out)
