@@ -19,7 +19,7 @@ from kagglesdk.competitions.types.competition_api_service import ApiDownloadData
 from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
 
 from kit.core import files
-from kit.core.errors import KitError
+from kit.core.errors import KitError, counted
 from kit.core.progress import progress
 from kit.kaggle import dataset, transfer
 from kit.kaggle.client import Client
@@ -46,7 +46,8 @@ def download_competition(client: Client, name: str, folder: Path) -> bool:
     sizes = {path: file["size"] for path, file in listed.items()}
     fresh = _update(client, lambda: _open_competition(client, name), folder, name, listed, sizes)
     if missing := [path for path, size in sizes.items() if _size(folder / path) != size]:
-        raise KitError(f"{folder}: {missing[0]} and {len(missing) - 1} more are not as Kaggle lists them: try again")
+        files = f"{counted(len(missing), 'file')} (first: {missing[0]})"
+        raise KitError(f"{folder}: differs from Kaggle's list in {files}: try again")
     return fresh
 
 

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from kit import networks
 from kit.competition.scoring import format_dice
-from kit.core.errors import KitError
+from kit.core.errors import KitError, counted
 from kit.core.files import write_text
 from kit.core.progress import progress
 from kit.data.augmentation import Augmentation
@@ -184,8 +184,8 @@ def _train_epoch(fabric: lightning_fabric.Fabric, task: Task, state: TrainState,
     except step.NotFiniteError as error:
         raise _diverged(fabric, task, row, error) from None
     if steps.skipped:
-        what = "steps skipped in half precision, whose gradients overflowed"
-        log.info("%s: %d %s", _epoch_name(task, row), steps.skipped, what)
+        what = "because gradients overflowed in half precision"
+        log.info("%s: skipped %s %s", _epoch_name(task, row), counted(steps.skipped, "step"), what)
     return row | {"loss": steps.loss}
 
 
@@ -220,7 +220,8 @@ def _finish(fabric: lightning_fabric.Fabric, task: Task, state: TrainState, hook
 def _require_enough_images(fabric: lightning_fabric.Fabric, task: Task) -> None:
     for what, rows in (("trains", task.data.training), ("validates", task.data.validation)):
         if 0 < len(rows) < fabric.world_size:  # DDP would wait forever for a process without images
-            raise KitError(f"fold {task.fold} {what} on {len(rows)} images, too few for {fabric.world_size} processes")
+            images = counted(len(rows), "image")
+            raise KitError(f"fold {task.fold} {what} on {images}, too few for {fabric.world_size} processes")
 
 
 def _epoch_name(task: Task, row: Row) -> str:

@@ -102,7 +102,7 @@ def test_an_invalid_archive_is_not_kept(siim, client, folder, kind, what):
 
 def test_a_file_that_is_listed_but_missing_is_an_error(siim, client, folder):
     siim.mirrors["competition"] = zipped({name: FILES[name] for name in list(FILES)[:-1]})
-    with pytest.raises(KitError, match=r"sample\.csv and 0 more are not as Kaggle lists them"):
+    with pytest.raises(KitError, match=r"differs from Kaggle's list in 1 file \(first: sample\.csv\): try again"):
         download.download_competition(client, "siim", folder)
 
 

@@ -54,7 +54,7 @@ def test_skipped_steps_are_logged_and_change_nothing(tmp_path, caplog):
         patch.setattr(networks.Segmenter, "forward", overflowing)
         weights, metrics = train(tmp_path, "stages.0.keep=last stages.0.epochs=1", fabric=fabric)
     assert [line for line in caplog.messages if "skipped" in line] == [
-        "fold 0 stage 1 (32 px) epoch 1/1: 1 steps skipped in half precision, whose gradients overflowed"
+        "fold 0 stage 1 (32 px) epoch 1/1: skipped 1 step because gradients overflowed in half precision"
     ]
     assert all(tensor.isfinite().all() for tensor in weights.values() if tensor.is_floating_point())
     assert np.isfinite(metrics.loss[0])
