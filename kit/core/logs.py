@@ -1,11 +1,15 @@
-"""The log file of a run."""
+"""Lines for the user, and the log file of a run."""
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from kit.core.errors import unwritable
 from kit.core.files import is_file_or_raise, writing
+
+Say = Callable[[str], None]
+"""Prints a line."""
 
 
 class LogFile(logging.FileHandler):

@@ -86,7 +86,7 @@ def status(client: Client, owner: str, slug: str) -> Status | None:
     try:
         return client.read(client.datasets.get_dataset_status, request).status
     except Refused as failure:
-        if failure.status in (403, 404):  # Kaggle answers 403 for a data set that does not exist
+        if failure.means_absent:
             return None
         raise
 
@@ -124,7 +124,7 @@ def require(client: Client, option: str, name: str) -> None:
     try:
         next(pages(client, *split(option, name)))
     except Refused as failure:
-        if failure.status not in (403, 404):
+        if not failure.means_absent:
             raise
         raise KitError(
             f"{option} {name}: there is no such data set on Kaggle, or it is not for this account: check its address, "

@@ -53,6 +53,11 @@ class Failure(KitError):
 class Refused(Failure):
     """A request that Kaggle refused and that had no effect."""
 
+    @property
+    def means_absent(self) -> bool:
+        """Whether the thing does not exist, also answered with 403, or is not for this account."""
+        return self.status in (403, 404)
+
 
 class Unsettled(Failure):
     """A request without an answer that tells whether it had an effect."""

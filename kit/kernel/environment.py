@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from kit.core import files
 from kit.core.errors import KitError
+from kit.core.logs import Say
 from kit.core.progress import working
 from kit.kernel import kaggle_image
 
@@ -35,7 +36,7 @@ class Environment:
     """Whether the packages have the image's versions; otherwise Kaggle's predictions may differ from a rehearsal's."""
 
 
-def image(say: Callable[[str], None], folder: Path = FOLDER) -> Environment:
+def image(say: Say, folder: Path = FOLDER) -> Environment:
     """Returns the environment of Kaggle's image, installed by the first call, or else this machine's packages.
 
     Args:

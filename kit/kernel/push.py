@@ -15,6 +15,7 @@ from kit.competition import layout, submission
 from kit.core import files
 from kit.core.documents import Count, read_document
 from kit.core.errors import KitError
+from kit.core.logs import Say
 from kit.kaggle import acting, dataset, kernel_output
 from kit.kaggle.client import Client
 from kit.kaggle.retry import Refused, Unsettled
@@ -40,9 +41,7 @@ _REMEDIES = {
 """Advice on errors of Kaggle's or of a session's, by a pattern in the error's text."""
 
 
-def push(
-    client: Client, kernel: Kernel, owner: str, competition: layout.Competition, say: Callable[[str], None]
-) -> tuple[Path, int]:
+def push(client: Client, kernel: Kernel, owner: str, competition: layout.Competition, say: Say) -> tuple[Path, int]:
     """Uploads a kernel's files and code unless Kaggle has them, waits for its run and fetches its submission.
 
     Args:
@@ -168,7 +167,7 @@ def _listed(client: Client, kernel: Kernel, owner: str) -> tuple[int, str]:
     try:
         answer = client.read(client.kernels.get_kernel, request)
     except Refused as failure:
-        if failure.status in (403, 404):  # Kaggle answers 403 for kernels that do not exist
+        if failure.means_absent:
             return 0, ""
         raise
     return answer.metadata.current_version_number or 1, (answer.blob.source or "") if answer.blob else ""

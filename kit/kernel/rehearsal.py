@@ -19,11 +19,12 @@ from kit.competition import pictures, rle, scoring, shapes, submission
 from kit.competition.shapes import Shape
 from kit.core.errors import KitError, counted
 from kit.core.files import read_text
+from kit.core.logs import Say
 from kit.core.progress import working
 from kit.kernel import code, metadata
 from kit.kernel.bundle import Kernel
 from kit.kernel.environment import Environment
-from kit.kernel.sandbox import Sandbox, can_isolate
+from kit.kernel.sandbox import Sandbox, require_isolation
 
 CLOSE = 0.995
 """Minimum mean Dice to the masks predicted here, if package versions or batch sizes differ."""
@@ -74,7 +75,7 @@ def rehearse(
     predict: Callable[[dict[str, Path], Sequence[str]], Rows],
     first: int,
     environment: Environment,
-    say: Callable[[str], None],
+    say: Say,
 ) -> None:
     """Runs the kernel on test images in every layout, without a network, and keeps its submission.
 
@@ -90,8 +91,7 @@ def rehearse(
             predicts other masks than `predict`: every byte counts, but with other package versions Dice to them does.
     """
     about = check_metadata(kernel)
-    if not can_isolate():
-        raise KitError(f"{kernel.code}: cannot be rehearsed: this system gives no namespaces (`unshare` fails)")
+    require_isolation(kernel.code)
     subset = set(sorted(images)[: max(first, LEAST)])
     results: dict[tuple[int, bool], Rows] = {}  # the kernel's rows, by number of images and whether some are spoiled
     with tempfile.TemporaryDirectory(prefix="kit-rehearsal-") as folder:

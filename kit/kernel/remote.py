@@ -20,6 +20,7 @@ from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus as Status
 
 from kit.core import files
 from kit.core.errors import KitError
+from kit.core.logs import Say
 from kit.kaggle import dataset, kernel_output
 from kit.kaggle.client import Client
 from kit.kaggle.retry import Failure
@@ -34,8 +35,6 @@ _SHOWN = re.compile(
 """Matches the lines of a session's log that are shown."""
 
 _REMEDY = "see why, then give the same command, which tries it again"
-
-Say = Callable[[str], None]
 
 
 class Ended(NamedTuple):

@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from kit.core.errors import KitError
 from kit.kernel.environment import Environment
 
 REHEARSAL = "KIT_REHEARSAL"
@@ -107,6 +108,12 @@ class Sandbox:
         site = next(self.venv.glob("lib/python*/site-packages"))
         (site / "packages.pth").write_text(f"{self.environment.packages}\nimport kaggle_guard\n")
         (site / "kaggle_guard.py").write_text(GUARD)
+
+
+def require_isolation(code: Path) -> None:
+    """Refuses to rehearse a kernel's code on a system without namespaces."""
+    if not can_isolate():
+        raise KitError(f"{code}: cannot be rehearsed: this system gives no namespaces (`unshare` fails)")
 
 
 def can_isolate() -> bool:

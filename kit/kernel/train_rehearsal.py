@@ -8,7 +8,6 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,13 @@ from kit import phantom, recipes
 from kit.competition import layout
 from kit.core import files
 from kit.core.errors import KitError
+from kit.core.logs import Say
 from kit.data import folds
 from kit.data.folds import Split
 from kit.kernel import rehearsal, session, train_bundle
 from kit.kernel.bundle import Kernel
 from kit.kernel.environment import Environment
-from kit.kernel.sandbox import Sandbox, can_isolate
+from kit.kernel.sandbox import Sandbox, require_isolation
 from kit.kernel.session import Session
 from kit.kernel.train_bundle import Work
 from kit.run import Run
@@ -41,15 +41,14 @@ _TIMES = (".csv", ".txt", ".json", "tfevents")
 """Parts of the names of files that may differ: logs and curves contain times."""
 
 
-def rehearse(kernel: Kernel, environment: Environment, say: Callable[[str], None]) -> None:
+def rehearse(kernel: Kernel, environment: Environment, say: Say) -> None:
     """Runs sessions of the training kernel in a sandbox.
 
     Raises:
         KitError: the kernel cannot be rehearsed here, a session fails or tries to use the network, or the run that was
             cut ends with other files than the uncut one.
     """
-    if not can_isolate():
-        raise KitError(f"{kernel.code}: cannot be rehearsed: this system gives no namespaces (`unshare` fails)")
+    require_isolation(kernel.code)
     with tempfile.TemporaryDirectory(prefix="kit-rehearsal-") as name, contextlib.chdir(name):
         stage = _Stage(Sandbox(Path("sandbox").resolve(), environment))
         start = time.monotonic()

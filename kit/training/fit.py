@@ -33,7 +33,8 @@ from kit.recipes.stage import Stage
 from kit.training import schedules, step
 from kit.training.eta import EtaEstimator
 from kit.training.hooks import Hook, call_all
-from kit.training.state import Row, TrainState, set_rate
+from kit.training.schedules import Row
+from kit.training.state import TrainState, set_rate
 from kit.training.validation import UNKNOWN, validate
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from kit.core.files import writing
 from kit.data.dataset import FoldData
 from kit.networks import Segmenter
 from kit.recipes.schema import Recipe
-from kit.training.state import Row
+from kit.training.schedules import Row
 from kit.training.validation import UNKNOWN
 
 log = logging.getLogger(__name__)

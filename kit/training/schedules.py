@@ -5,13 +5,13 @@ The schedules have no state of their own, so a killed training resumes with the 
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kit.recipes.stage import Cosine, Linear, Measure, Plateau, Stage
 
-Row = Mapping[str, Any]
-"""Metrics of an epoch: `validation_loss` and `score`, None if it was not validated."""
+Row = dict[str, Any]
+"""A row of metrics.csv; `validation_loss` and `score` are None if the epoch was not validated."""
 
 
 def learning_rate(stage: Stage, history: Sequence[Row], done: float = 1.0) -> float:

@@ -18,9 +18,8 @@ from kit.recipes.schema import Optimizer, Recipe
 from kit.recipes.stage import Stage
 from kit.training import fabric_setup
 from kit.training.averaging import Checkpoints
+from kit.training.schedules import Row
 
-Row = dict[str, Any]
-"""A row of metrics.csv."""
 OPTIMIZERS: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 _BROKEN = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, AttributeError, pickle.UnpicklingError)

@@ -3,12 +3,13 @@
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kit import lineage, recipes
 from kit.competition import image_files, pictures, submission
 from kit.core.errors import KitError
+from kit.core.logs import Say
 from kit.kaggle.settings import Settings
 from kit.kernel import bundle, environment, metadata, rehearsal
 from kit.run import Run
@@ -17,8 +18,6 @@ from kit.workflows.predict import predict_files
 from kit.workflows.workspace import Workspace, check_maps, open_run
 
 log = logging.getLogger(__name__)
-
-Say = Callable[[str], None]
 
 
 def find_run(workspace: Workspace, data: Path | str, recipe: str, overrides: str | Sequence[str] = "") -> Run:

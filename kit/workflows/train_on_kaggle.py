@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from kit import lineage
 from kit.competition.layout import Competition
 from kit.core.errors import KitError
 from kit.core.files import sha256
+from kit.core.logs import Say
 from kit.data import cache, folds
 from kit.kaggle import dataset, download, kernel_output
 from kit.kaggle.client import Client, connect
@@ -26,8 +27,6 @@ from kit.workflows import space, thresholds, train
 from kit.workflows.workspace import Workspace, check_maps, open_run
 
 log = logging.getLogger(__name__)
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

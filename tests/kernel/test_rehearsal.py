@@ -12,7 +12,7 @@ from playing import play, seal
 
 from kit.competition import dicom, layout, pictures, rle, submission
 from kit.core.errors import KitError
-from kit.kernel import bundle, environment, kaggle_image, rehearsal
+from kit.kernel import bundle, environment, kaggle_image, rehearsal, sandbox
 from kit.kernel.rehearsal import LAYOUTS
 from kit.kernel.sandbox import Sandbox, can_isolate
 from kit.workflows import kernel as kernels
@@ -181,7 +181,7 @@ def test_packages_that_cannot_be_installed_are_replaced_with_a_notice(tmp_path, 
 
 
 def test_without_namespaces_the_rehearsal_is_refused(kernel, images, tmp_path, monkeypatch):
-    monkeypatch.setattr(rehearsal, "can_isolate", lambda: False)
+    monkeypatch.setattr(sandbox, "can_isolate", lambda: False)
     place = environment.local(tmp_path / "image")
     with pytest.raises(KitError, match="cannot be rehearsed: this system gives no namespaces"):
         rehearsal.rehearse(kernel, images, list(images), lambda paths, ids: {}, 2, place, print)
