@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from kit.recipes.section import Positive, Section, Share, Weight
+from kit.core.documents import Share
+from kit.recipes.section import Positive, Section, Weight
 
 PAPER = {"A1": "flip", "A2": "light", "A3": "distortion", "A4": "crop"}
 """The paper's names of groups (Table 9), which recipes may use, too."""

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from kit.core.documents import Count, Share
 from kit.recipes.magnitudes import PAPER, Magnitudes
-from kit.recipes.section import Count, Positive, Section, Seed, Share, Weight
+from kit.recipes.section import Positive, Section, Seed, Weight
 from kit.recipes.stage import Stage
 
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 
-from kit.recipes.section import Count, Epochs, OneOf, Positive, Section, Weight
+from kit.core.documents import Count
+from kit.recipes.section import Epochs, OneOf, Positive, Section, Weight
 
 Measure = Literal["loss", "dice"]
 """Measure of a validation: its loss, or its score, which is the Dice by the recipe's thresholds or, if there are
