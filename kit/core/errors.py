@@ -53,6 +53,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
+def describe_exit(code: int) -> str:
+    """Names the exit code, or the signal, that a process ended with.
+
+    >>> describe_exit(2), describe_exit(-9)
+    ('exit code 2', 'signal 9')
+    """
+    return f"exit code {code}" if code > 0 else f"signal {-code}"
+
+
 def advice(error: OSError) -> str:
     """Explains an error of the operating system, and what to do about it."""
     return _EXPLANATIONS.get(error.errno or 0) or printable(error.strerror or error)

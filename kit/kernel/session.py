@@ -27,7 +27,7 @@ from kit.competition import dicom_writer, pictures
 from kit.core import files
 from kit.core.distributed import PRETRAINED, STAND_INS
 from kit.core.documents import Count, Document, Sha256, read_document
-from kit.core.errors import KitError, counted
+from kit.core.errors import KitError, counted, describe_exit
 from kit.core.parallel import map_in_order
 from kit.data.folds import Folds, read_table
 from kit.kernel import inputs
@@ -278,7 +278,7 @@ def _work(
         if code is None:
             return "cut", ""
         if code:
-            return "failed", message or _describe_exit(code)
+            return "failed", message or _failure(code)
     return "done", ""
 
 
@@ -329,11 +329,11 @@ def _run(command: Sequence[str], folder: Path, environment: dict[str, str], dead
     return code, messages[0] if messages else ""
 
 
-def _describe_exit(code: int) -> str:
+def _failure(code: int) -> str:
     """Describes the exit of a process that printed no error."""
     if code == -signal.SIGKILL:
         return "the process was killed, as the system does where the machine's memory is used up"
-    return f"the process has ended with {f'exit code {code}' if code > 0 else f'signal {-code}'}: see the log"
+    return f"the process has ended with {describe_exit(code)}: see the log"
 
 
 def _hash_run(folder: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kit.core.distributed import JOB
-from kit.core.errors import KitError
+from kit.core.errors import KitError, describe_exit
 from kit.core.parallel import cores, gpus
 from kit.data import folds
 from kit.run import Run
@@ -98,7 +98,7 @@ def _run(numbers: Sequence[int], command: Sequence[str], jobs: int, folder: Path
                     del running[slot]
                     free = sorted([*free, slot])
                     if code:
-                        how = f"exit code {code}" if code > 0 else f"signal {-code}"
+                        how = describe_exit(code)
                         raise KitError(f"fold {fold}: its process ended with {how}: run the same command to resume")
     finally:
         for _, process in running.values():
