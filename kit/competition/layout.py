@@ -28,6 +28,8 @@ from kit.core.files import is_file_or_raise
 
 T = TypeVar("T")
 
+PATIENTS, SOLUTION = "patients.csv", "solution.csv"
+"""Names of the optional tables of patients and of the test images' ground truth."""
 PATIENT_COLUMNS = ("ImageId", "PatientId")
 _LISTED = 5
 
@@ -75,7 +77,7 @@ class Competition:
     def __repr__(self) -> str:
         positive, (height, width) = sum(map(bool, self.labels.values())), self.shape
         size = "several sizes" if self.sizes else f"{width}×{height}"
-        paths = (self.labels_path, self.folder / "patients.csv" if self.patients else None, self.sample_path)
+        paths = (self.labels_path, self.folder / PATIENTS if self.patients else None, self.sample_path)
         names = [path.name for path in (*paths, self.solution_path) if path]
         return (
             f"{self.name}: {len(self.train)} training images, {positive} with {self.finding.name}; "
@@ -171,10 +173,10 @@ def open_folder(folder: Path | str, *, allow_missing: bool = False) -> Competiti
         unlabelled=tuple(sorted(images.keys() - regions.keys())),
         labels={image_id: regions[image_id] for image_id in train},
         labels_path=labels_path,
-        patients=read_optional(folder / "patients.csv", lambda path: read_patients(path, all_ids), None),
+        patients=read_optional(folder / PATIENTS, lambda path: read_patients(path, all_ids), None),
         sample_path=sample_path,
         sample_ids=sample_ids,
-        solution_path=_if_exists(folder / "solution.csv"),
+        solution_path=_if_exists(folder / SOLUTION),
         shape=shape,
         sizes=sizes,
         finding=read_optional(folder / finding.NAME, finding.read, finding.PNEUMOTHORAX),

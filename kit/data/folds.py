@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from kit.competition import labels
-from kit.competition.layout import Competition
+from kit.competition.layout import PATIENTS, Competition
 from kit.core import store
 from kit.core.errors import KitError, printable
 from kit.core.files import is_file_or_raise, read_bytes, sha256, write_text
@@ -227,7 +227,7 @@ def read_splits(path: Path | str) -> dict[str, int]:
 
 def provenance(competition: Competition, split: Split) -> dict[str, Any]:
     """Returns the inputs of folds, as recorded beside their file."""
-    patients_file, splits = competition.folder / "patients.csv", competition.folder / SPLITS
+    patients_file, splits = competition.folder / PATIENTS, competition.folder / SPLITS
     return {
         **({"splits": sha256(splits)} if is_file_or_raise(splits) else {}),
         "labels": sha256(competition.labels_path),

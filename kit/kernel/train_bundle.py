@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kit.competition import levels, pictures
-from kit.competition.layout import Competition
+from kit.competition import levels, pictures, shapes
+from kit.competition.layout import PATIENTS, Competition
 from kit.core import files
 from kit.core.documents import read_document
 from kit.core.parallel import map_in_order
@@ -64,7 +64,7 @@ class Work:
         paths = {**self.carried, f"folds/{self.fold_file.name}": self.fold_file}
         for data in (self.competition, *(extra.competition for extra in self.extra.values())):
             sample = data.sample_path if data is self.competition else None
-            tables = (data.labels_path, sample, data.folder / "patients.csv", data.folder / "sizes.csv")
+            tables = (data.labels_path, sample, data.folder / PATIENTS, data.folder / shapes.NAME)
             paths |= {f"data/{data.name}/{path.name}": path for path in tables if path is not None and path.is_file()}
         return paths
 

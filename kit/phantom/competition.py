@@ -17,6 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
 from kit.competition import dicom, rle, scoring, submission
+from kit.competition.layout import SOLUTION
 from kit.core.errors import KitError
 from kit.core.files import replacing_folder, write_csv, write_json
 from kit.core.parallel import cores
@@ -151,7 +152,7 @@ def _fill(folder: Path, settings: dict[str, int]) -> None:
     tests.sort(key=lambda case: case.uids)
     submission.write(folder / "sample_submission.csv", [(case.uids[0], rle.EMPTY) for case in tests])
     truth = [(case.uids[0], text, usage[case]) for case in tests for text in labels[case]]
-    write_csv(folder / "solution.csv", ("ImageId", "EncodedPixels", "Usage"), truth)
+    write_csv(folder / SOLUTION, ("ImageId", "EncodedPixels", "Usage"), truth)
     write_json(folder / _MARK, {"about": "phantom chest X-rays: drawn, of nobody", **settings})
 
 

@@ -110,10 +110,10 @@ def _competition(folder: Path) -> tuple[str, ImageFolder, str] | None:
         return None
     images = {**train, **test}
     truth = layout.read_labels(folder / kind.labels, images)
-    read_optional(folder / "patients.csv", lambda path: layout.read_patients(path, images.keys()), None)
+    read_optional(folder / layout.PATIENTS, lambda path: layout.read_patients(path, images.keys()), None)
     read_optional(folder / folds.SPLITS, folds.read_splits, None)
     read_optional(folder / finding.NAME, finding.read, None)
-    solution = read_optional(folder / "solution.csv", scoring.read_solution, scoring.Solution({}, {}))
+    solution = read_optional(folder / layout.SOLUTION, scoring.read_solution, scoring.Solution({}, {}))
     shape = layout.usual_shape(list(train.values()))
     sizes: dict[str, tuple[int, int]] = read_optional(folder / shapes.NAME, shapes.read, {})
     size = "several sizes" if sizes else f"{shape[0]}×{shape[1]}"

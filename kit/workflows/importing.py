@@ -12,6 +12,7 @@ import numpy as np
 
 from kit.competition import dicom_writer, finding, labels, levels, mirror, pictures, rle, scoring, shapes, submission
 from kit.competition.dicom import report_bad
+from kit.competition.layout import PATIENTS, SOLUTION
 from kit.competition.mirror import ImageFolder
 from kit.competition.pictures import Mask
 from kit.core.errors import KitError, counted, printable
@@ -25,9 +26,8 @@ log = logging.getLogger(__name__)
 
 _MARK = "import.json"
 _FOLDERS = _TRAIN, _TEST = "dicom-images-train", "dicom-images-test"
-_SOLUTION = "solution.csv"
 _WRITTEN = ("train-rle.csv", "sample_submission.csv", shapes.NAME, _MARK)
-_COPIED = (finding.NAME, "patients.csv", "splits.csv", _SOLUTION, "LICENSE", "LICENSE.txt")
+_COPIED = (finding.NAME, PATIENTS, "splits.csv", SOLUTION, "LICENSE", "LICENSE.txt")
 
 
 def import_folder(
@@ -70,7 +70,7 @@ def import_folder(
     made_from, solution = _fingerprint(source), None
     if is_file_or_raise(out / _MARK):
         previous = read_json(out / _MARK)
-        solution = previous.pop(_SOLUTION, None) if isinstance(previous, dict) else None
+        solution = previous.pop(SOLUTION, None) if isinstance(previous, dict) else None
         if previous == made_from:
             return source, False
         other = previous.get("folder") if isinstance(previous, dict) else None
@@ -80,8 +80,8 @@ def import_folder(
         raise KitError(f"--out {out}: holds something that was not imported: name another folder")
     with replacing_folder(out) as new:
         _fill(new, source, skip_bad=skip_bad)
-        made_solution = sha256(new / _SOLUTION) if (new / _SOLUTION).exists() else None
-        write_json(new / _MARK, made_from | {_SOLUTION: made_solution})
+        made_solution = sha256(new / SOLUTION) if (new / SOLUTION).exists() else None
+        write_json(new / _MARK, made_from | {SOLUTION: made_solution})
         _keep_added_files(out, new, solution)
         if source.masks and not (new / finding.NAME).exists():
             content = finding.from_nnunet(source.folder / "dataset.json", source.label) or finding.UNKNOWN
@@ -154,7 +154,7 @@ def _fill(new: Path, source: ImageFolder, *, skip_bad: bool) -> None:
     if tests and all(image in texts for image in tests):
         usage = dict(zip(tests, scoring.assign_usage([bool(texts[image]) for image in tests]), strict=True))
         rows = [(image, text, usage[image]) for image, text in _rows(texts, tests)]
-        write_csv(new / _SOLUTION, (*labels.COLUMNS, "Usage"), rows)
+        write_csv(new / SOLUTION, (*labels.COLUMNS, "Usage"), rows)
     for name in _COPIED:
         if is_file_or_raise(source.folder / name):
             shutil.copyfile(source.folder / name, new / name)
@@ -169,9 +169,9 @@ def _keep_added_files(old: Path, new: Path, solution: str | None) -> None:
     if not old.is_dir():
         return
     for path in sorted(old.iterdir()):
-        if path.name == _SOLUTION and path.is_file() and sha256(path) != solution:
-            (new / _SOLUTION).unlink(missing_ok=True)
-        elif path.name in (*_WRITTEN, *_FOLDERS, _SOLUTION) or (new / path.name).exists():
+        if path.name == SOLUTION and path.is_file() and sha256(path) != solution:
+            (new / SOLUTION).unlink(missing_ok=True)
+        elif path.name in (*_WRITTEN, *_FOLDERS, SOLUTION) or (new / path.name).exists():
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.copytree(path, new / path.name, symlinks=True)
