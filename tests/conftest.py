@@ -36,6 +36,8 @@ SLOW = (
     "cli",
     "competition/test_broken_dicom.py",
     "inference/test_export.py",
+    "inference/test_model_file.py",
+    "inference/test_predict.py",
     "kaggle/test_download.py",
     "kaggle/test_kills.py",
     "submissions/test_kaggle.py",
