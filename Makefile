@@ -63,13 +63,13 @@ bench-gpu: .venv/dev checked
 	@$(BIN)/python -m tests.bench.gpu
 
 # A worker that dies ends the run with the name of its test: a replacement worker sometimes waits for ever.
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test: .venv/dev checked
 	@$(PYTEST) $(ARGS)
 
 test-fast: .venv/dev checked
-	@$(PYTEST) -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" -o testpaths=tests $(ARGS)
 
 test-long: .venv/dev checked
 	@$(PYTEST) -m long $(ARGS)
