@@ -56,16 +56,23 @@ SLOW = (
 """Files and folders of tests that train, draw, wait or start processes; `make test-fast` does without them."""
 LONG = (
     "docs/test_no_gpu.py",
+    "faults/test_changes.py",
     "faults/test_documents.py",
     "faults/test_every_operation.py",
     "faults/test_full_disk.py",
     "faults/test_many_processes.py",
     "kaggle/test_kills.py",
+    "kernel/push/test_training.py",
+    "kernel/test_notebook.py",
+    "kernel/test_rehearsal.py",
     "kernel/test_train_rehearsal.py",
+    "report/test_browser.py",
     "thresholds/test_honesty.py",
+    "workflows/test_jobs.py",
     "workflows/test_learning.py",
 )
-"""Files of slow tests that loop over every fault, kill or simulated data set; `make test-long` runs them alone."""
+"""Slow tests that loop over faults, kills or simulated data sets, rehearse whole kernels, train in several processes or
+drive a browser; `make test-long` runs them alone."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
